@@ -1,0 +1,148 @@
+"""The recipe: one YAML page that says what to annotate, by whom, with which model, and what to make of it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from dprm_data.errors import RecipeError
+from dprm_data.validation import describe
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class SourceConfig(_Section):
+    """Where prompts and responses come from: files on disk (`path`) or a dataset of the Hugging Face Hub (`dataset`)."""
+
+    path: str | None = None  # a file or a folder of files: .jsonl, .csv, .parquet (relative to the recipe)
+    dataset: str | None = None  # org/name
+    config: str | None = None
+    split: str = "train"
+    revision: str | None = None
+    # Our field -> the source's column. Fields: prompt, response, responses, chosen, rejected, messages, completion, id.
+    columns: dict[Literal["prompt", "response", "responses", "chosen", "rejected", "messages", "completion", "group", "system"], str] = {}
+    keep: list[str] | None = None  # columns kept as metadata; all others if not given
+    limit: Annotated[int, Field(gt=0)] | None = None  # rows of the source, from the beginning
+
+    @model_validator(mode="after")
+    def _one_place(self) -> SourceConfig:
+        if (self.path is None) == (self.dataset is None):
+            raise ValueError("give either path (a file or folder) or dataset (a Hugging Face id)")
+        return self
+
+
+class PanelConfig(_Section):
+    """Which personas judge. `use` is a bundled panel's name or a YAML file."""
+
+    use: str = "paper"
+    sample: Annotated[int, Field(gt=0)] | None = None  # personas per item; all if not given
+    stratify: list[str] = []  # attributes whose shares every sample keeps
+    seed: int = 0
+
+
+class PriceConfig(_Section):
+    """Dollars per million tokens, where the price table does not know the model (or knows it wrongly)."""
+
+    input: NotNegative
+    output: NotNegative
+    cached: NotNegative | None = None
+    cache_write: NotNegative | None = None
+
+
+class ProviderConfig(_Section):
+    """Who plays the personas. `openai` is any server that speaks OpenAI's chat completions; `local` is the bundled small model."""
+
+    name: Literal["openai", "anthropic", "local"]
+    model: str = ""
+    base_url: str | None = None
+    api_key_env: str | None = None  # the NAME of the environment variable that holds the key
+    temperature: NotNegative | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    max_tokens: Annotated[int, Field(gt=0)] = 300
+    seed: int | None = None
+    timeout: Positive = 120.0  # seconds for one attempt
+    structured: Literal["json_schema", "json_object", "none"] = "json_schema"
+    extra: dict[str, Any] = {}  # sent to the provider as it is
+    price: PriceConfig | None = None
+
+    @model_validator(mode="after")
+    def _named(self) -> ProviderConfig:
+        if self.name != "local" and not self.model:
+            raise ValueError(f"model: missing; say which model of {self.name} plays the personas")
+        return self
+
+
+class LimitsConfig(_Section):
+    """How fast the provider may be asked. What is not given is found out by going slowly at first."""
+
+    concurrency: Annotated[int, Field(gt=0, le=10_000)] = 32
+    rpm: Positive | None = None  # requests per minute
+    tpm: Positive | None = None  # tokens per minute
+    attempts: Annotated[int, Field(gt=0, le=50)] = 6  # per call, before it is recorded as failed
+    give_up_after: Positive = 900.0  # seconds without a single answer before the run stops
+
+
+class BudgetConfig(_Section):
+    """What the run may cost. A stop, not a wish: the worst case of every call is reserved before it is sent."""
+
+    max_cost: NotNegative | None = None  # dollars
+    allow_unknown_price: bool = False
+
+
+class PriorConfig(_Section):
+    """Also ask the model, once per item, for the distribution of a whole population (the paper's prior)."""
+
+    strength: Positive | Literal["auto"] = 2.0  # how many votes the stated distribution counts for
+
+
+class SmoothingConfig(_Section):
+    """Targeted label smoothing: only where the top probability exceeds `threshold`."""
+
+    kind: Literal["targeted", "uniform", "cost", "none"] = "targeted"
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    epsilon: Annotated[float, Field(ge=0, lt=1)] = 0.05
+
+
+class FitConfig(_Section):
+    """From votes to distributions. None of this is ever sent: change it and run `dprm fit` again for nothing."""
+
+    family: Literal["empirical", "dirichlet", "beta", "beta-dirichlet", "mixture", "auto"] = "beta"
+    smoothing: SmoothingConfig = SmoothingConfig()
+    interval: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    human_weight: Positive = 1.0
+
+
+def _panel(value: object) -> object:
+    return {"use": value} if isinstance(value, str) else value
+
+
+class Recipe(_Section):
+    """Everything a run needs to know. Relative paths are relative to the recipe's own folder (output: to where you stand)."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "run"
+    source: SourceConfig
+    labels: str | int | dict[str, Any] = "hh6"
+    panel: Annotated[PanelConfig, BeforeValidator(_panel)] = PanelConfig()
+    elicitation: Literal["choice", "logprobs", "distribution"] = "choice"
+    prompt: str | None = None  # a bundled template's name or a .jinja file; the elicitation's own if not given
+    rationale: bool = False  # also ask for a sentence that says why (choice only)
+    prior: PriorConfig | None = None
+    provider: ProviderConfig
+    replicates: Annotated[int, Field(gt=0, le=1000)] = 1
+    max_reasks: Annotated[int, Field(ge=0, le=10)] = 2
+    seed: int = 0
+    limits: LimitsConfig = LimitsConfig()
+    budget: BudgetConfig = BudgetConfig()
+    fit: FitConfig = FitConfig()
+    output: str | None = None  # the run folder; runs/<name> if not given
+    ledger: str | None = None  # the ledger's file; in the run folder if not given

@@ -1,0 +1,123 @@
+"""The tables, in one place: every Parquet file this project writes has one of these Arrow schemas.
+
+`SCHEMA_VERSION` rises when a column changes its meaning; it travels in every file's metadata.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+SCHEMA_VERSION = 1
+
+MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+FLOATS = pa.list_(pa.float32())
+
+
+def _schema(*fields: tuple[str, pa.DataType]) -> pa.Schema:
+    return pa.schema([pa.field(name, kind) for name, kind in fields], metadata={"dprm_schema_version": str(SCHEMA_VERSION)})
+
+
+ITEMS = _schema(
+    ("item_id", pa.string()),
+    ("prompt", MESSAGES),
+    ("completion", MESSAGES),
+    ("group_id", pa.string()),  # the responses to one prompt
+    ("role", pa.string()),  # chosen, rejected, or null where the source does not rank them
+    ("source", pa.string()),  # file and row
+    ("metadata", pa.string()),  # the row's other columns, JSON
+)
+
+PERSONAS = _schema(
+    ("persona_id", pa.string()),
+    ("name", pa.string()),
+    ("description", pa.string()),
+    ("attributes", pa.string()),  # JSON
+    ("weight", pa.float64()),
+)
+
+ANNOTATIONS = _schema(
+    ("item_id", pa.string()),
+    ("annotator_id", pa.string()),
+    ("annotator_kind", pa.string()),  # persona, human
+    ("elicitation", pa.string()),  # choice, logprobs, distribution, vote
+    ("label", pa.string()),  # the (most probable) label's name; null where there is none
+    ("probs", FLOATS),  # over the labels, in the space's order; null where only a label was given
+    ("weight", pa.float64()),
+    ("replicate", pa.int32()),
+    ("status", pa.string()),  # ok, or why there is no label
+    ("reason", pa.string()),
+    ("model", pa.string()),
+    ("prompt_version", pa.string()),
+    ("rationale", pa.string()),
+    ("call_key", pa.string()),  # of the last call that the label was read from
+    ("cost", pa.float64()),  # dollars, all calls of this annotation; null where the price is not known
+    ("created_at", pa.timestamp("us", tz="UTC")),
+)
+
+DISTRIBUTIONS = _schema(
+    ("item_id", pa.string()),
+    ("group_id", pa.string()),
+    ("prompt", MESSAGES),
+    ("completion", MESSAGES),
+    ("label_distribution", FLOATS),  # what to train on
+    ("votes", FLOATS),  # weighted label counts
+    ("alpha", FLOATS),  # one per fitted beta (or Dirichlet component); empty where the family has none
+    ("beta", FLOATS),
+    ("evidence", pa.float32()),  # votes counted, in effective annotators
+    ("expected_reward", pa.float32()),
+    ("reward_std", pa.float32()),  # spread of the reward over the population
+    ("reward_low", pa.float32()),  # 90 % credible interval of the expected reward
+    ("reward_high", pa.float32()),
+    ("entropy", pa.float32()),  # nats
+    ("disagreement", pa.float32()),  # chance that two random people choose different labels
+)
+
+PREFERENCES = _schema(
+    ("group_id", pa.string()),
+    ("prompt", MESSAGES),
+    ("chosen", MESSAGES),
+    ("rejected", MESSAGES),
+    ("margin", pa.float32()),  # expected reward of chosen minus that of rejected
+    ("chosen_distribution", FLOATS),
+    ("rejected_distribution", FLOATS),
+)
+
+
+@contextmanager
+def parquet_writer(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
+    """A Parquet writer whose file appears under its name only when it is whole: a temporary name first, then a rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+            yield writer
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_parquet(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch | pa.Table]) -> int:
+    """Write batches as they come; returns the number of rows."""
+    rows = 0
+    with parquet_writer(path, schema) as writer:
+        for batch in batches:
+            writer.write(batch)
+            rows += batch.num_rows
+    return rows
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole: a temporary name first, then a rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,73 @@
+"""Turns pydantic's findings into sentences a person can act on: where, what was found, what is allowed."""
+
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+
+def describe(error: ValidationError, where: str, model: type[BaseModel]) -> str:
+    """All findings, a line each: `where: field: what is wrong (found ...)`. Keys and other secrets are never echoed."""
+    return "\n".join(_line(dict(finding), where, model) for finding in error.errors(include_url=False))
+
+
+def _line(finding: dict[str, Any], where: str, model: type[BaseModel]) -> str:
+    location = tuple(part for part in finding["loc"] if not _is_tag(part))
+    field = ".".join(f"[{part}]" if isinstance(part, int) else str(part) for part in location).replace(".[", "[")
+    prefix = f"{where}: {field}: " if field else f"{where}: "
+    kind = finding["type"]
+    if kind == "extra_forbidden":
+        return f"{prefix}unknown key{_did_you_mean(location, model)}"
+    if kind == "missing":
+        return f"{prefix}missing, and there is no default"
+    if kind == "value_error":
+        return prefix + str(finding["ctx"]["error"])
+    return f"{prefix}{finding['msg'][0].lower()}{finding['msg'][1:]} (found {_short(finding['input'])})"
+
+
+def _is_tag(part: object) -> bool:
+    """Members of a union show up in pydantic's locations as type names; they mean nothing to a reader of YAML."""
+    return isinstance(part, str) and (part.startswith(("literal[", "function-", "tuple[", "list[", "dict[", "constrained-")) or part in {"str", "int", "float", "bool"})
+
+
+def _short(value: object, limit: int = 60) -> str:
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def _did_you_mean(location: tuple[str | int, ...], model: type[BaseModel]) -> str:
+    allowed = _fields_at(location[:-1], model)
+    if not allowed:
+        return ""
+    close = difflib.get_close_matches(str(location[-1]), allowed, n=1)
+    guess = f"; did you mean {close[0]!r}?" if close else ""
+    return f"{guess} (allowed: {', '.join(allowed)})"
+
+
+def _fields_at(path: tuple[str | int, ...], model: type[BaseModel]) -> list[str]:
+    current: type[BaseModel] | None = model
+    for part in path:
+        if isinstance(part, int):
+            continue
+        field = current.model_fields.get(part) if current else None
+        if field is None:
+            # A union's member: pydantic puts the class name into the location.
+            current = current if current and current.__name__ == part else None
+            continue
+        current = _model_in(field.annotation)
+    return list(current.model_fields) if current else []
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType, tuple, list, typing.Annotated):
+        for member in typing.get_args(annotation):
+            found = _model_in(member)
+            if found:
+                return found
+    return None
