@@ -1,0 +1,137 @@
+"""Ways to reach a language model, each a small file behind the protocol in `base`.
+
+The SDKs take a second to import: nothing here imports them before a provider is made.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from dprm_data.errors import InputError
+from dprm_data.providers.base import Provider
+from dprm_data.recipe import ProviderConfig
+
+__all__ = ["check", "make_provider", "model_name", "output_tokens_cap"]
+
+_KEY_ENV = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
+_URL_ENV = {"openai": "OPENAI_BASE_URL", "anthropic": "ANTHROPIC_BASE_URL"}
+_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_KEY_PREFIX = re.compile(r"(sk|pk|rk|xai|gsk|hf|key)[-_]", re.IGNORECASE)
+
+
+def make_provider(config: ProviderConfig, environ: Mapping[str, str] = os.environ) -> Provider:
+    """The provider that `config` asks for, ready to be called. Raises `InputError` for what cannot work; sends nothing.
+
+    The key comes from the environment variable that `api_key_env` names (default: OPENAI_API_KEY, ANTHROPIC_API_KEY). A server at a
+    `base_url` of its own (in the recipe or, as with the SDKs, in OPENAI_BASE_URL / ANTHROPIC_BASE_URL) is sent the default variable's
+    key where it is set, and needs none.
+    """
+    check(config)
+    if config.name == "local":
+        from dprm_data.providers.local import LocalProvider
+
+        return LocalProvider(config.model, timeout=config.timeout, structured=config.structured)
+
+    from dprm_data.providers._http import check_base_url
+
+    base_url = config.base_url or environ.get(_URL_ENV[config.name]) or None
+    if base_url is not None:
+        check_base_url(base_url)
+    key = _key(config, environ, needed=base_url is None)
+    if config.name == "openai":
+        from dprm_data.providers import openai
+
+        return openai.OpenAIProvider(
+            api_key=key,
+            base_url=base_url or openai.BASE_URL,
+            timeout=config.timeout,
+            structured=config.structured,
+        )
+    from dprm_data.providers import anthropic
+
+    return anthropic.AnthropicProvider(
+        api_key=key,
+        base_url=base_url or anthropic.BASE_URL,
+        timeout=config.timeout,
+        structured=config.structured,
+    )
+
+
+def check(config: ProviderConfig, *, logprobs: bool = False) -> None:
+    """Refuses settings that the provider cannot honour, without importing an SDK or needing a key. Raises `InputError`.
+
+    logprobs: whether the recipe's elicitation reads log-probabilities.
+    """
+    for name in ("stream", "n", "messages"):
+        if name in config.extra:
+            raise InputError(
+                f"provider.extra.{name}: cannot be set", hint="One request is one answer here; use replicates for more."
+            )
+    if config.api_key_env is not None:
+        _check_env_name(config.api_key_env)
+    if config.name == "local":
+        for name in ("base_url", "api_key_env"):
+            if getattr(config, name) is not None:
+                raise InputError(
+                    f"provider.{name}: the local model runs in this process and takes no {name}",
+                    hint="For a server of your own, use name: openai with its base_url.",
+                )
+    if config.name == "anthropic":
+        if logprobs:
+            raise InputError(
+                "elicitation: Anthropic's API gives no log-probabilities",
+                hint="Use elicitation: choice, or a provider that gives them (openai, local).",
+            )
+        for name in ("temperature", "top_p", "seed"):
+            if getattr(config, name) is not None:
+                raise InputError(
+                    f"provider.{name}: Anthropic's API has no {name}",
+                    hint="Leave it out, or use a provider that has it (openai, local).",
+                )
+
+
+def model_name(config: ProviderConfig) -> str:
+    """The model's name as requests carry it and the ledger keeps it; starts nothing. Raises `InputError` where a model file is missing."""
+    if config.name != "local":
+        return config.model
+    from dprm_data.providers import _model_file
+
+    return _model_file.model_name(config.model)
+
+
+def output_tokens_cap(params: Mapping[str, Any]) -> int | None:
+    """The most output tokens that one answer to a request with these `params` can be billed; None where nothing bounds it."""
+    extra = params.get("extra") or {}
+    given = [extra[name] for name in ("max_tokens", "max_completion_tokens") if isinstance(extra.get(name), int)]
+    limit = max(given) if given else params.get("max_tokens")
+    return limit if isinstance(limit, int) else None
+
+
+def _key(config: ProviderConfig, environ: Mapping[str, str], *, needed: bool) -> str | None:
+    variable = config.api_key_env or _KEY_ENV[config.name]
+    key = environ.get(variable, "").strip()
+    if key and not (key.isascii() and key.isprintable() and " " not in key):
+        raise InputError(
+            f"the key in the environment variable {variable} has characters that no key has",
+            hint="Copy it again: it is one word.",
+        )
+    if not key and (needed or config.api_key_env is not None):
+        raise InputError(
+            f"no key for {config.name}: the environment variable {variable} is not set",
+            hint=f"Set it: export {variable}=...\n"
+            "or name another variable in provider.api_key_env, or annotate without a key with provider.name: local.",
+        )
+    return key or None
+
+
+def _check_env_name(name: str) -> None:
+    # A key in a recipe would end up in run folders and repositories. It is not echoed.
+    if not _ENV_NAME.fullmatch(name) or _KEY_PREFIX.match(name) or len(name) > 64:
+        raise InputError(
+            "provider.api_key_env: this is not the name of an environment variable",
+            hint="Keys do not belong in a recipe. Export the key in the environment, and give the variable's name here, "
+            "such as OPENAI_API_KEY. If a key was written here, consider it leaked and renew it.",
+        )

@@ -71,7 +71,9 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-FailureKind = Literal["rate_limit", "overloaded", "server", "timeout", "connection", "key", "billing", "not_found", "rejected", "broken"]
+FailureKind = Literal[
+    "rate_limit", "overloaded", "server", "timeout", "connection", "key", "billing", "not_found", "rejected", "broken"
+]
 
 # What trying again can mend. `rejected` is a request the provider will never take (400, 413, 422 ...); `broken` is an answer that is no answer (not JSON, no choices).
 RETRYABLE: frozenset[FailureKind] = frozenset({"rate_limit", "overloaded", "server", "timeout", "connection", "broken"})

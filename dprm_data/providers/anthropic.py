@@ -1,0 +1,171 @@
+"""Anthropic's Messages API, and servers that speak it.
+
+The API has no temperature, top_p, seed or log-probabilities: a recipe that sets them is refused before anything is sent (`dprm_data.providers.check`). The
+system text and the part of the prompt that all personas of an item share are marked for the prompt cache; prefixes too short to be
+cached are simply not, at no charge. `extra` is merged last and wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import httpx2
+from anthropic import AsyncAnthropic, DefaultAioHttpClient
+
+from dprm_data.providers._http import NO_KEY, ContentFiltered, JsonClient, Scrubber, count, without_prefill
+from dprm_data.providers.base import Answer, CallFailed, Finish, Request, Usage
+
+BASE_URL = "https://api.anthropic.com"
+DEFAULT_MAX_TOKENS = 1024  # the API wants a number
+
+_FINISH: dict[object, Finish] = {
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "refusal": "refusal",
+}
+_CACHED = {"type": "ephemeral"}
+# What the API's schemas may not contain (it answers 400); the answers are checked against the full schema by their reader anyway.
+_UNSUPPORTED = frozenset(
+    {
+        "minimum",
+        "maximum",
+        "exclusiveMinimum",
+        "exclusiveMaximum",
+        "multipleOf",
+        "minLength",
+        "maxLength",
+        "minItems",
+        "maxItems",
+        "uniqueItems",
+    }
+)
+
+
+class AnthropicProvider:
+    """Asks one server. Needs a running event loop from the first call on, and `aclose` in the end.
+
+    Parameters as of `OpenAIProvider`; structured: `json_schema` is enforced by the server, the others are left to the prompt.
+    """
+
+    family = "anthropic"
+
+    def __init__(
+        self,
+        *,
+        api_key: str | None,
+        base_url: str = BASE_URL,
+        timeout: float = 120.0,
+        structured: str = "json_schema",
+    ) -> None:
+        url = httpx2.URL(base_url)
+        is_anthropic = url.host == "api.anthropic.com"
+        self.structured = structured
+        sdk = AsyncAnthropic(
+            api_key=api_key or NO_KEY,
+            # The SDK's paths begin with /v1: take an address with or without it.
+            base_url=str(url.copy_with(query=None)).rstrip("/").removesuffix("/v1"),
+            default_query=dict(url.params),
+            # The SDK says `Authorization: Bearer`; servers made for its older versions look here.
+            default_headers={"X-Api-Key": api_key} if api_key and not is_anthropic else None,
+            timeout=timeout,
+            max_retries=0,
+            http_client=DefaultAioHttpClient(timeout=timeout, limits=httpx2.Limits(max_connections=0)),
+        )
+        self.http = JsonClient(sdk, timeout=timeout, scrub=Scrubber(api_key, url.password))
+
+    def body(self, request: Request) -> dict[str, Any]:
+        """The JSON that is sent for `request`. Raises `CallFailed` for what the API does not have."""
+        params = request.params
+        for name in ("temperature", "top_p", "seed", "top_logprobs"):
+            if params.get(name) is not None:
+                raise CallFailed("rejected", f"Anthropic's API has no {name}")
+        extra: dict[str, Any] = dict(params.get("extra") or {})
+        system = "\n\n".join(message["content"] for message in request.messages if message["role"] == "system")
+        body: dict[str, Any] = {
+            "model": request.model,
+            "max_tokens": params.get("max_tokens") or DEFAULT_MAX_TOKENS,
+            "messages": _turns(request),
+        }
+        if system:
+            body["system"] = [{"type": "text", "text": system, "cache_control": _CACHED}]
+        if params.get("schema") is not None and self.structured == "json_schema":
+            schema = {"type": "json_schema", "schema": _supported(params["schema"])}
+            body["output_config"] = {"format": schema} | dict(extra.pop("output_config", None) or {})
+        return body | extra
+
+    async def complete(self, request: Request) -> Answer:
+        """Send the request once. Raises `CallFailed`."""
+        try:
+            data, headers = await self.http.post("/v1/messages", self.body(request))
+        except ContentFiltered:
+            return Answer("", "content_filter", Usage(), request.model)
+        return self.read(data, headers, request)
+
+    def read(self, data: dict[str, Any], headers: Mapping[str, str], request: Request) -> Answer:
+        """A reply's answer. Raises `CallFailed`, with what the reply cost."""
+        usage = _usage(data.get("usage"))
+        content = data.get("content")
+        finish = _FINISH.get(data.get("stop_reason"), "stop")
+        if not isinstance(content, list) or (not content and finish == "stop"):
+            raise CallFailed("broken", "the answer has no content", status=200, headers=dict(headers), usage=usage)
+        blocks = [block for block in content if isinstance(block, dict) and block.get("type") == "text"]
+        text = "".join(str(block.get("text") or "") for block in blocks)
+        return Answer(
+            text=without_prefill(text, request.messages),
+            finish=finish,
+            usage=usage,
+            model=str(data.get("model") or request.model),
+            headers=dict(headers),
+        )
+
+    async def aclose(self) -> None:
+        await self.http.aclose()
+
+
+def _turns(request: Request) -> list[dict[str, Any]]:
+    turns: list[dict[str, Any]] = [
+        {"role": message["role"], "content": message["content"]}
+        for message in request.messages
+        if message["role"] != "system"
+    ]
+    last = next((turn for turn in reversed(turns) if turn["role"] == "user"), None)
+    if last is not None and 0 < request.shared_chars <= len(last["content"]):
+        shared, own = last["content"][: request.shared_chars], last["content"][request.shared_chars :]
+        # Blocks of nothing but white space are refused by the API.
+        if shared.strip() and own.strip():
+            last["content"] = [
+                {"type": "text", "text": shared, "cache_control": _CACHED},
+                {"type": "text", "text": own},
+            ]
+    return turns
+
+
+def _supported(schema: Any) -> Any:
+    """The schema without the keywords that the API refuses."""
+    if isinstance(schema, list):
+        return [_supported(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    kept: dict[str, Any] = {}
+    for name, value in schema.items():
+        if name == "properties" and isinstance(value, dict):  # here the names are the user's, not keywords
+            kept[name] = {key: _supported(part) for key, part in value.items()}
+        elif name in ("enum", "const", "required"):
+            kept[name] = value
+        elif name not in _UNSUPPORTED:
+            kept[name] = _supported(value)
+    return kept
+
+
+def _usage(usage: object) -> Usage:
+    """Anthropic counts input apart from what the cache gave and took; we count all of it as input."""
+    if not isinstance(usage, dict):
+        return Usage()
+    read, written = count(usage.get("cache_read_input_tokens")), count(usage.get("cache_creation_input_tokens"))
+    return Usage(
+        input_tokens=count(usage.get("input_tokens")) + read + written,
+        output_tokens=count(usage.get("output_tokens")),
+        cached_tokens=read,
+        cache_write_tokens=written,
+    )

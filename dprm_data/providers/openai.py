@@ -1,0 +1,179 @@
+"""OpenAI's chat completions: OpenAI itself, and every server that speaks its language (vLLM, llama.cpp, Ollama, Azure, gateways).
+
+What OpenAI's own API wants differs from what the others understand, so three fields depend on the address:
+
+- the output limit is `max_completion_tokens` at OpenAI and Azure (their reasoning models refuse `max_tokens`), `max_tokens` elsewhere;
+- `prompt_cache_key` goes to OpenAI only, as strict servers refuse fields they do not know. `extra: {prompt_cache_key: auto}` in the
+  recipe sends it elsewhere too;
+- `top_logprobs` is cut to OpenAI's limit of 20 there, and sent as it is elsewhere.
+
+`extra` is merged last and wins over all of these. A prefill (a trailing assistant message) is continued by llama.cpp as it is; vLLM
+wants `extra: {continue_final_message: true, add_generation_prompt: false}`; OpenAI's own models do not continue it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import httpx2
+from openai import AsyncOpenAI, DefaultAioHttpClient
+
+from dprm_data.providers._http import NO_KEY, ContentFiltered, JsonClient, Scrubber, count, without_prefill
+from dprm_data.providers.base import Answer, CallFailed, Finish, Request, Usage
+
+BASE_URL = "https://api.openai.com/v1"
+TOP_LOGPROBS_CAP = 20  # of OpenAI's own API
+
+_FINISH: dict[object, Finish] = {"length": "length", "content_filter": "content_filter"}
+
+
+class OpenAIProvider:
+    """Asks one server. Needs a running event loop from the first call on, and `aclose` in the end.
+
+    api_key: None where the server needs none; timeout: seconds for one attempt, all in all; structured: how an answer's JSON schema is
+    enforced (`json_schema`: by the server, strictly; `json_object`: some JSON; `none`: not at all).
+    """
+
+    def __init__(
+        self,
+        *,
+        api_key: str | None,
+        base_url: str = BASE_URL,
+        timeout: float = 120.0,
+        structured: str = "json_schema",
+        family: str = "openai",
+    ) -> None:
+        self.family = family
+        url = httpx2.URL(base_url)
+        self.host_is_openai = url.host == "api.openai.com" or url.host.endswith(".api.openai.com")
+        self.host_is_azure = url.host.endswith((".azure.com", ".azure-api.net"))
+        self.structured = structured
+        sdk = AsyncOpenAI(
+            api_key=api_key or NO_KEY,
+            # Older Azure addresses carry ?api-version=..., which must stay behind the path.
+            base_url=url.copy_with(query=None),
+            default_query=dict(url.params),
+            default_headers={"api-key": api_key} if self.host_is_azure and api_key else None,
+            timeout=timeout,
+            max_retries=0,
+            # How many calls run at once is the engine's business: 0 is aiohttp's word for no limit.
+            http_client=DefaultAioHttpClient(timeout=timeout, limits=httpx2.Limits(max_connections=0)),
+        )
+        self.http = JsonClient(sdk, timeout=timeout, scrub=Scrubber(api_key, url.password))
+
+    def body(self, request: Request) -> dict[str, Any]:
+        """The JSON that is sent for `request`."""
+        params = request.params
+        extra: dict[str, Any] = dict(params.get("extra") or {})
+        body: dict[str, Any] = {"model": request.model, "messages": list(request.messages)}
+        for name in ("temperature", "top_p", "seed"):
+            if params.get(name) is not None:
+                body[name] = params[name]
+        if params.get("max_tokens") is not None and not extra.keys() & {"max_tokens", "max_completion_tokens"}:
+            ours = self.host_is_openai or self.host_is_azure
+            body["max_completion_tokens" if ours else "max_tokens"] = params["max_tokens"]
+        if wanted := params.get("top_logprobs"):
+            body["logprobs"] = True
+            body["top_logprobs"] = min(wanted, TOP_LOGPROBS_CAP) if self.host_is_openai else wanted
+        if params.get("schema") is not None:
+            body |= _response_format(params["schema"], self.structured)
+        if request.cache_hint and (self.host_is_openai or extra.get("prompt_cache_key") == "auto"):
+            body["prompt_cache_key"] = request.cache_hint
+        if extra.get("prompt_cache_key") == "auto":
+            del extra["prompt_cache_key"]
+        return body | extra
+
+    async def complete(self, request: Request) -> Answer:
+        """Send the request once. Raises `CallFailed`."""
+        try:
+            data, headers = await self.http.post("chat/completions", self.body(request))
+        except ContentFiltered:
+            return Answer("", "content_filter", Usage(), request.model)
+        return self.read(data, headers, request)
+
+    def read(self, data: dict[str, Any], headers: Mapping[str, str], request: Request) -> Answer:
+        """A reply's answer. Raises `CallFailed`, with what the reply cost."""
+        usage = _usage(data.get("usage"))
+        choices = data.get("choices")
+        choice = choices[0] if isinstance(choices, list) and choices else None
+        message = choice.get("message") if isinstance(choice, dict) else None
+        if not isinstance(choice, dict) or not isinstance(message, dict):
+            raise CallFailed("broken", "the answer has no choices", status=200, headers=dict(headers), usage=usage)
+        if choice.get("finish_reason") == "error" or choice.get("error"):
+            # Gateways report a provider that broke off in mid-answer like this.
+            raise CallFailed(
+                "server",
+                self.http.scrub(f"the answer broke off: {choice.get('error')}"),
+                status=200,
+                headers=dict(headers),
+                usage=usage,
+            )
+        text = _text(message.get("content"))
+        finish = _FINISH.get(choice.get("finish_reason"), "stop")
+        if message.get("refusal"):
+            text, finish = text or str(message["refusal"]), "refusal"
+        top = None
+        if request.params.get("top_logprobs"):
+            top = _top_logprobs(choice.get("logprobs"))
+            if not top and finish in ("stop", "length"):
+                raise CallFailed(
+                    "rejected",
+                    "the server returned no log-probabilities",
+                    status=200,
+                    headers=dict(headers),
+                    usage=usage,
+                )
+        return Answer(
+            text=without_prefill(text, request.messages),
+            finish=finish,
+            usage=usage,
+            model=str(data.get("model") or request.model),
+            top_logprobs=top,
+            headers=dict(headers),
+        )
+
+    async def aclose(self) -> None:
+        await self.http.aclose()
+
+
+def _response_format(schema: dict[str, Any], structured: str) -> dict[str, Any]:
+    if structured == "json_schema":
+        return {
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "answer", "schema": schema, "strict": True},
+            }
+        }
+    return {"response_format": {"type": "json_object"}} if structured == "json_object" else {}
+
+
+def _text(content: object) -> str:
+    if isinstance(content, list):  # some servers answer in parts
+        return "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
+    return content if isinstance(content, str) else ""
+
+
+def _usage(usage: object) -> Usage:
+    if not isinstance(usage, dict):
+        return Usage()
+    details = usage.get("prompt_tokens_details")
+    details = details if isinstance(details, dict) else {}
+    return Usage(
+        input_tokens=count(usage.get("prompt_tokens")),
+        output_tokens=count(usage.get("completion_tokens")),
+        cached_tokens=count(details.get("cached_tokens")) or count(usage.get("prompt_cache_hit_tokens")),
+        cache_write_tokens=count(details.get("cache_write_tokens")),
+    )
+
+
+def _top_logprobs(logprobs: object) -> tuple[tuple[str, float], ...]:
+    content = logprobs.get("content") if isinstance(logprobs, dict) else None
+    first = content[0] if isinstance(content, list) and content else None
+    listed = first.get("top_logprobs") if isinstance(first, dict) else None
+    pairs = [
+        (str(entry["token"]), float(entry["logprob"]))
+        for entry in listed or []
+        if isinstance(entry, dict) and "token" in entry and isinstance(entry.get("logprob"), int | float)
+    ]
+    return tuple(sorted(pairs, key=lambda pair: -pair[1]))
