@@ -68,7 +68,7 @@ class ProviderConfig(_Section):
     api_key_env: str | None = None  # the NAME of the environment variable that holds the key
     temperature: NotNegative | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    max_tokens: Annotated[int, Field(gt=0)] = 300
+    max_tokens: Annotated[int, Field(gt=0)] | None = None  # of one answer; as many as the elicitation needs if not given
     seed: int | None = None
     timeout: Positive = 120.0  # seconds for one attempt
     structured: Literal["json_schema", "json_object", "none"] = "json_schema"
