@@ -24,13 +24,15 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 class SourceConfig(_Section):
     """Where prompts and responses come from: files on disk (`path`) or a dataset of the Hugging Face Hub (`dataset`)."""
 
-    path: str | None = None  # a file or a folder of files: .jsonl, .csv, .parquet (relative to the recipe)
+    path: str | None = None  # a file or a folder: .jsonl, .json, .csv, .tsv (each also .gz), .parquet; relative to the recipe
     dataset: str | None = None  # org/name
     config: str | None = None
     split: str = "train"
     revision: str | None = None
-    # Our field -> the source's column. Fields: prompt, response, responses, chosen, rejected, messages, completion, id.
-    columns: dict[Literal["prompt", "response", "responses", "chosen", "rejected", "messages", "completion", "group", "system"], str] = {}
+    # Our field -> the source's column, where it is not found by its name (dprm_data/shapes.py lists the names).
+    columns: dict[
+        Literal["prompt", "response", "completion", "responses", "chosen", "rejected", "messages", "system"], str
+    ] = {}
     keep: list[str] | None = None  # columns kept as metadata; all others if not given
     limit: Annotated[int, Field(gt=0)] | None = None  # rows of the source, from the beginning
 
