@@ -129,8 +129,9 @@ def _turns(request: Request) -> list[dict[str, Any]]:
         for message in request.messages
         if message["role"] != "system"
     ]
-    last = next((turn for turn in reversed(turns) if turn["role"] == "user"), None)
-    if last is not None and 0 < request.shared_chars <= len(last["content"]):
+    # Where an answer is asked for again, the last user message is a reminder: the shared part is before it.
+    last = next((t for t in reversed(turns) if t["role"] == "user" and len(t["content"]) >= request.shared_chars), None)
+    if last is not None and request.shared_chars > 0:
         shared, own = last["content"][: request.shared_chars], last["content"][request.shared_chars :]
         # Blocks of nothing but white space are refused by the API.
         if shared.strip() and own.strip():
