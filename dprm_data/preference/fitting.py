@@ -1,0 +1,194 @@
+"""`fit`: from votes to preference distributions, with what is known about each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pyarrow as pa
+
+from dprm_data.errors import InputError
+from dprm_data.labels import Floats, LabelSpace
+from dprm_data.preference.evaluate import evaluate
+from dprm_data.preference.intervals import expected_wasserstein, interval, reward_steps
+from dprm_data.preference.learning import FamilyChoice, learn_prior
+from dprm_data.preference.prior import Family, Prior
+from dprm_data.preference.smoothing import smooth
+from dprm_data.preference.stated import estimate_strength, pseudo_votes
+from dprm_data.preference.votes import Votes, check_space
+from dprm_data.recipe import SmoothingConfig
+from dprm_data.tables import DISTRIBUTIONS
+
+TABLE_COLUMNS = tuple(name for name in DISTRIBUTIONS.names if name not in ("group_id", "prompt", "completion"))
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Fitted distributions of N items on K labels, a row each.
+
+    `votes` are all the votes that were counted, pseudo-votes of stated distributions among them; `evidence` (N,) is their sum, 0 where an
+    item had none and its distribution is the prior's. `posterior` (N, K) is the posterior mean, `distribution` the same after label smoothing: what
+    to train on; expected reward, its spread over the population, entropy (nats) and disagreement (the chance that two random people
+    choose differently) are those of `distribution`. `reward_low`, `reward_high`: central credible interval of the population's expected
+    reward at `level`. `probability_std` (N, K): posterior standard deviations of the probabilities. `expected_distance` (N,): expected
+    Wasserstein-1 distance, in units of reward, between `posterior` and the truth. `alpha`, `beta` (N, B): a beta per node of the axes, or per
+    label in the categorical families. `divided` (N,): posterior probability of a U-shaped population. `log_evidence` (N,): log p(votes | prior).
+    """
+
+    votes: Votes
+    family: Family
+    distribution: Floats
+    posterior: Floats
+    alpha: Floats
+    beta: Floats
+    evidence: Floats
+    expected_reward: Floats
+    reward_std: Floats
+    reward_low: Floats
+    reward_high: Floats
+    entropy: Floats
+    disagreement: Floats
+    probability_std: Floats
+    expected_distance: Floats
+    divided: Floats
+    log_evidence: Floats
+    prior: Prior
+    level: float
+    stated_strength: float
+    notes: tuple[str, ...] = field(default=())
+
+    def __len__(self) -> int:
+        return len(self.votes)
+
+    def probability_interval(self, level: float | None = None) -> tuple[Floats, Floats]:
+        """Central credible intervals of every probability: (lower, upper), each (N, K)."""
+        return interval(self.posterior, self.probability_std**2, self.level if level is None else level)
+
+    def to_table(self) -> pa.Table:
+        """`item_id` and the columns of `dprm_data.tables.DISTRIBUTIONS` but the texts."""
+        schema = pa.schema([DISTRIBUTIONS.field(name) for name in TABLE_COLUMNS], metadata=DISTRIBUTIONS.metadata)
+        columns: dict[str, pa.Array] = {
+            "item_id": pa.array(self.votes.item_ids, pa.string()),
+            "label_distribution": _lists(self.distribution),
+            "votes": _lists(self.votes.counts),
+            "alpha": _lists(self.alpha),
+            "beta": _lists(self.beta),
+        }
+        for name in TABLE_COLUMNS[len(columns) :]:
+            columns[name] = pa.array(getattr(self, name).astype(np.float32))
+        return pa.table([columns[name] for name in TABLE_COLUMNS], schema=schema)
+
+    def summary(self) -> dict[str, Any]:
+        """Figures of the whole fit, for a report or a manifest."""
+        return {
+            "family": self.family,
+            "items": len(self),
+            "votes": float(self.evidence.sum()),
+            "items_without_votes": int((self.evidence == 0).sum()),
+            "stated_strength": self.stated_strength,
+            "mean_expected_reward": float(self.expected_reward.mean()) if len(self) else None,
+            "mean_entropy": float(self.entropy.mean()) if len(self) else None,
+            "mean_disagreement": float(self.disagreement.mean()) if len(self) else None,
+            "mean_interval_width": float((self.reward_high - self.reward_low).mean()) if len(self) else None,
+            "mean_expected_distance": float(self.expected_distance.mean()) if len(self) else None,
+            "divided_items": int((self.divided > 0.5).sum()),
+            "notes": list(self.notes),
+        }
+
+
+def fit(
+    votes: Votes,
+    space: LabelSpace,
+    *,
+    family: FamilyChoice = "beta",
+    prior: Prior | None = None,
+    stated: Floats | None = None,
+    stated_strength: float | Literal["auto"] = 2.0,
+    smoothing: SmoothingConfig | None = None,
+    interval: float = 0.9,
+) -> Fit:
+    """Preference distributions of all items from their votes.
+
+    `family` says which prior is learned across the items (see `docs/statistics.md`); a given `prior` is used as it is, and its family counts.
+    `stated` (N, K) are distributions that were stated directly (the LLM's prior; rows of zeros where there is none): each counts as
+    `stated_strength` votes, or with "auto" as many as predict the votes best. `smoothing` defaults to targeted smoothing;
+    `interval` is the level of the credible intervals.
+
+    Raises `VotesError` for votes that are not on this space, `InputError` for settings that cannot be used.
+    """
+    check_space(votes, space)
+    if family not in get_args(FamilyChoice):
+        raise InputError(f"family: {family!r} is none (allowed: {', '.join(get_args(FamilyChoice))})")
+    if not 0.0 < interval < 1.0:
+        raise InputError(f"interval: {interval} is no probability between 0 and 1")
+    notes: list[str] = []
+    told = None if stated is None else pseudo_votes(stated, votes, 1.0)
+    if prior is None:
+        # Stated distributions are no people: the prior is learned from them only where there are no votes at all.
+        source = votes.counts if told is None or votes.counts.any() else told
+        prior, said = learn_prior(source, space, family)
+        notes += said
+    strength = 0.0
+    if told is not None:
+        strength = (
+            estimate_strength(prior, space, votes.counts, told) if stated_strength == "auto" else float(stated_strength)
+        )
+        if not (np.isfinite(strength) and strength >= 0):
+            raise InputError(f"stated_strength: {strength} (allowed: auto, or a finite number that is not negative)")
+        votes = Votes(votes.item_ids, votes.counts + strength * told)
+    if len(votes) and (empty := int((votes.totals == 0).sum())):
+        notes.append(
+            f"{empty} of {len(votes)} items have no votes: their distribution is the prior's, their evidence 0"
+        )
+    return _build(votes, space, prior, smoothing or SmoothingConfig(), interval, strength, tuple(notes))
+
+
+def _build(
+    votes: Votes,
+    space: LabelSpace,
+    prior: Prior,
+    smoothing: SmoothingConfig,
+    level: float,
+    strength: float,
+    notes: tuple[str, ...],
+) -> Fit:
+    K, rewards = space.K, space.rewards
+    below, widths = reward_steps(space)
+    moments = evaluate(prior, space, votes.counts, np.hstack([np.eye(K), rewards[:, None], below]))
+    posterior = np.clip(moments.mean[:, :K], 0.0, None)
+    posterior /= posterior.sum(axis=1, keepdims=True)
+    distribution = smooth(posterior, space, smoothing)
+    low, high = interval(moments.mean[:, K], moments.variance[:, K], level, float(rewards.min()), float(rewards.max()))
+    expected = distribution @ rewards
+    logs = np.log(distribution, out=np.zeros_like(distribution), where=distribution > 0)
+    return Fit(
+        votes=votes,
+        family=prior.family,
+        distribution=distribution,
+        posterior=posterior,
+        alpha=moments.alpha,
+        beta=moments.beta,
+        evidence=votes.totals,
+        expected_reward=expected,
+        reward_std=np.sqrt(np.maximum(distribution @ rewards**2 - expected**2, 0.0)),
+        # Smoothing may carry the published expectation beyond the posterior's interval: it is never left outside.
+        reward_low=np.minimum(low, expected),
+        reward_high=np.maximum(high, expected),
+        entropy=-(distribution * logs).sum(axis=1),
+        disagreement=1.0 - (distribution**2).sum(axis=1),
+        probability_std=np.sqrt(moments.variance[:, :K]),
+        expected_distance=expected_wasserstein(moments.mean[:, K + 1 :], moments.variance[:, K + 1 :], widths),
+        divided=moments.divided,
+        log_evidence=moments.log_evidence,
+        prior=prior,
+        level=level,
+        stated_strength=strength,
+        notes=notes,
+    )
+
+
+def _lists(rows: Floats) -> pa.Array:
+    """A matrix as an Arrow list column, without a Python object per row."""
+    offsets = np.arange(len(rows) + 1, dtype=np.int32) * rows.shape[1]
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(rows.astype(np.float32).ravel()))

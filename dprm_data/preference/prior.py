@@ -1,0 +1,150 @@
+"""Priors: what was learned across the items, in a form that travels with the dataset.
+
+A `Prior` has one part per node of the chain (`dprm_data.preference.axes`). Whoever has a dataset's votes and its prior can compute every distribution again, add
+votes, or judge a single new item as if it had been there from the beginning.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from dprm_data.errors import InputError
+from dprm_data.labels import Floats, LabelSpace
+from dprm_data.preference import beta as discretised
+from dprm_data.preference.axes import Node, chain, flat, nodes
+from dprm_data.preference.components import Components
+
+Family = Literal["empirical", "dirichlet", "beta", "beta-dirichlet", "mixture"]
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class BetaPart:
+    """Weights over a grid of betas. `means` (M,), `concentrations` (S,), `weights` (M * S,) with the concentration running fastest,
+    `level_weights` (L,); `kappa`: every item's distribution is Dirichlet(kappa x cells), None where it is the cells themselves."""
+
+    means: Floats
+    concentrations: Floats
+    weights: Floats
+    level_weights: Floats
+    kappa: float | None = None
+
+    def grid(self) -> tuple[Floats, Floats]:
+        """(mu, s) of every component, each of shape (M * S,)."""
+        mu, s = np.meshgrid(self.means, self.concentrations, indexing="ij")
+        return mu.ravel(), s.ravel()
+
+    def components(self) -> Components:
+        P = discretised.weighted(discretised.cells(*self.grid(), len(self.level_weights)), self.level_weights)
+        c = np.inf if self.kappa is None else self.kappa
+        return Components(P, np.full(len(P), c), self.weights)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "kind": "beta",
+            "means": self.means.tolist(),
+            "concentrations": self.concentrations.tolist(),
+            "weights": self.weights.tolist(),
+            "level_weights": self.level_weights.tolist(),
+            "kappa": self.kappa,
+        }
+
+
+@dataclass(frozen=True)
+class DirichletPart:
+    """`alphas` (C, L): the parameters of every component; `weights` (C,)."""
+
+    alphas: Floats
+    weights: Floats
+
+    def components(self) -> Components:
+        total = self.alphas.sum(axis=1)
+        return Components(self.alphas / total[:, None], total, self.weights)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"kind": "dirichlet", "alphas": self.alphas.tolist(), "weights": self.weights.tolist()}
+
+
+Part = BetaPart | DirichletPart
+
+
+@dataclass(frozen=True)
+class Prior:
+    """`parts` belong to the nodes of the space's chain, parents first. `learned_from` says from how much (items, votes)."""
+
+    family: Family
+    space: str
+    labels: tuple[str, ...]
+    parts: tuple[Part, ...]
+    learned_from: dict[str, float] = field(default_factory=dict)
+
+    def tree(self, space: LabelSpace) -> Node:
+        """The nodes to which the parts belong; refuses a space with other labels."""
+        if tuple(space.names) != self.labels:
+            raise InputError(
+                f"the prior was learned on the labels {', '.join(self.labels)}, the label space {space.name!r} has {', '.join(space.names)}"
+            )
+        root = tree_of(self.family, space)
+        widths = [node.levels for node in nodes(root)]
+        found = [part.components().means.shape[1] for part in self.parts]
+        if widths != found:
+            raise InputError(
+                f"the prior has parts of {found} levels, the axes of label space {space.name!r} need {widths}"
+            )
+        return root
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON can say it; `from_dict` gives back an equal prior (floats survive JSON to the last bit)."""
+        return {
+            "format": FORMAT,
+            "family": self.family,
+            "space": self.space,
+            "labels": list(self.labels),
+            "parts": [part.to_dict() for part in self.parts],
+            "learned_from": dict(self.learned_from),
+        }
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Prior:
+        try:
+            if content["format"] != FORMAT:
+                raise InputError(f"a prior of format {content['format']}; this version reads format {FORMAT}")
+            parts = tuple(_part(part) for part in content["parts"])
+            return cls(
+                content["family"], content["space"], tuple(content["labels"]), parts, dict(content["learned_from"])
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"not a prior: {type(error).__name__}: {error}") from error
+
+
+def tree_of(family: Family, space: LabelSpace) -> Node:
+    """The chain of the axes for the beta families, the flat tree for the categorical ones."""
+    return chain(space) if family in ("beta", "beta-dirichlet") else flat(space)
+
+
+def _part(content: dict[str, Any]) -> Part:
+    weights = _array(content["weights"], 1)
+    part: Part
+    if content["kind"] == "dirichlet":
+        part = DirichletPart(_array(content["alphas"], 2), weights)
+        components = len(part.alphas)
+    elif content["kind"] == "beta":
+        kappa = None if content["kappa"] is None else float(content["kappa"])
+        means, concentrations = _array(content["means"], 1), _array(content["concentrations"], 1)
+        part = BetaPart(means, concentrations, weights, _array(content["level_weights"], 1), kappa)
+        components = len(means) * len(concentrations)
+    else:
+        raise ValueError(f"unknown kind {content['kind']!r}")
+    if components != len(weights) or not np.isclose(weights.sum(), 1.0):
+        raise ValueError("the weights do not belong to the components, or do not sum to 1")
+    return part
+
+
+def _array(values: Any, dimensions: int) -> Floats:
+    array = np.array(values, dtype=np.float64)
+    if array.ndim != dimensions or not np.isfinite(array).all() or (array < 0).any():
+        raise ValueError("a list of numbers, finite and not negative, was expected")
+    return array

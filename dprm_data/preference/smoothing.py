@@ -1,0 +1,65 @@
+"""Label smoothing: absolute certainty is tempered to near certainty.
+
+*Targeted* smoothing touches only distributions whose top probability exceeds `threshold`: what it has above 1 - epsilon goes to the **next most
+likely** label. Ties are broken by the ground cost (the nearer label), then by the labels' order; where all other labels have probability 0, the
+nearest one takes it. With e = max(0, p_top - (1 - epsilon)) moved from label i to j,
+
+    the result sums to 1, the order of the probabilities stays (epsilon <= 1/2), and the expected reward moves by e (r_j - r_i):
+    by at most epsilon max_j |r_j - r_i|.
+
+*Uniform* smoothing mixes every distribution with the uniform one, p <- (1 - epsilon) p + epsilon / K (Szegedy et al. 2016). *Cost*
+smoothing mixes it with the same distribution blurred by exp(-cost / mean cost): mass goes to near labels first. Both are there for comparison.
+
+Source of the targeted form: arXiv 2402.09764, section 3.1.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dprm_data.errors import InputError
+from dprm_data.labels import Floats, LabelSpace
+from dprm_data.recipe import SmoothingConfig
+
+NO_SMOOTHING = SmoothingConfig(kind="none")
+
+
+def smooth(distribution: Floats, space: LabelSpace, config: SmoothingConfig) -> Floats:
+    """Smoothed copies of the distributions (N, K), each row summing to 1."""
+    if config.kind == "none" or config.epsilon == 0.0:
+        return distribution.copy()
+    if config.kind == "uniform":
+        return np.asarray((1.0 - config.epsilon) * distribution + config.epsilon / space.K)
+    if config.kind == "cost":
+        return np.asarray(
+            (1.0 - config.epsilon) * distribution + config.epsilon * (distribution @ _blur(space.ground_cost))
+        )
+    return _targeted(distribution, space.ground_cost, config.threshold, config.epsilon)
+
+
+def _targeted(distribution: Floats, cost: Floats, threshold: float, epsilon: float) -> Floats:
+    if epsilon > 0.5:
+        raise InputError(
+            f"targeted smoothing with epsilon {epsilon:g} would make the next most likely label the likeliest (allowed: 0 to 0.5)"
+        )
+    out = distribution.copy()
+    top = distribution.argmax(axis=1)
+    peak = distribution[np.arange(len(out)), top]
+    excess = peak - (1.0 - epsilon)
+    rows = np.flatnonzero((peak > threshold) & (excess > 0))
+    rest = distribution[rows]
+    rest[np.arange(len(rows)), top[rows]] = -1.0
+    likeliest = rest.max(axis=1, keepdims=True)
+    # Among equally likely labels the nearest one; argmin takes the first of equally near ones.
+    distance = np.where(rest == likeliest, cost[top[rows]], np.inf)
+    after = distance.argmin(axis=1)
+    out[rows, top[rows]] -= excess[rows]
+    out[rows, after] += excess[rows]
+    return out
+
+
+def _blur(cost: Floats) -> Floats:
+    """A stochastic matrix (K, K): from label i to all labels, likelier the nearer."""
+    away = cost[cost > 0]
+    kernel = np.exp(-cost / away.mean()) if len(away) else np.ones_like(cost)
+    return np.asarray(kernel / kernel.sum(axis=1, keepdims=True))

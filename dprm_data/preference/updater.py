@@ -1,0 +1,60 @@
+"""The updater: new votes, new people, next month's data, added to what was published.
+
+Votes are sufficient, so an update is an addition,
+
+    votes <- lambda * votes + new votes,
+
+and the posterior under the prior that travels with the dataset. lambda = 1 remembers everything: updates in any order and in any pieces give what one
+fit of all votes with that prior gives. lambda < 1 forgets: a vote that is t updates old counts lambda^t, and an item's evidence never exceeds
+(votes per update) / (1 - lambda), so that a drifting population is followed at the price of wider intervals.
+
+Source of the forgetting: power discounting in Bayesian time series (Smith 1979; West & Harrison, Bayesian Forecasting and Dynamic Models, ch. 6).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dprm_data.errors import InputError
+from dprm_data.labels import LabelSpace
+from dprm_data.preference.fitting import Fit, fit
+from dprm_data.preference.prior import Prior
+from dprm_data.preference.votes import Votes, check_space
+from dprm_data.recipe import SmoothingConfig
+
+
+def update(
+    published: Votes,
+    new: Votes,
+    prior: Prior,
+    space: LabelSpace,
+    *,
+    forgetting: float = 1.0,
+    smoothing: SmoothingConfig | None = None,
+    interval: float = 0.9,
+) -> Fit:
+    """The published distributions after new votes.
+
+    `published` are the votes that travel with the dataset, `prior` its prior. Items keep their order; those that only `new` has come
+    after them. `forgetting` is lambda, in (0, 1]: it discounts the published votes of every item, also of those without new ones.
+    """
+    return fit(
+        merge(published, new, space, forgetting=forgetting), space, prior=prior, smoothing=smoothing, interval=interval
+    )
+
+
+def merge(published: Votes, new: Votes, space: LabelSpace, *, forgetting: float = 1.0) -> Votes:
+    """lambda x published + new, items of both."""
+    check_space(published, space)
+    check_space(new, space)
+    if not 0.0 < forgetting <= 1.0:
+        raise InputError(f"forgetting: {forgetting} (allowed: above 0, at most 1; 1 forgets nothing)")
+    row = {item: i for i, item in enumerate(published.item_ids)}
+    if len(row) != len(published):
+        raise InputError("the published votes have an item twice")
+    for item in new.item_ids:
+        row.setdefault(item, len(row))
+    counts = np.zeros((len(row), space.K))
+    counts[: len(published)] = forgetting * published.counts
+    np.add.at(counts, [row[item] for item in new.item_ids], new.counts)
+    return Votes(list(row), counts)
