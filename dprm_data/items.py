@@ -55,19 +55,19 @@ class Refused:
     reason: str
 
 
-def content_hash(content: Any) -> str:
-    """32 hex digits: the first half of the SHA-256 of the content's canonical JSON (sorted keys, no spaces, UTF-8)."""
-    return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
+def ids_of(prompt: Messages, completion: Messages) -> tuple[str, str]:
+    """(item_id, group_id): hashes of the prompt with this response, and of the prompt alone. Every character counts, white space too.
+
+    Each is 32 hex digits, the first half of the SHA-256 of canonical JSON (sorted keys, no spaces, UTF-8) of `{"completion": [messages],
+    "prompt": [messages]}` and of `[messages]`. Raises TypeError where a text is no valid Unicode (half a surrogate pair).
+    """
+    question = orjson.dumps(prompt, option=orjson.OPT_SORT_KEYS)
+    answer = orjson.dumps(completion, option=orjson.OPT_SORT_KEYS)
+    return _digits(b'{"completion":%b,"prompt":%b}' % (answer, question)), _digits(question)
 
 
-def group_id_of(prompt: Messages) -> str:
-    """The id that all responses to this prompt share."""
-    return content_hash(prompt)
-
-
-def item_id_of(prompt: Messages, completion: Messages) -> str:
-    """The id of this prompt with this response. Every character counts, white space too."""
-    return content_hash({"prompt": prompt, "completion": completion})
+def _digits(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:32]
 
 
 @dataclass(slots=True)
@@ -192,14 +192,14 @@ class _Store:
             self.report.refusals.append(row)
 
     def _is_repeat(self, mark: int, item: Item) -> bool:
-        stored = next((role for role, marks in self.seen.items() if mark in marks), "new")
-        if stored == "new":
-            return False
-        self.report.duplicates += 1
-        if len(self._repeats) < EXAMPLES:
-            self._repeats.append((item.item_id, item.source))
-        self._settle_role(cast("Role | None", stored), item)
-        return True
+        for stored, marks in self.seen.items():
+            if mark in marks:
+                self.report.duplicates += 1
+                if len(self._repeats) < EXAMPLES:
+                    self._repeats.append((item.item_id, item.source))
+                self._settle_role(stored, item)
+                return True
+        return False
 
     def _settle_role(self, stored: Role | None, item: Item) -> None:
         """A role beats none; chosen here and rejected there is neither, whatever comes later."""
@@ -270,11 +270,13 @@ class _MessageColumn:
         self._contents: list[str] = []
 
     def add(self, messages: Messages) -> None:
+        roles = self._roles
         for message in messages:
-            self._roles.append(message["role"])
-            self._contents.append(message["content"])
-            self.chars += len(message["content"])
-        self._offsets.append(len(self._roles))
+            content = message["content"]
+            roles.append(message["role"])
+            self._contents.append(content)
+            self.chars += len(content)
+        self._offsets.append(len(roles))
 
     def array(self) -> pa.Array:
         fields = [pa.array(self._roles, pa.string()), pa.array(self._contents, pa.string())]

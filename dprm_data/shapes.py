@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from dprm_data.errors import SourceError
-from dprm_data.items import Item, Messages, Role, group_id_of, item_id_of
+from dprm_data.items import Item, Messages, Role, ids_of
 from dprm_data.messages import (
     BadRow,
     at_last_reply,
@@ -122,15 +122,16 @@ class Shape:
         source: str,
         metadata: dict[str, Any],
     ) -> Item:
-        if not any(message["content"].strip() for message in prompt if message["role"] != "system"):
+        if _blank(prompt):
             raise BadRow("the prompt is empty")
-        if not completion or not completion[-1]["content"].strip():
+        if _blank(completion):
             raise BadRow("the response is empty")
         prompt = self._with_system(row, prompt)
         try:
-            return Item(item_id_of(prompt, completion), prompt, completion, group_id_of(prompt), role, source, metadata)
-        except TypeError as error:  # orjson: half a surrogate pair
-            raise BadRow("a text holds characters that are no valid UTF-8") from error
+            item_id, group_id = ids_of(prompt, completion)
+        except TypeError as error:
+            raise BadRow("a text holds half a surrogate pair, which is no valid Unicode") from error
+        return Item(item_id, prompt, completion, group_id, role, source, metadata)
 
     def _with_system(self, row: Mapping[str, Any], prompt: Messages) -> Messages:
         column = self.columns.get("system")
@@ -153,6 +154,12 @@ class Shape:
             return {column: row[column] for column in self.kept if column in row}
         used = self.columns.values()
         return {column: value for column, value in row.items() if column not in used}
+
+
+def _blank(messages: Messages) -> bool:
+    """Whether there is no message, or the last one says nothing."""
+    last = messages[-1]["content"] if messages else ""
+    return not last or last.isspace()
 
 
 def detect(columns: Sequence[str], mapping: Mapping[str, str], keep: Sequence[str] | None, where: str) -> Shape:
