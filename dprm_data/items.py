@@ -7,8 +7,8 @@ found again. `group_id` is the hash of the prompt alone: the responses to one pr
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -134,7 +134,8 @@ def store_items(
             f"cannot write {path}: {error}", hint="Check that the folder may be written to and has room left."
         ) from error
     finally:
-        staged.unlink(missing_ok=True)
+        with suppress(OSError):
+            staged.unlink(missing_ok=True)
     return report
 
 
@@ -142,7 +143,7 @@ def load_items(path: Path) -> Iterator[Item]:
     """The stored items in their order, one row group in memory at a time."""
     with pq.ParquetFile(path) as file:
         for group in range(file.num_row_groups):
-            yield from _items_of(file.read_row_group(group))
+            yield from items_of(file.read_row_group(group))
 
 
 class _Store:
@@ -170,7 +171,7 @@ class _Store:
                 continue
             try:
                 batch.add(found)
-            except (TypeError, ValueError) as error:
+            except TypeError as error:
                 self._refuse(Refused(found.source, f"a column kept as metadata cannot be written as JSON: {error}"))
                 continue
             self.seen[found.role].add(mark)
@@ -285,23 +286,33 @@ class _MessageColumn:
 
 
 def dump_metadata(metadata: dict[str, Any]) -> str:
-    """Metadata as JSON; what JSON does not know (dates, decimals, bytes) as text, NaN as null. Raises TypeError or ValueError."""
+    """Metadata as JSON; what JSON does not know (dates, decimals, bytes, whole numbers over 64 bits) as text, NaN as null.
+
+    Raises TypeError where a text is no valid Unicode.
+    """
     if not metadata:
         return "{}"
     options = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
     try:
         return orjson.dumps(metadata, default=_as_text, option=options).decode()
-    except TypeError:
-        text = json.dumps(metadata, default=_as_text, ensure_ascii=False, allow_nan=False)  # whole numbers over 64 bits
-        text.encode()  # half a surrogate pair is no text
-        return text
+    except TypeError:  # once more without huge numbers
+        return orjson.dumps(_without_huge(metadata), default=_as_text, option=options).decode()
+
+
+def _without_huge(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_huge(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_huge(inner) for inner in value]
+    return str(value) if isinstance(value, int) and value.bit_length() > 63 else value
 
 
 def _as_text(value: object) -> str:
     return f"<{len(value)} bytes>" if isinstance(value, bytes | bytearray | memoryview) else str(value)
 
 
-def _items_of(table: pa.Table) -> Iterator[Item]:
+def items_of(table: pa.Table) -> Iterator[Item]:
+    """The items in (a part of) the table."""
     columns = [table[name].to_pylist() for name in ("item_id", "group_id", "role", "source", "metadata")]
     prompts, completions = _messages_of(table["prompt"]), _messages_of(table["completion"])
     for item_id, group_id, role, source, metadata, prompt, completion in zip(

@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from dprm_data.errors import LabelSpaceError
 from dprm_data.resources import bundled_file, bundled_names
-from dprm_data.validation import describe
+from dprm_data.yamlfile import read_model, validated
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -105,7 +104,7 @@ class LabelSpace(_Frozen):
     def ground_cost(self) -> Floats:
         """The ground cost, shape (K, K), in units of reward (`rewards`) or of steps (`axes`)."""
         if self.cost == "rewards":
-            return np.abs(self.rewards[:, None] - self.rewards[None, :])
+            return np.asarray(np.abs(self.rewards[:, None] - self.rewards[None, :]))
         if self.cost == "axes":
             return np.abs(self.level_index[:, None, :] - self.level_index[None, :, :]).sum(axis=2).astype(np.float64)
         return np.array(self.cost, dtype=np.float64)
@@ -163,7 +162,7 @@ class LabelSpace(_Frozen):
         if isinstance(reference, LabelSpace):
             return reference
         if isinstance(reference, dict):
-            return cls._validated(reference, "label space")
+            return validated(reference, cls, LabelSpaceError, "label space")
         text = os.fspath(reference) if not isinstance(reference, int) else str(reference)
         if text.isdigit():
             return cls.ordinal(int(text))
@@ -173,20 +172,7 @@ class LabelSpace(_Frozen):
             raise LabelSpaceError(
                 f"no label space {text!r}", hint=f"Give a bundled name ({known}), a number of levels, or a YAML file that exists."
             )
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise LabelSpaceError(f"{path}: not readable as YAML: {error}") from error
-        if not isinstance(content, dict):
-            raise LabelSpaceError(f"{path}: a label space is a mapping with name and labels, found {type(content).__name__}")
-        return cls._validated(content, str(path))
-
-    @classmethod
-    def _validated(cls, content: dict[str, Any], where: str) -> LabelSpace:
-        try:
-            return cls.model_validate(content)
-        except ValidationError as error:
-            raise LabelSpaceError(describe(error, where, cls)) from error
+        return read_model(path, cls, LabelSpaceError, "a label space")
 
     @classmethod
     def ordinal(cls, levels: int) -> LabelSpace:

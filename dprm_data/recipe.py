@@ -6,11 +6,10 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
 
 from dprm_data.errors import RecipeError
-from dprm_data.validation import describe
+from dprm_data.yamlfile import read_model, validated
 
 
 class _Section(BaseModel):
@@ -44,9 +43,9 @@ class SourceConfig(_Section):
 
 
 class PanelConfig(_Section):
-    """Which personas judge. `use` is a bundled panel's name or a YAML file."""
+    """Which personas judge. `use` is a bundled panel's name, a YAML file, or the panel itself."""
 
-    use: str = "paper"
+    use: str | dict[str, Any] = "paper"
     sample: Annotated[int, Field(gt=0)] | None = None  # personas per item; all if not given
     stratify: list[str] = []  # attributes whose shares every sample keeps
     seed: int = 0
@@ -129,10 +128,10 @@ def _panel(value: object) -> object:
 
 
 class Recipe(_Section):
-    """Everything a run needs to know. Relative paths are relative to the recipe's own folder (output: to where you stand)."""
+    """Everything a run needs to know. Relative paths of inputs are relative to the recipe's own folder, outputs to where you stand."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "run"
-    source: SourceConfig
+    source: SourceConfig | None = None
     labels: str | int | dict[str, Any] = "hh6"
     panel: Annotated[PanelConfig, BeforeValidator(_panel)] = PanelConfig()
     elicitation: Literal["choice", "logprobs", "distribution"] = "choice"
@@ -148,3 +147,38 @@ class Recipe(_Section):
     fit: FitConfig = FitConfig()
     output: str | None = None  # the run folder; runs/<name> if not given
     ledger: str | None = None  # the ledger's file; in the run folder if not given
+
+    _folder: Path = PrivateAttr(default_factory=Path)
+
+    @property
+    def folder(self) -> Path:
+        """What the recipe's relative paths are relative to."""
+        return self._folder
+
+    @property
+    def output_folder(self) -> Path:
+        return Path(self.output or f"runs/{self.name}")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Recipe:
+        if self.rationale and self.elicitation != "choice":
+            raise ValueError(f"rationale: only elicitation: choice can say why, not {self.elicitation}")
+        if self.elicitation == "logprobs" and self.provider.name == "anthropic":
+            raise ValueError("elicitation: logprobs needs log-probabilities, which Anthropic's API does not give (use choice)")
+        if self.elicitation == "logprobs" and self.replicates > 1:
+            raise ValueError("replicates: logprobs reads probabilities, which do not change when asked again; leave it at 1")
+        return self
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Recipe:
+        """The recipe in a YAML file. Raises `RecipeError` with file, line, field, what was found and what is allowed."""
+        recipe = read_model(Path(path), cls, RecipeError, "a recipe")
+        recipe._folder = Path(path).absolute().parent
+        return recipe
+
+    @classmethod
+    def of(cls, given: Recipe | str | os.PathLike[str] | dict[str, Any]) -> Recipe:
+        """A recipe from whatever a caller has: a recipe, a file, or a dict."""
+        if isinstance(given, Recipe):
+            return given
+        return validated(given, cls, RecipeError, "recipe") if isinstance(given, dict) else cls.load(given)

@@ -5,18 +5,25 @@ from __future__ import annotations
 import difflib
 import types
 import typing
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 
-def describe(error: ValidationError, where: str, model: type[BaseModel]) -> str:
-    """All findings, a line each: `where: field: what is wrong (found ...)`. Keys and other secrets are never echoed."""
-    return "\n".join(_line(dict(finding), where, model) for finding in error.errors(include_url=False))
+Location = tuple[str | int, ...]
 
 
-def _line(finding: dict[str, Any], where: str, model: type[BaseModel]) -> str:
+def describe(error: ValidationError, where: str, model: type[BaseModel], line: Callable[[Location], int | None] | None = None) -> str:
+    """All findings, a line each: `where:line: field: what is wrong (found ...)`. `line` finds the line of a field, if it can."""
+    return "\n".join(_sentence(dict(finding), where, model, line) for finding in error.errors(include_url=False))
+
+
+def _sentence(finding: dict[str, Any], where: str, model: type[BaseModel], line: Callable[[Location], int | None] | None) -> str:
     location = tuple(part for part in finding["loc"] if not _is_tag(part))
+    number = line(location) if line else None
+    if number:
+        where = f"{where}:{number}"
     field = ".".join(f"[{part}]" if isinstance(part, int) else str(part) for part in location).replace(".[", "[")
     prefix = f"{where}: {field}: " if field else f"{where}: "
     kind = finding["type"]

@@ -49,7 +49,7 @@ def read_distribution(text: str, space: LabelSpace) -> Floats:
         shares[label] += number
     if shares.sum() <= 0:
         raise Unreadable("the numbers are all 0")
-    return shares / shares.sum()
+    return np.asarray(shares / shares.sum())
 
 
 def read_words(top_logprobs: Sequence[tuple[str, float]], words: Sequence[str]) -> Floats:

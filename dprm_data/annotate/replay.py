@@ -1,0 +1,71 @@
+"""Replay: how far each task has come, by what the ledger holds. No call is made here."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from dprm_data.annotate.call import Call, Reply
+from dprm_data.annotate.elicitation import Outcome, Task
+from dprm_data.annotate.ledger import Ledger
+from dprm_data.annotate.work import Work
+from dprm_data.items import Item
+
+_ITEMS_AT_A_TIME = 64
+
+
+@dataclass(slots=True)
+class Course:
+    """A task with the calls made and the replies had so far; `step` is the call that it waits for, or its outcome."""
+
+    task: Task
+    step: Call | Outcome
+    calls: list[Call] = field(default_factory=list)
+    replies: list[Reply] = field(default_factory=list)
+
+    @classmethod
+    def start(cls, task: Task) -> Course:
+        return cls(task, task.next(()))
+
+    def take(self, reply: Reply) -> None:
+        """Go on with the reply to the call that was waited for."""
+        assert isinstance(self.step, Call)
+        self.calls.append(self.step)
+        self.replies.append(reply)
+        self.step = self.task.next(self.replies)
+
+    @property
+    def outcome(self) -> Outcome | None:
+        return self.step if isinstance(self.step, Outcome) else None
+
+    @property
+    def waits_for(self) -> Call | None:
+        return self.step if isinstance(self.step, Call) else None
+
+
+def advance(tasks: Iterable[Task], ledger: Ledger) -> list[Course]:
+    """Take every task as far as the ledger's replies lead."""
+    courses = [Course.start(task) for task in tasks]
+    going = courses
+    while going:
+        found = ledger.find([course.step.key for course in going if isinstance(course.step, Call)])
+        went: list[Course] = []
+        for course in going:
+            reply = found.get(course.step.key) if isinstance(course.step, Call) else None
+            if reply:
+                course.take(reply)
+                if course.waits_for:
+                    went.append(course)
+        going = went
+    return courses
+
+
+def replay(work: Work, ledger: Ledger, items: Iterable[Item]) -> Iterator[tuple[Item, Sequence[Course]]]:
+    """Every item with the courses of its tasks, a few items in memory at a time."""
+    items = iter(items)
+    while some := list(itertools.islice(items, _ITEMS_AT_A_TIME)):
+        per_item = [work.tasks(item) for item in some]
+        courses = iter(advance(itertools.chain.from_iterable(per_item), ledger))
+        for item, tasks in zip(some, per_item, strict=True):
+            yield item, list(itertools.islice(courses, len(tasks)))

@@ -1,0 +1,77 @@
+"""The tally of a run: what is counted while it goes on, for the live view, the summary and `--json`."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from dprm_data.annotate.call import Reply
+from dprm_data.annotate.elicitation import Outcome
+from dprm_data.providers.base import Usage
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts of one process's work. Items and annotations count replayed ones too; calls, tokens and dollars only what was sent now."""
+
+    total_items: int | None = None
+    items: int = 0
+    annotations: int = 0
+    replayed: int = 0  # annotations that needed no call now
+    statuses: Counter[str] = field(default_factory=Counter)
+    calls: int = 0  # answered now
+    retries: Counter[str] = field(default_factory=Counter)  # failed attempts, by kind
+    reasks: int = 0
+    usage: Usage = field(default_factory=Usage)
+    cost: float = 0.0
+    cost_known: bool = True
+    in_flight: int = 0
+    window: int = 0
+    waiting: str = ""  # why no answers come just now, if so
+    last_failure: str = ""
+    started: float = field(default_factory=time.monotonic)
+    last_answer: float = field(default_factory=time.monotonic)
+
+    def answered(self, reply: Reply) -> None:
+        self.calls += 1
+        self.last_answer = time.monotonic()
+        self.paid(reply.usage, reply.cost)
+
+    def paid(self, usage: Usage, cost: float | None) -> None:
+        self.usage += usage
+        self.cost += cost or 0.0
+        self.cost_known = self.cost_known and cost is not None
+
+    def skipped(self, items: int, annotations_each: int) -> None:
+        """Items that the ledger knows to be done."""
+        self.items += items
+        self.annotations += items * annotations_each
+        self.replayed += items * annotations_each
+
+    def ended(self, outcome: Outcome, *, replayed: bool) -> None:
+        self.annotations += 1
+        self.statuses[outcome.status] += 1
+        self.replayed += replayed
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "items": self.items,
+            "annotations": self.annotations,
+            "replayed": self.replayed,
+            "statuses": dict(self.statuses),
+            "calls": self.calls,
+            "retries": dict(self.retries),
+            "reasks": self.reasks,
+            "input_tokens": self.usage.input_tokens,
+            "output_tokens": self.usage.output_tokens,
+            "cached_tokens": self.usage.cached_tokens,
+            "cost": self.cost if self.cost_known else None,
+            "seconds": round(self.seconds, 3),
+        }

@@ -1,0 +1,223 @@
+"""What the terminal shows of a run: plain data in, rich renderables out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from dprm_data.annotate.plan import Plan
+from dprm_data.annotate.tally import Tally
+from dprm_data.folder import RunFolder
+from dprm_data.summary import ItemLine, PersonaLine, Summary
+
+_BAR = 24  # characters of a distribution's bar
+_GOOD, _BAD = (46, 160, 67), (207, 34, 46)
+
+
+def summary_view(summary: Summary, folder: RunFolder, tally: Tally | None, *, local: bool) -> RenderableType:
+    """The end of a run, for a person."""
+    parts: list[RenderableType] = [_legend(summary), _items_table(summary, summary.first), Text()]
+    if summary.items > len(summary.first):
+        parts.insert(2, Text(f"… and {summary.items - len(summary.first):,} more: dprm show {folder} --item ID", style="dim"))
+    if summary.divided and summary.items > 3:
+        parts += [Text("Most divided", style="bold"), *(_divided(summary, line) for line in summary.divided), Text()]
+    parts += [_figures(summary, tally), _warning(summary, local), _next_steps(summary, folder)]
+    return Group(*parts)
+
+
+def _legend(summary: Summary) -> Text:
+    legend = Text("\n")
+    for i, (label, reward) in enumerate(zip(summary.labels, summary.rewards, strict=True)):
+        legend.append("█ ", style=_colour(summary.rewards, i))
+        legend.append(f"{label} ({reward:g})   ")
+    return legend
+
+
+def _items_table(summary: Summary, lines: Sequence[ItemLine]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", expand=True)
+    table.add_column("item", no_wrap=True)
+    table.add_column("prompt and response", ratio=1, no_wrap=True, overflow="ellipsis")
+    table.add_column("distribution", no_wrap=True, min_width=_BAR)
+    table.add_column("reward", justify="right", no_wrap=True)
+    table.add_column("90 %", justify="right", no_wrap=True)
+    table.add_column("votes", justify="right", no_wrap=True)
+    for line in lines:
+        words = Text(_one_line(line.prompt, 40), style="dim")
+        words.append("  ")
+        words.append(_one_line(line.response, 200), style="not dim")
+        reward = f"{line.expected_reward:+.2f}"
+        interval = f"{line.reward_low:+.1f} … {line.reward_high:+.1f}"
+        table.add_row(line.item_id[:8], words, bar(line.distribution, summary.rewards), reward, interval, f"{line.evidence:g}")
+    return table
+
+
+def bar(distribution: Sequence[float], rewards: Sequence[float], width: int = _BAR) -> Text:
+    """A distribution as a bar of blocks, the best label first; every character is 1/width of the mass (largest remainders)."""
+    best_first = sorted(range(len(rewards)), key=lambda i: -rewards[i])
+    exact = [distribution[i] * width for i in best_first]
+    blocks = [int(share) for share in exact]
+    for at in sorted(range(len(exact)), key=lambda at: blocks[at] - exact[at])[: width - sum(blocks)]:
+        blocks[at] += 1
+    text = Text()
+    for i, count in zip(best_first, blocks, strict=True):
+        text.append("█" * count, style=_colour(rewards, i))
+    return text
+
+
+def _colour(rewards: Sequence[float], i: int) -> str:
+    """From red (the least reward) to green (the most), by rank, so that ties in reward still differ."""
+    order = sorted(range(len(rewards)), key=lambda at: (rewards[at], -at))
+    share = order.index(i) / max(1, len(rewards) - 1)
+    red, green, blue = (round(bad + share * (good - bad)) for bad, good in zip(_BAD, _GOOD, strict=True))
+    middle = 1 - abs(2 * share - 1)  # a yellow middle instead of a muddy one
+    return f"rgb({min(255, round(red + 90 * middle))},{min(255, round(green + 70 * middle))},{blue})"
+
+
+def _divided(summary: Summary, line: ItemLine) -> Text:
+    text = Text("  ")
+    text.append(line.item_id[:8] + "  ")
+    text.append_text(bar(line.distribution, summary.rewards))
+    text.append(f"  {line.disagreement:.2f}  ", style="bold")
+    text.append(_one_line(line.response, 70))
+    return text
+
+
+def _figures(summary: Summary, tally: Tally | None) -> Text:
+    failed = sum(count for status, count in summary.statuses.items() if status != "ok")
+    text = Text()
+    text.append(f"{summary.items:,} items, {summary.annotations:,} annotations", style="bold")
+    text.append(f" ({failed:,} without a label)" if failed else " (all with a label)")
+    text.append(f", {summary.pairs:,} preference pairs, mean expected reward {summary.mean_expected_reward or 0:+.2f}\n")
+    for reason, count in summary.failures.items():
+        text.append(f"  {count:,} × {_one_line(reason, 120)}\n", style="yellow")
+    if tally:
+        text.append_text(tally_line(tally))
+    if summary.pair_accuracy and summary.longer_accuracy:
+        share, pairs = summary.pair_accuracy
+        text.append(f"\nThe source's own ranking: the panel agrees in {share:.2f} of {pairs:,} pairs; the longer response is the better in {summary.longer_accuracy[0]:.2f}.")
+    return text
+
+
+def tally_line(tally: Tally) -> Text:
+    """Calls, tokens, dollars and time of this process."""
+    usage = tally.usage
+    text = Text(f"now: {tally.calls:,} calls", style="none")
+    if tally.replayed:
+        text.append(f" ({tally.replayed:,} annotations were in the ledger, for nothing)")
+    text.append(f", {usage.input_tokens:,} tokens in")
+    if usage.cached_tokens:
+        text.append(f" ({usage.cached_tokens / max(1, usage.input_tokens):.0%} from the provider's cache)")
+    text.append(f", {usage.output_tokens:,} out, {money(tally.cost if tally.cost_known else None)}, {clock(tally.seconds)}")
+    if tally.retries:
+        text.append("\nretried: " + ", ".join(f"{count} × {kind.replace('_', ' ')}" for kind, count in tally.retries.items()), style="yellow")
+    return text
+
+
+def _warning(summary: Summary, local: bool) -> RenderableType:
+    if summary.simulated == 0:
+        return Text()
+    words = "These labels are simulated: a model played the personas."
+    if local:
+        words += " The bundled model is very small. It shows that the pipeline works, not what people think: on real pairs it agrees with people no better than chance."
+    return Text("\n" + words, style="italic")
+
+
+def _next_steps(summary: Summary, folder: RunFolder) -> Text:
+    text = Text("\nNext\n", style="bold")
+    example = summary.divided[0].item_id[:8] if summary.divided else "ID"
+    for command, what in (
+        (f"dprm show {folder} --item {example}", "one item, with every persona's vote"),
+        (f"dprm fit {folder} --family dirichlet", "other distributions from the same votes, for nothing"),
+        (f'python -c "from datasets import load_dataset; print(load_dataset({str(folder)!r}))"', "the dataset"),
+        (f"{folder}/README.md", "its card"),
+    ):
+        text.append(f"  {command}", style="bold cyan")
+        text.append(f"   {what}\n", style="dim")
+    return text
+
+
+def plan_view(plan: Plan, budget: float | None) -> RenderableType:
+    """The plan, for a person."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    about = "" if plan.error == 0 else f"  (counted on {plan.sample:,} items, ± {plan.error:.0%})"
+    table.add_row("items", f"{plan.items:,}")
+    table.add_row("annotations", f"{plan.annotations:,}  ({plan.annotators} per item)")
+    table.add_row("calls to make", Text(f"{plan.calls_needed:,}{about}", style="bold"))
+    if plan.calls_known:
+        table.add_row("", f"{plan.calls_known:,} more are in the ledger and cost nothing")
+    source = f"as {plan.corrected_by:,} real answers had it" if plan.corrected_by else "taking 4 characters for a token; real ones may differ by a third"
+    table.add_row("tokens", f"{plan.input_tokens:,} in, {plan.output_tokens:,} out  ({source})")
+    table.add_row("cost", Text(f"{money(plan.cost)}, at most {money(plan.cost_at_most)}" if plan.cost is not None else "not known", style="bold"))
+    table.add_row("", "without re-asks and without the provider's cache, which makes it cheaper" if plan.cost else "")
+    table.add_row("prices", plan.prices)
+    if plan.spent:
+        table.add_row("spent before", money(plan.spent))
+    if budget is not None:
+        fits = plan.cost is not None and plan.spent + plan.cost <= budget
+        table.add_row("budget", Text(f"{money(budget)}{'' if fits else ': not enough for all of it; the run would stop there, and could go on later'}", style="none" if fits else "yellow"))
+    return table
+
+
+def item_view(row: dict[str, Any], annotations: Sequence[dict[str, Any]], names: Sequence[str], rewards: Sequence[float]) -> RenderableType:
+    """One item: its texts, its distribution, and what every annotator said."""
+    texts = Text()
+    for message in [*row["prompt"], *row["completion"]]:
+        texts.append(f"{message['role']}: ", style="bold")
+        texts.append(f"{message['content']}\n")
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for column in ("label", "share", "", "votes", "reward"):
+        table.add_column(column, justify="left" if column in ("label", "") else "right")
+    for i, name in enumerate(names):
+        share = row["label_distribution"][i]
+        table.add_row(name, f"{share:.3f}", Text("█" * round(share * 30), style=_colour(rewards, i)), f"{row['votes'][i]:.2f}", f"{rewards[i]:g}")
+    figures = Text(f"expected reward {row['expected_reward']:+.3f} ({row['reward_low']:+.2f} … {row['reward_high']:+.2f}), disagreement {row['disagreement']:.2f}, entropy {row['entropy']:.2f} nats\n")
+    return Group(Panel(texts, title=f"item {row['item_id']}", title_align="left"), table, figures, _votes_table(annotations, names, rewards))
+
+
+def _votes_table(annotations: Sequence[dict[str, Any]], names: Sequence[str], rewards: Sequence[float]) -> Table:
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for column in ("annotator", "label", "probabilities", "why"):
+        table.add_column(column)
+    for row in annotations:
+        label = Text(row["label"] or row["status"], style=_colour(rewards, names.index(row["label"])) if row["label"] else "yellow")
+        probs = bar(row["probs"], rewards, 16) if row["probs"] else Text()
+        who = row["annotator_id"] + (f" #{row['replicate']}" if row["replicate"] else "") + (" (person)" if row["annotator_kind"] == "human" else "")
+        table.add_row(who, label, probs, _one_line(row["rationale"] or row["reason"] or "", 80))
+    return table
+
+
+def personas_view(personas: Sequence[PersonaLine]) -> Table:
+    """What every annotator did."""
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for column in ("annotator", "annotations", "without a label", "mean reward", "cost"):
+        table.add_column(column, justify="left" if column == "annotator" else "right")
+    for line in personas:
+        reward = "–" if line.mean_reward is None else f"{line.mean_reward:+.2f}"
+        table.add_row(line.annotator_id, f"{line.annotations:,}", f"{line.annotations - line.ok:,}", reward, money(line.cost))
+    return table
+
+
+def money(dollars: float | None) -> str:
+    """Dollars in so many digits as they need."""
+    if dollars is None:
+        return "cost not known"
+    return f"${dollars:,.2f}" if dollars >= 1 or dollars == 0 else f"${dollars:.4f}"
+
+
+def clock(seconds: float) -> str:
+    """A duration as people say it."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def _one_line(text: str, limit: int) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
