@@ -20,22 +20,21 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import orjson
 import pyarrow as pa
-import yaml
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from dprm_data import tables
 from dprm_data.errors import PanelError
 from dprm_data.recipe import PanelConfig
 from dprm_data.resources import bundled_file, bundled_names
-from dprm_data.validation import describe
+from dprm_data.yamlfile import read_model, validated
 
 Attribute = str | int | Annotated[float, Field(allow_inf_nan=False)]
 
@@ -215,31 +214,13 @@ def load_panel(reference: str | os.PathLike[str] | dict[str, Any] | Panel, *, ba
     if isinstance(reference, Panel):
         return reference
     if isinstance(reference, dict):
-        return _validated(reference, "panel")
+        return validated(reference, Panel, PanelError, "panel")
     text = os.fspath(reference)
     path = bundled_file("personas", text) or (base or Path()) / Path(text).expanduser()
     if not path.is_file():
         known = ", ".join(bundled_names("personas"))
         raise PanelError(f"no panel {text!r}", hint=f"Give a bundled name ({known}) or a YAML file that exists.")
-    return _read(str(path.resolve()), path.stat().st_mtime_ns)
-
-
-@lru_cache(maxsize=16)
-def _read(path: str, _changed: int) -> Panel:
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise PanelError(f"{path}: not readable as YAML: {error}") from error
-    if not isinstance(content, dict):
-        raise PanelError(f"{path}: a panel is a mapping with name and personas, found {type(content).__name__}")
-    return _validated(content, path)
-
-
-def _validated(content: dict[str, Any], where: str) -> Panel:
-    try:
-        return Panel.model_validate(content)
-    except ValidationError as error:
-        raise PanelError(describe(error, where, Panel)) from error
+    return read_model(path, Panel, PanelError, "a panel")
 
 
 def panel_table(panel: Panel) -> pa.Table:
