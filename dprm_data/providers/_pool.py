@@ -27,7 +27,7 @@ class PrefixPool:
 
     def __init__(self, size: int) -> None:
         self._waiting: list[_Waiter] = []
-        self._idle: dict[int, None] = dict.fromkeys(range(size))  # in the order of their becoming idle
+        self._idle = set(range(size))
         self._last: list[str] = [""] * size
         self._graces: dict[int, asyncio.TimerHandle] = {}
 
@@ -51,7 +51,7 @@ class PrefixPool:
             self._free(worker)
 
     def _free(self, worker: int) -> None:
-        self._idle[worker] = None
+        self._idle.add(worker)
         if self._last[worker]:
             self._graces[worker] = asyncio.get_running_loop().call_later(GRACE, self._grace_over, worker)
         self._assign()
@@ -62,10 +62,10 @@ class PrefixPool:
 
     def _assign(self) -> None:
         """Gives every idle worker the call that suits it best, if there is one."""
-        for worker in list(self._idle):
+        for worker in sorted(self._idle):  # low numbers first, so that a pool that is hardly used keeps to few workers
             if (waiter := self._best(worker)) is not None:
                 self._waiting.remove(waiter)
-                del self._idle[worker]
+                self._idle.remove(worker)
                 if (grace := self._graces.pop(worker, None)) is not None:
                     grace.cancel()
                 self._last[worker] = waiter.hint
