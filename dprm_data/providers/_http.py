@@ -173,6 +173,17 @@ def check_base_url(base_url: str) -> None:
         )
 
 
+def client_options(url: httpx2.URL, timeout: float) -> dict[str, Any]:
+    """What both SDKs' HTTP clients are made with."""
+    return {
+        "timeout": timeout,
+        # How many calls run at once is the engine's business: 0 is aiohttp's word for no limit.
+        "limits": httpx2.Limits(max_connections=0),
+        # HTTP_PROXY and its like say how to reach the world; no proxy can reach our own loopback address.
+        "trust_env": url.host not in ("localhost", "127.0.0.1", "::1"),
+    }
+
+
 class JsonClient:
     """Posts JSON through an SDK's client, once.
 

@@ -13,7 +13,15 @@ from typing import Any
 import httpx2
 from anthropic import AsyncAnthropic, DefaultAioHttpClient
 
-from dprm_data.providers._http import NO_KEY, ContentFiltered, JsonClient, Scrubber, count, without_prefill
+from dprm_data.providers._http import (
+    NO_KEY,
+    ContentFiltered,
+    JsonClient,
+    Scrubber,
+    client_options,
+    count,
+    without_prefill,
+)
 from dprm_data.providers.base import Answer, CallFailed, Finish, Request, Usage
 
 BASE_URL = "https://api.anthropic.com"
@@ -70,7 +78,7 @@ class AnthropicProvider:
             default_headers={"X-Api-Key": api_key} if api_key and not is_anthropic else None,
             timeout=timeout,
             max_retries=0,
-            http_client=DefaultAioHttpClient(timeout=timeout, limits=httpx2.Limits(max_connections=0)),
+            http_client=DefaultAioHttpClient(**client_options(url, timeout)),
         )
         self.http = JsonClient(sdk, timeout=timeout, scrub=Scrubber(api_key, url.password))
 

@@ -104,6 +104,7 @@ def _load(file: Path, name: str, context: int, token: str) -> Any:
     params.model_alias = {name}
     params.n_ctx = context
     params.n_parallel = 1
+    params.n_batch = params.n_ubatch = 256  # a call that is cancelled ends with the batch in work: a second or two
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
     params.api_keys = [token]
     params.cors_origins = "null"

@@ -19,7 +19,15 @@ from typing import Any
 import httpx2
 from openai import AsyncOpenAI, DefaultAioHttpClient
 
-from dprm_data.providers._http import NO_KEY, ContentFiltered, JsonClient, Scrubber, count, without_prefill
+from dprm_data.providers._http import (
+    NO_KEY,
+    ContentFiltered,
+    JsonClient,
+    Scrubber,
+    client_options,
+    count,
+    without_prefill,
+)
 from dprm_data.providers.base import Answer, CallFailed, Finish, Request, Usage
 
 BASE_URL = "https://api.openai.com/v1"
@@ -57,8 +65,7 @@ class OpenAIProvider:
             default_headers={"api-key": api_key} if self.host_is_azure and api_key else None,
             timeout=timeout,
             max_retries=0,
-            # How many calls run at once is the engine's business: 0 is aiohttp's word for no limit.
-            http_client=DefaultAioHttpClient(timeout=timeout, limits=httpx2.Limits(max_connections=0)),
+            http_client=DefaultAioHttpClient(**client_options(url, timeout)),
         )
         self.http = JsonClient(sdk, timeout=timeout, scrub=Scrubber(api_key, url.password))
 

@@ -124,7 +124,7 @@ class Double:
         if asked.top_logprobs and fault not in ("no_logprobs", "refusal", "filter"):
             top = wire.logprobs_of(asked.digest, asked.top_logprobs, self.options.words)
             text = top[0]["token"]
-        if asked.max_tokens and finish == "stop" and wire.tokens(len(text)) > asked.max_tokens:
+        if asked.max_tokens and finish == "stop" and not top and wire.tokens(len(text)) > asked.max_tokens:
             text, finish = text[: asked.max_tokens * wire.CHARS_PER_TOKEN], "length"
         read, written = self._cache.look_up(asked)
         number = self.tally.requests
