@@ -6,6 +6,9 @@ population that is divided.
 
 *Level weights* omega_l, shared by all items, multiply the cells before they are normalised: people do not use the levels of a scale
 evenly. All ones give the plain discretised beta.
+
+A *lapse rate*, also shared by all items, is the share of votes that have nothing to do with the item: with it, one careless vote in a hundred
+does not bend the beta towards the far end of the scale. (The device is that of psychometric functions: Wichmann & Hill 2001.)
 """
 
 from __future__ import annotations
@@ -15,20 +18,26 @@ from scipy.special import betainc
 
 from dprm_data.labels import Floats
 
-MEANS = 25
-CONCENTRATIONS = 13
 SMALLEST, LARGEST = 0.35, 200.0  # concentrations: nearly all mass at the two ends ... narrower than one of ten bins
 FLOOR = 1e-9  # no level is impossible: a vote for it must not make the likelihood 0
+# Means x concentrations, for items of up to so many votes: the grid is as fine as the votes can tell, and no finer.
+GRIDS = ((25, 13, 25.0), (49, 21, 300.0), (97, 25, np.inf))
 
 
-def mean_grid(points: int = MEANS) -> Floats:
+def mean_grid(points: int) -> Floats:
     """Means in (0, 1), evenly spaced on the arcsine scale: denser towards the ends, where the cells change fastest."""
     return np.asarray(np.sin(0.5 * np.pi * (np.arange(points) + 0.5) / points) ** 2)
 
 
-def concentration_grid(points: int = CONCENTRATIONS) -> Floats:
+def concentration_grid(points: int) -> Floats:
     """Concentrations, evenly spaced in their logarithm."""
     return np.geomspace(SMALLEST, LARGEST, points)
+
+
+def grids(votes: float) -> tuple[Floats, Floats]:
+    """The grids of means and concentrations for items of typically so many votes."""
+    means, concentrations = next((m, s) for m, s, most in GRIDS if votes <= most)
+    return mean_grid(means), concentration_grid(concentrations)
 
 
 def cells(mu: Floats, s: Floats, levels: int) -> Floats:
@@ -39,10 +48,11 @@ def cells(mu: Floats, s: Floats, levels: int) -> Floats:
     return np.asarray(probabilities / probabilities.sum(axis=1, keepdims=True))
 
 
-def weighted(probabilities: Floats, level_weights: Floats) -> Floats:
-    """The cells times the level weights, normalised."""
+def weighted(probabilities: Floats, level_weights: Floats, lapse: float = 0.0) -> Floats:
+    """The cells (G, L) times the level weights, normalised, with the share `lapse` of annotators who pick any level."""
     tilted = np.maximum(probabilities * level_weights, FLOOR)
-    return np.asarray(tilted / tilted.sum(axis=1, keepdims=True))
+    tilted *= (1.0 - lapse) / tilted.sum(axis=1, keepdims=True)
+    return np.asarray(tilted + lapse / probabilities.shape[1])
 
 
 def from_moments(mean: Floats, variance: Floats) -> tuple[Floats, Floats]:

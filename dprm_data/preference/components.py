@@ -18,6 +18,19 @@ and for a linear functional t = p . v, with mean m_g = a_g P_g.v + b_g n.v under
     E t   = sum_g R_g m_g
     Var t = sum_g R_g m_g^2 - (E t)^2 + sum_g R_g (q_g . v^2 - m_g^2) / (c_g + N + 1),   q_g = a_g P_g + b_g n
 
+Where the components are exact (c infinite) but the truth only keeps near them, p ~ Dirichlet(kappa P_g), `misfit` = kappa widens the variance. With
+a = kappa / (kappa + N), t_n = n . v / N the raw mean, s2 = E[p . v^2] - (E t)^2 - Var t the spread within a distribution:
+
+    Var t  <-  a Var t  +  s2 / (kappa + N + 1)  +  (1 - a)^2 (t_n - E t)^2
+
+the terms of the Dirichlet posterior above (the last one is the squared distance between its mean and the exact one), with the components'
+posterior weights taken from the exact likelihood, whose overconfidence, (kappa + N) / kappa, has turned a^2 into a.
+
+The prior is itself an estimate, from I items. For normal means Morris (1983) adds 2 / (I - 3) B^2 (y - m)^2 to the variance of the posterior
+mean, B the shrinkage, y the raw mean and m the prior's; as B (y - m) is the raw minus the posterior mean, in any family
+
+    Var t  <-  Var t  +  2 / (I - 3) (t_n - E t)^2          (I > 5; with fewer items as if there were 6)
+
 All sums over components are matrix products; the multinomial coefficient, the same for all components, is left out everywhere.
 
 Source: Minka, "Estimating a Dirichlet distribution" (2000), for the Dirichlet-multinomial; the rest is the law of total variance.
@@ -38,11 +51,14 @@ MOST_KNOTS = 600  # distinct counts up to here get their exact value, more are i
 
 @dataclass(frozen=True)
 class Components:
-    """`means` (G, L), rows sum to 1 and are positive; `concentrations` (G,), may be infinite; `weights` (G,), sum 1."""
+    """`means` (G, L), rows sum to 1 and are positive; `concentrations` (G,), may be infinite; `weights` (G,), sum 1;
+    `misfit` and `items` (how many the components were learned from): see above."""
 
     means: Floats
     concentrations: Floats
     weights: Floats
+    misfit: float | None = None
+    items: float = np.inf
 
     @cached_property
     def log_means(self) -> Floats:
@@ -106,9 +122,8 @@ class Posterior:
             r = P @ values
             if np.isinf(c):
                 s = R @ np.hstack([r, r * r]) / self.total
-                m = values.shape[1]
-                mean += s[:, :m]
-                second += s[:, m:]
+                mean += s[:, : values.shape[1]]
+                second += s[:, values.shape[1] :]
                 continue
             a, b = c / (c + N), 1.0 / (c + N)
             y, y2 = n @ values, n @ values**2
@@ -118,7 +133,16 @@ class Posterior:
             mean += a * s1 + b * y * s0
             second += part
             within += (a * t + b * y2 * s0 - part) / (c + N + 1)
-        return mean, np.maximum(second - mean**2, 0.0) + np.maximum(within, 0.0)
+        variance = np.maximum(second - mean**2, 0.0) + np.maximum(within, 0.0)
+        raw = n @ values / np.maximum(N, 1e-300)
+        learned = 2.0 / (max(self.prior.items, 6.0) - 3.0)
+        shift = np.where(N > 0, (raw - mean) ** 2, 0.0)
+        if self.prior.misfit is None:
+            return mean, variance + learned * shift
+        a = self.prior.misfit / (self.prior.misfit + N)
+        spread = np.maximum(self.expect(self.prior.means @ values**2) - variance - mean**2, 0.0)
+        variance = a * variance + spread / (self.prior.misfit + N + 1.0) + ((1.0 - a) ** 2 + learned) * shift
+        return mean, variance
 
     def second_moments(self) -> tuple[Floats, Floats]:
         """E[p] (U, L) and E[p p^T] (U, L, L)."""

@@ -1,16 +1,22 @@
 """Learning a prior over the grid of betas from the votes of many items (empirical Bayes).
 
-The weights over the grid are found by EM, the nonparametric maximum likelihood estimate of a mixing distribution (Laird 1978), smoothed by
-a few pseudo-items spread evenly over the grid: with 20 items their votes alone would put all weight on a handful of grid points.
+The weights over the grid are found by EM, the nonparametric maximum likelihood estimate of a mixing distribution (Laird 1978), held together
+by a base: where the items are few or their votes are, likelihood alone would put all weight on a handful of grid points, or leave it where it
+started. The base G is a bivariate normal of (logit mu, log s), fitted to the items' own posterior weights in every step (START's moments
+count as HYPER_ITEMS items in it), and enters as BASE_ITEMS pseudo-items; EVEN_ITEMS more lie evenly on the grid, so that no shape is impossible:
 
-    R_ig = w_g p(n_i | g) / sum_h w_h p(n_i | h),      w_g = (sum_i R_ig + c / G) / (I + c)
+    R_ig = w_g p(n_i | g) / sum_h w_h p(n_i | h),     w_g  ~  sum_i R_ig + BASE_ITEMS G_g(R) + EVEN_ITEMS / size of the grid
 
-The level weights omega are found beside it by (generalised) iterative scaling (Darroch & Ratcliff 1972): at the maximum, every level is expected
-as often as it was observed,
+With thousands of items the base is nothing and the weights are what the data say, whatever their form.
+
+The level weights omega are found beside it by iterative scaling (Darroch & Ratcliff 1972): at the maximum, every level is expected as often as
+it was observed,
 
     sum_i n_il = O_l = E_l = sum_i N_i sum_g R_ig P_gl,    step: log omega_l += (O_l - E_l - lambda log omega_l) / (E_l + lambda)
 
-where lambda is the precision of a normal prior around omega = 1, in votes: it keeps a scale of few items or few votes near the plain beta.
+where lambda is the precision of a normal prior around omega = 1, in votes: it keeps a scale with few votes near the plain beta.
+
+The constants were chosen on real votes; how little they matter is in `docs/statistics.md`.
 """
 
 from __future__ import annotations
@@ -24,10 +30,20 @@ from dprm_data.preference import beta as discretised
 from dprm_data.preference.components import dirichlet_multinomial, distinct
 from dprm_data.preference.prior import BetaPart
 
-PSEUDO_ITEMS = 5.0
-LEVEL_PRECISION = 10.0
+BASE_ITEMS = 50.0
+EVEN_ITEMS = 0.2
+HYPER_ITEMS = 5.0
+START_CONCENTRATION = 3.0  # a beta of concentration 3 is broad, with a soft peak
+START_VARIANCE = np.array([1.5, 0.5])  # of logit mu and log s
+LEAST_VARIANCE = 0.02  # finer than the grid
+LEVEL_PRECISION = 20.0
+LAPSE, LAPSE_VOTES = 0.01, 100.0
+MOST_ROWS = 8_000  # distinct vote vectors that a prior is learned from
 ROUNDS = 12  # of level weights; each is followed by EM steps on the grid
-STEPS = 8  # EM steps per round: few are enough, and fewer generalise better than convergence
+STEPS = 8
+KAPPAS = np.geomspace(4.0, 4000.0, 10)
+# No real population keeps exactly to a beta. The four real sets at hand, with all their raters, have a kappa of 40 to 400.
+KAPPA_MEDIAN, KAPPA_SPREAD = 200.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -44,76 +60,120 @@ class Sample:
         rows, where = distinct(votes)
         return cls(rows, np.bincount(where, minlength=len(rows)).astype(np.float64))
 
+    def thinned(self, most: int) -> Sample:
+        """The same, or so many of its items, at random, that at most `most` distinct rows are left. The choice is always the same."""
+        if len(self.votes) <= most:
+            return self
+        owner = np.random.default_rng(0).permutation(np.repeat(np.arange(len(self.votes)), self.items.astype(np.int64)))
+        _, first = np.unique(owner, return_index=True)
+        owner = owner[: np.sort(first)[most]]
+        rows, items = np.unique(owner, return_counts=True)
+        return Sample(self.votes[rows], items.astype(np.float64))
 
-def learn_beta(
-    votes: Floats, *, level_weights: bool = True, pseudo_items: float = PSEUDO_ITEMS, precision: float = LEVEL_PRECISION
-) -> BetaPart:
+
+class Base:
+    """The normal base measure of (logit mu, log s) on the points of a grid."""
+
+    def __init__(self, mu: Floats, s: Floats) -> None:
+        self.points = np.stack([np.log(mu / (1.0 - mu)), np.log(s)], axis=1)
+        # The points are even in arcsin(sqrt(mu)): a point stands for d logit mu = d arcsine / sqrt(mu (1 - mu)).
+        self.width = 1.0 / np.sqrt(mu * (1.0 - mu))
+
+    def at(self, mean: Floats, covariance: Floats) -> Floats:
+        away = self.points - mean
+        distance = np.einsum("gi,ij,gj->g", away, np.linalg.inv(covariance), away)
+        density = self.width * np.exp(-0.5 * (distance - distance.min()))
+        return np.asarray(density / density.sum())
+
+    def fitted(self, items: Floats) -> Floats:
+        """The base with the moments of the weights that items have on the grid, and of HYPER_ITEMS at the start's concentration."""
+        total = items.sum()
+        if total <= 0:
+            return self.start(0.5)
+        share = total / (total + HYPER_ITEMS)
+        mean = items @ self.points / total
+        away = self.points - mean
+        covariance = share * (away.T @ (away * items[:, None])) / total
+        covariance += np.diag((1.0 - share) * START_VARIANCE + LEAST_VARIANCE)
+        mean[1] = share * mean[1] + (1.0 - share) * np.log(START_CONCENTRATION)
+        return self.at(mean, covariance)
+
+    def start(self, mean: float) -> Floats:
+        return self.at(np.array([np.log(mean / (1.0 - mean)), np.log(START_CONCENTRATION)]), np.diag(START_VARIANCE))
+
+
+def learn_beta(votes: Floats, *, level_weights: bool = True, lapses: bool = True) -> BetaPart:
     """The prior of a scale of L levels from the votes (I, L) of the items on it."""
-    sample = Sample.of(votes)
+    sample = Sample.of(votes).thinned(MOST_ROWS)
     L = votes.shape[1]
-    means, concentrations = discretised.mean_grid(), discretised.concentration_grid()
-    part = BetaPart(
-        means,
-        concentrations,
-        np.full(len(means) * len(concentrations), 1.0 / (len(means) * len(concentrations))),
-        np.ones(L),
-    )
-    plain = discretised.cells(*part.grid(), L)
-    weights, omega = part.weights, np.ones(L)
-    N = sample.votes.sum(axis=1)
+    omega = np.ones(L)
+    part = BetaPart(*discretised.grids(_typical(sample)), np.ones(1), omega)
+    mu, s = part.grid()
+    base, plain = Base(mu, s), discretised.cells(mu, s, L)
     observed = sample.items @ sample.votes
-    # Two levels have no shape that a weight could correct: any prior over the mean absorbs it.
+    N = sample.votes.sum(axis=1)
+    # One vote has no shape: what it says of the levels' weights cannot be told from what it says of the prior.
+    shaped = sample.items * (N > 1.0)
+    # The start's mean is that of all votes, drawn a little to the middle.
+    weights = base.start(float((observed + 1.0) @ (np.arange(L) + 0.5) / L / (observed.sum() + L)))
+    lapse = LAPSE if lapses and L > 2 else 0.0
     for _ in range(ROUNDS):
-        P = discretised.weighted(plain, omega)
+        P = discretised.weighted(plain, omega, lapse)
         likelihood = _relative(sample.votes @ np.log(P).T)
-        weights = em(likelihood, sample.items, weights, pseudo_items, STEPS)
-        if not level_weights or L == 2:
-            continue
-        share = sample.items * N / (likelihood @ weights)
-        expected = (weights * (likelihood.T @ share)) @ P
-        log_omega = np.log(omega)
-        log_omega += (observed - expected - precision * log_omega) / (expected + precision)
-        log_omega -= log_omega.mean()
-        omega = np.exp(np.clip(log_omega, -5.0, 5.0))
-    return BetaPart(means, concentrations, weights, omega)
+        weights = em(likelihood, sample.items, weights, base, STEPS)
+        if lapse:
+            found = weights[:, None] * (likelihood.T @ (sample.votes * (shaped / (likelihood @ weights))[:, None]))
+            lapse = float((lapse / L * (found / P).sum() + LAPSE * LAPSE_VOTES) / (found.sum() + LAPSE_VOTES))
+        # On two levels there is no shape that a weight could correct: the prior over the mean absorbs it.
+        if level_weights and L > 2:
+            P = discretised.weighted(plain, omega, lapse)
+            expected = (weights * (likelihood.T @ (shaped * N / (likelihood @ weights)))) @ P
+            log_omega = np.log(omega)
+            log_omega += (shaped @ sample.votes - expected - LEVEL_PRECISION * log_omega) / (expected + LEVEL_PRECISION)
+            omega = np.exp(np.clip(log_omega - log_omega.mean(), -5.0, 5.0))
+    return replace(part, weights=weights, level_weights=omega, lapse=lapse)
 
 
-def em(likelihood: Floats, items: Floats, weights: Floats, pseudo_items: float, steps: int) -> Floats:
-    """EM for the weights of fixed components: `likelihood` (U, G) up to a factor per row, `items` (U,) rows' multiplicities."""
-    total = items.sum() + pseudo_items
-    if total == 0:
-        return weights
-    floor = pseudo_items / len(weights)
+def em(likelihood: Floats, items: Floats, weights: Floats, base: Base, steps: int) -> Floats:
+    """EM steps for the weights of the grid: `likelihood` (U, G) up to a factor per row, `items` (U,) the rows' multiplicities."""
     for _ in range(steps):
-        weights = (weights * (likelihood.T @ (items / (likelihood @ weights))) + floor) / total
-    return np.asarray(weights / weights.sum())
+        found = weights * (likelihood.T @ (items / (likelihood @ weights)))
+        weights = found + BASE_ITEMS * base.fitted(found) + EVEN_ITEMS / len(weights)
+        weights /= weights.sum()
+    return weights
+
+
+def learn_kappa(votes: Floats, part: BetaPart) -> BetaPart:
+    """How closely the items keep to their betas: the part with the likeliest kappa, p ~ Dirichlet(kappa x cells), and its weights.
+
+    The largest posterior probability over a geometric grid, each kappa with EM steps of its own, under a lognormal prior: what few votes
+    cannot tell is taken from other sets.
+    """
+    sample = Sample.of(votes).thinned(MOST_ROWS // 4)
+    if votes.shape[1] == 2 or len(sample.votes) == 0:  # any distribution on two levels is a beta's
+        return part
+    P, base = part.components().means, Base(*part.grid())
+    best, best_score = part, -np.inf
+    for kappa in KAPPAS:
+        log_likelihood = dirichlet_multinomial(sample.votes, kappa * P)
+        top = log_likelihood.max(axis=1)
+        likelihood = _relative(log_likelihood)
+        weights = em(likelihood, sample.items, part.weights, base, STEPS)
+        score = float(sample.items @ (np.log(likelihood @ weights) + top))
+        score -= 0.5 * (np.log(kappa / KAPPA_MEDIAN) / KAPPA_SPREAD) ** 2
+        if score > best_score:
+            best_score, best = score, replace(part, weights=weights, kappa=float(kappa), exact=False)
+    return best
+
+
+def _typical(sample: Sample) -> float:
+    """The number of votes that nine items in ten do not exceed."""
+    order = np.argsort(sample.votes.sum(axis=1))
+    share = np.cumsum(sample.items[order])
+    return float(sample.votes[order[np.searchsorted(share, 0.9 * share[-1])]].sum()) if len(order) else 0.0
 
 
 def _relative(log_likelihood: Floats) -> Floats:
     """exp of the log-likelihoods, each row relative to its largest: what EM needs, with one exp for all its steps."""
     log_likelihood -= log_likelihood.max(axis=1, keepdims=True)
     return np.asarray(np.exp(log_likelihood))
-
-
-KAPPAS = np.geomspace(4.0, 4000.0, 13)
-
-
-def learn_kappa(votes: Floats, part: BetaPart) -> BetaPart:
-    """How closely the items keep to their betas: the part with the kappa and weights that make p ~ Dirichlet(kappa x cells) most likely.
-
-    The largest marginal likelihood over a geometric grid, each kappa with some EM steps of its own; None where exact betas are likelier.
-    """
-    sample = Sample.of(votes)
-    if len(sample.votes) == 0 or votes.shape[1] == 2:
-        return part
-    P = part.components().means
-    best, best_score = part, -np.inf
-    for kappa in [None, *KAPPAS]:
-        log_likelihood = sample.votes @ np.log(P).T if kappa is None else dirichlet_multinomial(sample.votes, kappa * P)
-        top = log_likelihood.max(axis=1)
-        likelihood = _relative(log_likelihood)
-        weights = em(likelihood, sample.items, part.weights, PSEUDO_ITEMS, 20)
-        score = float(sample.items @ (np.log(likelihood @ weights) + top))
-        if score > best_score:
-            best_score, best = score, replace(part, weights=weights, kappa=None if kappa is None else float(kappa))
-    return best

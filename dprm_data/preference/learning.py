@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 
 from dprm_data.errors import InputError
 from dprm_data.labels import Floats, LabelSpace
-from dprm_data.preference.axes import Node, nodes
+from dprm_data.preference.axes import nodes
 from dprm_data.preference.dirichlet import learn_dirichlet, learn_empirical, learn_mixture
 from dprm_data.preference.evaluate import evaluate
 from dprm_data.preference.learn import learn_beta, learn_kappa
@@ -62,12 +63,19 @@ def held_out_scores(counts: Floats, space: LabelSpace, folds: int = 2) -> dict[F
 
 
 def _learn(voted: Floats, space: LabelSpace, family: Family, level_weights: bool) -> Prior:
-    parts = tuple(_part(node, node.votes(voted), family, level_weights) for node in nodes(tree_of(family, space)))
+    parts = tuple(_part(node.votes(voted), family, level_weights) for node in nodes(tree_of(family, space)))
     learned_from = {"items": float(len(voted)), "votes": float(voted.sum())}
     return Prior(family, space.name, tuple(space.names), parts, learned_from)
 
 
-def _part(node: Node, votes: Floats, family: Family, level_weights: bool) -> Part:
+def _part(votes: Floats, family: Family, level_weights: bool) -> Part:
+    """The prior of one node. Raw frequencies have nothing that was learned."""
+    items = float((votes.sum(axis=1) > 0).sum())
+    part = _learned(votes, family, level_weights)
+    return part if family == "empirical" else replace(part, items=items)
+
+
+def _learned(votes: Floats, family: Family, level_weights: bool) -> Part:
     if family == "empirical":
         return learn_empirical(votes)
     if family == "dirichlet":
@@ -75,4 +83,5 @@ def _part(node: Node, votes: Floats, family: Family, level_weights: bool) -> Par
     if family == "mixture":
         return learn_mixture(votes)
     part = learn_beta(votes, level_weights=level_weights)
-    return part if family == "beta" else learn_kappa(votes, part)
+    loose = learn_kappa(votes, part)
+    return loose if family == "beta-dirichlet" else replace(part, kappa=loose.kappa)

@@ -23,14 +23,21 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class BetaPart:
-    """Weights over a grid of betas. `means` (M,), `concentrations` (S,), `weights` (M * S,) with the concentration running fastest,
-    `level_weights` (L,); `kappa`: every item's distribution is Dirichlet(kappa x cells), None where it is the cells themselves."""
+    """Weights over a grid of betas on a scale of L levels.
+
+    `means` (M,), `concentrations` (S,), `weights` (M * S,) with the concentration running fastest; `level_weights` (L,) and `lapse` as in
+    `dprm_data.preference.beta`. `kappa` says how closely the items keep to their betas: p ~ Dirichlet(kappa x cells), None for exactly. Where
+    `exact`, distributions are the cells themselves and kappa only widens their intervals. `items`: how many it was learned from.
+    """
 
     means: Floats
     concentrations: Floats
     weights: Floats
     level_weights: Floats
+    lapse: float = 0.0
     kappa: float | None = None
+    exact: bool = True
+    items: float = np.inf
 
     def grid(self) -> tuple[Floats, Floats]:
         """(mu, s) of every component, each of shape (M * S,)."""
@@ -38,9 +45,14 @@ class BetaPart:
         return mu.ravel(), s.ravel()
 
     def components(self) -> Components:
-        P = discretised.weighted(discretised.cells(*self.grid(), len(self.level_weights)), self.level_weights)
-        c = np.inf if self.kappa is None else self.kappa
-        return Components(P, np.full(len(P), c), self.weights)
+        P = discretised.weighted(
+            discretised.cells(*self.grid(), len(self.level_weights)), self.level_weights, self.lapse
+        )
+        if self.exact:
+            return Components(P, np.full(len(P), np.inf), self.weights, self.kappa, self.items)
+        return Components(
+            P, np.full(len(P), np.inf if self.kappa is None else self.kappa), self.weights, items=self.items
+        )
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -49,23 +61,32 @@ class BetaPart:
             "concentrations": self.concentrations.tolist(),
             "weights": self.weights.tolist(),
             "level_weights": self.level_weights.tolist(),
+            "lapse": self.lapse,
             "kappa": self.kappa,
+            "exact": self.exact,
+            "items": _finite(self.items),
         }
 
 
 @dataclass(frozen=True)
 class DirichletPart:
-    """`alphas` (C, L): the parameters of every component; `weights` (C,)."""
+    """`alphas` (C, L): the parameters of every component; `weights` (C,); `items`: how many it was learned from."""
 
     alphas: Floats
     weights: Floats
+    items: float = np.inf
 
     def components(self) -> Components:
         total = self.alphas.sum(axis=1)
-        return Components(self.alphas / total[:, None], total, self.weights)
+        return Components(self.alphas / total[:, None], total, self.weights, items=self.items)
 
     def to_dict(self) -> dict[str, Any]:
-        return {"kind": "dirichlet", "alphas": self.alphas.tolist(), "weights": self.weights.tolist()}
+        return {
+            "kind": "dirichlet",
+            "alphas": self.alphas.tolist(),
+            "weights": self.weights.tolist(),
+            "items": _finite(self.items),
+        }
 
 
 Part = BetaPart | DirichletPart
@@ -127,20 +148,34 @@ def tree_of(family: Family, space: LabelSpace) -> Node:
 
 def _part(content: dict[str, Any]) -> Part:
     weights = _array(content["weights"], 1)
+    items = np.inf if content["items"] is None else float(content["items"])
     part: Part
     if content["kind"] == "dirichlet":
-        part = DirichletPart(_array(content["alphas"], 2), weights)
+        part = DirichletPart(_array(content["alphas"], 2), weights, items)
         components = len(part.alphas)
     elif content["kind"] == "beta":
         kappa = None if content["kappa"] is None else float(content["kappa"])
         means, concentrations = _array(content["means"], 1), _array(content["concentrations"], 1)
-        part = BetaPart(means, concentrations, weights, _array(content["level_weights"], 1), kappa)
+        part = BetaPart(
+            means,
+            concentrations,
+            weights,
+            _array(content["level_weights"], 1),
+            float(content["lapse"]),
+            kappa,
+            bool(content["exact"]),
+            items,
+        )
         components = len(means) * len(concentrations)
     else:
         raise ValueError(f"unknown kind {content['kind']!r}")
     if components != len(weights) or not np.isclose(weights.sum(), 1.0):
         raise ValueError("the weights do not belong to the components, or do not sum to 1")
     return part
+
+
+def _finite(items: float) -> float | None:
+    return items if np.isfinite(items) else None
 
 
 def _array(values: Any, dimensions: int) -> Floats:
