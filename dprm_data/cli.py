@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -34,11 +35,24 @@ class Family(StrEnum):
     auto = "auto"
 
 
+class Duplicates(StrEnum):
+    error = "error"
+    first = "first"
+    last = "last"
+    all = "all"
+    mean = "mean"
+
+
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe (YAML). `dprm init` writes one.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout instead of text.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="The run folder, in place of the recipe's.")]
-MaxCost = Annotated[float | None, typer.Option("--max-cost", min=0, help="Dollars, in place of the recipe's budget. The run stops before it would exceed them.")]
+MaxCost = Annotated[
+    float | None,
+    typer.Option(
+        "--max-cost", min=0, help="Dollars, in place of the recipe's budget. The run stops before it would exceed them."
+    ),
+]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Ask again what ended without a label.")]
 
 
@@ -67,18 +81,41 @@ def plan(recipe: RecipeFile, output: Output = None, as_json: Json = False, quiet
 
 
 @app.command()
-def run(recipe: RecipeFile, output: Output = None, max_cost: MaxCost = None, retry_failed: RetryFailed = False, as_json: Json = False, quiet: Quiet = False) -> None:
+def run(
+    recipe: RecipeFile,
+    output: Output = None,
+    max_cost: MaxCost = None,
+    retry_failed: RetryFailed = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
     """Annotate, fit and write the dataset. Run it again to go on: what was paid for is never paid again."""
     _annotate(recipe, output, max_cost, retry_failed, as_json, quiet, fit=True)
 
 
 @app.command()
-def annotate(recipe: RecipeFile, output: Output = None, max_cost: MaxCost = None, retry_failed: RetryFailed = False, as_json: Json = False, quiet: Quiet = False) -> None:
+def annotate(
+    recipe: RecipeFile,
+    output: Output = None,
+    max_cost: MaxCost = None,
+    retry_failed: RetryFailed = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
     """Only make the calls that are missing and write the annotations."""
     _annotate(recipe, output, max_cost, retry_failed, as_json, quiet, fit=False)
 
 
-def _annotate(recipe: Path, output: Path | None, max_cost: float | None, retry_failed: bool, as_json: bool, quiet: bool, *, fit: bool) -> None:
+def _annotate(
+    recipe: Path,
+    output: Path | None,
+    max_cost: float | None,
+    retry_failed: bool,
+    as_json: bool,
+    quiet: bool,
+    *,
+    fit: bool,
+) -> None:
     from dprm_data.run import annotate_and_keep, prepare
 
     with _job(recipe, output, quiet or as_json) as job:
@@ -94,12 +131,29 @@ def _annotate(recipe: Path, output: Path | None, max_cost: float | None, retry_f
 
 @app.command()
 def fit(
-    what: Annotated[Path, typer.Argument(metavar="RUN|VOTES", help="A run folder, or a long table of votes (Parquet or CSV).")],
-    labels: Annotated[str | None, typer.Option("--labels", help="For votes: a bundled label space, a number of levels K, or a YAML file.")] = None,
-    family: Annotated[Family | None, typer.Option("--family", help="The family of distributions (docs/statistics.md says when to use which).")] = None,
+    what: Annotated[
+        Path, typer.Argument(metavar="RUN|VOTES", help="A run folder, or a long table of votes (Parquet or CSV).")
+    ],
+    labels: Annotated[
+        str | None,
+        typer.Option("--labels", help="For votes: a bundled label space, a number of levels K, or a YAML file."),
+    ] = None,
+    family: Annotated[
+        Family | None,
+        typer.Option("--family", help="The family of distributions (docs/statistics.md says when to use which)."),
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="For votes: the Parquet file to write.")] = None,
-    column: Annotated[list[str] | None, typer.Option("--column", help="For votes: ours=yours, such as item_id=question. Ours: item_id, annotator_id, label, weight.")] = None,
-    duplicates: Annotated[str, typer.Option("--duplicates", help="For votes: what to do when a rater rates an item twice: error, first, last or all.")] = "error",
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--column",
+            help="For votes: ours=yours, such as item_id=question. Ours: item_id, annotator_id, label, weight.",
+        ),
+    ] = None,
+    duplicates: Annotated[
+        Duplicates,
+        typer.Option("--duplicates", help="For votes: what counts where a rater rates an item more than once."),
+    ] = Duplicates.error,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -125,10 +179,21 @@ def _fit_run(folder: Path, not_for_runs: dict[str, Any], family: Family | None, 
     _show_summary(job, None, as_json)
 
 
-def _fit_votes(votes_file: Path, labels: str | None, family: Family, out: Path | None, column: list[str], duplicates: str, as_json: bool) -> None:
+def _fit_votes(
+    votes_file: Path,
+    labels: str | None,
+    family: Family,
+    out: Path | None,
+    column: list[str],
+    duplicates: Duplicates,
+    as_json: bool,
+) -> None:
     if labels is None or out is None:
         missing = "--labels" if labels is None else "--out"
-        raise InputError(f"{missing} is missing", hint=f"dprm fit {votes_file} --labels <name | K | file> --out distributions.parquet")
+        raise InputError(
+            f"{missing} is missing",
+            hint=f"dprm fit {votes_file} --labels <name | K | file> --out distributions.parquet",
+        )
     from dprm_data.labels import LabelSpace
     from dprm_data.preference import fit as fit_votes
     from dprm_data.preference import read_votes
@@ -136,7 +201,9 @@ def _fit_votes(votes_file: Path, labels: str | None, family: Family, out: Path |
     from dprm_data.tables import write_parquet
 
     space = LabelSpace.load(labels)
-    fitted = fit_votes(read_votes(votes_file, space, columns=_pairs(column), duplicates=duplicates), space, family=family.value)
+    fitted = fit_votes(
+        read_votes(votes_file, space, columns=_pairs(column), duplicates=duplicates.value), space, family=family.value
+    )
     table = fitted.to_table()
     write_parquet(out, table.schema, [table])
     _answer({"out": str(out), **fitted.summary()}, lambda: fit_view(fitted, space, out), as_json)
@@ -151,51 +218,70 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show a run, one of its items with every vote, or its annotators."""
-    from dprm_data import inspecting
+    from dprm_data.inspecting import find_annotator, find_item
     from dprm_data.run import Run
-    from dprm_data.show import item_view, persona_view, personas_view
+    from dprm_data.show import annotator_view, item_view, personas_view
+    from dprm_data.summary import annotators
 
     job = Run.open(run)
     space = job.space
     if item:
-        row, votes = inspecting.item(job.folder, item)
-        _answer({"item": row, "annotations": votes}, lambda: item_view(row, votes, space.names, space.rewards.tolist()), as_json)
+        row, votes = find_item(job.folder, item)
+        _answer({"item": row, "annotations": votes}, lambda: item_view(row, votes, space), as_json)
     elif persona:
-        found = inspecting.persona(job.folder, persona, space)
-        _answer(found.as_dict(), lambda: persona_view(found, space.names), as_json)
+        who, rows = find_annotator(job.folder, persona)
+        _answer(
+            {"persona": who, "annotations": rows.to_pylist()},
+            lambda: annotator_view(persona, who, rows, space),
+            as_json,
+        )
     elif personas:
-        lines = inspecting.annotators(job.folder, space)
-        _answer({"annotators": [vars(line) if hasattr(line, "__dict__") else line.as_dict() for line in lines]}, lambda: personas_view(lines), as_json)
+        lines = annotators(job.folder, space)
+        _answer({"annotators": [asdict(line) for line in lines]}, lambda: personas_view(lines), as_json)
     else:
         _show_summary(job, None, as_json)
 
 
 @app.command()
-def panels(name: Annotated[str | None, typer.Argument(help="A panel's name or file; all bundled ones if not given.")] = None, as_json: Json = False) -> None:
+def panels(
+    name: Annotated[str | None, typer.Argument(help="A panel's name or file; all bundled ones if not given.")] = None,
+    as_json: Json = False,
+) -> None:
     """List the bundled panels, or the personas of one."""
-    from dprm_data.catalogue import panel_list, panel_view
+    from dprm_data.catalogue import panel_entries, panel_view, panels_view
     from dprm_data.personas import load_panel
 
     if name:
         panel = load_panel(name)
         _answer(panel.model_dump(mode="json"), lambda: panel_view(panel), as_json)
     else:
-        entries, view = panel_list()
-        _answer({"panels": entries}, lambda: view, as_json)
+        entries = panel_entries()
+        _answer({"panels": entries}, lambda: panels_view(entries), as_json)
 
 
 @app.command()
-def labels(name: Annotated[str | None, typer.Argument(help="A label space's name, file, or number of levels; all bundled ones if not given.")] = None, as_json: Json = False) -> None:
+def labels(
+    name: Annotated[
+        str | None,
+        typer.Argument(help="A label space's name, file, or number of levels; all bundled ones if not given."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """List the bundled label spaces, or the labels and the ground cost of one."""
-    from dprm_data.catalogue import space_list, space_view
+    from dprm_data.catalogue import space_entries, space_view, spaces_view
     from dprm_data.labels import LabelSpace
 
     if name:
         space = LabelSpace.load(name)
-        _answer(space.model_dump(mode="json") | {"ground_cost": space.ground_cost.tolist(), "triangle_violations": space.triangle_violations()}, lambda: space_view(space), as_json)
+        _answer(
+            space.model_dump(mode="json")
+            | {"ground_cost": space.ground_cost.tolist(), "triangle_violations": space.triangle_violations()},
+            lambda: space_view(space),
+            as_json,
+        )
     else:
-        entries, view = space_list()
-        _answer({"label_spaces": entries}, lambda: view, as_json)
+        entries = space_entries()
+        _answer({"label_spaces": entries}, lambda: spaces_view(entries), as_json)
 
 
 # -- printing ---------------------------------------------------------------------------------------------------------
@@ -207,7 +293,9 @@ def _show_summary(job: Any, tally: Any, as_json: bool) -> None:
 
     summary = summarise(job.folder, job.space)
     content = {"run": str(job.folder), "summary": summary.as_dict()} | ({"annotate": tally.as_dict()} if tally else {})
-    _answer(content, lambda: summary_view(summary, job.folder, tally, local=job.recipe.provider.name == "local"), as_json)
+    _answer(
+        content, lambda: summary_view(summary, job.folder, tally, local=job.recipe.provider.name == "local"), as_json
+    )
 
 
 def _answer(content: dict[str, Any], view: Any, as_json: bool) -> None:

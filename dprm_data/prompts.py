@@ -46,14 +46,23 @@ class PromptTemplate:
 
     @cached_property
     def _template(self) -> Template:
-        environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=False)
+        environment = ImmutableSandboxedEnvironment(
+            undefined=StrictUndefined,
+            autoescape=False,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=False,
+        )
         try:
             template = environment.from_string(self.source)
         except TemplateSyntaxError as error:
             raise PromptError(f"{self.origin}, line {error.lineno}: {error.message}") from error
         missing = [name for name in ("item", "persona") if name not in template.blocks]
         if missing:
-            raise PromptError(f"{self.origin}: no block {missing[0]!r}", hint=f"A prompt has the blocks {', '.join(BLOCKS)}; item and persona must be there.")
+            raise PromptError(
+                f"{self.origin}: no block {missing[0]!r}",
+                hint=f"A prompt has the blocks {', '.join(BLOCKS)}; item and persona must be there.",
+            )
         return template
 
     def render(self, block: str, values: dict[str, Any]) -> str:
@@ -64,7 +73,9 @@ class PromptTemplate:
         try:
             return "".join(template.blocks[block](template.new_context(values))).strip()
         except TemplateError as error:  # undefined names, what the sandbox forbids
-            raise PromptError(f"{self.origin}, block {block}: {error}", hint=f"Names this block may use: {', '.join(sorted(values))}.") from error
+            raise PromptError(
+                f"{self.origin}, block {block}: {error}", hint=f"Names this block may use: {', '.join(sorted(values))}."
+            ) from error
         except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError) as error:
             raise PromptError(f"{self.origin}, block {block}: {type(error).__name__}: {error}") from error
 
@@ -77,8 +88,12 @@ def load_prompt(reference: str, base: Path | None = None) -> PromptTemplate:
         source = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         known = ", ".join(bundled_names("prompts", ".jinja"))
-        raise PromptError(f"no prompt template {reference!r}: {error}", hint=f"Give a bundled name ({known}) or a .jinja file.") from error
-    template = PromptTemplate(name=path.stem, source=source, origin=str(path) if not bundled else f"bundled prompt {path.stem}")
+        raise PromptError(
+            f"no prompt template {reference!r}: {error}", hint=f"Give a bundled name ({known}) or a .jinja file."
+        ) from error
+    template = PromptTemplate(
+        name=path.stem, source=source, origin=str(path) if not bundled else f"bundled prompt {path.stem}"
+    )
     template._template  # noqa: B018 - a template that cannot be parsed is refused here, before anything is planned
     return template
 

@@ -23,7 +23,9 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 class SourceConfig(_Section):
     """Where prompts and responses come from: files on disk (`path`) or a dataset of the Hugging Face Hub (`dataset`)."""
 
-    path: str | None = None  # a file or a folder: .jsonl, .json, .csv, .tsv (each also .gz), .parquet; relative to the recipe
+    path: str | None = (
+        None  # a file or a folder: .jsonl, .json, .csv, .tsv (each also .gz), .parquet; relative to the recipe
+    )
     dataset: str | None = None  # org/name
     config: str | None = None
     split: str = "train"
@@ -69,7 +71,9 @@ class ProviderConfig(_Section):
     api_key_env: str | None = None  # the NAME of the environment variable that holds the key
     temperature: NotNegative | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    max_tokens: Annotated[int, Field(gt=0)] | None = None  # of one answer; as many as the elicitation needs if not given
+    max_tokens: Annotated[int, Field(gt=0)] | None = (
+        None  # of one answer; as many as the elicitation needs if not given
+    )
     seed: int | None = None
     timeout: Positive = 120.0  # seconds for one attempt
     structured: Literal["json_schema", "json_object", "none"] = "json_schema"
@@ -164,9 +168,13 @@ class Recipe(_Section):
         if self.rationale and self.elicitation != "choice":
             raise ValueError(f"rationale: only elicitation: choice can say why, not {self.elicitation}")
         if self.elicitation == "logprobs" and self.provider.name == "anthropic":
-            raise ValueError("elicitation: logprobs needs log-probabilities, which Anthropic's API does not give (use choice)")
+            raise ValueError(
+                "elicitation: logprobs needs log-probabilities, which Anthropic's API does not give (use choice)"
+            )
         if self.elicitation == "logprobs" and self.replicates > 1:
-            raise ValueError("replicates: logprobs reads probabilities, which do not change when asked again; leave it at 1")
+            raise ValueError(
+                "replicates: logprobs reads probabilities, which do not change when asked again; leave it at 1"
+            )
         return self
 
     @classmethod

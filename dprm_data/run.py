@@ -62,7 +62,14 @@ class Run:
     source: rows to use instead of the recipe's source (a `datasets` object, a list of dicts).
     """
 
-    def __init__(self, recipe: Recipe, folder: RunFolder | None = None, *, source: Rows | None = None, progress: Progress | None = None) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        folder: RunFolder | None = None,
+        *,
+        source: Rows | None = None,
+        progress: Progress | None = None,
+    ) -> None:
         self.recipe = recipe
         self.folder = folder or RunFolder(recipe.output_folder)
         self._source = source
@@ -99,7 +106,13 @@ class Run:
         check(self.recipe.provider, logprobs=self.recipe.elicitation == "logprobs")
         provider = self.recipe.provider
         return make_work(
-            self.recipe, self.space, self.panel, self.template, self.prior_template, family=_FAMILIES[provider.name], model=model_name(provider)
+            self.recipe,
+            self.space,
+            self.panel,
+            self.template,
+            self.prior_template,
+            family=_FAMILIES[provider.name],
+            model=model_name(provider),
         )
 
     @cached_property
@@ -107,7 +120,12 @@ class Run:
         return prices_for(self.recipe.provider, allow_unknown=self.recipe.budget.allow_unknown_price)
 
     def ledger(self, *, readonly: bool = False) -> Ledger:
-        return Ledger(self.folder.ledger_file(self.recipe), run=self.recipe.name, price_table=self.prices.source if not readonly else "", readonly=readonly)
+        return Ledger(
+            self.folder.ledger_file(self.recipe),
+            run=self.recipe.name,
+            price_table=self.prices.source if not readonly else "",
+            readonly=readonly,
+        )
 
     # -- stages -------------------------------------------------------------------------------------------------------
 
@@ -115,18 +133,32 @@ class Run:
         """Store the source's items in the folder. Returns None where they are there already and the source has not changed."""
         path = self.folder.table("items")
         fingerprint = self._fingerprint()
-        if fingerprint and path.is_file() and self.folder.read_manifest().get("source", {}).get("fingerprint") == fingerprint:
+        if (
+            fingerprint
+            and path.is_file()
+            and self.folder.read_manifest().get("source", {}).get("fingerprint") == fingerprint
+        ):
             return None
         from dprm_data.sources import read_items
 
         given: Any = self._source if self._source is not None else self.recipe.source
         if given is None:
-            raise RecipeError("the recipe names no source", hint="Give source: {path: ...} or source: {dataset: ...}, or rows from Python.")
+            raise RecipeError(
+                "the recipe names no source",
+                hint="Give source: {path: ...} or source: {dataset: ...}, or rows from Python.",
+            )
         self.progress.stage("reading items")
         report = store_items(read_items(given, base=self.recipe.folder), path, progress=self.progress.items)
         for line in report.lines():
             self.progress.say(line)
-        described = {"items": report.items, "rows": report.rows, "duplicates": report.duplicates, "refused": report.refused, "contested": report.contested, "shapes": report.shapes}
+        described = {
+            "items": report.items,
+            "rows": report.rows,
+            "duplicates": report.duplicates,
+            "refused": report.refused,
+            "contested": report.contested,
+            "shapes": report.shapes,
+        }
         self.folder.update_manifest(source=described | {"fingerprint": fingerprint, "items_sha256": _file_hash(path)})
         return report
 
@@ -147,7 +179,10 @@ class Run:
             limit = max_cost if max_cost is not None else self.recipe.budget.max_cost
             budget = Budget(limit, ledger.spent() if limit is not None else 0.0)
             if limit is not None and not self.prices.known:
-                raise DprmError("a budget cannot hold where the price is not known", hint="Give provider: price, or leave the budget away.")
+                raise DprmError(
+                    "a budget cannot hold where the price is not known",
+                    hint="Give provider: price, or leave the budget away.",
+                )
             try:
                 in_a_loop(self._annotate(ledger, budget, tally, retry_failed))
             finally:
@@ -155,12 +190,19 @@ class Run:
         return tally
 
     async def _annotate(self, ledger: Ledger, budget: Budget, tally: Tally, retry_failed: bool) -> None:
-        limits = self.recipe.limits
-        if self.recipe.provider.name == "local":
-            # One model on this machine's processor: it answers one call at a time, and an item's calls together share its cache.
-            limits = limits.model_copy(update={"concurrency": 1})
         provider = make_provider(self.recipe.provider)
-        engine = Engine(provider=provider, ledger=ledger, prices=self.prices, budget=budget, limits=limits, tally=tally, retry_failed=retry_failed)
+        # A model on this machine's own processors answers so many calls at a time; an item's calls together share its cache.
+        most = min(self.recipe.limits.concurrency, getattr(provider, "concurrency", self.recipe.limits.concurrency))
+        limits = self.recipe.limits.model_copy(update={"concurrency": most})
+        engine = Engine(
+            provider=provider,
+            ledger=ledger,
+            prices=self.prices,
+            budget=budget,
+            limits=limits,
+            tally=tally,
+            retry_failed=retry_failed,
+        )
         showing = asyncio.create_task(self._show(tally))
         try:
             with interruptible(engine, self.progress.say, str(self.folder)):
@@ -182,7 +224,9 @@ class Run:
         self.progress.stage("collecting annotations")
         with Ledger(self.folder.ledger_file(self.recipe), readonly=True) as ledger:
             items = load_items(self.folder.needs("items"))
-            rows = write_parquet(self.folder.table("annotations"), ANNOTATIONS, annotation_batches(self.work, ledger, items))
+            rows = write_parquet(
+                self.folder.table("annotations"), ANNOTATIONS, annotation_batches(self.work, ledger, items)
+            )
         write_parquet(self.folder.table("personas"), PERSONAS, [panel_table(self.panel)])
         return rows
 
@@ -257,14 +301,21 @@ def run(
     loaded = Recipe.of(recipe)
     job = Run(loaded, RunFolder(output) if output else None, source=source, progress=progress)
     with job.folder.held():
-        job.prices  # noqa: B018 - an unknown price is refused before anything is read
-        job.work  # noqa: B018 - and so are a panel, a prompt or a label space that cannot be used
-        job.ingest()
+        prepare(job)
         tally = annotate_and_keep(job, max_cost=max_cost, retry_failed=retry_failed)
     return RunResult(job.folder, tally)
 
 
-def annotate_and_keep(job: Run, *, max_cost: float | None = None, retry_failed: bool = False, fit: bool = True) -> Tally:
+def prepare(job: Run) -> None:
+    """Everything before the first call: what cannot work is refused before anything is read, and then the items are stored."""
+    job.prices  # noqa: B018 - an unknown price
+    job.work  # noqa: B018 - a panel, a prompt or a label space that cannot be used
+    job.ingest()
+
+
+def annotate_and_keep(
+    job: Run, *, max_cost: float | None = None, retry_failed: bool = False, fit: bool = True
+) -> Tally:
     """Annotate, collect and fit; where annotating is stopped, collect and fit what there is before saying so."""
     try:
         tally = job.annotate(max_cost=max_cost, retry_failed=retry_failed)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Group, RenderableType
+import pyarrow as pa
+from rich.columns import Columns
+from rich.console import Console, ConsoleOptions, Group, RenderableType
+from rich.measure import Measurement
+from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -13,9 +18,14 @@ from rich.text import Text
 from dprm_data.annotate.plan import Plan
 from dprm_data.annotate.tally import Tally
 from dprm_data.folder import RunFolder
+from dprm_data.labels import LabelSpace
 from dprm_data.summary import ItemLine, PersonaLine, Summary
 
+if TYPE_CHECKING:
+    from dprm_data.preference import Fit
+
 _BAR = 24  # characters of a distribution's bar
+_SHADES = "█▓▒░╱·"  # best to worst, where there is no colour
 _GOOD, _BAD = (46, 160, 67), (207, 34, 46)
 
 
@@ -23,68 +33,109 @@ def summary_view(summary: Summary, folder: RunFolder, tally: Tally | None, *, lo
     """The end of a run, for a person."""
     parts: list[RenderableType] = [_legend(summary), _items_table(summary, summary.first), Text()]
     if summary.items > len(summary.first):
-        parts.insert(2, Text(f"… and {summary.items - len(summary.first):,} more: dprm show {folder} --item ID", style="dim"))
+        parts.insert(
+            2, Text(f"… and {summary.items - len(summary.first):,} more: dprm show {folder} --item ID", style="dim")
+        )
     if summary.divided and summary.items > 3:
-        parts += [Text("Most divided", style="bold"), *(_divided(summary, line) for line in summary.divided), Text()]
+        parts += [_divided(summary), Text()]
     parts += [_figures(summary, tally), _warning(summary, local), _next_steps(summary, folder)]
     return Group(*parts)
 
 
-def _legend(summary: Summary) -> Text:
-    legend = Text("\n")
+def _legend(summary: Summary) -> RenderableType:
+    entries = []
     for i, (label, reward) in enumerate(zip(summary.labels, summary.rewards, strict=True)):
-        legend.append("█ ", style=_colour(summary.rewards, i))
-        legend.append(f"{label} ({reward:g})   ")
-    return legend
+        one = [0.0] * len(summary.labels)
+        one[i] = 1.0
+        entry = Table.grid(padding=(0, 1))
+        entry.add_row(bar(one, summary.rewards, 2), Text(f"{label} ({reward:g})", no_wrap=True))
+        entries.append(entry)
+    return Padding(Columns(entries, padding=(0, 2)), (1, 0))
 
 
 def _items_table(summary: Summary, lines: Sequence[ItemLine]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", expand=True)
     table.add_column("item", no_wrap=True)
-    table.add_column("prompt and response", ratio=1, no_wrap=True, overflow="ellipsis")
+    table.add_column("response", ratio=1, no_wrap=True, overflow="ellipsis")
     table.add_column("distribution", no_wrap=True, min_width=_BAR)
     table.add_column("reward", justify="right", no_wrap=True)
     table.add_column("90 %", justify="right", no_wrap=True)
     table.add_column("votes", justify="right", no_wrap=True)
     for line in lines:
-        words = Text(_one_line(line.prompt, 40), style="dim")
-        words.append("  ")
-        words.append(_one_line(line.response, 200), style="not dim")
         reward = f"{line.expected_reward:+.2f}"
         interval = f"{line.reward_low:+.1f} … {line.reward_high:+.1f}"
-        table.add_row(line.item_id[:8], words, bar(line.distribution, summary.rewards), reward, interval, f"{line.evidence:g}")
+        table.add_row(
+            line.item_id[:8],
+            Text(_one_line(line.response, 200)),
+            bar(line.distribution, summary.rewards),
+            reward,
+            interval,
+            f"{line.evidence:g}",
+        )
     return table
 
 
-def bar(distribution: Sequence[float], rewards: Sequence[float], width: int = _BAR) -> Text:
+def bar(distribution: Sequence[float], rewards: Sequence[float], width: int = _BAR) -> Bar:
     """A distribution as a bar of blocks, the best label first; every character is 1/width of the mass (largest remainders)."""
     best_first = sorted(range(len(rewards)), key=lambda i: -rewards[i])
     exact = [distribution[i] * width for i in best_first]
     blocks = [int(share) for share in exact]
     for at in sorted(range(len(exact)), key=lambda at: blocks[at] - exact[at])[: width - sum(blocks)]:
         blocks[at] += 1
-    text = Text()
-    for i, count in zip(best_first, blocks, strict=True):
-        text.append("█" * count, style=_colour(rewards, i))
-    return text
+    return Bar([(_shade(rewards, i), _colour(rewards, i), count) for i, count in zip(best_first, blocks, strict=True)])
+
+
+class Bar:
+    """Pieces of a bar: full blocks in colour, or a shade for each label where there is no colour."""
+
+    def __init__(self, pieces: Sequence[tuple[str, str, int]]) -> None:
+        self._pieces = pieces
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        yield self.text(coloured=console.color_system is not None)
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        width = sum(count for _, _, count in self._pieces)
+        return Measurement(width, width)
+
+    def text(self, *, coloured: bool) -> Text:
+        text = Text(no_wrap=True)
+        for shade, colour, count in self._pieces:
+            text.append(("█" if coloured else shade) * count, style=colour)
+        return text
+
+
+def _rank(rewards: Sequence[float], i: int) -> int:
+    """0 for the least reward; ties in reward still differ."""
+    return sorted(range(len(rewards)), key=lambda at: (rewards[at], -at)).index(i)
+
+
+def _shade(rewards: Sequence[float], i: int) -> str:
+    return _SHADES[(len(rewards) - 1 - _rank(rewards, i)) % len(_SHADES)]
 
 
 def _colour(rewards: Sequence[float], i: int) -> str:
-    """From red (the least reward) to green (the most), by rank, so that ties in reward still differ."""
-    order = sorted(range(len(rewards)), key=lambda at: (rewards[at], -at))
-    share = order.index(i) / max(1, len(rewards) - 1)
+    """From red (the least reward) to green (the most), by rank."""
+    share = _rank(rewards, i) / max(1, len(rewards) - 1)
     red, green, blue = (round(bad + share * (good - bad)) for bad, good in zip(_BAD, _GOOD, strict=True))
     middle = 1 - abs(2 * share - 1)  # a yellow middle instead of a muddy one
     return f"rgb({min(255, round(red + 90 * middle))},{min(255, round(green + 70 * middle))},{blue})"
 
 
-def _divided(summary: Summary, line: ItemLine) -> Text:
-    text = Text("  ")
-    text.append(line.item_id[:8] + "  ")
-    text.append_text(bar(line.distribution, summary.rewards))
-    text.append(f"  {line.disagreement:.2f}  ", style="bold")
-    text.append(_one_line(line.response, 70))
-    return text
+def _divided(summary: Summary) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", expand=True)
+    table.add_column("most divided", no_wrap=True)
+    table.add_column("response", ratio=1, no_wrap=True, overflow="ellipsis")
+    table.add_column("distribution", no_wrap=True, min_width=_BAR)
+    table.add_column("two people differ", justify="right", no_wrap=True)
+    for line in summary.divided:
+        table.add_row(
+            line.item_id[:8],
+            Text(_one_line(line.response, 200)),
+            bar(line.distribution, summary.rewards),
+            f"{line.disagreement:.0%}",
+        )
+    return table
 
 
 def _figures(summary: Summary, tally: Tally | None) -> Text:
@@ -92,14 +143,18 @@ def _figures(summary: Summary, tally: Tally | None) -> Text:
     text = Text()
     text.append(f"{summary.items:,} items, {summary.annotations:,} annotations", style="bold")
     text.append(f" ({failed:,} without a label)" if failed else " (all with a label)")
-    text.append(f", {summary.pairs:,} preference pairs, mean expected reward {summary.mean_expected_reward or 0:+.2f}\n")
+    text.append(
+        f", {summary.pairs:,} preference pairs, mean expected reward {summary.mean_expected_reward or 0:+.2f}\n"
+    )
     for reason, count in summary.failures.items():
         text.append(f"  {count:,} × {_one_line(reason, 120)}\n", style="yellow")
     if tally:
         text.append_text(tally_line(tally))
     if summary.pair_accuracy and summary.longer_accuracy:
         share, pairs = summary.pair_accuracy
-        text.append(f"\nThe source's own ranking: the panel agrees in {share:.2f} of {pairs:,} pairs; the longer response is the better in {summary.longer_accuracy[0]:.2f}.")
+        text.append(
+            f"\nThe source's own ranking: the panel agrees in {share:.2f} of {pairs:,} pairs; the longer response is the better in {summary.longer_accuracy[0]:.2f}."
+        )
     return text
 
 
@@ -112,9 +167,14 @@ def tally_line(tally: Tally) -> Text:
     text.append(f", {usage.input_tokens:,} tokens in")
     if usage.cached_tokens:
         text.append(f" ({usage.cached_tokens / max(1, usage.input_tokens):.0%} from the provider's cache)")
-    text.append(f", {usage.output_tokens:,} out, {money(tally.cost if tally.cost_known else None)}, {clock(tally.seconds)}")
+    text.append(
+        f", {usage.output_tokens:,} out, {money(tally.cost if tally.cost_known else None)}, {clock(tally.seconds)}"
+    )
     if tally.retries:
-        text.append("\nretried: " + ", ".join(f"{count} × {kind.replace('_', ' ')}" for kind, count in tally.retries.items()), style="yellow")
+        text.append(
+            "\nretried: " + ", ".join(f"{count} × {kind.replace('_', ' ')}" for kind, count in tally.retries.items()),
+            style="yellow",
+        )
     return text
 
 
@@ -150,21 +210,69 @@ def plan_view(plan: Plan, budget: float | None) -> RenderableType:
     table.add_row("calls to make", Text(f"{plan.calls_needed:,}{about}", style="bold"))
     if plan.calls_known:
         table.add_row("", f"{plan.calls_known:,} more are in the ledger and cost nothing")
-    source = f"as {plan.corrected_by:,} real answers had it" if plan.corrected_by else "taking 4 characters for a token; real ones may differ by a third"
+    source = (
+        f"as {plan.corrected_by:,} real answers had it"
+        if plan.corrected_by
+        else "taking 4 characters for a token; real ones may differ by a third"
+    )
     table.add_row("tokens", f"{plan.input_tokens:,} in, {plan.output_tokens:,} out  ({source})")
-    table.add_row("cost", Text(f"{money(plan.cost)}, at most {money(plan.cost_at_most)}" if plan.cost is not None else "not known", style="bold"))
+    table.add_row(
+        "cost",
+        Text(
+            f"{money(plan.cost)}, at most {money(plan.cost_at_most)}" if plan.cost is not None else "not known",
+            style="bold",
+        ),
+    )
     table.add_row("", "without re-asks and without the provider's cache, which makes it cheaper" if plan.cost else "")
     table.add_row("prices", plan.prices)
     if plan.spent:
         table.add_row("spent before", money(plan.spent))
     if budget is not None:
         fits = plan.cost is not None and plan.spent + plan.cost <= budget
-        table.add_row("budget", Text(f"{money(budget)}{'' if fits else ': not enough for all of it; the run would stop there, and could go on later'}", style="none" if fits else "yellow"))
+        table.add_row(
+            "budget",
+            Text(
+                f"{money(budget)}{'' if fits else ': not enough for all of it; the run would stop there, and could go on later'}",
+                style="none" if fits else "yellow",
+            ),
+        )
     return table
 
 
-def item_view(row: dict[str, Any], annotations: Sequence[dict[str, Any]], names: Sequence[str], rewards: Sequence[float]) -> RenderableType:
+def fit_view(fitted: Fit, space: LabelSpace, out: object) -> RenderableType:
+    """The end of a fit of people's votes."""
+    figures = fitted.summary()
+    text = Text(
+        f"{figures['items']:,} items, {figures['votes']:,.0f} votes, family {figures['family']}\n", style="bold"
+    )
+    text.append(
+        f"mean expected reward {figures['mean_expected_reward']:+.3f}, credible interval {figures['mean_interval_width']:.3f} wide on average\n"
+        f"mean disagreement {figures['mean_disagreement']:.3f}, {figures['divided_items']:,} items divided into two camps\n",
+        style="not bold",
+    )
+    for note in figures["notes"]:
+        text.append(f"{note}\n", style="yellow not bold")
+    text.append(f"wrote {out}", style="bold")
+    shares = fitted.distribution.mean(axis=0).tolist()
+    return Group(_shares_table(space, shares), text)
+
+
+def _shares_table(space: LabelSpace, shares: Sequence[float]) -> Table:
+    """Every label with its share of all mass."""
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for column in ("label", "reward", "share", ""):
+        table.add_column(column, justify="right" if column in ("reward", "share") else "left")
+    rewards = space.rewards.tolist()
+    for i, name in enumerate(space.names):
+        table.add_row(
+            name, f"{rewards[i]:g}", f"{shares[i]:.3f}", Text("█" * round(shares[i] * 40), style=_colour(rewards, i))
+        )
+    return table
+
+
+def item_view(row: dict[str, Any], annotations: Sequence[dict[str, Any]], space: LabelSpace) -> RenderableType:
     """One item: its texts, its distribution, and what every annotator said."""
+    names, rewards = space.names, space.rewards.tolist()
     texts = Text()
     for message in [*row["prompt"], *row["completion"]]:
         texts.append(f"{message['role']}: ", style="bold")
@@ -174,9 +282,22 @@ def item_view(row: dict[str, Any], annotations: Sequence[dict[str, Any]], names:
         table.add_column(column, justify="left" if column in ("label", "") else "right")
     for i, name in enumerate(names):
         share = row["label_distribution"][i]
-        table.add_row(name, f"{share:.3f}", Text("█" * round(share * 30), style=_colour(rewards, i)), f"{row['votes'][i]:.2f}", f"{rewards[i]:g}")
-    figures = Text(f"expected reward {row['expected_reward']:+.3f} ({row['reward_low']:+.2f} … {row['reward_high']:+.2f}), disagreement {row['disagreement']:.2f}, entropy {row['entropy']:.2f} nats\n")
-    return Group(Panel(texts, title=f"item {row['item_id']}", title_align="left"), table, figures, _votes_table(annotations, names, rewards))
+        table.add_row(
+            name,
+            f"{share:.3f}",
+            Text("█" * round(share * 30), style=_colour(rewards, i)),
+            f"{row['votes'][i]:.2f}",
+            f"{rewards[i]:g}",
+        )
+    figures = Text(
+        f"expected reward {row['expected_reward']:+.3f} ({row['reward_low']:+.2f} … {row['reward_high']:+.2f}), disagreement {row['disagreement']:.2f}, entropy {row['entropy']:.2f} nats\n"
+    )
+    return Group(
+        Panel(texts, title=f"item {row['item_id']}", title_align="left"),
+        table,
+        figures,
+        _votes_table(annotations, names, rewards),
+    )
 
 
 def _votes_table(annotations: Sequence[dict[str, Any]], names: Sequence[str], rewards: Sequence[float]) -> Table:
@@ -184,11 +305,45 @@ def _votes_table(annotations: Sequence[dict[str, Any]], names: Sequence[str], re
     for column in ("annotator", "label", "probabilities", "why"):
         table.add_column(column)
     for row in annotations:
-        label = Text(row["label"] or row["status"], style=_colour(rewards, names.index(row["label"])) if row["label"] else "yellow")
-        probs = bar(row["probs"], rewards, 16) if row["probs"] else Text()
-        who = row["annotator_id"] + (f" #{row['replicate']}" if row["replicate"] else "") + (" (person)" if row["annotator_kind"] == "human" else "")
+        label = Text(
+            row["label"] or row["status"],
+            style=_colour(rewards, names.index(row["label"])) if row["label"] else "yellow",
+        )
+        probs: RenderableType = bar(row["probs"], rewards, 16) if row["probs"] else Text()
+        who = (
+            row["annotator_id"]
+            + (f" #{row['replicate']}" if row["replicate"] else "")
+            + (" (person)" if row["annotator_kind"] == "human" else "")
+        )
         table.add_row(who, label, probs, _one_line(row["rationale"] or row["reason"] or "", 80))
     return table
+
+
+def annotator_view(
+    annotator_id: str, persona: dict[str, Any] | None, annotations: pa.Table, space: LabelSpace
+) -> RenderableType:
+    """One annotator: who it is, and how often it gave each label."""
+    names, rewards = space.names, space.rewards.tolist()
+    counts = Counter(annotations["label"].to_pylist())
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for column in ("label", "", "annotations"):
+        table.add_column(column, justify="right" if column == "annotations" else "left")
+    for i, name in enumerate(names):
+        table.add_row(
+            name,
+            Text("█" * round(30 * counts[name] / annotations.num_rows), style=_colour(rewards, i)),
+            f"{counts[name]:,}",
+        )
+    if counts[None]:
+        table.add_row("(none)", "", f"{counts[None]:,}")
+    who = (
+        Text(f"{persona['name'] or annotator_id}\n", style="bold")
+        if persona
+        else Text(f"{annotator_id}\n", style="bold")
+    )
+    if persona:
+        who.append(f"{persona['description']}\n", style="not bold")
+    return Group(who, table)
 
 
 def personas_view(personas: Sequence[PersonaLine]) -> Table:
@@ -198,7 +353,9 @@ def personas_view(personas: Sequence[PersonaLine]) -> Table:
         table.add_column(column, justify="left" if column == "annotator" else "right")
     for line in personas:
         reward = "–" if line.mean_reward is None else f"{line.mean_reward:+.2f}"
-        table.add_row(line.annotator_id, f"{line.annotations:,}", f"{line.annotations - line.ok:,}", reward, money(line.cost))
+        table.add_row(
+            line.annotator_id, f"{line.annotations:,}", f"{line.annotations - line.ok:,}", reward, money(line.cost)
+        )
     return table
 
 

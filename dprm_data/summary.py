@@ -78,8 +78,13 @@ class Summary:
 
 def summarise(folder: RunFolder, space: LabelSpace, *, first: int = 12, divided: int = 3) -> Summary:
     """Read the run's tables into a summary."""
-    annotations = pq.read_table(folder.needs("annotations"), columns=["annotator_id", "annotator_kind", "label", "status", "reason", "model", "cost"])
-    figures = pq.read_table(folder.needs("distributions"), columns=["expected_reward", "disagreement", "evidence", "label_distribution"])
+    annotations = pq.read_table(
+        folder.needs("annotations"),
+        columns=["annotator_id", "annotator_kind", "label", "status", "reason", "model", "cost"],
+    )
+    figures = pq.read_table(
+        folder.needs("distributions"), columns=["expected_reward", "disagreement", "evidence", "label_distribution"]
+    )
     rewards = figures["expected_reward"].to_numpy().astype(np.float64)
     disagreement = figures["disagreement"].to_numpy()
     evidence = figures["evidence"].to_numpy()
@@ -124,6 +129,13 @@ def _mean_distribution(column: pa.ChunkedArray, K: int) -> list[float]:
     return np.asarray(flat.mean(axis=0), dtype=np.float64).tolist() if len(flat) else [0.0] * K
 
 
+def annotators(folder: RunFolder, space: LabelSpace) -> list[PersonaLine]:
+    """What every annotator of the run did."""
+    return _personas(
+        pq.read_table(folder.needs("annotations"), columns=["annotator_id", "label", "status", "cost"]), space
+    )
+
+
 def _personas(annotations: pa.Table, space: LabelSpace) -> list[PersonaLine]:
     ids = annotations["annotator_id"].combine_chunks().dictionary_encode()
     names, who = ids.dictionary.to_pylist(), ids.indices.to_numpy()
@@ -158,11 +170,23 @@ def _lengths(folder: RunFolder) -> np.ndarray[Any, np.dtype[np.float64]]:
     lengths: list[int] = []
     with pq.ParquetFile(folder.needs("items")) as file:
         for batch in file.iter_batches(columns=["completion"]):
-            lengths += [sum(len(message["content"]) for message in messages) for messages in batch.column(0).to_pylist()]
+            lengths += [
+                sum(len(message["content"]) for message in messages) for messages in batch.column(0).to_pylist()
+            ]
     return np.array(lengths, dtype=np.float64)
 
 
-_LINE_COLUMNS = ["item_id", "prompt", "completion", "label_distribution", "expected_reward", "reward_low", "reward_high", "disagreement", "evidence"]
+_LINE_COLUMNS = [
+    "item_id",
+    "prompt",
+    "completion",
+    "label_distribution",
+    "expected_reward",
+    "reward_low",
+    "reward_high",
+    "disagreement",
+    "evidence",
+]
 
 
 def _lines(folder: RunFolder, rows: range | list[int]) -> list[ItemLine]:

@@ -20,7 +20,9 @@ FLOATS = pa.list_(pa.float32())
 
 
 def _schema(*fields: tuple[str, pa.DataType]) -> pa.Schema:
-    return pa.schema([pa.field(name, kind) for name, kind in fields], metadata={"dprm_schema_version": str(SCHEMA_VERSION)})
+    return pa.schema(
+        [pa.field(name, kind) for name, kind in fields], metadata={"dprm_schema_version": str(SCHEMA_VERSION)}
+    )
 
 
 ITEMS = _schema(

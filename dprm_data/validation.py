@@ -10,16 +10,19 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-
 Location = tuple[str | int, ...]
 
 
-def describe(error: ValidationError, where: str, model: type[BaseModel], line: Callable[[Location], int | None] | None = None) -> str:
+def describe(
+    error: ValidationError, where: str, model: type[BaseModel], line: Callable[[Location], int | None] | None = None
+) -> str:
     """All findings, a line each: `where:line: field: what is wrong (found ...)`. `line` finds the line of a field, if it can."""
     return "\n".join(_sentence(dict(finding), where, model, line) for finding in error.errors(include_url=False))
 
 
-def _sentence(finding: dict[str, Any], where: str, model: type[BaseModel], line: Callable[[Location], int | None] | None) -> str:
+def _sentence(
+    finding: dict[str, Any], where: str, model: type[BaseModel], line: Callable[[Location], int | None] | None
+) -> str:
     location = tuple(part for part in finding["loc"] if not _is_tag(part))
     number = line(location) if line else None
     if number:
@@ -38,7 +41,10 @@ def _sentence(finding: dict[str, Any], where: str, model: type[BaseModel], line:
 
 def _is_tag(part: object) -> bool:
     """Members of a union show up in pydantic's locations as type names; they mean nothing to a reader of YAML."""
-    return isinstance(part, str) and (part.startswith(("literal[", "function-", "tuple[", "list[", "dict[", "constrained-")) or part in {"str", "int", "float", "bool"})
+    return isinstance(part, str) and (
+        part.startswith(("literal[", "function-", "tuple[", "list[", "dict[", "constrained-"))
+        or part in {"str", "int", "float", "bool"}
+    )
 
 
 def _short(value: object, limit: int = 60) -> str:

@@ -22,7 +22,9 @@ def read_model(path: Path, model: type[Model], error: type[InputError], what: st
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as problem:
-        raise error(f"cannot read {path}: {problem.strerror or problem}", hint=f"Give the path of {what} (YAML).") from problem
+        raise error(
+            f"cannot read {path}: {problem.strerror or problem}", hint=f"Give the path of {what} (YAML)."
+        ) from problem
     except UnicodeDecodeError as problem:
         raise error(f"{path} is not UTF-8 text: {problem}") from problem
     try:
@@ -60,7 +62,13 @@ def _key_given_twice(node: yaml.Node) -> yaml.ScalarNode | None:
             if isinstance(key, yaml.ScalarNode) and key.value in seen and key.value != "<<":
                 return key
             seen.add(key.value if isinstance(key, yaml.ScalarNode) else None)
-    children = [child for pair in node.value for child in pair] if isinstance(node, yaml.MappingNode) else node.value if isinstance(node, yaml.SequenceNode) else []
+    children = (
+        [child for pair in node.value for child in pair]
+        if isinstance(node, yaml.MappingNode)
+        else node.value
+        if isinstance(node, yaml.SequenceNode)
+        else []
+    )
     return next((found for child in children if (found := _key_given_twice(child))), None)
 
 

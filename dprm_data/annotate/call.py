@@ -28,7 +28,13 @@ class Call:
     @classmethod
     def of(cls, family: str, request: Request, replicate: int) -> Call:
         """The call for this request; the replicate asks the same question anew."""
-        identity = {"family": family, "model": request.model, "params": request.params, "messages": request.messages, "replicate": replicate}
+        identity = {
+            "family": family,
+            "model": request.model,
+            "params": request.params,
+            "messages": request.messages,
+            "replicate": replicate,
+        }
         return cls(hashlib.sha256(orjson.dumps(identity, option=orjson.OPT_SORT_KEYS)).digest(), request)
 
 

@@ -58,7 +58,12 @@ def _given(price: PriceConfig) -> Prices:
 
     def of(usage: Usage) -> float:
         plain = usage.input_tokens - usage.cached_tokens - usage.cache_write_tokens
-        return (plain * price.input + usage.cached_tokens * cached + usage.cache_write_tokens * written + usage.output_tokens * price.output) / 1e6
+        return (
+            plain * price.input
+            + usage.cached_tokens * cached
+            + usage.cache_write_tokens * written
+            + usage.output_tokens * price.output
+        ) / 1e6
 
     return Prices(of, "the recipe's own price", per_million=(price.input, price.output))
 
@@ -82,13 +87,19 @@ def _listed(config: ProviderConfig, batch: bool) -> Prices | None:
         return float(calc_price(counted, config.model, provider_id=provider_id, price_context=context).total_price)
 
     try:
-        found = calc_price(ListUsage(input_tokens=1, output_tokens=1), config.model, provider_id=provider_id, price_context=context)
+        found = calc_price(
+            ListUsage(input_tokens=1, output_tokens=1), config.model, provider_id=provider_id, price_context=context
+        )
     except LookupError:
         return None
     whose = found.provider.name
     other = f"; {config.base_url} may charge otherwise (provider: price)" if config.base_url else ""
     million = of(Usage(input_tokens=10_000)) * 100, of(Usage(output_tokens=10_000)) * 100
-    return Prices(of, f"genai-prices {version('genai-prices')}, {whose}'s list price of {found.model.id}{' (batch)' if batch else ''}{other}", per_million=million)
+    return Prices(
+        of,
+        f"genai-prices {version('genai-prices')}, {whose}'s list price of {found.model.id}{' (batch)' if batch else ''}{other}",
+        per_million=million,
+    )
 
 
 def estimated_input_tokens(request: Request) -> float:

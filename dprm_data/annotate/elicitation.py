@@ -111,8 +111,15 @@ class Elicitation:
 
     def open(self, item: Item) -> Prefix:
         """Render what all annotators of the item share."""
-        values = {"labels": self._labels, "prompt": list(item.prompt), "response": response_text(item), "fence": fence(item.item_id)}
-        return Prefix(item, self.template.render("system", {"labels": self._labels}), self.template.render("item", values))
+        values = {
+            "labels": self._labels,
+            "prompt": list(item.prompt),
+            "response": response_text(item),
+            "fence": fence(item.item_id),
+        }
+        return Prefix(
+            item, self.template.render("system", {"labels": self._labels}), self.template.render("item", values)
+        )
 
     def task(self, prefix: Prefix, annotator: Persona, replicate: int) -> Task:
         """The task for one annotator of an opened item."""
@@ -165,7 +172,12 @@ class Elicitation:
         turns: list[Message] = []
         for reply in replies:
             turns.append({"role": "assistant", "content": reply.text or "(empty)"})
-            turns.append({"role": "user", "content": f"{self._fault(reply.text)} Reply with the JSON that was asked for and nothing else."})
+            turns.append(
+                {
+                    "role": "user",
+                    "content": f"{self._fault(reply.text)} Reply with the JSON that was asked for and nothing else.",
+                }
+            )
         return tuple(turns)
 
     def _fault(self, text: str) -> str:
@@ -186,7 +198,9 @@ class Elicitation:
         if len(replies) < len(task.questions):
             return self._call(task, task.questions[len(replies)])
         try:
-            levels = tuple(self._read_levels(question, reply) for question, reply in zip(task.questions, replies, strict=True))
+            levels = tuple(
+                self._read_levels(question, reply) for question, reply in zip(task.questions, replies, strict=True)
+            )
         except Unreadable as error:
             return Outcome("unparsable", reason=str(error))
         return Outcome("ok", log_levels=levels)
@@ -217,12 +231,25 @@ class Elicitation:
         return Call.of(self.family, request, task.replicate)
 
     def _values(self, task: Task, question: Question) -> dict[str, Any]:
-        persona = {"id": task.annotator.id, "name": task.annotator.name, "description": task.annotator.description, "attributes": dict(task.annotator.attributes)}
-        values = {"persona": persona, "labels": self._labels, "rationale": self.rationale, "fence": fence(task.prefix.item.item_id)}
+        persona = {
+            "id": task.annotator.id,
+            "name": task.annotator.name,
+            "description": task.annotator.description,
+            "attributes": dict(task.annotator.attributes),
+        }
+        values = {
+            "persona": persona,
+            "labels": self._labels,
+            "rationale": self.rationale,
+            "fence": fence(task.prefix.item.item_id),
+        }
         if question.axis is None:
             return values | {"options": [self._labels[i] for i in question.order]}
         words = self._words[question.axis]
-        return values | {"options": [{"words": words[i]} for i in question.order], "question": self._axis_questions[question.axis]}
+        return values | {
+            "options": [{"words": words[i]} for i in question.order],
+            "question": self._axis_questions[question.axis],
+        }
 
     @cached_property
     def _params(self) -> dict[str, Any]:
@@ -245,7 +272,10 @@ class Elicitation:
 
     @cached_property
     def _labels(self) -> list[dict[str, Any]]:
-        return [{"name": label.name, "words": label.said, "description": label.description, "levels": dict(label.levels)} for label in self.space.labels]
+        return [
+            {"name": label.name, "words": label.said, "description": label.description, "levels": dict(label.levels)}
+            for label in self.space.labels
+        ]
 
     @cached_property
     def _words(self) -> list[list[str]]:
@@ -256,7 +286,7 @@ class Elicitation:
 
     @cached_property
     def _axis_questions(self) -> list[str]:
-        return [axis.question or f"What is its {axis.name}?" for axis in self.space.axes] or ["Which category does the response belong to?"]
+        return [axis.question or "Is the response" for axis in self.space.axes] or ["Is the response"]
 
     @cached_property
     def _orders(self) -> list[list[tuple[int, ...]]]:

@@ -73,7 +73,9 @@ class Engine:
         self._retry_failed = retry_failed
         self.tally = tally or Tally()
         self._asked: dict[bytes, asyncio.Future[Reply]] = {}  # calls in flight, so that none is sent twice at one time
-        self._unsent: set[asyncio.Task[object]] = set()  # tasks that wait to send: the ones to cancel when the run stops
+        self._unsent: set[asyncio.Task[object]] = (
+            set()
+        )  # tasks that wait to send: the ones to cancel when the run stops
         self._stop_reason: BaseException | None = None
         self._estimated_tokens = self._real_tokens = 1.0  # of all answers so far: how far the estimate is off
         self._congestions = 0  # since the last answer
@@ -168,7 +170,9 @@ class Engine:
         """Bring all courses to their outcomes; with `warm_up` the first one goes ahead alone."""
         ahead, rest = (courses[:1], courses[1:]) if warm_up else ((), courses)
         for some in (ahead, rest):
-            results = await asyncio.gather(*(asyncio.create_task(self._pursue(course)) for course in some), return_exceptions=True)
+            results = await asyncio.gather(
+                *(asyncio.create_task(self._pursue(course)) for course in some), return_exceptions=True
+            )
             for result in results:
                 if isinstance(result, BaseException) and not isinstance(result, _Stopping | asyncio.CancelledError):
                     raise result
@@ -268,7 +272,9 @@ class Engine:
         self._limiter.obey(answer.headers)
 
     def _estimate(self, call: Call) -> float:
-        return estimated_input_tokens(call.request) * self._real_tokens / self._estimated_tokens + float(call.request.params.get("max_tokens", 0))
+        return estimated_input_tokens(call.request) * self._real_tokens / self._estimated_tokens + float(
+            call.request.params.get("max_tokens", 0)
+        )
 
     # -- failures -----------------------------------------------------------------------------------------------------
 
@@ -298,14 +304,21 @@ class Engine:
             raise ProviderUnusable(f"the provider refuses every call: {error.message}", hint=_HINTS[error.kind])
         self._given_up_in_a_row += 1
         if not self._ever_answered and error.kind == "connection":
-            raise ProviderUnusable(f"the provider cannot be reached: {error.message}", hint="Check base_url and the network. What was answered is kept; run again to go on.")
+            raise ProviderUnusable(
+                f"the provider cannot be reached: {error.message}",
+                hint="Check base_url and the network. What was answered is kept; run again to go on.",
+            )
         if self._given_up_in_a_row >= _DOWN_AFTER:
             raise ProviderUnusable(
                 f"{self._given_up_in_a_row} calls in a row failed for good, the last one with: {error.message}",
                 hint="The provider is down or does not take such requests. Mend that and run again with --retry-failed.",
             )
         status = f"{error.status} " if error.status else ""
-        return Reply(status="rejected" if error.kind == "rejected" else "exhausted", reason=f"{status}{error.kind}: {error.message}", created_at=time.time())
+        return Reply(
+            status="rejected" if error.kind == "rejected" else "exhausted",
+            reason=f"{status}{error.kind}: {error.message}",
+            created_at=time.time(),
+        )
 
     async def _watch(self) -> None:
         """Say when nothing comes, and give up when that has lasted as long as the recipe allows."""
@@ -313,7 +326,9 @@ class Engine:
             await asyncio.sleep(0.25)
             silent = time.monotonic() - self._failing_since if self._failing_since else 0.0
             cooling = f"; next try in {self._limiter.cooling:.0f} s" if self._limiter.cooling >= 1 else ""
-            self.tally.waiting = f"no answer for {silent:.0f} s ({self.tally.last_failure}){cooling}" if silent > _SAY_AFTER else ""
+            self.tally.waiting = (
+                f"no answer for {silent:.0f} s ({self.tally.last_failure}){cooling}" if silent > _SAY_AFTER else ""
+            )
             if silent > self._config.give_up_after:
                 self.stop(
                     ProviderUnusable(

@@ -68,7 +68,9 @@ CREATE TABLE done (plan BLOB NOT NULL, item BLOB NOT NULL, PRIMARY KEY (plan, it
 """
 _COLUMNS = "key, attempt, run, status, text, finish, logprobs, model, input_tokens, output_tokens, cached_tokens, cache_write_tokens, cost, latency, created_at, reason, price_table"
 _INSERT_CALL = f"INSERT INTO calls ({_COLUMNS}) VALUES (?, (SELECT COALESCE(MAX(attempt) + 1, 0) FROM calls WHERE key = ?), {', '.join('?' * 15)})"
-_INSERT_FAILURE = "INSERT INTO failures (key, run, kind, status, message, cost, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_INSERT_FAILURE = (
+    "INSERT INTO failures (key, run, kind, status, message, cost, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
 _INSERT_DONE = "INSERT OR IGNORE INTO done (plan, item) VALUES (?, ?)"
 _LOOKUP = 500  # keys in one query
 
@@ -154,26 +156,39 @@ class Ledger:
         for start in range(0, len(items), _LOOKUP):
             some = items[start : start + _LOOKUP]
             with _speaking(self.path):
-                rows = self._db.execute(f"SELECT item FROM done WHERE plan = ? AND item IN ({', '.join('?' * len(some))})", (plan, *some))
+                rows = self._db.execute(
+                    f"SELECT item FROM done WHERE plan = ? AND item IN ({', '.join('?' * len(some))})", (plan, *some)
+                )
                 done.update(row[0] for row in rows)
         return done
 
     def spent(self) -> float:
         """Dollars that this run's calls and failed attempts have cost so far (unknown prices count nothing)."""
         with _speaking(self.path):
-            (calls,) = self._db.execute("SELECT COALESCE(SUM(cost), 0) FROM calls WHERE run = ?", (self._run,)).fetchone()
-            (failures,) = self._db.execute("SELECT COALESCE(SUM(cost), 0) FROM failures WHERE run = ?", (self._run,)).fetchone()
+            (calls,) = self._db.execute(
+                "SELECT COALESCE(SUM(cost), 0) FROM calls WHERE run = ?", (self._run,)
+            ).fetchone()
+            (failures,) = self._db.execute(
+                "SELECT COALESCE(SUM(cost), 0) FROM failures WHERE run = ?", (self._run,)
+            ).fetchone()
         return float(calls + failures)
 
     def counts(self) -> dict[str, int]:
         """Rows of every table."""
         with _speaking(self.path):
-            return {table: self._db.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0] for table in ("calls", "failures", "done")}
+            return {
+                table: self._db.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0]
+                for table in ("calls", "failures", "done")
+            }
 
     def failures_by_kind(self) -> dict[str, int]:
         """How many attempts failed, by kind (for the summary)."""
         with _speaking(self.path):
-            return dict(self._db.execute("SELECT kind, COUNT(*) FROM failures WHERE run = ? GROUP BY kind ORDER BY kind", (self._run,)).fetchall())
+            return dict(
+                self._db.execute(
+                    "SELECT kind, COUNT(*) FROM failures WHERE run = ? GROUP BY kind ORDER BY kind", (self._run,)
+                ).fetchall()
+            )
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
@@ -188,7 +203,10 @@ class Ledger:
 
     def note_failure(self, failed: FailedAttempt) -> None:
         """Keep a failed attempt; it is written with the next batch, and nobody waits for it."""
-        self._enqueue(_INSERT_FAILURE, (failed.key, self._run, failed.kind, failed.status, failed.message[:2000], failed.cost, time.time()))
+        self._enqueue(
+            _INSERT_FAILURE,
+            (failed.key, self._run, failed.kind, failed.status, failed.message[:2000], failed.cost, time.time()),
+        )
 
     def note_done(self, plan: bytes, item: bytes) -> None:
         """Keep that an item needs no further call; written with the next batch."""
@@ -245,7 +263,9 @@ class Ledger:
 
 
 def _reply(row: Row) -> Reply:
-    logprobs = None if row[6] is None else tuple((token, logprob) for token, logprob in orjson.loads(zlib.decompress(row[6])))
+    logprobs = (
+        None if row[6] is None else tuple((token, logprob) for token, logprob in orjson.loads(zlib.decompress(row[6])))
+    )
     return Reply(
         status=row[3],
         text=row[4],
@@ -266,9 +286,15 @@ def _hold(path: Path) -> FileLock:
         lock = FileLock(f"{path}.lock")
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise RunBusy(f"another process is using the ledger {path}", hint="Wait for it, or stop it; two runs never share a ledger at one time.") from error
+        raise RunBusy(
+            f"another process is using the ledger {path}",
+            hint="Wait for it, or stop it; two runs never share a ledger at one time.",
+        ) from error
     except OSError as error:
-        raise LedgerError(f"cannot write in {path.parent}: {error.strerror or error}", hint="Choose another output folder, or make this one writable.") from error
+        raise LedgerError(
+            f"cannot write in {path.parent}: {error.strerror or error}",
+            hint="Choose another output folder, or make this one writable.",
+        ) from error
     return lock
 
 
@@ -277,7 +303,9 @@ def _open(path: Path, readonly: bool) -> sqlite3.Connection:
         raise LedgerError(f"no ledger at {path}")
     with _speaking(path):
         mode = "ro" if readonly else "rwc"
-        db = sqlite3.connect(f"file:{_quoted(path)}?mode={mode}", uri=True, check_same_thread=False, timeout=30, isolation_level=None)
+        db = sqlite3.connect(
+            f"file:{_quoted(path)}?mode={mode}", uri=True, check_same_thread=False, timeout=30, isolation_level=None
+        )
         try:
             _check_identity(db, path)
             if not readonly:
@@ -299,19 +327,30 @@ def _check_identity(db: sqlite3.Connection, path: Path) -> None:
     (application,) = db.execute("PRAGMA application_id").fetchone()
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if tables and application != _APPLICATION_ID:
-        raise LedgerError(f"{path} is a database, but not a ledger of dprm-data", hint="It was left as it is. Name another file in the recipe (ledger: ...).")
+        raise LedgerError(
+            f"{path} is a database, but not a ledger of dprm-data",
+            hint="It was left as it is. Name another file in the recipe (ledger: ...).",
+        )
     if version > _VERSION:
-        raise LedgerError(f"{path} was written by a newer dprm-data (ledger version {version}, this one reads up to {_VERSION})", hint="Upgrade dprm-data.")
+        raise LedgerError(
+            f"{path} was written by a newer dprm-data (ledger version {version}, this one reads up to {_VERSION})",
+            hint="Upgrade dprm-data.",
+        )
 
 
 def _create(db: sqlite3.Connection) -> None:
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if version == 0:
-        db.executescript(f"BEGIN IMMEDIATE; PRAGMA application_id = {_APPLICATION_ID}; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
+        db.executescript(
+            f"BEGIN IMMEDIATE; PRAGMA application_id = {_APPLICATION_ID}; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;"
+        )
 
 
 def _cannot_write(path: Path, error: sqlite3.Error) -> LedgerError:
-    return LedgerError(f"the ledger {path} cannot be written: {error}", hint="What was acknowledged is safe. Make room (or the folder writable) and run again: it goes on from there.")
+    return LedgerError(
+        f"the ledger {path} cannot be written: {error}",
+        hint="What was acknowledged is safe. Make room (or the folder writable) and run again: it goes on from there.",
+    )
 
 
 @contextmanager
@@ -321,7 +360,12 @@ def _speaking(path: Path) -> Iterator[None]:
         yield
     except sqlite3.DatabaseError as error:
         if "not a database" in str(error) or "malformed" in str(error):
-            raise LedgerError(f"{path} is not a ledger: {error}", hint="It was left as it is. Move it away, or name another file in the recipe (ledger: ...).") from error
+            raise LedgerError(
+                f"{path} is not a ledger: {error}",
+                hint="It was left as it is. Move it away, or name another file in the recipe (ledger: ...).",
+            ) from error
         if "unable to open" in str(error) and not os.access(path.parent, os.W_OK):
-            raise LedgerError(f"cannot write in {path.parent}", hint="Choose another output folder, or make this one writable.") from error
+            raise LedgerError(
+                f"cannot write in {path.parent}", hint="Choose another output folder, or make this one writable."
+            ) from error
         raise _cannot_write(path, error) from error

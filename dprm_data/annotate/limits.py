@@ -119,7 +119,12 @@ class Limiter:
 
     def obey(self, headers: Mapping[str, str]) -> None:
         """Take the provider's word for what is left: no more requests than that before the reset it names."""
-        for left, reset in (_left(headers, "requests"), _left(headers, "tokens"), _left(headers, "input-tokens"), _left(headers, "output-tokens")):
+        for left, reset in (
+            _left(headers, "requests"),
+            _left(headers, "tokens"),
+            _left(headers, "input-tokens"),
+            _left(headers, "output-tokens"),
+        ):
             if left is not None and left <= 0 and reset:
                 self.cool_down(reset)
         left, reset = _left(headers, "requests")

@@ -26,7 +26,7 @@ def in_a_loop(work: Coroutine[Any, Any, Result]) -> Result:
     def body() -> None:
         try:
             done.append(_new_loop(work))
-        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
+        except BaseException as error:
             failed.append(error)
 
     thread = threading.Thread(target=body)
@@ -51,7 +51,10 @@ class interruptible:
     def __init__(self, engine: Engine, say: Callable[[str], None], folder: str) -> None:
         self._engine = engine
         self._say = say
-        self._reason = Interrupted("stopped", hint=f"What was answered is kept in {folder}. Run the same command again: it goes on from here and pays for nothing twice.")
+        self._reason = Interrupted(
+            "stopped",
+            hint=f"What was answered is kept in {folder}. Run the same command again: it goes on from here and pays for nothing twice.",
+        )
         self._asked = False
         self._on = threading.current_thread() is threading.main_thread()
 
@@ -74,5 +77,7 @@ class interruptible:
             self._task.cancel()
             return
         self._asked = True
-        self._say(f"stopping: {self._engine.tally.in_flight} calls in flight are being finished; Ctrl-C again leaves at once")
+        self._say(
+            f"stopping: {self._engine.tally.in_flight} calls in flight are being finished; Ctrl-C again leaves at once"
+        )
         self._engine.stop(self._reason)

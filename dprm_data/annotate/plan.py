@@ -105,7 +105,17 @@ class _Share:
         self._answers = 0
 
     def figures(self) -> tuple[float, ...]:
-        return (self._known, self._needed, self._input, self._output, self._cost, self._at_most, self._real, self._estimated, self._answers)
+        return (
+            self._known,
+            self._needed,
+            self._input,
+            self._output,
+            self._cost,
+            self._at_most,
+            self._real,
+            self._estimated,
+            self._answers,
+        )
 
     def count(self, courses: list[Course]) -> _Share:
         for course in courses:
@@ -153,7 +163,9 @@ def _spread(file: pq.ParquetFile, count: int) -> Iterator[Item]:
     groups = np.unique(np.linspace(0, file.num_row_groups - 1, min(8, file.num_row_groups)).astype(int))
     for group in groups:
         table = file.read_row_group(int(group))
-        rows = np.unique(np.linspace(0, table.num_rows - 1, min(math.ceil(count / len(groups)), table.num_rows)).astype(int))
+        rows = np.unique(
+            np.linspace(0, table.num_rows - 1, min(math.ceil(count / len(groups)), table.num_rows)).astype(int)
+        )
         yield from items_of(table.take(rows))
 
 

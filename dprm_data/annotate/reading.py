@@ -76,7 +76,11 @@ def _whole(word: str, tokens: Sequence[tuple[str, float]]) -> float:
 
 def _beginning(i: int, words: Sequence[str], tokens: Sequence[tuple[str, float]]) -> float:
     others = [word for j, word in enumerate(words) if j != i]
-    begins = [lp for token, lp in tokens if len(token) >= 2 and words[i].startswith(token) and not any(word.startswith(token) for word in others)]
+    begins = [
+        lp
+        for token, lp in tokens
+        if len(token) >= 2 and words[i].startswith(token) and not any(word.startswith(token) for word in others)
+    ]
     return _log_sum_exp(begins)
 
 

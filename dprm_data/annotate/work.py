@@ -23,7 +23,9 @@ from dprm_data.recipe import PanelConfig, Recipe
 _ASKING_VERSION = 1
 
 # Who "answers" when the model states a whole population's distribution.
-POPULATION = Persona(id="population", name="Population", description="people of all ages, backgrounds, values and degrees of expertise")
+POPULATION = Persona(
+    id="population", name="Population", description="people of all ages, backgrounds, values and degrees of expertise"
+)
 
 
 @dataclass(frozen=True)
@@ -81,10 +83,21 @@ def _identity(elicitation: Elicitation) -> dict[str, Any]:
     return identity | {"space": elicitation.space.model_dump(mode="json"), "template": elicitation.template.version}
 
 
-def make_work(recipe: Recipe, space: LabelSpace, panel: Panel, template: PromptTemplate, prior_template: PromptTemplate | None, *, family: str, model: str) -> Work:
+def make_work(
+    recipe: Recipe,
+    space: LabelSpace,
+    panel: Panel,
+    template: PromptTemplate,
+    prior_template: PromptTemplate | None,
+    *,
+    family: str,
+    model: str,
+) -> Work:
     """The work of a recipe whose parts have been loaded. `model` is the name that requests carry."""
     provider = recipe.provider
-    params: dict[str, Any] = {name: value for name in ("temperature", "top_p", "seed") if (value := getattr(provider, name)) is not None}
+    params: dict[str, Any] = {
+        name: value for name in ("temperature", "top_p", "seed") if (value := getattr(provider, name)) is not None
+    }
     if provider.extra:
         params["extra"] = provider.extra
     if provider.structured != "json_schema":

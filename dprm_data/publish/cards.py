@@ -16,13 +16,21 @@ if TYPE_CHECKING:
     from dprm_data.run import Run
     from dprm_data.summary import Summary
 
-_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"))
+_SIZES = (
+    (1_000, "n<1K"),
+    (10_000, "1K<n<10K"),
+    (100_000, "10K<n<100K"),
+    (1_000_000, "100K<n<1M"),
+    (10_000_000, "1M<n<10M"),
+)
 _CONFIGS = ("default", "preferences", "annotations", "personas")
 
 
 def dataset_card(run: Run, summary: Summary) -> str:
     """The README.md of the run's dataset, with the metadata that `datasets` and the Hub read."""
-    environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+    environment = ImmutableSandboxedEnvironment(
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
     template = environment.from_string((bundled_folder("hub_cards") / "dataset.md.jinja").read_text(encoding="utf-8"))
     return template.render(_values(run, summary))
 
@@ -37,20 +45,27 @@ def _values(run: Run, summary: Summary) -> dict[str, Any]:
         "written_at": datetime.now(UTC).date().isoformat(),
         "version": version("dprm-data"),
     }
-    return summary.as_dict() | texts | {
-        "labels": [label.model_dump() for label in run.space.labels],
-        "space": run.space.model_dump(),
-        "panel": run.panel.model_dump(),
-        "panel_config": run.recipe.panel.model_dump(),
-        "local": run.recipe.provider.name == "local",
-        "provider": run.recipe.provider.name,
-        "sampling": run.work.elicitation.params,
-        "elicitation": run.recipe.elicitation,
-        "replicates": run.recipe.replicates,
-        "prior_strength": run.recipe.prior.strength if run.recipe.prior else None,
-        "fit": manifest["fit"],
-        "prompts": [{"name": e.template.name, "version": e.template.version, "source": e.template.source} for e in elicitations],
-    }
+    return (
+        summary.as_dict()
+        | texts
+        | {
+            "labels": [label.model_dump() for label in run.space.labels],
+            "space": run.space.model_dump(),
+            "panel": run.panel.model_dump(),
+            "panel_config": run.recipe.panel.model_dump(),
+            "local": run.recipe.provider.name == "local",
+            "provider": run.recipe.provider.name,
+            "sampling": run.work.elicitation.params,
+            "elicitation": run.recipe.elicitation,
+            "replicates": run.recipe.replicates,
+            "prior_strength": run.recipe.prior.strength if run.recipe.prior else None,
+            "fit": manifest["fit"],
+            "prompts": [
+                {"name": e.template.name, "version": e.template.version, "source": e.template.source}
+                for e in elicitations
+            ],
+        }
+    )
 
 
 def _metadata(run: Run, summary: Summary) -> dict[str, Any]:
@@ -63,9 +78,16 @@ def _metadata(run: Run, summary: Summary) -> dict[str, Any]:
     files[0]["default"] = True
     return {
         "pretty_name": run.recipe.name,
-        "annotations_creators": [kind for kind, count in (("machine-generated", summary.simulated), ("crowdsourced", summary.human)) if count],
+        "annotations_creators": [
+            kind for kind, count in (("machine-generated", summary.simulated), ("crowdsourced", summary.human)) if count
+        ],
         "size_categories": [next((name for limit, name in _SIZES if summary.items < limit), "n>10M")],
         "task_categories": ["text-classification", "reinforcement-learning"],
-        "tags": ["dprm", "preference-distributions", "rlhf", *(["synthetic", "simulated-annotators"] if summary.simulated else [])],
+        "tags": [
+            "dprm",
+            "preference-distributions",
+            "rlhf",
+            *(["synthetic", "simulated-annotators"] if summary.simulated else []),
+        ],
         "configs": files,
     }

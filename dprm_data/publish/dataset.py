@@ -53,7 +53,11 @@ def write_preferences(distributions: Path, out: Path) -> int:
 def _pairs(distributions: Path) -> Iterator[dict[str, Any]]:
     columns = ["group_id", "prompt", "completion", "label_distribution", "expected_reward", "evidence"]
     with pq.ParquetFile(distributions) as file:
-        missing = Counter(itertools.chain.from_iterable(batch.column(0).to_pylist() for batch in file.iter_batches(columns=["group_id"])))
+        missing = Counter(
+            itertools.chain.from_iterable(
+                batch.column(0).to_pylist() for batch in file.iter_batches(columns=["group_id"])
+            )
+        )
         open_groups: dict[str, list[dict[str, Any]]] = {}
         for batch in file.iter_batches(columns=columns, batch_size=_BATCH):
             for row in batch.filter(pc.is_in(batch.column("group_id"), _several(missing))).to_pylist():
@@ -99,7 +103,9 @@ def pair_accuracy(items_file: Path, rewards: Floats) -> tuple[float, int] | None
     """
     table = pq.read_table(items_file, columns=["group_id", "role"])
     by_group: dict[str, tuple[list[float], list[float]]] = {}
-    for group, role, reward in zip(table["group_id"].to_pylist(), table["role"].to_pylist(), rewards.tolist(), strict=True):
+    for group, role, reward in zip(
+        table["group_id"].to_pylist(), table["role"].to_pylist(), rewards.tolist(), strict=True
+    ):
         if role in ("chosen", "rejected") and not np.isnan(reward):
             by_group.setdefault(group, ([], []))[role == "rejected"].append(reward)
     outcomes = [(c > r) + 0.5 * (c == r) for chosen, rejected in by_group.values() for c in chosen for r in rejected]
