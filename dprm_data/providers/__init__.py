@@ -8,13 +8,16 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dprm_data.errors import InputError
 from dprm_data.providers.base import Provider
 from dprm_data.recipe import ProviderConfig
 
-__all__ = ["check", "make_provider", "model_name", "output_tokens_cap"]
+if TYPE_CHECKING:
+    from dprm_data.providers.batch import BatchProvider
+
+__all__ = ["check", "make_batch_provider", "make_provider", "model_name", "output_tokens_cap"]
 
 _KEY_ENV = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
 _URL_ENV = {"openai": "OPENAI_BASE_URL", "anthropic": "ANTHROPIC_BASE_URL"}
@@ -58,6 +61,25 @@ def make_provider(config: ProviderConfig, environ: Mapping[str, str] = os.enviro
         timeout=config.timeout,
         structured=config.structured,
     )
+
+
+def make_batch_provider(config: ProviderConfig, environ: Mapping[str, str] = os.environ) -> BatchProvider:
+    """The batch API of the provider that `config` asks for. Raises `InputError` as `make_provider` does, and for the local model."""
+    if config.name == "local":
+        raise InputError(
+            "the local model has no batches",
+            hint="Leave mode: batch out: they would be no cheaper, calls here cost nothing.",
+        )
+    provider = make_provider(config, environ)
+    if config.name == "openai":
+        from dprm_data.providers import batch_openai, openai
+
+        assert isinstance(provider, openai.OpenAIProvider)
+        return batch_openai.OpenAIBatches(provider)
+    from dprm_data.providers import anthropic, batch_anthropic
+
+    assert isinstance(provider, anthropic.AnthropicProvider)
+    return batch_anthropic.AnthropicBatches(provider)
 
 
 def check(config: ProviderConfig, *, logprobs: bool = False) -> None:

@@ -8,11 +8,7 @@ the key: providers like to quote the key they refuse.
 from __future__ import annotations
 
 import asyncio
-import math
-import re
-import time
-from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
+from collections.abc import AsyncIterator, Awaitable
 from typing import Any, NamedTuple, cast
 
 import aiohttp
@@ -20,38 +16,15 @@ import httpx2
 import orjson
 
 from dprm_data.errors import InputError
-from dprm_data.providers.base import CallFailed, FailureKind
-
-NO_KEY = "none"  # what is sent to a server that needs no key: the SDKs refuse to send nothing
-
-_KEY_LIKE = re.compile(r"\b(?:sk|pk|rk|key|xai|gsk|hf)[-_][A-Za-z0-9*_\-]{6,}|(?<=Bearer )\S+")
-_PICKED = ("retry-after", "retry-after-ms")
-_PICKED_PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-")
-
-_BILLING_CODES = frozenset(
-    {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "billing_error", "insufficient_credits"}
+from dprm_data.providers._failures import (
+    ContentFiltered,
+    Scrubber,
+    failure_in_reply,
+    failure_of_status,
+    pick_headers,
+    plain,
 )
-_BILLING_WORDS = ("credit balance is too low", "exceeded your current quota", "insufficient credits")
-_FILTER_CODES = frozenset({"content_filter", "content_policy_violation", "moderation_blocked"})
-_FILTER_WORDS = ("content filtering policy", "content management policy", "input was flagged")
-
-_BY_STATUS: dict[int, FailureKind] = {
-    401: "key",
-    402: "billing",
-    403: "key",
-    404: "not_found",
-    408: "timeout",
-    409: "server",
-    425: "server",
-    429: "rate_limit",
-    503: "overloaded",
-    504: "timeout",
-    529: "overloaded",
-}
-
-
-class ContentFiltered(Exception):
-    """The provider refused the *content* with an error status. That is an answer of its kind, not a failed call."""
+from dprm_data.providers.base import CallFailed
 
 
 class Reply(NamedTuple):
@@ -59,105 +32,6 @@ class Reply(NamedTuple):
 
     data: dict[str, Any]
     headers: dict[str, str]
-
-
-class Scrubber:
-    """Takes secrets out of texts that others wrote: the key itself, and anything that looks like one."""
-
-    def __init__(self, *secrets: str | None) -> None:
-        self._secrets = [secret for secret in secrets if secret and secret != NO_KEY]
-
-    def __call__(self, text: str) -> str:
-        for secret in self._secrets:
-            text = text.replace(secret, "[key]")
-        return _KEY_LIKE.sub("[key]", text)
-
-    def __repr__(self) -> str:
-        return "Scrubber()"
-
-
-def pick_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """The rate-limit headers of a response, names in lower case."""
-    lowered = ((name.lower(), value) for name, value in headers.items())
-    return {name: value for name, value in lowered if name in _PICKED or name.startswith(_PICKED_PREFIXES)}
-
-
-def retry_after(headers: Mapping[str, str], now: float | None = None) -> float | None:
-    """Seconds the provider asks us to wait: `retry-after-ms`, else `retry-after` in seconds or as an HTTP date. `headers` as picked."""
-    if (milliseconds := _number(headers.get("retry-after-ms"))) is not None:
-        return milliseconds / 1000
-    value = headers.get("retry-after")
-    if value is None or (seconds := _number(value)) is not None:
-        return seconds if value is not None else None
-    try:
-        when = parsedate_to_datetime(value)
-    except (TypeError, ValueError):
-        return None
-    return max(0.0, when.timestamp() - (time.time() if now is None else now))
-
-
-def _number(value: str | None) -> float | None:
-    try:
-        number = float(value) if value is not None else math.nan
-    except ValueError:
-        return None
-    return max(0.0, number) if math.isfinite(number) else None
-
-
-def failure_of_status(status: int, body: bytes, headers: Mapping[str, str], scrub: Scrubber) -> CallFailed:
-    """What an error status means for us. Raises `ContentFiltered` where it is the content that was refused."""
-    picked = pick_headers(headers)
-    message, codes = _error_in(body)
-    low = message.lower()
-    kind = _BY_STATUS.get(status, "server" if status >= 500 else "rejected")
-    if status in (400, 403, 451) and (codes & _FILTER_CODES or any(words in low for words in _FILTER_WORDS)):
-        raise ContentFiltered
-    # Some say "no money left" with 429 or 400, which would otherwise be waited out, or fail every row one by one.
-    if status in (400, 403, 429) and (codes & _BILLING_CODES or any(words in low for words in _BILLING_WORDS)):
-        kind = "billing"
-    return CallFailed(
-        kind,
-        scrub(message) or f"HTTP status {status}",
-        status=status,
-        retry_after=retry_after(picked),
-        headers=picked,
-    )
-
-
-def failure_in_reply(error: object, headers: Mapping[str, str], scrub: Scrubber) -> CallFailed:
-    """What an `error` inside a 200 reply means (gateways do this: the upstream's status is in `code`)."""
-    code = error.get("code") if isinstance(error, dict) else None
-    body = orjson.dumps({"error": error})
-    if isinstance(code, int) and 400 <= code < 600:
-        return failure_of_status(code, body, headers, scrub)
-    failure = failure_of_status(500, body, headers, scrub)
-    failure.status = 200
-    return failure
-
-
-def _error_in(body: bytes) -> tuple[str, frozenset[str]]:
-    """The provider's own words and its error codes, from the shapes in use: {error: {message, type, code}}, {error: text}, plain text."""
-    try:
-        data = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return _plain(body.decode("utf-8", "replace")), frozenset()
-    error = data.get("error", data) if isinstance(data, dict) else data
-    if not isinstance(error, dict):
-        return _plain(error if isinstance(error, str) else ""), frozenset()
-    inner = error.get("innererror")
-    codes = {error.get("code"), error.get("type"), inner.get("code") if isinstance(inner, dict) else None}
-    message = error.get("message") or error.get("detail") or data.get("message") or ""
-    return _plain(message if isinstance(message, str) else str(message)), frozenset(
-        c for c in codes if isinstance(c, str)
-    )
-
-
-def _plain(text: str, limit: int = 600) -> str:
-    """One short line: error pages of proxies are whole HTML documents."""
-    if text.lstrip()[:1] == "<":
-        text = re.sub(r"<(style|script)\b.*?</\1>|<[^>]*>", " ", text, flags=re.DOTALL | re.IGNORECASE)
-    text = " ".join(text.split())
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
 def check_base_url(base_url: str) -> None:
@@ -168,7 +42,7 @@ def check_base_url(base_url: str) -> None:
         url = None
     if url is None or url.scheme not in ("http", "https") or not url.host:
         raise InputError(
-            f"provider.base_url: {_plain(base_url, 80)!r} is no web address",
+            f"provider.base_url: {plain(base_url, 80)!r} is no web address",
             hint="Give the address up to and including the version, such as http://localhost:8000/v1.",
         )
 
@@ -199,13 +73,23 @@ class JsonClient:
 
     async def post(self, path: str, body: dict[str, Any]) -> Reply:
         """The decoded reply. Raises `CallFailed`, or `ContentFiltered`."""
-        payload = orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
-        response = await self.send(self.sdk.post(path, cast_to=httpx2.Response, content=payload))
+        return await self.call(self.sdk.post(path, cast_to=httpx2.Response, content=orjson.dumps(body)))
+
+    async def get(self, path: str) -> Reply:
+        """The decoded reply. Raises `CallFailed`."""
+        return await self.call(self.sdk.get(path, cast_to=httpx2.Response))
+
+    async def call(self, call: Awaitable[Any], *, seconds: float | None = None) -> Reply:
+        """Awaits one request of the SDK (made with `cast_to=httpx2.Response`) and decodes its reply.
+
+        seconds: the limit, where it is not the client's. Raises `CallFailed`, or `ContentFiltered`.
+        """
+        response = await self._send(call, seconds or self._timeout)
         headers = pick_headers(response.headers)
         try:
             data = orjson.loads(response.content)
         except orjson.JSONDecodeError:
-            start = self.scrub(_plain(response.text, 120))
+            start = self.scrub(plain(response.text, 120))
             raise CallFailed(
                 "broken", f"the answer is not JSON: {start!r}", status=response.status_code, headers=headers
             ) from None
@@ -215,14 +99,36 @@ class JsonClient:
             raise failure_in_reply(data["error"], headers, self.scrub)
         return Reply(data, headers)
 
-    async def send(self, call: Any) -> httpx2.Response:
-        """Awaits one request of the SDK (made with `cast_to=httpx2.Response`). Raises `CallFailed`, or `ContentFiltered`."""
+    async def lines(self, path: str) -> AsyncIterator[bytes]:
+        """The lines of a file, as they come, without holding the whole. Raises `CallFailed`."""
+        response = await self._send(
+            self.sdk.get(path, cast_to=httpx2.Response, stream=True, stream_cls=object), self._timeout
+        )
+        failure: CallFailed | ContentFiltered | None = None
+        rest = b""
+        try:
+            # Not aiter_lines: it also breaks lines at characters that JSON allows inside a text, such as U+2028.
+            async for chunk in response.aiter_bytes():
+                *whole, rest = (rest + chunk).split(b"\n")
+                for line in whole:
+                    if line.strip():
+                        yield line
+        except Exception as error:
+            failure = self._failure(error)
+        finally:
+            await response.aclose()
+        if failure is not None:
+            raise failure
+        if rest.strip():
+            yield rest
+
+    async def _send(self, call: Awaitable[Any], seconds: float) -> httpx2.Response:
         failure: CallFailed | ContentFiltered
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(seconds):
                 return cast(httpx2.Response, await call)
         except TimeoutError:
-            failure = self._timed_out()
+            failure = self._timed_out(seconds)
         except Exception as error:
             failure = self._failure(error)
         # Raised out here so that the SDK's exception, which holds the request and its headers, is not dragged along.
@@ -237,15 +143,15 @@ class JsonClient:
                 return filtered
         causes = _causes(error)
         if any(isinstance(cause, TimeoutError) for cause in causes):
-            return self._timed_out()
+            return self._timed_out(self._timeout)
         known = (httpx2.HTTPError, aiohttp.ClientError, OSError)
         if any(isinstance(cause, known) for cause in causes):
-            why = next((text for cause in reversed(causes) if (text := _plain(str(cause), 200))), type(error).__name__)
+            why = next((text for cause in reversed(causes) if (text := plain(str(cause), 200))), type(error).__name__)
             return CallFailed("connection", self.scrub(f"no connection to {self._host}: {why}"))
         raise error
 
-    def _timed_out(self) -> CallFailed:
-        return CallFailed("timeout", f"no answer from {self._host} within {self._timeout:g} s")
+    def _timed_out(self, seconds: float) -> CallFailed:
+        return CallFailed("timeout", f"no answer from {self._host} within {seconds:g} s")
 
     async def aclose(self) -> None:
         await self.sdk.close()

@@ -13,7 +13,7 @@ import warnings
 import pytest
 
 from dprm_data.providers import make_provider
-from dprm_data.providers._http import retry_after
+from dprm_data.providers._failures import retry_after
 from dprm_data.providers.base import Answer, CallFailed
 from tests.providers.helpers import BOTH, ENVIRON, KEY, answered, ask, config, failed, request
 from tests.servers.llm import LLMServer

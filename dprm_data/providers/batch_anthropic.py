@@ -1,0 +1,117 @@
+"""Anthropic's Message Batches: the requests go in one body, are run within 24 hours, and are answered in one JSONL stream."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+import httpx2
+import orjson
+
+from dprm_data.providers._failures import ContentFiltered, failure_in_reply
+from dprm_data.providers.anthropic import AnthropicProvider
+from dprm_data.providers.base import Answer, CallFailed, Request, Usage
+from dprm_data.providers.batch import UPLOAD_TIMEOUT, BatchStatus, Result, Row, decoded, missing, spooled
+
+_PATH = "/v1/messages/batches"
+_PAGE = 100
+_NOT_RUN = {
+    "expired": "the batch expired before this request's turn",
+    "canceled": "the batch was cancelled before this request's turn",
+}
+
+
+class AnthropicBatches:
+    """Batches of messages, by the provider's own connection and reading of answers. The API keeps no tag."""
+
+    max_requests = 100_000
+    max_bytes = 256_000_000
+
+    def __init__(self, provider: AnthropicProvider) -> None:
+        self.family = provider.family
+        self._provider = provider
+        self._http = provider.http
+
+    def row_bytes(self, custom_id: str, request: Request) -> int:
+        return len(self._row(custom_id, request)) + 1
+
+    def _row(self, custom_id: str, request: Request) -> bytes:
+        return orjson.dumps({"custom_id": custom_id, "params": self._provider.body(request)})
+
+    async def submit(self, rows: Iterable[Row], *, tag: str = "") -> str:
+        """Sends the rows and returns the batch's id. Raises `CallFailed`."""
+        with spooled() as file:
+            file.write(b'{"requests":[')
+            for number, (custom_id, request) in enumerate(rows):
+                file.write((b"," if number else b"") + self._row(custom_id, request))
+            file.write(b"]}")
+            file.seek(0)
+            options = {"timeout": UPLOAD_TIMEOUT}
+            call = self._http.sdk.post(_PATH, cast_to=httpx2.Response, content=file, options=options)
+            created = await self._http.call(call, seconds=UPLOAD_TIMEOUT)
+        return str(created.data["id"])
+
+    async def poll(self, batch_id: str) -> BatchStatus:
+        """Raises `CallFailed`."""
+        return _status((await self._http.get(f"{_PATH}/{batch_id}")).data)
+
+    async def results(self, batch_id: str, requests: Mapping[str, Request]) -> AsyncIterator[Result]:
+        """Every row's result. Raises `CallFailed` where they cannot be read."""
+        seen: set[str] = set()
+        async for line in self._http.lines(f"{_PATH}/{batch_id}/results"):
+            found = decoded(line)
+            if found is not None and found[0] in requests and found[0] not in seen:
+                seen.add(found[0])
+                yield found[0], self._result(found[1].get("result") or {}, requests[found[0]])
+        for result in missing(requests, seen):
+            yield result
+
+    def _result(self, result: dict[str, Any], request: Request) -> Answer | CallFailed:
+        kind = result.get("type")
+        if kind in _NOT_RUN:
+            return CallFailed("timeout", _NOT_RUN[kind])
+        try:
+            if kind == "succeeded":
+                return self._provider.read(result.get("message") or {}, {}, request)
+            error = result.get("error") or {}
+            return failure_in_reply(error.get("error") or error, {}, self._http.scrub)
+        except ContentFiltered:
+            return Answer("", "content_filter", Usage(), request.model)
+        except CallFailed as failure:
+            return failure
+
+    async def recent(self, since: float) -> list[BatchStatus]:
+        """The workspace's batches since then, newest first. Raises `CallFailed`."""
+        found: list[BatchStatus] = []
+        path = f"{_PATH}?limit={_PAGE}"
+        while True:
+            page = (await self._http.get(path)).data
+            listed = [_status(entry) for entry in page.get("data") or []]
+            found += [status for status in listed if status.created >= since]
+            if not page.get("has_more") or not listed or listed[-1].created < since:
+                return found
+            path = f"{_PATH}?limit={_PAGE}&after_id={listed[-1].id}"
+
+    async def cancel(self, batch_id: str) -> None:
+        """Raises `CallFailed`."""
+        await self._http.post(f"{_PATH}/{batch_id}/cancel", {})
+
+    async def aclose(self) -> None:
+        await self._provider.aclose()
+
+
+def _status(data: dict[str, Any]) -> BatchStatus:
+    counts: dict[str, int] = {name: int(value or 0) for name, value in (data.get("request_counts") or {}).items()}
+    total = sum(counts.values())
+    word = str(data.get("processing_status"))
+    created = str(data.get("created_at") or "1970-01-01T00:00:00Z")
+    return BatchStatus(
+        id=str(data.get("id")),
+        state="ended" if word == "ended" else "running",
+        total=total,
+        done=total - counts.get("processing", 0),
+        failed=total - counts.get("processing", 0) - counts.get("succeeded", 0),
+        detail=word,
+        created=datetime.fromisoformat(created).timestamp(),
+    )
