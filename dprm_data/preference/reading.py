@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 
 from dprm_data.errors import VotesError
 from dprm_data.labels import Floats, Ints, LabelSpace
+from dprm_data.preference.ratings import Ratings, ratings_from_annotations
 from dprm_data.preference.votes import Votes, item_codes, votes_from_annotations
 
 Duplicates = Literal["error", "first", "last", "all", "mean"]
@@ -25,6 +27,7 @@ Duplicates = Literal["error", "first", "last", "all", "mean"]
 FIELDS = ("item_id", "annotator_id", "label", "weight", "replicate")
 _ALSO_CALLED = {"annotator_id": ("rater_id",)}
 _NEEDED = ("item_id", "label")
+_ANNOTATIONS = {"status", "elicitation", "annotator_kind"}  # the mark of our own table of annotations
 
 
 def read_votes(
@@ -48,6 +51,21 @@ def read_votes(
 
     Raises `VotesError`, naming file, row (the first row of data is 1), column, the value found and what is allowed.
     """
+    if not columns and _is_annotations(Path(path)):
+        return votes_from_annotations(_read(Path(path), {})[0], space)
+    return read_ratings(path, space, columns=columns, duplicates=duplicates, base=base).votes()
+
+
+def read_ratings(
+    path: str | os.PathLike[str],
+    space: LabelSpace,
+    *,
+    columns: Mapping[str, str] | None = None,
+    duplicates: Duplicates = "error",
+    base: int = 0,
+) -> Ratings:
+    """The same table with its annotators: what agreement between people is measured on. A table of annotations gives its ratings as
+    `ratings_from_annotations` does."""
     path = Path(path)
     if duplicates not in get_args(Duplicates):
         raise VotesError(f"duplicates: {duplicates!r} is no policy (allowed: {', '.join(get_args(Duplicates))})")
@@ -56,17 +74,19 @@ def read_votes(
     if unknown:
         raise VotesError(f"columns: {unknown[0]!r} is no field of a table of votes (allowed: {', '.join(FIELDS)})")
     table, is_text = _read(path, mapping)
-    if {"status", "elicitation"} <= set(table.column_names):
-        return votes_from_annotations(table, space)
+    if set(table.column_names) >= _ANNOTATIONS:
+        return ratings_from_annotations(table, space)
     ids, items = item_codes(_present(table, "item_id", path), None)
     labels = _labels(table["label"], space, path, mapping.get("label", "label"), base, is_text)
     weights = _weights(table, path, mapping.get("weight", "weight"))
-    if "annotator_id" in table.column_names and duplicates != "all":
-        items, labels, weights = _deduplicate(table, path, items, labels, weights, duplicates)
-    K = space.K
-    return Votes(
-        ids, np.bincount(items * K + labels, weights=weights, minlength=len(ids) * K).reshape(-1, K).astype(np.float64)
-    )
+    rounds = np.zeros(table.num_rows, dtype=np.int64)
+    if "replicate" in table.column_names:
+        _, rounds = item_codes(pc.fill_null(pc.cast(table["replicate"], pa.string()), ""), None)
+    if "annotator_id" not in table.column_names:
+        return Ratings(ids, [], space.K, items, np.zeros(0, dtype=np.int64), labels, weights, rounds)
+    names, people = item_codes(_present(table, "annotator_id", path), None)
+    ratings = Ratings(ids, names, space.K, items, people, labels, weights, rounds)
+    return ratings if duplicates == "all" else _deduplicate(ratings, path, duplicates)
 
 
 # -- files --------------------------------------------------------------------------------------------------------------
@@ -93,8 +113,8 @@ def _read(path: Path, mapping: Mapping[str, str]) -> tuple[pa.Table, bool]:
 def _read_parquet(path: Path, mapping: Mapping[str, str]) -> pa.Table:
     schema = pq.read_schema(path)
     names = schema.names
-    if {"status", "elicitation", "annotator_kind"} <= set(names) and not mapping:
-        wanted = ["item_id", "annotator_id", "annotator_kind", "elicitation", "label", "probs", "weight", "status"]
+    if not mapping and set(names) >= _ANNOTATIONS:
+        wanted = [*sorted(_ANNOTATIONS), "item_id", "annotator_id", "label", "probs", "weight", "replicate"]
         return pq.read_table(path, columns=[name for name in wanted if name in names])
     where = _where(names, mapping, path)
     # Ids stay dictionary-encoded as they are on disk: ten million of them are a few bytes each.
@@ -105,6 +125,10 @@ def _read_parquet(path: Path, mapping: Mapping[str, str]) -> pa.Table:
     ]
     table = pq.read_table(path, columns=list(where.values()), read_dictionary=encoded)
     return table.select(list(where.values())).rename_columns(list(where))
+
+
+def _is_annotations(path: Path) -> bool:
+    return path.is_file() and path.suffix.lower() == ".parquet" and set(pq.read_schema(path).names) >= _ANNOTATIONS
 
 
 def _read_text(path: Path, mapping: Mapping[str, str]) -> pa.Table:
@@ -230,36 +254,30 @@ def _weights(table: pa.Table, path: Path, name: str) -> Floats:
     return weights
 
 
-def _deduplicate(
-    table: pa.Table, path: Path, items: Ints, labels: Ints, weights: Floats, policy: Duplicates
-) -> tuple[Ints, Ints, Floats]:
-    _, people = item_codes(_present(table, "annotator_id", path), None)
-    if "replicate" in table.column_names:
-        _, rounds = item_codes(pc.cast(pc.fill_null(pc.cast(table["replicate"], pa.string()), ""), pa.string()), None)
-        people = people * (int(rounds.max(initial=0)) + 1) + rounds
-    keys = items * (int(people.max(initial=0)) + 1) + people
+def _deduplicate(ratings: Ratings, path: Path, policy: Duplicates) -> Ratings:
+    rounds = int(ratings.replicate.max(initial=0)) + 1
+    keys = (ratings.item * len(ratings.annotator_ids) + ratings.annotator) * rounds + ratings.replicate
     order = np.argsort(keys, kind="stable")
     same = keys[order[1:]] == keys[order[:-1]]
     if not same.any():
-        return items, labels, weights
+        return ratings
     if policy == "error":
         again = np.flatnonzero(same)
         at = again[np.argmin(order[again + 1])]  # the earliest row that repeats one before it
         row, first = int(order[at + 1]), int(order[at])
+        who, what = ratings.annotator_ids[ratings.annotator[row]], ratings.item_ids[ratings.item[row]]
         raise VotesError(
-            f"{path}: row {row + 1}: {table['annotator_id'][row].as_py()!r} has judged item {table['item_id'][row].as_py()!r} "
-            f"before, in row {first + 1} ({int(same.sum())} such rows)",
+            f"{path}: row {row + 1}: {who!r} has judged item {what!r} before, in row {first + 1} ({int(same.sum())} such rows)",
             hint="Say what is to be done with duplicates: first, last, mean or all.",
         )
     if policy == "mean":
-        starts = np.concatenate([[True], ~same])
-        group = np.cumsum(starts) - 1
+        group = np.cumsum(np.concatenate([[True], ~same])) - 1
         share = np.empty(len(keys))
         share[order] = 1.0 / np.bincount(group)[group]
-        return items, labels, weights * share
+        return replace(ratings, weight=ratings.weight * share)
     keep = np.ones(len(keys), dtype=bool)
     keep[order[1:][same] if policy == "first" else order[:-1][same]] = False
-    return items[keep], labels[keep], weights[keep]
+    return ratings.take(np.flatnonzero(keep))
 
 
 def _first(mask: pa.ChunkedArray) -> int:

@@ -1,0 +1,102 @@
+"""Distributions by group of annotators, with partial pooling.
+
+How do women, the over-60s or one region see an item? A group has few votes per item; alone they are noise. So an item's distribution in group a is
+drawn towards what all the others say of the item,
+
+    p_ia ~ Dirichlet(tau_a * q_i),      q_i: the item's posterior mean from the votes of everyone outside the group,
+
+and tau_a, how far the group keeps to the others, is learned from all items by marginal likelihood (Dirichlet-multinomial): a group that
+sees things as everyone does gets a large tau, and its estimates are nearly the common ones; one that differs gets its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import gammaln
+
+from dprm_data.errors import VotesError
+from dprm_data.labels import Floats, LabelSpace
+from dprm_data.preference.evaluate import evaluate
+from dprm_data.preference.prior import Prior
+from dprm_data.preference.ratings import Ratings
+
+STRENGTHS = np.geomspace(0.5, 5_000.0, 25)
+FLOOR = 1e-6
+
+
+@dataclass(frozen=True)
+class Group:
+    """One group's view of all N items: `distribution` (N, K), `expected_reward` (N,) with posterior standard deviation `reward_error` (N,), `votes` (N,) of
+    its own, `strength` tau. `difference`: the mean over the items it voted on of its raw mean reward minus the others' expected reward, `difference_error` its
+    standard error over the items."""
+
+    name: str
+    distribution: Floats
+    expected_reward: Floats
+    reward_error: Floats
+    votes: Floats
+    strength: float
+    difference: float
+    difference_error: float
+
+
+def by_group(
+    ratings: Ratings, space: LabelSpace, prior: Prior, membership: Mapping[str, Hashable | None]
+) -> list[Group]:
+    """The groups' distributions, in the order of their names.
+
+    `membership` maps annotators to the value of an attribute (None, or no entry: in no group; such votes count with everyone's).
+    """
+    if not ratings.annotator_ids:
+        raise VotesError("distributions by group need an annotator_id for every vote")
+    value = [membership.get(name) for name in ratings.annotator_ids]
+    names = sorted({str(v) for v in value if v is not None})
+    if not names:
+        raise VotesError("none of the annotators has a group", hint="membership maps annotator ids to groups.")
+    number = np.array([-1 if v is None else names.index(str(v)) for v in value])[ratings.annotator]
+    everyone = ratings.votes().counts
+    return [
+        _group(name, ratings.take(np.flatnonzero(number == g)).votes().counts, everyone, space, prior)
+        for g, name in enumerate(names)
+    ]
+
+
+def _group(name: str, own: Floats, everyone: Floats, space: LabelSpace, prior: Prior) -> Group:
+    others = np.maximum(everyone - own, 0.0)
+    q = np.maximum(evaluate(prior, space, others, np.eye(space.K)).mean, FLOOR)
+    q /= q.sum(axis=1, keepdims=True)
+    voted = own.sum(axis=1) > 0
+    strength = _strength(own[voted], q[voted])
+    alpha = strength * q + own
+    total = alpha.sum(axis=1)
+    p = alpha / total[:, None]
+    mean = p @ space.rewards
+    variance = (p @ space.rewards**2 - mean**2) / (total + 1.0)
+    gap = own[voted] @ space.rewards / own[voted].sum(axis=1) - q[voted] @ space.rewards
+    error = float(gap.std(ddof=1) / np.sqrt(len(gap))) if len(gap) > 1 else float("nan")
+    return Group(
+        name,
+        p,
+        mean,
+        np.sqrt(np.maximum(variance, 0.0)),
+        own.sum(axis=1),
+        strength,
+        float(gap.mean()) if len(gap) else 0.0,
+        error,
+    )
+
+
+def _strength(own: Floats, q: Floats) -> float:
+    """The likeliest tau on a geometric grid; the middle of it where no votes say anything."""
+    if len(own) == 0:
+        return float(np.median(STRENGTHS))
+    N = own.sum(axis=1)
+
+    def evidence(tau: float) -> float:
+        rising = (gammaln(tau * q + own) - gammaln(tau * q)).sum()
+        return float(rising - (gammaln(tau + N) - gammaln(tau)).sum())
+
+    return float(STRENGTHS[int(np.argmax([evidence(tau) for tau in STRENGTHS]))])
