@@ -22,7 +22,7 @@ __all__ = ["check", "make_batch_provider", "make_provider", "model_name", "outpu
 _KEY_ENV = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
 _URL_ENV = {"openai": "OPENAI_BASE_URL", "anthropic": "ANTHROPIC_BASE_URL"}
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_KEY_PREFIX = re.compile(r"(sk|pk|rk|xai|gsk|hf|key)[-_]", re.IGNORECASE)
+_KEY_PREFIX = re.compile(r"(sk|pk|rk|xai|gsk|hf)_")  # in small letters: XAI_API_KEY is a variable's name
 
 
 def make_provider(config: ProviderConfig, environ: Mapping[str, str] = os.environ) -> Provider:

@@ -14,14 +14,15 @@ from dprm_data.providers.base import CallFailed, FailureKind
 
 NO_KEY = "none"  # what is sent to a server that needs no key: the SDKs refuse to send nothing
 
-_KEY_LIKE = re.compile(r"\b(?:sk|pk|rk|key|xai|gsk|hf)[-_][A-Za-z0-9*_\-]{6,}|(?<=Bearer )\S+")
+_KEY_LIKE = re.compile(r"\b(?:sk|pk|rk|xai|gsk|hf)[-_][A-Za-z0-9*_\-]{8,}|(?<=Bearer )\S+")
 _PICKED = ("retry-after", "retry-after-ms")
 _PICKED_PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-")
 
 _BILLING_CODES = frozenset(
     {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "billing_error", "insufficient_credits"}
 )
-_BILLING_WORDS = ("credit balance is too low", "exceeded your current quota", "insufficient credits")
+# Not "exceeded your current quota": some say that of their limits per minute. OpenAI's empty accounts are known by their code.
+_BILLING_WORDS = ("credit balance is too low", "insufficient credits")
 _FILTER_CODES = frozenset({"content_filter", "content_policy_violation", "moderation_blocked"})
 _FILTER_WORDS = ("content filtering policy", "content management policy", "input was flagged")
 

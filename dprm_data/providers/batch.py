@@ -102,6 +102,13 @@ def spooled() -> IO[bytes]:
     return tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)
 
 
+async def chunks(file: IO[bytes]) -> AsyncIterator[bytes]:
+    """The file's content from its beginning, as an asynchronous client wants a body."""
+    file.seek(0)
+    while chunk := file.read(1 << 16):
+        yield chunk
+
+
 def decoded(line: bytes) -> tuple[str, dict[str, Any]] | None:
     """A line of results as (custom id, row); None where it is neither JSON nor about any row."""
     try:

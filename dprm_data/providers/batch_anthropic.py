@@ -12,7 +12,7 @@ import orjson
 from dprm_data.providers._failures import ContentFiltered, failure_in_reply
 from dprm_data.providers.anthropic import AnthropicProvider
 from dprm_data.providers.base import Answer, CallFailed, Request, Usage
-from dprm_data.providers.batch import UPLOAD_TIMEOUT, BatchStatus, Result, Row, decoded, missing, spooled
+from dprm_data.providers.batch import UPLOAD_TIMEOUT, BatchStatus, Result, Row, chunks, decoded, missing, spooled
 
 _PATH = "/v1/messages/batches"
 _PAGE = 100
@@ -46,9 +46,8 @@ class AnthropicBatches:
             for number, (custom_id, request) in enumerate(rows):
                 file.write((b"," if number else b"") + self._row(custom_id, request))
             file.write(b"]}")
-            file.seek(0)
-            options = {"timeout": UPLOAD_TIMEOUT}
-            call = self._http.sdk.post(_PATH, cast_to=httpx2.Response, content=file, options=options)
+            options = {"timeout": UPLOAD_TIMEOUT, "headers": {"Content-Length": str(file.tell())}}
+            call = self._http.sdk.post(_PATH, cast_to=httpx2.Response, content=chunks(file), options=options)
             created = await self._http.call(call, seconds=UPLOAD_TIMEOUT)
         return str(created.data["id"])
 

@@ -39,6 +39,7 @@ from tests.servers.llm import LLMServer
         ("504", "timeout", 504),
         ("529", "overloaded", 529),
         ("quota", "billing", 429),
+        ("quota_per_minute", "rate_limit", 429),
         ("credit", "billing", 400),
         ("html", "server", 502),
         ("broken", "broken", 200),

@@ -62,6 +62,11 @@ def test_a_key_in_the_recipe_is_refused_and_not_repeated(leaked: str) -> None:
     assert "not the name of an environment variable" in error.message
 
 
+@pytest.mark.parametrize("name", ["OPENAI_API_KEY", "XAI_API_KEY", "HF_TOKEN", "KEY_2", "my_key"])
+def test_names_of_variables_are_not_mistaken_for_keys(name: str) -> None:
+    check(provider_config(api_key_env=name))
+
+
 def test_a_key_that_cannot_be_one() -> None:
     error = refusal({"OPENAI_API_KEY": "two words"})
     assert "OPENAI_API_KEY" in error.message and "two words" not in str(error)

@@ -14,6 +14,7 @@ import orjson
 from aiohttp import web
 
 from tests.servers import llm_wire as wire
+from tests.servers.llm_batches import Batches
 from tests.servers.llm_faults import STATUSES, Faults, filled
 from tests.servers.llm_tally import RpmLimit, Tally
 
@@ -32,6 +33,10 @@ class Options:
     labels: tuple[str, ...] = ()  # what a free text answer is picked from
     words: tuple[str, ...] = wire.WORDS  # what the first token's log-probabilities are about
     cache_minimum: int = 1024  # tokens: shorter prefixes are not cached
+    batch_seconds: float = 0.2  # how long a batch runs
+    batch_page: int = 100  # batches per page of a list
+    batch_refusal: str | None = None  # the error code with which batches are refused
+    lose_batches: bool = False  # take batches, but drop the connection instead of saying so
     shown_rpm: int = 10_000  # the limit in the rate-limit headers, where there is no real one
 
 
@@ -44,7 +49,7 @@ class Outgoing:
 
 
 class Double:
-    """The double's mind: turns bodies into replies, without any socket. `more` may take requests to other paths (batches)."""
+    """The double's mind: turns bodies into replies, without any socket."""
 
     def __init__(self, options: Options, *, seed: int = 0, log: str | None = None) -> None:
         self.options = options
@@ -54,7 +59,7 @@ class Double:
         self.says: Callable[[dict[str, Any]], str | None] | None = (
             None  # in a test's own process: the answer to a request
         )
-        self.more: list[Callable[[web.BaseRequest, bytes], web.Response | None]] = []
+        self._batches = Batches(self)
         self.script({})
 
     def script(self, settings: dict[str, Any]) -> None:
@@ -169,13 +174,13 @@ class Double:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         path = request.path
-        raw = await request.read()
+        raw = await request.content.read()  # request.read() stops at a megabyte
         flavour = PATHS.get(path)
         if flavour is None:
             return self._elsewhere(request, raw)
         digest = hashlib.sha256(raw).hexdigest()[:32]
         arrived = self.tally.arrive(digest)
-        key = request.headers.get("X-Api-Key") or request.headers.get("Authorization", "").removeprefix("Bearer ")
+        key = self.key_of(request)
         fault = self.faults.draw(raw, digest.encode())
         status: int | str = "gone"
         try:
@@ -195,6 +200,10 @@ class Double:
         finally:
             self.tally.leave(digest, arrived, status, fault, path)
 
+    @staticmethod
+    def key_of(request: web.BaseRequest) -> str:
+        return request.headers.get("X-Api-Key") or request.headers.get("Authorization", "").removeprefix("Bearer ")
+
     def _elsewhere(self, request: web.BaseRequest, raw: bytes) -> web.Response:
         if request.path == "/_stats":
             return _json(self.tally.stats(details=bool(request.query.get("details"))))
@@ -207,9 +216,8 @@ class Double:
             except (ValueError, TypeError) as error:
                 return _json({"error": str(error)}, 400)
             return _json({})
-        for handler in self.more:
-            if (response := handler(request, raw)) is not None:
-                return response
+        if (response := self._batches.handle(request, raw)) is not None:
+            return response
         return _json({"error": {"message": f"no such path: {request.path}", "type": "not_found_error"}}, 404)
 
 

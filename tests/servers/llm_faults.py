@@ -26,6 +26,8 @@ class Status:
     headers: tuple[tuple[str, str], ...] = ()
 
 
+_QUOTA = "You exceeded your current quota, please check your plan and billing details"
+
 STATUSES: dict[str, Status] = {
     "400": Status(400, "messages: this model's maximum context length is 8192 tokens", code="context_length_exceeded"),
     "401": Status(
@@ -58,12 +60,8 @@ STATUSES: dict[str, Status] = {
     "503": Status(503, "The engine is currently overloaded", "api_error", headers=(("Retry-After", "1"),)),
     "504": Status(504, "Upstream timed out", "timeout_error"),
     "529": Status(529, "Overloaded", "overloaded_error"),
-    "quota": Status(
-        429,
-        "You exceeded your current quota, please check your plan and billing details",
-        "insufficient_quota",
-        "insufficient_quota",
-    ),
+    "quota": Status(429, _QUOTA, "insufficient_quota", "insufficient_quota"),
+    "quota_per_minute": Status(429, _QUOTA, "rate_limit_error", "429"),  # the same words, but it passes
     "credit": Status(400, "Your credit balance is too low to access the API. Please go to Plans & Billing."),
     "filter_400": Status(
         400,
@@ -87,6 +85,8 @@ OTHER = frozenset(
         "refusal",
         "filter",  # finish_reason content_filter
         "unparsable",  # an answer that ignores what was asked for
+        "expired",  # (rows of a batch) the batch ended before this one's turn
+        "missing",  # (rows of a batch) answered, but left out of the results
         "no_logprobs",  # an answer without the log-probabilities that were asked for
     }
 )
