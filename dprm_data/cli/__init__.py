@@ -1,0 +1,30 @@
+"""The command `dprm`. Only parses and prints: what it does is in the modules that it imports when a command runs."""
+
+from __future__ import annotations
+
+import sys
+
+# Each group's commands join the application when it is imported; `--help` lists them in this order.
+# isort: off
+from dprm_data.cli import running  # noqa: F401
+from dprm_data.cli import looking  # noqa: F401
+from dprm_data.cli import publishing  # noqa: F401
+# isort: on
+from dprm_data.cli.shared import app
+from dprm_data.errors import DprmError
+
+__all__ = ["app", "main"]
+
+
+def main() -> None:
+    """The console script: a user's mistake is a message and an exit code, never a traceback."""
+    try:
+        app()
+    except DprmError as error:
+        sys.stderr.write(f"dprm: {error}\n")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.stderr.write("dprm: interrupted\n")
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(0)

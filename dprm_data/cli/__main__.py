@@ -1,0 +1,3 @@
+from dprm_data.cli import main
+
+main()

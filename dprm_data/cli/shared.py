@@ -1,0 +1,80 @@
+"""What the groups of commands share: the application, common options, printing."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    name="dprm",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="From prompts and responses to the preference distributions of a whole population.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage or input, 3 stopped by the budget, 130 interrupted.",
+)
+
+
+RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe (YAML). `dprm init` writes one.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout instead of text.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="The run folder, in place of the recipe's.")]
+MaxCost = Annotated[
+    float | None,
+    typer.Option(
+        "--max-cost", min=0, help="Dollars, in place of the recipe's budget. The run stops before it would exceed them."
+    ),
+]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Ask again what ended without a label.")]
+
+
+def show_summary(job: Any, tally: Any, as_json: bool) -> None:
+    from dprm_data.show import summary_view
+    from dprm_data.summary import summarise
+
+    summary = summarise(job.folder, job.space)
+    content = {"run": str(job.folder), "summary": summary.as_dict()} | ({"annotate": tally.as_dict()} if tally else {})
+    answer(
+        content, lambda: summary_view(summary, job.folder, tally, local=job.recipe.provider.name == "local"), as_json
+    )
+
+
+def answer(content: dict[str, Any], view: Any, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps(content, ensure_ascii=False, default=str) + "\n")
+    else:
+        from rich.console import Console
+
+        Console(soft_wrap=False).print(view())
+
+
+def say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+
+
+def stderr() -> Any:
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+@contextmanager
+def open_job(recipe: Path, output: Path | None, quiet: bool) -> Iterator[Any]:
+    """A run of this recipe, its folder held, with progress on stderr."""
+    from dprm_data.folder import RunFolder
+    from dprm_data.progress import TerminalProgress
+    from dprm_data.recipe import Recipe
+    from dprm_data.run import Run
+
+    loaded = Recipe.load(recipe)
+    with TerminalProgress(stderr(), quiet=quiet) as progress:
+        job = Run(loaded, RunFolder(output) if output else None, progress=progress)
+        with job.folder.held():
+            yield job
