@@ -76,6 +76,10 @@ class ProviderUnusable(DprmError):
     """No call to this provider can succeed: the key is refused, the account is empty, the server cannot be reached."""
 
 
+class PublishError(DprmError):
+    """The Hub refuses a publication, or publishing it would do harm: what is there stays as it is."""
+
+
 class BudgetReached(DprmError):
     """The budget does not cover the next call. What was bought is kept and usable."""
 

@@ -36,11 +36,14 @@ class SourceConfig(_Section):
     ] = {}
     keep: list[str] | None = None  # columns kept as metadata; all others if not given
     limit: Annotated[int, Field(gt=0)] | None = None  # rows of the source, from the beginning
+    split_column: str | None = None  # the column that says to which split of the published dataset a row belongs
 
     @model_validator(mode="after")
     def _one_place(self) -> SourceConfig:
         if (self.path is None) == (self.dataset is None):
             raise ValueError("give either path (a file or folder) or dataset (a Hugging Face id)")
+        if self.split_column and self.keep is not None and self.split_column not in self.keep:
+            raise ValueError(f"split_column: {self.split_column!r} must be among the columns that keep names")
         return self
 
 
@@ -127,6 +130,26 @@ class FitConfig(_Section):
     human_weight: Positive = 1.0
 
 
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class PublishConfig(_Section):
+    """How the dataset is published: its splits, and what only its owner can say about it."""
+
+    test: Share = 0.1  # of the prompts; the source's split_column goes before it
+    validation: Share = 0.0
+    seed: int = 0
+    license: str | None = None  # as the Hub spells it: cc-by-4.0, mit, other, ...
+    language: list[str] = []  # ISO 639: en, de, ...
+    sources: list[str] = []  # where the texts are from, each with its licence
+
+    @model_validator(mode="after")
+    def _something_to_train_on(self) -> PublishConfig:
+        if self.test + self.validation >= 1:
+            raise ValueError("test and validation together leave nothing to train on")
+        return self
+
+
 def _panel(value: object) -> object:
     return {"use": value} if isinstance(value, str) else value
 
@@ -149,6 +172,7 @@ class Recipe(_Section):
     limits: LimitsConfig = LimitsConfig()
     budget: BudgetConfig = BudgetConfig()
     fit: FitConfig = FitConfig()
+    publish: PublishConfig = PublishConfig()
     output: str | None = None  # the run folder; runs/<name> if not given
     ledger: str | None = None  # the ledger's file; in the run folder if not given
 

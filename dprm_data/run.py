@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
@@ -26,7 +26,7 @@ from dprm_data.annotate.loop import in_a_loop, interruptible
 from dprm_data.annotate.plan import Plan, make_plan
 from dprm_data.annotate.tally import Tally
 from dprm_data.annotate.work import Work, make_work
-from dprm_data.errors import BudgetReached, DprmError, ProviderUnusable, RecipeError
+from dprm_data.errors import BudgetReached, DprmError, InputError, ProviderUnusable, RecipeError
 from dprm_data.folder import RunFolder
 from dprm_data.items import ItemsReport, load_items, store_items
 from dprm_data.labels import LabelSpace
@@ -172,8 +172,13 @@ class Run:
 
     def annotate(self, *, max_cost: float | None = None, retry_failed: bool = False) -> Tally:
         """Make all calls that are missing. Returns when everything has an outcome; raises what stopped it before that."""
+        if self._is_pulled():
+            raise InputError(
+                f"{self.folder} was pulled from a published dataset, without the ledger of its calls: annotating would pay for all of them again",
+                hint="Annotate in another folder: dprm run RECIPE --output FOLDER.",
+            )
         self._freeze()
-        tally = Tally(total_items=self._count_items())
+        tally = Tally(total_items=self._count("items"))
         self.progress.stage("annotating")
         with self.ledger() as ledger:
             limit = max_cost if max_cost is not None else self.recipe.budget.max_cost
@@ -221,6 +226,8 @@ class Run:
         """Read the annotations out of the ledger. Returns their number."""
         from dprm_data.annotate.annotations import annotation_batches
 
+        if self._is_pulled():  # from a published dataset, which has the annotations but no ledger
+            return self._count("annotations")
         self.progress.stage("collecting annotations")
         with Ledger(self.folder.ledger_file(self.recipe), readonly=True) as ledger:
             items = load_items(self.folder.needs("items"))
@@ -249,10 +256,13 @@ class Run:
         labels = self.space.model_dump(mode="json")
         self.folder.freeze(self.recipe, labels=labels, panel=self.panel.model_dump(mode="json"), prompts=prompts)
 
-    def _count_items(self) -> int:
+    def _is_pulled(self) -> bool:
+        return "pulled" in self.folder.read_manifest() and not self.folder.ledger_file(self.recipe).exists()
+
+    def _count(self, table: Literal["items", "annotations"]) -> int:
         import pyarrow.parquet as pq
 
-        return int(pq.read_metadata(self.folder.needs("items")).num_rows)
+        return int(pq.read_metadata(self.folder.needs(table)).num_rows)
 
     def _fingerprint(self) -> str | None:
         """A hash of what the items come from: files by name, size and time of change. None where that cannot be known cheaply."""
@@ -342,6 +352,19 @@ def validated_fit(recipe: Recipe, settings: Mapping[str, Any]) -> Any:
     from dprm_data.yamlfile import validated
 
     return validated(recipe.fit.model_dump() | dict(settings), FitConfig, RecipeError, "fit")
+
+
+def with_publish(run: Run, settings: Mapping[str, Any]) -> Run:
+    """The run with some settings of the recipe's `publish` replaced."""
+    from dprm_data.recipe import PublishConfig
+    from dprm_data.yamlfile import validated
+
+    given = run.recipe.publish.model_dump() | dict(settings)
+    publish = validated(given, PublishConfig, RecipeError, "publish")
+    folder = run.recipe.folder
+    run.recipe = run.recipe.model_copy(update={"publish": publish})
+    run.recipe._folder = folder
+    return run
 
 
 def _file_hash(path: Path) -> str:
