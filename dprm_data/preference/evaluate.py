@@ -9,7 +9,9 @@ node has its own beta), the moments go up the tree by
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +23,7 @@ from dprm_data.preference.components import Components, Posterior, distinct
 from dprm_data.preference.prior import BetaPart, Prior
 
 CHUNK = 2048  # vote vectors at once: the matrix of components stays in the processor's cache
-DIVIDED = 2.0  # a beta of concentration below 2 with both parameters below 1 is U-shaped
+THREADED = 20  # chunks from which on threads are worth their start
 
 
 @dataclass(frozen=True)
@@ -56,9 +58,12 @@ def evaluate(prior: Prior, space: LabelSpace, counts: Floats, values: Floats) ->
     rows, where = distinct(counts)
     root = prior.tree(space)
     models = [_Model(node, part) for node, part in zip(nodes(root), prior.parts, strict=True)]
-    chunks = [_chunk(root, models, rows[start : start + CHUNK], values) for start in range(0, len(rows), CHUNK)]
-    if not chunks:
-        chunks = [_chunk(root, models, np.zeros((0, space.K)), values)]
+    pieces = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)] or [rows]
+    if len(pieces) < THREADED:
+        chunks = [_chunk(root, models, piece, values) for piece in pieces]
+    else:  # NumPy lets go of the interpreter's lock in all that is long here
+        with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+            chunks = list(pool.map(lambda piece: _chunk(root, models, piece, values), pieces))
     names = ("mean", "variance", "alpha", "beta", "log_evidence", "divided")
     whole = Moments(*(np.concatenate([getattr(chunk, name) for chunk in chunks]) for name in names))
     return whole.take(where)

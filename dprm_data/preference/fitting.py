@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from dprm_data.errors import InputError
 from dprm_data.labels import Floats, LabelSpace
+from dprm_data.preference.components import distinct
 from dprm_data.preference.evaluate import evaluate
 from dprm_data.preference.intervals import expected_wasserstein, interval, reward_steps
 from dprm_data.preference.learning import FamilyChoice, learn_prior
@@ -155,36 +156,36 @@ def _build(
 ) -> Fit:
     K, rewards = space.K, space.rewards
     below, widths = reward_steps(space)
-    moments = evaluate(prior, space, votes.counts, np.hstack([np.eye(K), rewards[:, None], below]))
+    # All that follows is a function of an item's votes alone: items with the same votes are computed once.
+    rows, where = distinct(votes.counts)
+    moments = evaluate(prior, space, rows, np.hstack([np.eye(K), rewards[:, None], below]))
     posterior = np.clip(moments.mean[:, :K], 0.0, None)
     posterior /= posterior.sum(axis=1, keepdims=True)
     distribution = smooth(posterior, space, smoothing)
-    low, high = interval(moments.mean[:, K], moments.variance[:, K], level, float(rewards.min()), float(rewards.max()))
     expected = distribution @ rewards
+    low, high = interval(moments.mean[:, K], moments.variance[:, K], level, float(rewards.min()), float(rewards.max()))
     logs = np.log(distribution, out=np.zeros_like(distribution), where=distribution > 0)
-    return Fit(
-        votes=votes,
-        family=prior.family,
-        distribution=distribution,
-        posterior=posterior,
-        alpha=moments.alpha,
-        beta=moments.beta,
-        evidence=votes.totals,
-        expected_reward=expected,
-        reward_std=np.sqrt(np.maximum(distribution @ rewards**2 - expected**2, 0.0)),
+    columns = {
+        "distribution": distribution,
+        "posterior": posterior,
+        "alpha": moments.alpha,
+        "beta": moments.beta,
+        "evidence": rows.sum(axis=1),
+        "expected_reward": expected,
+        "reward_std": np.sqrt(np.maximum(distribution @ rewards**2 - expected**2, 0.0)),
         # Smoothing may carry the published expectation beyond the posterior's interval: it is never left outside.
-        reward_low=np.minimum(low, expected),
-        reward_high=np.maximum(high, expected),
-        entropy=-(distribution * logs).sum(axis=1),
-        disagreement=1.0 - (distribution**2).sum(axis=1),
-        probability_std=np.sqrt(moments.variance[:, :K]),
-        expected_distance=expected_wasserstein(moments.mean[:, K + 1 :], moments.variance[:, K + 1 :], widths),
-        divided=moments.divided,
-        log_evidence=moments.log_evidence,
-        prior=prior,
-        level=level,
-        stated_strength=strength,
-        notes=notes,
+        "reward_low": np.minimum(low, expected),
+        "reward_high": np.maximum(high, expected),
+        "entropy": -(distribution * logs).sum(axis=1),
+        "disagreement": 1.0 - (distribution**2).sum(axis=1),
+        "probability_std": np.sqrt(moments.variance[:, :K]),
+        "expected_distance": expected_wasserstein(moments.mean[:, K + 1 :], moments.variance[:, K + 1 :], widths),
+        "divided": moments.divided,
+        "log_evidence": moments.log_evidence,
+    }
+    expanded = {name: column[where] for name, column in columns.items()}
+    return Fit(
+        votes=votes, family=prior.family, prior=prior, level=level, stated_strength=strength, notes=notes, **expanded
     )
 
 

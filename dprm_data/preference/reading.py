@@ -117,12 +117,10 @@ def _read_parquet(path: Path, mapping: Mapping[str, str]) -> pa.Table:
         wanted = [*sorted(_ANNOTATIONS), "item_id", "annotator_id", "label", "probs", "weight", "replicate"]
         return pq.read_table(path, columns=[name for name in wanted if name in names])
     where = _where(names, mapping, path)
-    # Ids stay dictionary-encoded as they are on disk: ten million of them are a few bytes each.
-    encoded = [
-        where[field]
-        for field in ("item_id", "annotator_id")
-        if field in where and _is_text(schema.field(where[field]).type)
-    ]
+    # Annotators are few and stay dictionary-encoded as they are on disk. Items are many: one hash table over the whole column is faster than
+    # joining every row group's dictionary.
+    people = where.get("annotator_id")
+    encoded = [people] if people is not None and _is_text(schema.field(people).type) else []
     table = pq.read_table(path, columns=list(where.values()), read_dictionary=encoded)
     return table.select(list(where.values())).rename_columns(list(where))
 
@@ -257,10 +255,11 @@ def _weights(table: pa.Table, path: Path, name: str) -> Floats:
 def _deduplicate(ratings: Ratings, path: Path, policy: Duplicates) -> Ratings:
     rounds = int(ratings.replicate.max(initial=0)) + 1
     keys = (ratings.item * len(ratings.annotator_ids) + ratings.annotator) * rounds + ratings.replicate
+    ordered = np.sort(keys)
+    if not (ordered[1:] == ordered[:-1]).any():
+        return ratings
     order = np.argsort(keys, kind="stable")
     same = keys[order[1:]] == keys[order[:-1]]
-    if not same.any():
-        return ratings
     if policy == "error":
         again = np.flatnonzero(same)
         at = again[np.argmin(order[again + 1])]  # the earliest row that repeats one before it

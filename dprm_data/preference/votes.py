@@ -88,9 +88,10 @@ def item_codes(ids: pa.ChunkedArray, item_ids: Sequence[str] | None) -> tuple[li
         return list(item_ids), pc.fill_null(codes, -1).to_numpy().astype(np.int64)
     if len(ids) == 0:
         return [], np.zeros(0, dtype=np.int64)
-    encoded = ids if pa.types.is_dictionary(ids.type) else pc.dictionary_encode(ids)
-    whole = encoded.unify_dictionaries().combine_chunks()
-    return whole.dictionary.to_pylist(), whole.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    # One pass over a whole column gives all its chunks one dictionary; chunks that come encoded each have their own.
+    encoded = ids.unify_dictionaries() if pa.types.is_dictionary(ids.type) else pc.dictionary_encode(ids)
+    names = encoded.chunk(0).dictionary.to_pylist()
+    return names, np.concatenate([chunk.indices.to_numpy(zero_copy_only=False) for chunk in encoded.chunks]).astype(np.int64)
 
 
 def votes_from_annotations(
