@@ -2,77 +2,46 @@
 
 SQLite in WAL mode with full synchronisation: a reply is acknowledged only after its transaction is on disk, so neither `kill -9` nor a
 power cut takes back what was acknowledged. One writer per process commits whatever has gathered, in batches; one process at a time holds
-the ledger (a lock beside the file that dies with its holder).
-
-    calls      one row per (key, attempt): the newest attempt counts; older ones stay for ever
-    failures   one row per failed attempt that was retried: what it said and what it cost
-    done       items all of whose calls are answered under one plan: resuming skips them without looking at each call
+the ledger. What its tables mean is said in `ledgerfile`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import sqlite3
+import threading
 import time
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import orjson
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from dprm_data.annotate.call import Reply
-from dprm_data.errors import LedgerError, RunBusy
+from dprm_data.annotate.ledgerfile import cannot_write, connect, hold, speaking, version_of
+from dprm_data.errors import LedgerError
 from dprm_data.providers.base import Usage
 
-_APPLICATION_ID = 0x4450524D  # "DPRM": says in the file itself whose it is
-_VERSION = 1
-
-_SCHEMA = """
-CREATE TABLE calls (
-    id INTEGER PRIMARY KEY,
-    key BLOB NOT NULL,
-    attempt INTEGER NOT NULL,
-    run TEXT NOT NULL,
-    status TEXT NOT NULL,
-    text TEXT NOT NULL,
-    finish TEXT NOT NULL,
-    logprobs BLOB,
-    model TEXT NOT NULL,
-    input_tokens INTEGER NOT NULL,
-    output_tokens INTEGER NOT NULL,
-    cached_tokens INTEGER NOT NULL,
-    cache_write_tokens INTEGER NOT NULL,
-    cost REAL,
-    latency REAL NOT NULL,
-    created_at REAL NOT NULL,
-    reason TEXT NOT NULL,
-    price_table TEXT NOT NULL,
-    UNIQUE (key, attempt)
-);
-CREATE TABLE failures (
-    id INTEGER PRIMARY KEY,
-    key BLOB NOT NULL,
-    run TEXT NOT NULL,
-    kind TEXT NOT NULL,
-    status INTEGER,
-    message TEXT NOT NULL,
-    cost REAL,
-    created_at REAL NOT NULL
-);
-CREATE TABLE done (plan BLOB NOT NULL, item BLOB NOT NULL, PRIMARY KEY (plan, item)) WITHOUT ROWID;
-"""
-_COLUMNS = "key, attempt, run, status, text, finish, logprobs, model, input_tokens, output_tokens, cached_tokens, cache_write_tokens, cost, latency, created_at, reason, price_table"
-_INSERT_CALL = f"INSERT INTO calls ({_COLUMNS}) VALUES (?, (SELECT COALESCE(MAX(attempt) + 1, 0) FROM calls WHERE key = ?), {', '.join('?' * 15)})"
+_COLUMNS = (
+    "key, attempt, run, status, text, finish, logprobs, model, input_tokens, output_tokens, cached_tokens, cache_write_tokens, "
+    "cost, latency, created_at, reason, price_table"
+)
+_INSERT_CALL = (
+    f"INSERT INTO calls ({_COLUMNS}) VALUES "
+    f"(?1, (SELECT COALESCE(MAX(attempt) + 1, 0) FROM calls WHERE key = ?1), {', '.join(f'?{i}' for i in range(2, 17))})"
+)
 _INSERT_FAILURE = (
     "INSERT INTO failures (key, run, kind, status, message, cost, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)"
 )
 _INSERT_DONE = "INSERT OR IGNORE INTO done (plan, item) VALUES (?, ?)"
+_DELETE_DONE = "DELETE FROM done WHERE plan = ? AND item = ?"
+_ADD_TOTAL = (
+    "INSERT INTO totals (run, cost) VALUES (?, ?) ON CONFLICT (run) DO UPDATE SET cost = totals.cost + excluded.cost"
+)
 _LOOKUP = 500  # keys in one query
+_INT = 2**63 - 1  # the largest whole number that SQLite keeps
 
 Row = tuple[Any, ...]
 
@@ -88,6 +57,30 @@ class FailedAttempt:
     cost: float | None
 
 
+@dataclass(slots=True)
+class _Gathered:
+    """What the next transaction will hold."""
+
+    calls: list[Row] = field(default_factory=list)
+    failures: list[Row] = field(default_factory=list)
+    undone: list[Row] = field(default_factory=list)
+    done: list[Row] = field(default_factory=list)
+    cost: float = 0.0
+
+    def __bool__(self) -> bool:
+        return bool(self.calls or self.failures or self.undone or self.done)
+
+    def before(self, later: _Gathered) -> _Gathered:
+        """Both in one, this first."""
+        return _Gathered(
+            self.calls + later.calls,
+            self.failures + later.failures,
+            self.undone + later.undone,
+            self.done + later.done,
+            self.cost + later.cost,
+        )
+
+
 class Ledger:
     """One ledger file, opened for reading and writing. Use as a context manager.
 
@@ -98,19 +91,20 @@ class Ledger:
 
     def __init__(self, path: Path, *, run: str = "", price_table: str = "", readonly: bool = False) -> None:
         self.path = path
-        self._run = run
+        self.run = run
         self._price_table = price_table
-        self._lock: FileLock | None = None
-        if not readonly:
-            self._lock = _hold(path)
+        self._lock: FileLock | None = None if readonly else hold(path)
         try:
-            self._db = _open(path, readonly)
             # Commits happen in a thread of their own; a connection of their own keeps half a transaction out of the readers' sight.
-            self._writer_db = None if readonly else _open(path, readonly)
+            self.writer_db = None if readonly else connect(path, readonly=False)
+            self.db = connect(path, readonly=readonly)
         except BaseException:
             self._release()
             raise
-        self._pending: list[tuple[str, Row]] = []
+        self._gathered = _Gathered()
+        self._in_hand: _Gathered | None = None  # what is being written, until it is on disk
+        self._broken: LedgerError | None = None  # why nothing can be written any more
+        self._committing = threading.Lock()
         self._written: asyncio.Future[None] | None = None
         self._writer: asyncio.Task[None] | None = None
 
@@ -121,14 +115,20 @@ class Ledger:
         self.close()
 
     def close(self) -> None:
-        with _speaking(self.path):
-            if self._pending:
-                self._commit(self._pending)
-                self._pending = []
-            if self._writer_db:
-                self._writer_db.close()
-            self._db.close()
-        self._release()
+        """Write what is still to be written, and let go of the file. Raises `LedgerError` where it cannot be written.
+
+        That is what gathered last, and what could not be written before: it was paid for, and there may be room by now.
+        """
+        try:
+            with speaking(self.path):
+                for batch in (self._in_hand, self._gathered):
+                    if batch:
+                        self._commit(batch)
+        finally:
+            for db in (self.writer_db, self.db):
+                if db:
+                    db.close()
+            self._release()
 
     def _release(self) -> None:
         if self._lock:
@@ -142,8 +142,8 @@ class Ledger:
         for start in range(0, len(keys), _LOOKUP):
             some = keys[start : start + _LOOKUP]
             query = f"SELECT {_COLUMNS} FROM calls WHERE key IN ({', '.join('?' * len(some))})"
-            with _speaking(self.path):
-                rows = self._db.execute(query, some).fetchall()
+            with speaking(self.path):
+                rows = self.db.execute(query, some).fetchall()
             for row in rows:
                 key, attempt = row[0], row[1]
                 if key not in found or found[key][0] < attempt:
@@ -155,111 +155,128 @@ class Ledger:
         done: set[bytes] = set()
         for start in range(0, len(items), _LOOKUP):
             some = items[start : start + _LOOKUP]
-            with _speaking(self.path):
-                rows = self._db.execute(
-                    f"SELECT item FROM done WHERE plan = ? AND item IN ({', '.join('?' * len(some))})", (plan, *some)
-                )
-                done.update(row[0] for row in rows)
+            query = f"SELECT item FROM done WHERE plan = ? AND item IN ({', '.join('?' * len(some))})"
+            with speaking(self.path):
+                done.update(row[0] for row in self.db.execute(query, (plan, *some)))
         return done
 
     def spent(self) -> float:
         """Dollars that this run's calls and failed attempts have cost so far (unknown prices count nothing)."""
-        with _speaking(self.path):
-            (calls,) = self._db.execute(
-                "SELECT COALESCE(SUM(cost), 0) FROM calls WHERE run = ?", (self._run,)
-            ).fetchone()
-            (failures,) = self._db.execute(
-                "SELECT COALESCE(SUM(cost), 0) FROM failures WHERE run = ?", (self._run,)
-            ).fetchone()
-        return float(calls + failures)
+        query = "SELECT cost FROM totals WHERE run = ?1"
+        if version_of(self.db) < 2:  # opened for reading only, and so not brought up to date
+            both = "SELECT cost, run FROM calls UNION ALL SELECT cost, run FROM failures"
+            query = f"SELECT COALESCE(SUM(cost), 0) FROM ({both}) WHERE run = ?1"
+        with speaking(self.path):
+            found = self.db.execute(query, (self.run,)).fetchone()
+        return float(found[0]) if found else 0.0
 
     def counts(self) -> dict[str, int]:
         """Rows of every table."""
-        with _speaking(self.path):
+        with speaking(self.path):
             return {
-                table: self._db.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0]
+                table: self.db.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0]
                 for table in ("calls", "failures", "done")
             }
 
     def failures_by_kind(self) -> dict[str, int]:
         """How many attempts failed, by kind (for the summary)."""
-        with _speaking(self.path):
-            return dict(
-                self._db.execute(
-                    "SELECT kind, COUNT(*) FROM failures WHERE run = ? GROUP BY kind ORDER BY kind", (self._run,)
-                ).fetchall()
-            )
+        query = "SELECT kind, COUNT(*) FROM failures WHERE run = ? GROUP BY kind ORDER BY kind"
+        with speaking(self.path):
+            return dict(self.db.execute(query, (self.run,)).fetchall())
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
     async def record(self, key: bytes, reply: Reply) -> None:
-        """Keep a reply. Returns when it is on disk."""
-        await self._put(_INSERT_CALL, self._call_row(key, reply))
+        """Keep a reply. Returns when it is on disk; raises `LedgerError` where it cannot be written."""
+        self._gathered.calls.append(self._call_row(key, reply))
+        self._gathered.cost += reply.cost or 0.0
+        await asyncio.shield(self._soon())
 
-    def record_now(self, replies: Sequence[tuple[bytes, Reply]]) -> None:
-        """Keep replies in one transaction (outside an event loop)."""
-        with _speaking(self.path):
-            self._commit([(_INSERT_CALL, self._call_row(key, reply)) for key, reply in replies])
+    def record_now(self, replies: Sequence[tuple[bytes, Reply]], failures: Sequence[FailedAttempt] = ()) -> None:
+        """Keep replies and failed attempts in one transaction, at once (outside the writer's task)."""
+        batch = _Gathered(calls=[self._call_row(key, reply) for key, reply in replies])
+        batch.failures = [self._failure_row(failed) for failed in failures]
+        batch.cost = sum(reply.cost or 0.0 for _, reply in replies) + sum(failed.cost or 0.0 for failed in failures)
+        with speaking(self.path):
+            self._commit(batch)
 
     def note_failure(self, failed: FailedAttempt) -> None:
         """Keep a failed attempt; it is written with the next batch, and nobody waits for it."""
-        self._enqueue(
-            _INSERT_FAILURE,
-            (failed.key, self._run, failed.kind, failed.status, failed.message[:2000], failed.cost, time.time()),
-        )
+        self._gathered.failures.append(self._failure_row(failed))
+        self._gathered.cost += failed.cost or 0.0
+        self._soon()
 
     def note_done(self, plan: bytes, item: bytes) -> None:
         """Keep that an item needs no further call; written with the next batch."""
-        self._enqueue(_INSERT_DONE, (plan, item))
+        self._gathered.done.append((plan, item))
+        self._soon()
+
+    def note_undone(self, plan: bytes, item: bytes) -> None:
+        """An item that was done is asked again. Written with the next batch, so before any new reply about it."""
+        self._gathered.undone.append((plan, item))
+        self._soon()
 
     def _call_row(self, key: bytes, reply: Reply) -> Row:
         usage = reply.usage
         logprobs = None if reply.top_logprobs is None else zlib.compress(orjson.dumps(reply.top_logprobs), 1)
         counts = (usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.cache_write_tokens)
-        said = (self._run, reply.status, reply.text, reply.finish, logprobs, reply.model)
-        return (key, key, *said, *counts, reply.cost, reply.latency, reply.created_at, reply.reason, self._price_table)
+        said = (self.run, reply.status, reply.text, reply.finish, logprobs, reply.model)
+        kept = (min(count, _INT) for count in counts)  # a server may say any number
+        return (key, *said, *kept, reply.cost, reply.latency, reply.created_at, reply.reason, self._price_table)
 
-    async def _put(self, statement: str, row: Row) -> None:
-        written = self._enqueue(statement, row)
-        await asyncio.shield(written)
+    def _failure_row(self, failed: FailedAttempt) -> Row:
+        return failed.key, self.run, failed.kind, failed.status, failed.message[:2000], failed.cost, time.time()
 
-    def _enqueue(self, statement: str, row: Row) -> asyncio.Future[None]:
-        """Add a row to the gathering batch; the batch's future is done when it is on disk."""
-        loop = asyncio.get_running_loop()
-        self._pending.append((statement, row))
+    def _soon(self) -> asyncio.Future[None]:
+        """What was gathered is written soon; the future is done when it is on disk."""
+        if self._broken:
+            raise self._broken
         if self._written is None:
-            self._written = loop.create_future()
+            self._written = asyncio.get_running_loop().create_future()
             # A failure is raised to whoever waits; a batch nobody waits for must not complain about that.
             self._written.add_done_callback(lambda future: future.cancelled() or future.exception())
         if self._writer is None or self._writer.done():
-            self._writer = loop.create_task(self._write())
+            self._writer = asyncio.create_task(self._write())
         return self._written
 
     async def _write(self) -> None:
-        """Commit batch after batch until nothing is pending. Rows that come while a batch is being written gather for the next."""
+        """Commit batch after batch until nothing is left. Rows that come while a batch is being written gather for the next."""
         loop = asyncio.get_running_loop()
-        while self._pending:
-            batch, written = self._pending, self._written
-            self._pending, self._written = [], None
+        while self._gathered and not self._broken:
+            self._in_hand, written = self._gathered, self._written
+            self._gathered, self._written = _Gathered(), None
             assert written is not None
             try:
-                await loop.run_in_executor(None, self._commit, batch)
-            except sqlite3.Error as error:
-                written.set_exception(_cannot_write(self.path, error))
+                await loop.run_in_executor(None, self._commit_in_hand)
+            except Exception as error:  # whatever it is: nobody may be left waiting
+                self._broken = cannot_write(self.path, error)
+                written.set_exception(self._broken)
             else:
                 written.set_result(None)
+        if self._broken and self._written:
+            self._written.set_exception(self._broken)
+            self._written = None
 
     async def flush(self) -> None:
-        """Wait until everything noted is on disk."""
+        """Wait until everything noted is on disk, or cannot be written."""
         while self._writer is not None and not self._writer.done():
             await asyncio.shield(self._writer)
 
-    def _commit(self, batch: Sequence[tuple[str, Row]]) -> None:
-        assert self._writer_db is not None, "opened for reading only"
-        with self._writer_db as db:  # one transaction: all of it or nothing
+    def _commit_in_hand(self) -> None:
+        assert self._in_hand
+        self._commit(self._in_hand)
+        self._in_hand = None
+
+    def _commit(self, batch: _Gathered) -> None:
+        assert self.writer_db is not None, "opened for reading only"
+        with self._committing, self.writer_db as db:  # one transaction: all of it or nothing
             db.execute("BEGIN IMMEDIATE")
-            for statement, row in batch:
-                db.execute(statement, row)
+            db.executemany(_INSERT_CALL, batch.calls)
+            db.executemany(_INSERT_FAILURE, batch.failures)
+            db.executemany(_DELETE_DONE, batch.undone)
+            db.executemany(_INSERT_DONE, batch.done)
+            if batch.calls or batch.failures:
+                db.execute(_ADD_TOTAL, (self.run, batch.cost))
 
 
 def _reply(row: Row) -> Reply:
@@ -278,94 +295,3 @@ def _reply(row: Row) -> Reply:
         created_at=row[14],
         reason=row[15],
     )
-
-
-def _hold(path: Path) -> FileLock:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(f"{path}.lock")
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise RunBusy(
-            f"another process is using the ledger {path}",
-            hint="Wait for it, or stop it; two runs never share a ledger at one time.",
-        ) from error
-    except OSError as error:
-        raise LedgerError(
-            f"cannot write in {path.parent}: {error.strerror or error}",
-            hint="Choose another output folder, or make this one writable.",
-        ) from error
-    return lock
-
-
-def _open(path: Path, readonly: bool) -> sqlite3.Connection:
-    if readonly and not path.is_file():
-        raise LedgerError(f"no ledger at {path}")
-    with _speaking(path):
-        mode = "ro" if readonly else "rwc"
-        db = sqlite3.connect(
-            f"file:{_quoted(path)}?mode={mode}", uri=True, check_same_thread=False, timeout=30, isolation_level=None
-        )
-        try:
-            _check_identity(db, path)
-            if not readonly:
-                db.execute("PRAGMA journal_mode = WAL")
-                db.execute("PRAGMA synchronous = FULL")
-                _create(db)
-        except BaseException:
-            db.close()
-            raise
-    return db
-
-
-def _quoted(path: Path) -> str:
-    return str(path.absolute()).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
-
-
-def _check_identity(db: sqlite3.Connection, path: Path) -> None:
-    (tables,) = db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
-    (application,) = db.execute("PRAGMA application_id").fetchone()
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    if tables and application != _APPLICATION_ID:
-        raise LedgerError(
-            f"{path} is a database, but not a ledger of dprm-data",
-            hint="It was left as it is. Name another file in the recipe (ledger: ...).",
-        )
-    if version > _VERSION:
-        raise LedgerError(
-            f"{path} was written by a newer dprm-data (ledger version {version}, this one reads up to {_VERSION})",
-            hint="Upgrade dprm-data.",
-        )
-
-
-def _create(db: sqlite3.Connection) -> None:
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    if version == 0:
-        db.executescript(
-            f"BEGIN IMMEDIATE; PRAGMA application_id = {_APPLICATION_ID}; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;"
-        )
-
-
-def _cannot_write(path: Path, error: sqlite3.Error) -> LedgerError:
-    return LedgerError(
-        f"the ledger {path} cannot be written: {error}",
-        hint="What was acknowledged is safe. Make room (or the folder writable) and run again: it goes on from there.",
-    )
-
-
-@contextmanager
-def _speaking(path: Path) -> Iterator[None]:
-    """SQLite's errors in words that say what to do."""
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        if "not a database" in str(error) or "malformed" in str(error):
-            raise LedgerError(
-                f"{path} is not a ledger: {error}",
-                hint="It was left as it is. Move it away, or name another file in the recipe (ledger: ...).",
-            ) from error
-        if "unable to open" in str(error) and not os.access(path.parent, os.W_OK):
-            raise LedgerError(
-                f"cannot write in {path.parent}", hint="Choose another output folder, or make this one writable."
-            ) from error
-        raise _cannot_write(path, error) from error

@@ -14,6 +14,7 @@ The buckets hold one second's worth and refill so that no window of 60 s, wherev
 from __future__ import annotations
 
 import asyncio
+import random
 import re
 import time
 from collections import deque
@@ -21,6 +22,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 _FIRST_WINDOW = 8
+_CAUTION = 0.998  # of the rate: clocks and wires are not exact to the millisecond
+_LONGEST_BACKOFF = 60.0
+_LOOK_AGAIN = 0.05  # seconds
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -28,13 +32,13 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 class TokenBucket:
     """At most `per_minute` units in any 60 seconds (generic cell rate algorithm; amounts are granted at a time, in order).
 
-    With a burst of b units and a refill of r per second, any window of 60 s sees at most b + 60 r; b is one second's worth and r is
-    chosen so that the sum is the limit.
+    After a pause a burst may come at once, and then one more every 1/r seconds: any 60 s see at most burst + 60 r - 1 units. The burst is one
+    second's worth (at least one unit), and r is what then keeps the limit.
     """
 
     def __init__(self, per_minute: float, now: float) -> None:
         self._burst = max(1.0, per_minute / 60)
-        self._rate = max(per_minute - self._burst, per_minute / 60 * 0.5) / 60
+        self._rate = (per_minute + 1 - self._burst) * _CAUTION / 60
         self._full_at = now - self._burst / self._rate  # the time at which the bucket was (or will be) empty of debts
 
     def reserve(self, amount: float, now: float) -> float:
@@ -61,26 +65,41 @@ class Limiter:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._cool_until = 0.0
         self._narrowed_at = 0.0
+        self._congestions = 0  # round trips in a row that met one
         self._allowance: tuple[float, float] | None = None  # (requests left, until when), from the provider's headers
-        self.in_flight = 0
+        self.in_flight = 0  # slots taken
+        self._sent = 0  # of these: at the provider
 
     # -- a call's way through ------------------------------------------------------------------------------------------
 
-    async def acquire(self, tokens: float) -> float:
-        """Wait until a call of about this many tokens may be sent; returns the time of sending. `release` must follow."""
-        await self._slot()
-        try:
-            while True:
+    async def acquire(self, tokens: float) -> None:
+        """Wait until a call of about this many tokens may be sent. `release` must follow."""
+        ready_at: float | None = None
+        while True:
+            await self._slot()
+            try:
                 await self._wait_until(self._cool_until)
-                await self._wait_until(self._reserved(tokens))
-                if self._cool_until <= time.monotonic() and self._take_allowance():
-                    return time.monotonic()
-        except BaseException:
-            self.release()
-            raise
+                if ready_at is None:
+                    ready_at = self._reserved(tokens)
+                await self._wait_until(ready_at)
+                # Others may have been told to cool down meanwhile, and the window may have narrowed.
+                if self._cool_until <= time.monotonic() and self.in_flight <= self.window:
+                    wait = self._take_allowance()
+                    if not wait:
+                        self._sent += 1
+                        return
+                    await asyncio.sleep(wait)
+            except BaseException:
+                self._leave()
+                raise
+            self._leave()
 
     def release(self) -> None:
         """The call is over, in whichever way."""
+        self._sent -= 1
+        self._leave()
+
+    def _leave(self) -> None:
         self.in_flight -= 1
         self._wake()
 
@@ -88,22 +107,32 @@ class Limiter:
         """The call was answered: the window may grow, and the token bucket learns what it really was."""
         if self._tokens:
             self._tokens.give_back(reserved_tokens - real_tokens)
+        self._congestions = 0
         self._window = min(self._ceiling, self._window + (1.0 if self._slow_start else 1.0 / self._window))
         self._wake()
 
-    def congested(self, sent_at: float, wait: float | None) -> None:
-        """The provider said "too fast" (429, 529). Everyone cools down; the window halves, once for all calls of one round trip."""
-        now = time.monotonic()
-        if wait:
-            self.cool_down(wait)
+    def congested(self, sent_at: float, retry_after: float | None) -> None:
+        """The provider said "too fast" (429, 529) to a call that was sent at that time. Everyone cools down: as long as the provider asks
+        for, or else longer with every round trip that meets nothing better. The window halves, once for all calls of one round trip."""
         if sent_at >= self._narrowed_at:
             self._window = max(1.0, self._window / 2)
             self._slow_start = False
-            self._narrowed_at = now
+            self._narrowed_at = time.monotonic()
+            self._congestions += 1
+            backoff = min(_LONGEST_BACKOFF, 0.25 * 2.0 ** min(self._congestions, 12)) * random.uniform(0.5, 1.0)
+            if retry_after is None:
+                self.cool_down(backoff)
+        if retry_after:
+            self.cool_down(retry_after)
 
     def cool_down(self, seconds: float) -> None:
         """Nobody sends anything for so long."""
         self._cool_until = max(self._cool_until, time.monotonic() + seconds)
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether there is a limit on tokens."""
+        return self._tokens is not None
 
     @property
     def cooling(self) -> float:
@@ -129,22 +158,25 @@ class Limiter:
                 self.cool_down(reset)
         left, reset = _left(headers, "requests")
         if left is not None and reset:
-            # Calls in flight may not be counted yet in what the provider says is left.
-            self._allowance = (max(0.0, left - self.in_flight + 1), time.monotonic() + reset)
+            # Other calls in flight may not be counted yet in what the provider says is left.
+            self._allowance = (max(0.0, left - self._sent + 1), time.monotonic() + reset)
 
-    def _take_allowance(self) -> bool:
+    def _take_allowance(self) -> float:
+        """Take one request of what the provider says is left: 0 if there is one, else seconds after which to ask again."""
         if self._allowance is None:
-            return True
+            return 0.0
         left, until = self._allowance
         now = time.monotonic()
         if now >= until:
             self._allowance = None
-            return True
-        if left >= 1:
+        elif left >= 1:
             self._allowance = (left - 1, until)
-            return True
-        self._cool_until = max(self._cool_until, until)
-        return False
+        elif self._sent:  # their answers will bring newer word
+            return min(_LOOK_AGAIN, until - now)
+        else:
+            self.cool_down(until - now)
+            return until - now
+        return 0.0
 
     # -- waiting -------------------------------------------------------------------------------------------------------
 
@@ -175,7 +207,7 @@ class Limiter:
                 turn.set_result(None)
 
     async def _wait_until(self, moment: float) -> None:
-        while (left := moment - time.monotonic()) > 0:
+        while (left := moment - time.monotonic()) > 0:  # noqa: ASYNC110 - a sleep may end early
             await asyncio.sleep(left)
 
 

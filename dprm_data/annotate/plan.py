@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from dprm_data.annotate.call import Call, Reply
-from dprm_data.annotate.costs import Prices, estimated_input_tokens, worst_case
+from dprm_data.annotate.costs import Prices, estimated_input_tokens
 from dprm_data.annotate.ledger import Ledger
 from dprm_data.annotate.replay import Course, advance, replay
 from dprm_data.annotate.work import Work
@@ -142,8 +142,8 @@ class _Share:
         self._needed += count
         self._input += count * given
         self._output += count * output
-        self._cost += count * (self._prices.of(Usage(input_tokens=round(given), output_tokens=round(output))) or 0.0)
-        self._at_most += count * (self._prices.of(worst_case(call.request)) or 0.0)
+        self._cost += count * (self._prices.cost(Usage(input_tokens=round(given), output_tokens=round(output))) or 0.0)
+        self._at_most += count * (self._prices.worst(call.request) or 0.0)
 
 
 def _courses(work: Work, items: list[Item], ledger: Ledger | None) -> Iterator[list[Course]]:

@@ -23,6 +23,7 @@ class Course:
     step: Call | Outcome
     calls: list[Call] = field(default_factory=list)
     replies: list[Reply] = field(default_factory=list)
+    begun_anew: bool = False  # what the ledger holds about it failed, and is not looked at
 
     @classmethod
     def start(cls, task: Task) -> Course:
@@ -34,6 +35,10 @@ class Course:
         self.calls.append(self.step)
         self.replies.append(reply)
         self.step = self.task.next(self.replies)
+
+    def anew(self) -> Course:
+        """The same task from its beginning."""
+        return Course(self.task, self.task.next(()), begun_anew=True)
 
     @property
     def outcome(self) -> Outcome | None:

@@ -29,6 +29,7 @@ class Tally:
     cost_known: bool = True
     in_flight: int = 0
     window: int = 0
+    cooling: float = 0.0  # seconds of cooldown left
     waiting: str = ""  # why no answers come just now, if so
     last_failure: str = ""
     started: float = field(default_factory=time.monotonic)
@@ -39,8 +40,14 @@ class Tally:
         self.last_answer = time.monotonic()
         self.paid(reply.usage, reply.cost)
 
+    def failed_attempt(self, kind: str, message: str, usage: Usage, cost: float | None) -> None:
+        self.retries[kind] += 1
+        self.last_failure = f"{kind.replace('_', ' ')}: {message}"
+        self.paid(usage, cost)
+
     def paid(self, usage: Usage, cost: float | None) -> None:
-        self.usage += usage
+        if usage.input_tokens or usage.output_tokens:
+            self.usage += usage
         self.cost += cost or 0.0
         self.cost_known = self.cost_known and cost is not None
 

@@ -26,6 +26,9 @@ from dprm_data.providers._failures import (
 )
 from dprm_data.providers.base import CallFailed
 
+# Where the connection was not even made, the request was not sent.
+_NOT_CONNECTED = (aiohttp.ClientConnectorError, httpx2.ConnectError, httpx2.ConnectTimeout, ConnectionRefusedError)
+
 
 class Reply(NamedTuple):
     """A decoded 2xx reply and its rate-limit headers."""
@@ -147,7 +150,8 @@ class JsonClient:
         known = (httpx2.HTTPError, aiohttp.ClientError, OSError)
         if any(isinstance(cause, known) for cause in causes):
             why = next((text for cause in reversed(causes) if (text := plain(str(cause), 200))), type(error).__name__)
-            return CallFailed("connection", self.scrub(f"no connection to {self._host}: {why}"))
+            sent = not any(isinstance(cause, _NOT_CONNECTED) for cause in causes)
+            return CallFailed("connection", self.scrub(f"no connection to {self._host}: {why}"), sent=sent)
         raise error
 
     def _timed_out(self, seconds: float) -> CallFailed:

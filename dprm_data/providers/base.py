@@ -85,7 +85,8 @@ class CallFailed(Exception):
     """One attempt at one call failed.
 
     message: the provider's own words, without secrets; retry_after: seconds the provider asks us to wait, if it does;
-    usage: what the failed attempt was billed, where the provider says so.
+    usage: what the failed attempt was billed, where the provider says so; sent: False where the request certainly never reached the
+    provider (no connection), so that it cannot have been billed.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class CallFailed(Exception):
         retry_after: float | None = None,
         headers: dict[str, str] | None = None,
         usage: Usage | None = None,
+        sent: bool = True,
     ) -> None:
         super().__init__(message)
         self.kind: FailureKind = kind
@@ -105,6 +107,7 @@ class CallFailed(Exception):
         self.retry_after = retry_after
         self.headers = headers or {}
         self.usage = usage or Usage()
+        self.sent = sent
 
     @property
     def retryable(self) -> bool:
