@@ -37,7 +37,7 @@ START_CONCENTRATION = 3.0  # a beta of concentration 3 is broad, with a soft pea
 START_VARIANCE = np.array([1.5, 0.5])  # of logit mu and log s
 LEAST_VARIANCE = 0.02  # finer than the grid
 LEVEL_PRECISION = 20.0
-LAPSE, LAPSE_VOTES = 0.01, 100.0
+LAPSE, LAPSE_VOTES, LAPSE_STEPS = 0.01, 100.0, 10
 MOST_ROWS = 8_000  # distinct vote vectors that a prior is learned from
 ROUNDS = 12  # of level weights; each is followed by EM steps on the grid
 STEPS = 8
@@ -123,7 +123,7 @@ def learn_beta(votes: Floats, *, level_weights: bool = True, lapses: bool = True
         weights = em(likelihood, sample.items, weights, base, STEPS)
         if lapse:
             found = weights[:, None] * (likelihood.T @ (sample.votes * (shaped / (likelihood @ weights))[:, None]))
-            lapse = float((lapse / L * (found / P).sum() + LAPSE * LAPSE_VOTES) / (found.sum() + LAPSE_VOTES))
+            lapse = _lapse_rate(found, discretised.weighted(plain, omega), lapse)
         # On two levels there is no shape that a weight could correct: the prior over the mean absorbs it.
         if level_weights and L > 2:
             P = discretised.weighted(plain, omega, lapse)
@@ -164,6 +164,18 @@ def learn_kappa(votes: Floats, part: BetaPart) -> BetaPart:
         if score > best_score:
             best_score, best = score, replace(part, weights=weights, kappa=float(kappa), exact=False)
     return best
+
+
+def _lapse_rate(found: Floats, cells: Floats, lapse: float) -> float:
+    """EM for the share of lapses given the expected votes (G, L) of every component's levels and its cells without them.
+
+    Its steps are short, so that several are taken; LAPSE_VOTES votes with a share LAPSE of lapses are its prior.
+    """
+    L, votes = cells.shape[1], found.sum() + LAPSE_VOTES
+    for _ in range(LAPSE_STEPS):
+        lapsed = (found * (lapse / L) / ((1.0 - lapse) * cells + lapse / L)).sum()
+        lapse = float((lapsed + LAPSE * LAPSE_VOTES) / votes)
+    return lapse
 
 
 def _typical(sample: Sample) -> float:

@@ -21,23 +21,23 @@ ENOUGH = 20_000  # items that a prior is learned from; more change nothing that 
 
 
 def learn_prior(
-    counts: Floats, space: LabelSpace, family: FamilyChoice, *, level_weights: bool = True
+    counts: Floats, space: LabelSpace, family: FamilyChoice, *, plain: bool = False
 ) -> tuple[Prior, list[str]]:
     """The prior of a family from the votes (N, K) of all items, and what there is to say about it.
 
     Of more than 20,000 items with votes a random 20,000 (always the same ones) are used. `auto` takes the family that predicts the
-    votes of items it has not seen best (see `held_out_scores`), and says so.
+    votes of items it has not seen best (see `held_out_scores`), and says so. `plain`: a beta without level weights and lapses.
     """
     voted = counts[counts.sum(axis=1) > 0]
     if len(voted) > ENOUGH:
         voted = voted[np.random.default_rng(0).choice(len(voted), ENOUGH, replace=False)]
     if family != "auto":
-        return _learn(voted, space, family, level_weights), []
+        return _learn(voted, space, family, plain), []
     scores = held_out_scores(voted, space)
     best = max(scores, key=lambda name: scores[name])
     told = ", ".join(f"{name} {score:.4f}" for name, score in scores.items())
     note = f"family auto: {best} (log-likelihood per vote of items held out: {told})"
-    return _learn(voted, space, best, level_weights), [note]
+    return _learn(voted, space, best, plain), [note]
 
 
 def held_out_scores(counts: Floats, space: LabelSpace, folds: int = 2) -> dict[Family, float]:
@@ -51,7 +51,7 @@ def held_out_scores(counts: Floats, space: LabelSpace, folds: int = 2) -> dict[F
     scores: dict[Family, float] = {}
     for family in CANDIDATES:
         try:
-            priors = [_learn(counts[fold != f], space, family, True) for f in range(folds)]
+            priors = [_learn(counts[fold != f], space, family, False) for f in range(folds)]
         except InputError:
             continue
         evidence = sum(
@@ -62,26 +62,26 @@ def held_out_scores(counts: Floats, space: LabelSpace, folds: int = 2) -> dict[F
     return scores
 
 
-def _learn(voted: Floats, space: LabelSpace, family: Family, level_weights: bool) -> Prior:
-    parts = tuple(_part(node.votes(voted), family, level_weights) for node in nodes(tree_of(family, space)))
+def _learn(voted: Floats, space: LabelSpace, family: Family, plain: bool) -> Prior:
+    parts = tuple(_part(node.votes(voted), family, plain) for node in nodes(tree_of(family, space)))
     learned_from = {"items": float(len(voted)), "votes": float(voted.sum())}
     return Prior(family, space.name, tuple(space.names), parts, learned_from)
 
 
-def _part(votes: Floats, family: Family, level_weights: bool) -> Part:
+def _part(votes: Floats, family: Family, plain: bool) -> Part:
     """The prior of one node. Raw frequencies have nothing that was learned."""
     items = float((votes.sum(axis=1) > 0).sum())
-    part = _learned(votes, family, level_weights)
+    part = _learned(votes, family, plain)
     return part if family == "empirical" else replace(part, items=items)
 
 
-def _learned(votes: Floats, family: Family, level_weights: bool) -> Part:
+def _learned(votes: Floats, family: Family, plain: bool) -> Part:
     if family == "empirical":
         return learn_empirical(votes)
     if family == "dirichlet":
         return learn_dirichlet(votes)
     if family == "mixture":
         return learn_mixture(votes)
-    part = learn_beta(votes, level_weights=level_weights)
+    part = learn_beta(votes, level_weights=not plain, lapses=not plain)
     loose = learn_kappa(votes, part)
     return loose if family == "beta-dirichlet" else replace(part, kappa=loose.kappa)

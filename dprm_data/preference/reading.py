@@ -42,7 +42,7 @@ def read_votes(
 
     Columns: `item_id`, `label`, and where there are `annotator_id` (or `rater_id`), `weight`, `replicate`; `columns` maps our name to the
     file's. Other columns are not read. Whole numbers are label indices from `base` (0) on; strings are names or words of labels. In
-    a CSV file, where all is text, a column of nothing but whole numbers holds indices.
+    a CSV file, where all is text, whole numbers are indices too.
 
     `duplicates` says what becomes of several rows with the same item, annotator and replicate: `error`, keep the `first` or the
     `last`, count `all`, or `mean`: one vote, shared evenly among them. Without an annotator column nothing is a duplicate.
@@ -51,9 +51,10 @@ def read_votes(
 
     Raises `VotesError`, naming file, row (the first row of data is 1), column, the value found and what is allowed.
     """
-    if not columns and _is_annotations(Path(path)):
-        return votes_from_annotations(_read(Path(path), {})[0], space)
-    return read_ratings(path, space, columns=columns, duplicates=duplicates, base=base).votes()
+    table, is_text = _read(Path(path), columns, duplicates)
+    if set(table.column_names) >= _ANNOTATIONS:
+        return votes_from_annotations(table, space)
+    return _ratings(table, space, Path(path), columns or {}, duplicates, base, is_text).votes()
 
 
 def read_ratings(
@@ -66,16 +67,21 @@ def read_ratings(
 ) -> Ratings:
     """The same table with its annotators: what agreement between people is measured on. A table of annotations gives its ratings as
     `ratings_from_annotations` does."""
-    path = Path(path)
-    if duplicates not in get_args(Duplicates):
-        raise VotesError(f"duplicates: {duplicates!r} is no policy (allowed: {', '.join(get_args(Duplicates))})")
-    mapping = dict(columns or {})
-    unknown = [field for field in mapping if field not in FIELDS]
-    if unknown:
-        raise VotesError(f"columns: {unknown[0]!r} is no field of a table of votes (allowed: {', '.join(FIELDS)})")
-    table, is_text = _read(path, mapping)
+    table, is_text = _read(Path(path), columns, duplicates)
     if set(table.column_names) >= _ANNOTATIONS:
         return ratings_from_annotations(table, space)
+    return _ratings(table, space, Path(path), columns or {}, duplicates, base, is_text)
+
+
+def _ratings(
+    table: pa.Table,
+    space: LabelSpace,
+    path: Path,
+    mapping: Mapping[str, str],
+    duplicates: Duplicates,
+    base: int,
+    is_text: bool,
+) -> Ratings:
     ids, items = item_codes(_present(table, "item_id", path), None)
     labels = _labels(table["label"], space, path, mapping.get("label", "label"), base, is_text)
     weights = _weights(table, path, mapping.get("weight", "weight"))
@@ -92,8 +98,14 @@ def read_ratings(
 # -- files --------------------------------------------------------------------------------------------------------------
 
 
-def _read(path: Path, mapping: Mapping[str, str]) -> tuple[pa.Table, bool]:
+def _read(path: Path, columns: Mapping[str, str] | None, duplicates: Duplicates) -> tuple[pa.Table, bool]:
     """The needed columns under our names; whether they come from a text file."""
+    if duplicates not in get_args(Duplicates):
+        raise VotesError(f"duplicates: {duplicates!r} is no policy (allowed: {', '.join(get_args(Duplicates))})")
+    mapping = dict(columns or {})
+    unknown = [field for field in mapping if field not in FIELDS]
+    if unknown:
+        raise VotesError(f"columns: {unknown[0]!r} is no field of a table of votes (allowed: {', '.join(FIELDS)})")
     if not path.is_file():
         raise VotesError(
             f"{path}: no such file",
@@ -123,10 +135,6 @@ def _read_parquet(path: Path, mapping: Mapping[str, str]) -> pa.Table:
     encoded = [people] if people is not None and _is_text(schema.field(people).type) else []
     table = pq.read_table(path, columns=list(where.values()), read_dictionary=encoded)
     return table.select(list(where.values())).rename_columns(list(where))
-
-
-def _is_annotations(path: Path) -> bool:
-    return path.is_file() and path.suffix.lower() == ".parquet" and set(pq.read_schema(path).names) >= _ANNOTATIONS
 
 
 def _read_text(path: Path, mapping: Mapping[str, str]) -> pa.Table:
@@ -211,20 +219,18 @@ def _labels(column: pa.ChunkedArray, space: LabelSpace, path: Path, name: str, b
 
 
 def _text_codes(column: pa.ChunkedArray, space: LabelSpace, base: int, is_text: bool) -> Ints:
-    """Names or words to indices; -1 for what is neither. In a text file a column of whole numbers holds indices."""
+    """Names or words to indices; -1 for what is neither."""
     if len(column) == 0:
         return np.zeros(0, dtype=np.int64)
     encoded = pc.dictionary_encode(column).unify_dictionaries().combine_chunks()
     values = [str(value).strip() for value in encoded.dictionary.to_pylist()]
     numbers = [_whole(value) for value in values]
-    if is_text and None not in numbers:
-        codes = [number - base for number in numbers if number is not None]
-    else:
-        # A name that is itself a number ("3" of a 1-6 scale) is a name; then numbers are never indices.
-        numeric_names = any(_whole(label) is not None for label in space.names)
-        found = [space.find(value) for value in values]
-        indices = [-1 if number is None or numeric_names else number - base for number in numbers]
-        codes = [index if name is None else name for name, index in zip(found, indices, strict=True)]
+    # In a text file a number is an index. In Parquet, where text was chosen, "3" is a label's name if labels have such names.
+    indices = is_text or all(_whole(label) is None for label in space.names)
+    codes = []
+    for value, number in zip(values, numbers, strict=True):
+        named = None if is_text and number is not None else space.find(value)
+        codes.append(named if named is not None else number - base if number is not None and indices else -1)
     table = np.array(codes, dtype=np.int64)
     return np.asarray(table[encoded.indices.to_numpy(zero_copy_only=False)])
 

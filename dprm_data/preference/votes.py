@@ -91,7 +91,9 @@ def item_codes(ids: pa.ChunkedArray, item_ids: Sequence[str] | None) -> tuple[li
     # One pass over a whole column gives all its chunks one dictionary; chunks that come encoded each have their own.
     encoded = ids.unify_dictionaries() if pa.types.is_dictionary(ids.type) else pc.dictionary_encode(ids)
     names = encoded.chunk(0).dictionary.to_pylist()
-    return names, np.concatenate([chunk.indices.to_numpy(zero_copy_only=False) for chunk in encoded.chunks]).astype(np.int64)
+    return names, np.concatenate([chunk.indices.to_numpy(zero_copy_only=False) for chunk in encoded.chunks]).astype(
+        np.int64
+    )
 
 
 def votes_from_annotations(
