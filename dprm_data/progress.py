@@ -54,14 +54,14 @@ class TerminalProgress(Progress, AbstractContextManager["TerminalProgress"]):
             self._print(text)
 
     def _print(self, text: str) -> None:
-        self._console.print(Text(text))  # Text: what stands in square brackets is no markup
+        self._console.print(Text(text), soft_wrap=True)  # Text: what stands in square brackets is no markup
 
     def _line(self, text: Text) -> None:
         if self._live:
             self._live.update(text)
         elif not self._quiet and time.monotonic() - self._spoke >= _PLAIN_EVERY:
             self._spoke = time.monotonic()
-            self._console.print(text)
+            self._console.print(text, soft_wrap=True)
 
 
 def _tally_text(tally: Tally) -> Text:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from rich.columns import Columns
 from rich.console import Console, ConsoleOptions, Group, RenderableType
-from rich.measure import Measurement
 from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
@@ -17,6 +21,7 @@ from rich.text import Text
 
 from dprm_data.annotate.plan import Plan
 from dprm_data.annotate.tally import Tally
+from dprm_data.bars import WIDTH, bar, colour
 from dprm_data.folder import RunFolder
 from dprm_data.labels import LabelSpace
 from dprm_data.summary import ItemLine, PersonaLine, Summary
@@ -24,9 +29,7 @@ from dprm_data.summary import ItemLine, PersonaLine, Summary
 if TYPE_CHECKING:
     from dprm_data.preference import Fit
 
-_BAR = 24  # characters of a distribution's bar
-_SHADES = "█▓▒░╱·"  # best to worst, where there is no colour
-_GOOD, _BAD = (46, 160, 67), (207, 34, 46)
+_ROOMY = 100  # columns of a screen from which on there is room for more figures
 
 
 def summary_view(summary: Summary, folder: RunFolder, tally: Tally | None, *, local: bool) -> RenderableType:
@@ -53,89 +56,53 @@ def _legend(summary: Summary) -> RenderableType:
     return Padding(Columns(entries, padding=(0, 2)), (1, 0))
 
 
-def _items_table(summary: Summary, lines: Sequence[ItemLine]) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", expand=True)
-    table.add_column("item", no_wrap=True)
-    table.add_column("response", ratio=1, no_wrap=True, overflow="ellipsis")
-    table.add_column("distribution", no_wrap=True, min_width=_BAR)
-    table.add_column("reward", justify="right", no_wrap=True)
-    table.add_column("90 %", justify="right", no_wrap=True)
-    table.add_column("votes", justify="right", no_wrap=True)
-    for line in lines:
-        reward = f"{line.expected_reward:+.2f}"
-        interval = f"{line.reward_low:+.1f} … {line.reward_high:+.1f}"
-        table.add_row(
-            line.item_id[:8],
-            Text(_one_line(line.response, 200)),
-            bar(line.distribution, summary.rewards),
-            reward,
-            interval,
-            f"{line.evidence:g}",
-        )
-    return table
+def _items_table(summary: Summary, lines: Sequence[ItemLine]) -> RenderableType:
+    columns = (
+        Column("reward", lambda line: f"{line.expected_reward:+.2f}"),
+        Column("90 %", lambda line: f"{line.reward_low:+.1f} … {line.reward_high:+.1f}", _ROOMY),
+        Column("votes", lambda line: f"{line.evidence:g}", _ROOMY),
+    )
+    return ItemTable("item", summary.rewards, lines, columns)
 
 
-def bar(distribution: Sequence[float], rewards: Sequence[float], width: int = _BAR) -> Bar:
-    """A distribution as a bar of blocks, the best label first; every character is 1/width of the mass (largest remainders)."""
-    best_first = sorted(range(len(rewards)), key=lambda i: -rewards[i])
-    exact = [distribution[i] * width for i in best_first]
-    blocks = [int(share) for share in exact]
-    for at in sorted(range(len(exact)), key=lambda at: blocks[at] - exact[at])[: width - sum(blocks)]:
-        blocks[at] += 1
-    return Bar([(_shade(rewards, i), _colour(rewards, i), count) for i, count in zip(best_first, blocks, strict=True)])
+@dataclass(frozen=True)
+class Column:
+    """A figure about an item; shown where the screen is at least `from_width` wide."""
+
+    name: str
+    of: Callable[[ItemLine], str]
+    from_width: int = 0
 
 
-class Bar:
-    """Pieces of a bar: full blocks in colour, or a shade for each label where there is no colour."""
+@dataclass(frozen=True)
+class ItemTable:
+    """Items in a line each: id, response, distribution, and figures as far as the width allows."""
 
-    def __init__(self, pieces: Sequence[tuple[str, str, int]]) -> None:
-        self._pieces = pieces
+    title: str
+    rewards: Sequence[float]
+    lines: Sequence[ItemLine]
+    columns: Sequence[Column]
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
-        yield self.text(coloured=console.color_system is not None)
-
-    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
-        width = sum(count for _, _, count in self._pieces)
-        return Measurement(width, width)
-
-    def text(self, *, coloured: bool) -> Text:
-        text = Text(no_wrap=True)
-        for shade, colour, count in self._pieces:
-            text.append(("█" if coloured else shade) * count, style=colour)
-        return text
-
-
-def _rank(rewards: Sequence[float], i: int) -> int:
-    """0 for the least reward; ties in reward still differ."""
-    return sorted(range(len(rewards)), key=lambda at: (rewards[at], -at)).index(i)
-
-
-def _shade(rewards: Sequence[float], i: int) -> str:
-    return _SHADES[(len(rewards) - 1 - _rank(rewards, i)) % len(_SHADES)]
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
+        shown = [column for column in self.columns if options.max_width >= column.from_width]
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", expand=True)
+        table.add_column(self.title, no_wrap=True)
+        table.add_column("response", ratio=1, no_wrap=True, overflow="ellipsis")
+        table.add_column("distribution", no_wrap=True, min_width=WIDTH)
+        for column in shown:
+            table.add_column(column.name, justify="right", no_wrap=True)
+        for line in self.lines:
+            response = Text(_one_line(line.response, 200))
+            table.add_row(
+                line.item_id[:8], response, bar(line.distribution, self.rewards), *(column.of(line) for column in shown)
+            )
+        yield table
 
 
-def _colour(rewards: Sequence[float], i: int) -> str:
-    """From red (the least reward) to green (the most), by rank."""
-    share = _rank(rewards, i) / max(1, len(rewards) - 1)
-    red, green, blue = (round(bad + share * (good - bad)) for bad, good in zip(_BAD, _GOOD, strict=True))
-    middle = 1 - abs(2 * share - 1)  # a yellow middle instead of a muddy one
-    return f"rgb({min(255, round(red + 90 * middle))},{min(255, round(green + 70 * middle))},{blue})"
-
-
-def _divided(summary: Summary) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", expand=True)
-    table.add_column("most divided", no_wrap=True)
-    table.add_column("response", ratio=1, no_wrap=True, overflow="ellipsis")
-    table.add_column("distribution", no_wrap=True, min_width=_BAR)
-    table.add_column("two people differ", justify="right", no_wrap=True)
-    for line in summary.divided:
-        table.add_row(
-            line.item_id[:8],
-            Text(_one_line(line.response, 200)),
-            bar(line.distribution, summary.rewards),
-            f"{line.disagreement:.0%}",
-        )
-    return table
+def _divided(summary: Summary) -> RenderableType:
+    return ItemTable(
+        "divided", summary.rewards, summary.divided, (Column("differ", lambda line: f"{line.disagreement:.0%}"),)
+    )
 
 
 def _figures(summary: Summary, tally: Tally | None) -> Text:
@@ -190,15 +157,24 @@ def _warning(summary: Summary, local: bool) -> RenderableType:
 def _next_steps(summary: Summary, folder: RunFolder) -> Text:
     text = Text("\nNext\n", style="bold")
     example = summary.divided[0].item_id[:8] if summary.divided else "ID"
+    dprm = command_name()
     for command, what in (
-        (f"dprm show {folder} --item {example}", "one item, with every persona's vote"),
-        (f"dprm fit {folder} --family dirichlet", "other distributions from the same votes, for nothing"),
-        (f'python -c "from datasets import load_dataset; print(load_dataset({str(folder)!r}))"', "the dataset"),
+        (f"{dprm} show {folder} --item {example}", "one item, with every vote"),
+        (f"{dprm} fit {folder} --family dirichlet", "the same votes otherwise, for nothing"),
+        (f"datasets.load_dataset({str(folder)!r})", "the dataset, in Python"),
         (f"{folder}/README.md", "its card"),
     ):
         text.append(f"  {command}", style="bold cyan")
         text.append(f"   {what}\n", style="dim")
     return text
+
+
+def command_name() -> str:
+    """How this command can be typed: its bare name, or its path where it is not on the PATH (a virtual environment that is not active)."""
+    called = Path(sys.argv[0])
+    if called.name != "dprm" or shutil.which("dprm"):
+        return "dprm"
+    return os.path.relpath(called)
 
 
 def plan_view(plan: Plan, budget: float | None) -> RenderableType:
@@ -265,7 +241,7 @@ def _shares_table(space: LabelSpace, shares: Sequence[float]) -> Table:
     rewards = space.rewards.tolist()
     for i, name in enumerate(space.names):
         table.add_row(
-            name, f"{rewards[i]:g}", f"{shares[i]:.3f}", Text("█" * round(shares[i] * 40), style=_colour(rewards, i))
+            name, f"{rewards[i]:g}", f"{shares[i]:.3f}", Text("█" * round(shares[i] * 40), style=colour(rewards, i))
         )
     return table
 
@@ -285,7 +261,7 @@ def item_view(row: dict[str, Any], annotations: Sequence[dict[str, Any]], space:
         table.add_row(
             name,
             f"{share:.3f}",
-            Text("█" * round(share * 30), style=_colour(rewards, i)),
+            Text("█" * round(share * 30), style=colour(rewards, i)),
             f"{row['votes'][i]:.2f}",
             f"{rewards[i]:g}",
         )
@@ -307,7 +283,7 @@ def _votes_table(annotations: Sequence[dict[str, Any]], names: Sequence[str], re
     for row in annotations:
         label = Text(
             row["label"] or row["status"],
-            style=_colour(rewards, names.index(row["label"])) if row["label"] else "yellow",
+            style=colour(rewards, names.index(row["label"])) if row["label"] else "yellow",
         )
         probs: RenderableType = bar(row["probs"], rewards, 16) if row["probs"] else Text()
         who = (
@@ -331,7 +307,7 @@ def annotator_view(
     for i, name in enumerate(names):
         table.add_row(
             name,
-            Text("█" * round(30 * counts[name] / annotations.num_rows), style=_colour(rewards, i)),
+            Text("█" * round(30 * counts[name] / annotations.num_rows), style=colour(rewards, i)),
             f"{counts[name]:,}",
         )
     if counts[None]:
