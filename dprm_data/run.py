@@ -164,7 +164,7 @@ class Run:
 
     def plan(self) -> Plan:
         """What the run will be, before it is paid: calls, tokens, dollars. Makes no call."""
-        return make_plan(self.work, self.folder.table("items"), self.prices, self._known_ledger())
+        return make_plan(self.work, self.folder.table("items"), self.prices, self._known_ledger(), run=self.recipe.name)
 
     def _known_ledger(self) -> Path | None:
         path = self.folder.ledger_file(self.recipe)
@@ -361,9 +361,7 @@ def with_publish(run: Run, settings: Mapping[str, Any]) -> Run:
 
     given = run.recipe.publish.model_dump() | dict(settings)
     publish = validated(given, PublishConfig, RecipeError, "publish")
-    folder = run.recipe.folder
     run.recipe = run.recipe.model_copy(update={"publish": publish})
-    run.recipe._folder = folder
     return run
 
 

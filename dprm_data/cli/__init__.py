@@ -9,6 +9,7 @@ import sys
 from dprm_data.cli import running  # noqa: F401
 from dprm_data.cli import looking  # noqa: F401
 from dprm_data.cli import publishing  # noqa: F401
+
 # isort: on
 from dprm_data.cli.shared import app
 from dprm_data.errors import DprmError

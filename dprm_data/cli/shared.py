@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -57,6 +57,11 @@ def answer(content: dict[str, Any], view: Any, as_json: bool) -> None:
 
 def say(text: str) -> None:
     sys.stdout.write(text + "\n")
+
+
+def note(quiet: bool) -> Callable[[str], None]:
+    """Says a sentence on stderr, or nothing."""
+    return (lambda text: None) if quiet else (lambda text: print(text, file=sys.stderr))
 
 
 def stderr() -> Any:

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import yaml
 from jinja2 import StrictUndefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from dprm_data.publish.configs import CONFIGS, Config, dataset_info
+from dprm_data.publish.panel import PanelFindings, panel_findings, validation
+from dprm_data.publish.pictures import CAPTIONS
+from dprm_data.publish.private import public_url, without_secrets
 from dprm_data.resources import bundled_folder
 
 if TYPE_CHECKING:
+    from dprm_data.publish.publication import Parts
     from dprm_data.run import Run
     from dprm_data.summary import Summary
 
@@ -23,71 +32,175 @@ _SIZES = (
     (1_000_000, "100K<n<1M"),
     (10_000_000, "1M<n<10M"),
 )
-_CONFIGS = ("default", "preferences", "annotations", "personas")
+_MOST_PERSONAS = 60  # described in the card; all of them are in the dataset
 
 
-def dataset_card(run: Run, summary: Summary) -> str:
-    """The README.md of the run's dataset, with the metadata that `datasets` and the Hub read."""
+def dataset_card(
+    run: Run,
+    summary: Summary,
+    *,
+    findings: PanelFindings | None = None,
+    repo: str | None = None,
+    parts: Parts | None = None,
+    pictures: Iterable[str] = (),
+) -> str:
+    """The README.md of the run's dataset, with the metadata that `datasets` and the Hub read.
+
+    For a publication: `repo` (owner/name), the data files (`parts`) and the names of the pictures beside the card. Else the card is that of the
+    run folder, from which `datasets` loads the tables.
+    """
+    metadata = _metadata(run, summary, parts)
+    return render_card(
+        "dataset", metadata, _values(run, summary, findings or panel_findings(run), repo, parts, pictures)
+    )
+
+
+def render_card(name: str, metadata: dict[str, Any], values: dict[str, Any]) -> str:
+    """A card: the YAML block of `metadata`, and the template `hub_cards/<name>.md.jinja` with `values`."""
     environment = ImmutableSandboxedEnvironment(
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
-    template = environment.from_string((bundled_folder("hub_cards") / "dataset.md.jinja").read_text(encoding="utf-8"))
-    return template.render(_values(run, summary))
+    environment.filters |= {"cell": _cell, "percent": _percent, "figure": _figure, "fence": _fence}
+    template = environment.from_string((bundled_folder("hub_cards") / f"{name}.md.jinja").read_text(encoding="utf-8"))
+    block = yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True, width=120).strip()
+    body = template.render(values | {"version": version("dprm-data")})
+    return f"---\n{block}\n---\n{re.sub(chr(10) + '{3,}', chr(10) * 2, body).lstrip()}"
 
 
-def _values(run: Run, summary: Summary) -> dict[str, Any]:
-    manifest = run.folder.read_manifest()
+def _values(
+    run: Run,
+    summary: Summary,
+    findings: PanelFindings,
+    repo: str | None,
+    parts: Parts | None,
+    pictures: Iterable[str],
+) -> dict[str, Any]:
+    recipe, manifest = run.recipe, run.folder.read_manifest()
     elicitations = [elicitation for elicitation in (run.work.elicitation, run.work.prior) if elicitation]
-    texts = {
-        "name": run.recipe.name,
-        "location": str(run.folder.path),
-        "metadata": yaml.safe_dump(_metadata(run, summary), sort_keys=False, allow_unicode=True).strip(),
-        "written_at": datetime.now(UTC).date().isoformat(),
-        "version": version("dprm-data"),
+    written = str(manifest.get("written_at") or datetime.now(UTC).isoformat())
+    return summary.as_dict() | {
+        "name": recipe.name,
+        "location": repo or str(run.folder.path),
+        "repo": repo,
+        "written_at": written[:10],
+        "space": run.space.model_dump(),
+        "panel": run.panel.model_dump(),
+        "described": [persona.model_dump() | {"said": persona.said} for persona in run.panel.personas[:_MOST_PERSONAS]],
+        "panel_config": recipe.panel.model_dump(),
+        "local": recipe.provider.name == "local",
+        "provider": recipe.provider.name,
+        "base_url": public_url(recipe.provider.base_url) if recipe.provider.base_url else None,
+        "asked": _asked(run),
+        "sampling": without_secrets(run.work.elicitation.params),
+        "elicitation": recipe.elicitation,
+        "replicates": recipe.replicates,
+        "expected": summary.items * run.work.annotations_per_item,
+        "prior_strength": recipe.prior.strength if recipe.prior else None,
+        "fit": manifest["fit"],
+        "versions": manifest.get("versions", {}),
+        "prompts": [
+            {"name": e.template.name, "version": e.template.version, "source": e.template.source} for e in elicitations
+        ],
+        "agreement": findings.agreement,
+        "positions": findings.positions,
+        "compared": findings.rows,
+        "validation": validation(run),
+        "publish": recipe.publish.model_dump(),
+        "source": recipe.source.model_dump() if recipe.source else {},
+        "splits": parts.splits if parts else None,
+        "sizes": {c: {s: n for s, (n, _) in found.items()} for c, found in parts.sizes.items()} if parts else {},
+        "pictures": {name: CAPTIONS[name] for name in pictures},
     }
-    return (
-        summary.as_dict()
-        | texts
-        | {
-            "labels": [label.model_dump() for label in run.space.labels],
-            "space": run.space.model_dump(),
-            "panel": run.panel.model_dump(),
-            "panel_config": run.recipe.panel.model_dump(),
-            "local": run.recipe.provider.name == "local",
-            "provider": run.recipe.provider.name,
-            "sampling": run.work.elicitation.params,
-            "elicitation": run.recipe.elicitation,
-            "replicates": run.recipe.replicates,
-            "prior_strength": run.recipe.prior.strength if run.recipe.prior else None,
-            "fit": manifest["fit"],
-            "prompts": [
-                {"name": e.template.name, "version": e.template.version, "source": e.template.source}
-                for e in elicitations
-            ],
+
+
+def _asked(run: Run) -> list[dict[str, Any]]:
+    """The models, each with its number of annotations and the first and last day on which it was asked."""
+    table = pq.read_table(run.folder.needs("annotations"), columns=["model", "annotator_kind", "created_at"])
+    table = table.filter(pc.and_(pc.equal(table["annotator_kind"], "persona"), pc.is_valid(table["model"])))
+    times = [("created_at", "min"), ("created_at", "max"), ("created_at", "count")]
+    return [
+        {
+            "model": row["model"],
+            "annotations": row["created_at_count"],
+            "first": f"{row['created_at_min']:%Y-%m-%d}" if row["created_at_min"] else "?",
+            "last": f"{row['created_at_max']:%Y-%m-%d}" if row["created_at_max"] else "?",
         }
-    )
-
-
-def _metadata(run: Run, summary: Summary) -> dict[str, Any]:
-    tables = {"default": "distributions"}
-    files: list[dict[str, Any]] = [
-        {"config_name": name, "data_files": [{"split": "train", "path": f"tables/{tables.get(name, name)}.parquet"}]}
-        for name in _CONFIGS
-        if name != "preferences" or summary.pairs  # a config without a row cannot be loaded
+        for row in table.group_by("model").aggregate(times).sort_by("model").to_pylist()
     ]
-    files[0]["default"] = True
+
+
+def _metadata(run: Run, summary: Summary, parts: Parts | None) -> dict[str, Any]:
+    publish, source = run.recipe.publish, run.recipe.source
+    stated = {"license": publish.license, "language": publish.language}
+    kinds = (("machine-generated", summary.simulated), ("crowdsourced", summary.human))
     return {
         "pretty_name": run.recipe.name,
-        "annotations_creators": [
-            kind for kind, count in (("machine-generated", summary.simulated), ("crowdsourced", summary.human)) if count
-        ],
+        **{name: value for name, value in stated.items() if value},
+        "annotations_creators": [kind for kind, count in kinds if count],
+        "source_datasets": [source.dataset] if source and source.dataset else ["original"],
         "size_categories": [next((name for limit, name in _SIZES if summary.items < limit), "n>10M")],
         "task_categories": ["text-classification", "reinforcement-learning"],
         "tags": [
             "dprm",
             "preference-distributions",
             "rlhf",
+            "trl",
             *(["synthetic", "simulated-annotators"] if summary.simulated else []),
+            *(["human-annotators"] if summary.human else []),
         ],
-        "configs": files,
+        "configs": _published_configs(parts) if parts else _local_configs(summary),
+        **({"dataset_info": dataset_info(run.space, parts.sizes, parts.download)} if parts else {}),
     }
+
+
+def _local_configs(summary: Summary) -> list[dict[str, Any]]:
+    """The tables of a run folder, whole."""
+    files = {config: f"tables/{'distributions' if config == 'default' else config}.parquet" for config in CONFIGS[:4]}
+    return [
+        _config(config, {"train": path})
+        for config, path in files.items()
+        if config != "preferences" or summary.pairs  # a config without a row cannot be loaded
+    ]
+
+
+def _published_configs(parts: Parts) -> list[dict[str, Any]]:
+    return [
+        _config(config, {split: f"data/{config}/{split}-*.parquet" for split in splits})
+        for config, splits in parts.sizes.items()
+    ]
+
+
+def _config(name: Config, files: dict[str, str]) -> dict[str, Any]:
+    content: dict[str, Any] = {"config_name": name}
+    content["data_files"] = [{"split": split, "path": path} for split, path in files.items()]
+    return content | ({"default": True} if name == "default" else {})
+
+
+# -- filters ----------------------------------------------------------------------------------------------------------
+
+
+def _cell(value: object) -> str:
+    """Text that stays one line of one cell of a Markdown table, whatever is in it."""
+    line = " ".join(str(value).split())
+    return line.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
+
+
+def _percent(share: float) -> str:
+    """A share in per cent; what is not quite all or nothing is not rounded to it."""
+    if 0 < share < 0.01 or 0.99 < share < 1:
+        return f"{100 * share:.1f} %"
+    return f"{100 * share:.0f} %"
+
+
+def _figure(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "–"}[value]
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.4g}" if isinstance(value, float) else _cell(value)
+
+
+def _fence(source: str) -> str:
+    """A fence that the text cannot close."""
+    longest = max((len(run) for run in re.findall("~+", source)), default=0)
+    return "~" * max(6, longest + 1)

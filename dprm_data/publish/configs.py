@@ -1,0 +1,88 @@
+"""The five configs of a published dataset: what a row of each is, in types that `datasets` and the Hub understand.
+
+    default        an item with its distribution, and where it came from
+    preferences    two responses to one prompt, the preferred one first
+    annotations    one annotator's label for one item, with its status
+    personas       one persona of the panel
+    run            the texts by which everything can be computed again: recipe, manifest, label space, prior, panel, prompts
+
+Labels are class labels in the label space's order; prompts and responses are lists of messages.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import pyarrow as pa
+
+from dprm_data import tables
+from dprm_data.labels import LabelSpace
+
+if TYPE_CHECKING:
+    from datasets import Features
+
+Config = Literal["default", "preferences", "annotations", "personas", "run"]
+CONFIGS: tuple[Config, ...] = get_args(Config)
+WHOLE: tuple[Config, ...] = ("personas", "run")  # not split into train and test
+
+_LABEL = pa.field("label", pa.int64())
+_FROM_ITEMS = ("role", "source", "metadata")
+
+SCHEMAS: dict[Config, pa.Schema] = {
+    "default": pa.schema(
+        [
+            *[tables.DISTRIBUTIONS.field(name) for name in ("item_id", "group_id", "prompt", "completion")],
+            _LABEL,  # the most probable one
+            *list(tables.DISTRIBUTIONS)[4:],
+            *[tables.ITEMS.field(name) for name in _FROM_ITEMS],
+        ]
+    ),
+    "preferences": pa.schema(list(tables.PREFERENCES)),
+    "annotations": pa.schema([_LABEL if field.name == "label" else field for field in tables.ANNOTATIONS]),
+    "personas": pa.schema(list(tables.PERSONAS)),
+    "run": pa.schema([("name", pa.string()), ("media_type", pa.string()), ("content", pa.string())]),
+}
+
+
+def features(config: Config, space: LabelSpace) -> Features:
+    """The config's columns as `datasets` types them."""
+    from datasets import ClassLabel, Features
+
+    found = Features.from_arrow_schema(SCHEMAS[config])
+    if "label" in found:
+        found["label"] = ClassLabel(names=space.names)
+    return found
+
+
+def typed_schema(config: Config, space: LabelSpace) -> pa.Schema:
+    """The config's Arrow schema, with its features and the version of our tables in the metadata: a single file says its types by itself."""
+    metadata = dict(features(config, space).arrow_schema.metadata or {})
+    return SCHEMAS[config].with_metadata({**metadata, **(tables.ITEMS.metadata or {})})
+
+
+def dataset_info(
+    space: LabelSpace, sizes: dict[Config, dict[str, tuple[int, int]]], download: dict[Config, int]
+) -> list[dict[str, Any]]:
+    """The card's `dataset_info`. sizes: rows and bytes in memory of every split; download: bytes on disk of every config."""
+    from datasets import DatasetInfo, SplitDict, SplitInfo
+    from datasets.info import DatasetInfosDict
+    from huggingface_hub import DatasetCardData
+
+    infos = DatasetInfosDict()
+    for config, splits in sizes.items():
+        parts = SplitDict()
+        for name, (rows, size) in splits.items():
+            parts[name] = SplitInfo(name=name, num_bytes=size, num_examples=rows)
+        infos[config] = DatasetInfo(
+            features=features(config, space),
+            config_name=config,
+            splits=parts,
+            download_size=download[config],
+            dataset_size=sum(size for _, size in splits.values()),
+        )
+    data = DatasetCardData()
+    infos.to_dataset_card_data(data)
+    found = dict(data.to_dict())[  # type: ignore[no-untyped-call]
+        "dataset_info"
+    ]
+    return found if isinstance(found, list) else [found]

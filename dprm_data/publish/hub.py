@@ -1,0 +1,212 @@
+"""The Hugging Face Hub: reading where a repository stands, and its refusals in words that say what to do.
+
+The client's own retries do not cover commits, so all retrying is here: whatever can pass is tried again from the beginning, with the
+repository's head read anew (`persist`). Everything that is tried is such that doing it twice is doing it once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from dprm_data.errors import PublishError
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+T = TypeVar("T")
+MARKER = "dprm.json"  # in the repository: what we published there
+ATTEMPTS = 7
+_NAME = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+
+
+class Unreachable(PublishError):
+    """The Hub cannot be reached, or fails again and again."""
+
+
+@dataclass(frozen=True)
+class Marker:
+    """What stands in `dprm.json`: which publication this is, and its files by content, so that others' changes are seen."""
+
+    name: str
+    version: int
+    content: str
+    files: dict[str, dict[str, str]]  # path -> sha256, git
+
+    @classmethod
+    def read(cls, text: str) -> Marker | None:
+        """The marker, or None where the text is none."""
+        try:
+            found = json.loads(text)
+            return cls(found["name"], int(found["version"]), found["content"], dict(found["files"]))
+        except (ValueError, KeyError, TypeError):
+            return None
+
+    def text(self) -> str:
+        content = {"format": 1, "published_by": "dprm-data"} | self.__dict__
+        return json.dumps(content, indent=1, sort_keys=True) + "\n"
+
+
+@dataclass(frozen=True)
+class Head:
+    """Where a repository stands. commit: None where there is no repository; files: path -> how its content is named (sha256 or git)."""
+
+    commit: str | None
+    private: bool = True
+    files: dict[str, str] = field(default_factory=dict)
+    marker: Marker | None = None
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+def connect(*, needs_token: bool) -> HfApi:
+    """The client, for the Hub that HF_ENDPOINT names. Raises `PublishError` where a token is needed and there is none."""
+    from huggingface_hub import HfApi, get_token
+
+    if needs_token and not get_token():
+        raise PublishError(
+            "no token for the Hugging Face Hub",
+            hint="Set HF_TOKEN to a token that may write, or log in: hf auth login.",
+        )
+    return HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None)
+
+
+def check_repo_name(repo: str) -> None:
+    """Refuses what is not `owner/name`."""
+    if not _NAME.fullmatch(repo) or ".." in repo:
+        raise PublishError(f"{repo!r} is no dataset repository", hint="Give owner/name, such as my-org/my-preferences.")
+
+
+def read_head(api: HfApi, repo: str, revision: str | None = None) -> Head:
+    """Where the repository stands now."""
+    from huggingface_hub.errors import RepositoryNotFoundError
+    from huggingface_hub.hf_api import RepoFile
+
+    try:
+        info = api.repo_info(repo, repo_type="dataset", revision=revision)
+    except RepositoryNotFoundError as error:
+        if _status(error) == 401:
+            raise
+        return Head(None)
+    files: dict[str, str] = {}
+    for entry in api.list_repo_tree(repo, repo_type="dataset", revision=info.sha, recursive=True):
+        if isinstance(entry, RepoFile):
+            files[entry.path] = entry.lfs.sha256 if entry.lfs else entry.blob_id
+    marker = _read_marker(api, repo, str(info.sha)) if MARKER in files else None
+    tags = {tag.name: tag.target_commit for tag in api.list_repo_refs(repo, repo_type="dataset").tags}
+    return Head(str(info.sha), bool(info.private), files, marker, tags)
+
+
+def _read_marker(api: HfApi, repo: str, commit: str) -> Marker | None:
+    local = api.hf_hub_download(repo, MARKER, repo_type="dataset", revision=commit)
+    return Marker.read(Path(local).read_text(encoding="utf-8"))
+
+
+# -- failures ---------------------------------------------------------------------------------------------------------
+
+Kind = Literal["passing", "moved", "refused"]
+
+
+def persist(
+    what: str,
+    action: Callable[[], T],
+    *,
+    say: Callable[[str], None],
+    pause: Callable[[float], None] = time.sleep,
+    attempts: int = ATTEMPTS,
+) -> T:
+    """Do the action; where it fails in a way that may pass, do it again, up to so many times. Raises `PublishError`."""
+    for attempt in range(1, attempts + 1):
+        try:
+            return action()
+        except PublishError:
+            raise
+        except Exception as error:
+            kind = _kind(error)
+            if kind in ("refused", None):
+                refusal = _refusal(what, error)
+                if refusal is None:
+                    raise
+                raise refusal from error
+            if attempt == attempts:
+                raise Unreachable(
+                    f"{what}: the Hub did not answer properly {attempts} times; the last time: {_said(error)}",
+                    hint="Nothing is lost. Give the same command again: it goes on from where the Hub stands.",
+                ) from error
+            wait = _wait(error, attempt) if kind == "passing" else 0.1
+            say(f"{_said(error)}; reading the repository again{f' in {wait:.0f} s' if wait >= 1 else ''}")
+            pause(wait)
+    raise AssertionError("unreachable")
+
+
+def _status(error: BaseException) -> int | None:
+    response = getattr(error, "response", None)
+    return getattr(response, "status_code", None)
+
+
+def _kind(error: Exception) -> Kind | None:
+    """What may pass, what means that the repository has moved, what will never pass; None: not the Hub's doing."""
+    status = _status(error)
+    if status in (409, 412):
+        return "moved"
+    if status is not None:
+        return "passing" if status >= 500 or status in (408, 425, 429) else "refused"
+    return "passing" if _is_transport(error) else None
+
+
+def _is_transport(error: BaseException | None) -> bool:
+    """Whether the connection broke: httpx's errors (whichever httpx the client uses), the system's, or what the client makes of them."""
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    if error is None:
+        return False
+    names = {f"{kind.__module__.split('.')[0]}.{kind.__name__}" for kind in type(error).__mro__}
+    if isinstance(error, ConnectionError | TimeoutError | LocalEntryNotFoundError) or any(
+        name.startswith("httpx") and name.endswith(".HTTPError") for name in names
+    ):
+        return True
+    return type(error) in (RuntimeError, OSError) and _is_transport(error.__cause__)
+
+
+def _wait(error: Exception, attempt: int) -> float:
+    headers = getattr(getattr(error, "response", None), "headers", None) or {}
+    said = str(headers.get("retry-after", ""))
+    if said.isdigit():
+        return min(float(said), 120.0)
+    return min(0.5 * 2.0 ** (attempt - 1), 30.0) * random.uniform(0.75, 1.25)
+
+
+def _refusal(what: str, error: Exception) -> PublishError | None:
+    """The Hub's refusal in our words; None where it is no refusal."""
+    status = _status(error)
+    if status == 401:
+        return PublishError(
+            f"{what}: the Hub does not accept the token (401)",
+            hint="Set HF_TOKEN to a valid token that may write, or log in again: hf auth login.",
+        )
+    if status == 403:
+        return PublishError(
+            f"{what}: this token may not do that (403: {_said(error)})",
+            hint="Use a token with write access to that organisation, or another owner/name.",
+        )
+    if status == 404:
+        return PublishError(
+            f"{what}: there is no such dataset or version, or this token may not see it",
+            hint="Check owner/name and the version; for a private dataset, set HF_TOKEN.",
+        )
+    if status is not None:
+        return PublishError(f"{what}: the Hub refuses ({status}: {_said(error)})")
+    return None
+
+
+def _said(error: BaseException) -> str:
+    """The error's first line that says something, without addresses' queries and without anything like a token."""
+    said: Any = getattr(error, "server_message", None) or str(error)
+    line = next((line.strip() for line in str(said).splitlines() if line.strip()), type(error).__name__)
+    return re.sub(r"hf_\w+|Bearer \S+|\?\S+", "…", line)[:200]

@@ -1,0 +1,145 @@
+"""Pull: from a published dataset back to a run folder that `dprm fit`, `show`, `report` and `publish` work on.
+
+The ledger is not published, so nothing can be annotated again from it for free; the annotations, the prior and everything after them are all there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dprm_data import tables
+from dprm_data.errors import InputError, PublishError
+from dprm_data.folder import RunFolder
+from dprm_data.labels import LabelSpace
+from dprm_data.publish.configs import Config
+from dprm_data.publish.hub import MARKER, Head, Marker, check_repo_name, connect, persist, read_head
+from dprm_data.publish.push import Known
+from dprm_data.publish.runtexts import MANIFEST, RECIPE
+from dprm_data.tables import write_parquet, write_text
+
+
+def pull(
+    repo: str,
+    to: Path,
+    *,
+    revision: str | None = None,
+    say: Callable[[str], None] = lambda text: None,
+    pause: Callable[[float], None] = time.sleep,
+) -> RunFolder:
+    """Make a run folder of a dataset that dprm published; `revision` is a tag, a branch or a commit. Returns the folder.
+
+    The folder appears under its name only when it is whole. Raises `InputError` where it is there already, `PublishError` where the dataset
+    is none of ours or not whole.
+    """
+    check_repo_name(repo)
+    if to.exists() and any(to.iterdir()):
+        raise InputError(f"{to} is there already", hint="Name a folder that does not exist yet.")
+    api = connect(needs_token=False)
+
+    def fetch() -> tuple[Head, Path]:
+        head = read_head(api, repo, revision)
+        if head.commit is None:
+            raise PublishError(
+                f"there is no dataset {repo}, or it may not be seen", hint="For a private dataset, set HF_TOKEN."
+            )
+        local = api.snapshot_download(
+            repo, repo_type="dataset", revision=head.commit, allow_patterns=[MARKER, "data/**"], max_workers=4
+        )
+        return head, Path(local)
+
+    head, files = persist(f"reading {repo}", fetch, say=say, pause=pause)
+    if head.marker is None:
+        raise PublishError(
+            f"{repo} was not published by dprm", hint="Any dataset can be a recipe's source: {dataset: …}."
+        )
+    _check_whole(files, head.marker)
+    staged = to.with_name(f".{to.name}.pulling")
+    shutil.rmtree(staged, ignore_errors=True)
+    try:
+        _unpack(files, RunFolder(staged), repo, head)
+        if to.exists():
+            to.rmdir()
+        staged.rename(to)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+    _write_card(to)
+    return RunFolder(to)
+
+
+def _check_whole(files: Path, marker: Marker) -> None:
+    for path, names in marker.files.items():
+        if not path.startswith("data/"):
+            continue
+        local = files / path
+        if not local.is_file():
+            raise PublishError(f"{path} is missing in the dataset", hint="Pull an earlier version: --revision v1.")
+        with local.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != names["sha256"]:
+                raise PublishError(
+                    f"{path} is not as it was published: others have changed it",
+                    hint="Pull an earlier version: --revision v1.",
+                )
+
+
+def _unpack(files: Path, folder: RunFolder, repo: str, head: Head) -> None:
+    texts = {
+        row["name"]: row["content"] for batch in _read(files, head, "run") for row in batch.to_pylist()
+    }  # names are ours: see runtexts
+    for name, content in texts.items():
+        if name in (RECIPE, MANIFEST) or (name.startswith("prompts/") and name == f"prompts/{Path(name).name}"):
+            write_text(folder.path / name, content)
+    names = pa.array(LabelSpace.load(json.loads(texts["label_space.json"])).names)
+    write_parquet(folder.table("items"), tables.ITEMS, _as(tables.ITEMS, _read(files, head, "default")))
+    write_parquet(
+        folder.table("distributions"), tables.DISTRIBUTIONS, _as(tables.DISTRIBUTIONS, _read(files, head, "default"))
+    )
+    annotations = (_named(batch, names) for batch in _read(files, head, "annotations"))
+    write_parquet(folder.table("annotations"), tables.ANNOTATIONS, _as(tables.ANNOTATIONS, annotations))
+    pairs, people = _read(files, head, "preferences"), _read(files, head, "personas")
+    write_parquet(folder.table("preferences"), tables.PREFERENCES, _as(tables.PREFERENCES, pairs))
+    write_parquet(folder.table("personas"), tables.PERSONAS, _as(tables.PERSONAS, people))
+    assert head.marker is not None
+    folder.update_manifest(pulled={"repo": repo, "commit": head.commit, "version": head.marker.version})
+    Known(folder.path).note(repo, head.marker.content)
+
+
+def _read(files: Path, head: Head, config: Config) -> Iterator[pa.Table]:
+    """The rows of a config, split after split, in the order in which they were written."""
+    assert head.marker is not None
+    mine = sorted(
+        (path for path in head.marker.files if path.startswith(f"data/{config}/")),
+        key=lambda path: (not path.split("/")[-1].startswith("train"), path),
+    )
+    for path in mine:
+        with pq.ParquetFile(files / path) as file:
+            for group in range(file.num_row_groups):
+                yield file.read_row_group(group)
+
+
+def _as(schema: pa.Schema, batches: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    for table in batches:
+        yield table.select(schema.names).cast(schema)
+
+
+def _named(table: pa.Table, names: pa.Array) -> pa.Table:
+    """Class labels back to the labels' names."""
+    at = table.column_names.index("label")
+    chunks = [names.take(chunk) for chunk in table["label"].chunks]
+    return table.set_column(at, "label", pa.chunked_array(chunks, pa.string()))
+
+
+def _write_card(path: Path) -> None:
+    from dprm_data.publish.cards import dataset_card
+    from dprm_data.run import Run
+    from dprm_data.summary import summarise
+
+    run = Run.open(path)
+    write_text(run.folder.card_file, dataset_card(run, summarise(run.folder, run.space)))
