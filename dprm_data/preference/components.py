@@ -31,6 +31,14 @@ mean, B the shrinkage, y the raw mean and m the prior's; as B (y - m) is the raw
 
     Var t  <-  Var t  +  2 / (I - 3) (t_n - E t)^2          (I > 5; with fewer items as if there were 6)
 
+Whether the variances are right can be seen without knowing the truth. For the posterior mean m of a functional and the raw mean t, whose variance
+given the truth is s2 / N, a model that is right has
+
+    E (t - m)^2 = s2 / N - Var t                            (the error of a conditional mean is uncorrelated with the data)
+
+so that mean(s2 / N - (t - m)^2) over the items estimates the mean of the true posterior variances. Its ratio to the mean of the claimed ones is the
+*dispersion* by which all variances are multiplied, if above 1.
+
 All sums over components are matrix products; the multinomial coefficient, the same for all components, is left out everywhere.
 
 Source: Minka, "Estimating a Dirichlet distribution" (2000), for the Dirichlet-multinomial; the rest is the law of total variance.
@@ -52,13 +60,14 @@ MOST_KNOTS = 600  # distinct counts up to here get their exact value, more are i
 @dataclass(frozen=True)
 class Components:
     """`means` (G, L), rows sum to 1 and are positive; `concentrations` (G,), may be infinite; `weights` (G,), sum 1;
-    `misfit` and `items` (how many the components were learned from): see above."""
+    `misfit`, `items` (how many the components were learned from) and `dispersion`: see above."""
 
     means: Floats
     concentrations: Floats
     weights: Floats
     misfit: float | None = None
     items: float = np.inf
+    dispersion: float = 1.0
 
     @cached_property
     def log_means(self) -> Floats:
@@ -138,11 +147,11 @@ class Posterior:
         learned = 2.0 / (max(self.prior.items, 6.0) - 3.0)
         shift = np.where(N > 0, (raw - mean) ** 2, 0.0)
         if self.prior.misfit is None:
-            return mean, variance + learned * shift
+            return mean, self.prior.dispersion * (variance + learned * shift)
         a = self.prior.misfit / (self.prior.misfit + N)
         spread = np.maximum(self.expect(self.prior.means @ values**2) - variance - mean**2, 0.0)
         variance = a * variance + spread / (self.prior.misfit + N + 1.0) + ((1.0 - a) ** 2 + learned) * shift
-        return mean, variance
+        return mean, self.prior.dispersion * variance
 
     def second_moments(self) -> tuple[Floats, Floats]:
         """E[p] (U, L) and E[p p^T] (U, L, L)."""

@@ -32,7 +32,7 @@ class Fit:
     item had none and its distribution is the prior's. `posterior` (N, K) is the posterior mean, `distribution` the same after label smoothing: what
     to train on; expected reward, its spread over the population, entropy (nats) and disagreement (the chance that two random people
     choose differently) are those of `distribution`. `reward_low`, `reward_high`: central credible interval of the population's expected
-    reward at `level`. `probability_std` (N, K): posterior standard deviations of the probabilities. `expected_distance` (N,): expected
+    reward at `level`; `reward_error` (N,) its posterior standard deviation. `probability_std` (N, K): posterior standard deviations of the probabilities. `expected_distance` (N,): expected
     Wasserstein-1 distance, in units of reward, between `posterior` and the truth. `alpha`, `beta` (N, B): a beta per node of the axes, or per
     label in the categorical families. `divided` (N,): posterior probability of a U-shaped population. `log_evidence` (N,): log p(votes | prior).
     """
@@ -48,6 +48,7 @@ class Fit:
     reward_std: Floats
     reward_low: Floats
     reward_high: Floats
+    reward_error: Floats
     entropy: Floats
     disagreement: Floats
     probability_std: Floats
@@ -65,6 +66,20 @@ class Fit:
     def probability_interval(self, level: float | None = None) -> tuple[Floats, Floats]:
         """Central credible intervals of every probability: (lower, upper), each (N, K)."""
         return interval(self.posterior, self.probability_std**2, self.level if level is None else level)
+
+    def reward_interval(
+        self, space: LabelSpace, *, level: float | None = None, raters: Floats | float | None = None
+    ) -> tuple[Floats, Floats]:
+        """Central interval of the population's expected reward, or of the mean reward that the next `raters` people give (a number, or one per
+        item): (lower, upper), each (N,). For one or two raters, whose mean has few values, `predictive_interval` is better."""
+        rewards = space.rewards
+        mean = self.posterior @ rewards
+        variance = self.reward_error**2
+        if raters is not None:
+            variance = variance + np.maximum(self.posterior @ rewards**2 - mean**2 - variance, 0.0) / raters
+        return interval(
+            mean, variance, self.level if level is None else level, float(rewards.min()), float(rewards.max())
+        )
 
     def to_table(self) -> pa.Table:
         """`item_id` and the columns of `dprm_data.tables.DISTRIBUTIONS` but the texts."""
@@ -176,6 +191,7 @@ def _build(
         # Smoothing may carry the published expectation beyond the posterior's interval: it is never left outside.
         "reward_low": np.minimum(low, expected),
         "reward_high": np.maximum(high, expected),
+        "reward_error": np.sqrt(moments.variance[:, K]),
         "entropy": -(distribution * logs).sum(axis=1),
         "disagreement": 1.0 - (distribution**2).sum(axis=1),
         "probability_std": np.sqrt(moments.variance[:, :K]),

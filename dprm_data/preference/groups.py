@@ -1,12 +1,13 @@
 """Distributions by group of annotators, with partial pooling.
 
 How do women, the over-60s or one region see an item? A group has few votes per item; alone they are noise. So an item's distribution in group a is
-drawn towards what all the others say of the item,
+drawn towards what all the others say of it, as the group would say it,
 
-    p_ia ~ Dirichlet(tau_a * q_i),      q_i: the item's posterior mean from the votes of everyone outside the group,
+    p_ia ~ Dirichlet(tau_a * c_ia),      c_ia,k proportional to q_ia,k omega_a,k
 
-and tau_a, how far the group keeps to the others, is learned from all items by marginal likelihood (Dirichlet-multinomial): a group that
-sees things as everyone does gets a large tau, and its estimates are nearly the common ones; one that differs gets its own.
+with q_ia the item's posterior mean from the votes of everyone outside the group, omega_a the group's leaning (a weight per label, the same for all items,
+by iterative scaling: over all items the labels are expected as often as the group chose them), and tau_a, how closely the group keeps to
+this, by marginal likelihood (Dirichlet-multinomial). A group that sees things as everyone does gets a flat omega and a large tau.
 """
 
 from __future__ import annotations
@@ -24,13 +25,14 @@ from dprm_data.preference.prior import Prior
 from dprm_data.preference.ratings import Ratings
 
 STRENGTHS = np.geomspace(0.5, 5_000.0, 25)
+LEANING_VOTES = 10.0
 FLOOR = 1e-6
 
 
 @dataclass(frozen=True)
 class Group:
     """One group's view of all N items: `distribution` (N, K), `expected_reward` (N,) with posterior standard deviation `reward_error` (N,), `votes` (N,) of
-    its own, `strength` tau. `difference`: the mean over the items it voted on of its raw mean reward minus the others' expected reward, `difference_error` its
+    its own, `strength` tau, `leaning` (K,) omega. `difference`: the mean over the items it voted on of its raw mean reward minus the others' expected reward, `difference_error` its
     standard error over the items."""
 
     name: str
@@ -39,6 +41,7 @@ class Group:
     reward_error: Floats
     votes: Floats
     strength: float
+    leaning: Floats
     difference: float
     difference_error: float
 
@@ -69,8 +72,11 @@ def _group(name: str, own: Floats, everyone: Floats, space: LabelSpace, prior: P
     q = np.maximum(evaluate(prior, space, others, np.eye(space.K)).mean, FLOOR)
     q /= q.sum(axis=1, keepdims=True)
     voted = own.sum(axis=1) > 0
-    strength = _strength(own[voted], q[voted])
-    alpha = strength * q + own
+    leaning = _leaning(own[voted], q[voted])
+    centre = q * leaning
+    centre /= centre.sum(axis=1, keepdims=True)
+    strength = _strength(own[voted], centre[voted])
+    alpha = strength * centre + own
     total = alpha.sum(axis=1)
     p = alpha / total[:, None]
     mean = p @ space.rewards
@@ -78,15 +84,29 @@ def _group(name: str, own: Floats, everyone: Floats, space: LabelSpace, prior: P
     gap = own[voted] @ space.rewards / own[voted].sum(axis=1) - q[voted] @ space.rewards
     error = float(gap.std(ddof=1) / np.sqrt(len(gap))) if len(gap) > 1 else float("nan")
     return Group(
-        name,
-        p,
-        mean,
-        np.sqrt(np.maximum(variance, 0.0)),
-        own.sum(axis=1),
-        strength,
-        float(gap.mean()) if len(gap) else 0.0,
-        error,
+        name=name,
+        distribution=p,
+        expected_reward=mean,
+        reward_error=np.sqrt(np.maximum(variance, 0.0)),
+        votes=own.sum(axis=1),
+        strength=strength,
+        leaning=leaning,
+        difference=float(gap.mean()) if len(gap) else 0.0,
+        difference_error=error,
     )
+
+
+def _leaning(own: Floats, q: Floats) -> Floats:
+    """Iterative scaling, with LEANING_VOTES votes for no leaning."""
+    log_omega = np.zeros(q.shape[1])
+    N, observed = own.sum(axis=1), own.sum(axis=0)
+    for _ in range(40):
+        centre = q * np.exp(log_omega)
+        centre /= centre.sum(axis=1, keepdims=True)
+        expected = N @ centre
+        log_omega += (observed - expected - LEANING_VOTES * log_omega) / (expected + LEANING_VOTES)
+        log_omega = np.clip(log_omega - log_omega.mean(), -5.0, 5.0)
+    return np.asarray(np.exp(log_omega))
 
 
 def _strength(own: Floats, q: Floats) -> float:

@@ -27,7 +27,7 @@ import numpy as np
 
 from dprm_data.labels import Floats
 from dprm_data.preference import beta as discretised
-from dprm_data.preference.components import dirichlet_multinomial, distinct
+from dprm_data.preference.components import Components, dirichlet_multinomial, distinct
 from dprm_data.preference.prior import BetaPart
 
 BASE_ITEMS = 50.0
@@ -164,6 +164,31 @@ def learn_kappa(votes: Floats, part: BetaPart) -> BetaPart:
         if score > best_score:
             best_score, best = score, replace(part, weights=weights, kappa=float(kappa), exact=False)
     return best
+
+
+def learn_dispersion(votes: Floats, components: Components, *, ordered: bool) -> float:
+    """By what the posterior variances must be multiplied, as the distances between raw and posterior means tell (see `Components`), 1 to 4.
+
+    The functional is the mean level of an ordered scale, else each label's probability. What few items say is drawn towards 1.
+    """
+    sample = Sample.of(votes).thinned(MOST_ROWS // 4)
+    N = sample.votes.sum(axis=1)
+    several = N > 1.0
+    if not several.any():
+        return 1.0
+    n, items, N = sample.votes[several], sample.items[several], N[several]
+    L = votes.shape[1]
+    values = np.arange(L, dtype=np.float64)[:, None] if ordered else np.eye(L)
+    moments, variances = components.posterior(n).moments(np.hstack([values, values**2]))
+    m = values.shape[1]
+    mean, claimed = moments[:, :m], variances[:, :m]
+    sampling = np.maximum(moments[:, m:] - claimed - mean**2, 0.0) / N[:, None]
+    found = sampling - (n @ values / N[:, None] - mean) ** 2
+    # Items are weighed by their votes: variances fall with these.
+    weight = items * N
+    ratio = (weight @ found).sum() / max((weight @ claimed).sum(), 1e-300)
+    share = items.sum() / (items.sum() + HYPER_ITEMS)
+    return float(1.0 + share * (np.clip(ratio, 1.0, 4.0) - 1.0))
 
 
 def _lapse_rate(found: Floats, cells: Floats, lapse: float) -> float:

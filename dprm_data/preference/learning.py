@@ -12,8 +12,8 @@ from dprm_data.labels import Floats, LabelSpace
 from dprm_data.preference.axes import nodes
 from dprm_data.preference.dirichlet import learn_dirichlet, learn_empirical, learn_mixture
 from dprm_data.preference.evaluate import evaluate
-from dprm_data.preference.learn import learn_beta, learn_kappa
-from dprm_data.preference.prior import Family, Part, Prior, tree_of
+from dprm_data.preference.learn import learn_beta, learn_dispersion, learn_kappa
+from dprm_data.preference.prior import BetaPart, Family, Part, Prior, tree_of
 
 FamilyChoice = Literal["empirical", "dirichlet", "beta", "beta-dirichlet", "mixture", "auto"]
 CANDIDATES: tuple[Family, ...] = ("beta", "beta-dirichlet", "mixture", "dirichlet")
@@ -70,9 +70,11 @@ def _learn(voted: Floats, space: LabelSpace, family: Family, plain: bool) -> Pri
 
 def _part(votes: Floats, family: Family, plain: bool) -> Part:
     """The prior of one node. Raw frequencies have nothing that was learned."""
-    items = float((votes.sum(axis=1) > 0).sum())
     part = _learned(votes, family, plain)
-    return part if family == "empirical" else replace(part, items=items)
+    if family == "empirical":
+        return part
+    part = replace(part, items=float((votes.sum(axis=1) > 0).sum()))
+    return replace(part, dispersion=learn_dispersion(votes, part.components(), ordered=isinstance(part, BetaPart)))
 
 
 def _learned(votes: Floats, family: Family, plain: bool) -> Part:

@@ -27,7 +27,8 @@ class BetaPart:
 
     `means` (M,), `concentrations` (S,), `weights` (M * S,) with the concentration running fastest; `level_weights` (L,) and `lapse` as in
     `dprm_data.preference.beta`. `kappa` says how closely the items keep to their betas: p ~ Dirichlet(kappa x cells), None for exactly. Where
-    `exact`, distributions are the cells themselves and kappa only widens their intervals. `items`: how many it was learned from.
+    `exact`, distributions are the cells themselves and kappa only widens their intervals. `items`: how many it was learned from;
+    `dispersion`: by what variances are multiplied.
     """
 
     means: Floats
@@ -38,6 +39,7 @@ class BetaPart:
     kappa: float | None = None
     exact: bool = True
     items: float = np.inf
+    dispersion: float = 1.0
 
     def grid(self) -> tuple[Floats, Floats]:
         """(mu, s) of every component, each of shape (M * S,)."""
@@ -49,7 +51,7 @@ class BetaPart:
             discretised.cells(*self.grid(), len(self.level_weights)), self.level_weights, self.lapse
         )
         if self.exact:
-            return Components(P, np.full(len(P), np.inf), self.weights, self.kappa, self.items)
+            return Components(P, np.full(len(P), np.inf), self.weights, self.kappa, self.items, self.dispersion)
         return Components(
             P, np.full(len(P), np.inf if self.kappa is None else self.kappa), self.weights, items=self.items
         )
@@ -65,20 +67,25 @@ class BetaPart:
             "kappa": self.kappa,
             "exact": self.exact,
             "items": _finite(self.items),
+            "dispersion": self.dispersion,
         }
 
 
 @dataclass(frozen=True)
 class DirichletPart:
-    """`alphas` (C, L): the parameters of every component; `weights` (C,); `items`: how many it was learned from."""
+    """`alphas` (C, L): the parameters of every component; `weights` (C,); `items`: how many it was learned from;
+    `dispersion`: by what variances are multiplied."""
 
     alphas: Floats
     weights: Floats
     items: float = np.inf
+    dispersion: float = 1.0
 
     def components(self) -> Components:
         total = self.alphas.sum(axis=1)
-        return Components(self.alphas / total[:, None], total, self.weights, items=self.items)
+        return Components(
+            self.alphas / total[:, None], total, self.weights, items=self.items, dispersion=self.dispersion
+        )
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -86,6 +93,7 @@ class DirichletPart:
             "alphas": self.alphas.tolist(),
             "weights": self.weights.tolist(),
             "items": _finite(self.items),
+            "dispersion": self.dispersion,
         }
 
 
@@ -149,9 +157,10 @@ def tree_of(family: Family, space: LabelSpace) -> Node:
 def _part(content: dict[str, Any]) -> Part:
     weights = _array(content["weights"], 1)
     items = np.inf if content["items"] is None else float(content["items"])
+    dispersion = float(content["dispersion"])
     part: Part
     if content["kind"] == "dirichlet":
-        part = DirichletPart(_array(content["alphas"], 2), weights, items)
+        part = DirichletPart(_array(content["alphas"], 2), weights, items, dispersion)
         components = len(part.alphas)
     elif content["kind"] == "beta":
         kappa = None if content["kappa"] is None else float(content["kappa"])
@@ -165,6 +174,7 @@ def _part(content: dict[str, Any]) -> Part:
             kappa,
             bool(content["exact"]),
             items,
+            dispersion,
         )
         components = len(means) * len(concentrations)
     else:

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dprm_data.errors import InputError
+from dprm_data.labels import Floats, LabelSpace
+from dprm_data.preference import Prior, Votes, fit, learn_prior, merge, update
+
+HH6 = LabelSpace.load("hh6")
+RNG = np.random.default_rng(0)
+OLD = Votes([f"i{n}" for n in range(40)], RNG.multinomial(6, np.full(6, 1 / 6), 40).astype(float))
+PRIORS: dict[str, Prior] = {
+    family: learn_prior(OLD.counts, HH6, family)[0] for family in ("beta", "dirichlet", "beta-dirichlet", "mixture")
+}
+
+
+def batch(seed: int, items: int = 15) -> Votes:
+    """New votes on some old items and some new ones, in any order."""
+    rng = np.random.default_rng(seed)
+    ids = [f"i{n}" for n in rng.permutation(50)[:items]]
+    return Votes(ids, rng.multinomial(3, rng.dirichlet(np.ones(6)), items).astype(float))
+
+
+def by_item(votes: Votes, values: Floats) -> dict[str, Floats]:
+    return dict(zip(votes.item_ids, values, strict=True))
+
+
+@pytest.mark.parametrize("family", list(PRIORS))
+def test_an_update_is_a_fit_of_all_votes_with_the_same_prior(family: str) -> None:
+    prior, new = PRIORS[family], batch(1)
+    updated = update(OLD, new, prior, HH6)
+    total = {item: row.copy() for item, row in by_item(OLD, OLD.counts).items()}
+    for item, row in by_item(new, new.counts).items():
+        total[item] = total.get(item, np.zeros(6)) + row
+    scratch = fit(Votes(list(total), np.array(list(total.values()))), HH6, prior=prior)
+    assert updated.votes.item_ids == scratch.votes.item_ids
+    for name in ("distribution", "alpha", "beta", "evidence", "expected_reward", "reward_low", "reward_high"):
+        np.testing.assert_array_equal(getattr(updated, name), getattr(scratch, name))
+
+
+@settings(deadline=None, max_examples=25)
+@given(order=st.permutations([1, 2, 3, 4]))
+def test_without_forgetting_the_order_of_updates_does_not_matter(order: list[int]) -> None:
+    prior, one, other = PRIORS["beta"], OLD, OLD
+    for seed in (1, 2, 3, 4):
+        one = merge(one, batch(seed), HH6)
+    for seed in order:
+        other = merge(other, batch(seed), HH6)
+    assert sorted(one.item_ids) == sorted(other.item_ids)
+    a = by_item(one, fit(one, HH6, prior=prior).distribution)
+    b = by_item(other, fit(other, HH6, prior=prior).distribution)
+    for item, row in a.items():
+        np.testing.assert_allclose(row, b[item], atol=1e-12)
+
+
+def test_updates_through_the_published_table() -> None:
+    """What travels with a dataset, float32 votes and the prior as JSON, is enough to go on."""
+    import json
+
+    published = fit(OLD, HH6)
+    table = published.to_table()
+    votes = Votes(table["item_id"].to_pylist(), np.array(table["votes"].to_pylist()))
+    prior = Prior.from_dict(json.loads(json.dumps(published.prior.to_dict())))
+    again = update(votes, batch(1), prior, HH6)
+    direct = update(OLD, batch(1), published.prior, HH6)
+    np.testing.assert_allclose(again.distribution, direct.distribution, atol=1e-6)
+
+
+def test_forgetting_discounts_all_old_votes() -> None:
+    new = batch(1)
+    merged = merge(OLD, new, HH6, forgetting=0.5)
+    old, latest = by_item(OLD, OLD.counts), by_item(new, new.counts)
+    for item, row in by_item(merged, merged.counts).items():
+        np.testing.assert_allclose(row, 0.5 * old.get(item, np.zeros(6)) + latest.get(item, np.zeros(6)))
+
+
+def test_with_forgetting_evidence_stays_bounded_and_a_move_is_followed() -> None:
+    forgetting, votes = 0.8, Votes(["a"], np.array([[50.0, 0, 0, 0, 0, 0]]))
+    new = Votes(["a"], np.array([[0, 0, 0, 0, 0, 10.0]]))
+    prior = PRIORS["dirichlet"]
+    for _ in range(60):
+        votes = merge(votes, new, HH6, forgetting=forgetting)
+    assert votes.totals[0] == pytest.approx(10 / (1 - forgetting), rel=1e-3)
+    assert fit(votes, HH6, prior=prior).distribution[0].argmax() == 5
+
+
+def test_nothing_new_changes_nothing() -> None:
+    nothing = Votes([], np.zeros((0, 6)))
+    np.testing.assert_array_equal(
+        update(OLD, nothing, PRIORS["beta"], HH6).distribution, fit(OLD, HH6, prior=PRIORS["beta"]).distribution
+    )
+
+
+@pytest.mark.parametrize("forgetting", [0.0, -1.0, 1.5, float("nan")])
+def test_a_bad_forgetting_factor(forgetting: float) -> None:
+    with pytest.raises(InputError, match="forgetting"):
+        merge(OLD, batch(1), HH6, forgetting=forgetting)
+
+
+def test_an_item_that_is_published_twice() -> None:
+    with pytest.raises(InputError, match="twice"):
+        merge(Votes(["a", "a"], np.ones((2, 6))), batch(1), HH6)
