@@ -27,6 +27,7 @@ from typing import Annotated, Any
 import numpy as np
 import orjson
 import pyarrow as pa
+import yaml
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -100,6 +101,11 @@ class Panel(_Frozen):
     def attribute_names(self) -> list[str]:
         """The attributes that at least one persona has, in order of appearance."""
         return list(dict.fromkeys(name for persona in self.personas for name in persona.attributes))
+
+    def to_yaml(self) -> str:
+        """The panel as a file that `load_panel` reads."""
+        content = self.model_dump(mode="json", exclude_defaults=True)
+        return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
 
     def for_item(self, item_id: str, config: PanelConfig) -> list[Persona]:
         """The personas that judge this item, in the panel's order, with the weights by which their votes count.

@@ -13,12 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from dprm_data.errors import PanelError
 from dprm_data.labels import Floats, Ints
+from dprm_data.personas import Panel
 
 Margin = Mapping[Hashable, float]
 
@@ -92,6 +95,57 @@ def rake(
     weights *= n / weights.sum()
     effective = effective_size(weights)
     return Raking(weights, effective, n / effective, float(weights.max()), done, error)
+
+
+def raked_panel(panel: Panel, margins: Mapping[str, Margin]) -> tuple[Panel, Raking]:
+    """The panel with weights that meet the margins on its personas' attributes, and what that cost.
+
+    Margins are matched to attributes as text, so that a file may say 30 or "30". Raises `PanelError` as `rake` does.
+    """
+    names = {part.strip() for name in margins for part in name.split(",")}
+    attributes = {
+        name: [str(persona.attributes.get(name)) for persona in panel.personas]
+        for name in panel.attribute_names
+        if name in names
+    }
+    found = rake(attributes, margins, start=np.array([persona.weight for persona in panel.personas]))
+    personas = tuple(
+        persona.model_copy(update={"weight": float(weight)})
+        for persona, weight in zip(panel.personas, found.weights, strict=True)
+        if weight > 0  # a target of 0 leaves its people out
+    )
+    said = f"raked to margins on {', '.join(margins)}"
+    source = f"{panel.source}; {said}" if panel.source else said
+    return panel.model_copy(update={"personas": personas, "source": source}), found
+
+
+def read_margins(path: Path) -> dict[str, Margin]:
+    """Margins from a YAML file: attribute -> value -> share; a joint margin "age,sex" has values "old,female"."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise PanelError(
+            f"{path}: not readable as YAML: {error}", hint="Margins look like: sex: {female: 0.51, male: 0.49}"
+        ) from error
+    if not isinstance(content, dict) or not all(isinstance(shares, dict) and shares for shares in content.values()):
+        raise PanelError(
+            f"{path}: margins are attribute -> value -> share", hint="Such as: sex: {female: 0.51, male: 0.49}"
+        )
+    return {str(name): _shares(str(name), shares, path) for name, shares in content.items()}
+
+
+def _shares(name: str, shares: Mapping[Any, Any], path: Path) -> Margin:
+    wrong = next(
+        (value for value, share in shares.items() if isinstance(share, bool) or not isinstance(share, int | float)),
+        None,
+    )
+    if wrong is not None:
+        raise PanelError(f"{path}: {name}: the share of {wrong!r} is {shares[wrong]!r}, not a number")
+    joint = "," in name
+    return {
+        tuple(part.strip() for part in str(value).split(",")) if joint else str(value): float(share)
+        for value, share in shares.items()
+    }
 
 
 def effective_size(weights: Floats) -> float:

@@ -8,6 +8,7 @@ import sys
 # isort: off
 from dprm_data.cli import running  # noqa: F401
 from dprm_data.cli import looking  # noqa: F401
+from dprm_data.cli import voting  # noqa: F401
 from dprm_data.cli import publishing  # noqa: F401
 
 # isort: on

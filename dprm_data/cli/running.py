@@ -18,6 +18,7 @@ from dprm_data.cli.shared import (
     answer,
     app,
     open_job,
+    pairs,
     say,
     show_summary,
     stderr,
@@ -147,7 +148,7 @@ def fit(
     if what.is_dir():
         _fit_run(what, {"labels": labels, "out": out, "column": column}, family, as_json, quiet)
     else:
-        _fit_votes(what, labels, family or Family.beta, out, column or [], duplicates, as_json)
+        _fit_votes(what, labels, family or Family.beta, out, column, duplicates, as_json)
 
 
 def _fit_run(folder: Path, not_for_runs: dict[str, Any], family: Family | None, as_json: bool, quiet: bool) -> None:
@@ -170,7 +171,7 @@ def _fit_votes(
     labels: str | None,
     family: Family,
     out: Path | None,
-    column: list[str],
+    column: list[str] | None,
     duplicates: Duplicates,
     as_json: bool,
 ) -> None:
@@ -183,20 +184,12 @@ def _fit_votes(
     from dprm_data.labels import LabelSpace
     from dprm_data.preference import fit as fit_votes
     from dprm_data.preference import read_votes
+    from dprm_data.published import write_fit
     from dprm_data.show import fit_view
-    from dprm_data.tables import write_parquet
 
     space = LabelSpace.load(labels)
     fitted = fit_votes(
-        read_votes(votes_file, space, columns=_pairs(column), duplicates=duplicates.value), space, family=family.value
+        read_votes(votes_file, space, columns=pairs(column), duplicates=duplicates.value), space, family=family.value
     )
-    table = fitted.to_table()
-    write_parquet(out, table.schema, [table])
+    write_fit(fitted, space, out)
     answer({"out": str(out), **fitted.summary()}, lambda: fit_view(fitted, space, out), as_json)
-
-
-def _pairs(given: list[str]) -> dict[str, str]:
-    wrong = next((pair for pair in given if "=" not in pair), None)
-    if wrong:
-        raise InputError(f"--column {wrong}: must be ours=yours, such as item_id=question")
-    return dict(pair.split("=", 1) for pair in given)

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
+from dprm_data.errors import InputError
+
 app = typer.Typer(
     name="dprm",
     no_args_is_help=True,
@@ -53,6 +55,14 @@ def answer(content: dict[str, Any], view: Any, as_json: bool) -> None:
         from rich.console import Console
 
         Console(soft_wrap=False).print(view())
+
+
+def pairs(given: list[str] | None) -> dict[str, str]:
+    """--column ours=yours, as a mapping."""
+    wrong = next((pair for pair in given or [] if "=" not in pair), None)
+    if wrong:
+        raise InputError(f"--column {wrong}: must be ours=yours, such as item_id=question")
+    return dict(pair.split("=", 1) for pair in given or [])
 
 
 def say(text: str) -> None:
