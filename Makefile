@@ -41,5 +41,6 @@ $(VENV)/.quickstart: $(VENV)/bin/python pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.quickstart
+	$(PIP) install -c constraints.txt -e '.[local,train]'
 	$(PIP) install -c constraints.txt --group test --group lint
 	@touch $@

@@ -1,0 +1,5 @@
+"""Trainers for preference distributions: losses, the reward model, its training and its evaluation.
+
+Installed as `dprm_trainers` with the extra `[train]`. Nothing heavy is imported here: `dprm_trainers.losses` needs torch only, the rest of the
+modules need transformers when they are used.
+"""
