@@ -150,7 +150,10 @@ class Elicitation:
             return Outcome("rejected" if failed.status == "rejected" else "exhausted", reason=failed.reason)
         stopped = next((reply for reply in replies if reply.finish in ("refusal", "content_filter")), None)
         if stopped:
-            return Outcome("refusal" if stopped.finish == "refusal" else "content_filter", reason=stopped.text[:200])
+            return Outcome(
+                "refusal" if stopped.finish == "refusal" else "content_filter",
+                reason=stopped.text[:200] or "the provider filtered the content",
+            )
         if self.kind == "logprobs":
             return self._next_axis(task, replies)
         return self._next_attempt(task, replies)

@@ -122,12 +122,18 @@ class Engine:
 
     def _divided(self, courses: Sequence[Course]) -> tuple[list[Course], list[Course]]:
         """Courses that need no call, and those that do; failed ones begin anew where that is wanted."""
-        settled, missing = [], []
+        settled: list[Course] = []
+        missing: list[Course] = []
+        keys: set[bytes] = set()
         for course in courses:
             if course.outcome and (course.outcome.status == "ok" or not self._retry_failed):
                 settled.append(course)
-            else:
-                missing.append(course.anew() if course.outcome else course)
+                continue
+            course = course.anew() if course.outcome else course
+            missing.append(course)
+            if call := course.waits_for:
+                course.is_repeat = call.key in keys
+                keys.add(call.key)
         return settled, missing
 
     def _close(self, plan: bytes, item: Item) -> None:
@@ -166,7 +172,7 @@ class Engine:
 
     async def _pursue(self, course: Course) -> None:
         """Bring a course to its outcome."""
-        missing = True  # courses come from the ledger: the call they wait for is not there
+        missing = not course.is_repeat  # courses come from the ledger: the call they wait for is not there
         while isinstance(course.step, Call):
             self.tally.reasks += len(course.replies) >= len(course.task.questions)
             course.take(await self._sender.reply(course.step, missing=missing))

@@ -24,6 +24,7 @@ class Course:
     calls: list[Call] = field(default_factory=list)
     replies: list[Reply] = field(default_factory=list)
     begun_anew: bool = False  # what the ledger holds about it failed, and is not looked at
+    is_repeat: bool = False  # another course of the item asks the very same: its reply will be there
 
     @classmethod
     def start(cls, task: Task) -> Course:

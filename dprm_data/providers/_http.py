@@ -26,8 +26,8 @@ from dprm_data.providers._failures import (
 )
 from dprm_data.providers.base import CallFailed
 
-# Where the connection was not even made, the request was not sent.
-_NOT_CONNECTED = (aiohttp.ClientConnectorError, httpx2.ConnectError, httpx2.ConnectTimeout, ConnectionRefusedError)
+# Where the connection was not even made, the request was not sent. (httpx2.ConnectError also stands for connections that broke later.)
+_NOT_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, ConnectionRefusedError)
 
 
 class Reply(NamedTuple):

@@ -1,0 +1,193 @@
+"""What the engine's tests share: small works, items, providers that are plain functions, and `dprm` processes forked from a warm one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dprm_data.annotate.costs import Budget, Prices
+from dprm_data.annotate.engine import Engine
+from dprm_data.annotate.ledger import Ledger
+from dprm_data.annotate.tally import Tally
+from dprm_data.annotate.work import Work, make_work
+from dprm_data.items import Item, ids_of
+from dprm_data.labels import LabelSpace
+from dprm_data.personas import load_panel
+from dprm_data.prompts import load_prompt
+from dprm_data.providers.base import Answer, Request, Usage
+from dprm_data.recipe import LimitsConfig, Recipe
+from tests.helpers import ROOT, environ
+
+FREE = Prices(lambda usage: 0.0, "free")
+# A dollar per token in and out: sums are easy to follow.
+DOLLAR = Prices(lambda usage: float(usage.input_tokens + usage.output_tokens), "a dollar a token")
+
+
+def work(personas: int = 5, **recipe: Any) -> Work:
+    """The paper's panel, cut to so many personas, on three levels."""
+    panel = load_panel("paper")
+    content = {"provider": {"name": "openai", "model": "gpt-4o-mini"}, "labels": 3} | recipe
+    parsed = Recipe.of(content)
+    return make_work(
+        parsed,
+        LabelSpace.load(3),
+        panel.model_copy(update={"personas": panel.personas[:personas]}),
+        load_prompt(parsed.elicitation),
+        None,
+        family="openai",
+        model="gpt-4o-mini",
+    )
+
+
+def items(count: int, text: str = "response") -> list[Item]:
+    made = []
+    for number in range(count):
+        prompt = ({"role": "user", "content": f"question {number}"},)
+        completion = ({"role": "assistant", "content": f"{text} {number}"},)
+        item_id, group_id = ids_of(prompt, completion)  # type: ignore[arg-type]
+        made.append(Item(item_id, prompt, completion, group_id, None, f"made:{number}", {}))  # type: ignore[arg-type]
+    return made
+
+
+def label(text: str = "2", *, usage: Usage = Usage(10, 2), headers: dict[str, str] | None = None) -> Answer:  # noqa: B008
+    """An answer that chooses a label."""
+    return Answer(json.dumps({"label": text}), "stop", usage, "gpt-4o-mini", headers=headers or {})
+
+
+class FunctionProvider:
+    """A provider that is a coroutine function. Counts what it is asked."""
+
+    family = "openai"
+
+    def __init__(self, complete: Callable[[Request], Awaitable[Answer]]) -> None:
+        self._complete = complete
+        self.requests: list[Request] = []
+        self.in_flight = self.most_in_flight = 0
+
+    async def complete(self, request: Request) -> Answer:
+        self.requests.append(request)
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            return await self._complete(request)
+        finally:
+            self.in_flight -= 1
+
+    async def aclose(self) -> None:
+        pass
+
+
+def annotate(
+    folder: Path,
+    provider: FunctionProvider,
+    asked: Work,
+    rows: list[Item],
+    *,
+    prices: Prices = FREE,
+    budget: Budget | None = None,
+    retry_failed: bool = False,
+    **limits: Any,
+) -> Tally:
+    """Run the engine once on a ledger in the folder. Raises what stopped it."""
+
+    async def go() -> Tally:
+        with Ledger(folder / "ledger.sqlite", run="test", price_table=prices.source) as ledger:
+            engine = Engine(
+                provider=provider,
+                ledger=ledger,
+                prices=prices,
+                budget=budget or Budget(None),
+                limits=LimitsConfig(**limits),
+                retry_failed=retry_failed,
+            )
+            async with asyncio.timeout(60):  # only against hanging
+                await engine.run(asked, rows)
+            return engine.tally
+
+    return asyncio.run(go())
+
+
+# -- processes --------------------------------------------------------------------------------------------------------
+
+_ZYGOTE = """
+import json, os, signal, sys
+import dprm_data.cli, dprm_data.run, dprm_data.progress, dprm_data.show, dprm_data.providers.openai, dprm_data.annotate.annotations, pyarrow.parquet
+print("ready", flush=True)
+for line in sys.stdin:
+    given = json.loads(line)
+    pid = os.fork()
+    if pid == 0:
+        out = os.open(given["out"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(out, 1)
+        os.dup2(out, 2)
+        sys.stdin.close()
+        os.chdir(given["cwd"])
+        sys.argv = ["dprm", *given["arguments"]]
+        try:
+            dprm_data.cli.main()
+            code = 0
+        except SystemExit as error:
+            code = error.code if isinstance(error.code, int) else 1
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code or 0)
+    print(pid, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+"""
+
+
+class Zygote:
+    """Starts real `dprm` processes in hundredths of a second: each is forked from one that has imported everything already."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _ZYGOTE],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env=environ(),
+        )
+        assert self._read() == "ready"
+
+    def start(self, *arguments: object, cwd: Path, out: Path) -> int:
+        """Start `dprm` with these arguments; returns its pid. Its exit code must be awaited before the next one is started."""
+        assert self._process.stdin
+        given = {"arguments": [str(argument) for argument in arguments], "cwd": str(cwd), "out": str(out)}
+        self._process.stdin.write(json.dumps(given) + "\n")
+        self._process.stdin.flush()
+        return int(self._read())
+
+    def wait(self) -> int:
+        """The exit code of the process that was started last; negative where a signal ended it."""
+        return int(self._read())
+
+    def kill(self, pid: int) -> int:
+        os.kill(pid, signal.SIGKILL)
+        return self.wait()
+
+    def _read(self) -> str:
+        assert self._process.stdout
+        return self._process.stdout.readline().strip()
+
+    def close(self) -> None:
+        assert self._process.stdin
+        self._process.stdin.close()
+        self._process.wait(10)
+
+
+@contextmanager
+def zygote() -> Iterator[Zygote]:
+    made = Zygote()
+    try:
+        yield made
+    finally:
+        made.close()
