@@ -79,3 +79,27 @@ def pull(
     else:
         name = Run.open(folder).recipe.name
         say(f"{made}: run {name} from {repo}\nNext: dprm show {made}, dprm fit {made}, dprm report {made}")
+
+
+@app.command()
+def report(
+    run: RunArgument,
+    against: Annotated[Path | None, typer.Option("--against", help="Another run folder, to compare with.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The file; report.html in the run folder if not given.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write one HTML page about a run: what was asked, cost, failures, agreement, fit, and its most divided items."""
+    from dprm_data.publish.report import report as report_of
+    from dprm_data.run import Run
+    from dprm_data.tables import write_text
+
+    job = Run.open(run)
+    page = report_of(job, Run.open(against) if against else None)
+    path = out or job.folder.path / "report.html"
+    write_text(path, page)
+    if as_json:
+        answer({"report": str(path), "bytes": len(page.encode())}, None, as_json)
+    else:
+        say(f"wrote {path} ({len(page.encode()) / 1e6:.1f} MB). Open it in a browser.")

@@ -78,6 +78,11 @@ def shorten(words: str, length: int) -> str:
     return line if len(line) <= length else line[: length - 1].rstrip() + "…"
 
 
+def figure(value: float) -> str:
+    """A number beside an axis."""
+    return f"{value:.2g}".replace("-", "−")
+
+
 def histogram(values: Floats, low: float, high: float, width: float, height: float, label: str) -> str:
     """How many values fall where, between `low` and `high`, with the mean marked."""
     bins = min(40, max(8, int(np.sqrt(len(values) or 1)) * 2))
@@ -95,7 +100,7 @@ def histogram(values: Floats, low: float, high: float, width: float, height: flo
             )
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         anchor = "start" if share == 0 else "end" if share == 1 else "middle"
-        parts.append(text(share * width, plot + 16, f"{low + share * (high - low):.2g}", "dim", anchor, 12))
+        parts.append(text(share * width, plot + 16, figure(low + share * (high - low)), "dim", anchor, 12))
     parts.append(text(width / 2, plot + 34, label, "dim", "middle", 12))
     if len(values):
         at = (float(values.mean()) - low) / ((high - low) or 1) * width
@@ -103,7 +108,16 @@ def histogram(values: Floats, low: float, high: float, width: float, height: flo
         parts.append(
             f'<line x1="{at:.1f}" x2="{at:.1f}" y1="0" y2="{plot:.1f}" style="stroke:#b5472f;stroke-width:2;stroke-dasharray:4 3"/>'
         )
-        parts.append(text(at + (-6 if anchor == "end" else 6), 11, f"mean {values.mean():.2f}", "ink", anchor, 12))
+        parts.append(
+            text(
+                at + (-6 if anchor == "end" else 6),
+                11,
+                f"mean {values.mean():.2f}".replace("-", "−"),
+                "ink",
+                anchor,
+                12,
+            )
+        )
     return "".join(parts)
 
 

@@ -203,7 +203,7 @@ def test_a_version_from_elsewhere_is_not_written_over(
         push(theirs, REPO, Known(tmp_path / "elsewhere"), force=True)
     with (
         changed(run_folder, license="cc0-1.0") as ours,
-        pytest.raises(PublishError, match="version 2 .* from elsewhere"),
+        pytest.raises(PublishError, match=r"version 2 .* from elsewhere"),
     ):
         publish(of=ours)
     assert b"license: mit" in hub.repos[REPO].files["README.md"]

@@ -1,0 +1,173 @@
+"use strict";
+// Nothing here makes HTML of a text: what items say is only ever set as textContent.
+(() => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const PAGE = 25;
+  const byId = (id) => document.getElementById(id);
+  const make = (tag, className, text) => {
+    const element = document.createElement(tag);
+    if (className) element.className = className;
+    if (text !== undefined) element.textContent = text;
+    return element;
+  };
+  const percent = (mille) => (mille / 10).toFixed(0) + " %";
+  const ink = (colour) => {
+    const [r, g, b] = [1, 3, 5].map((i) => parseInt(colour.slice(i, i + 2), 16) / 255)
+      .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
+    const light = 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    return 1.05 / (light + 0.05) > (light + 0.05) / 0.05 ? "#ffffff" : "#101418";
+  };
+
+  const stack = (shares, thin) => {
+    const bar = make("span", thin ? "stack thin" : "stack");
+    bar.setAttribute("role", "img");
+    bar.setAttribute("aria-label", (thin ? "Votes: " : "Fitted: ") +
+      shares.map((share, k) => data.labels[k] + " " + percent(share)).join(", "));
+    shares.forEach((share, k) => {
+      if (share < 2) return;
+      const part = make("i", "", !thin && share >= 70 ? (share / 10).toFixed(0) : "");
+      part.style.flex = String(share);
+      part.style.background = data.colours[k];
+      part.style.color = ink(data.colours[k]);
+      part.title = data.labels[k] + ": " + percent(share);
+      bar.append(part);
+    });
+    return bar;
+  };
+
+  const fact = (name, value) => {
+    const line = make("span", "", name + " ");
+    line.append(make("b", "", value));
+    return line;
+  };
+
+  const number = (value, digits) => value.toFixed(digits).replace("-", "−");
+
+  const text = (words, className) => {
+    const holder = make("div");
+    const paragraph = make("p", className, words);
+    holder.append(paragraph);
+    if (words.length > 420 || words.split("\n").length > 5) {
+      paragraph.classList.add("clamped");
+      const unfold = make("button", "unfold", "show all");
+      unfold.type = "button";
+      unfold.setAttribute("aria-expanded", "false");
+      unfold.addEventListener("click", () => {
+        const folded = paragraph.classList.toggle("clamped");
+        unfold.textContent = folded ? "show all" : "show less";
+        unfold.setAttribute("aria-expanded", String(!folded));
+      });
+      holder.append(unfold);
+    }
+    return holder;
+  };
+
+  const card = (item) => {
+    const article = make("article", "item");
+    if (item.t) article.append(make("p", "earlier", item.t + (item.t > 1 ? " earlier turns" : " earlier turn")));
+    article.append(text(item.p, "prompt"), text(item.r, "response"), stack(item.d, false));
+    if (item.v.length) article.append(stack(item.v, true));
+    const meta = make("div", "meta");
+    meta.append(
+      fact("reward", number(item.e, 2) + " (" + number(item.l, 1) + " to " + number(item.h, 1) + ")"),
+      fact("two annotators differ", percent(item.s * 1000)),
+      fact("votes", String(item.n)),
+    );
+    if (item.c) meta.append(fact("source", item.c));
+    data.columns.forEach((column, k) => { if (item.m[k] !== null) meta.append(fact(column, item.m[k])); });
+    if (item.f !== null && item.f < 0.01) meta.append(make("span", "bad", "the fit cannot describe these votes (p = " + item.f + ")"));
+    meta.append(make("code", "", item.i.slice(0, 12)));
+    article.append(meta);
+    return article;
+  };
+
+  // -- filters
+  const filters = [];
+  data.columns.forEach((column, k) => {
+    const values = [...new Set(data.items.map((item) => item.m[k]).filter((value) => value !== null))].sort();
+    if (values.length < 2) return;
+    const label = make("label", "", column + " ");
+    const select = make("select");
+    select.dataset.column = column;
+    select.append(new Option("any", ""));
+    values.forEach((value) => select.append(new Option(value, value)));
+    label.append(select);
+    byId("column-filters").append(label);
+    filters.push((item) => select.value === "" || item.m[k] === select.value);
+  });
+  const search = byId("search"), likely = byId("label"), sort = byId("sort");
+  data.items.forEach((item) => {
+    item.top = item.d.indexOf(Math.max(...item.d));
+    item.text = (item.p + "\n" + item.r).toLowerCase();
+    item.w = item.h - item.l;
+  });
+  filters.push((item) => likely.value === "" || item.top === Number(likely.value));
+  filters.push((item) => item.text.includes(search.value.trim().toLowerCase()));
+
+  let found = [], shown = 0;
+  const more = () => {
+    const fragment = document.createDocumentFragment();
+    found.slice(shown, shown + PAGE).forEach((item) => fragment.append(card(item)));
+    byId("list").append(fragment);
+    shown = Math.min(shown + PAGE, found.length);
+    byId("more").hidden = shown >= found.length;
+    byId("count").textContent = found.length === 0 ? "No item fits." :
+      shown.toLocaleString("en") + " of " + found.length.toLocaleString("en") + (found.length === 1 ? " item" : " items");
+  };
+  const refresh = () => {
+    const key = sort.value[0], sign = sort.value[1] === "+" ? 1 : -1;
+    const value = (item) => (item[key] === null ? (sign > 0 ? Infinity : -Infinity) : item[key]);
+    found = data.items.filter((item) => filters.every((fits) => fits(item)));
+    found.sort((a, b) => (value(a) === value(b) ? 0 : sign * (value(a) - value(b))));
+    byId("list").replaceChildren();
+    shown = 0;
+    more();
+  };
+  byId("tools").addEventListener("input", refresh);
+  byId("tools").addEventListener("submit", (event) => event.preventDefault());
+  byId("more").addEventListener("click", () => {
+    const first = shown;
+    more();
+    const next = byId("list").children[first];
+    if (next) { next.tabIndex = -1; next.focus({ preventScroll: true }); }
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "/" && !/^(INPUT|SELECT|TEXTAREA)$/.test(document.activeElement.tagName)) {
+      event.preventDefault();
+      search.focus();
+    }
+  });
+
+  // -- tables that sort by a click on their head
+  const sortKey = (cell) => {
+    const words = cell.textContent.trim();
+    const figure = parseFloat(words.replace(/−/g, "-").replace(/[^0-9.eE+-]/g, ""));
+    return Number.isNaN(figure) ? words.toLowerCase() : figure;
+  };
+  document.querySelectorAll("table.sortable").forEach((table) => {
+    const heads = [...table.tHead.rows[0].cells];
+    heads.forEach((head, column) => {
+      if ("nosort" in head.dataset) return;
+      const button = make("button", "", head.textContent);
+      button.type = "button";
+      head.replaceChildren(button);
+      button.addEventListener("click", () => {
+        const ascending = head.getAttribute("aria-sort") !== "ascending";
+        heads.forEach((other) => other.removeAttribute("aria-sort"));
+        head.setAttribute("aria-sort", ascending ? "ascending" : "descending");
+        const numeric = head.classList.contains("num");
+        const key = (row) => (numeric ? sortKey(row.cells[column]) : row.cells[column].textContent.toLowerCase());
+        const rows = [...table.tBodies[0].rows].map((row) => [key(row), row]);
+        rows.sort(([a], [b]) => (typeof a !== typeof b ? (typeof a === "number" ? -1 : 1) : (a < b ? -1 : a > b ? 1 : 0) * (ascending ? 1 : -1)));
+        table.tBodies[0].append(...rows.map(([, row]) => row));
+      });
+    });
+  });
+
+  byId("theme").addEventListener("click", () => {
+    const root = document.documentElement;
+    const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+    root.dataset.theme = dark ? "light" : "dark";
+  });
+  refresh();
+})();
