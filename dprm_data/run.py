@@ -223,17 +223,17 @@ class Run:
             await asyncio.sleep(0.25)
 
     def collect(self) -> int:
-        """Read the annotations out of the ledger. Returns their number."""
+        """Read the annotations out of the ledger, and add what people said. Returns their number."""
         from dprm_data.annotate.annotations import annotation_batches
+        from dprm_data.review.human import merge, with_people
 
         if self._is_pulled():  # from a published dataset, which has the annotations but no ledger
-            return self._count("annotations")
+            return merge(self.folder)
         self.progress.stage("collecting annotations")
         with Ledger(self.folder.ledger_file(self.recipe), readonly=True) as ledger:
             items = load_items(self.folder.needs("items"))
-            rows = write_parquet(
-                self.folder.table("annotations"), ANNOTATIONS, annotation_batches(self.work, ledger, items)
-            )
+            batches = with_people(annotation_batches(self.work, ledger, items), self.folder)
+            rows = write_parquet(self.folder.table("annotations"), ANNOTATIONS, batches)
         write_parquet(self.folder.table("personas"), PERSONAS, [panel_table(self.panel)])
         return rows
 

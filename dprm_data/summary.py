@@ -102,7 +102,7 @@ def summarise(folder: RunFolder, space: LabelSpace, *, first: int = 12, divided:
         human=_count(annotations, "annotator_kind", "human"),
         statuses=_counts(annotations["status"]),
         failures=_counts(annotations["reason"].filter(pc.not_equal(annotations["status"], "ok")).drop_null(), most=5),
-        models=sorted(_counts(annotations["model"])),
+        models=sorted(_counts(annotations["model"].drop_null())),  # people have none
         cost=None if costs.null_count else pc.sum(costs).as_py() or 0.0,
         label_shares=_mean_distribution(figures["label_distribution"], space.K),
         mean_expected_reward=float(rewards.mean()) if has_items else None,

@@ -1,0 +1,246 @@
+"""A run's items to an Argilla server, and people's answers back."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from dprm_data.errors import InputError, ReviewError
+from dprm_data.folder import RunFolder
+from dprm_data.labels import LabelSpace
+from dprm_data.publish.private import public_url
+from dprm_data.review.form import check_same, payload, settings
+from dprm_data.review.human import DISCARDED, DRAFT, SUBMITTED, Answer, Stored, merge, pseudonym, store
+from dprm_data.review.records import panel_view, records
+from dprm_data.review.register import Register
+from dprm_data.review.selection import select
+from dprm_data.review.server import Server
+
+if TYPE_CHECKING:
+    import argilla
+
+    from dprm_data.run import Run
+
+_STATUSES = {"submitted": SUBMITTED, "draft": DRAFT, "discarded": DISCARDED}
+
+
+def _quiet(text: str) -> None:
+    """Says nothing."""
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What a push did. records: in the dataset now, of this run; other: records there that are no item of this run; people: answers each record waits for."""
+
+    workspace: str
+    dataset: str
+    url: str
+    created: int
+    updated: int
+    records: int
+    other: int
+    people: int
+    blind: bool
+    purposes: dict[str, int]
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def push(
+    run: Run,
+    *,
+    workspace: str,
+    dataset: str,
+    purpose: str = "divided",
+    count: int = 100,
+    people: int = 3,
+    ids: Sequence[str] = (),
+    seed: int = 0,
+    blind: bool = False,
+    markdown: bool = False,
+    server: Server | None = None,
+    say: Callable[[str], None] = _quiet,
+) -> Pushed:
+    """Create or update an Argilla dataset, a record per chosen item.
+
+    purpose: how items are chosen (`dprm_data.review.selection`); count: records in the dataset altogether, those of earlier pushes included; people: answers that a
+    record waits for; blind: people see neither the panel's answer nor its figures; markdown: messages are rendered, not shown as they are.
+
+    Records that are there already are updated: suggestion, votes, metadata. People's answers stay. Raises ReviewError, InputError.
+    """
+    if people < 1:
+        raise InputError(f"--people {people}: at least one person per record")
+    server = server or Server()
+    panel = panel_view(run)
+    item_ids = panel.fit.votes.item_ids
+    space = server.workspace(workspace)
+    wanted = settings(run.space, people=people, blind=blind, markdown=markdown)
+    target = server.dataset(space, dataset)
+    if target is not None:
+        check_same(target, wanted)
+    known = panel.row_of()
+    there = [] if target is None else [r["external_id"] for r in server.records(target.id, responses=False)]
+    ours = list(dict.fromkeys(item for item in there if item in known))
+    chosen = select(panel.fit, purpose, count, seed=seed, ids=ids, already=ours)
+    register = Register.of(run.folder)
+    register.add(chosen, item_ids)
+    if target is None:
+        target = _created(server, space, dataset, wanted)
+        say(f"made the dataset {dataset} in {workspace}")
+    else:
+        _wait_for(server, target, people)
+    # Written before the records are sent: what is on the server is always in the register.
+    register.went(_place(server, space, target, people, blind), ("dataset_id",))
+    register.write(run.folder)
+    all_ids = [*ours, *(item_ids[int(row)] for row in chosen.rows)]
+    purposes = {item: why for item, (why, _) in register.chosen.items()}
+    question = str(target.settings.questions["label"].id)
+    sent = server.upsert(
+        target.id,
+        (payload(record, panel.agent, question, blind=blind) for record in records(run, panel, all_ids, purposes)),
+        sent=lambda total: say(f"{total:,} of {len(set(all_ids)):,} records"),
+    )
+    return Pushed(
+        workspace=workspace,
+        dataset=dataset,
+        url=f"{public_url(server.url)}/dataset/{target.id}/annotation-mode",
+        created=sent - len(ours),
+        updated=len(ours),
+        records=sent,
+        other=len(there) - len(ours),
+        people=people,
+        blind=blind,
+        purposes=dict(Counter(purposes.get(item, "ids") for item in set(all_ids))),
+    )
+
+
+def _created(server: Server, workspace: argilla.Workspace, name: str, wanted: argilla.Settings) -> argilla.Dataset:
+    import argilla as rg
+
+    with server.explained():
+        made = rg.Dataset(name=name, workspace=workspace, settings=wanted, client=server.client).create()
+        made.settings.get()
+    return made
+
+
+def _wait_for(server: Server, dataset: argilla.Dataset, people: int) -> None:
+    """Let a dataset that exists wait for so many people per record. Who has completed what is counted anew when its records are updated."""
+    if dataset.settings.distribution.min_submitted != people:
+        content = {"distribution": {"strategy": "overlap", "min_submitted": people}}
+        server.ask("PATCH", f"/datasets/{dataset.id}", json=content)
+
+
+def _place(
+    server: Server, workspace: argilla.Workspace, dataset: argilla.Dataset, people: int, blind: bool
+) -> dict[str, Any]:
+    return {
+        "kind": "argilla",
+        "url": public_url(server.url),
+        "workspace": workspace.name,
+        "dataset": dataset.name,
+        "dataset_id": str(dataset.id),
+        "people": people,
+        "blind": blind,
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """What a pull brought from one dataset. unknown: answers to records that are no item of this run, left where they are."""
+
+    workspace: str
+    dataset: str
+    stored: Stored
+    unknown: int
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def pull(
+    run: Run, *, workspace: str | None = None, dataset: str | None = None, server: Server | None = None
+) -> list[Pulled]:
+    """Bring people's answers into the run, from the datasets it was pushed to (or from the one that is named), and merge them into its annotations.
+
+    Every answer of a dataset replaces what was pulled from it before: pulling twice changes nothing, and what a person changed or withdrew is changed or
+    withdrawn here. Raises ReviewError; what was pulled earlier then stays.
+    """
+    places = _places(run.folder, workspace, dataset)
+    server = server or Server()
+    found = []
+    for space_name, name in places:
+        target = server.dataset(server.workspace(space_name), name)
+        if target is None:
+            raise ReviewError(
+                f"{public_url(server.url)} has no dataset {name!r} in {space_name!r}",
+                hint="What was pulled from it before is kept. Push again, or name another: --workspace W --dataset D.",
+            )
+        answers, unknown = _answers(run, server, target)
+        stored = store(run.folder, f"argilla:{target.id}", answers)
+        found.append(Pulled(space_name, name, stored, unknown))
+    merge(run.folder)
+    return found
+
+
+def _places(folder: RunFolder, workspace: str | None, dataset: str | None) -> list[tuple[str, str]]:
+    if workspace and dataset:
+        return [(workspace, dataset)]
+    pushed = [place for place in Register.of(folder).places if place.get("kind") == "argilla"]
+    wanted = [
+        (place["workspace"], place["dataset"])
+        for place in pushed
+        if workspace in (None, place["workspace"]) and dataset in (None, place["dataset"])
+    ]
+    if not wanted:
+        raise ReviewError(
+            f"{folder} was not pushed to {'such a dataset' if pushed else 'Argilla'} yet",
+            hint=f"dprm review push {folder} --workspace W --dataset D, or name where the answers are: --workspace W --dataset D.",
+        )
+    return list(dict.fromkeys(wanted))
+
+
+def _answers(run: Run, server: Server, dataset: argilla.Dataset) -> tuple[list[Answer], int]:
+    import pyarrow.parquet as pq
+
+    known = set(pq.read_table(run.folder.needs("items"), columns=["item_id"])["item_id"].to_pylist())
+    answers, unknown = [], 0
+    for record in server.records(dataset.id):
+        responses = record.get("responses") or []
+        if record["external_id"] not in known:
+            unknown += len(responses)
+            continue
+        answers += list(_of_record(run.folder, run.space, record["external_id"], responses))
+    return answers, unknown
+
+
+def _of_record(folder: RunFolder, space: LabelSpace, item_id: str, responses: list[dict[str, Any]]) -> Iterator[Answer]:
+    for response in responses:
+        values = response["values"] or {}
+        said = (values.get("label") or {}).get("value")
+        at = space.find(str(said)) if said is not None else None
+        if said is not None and at is None:
+            raise ReviewError(
+                f"somebody answered {said!r}, which is no label of this run's space {space.name!r}",
+                hint=f"Labels: {', '.join(space.names)}. Is it the dataset of another run?",
+            )
+        status = _STATUSES[response["status"]]
+        yield Answer(
+            item_id=item_id,
+            person=pseudonym(folder, str(response["user_id"])),
+            label=None if at is None else space.names[at],
+            # A submitted answer has a label: Argilla requires it. Should one come without, it is no vote.
+            status=DRAFT if status == SUBMITTED and at is None else status,
+            comment=(values.get("comment") or {}).get("value") or None,
+            at=_time(response["updated_at"]),
+        )
+
+
+def _time(said: str) -> datetime:
+    """The server's times are UTC and do not say so."""
+    time = datetime.fromisoformat(said)
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)

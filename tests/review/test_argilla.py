@@ -1,0 +1,189 @@
+"""Push, people's answers, update and pull, against a real Argilla server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from dprm_data.review.argilla import Pushed, pull, push
+from dprm_data.review.human import human_file
+from dprm_data.run import Run
+from tests.review.helpers import NOBODY, make_run, random_labels
+from tests.servers.argilla import OWNER_KEY, ArgillaServer, Person
+
+pytestmark = pytest.mark.xdist_group("argilla")  # one server for all
+Team = tuple[str, list[Person]]
+
+
+def records_of(server: ArgillaServer, pushed: Pushed) -> list[dict[str, Any]]:
+    include = {"include": ["responses", "suggestions", "vectors"], "limit": 1000}
+    return server.ask("GET", f"/datasets/{pushed.url.split('/')[-2]}/records", params=include)["items"]  # type: ignore[no-any-return]
+
+
+def human_rows(run: Run) -> list[dict[str, Any]]:
+    return pq.read_table(run.folder.table("annotations"), filters=[("annotator_kind", "=", "human")]).to_pylist()
+
+
+def test_a_record_says_what_the_panel_said(argilla: ArgillaServer, tmp_path: Path) -> None:
+    labels = random_labels(12, 4, 6)
+    labels[3, 2] = NOBODY
+    run = make_run(tmp_path / "run", labels)
+    pushed = push(run, workspace="team", dataset="record", count=12)
+    assert (pushed.created, pushed.updated, pushed.other) == (12, 0, 0)
+    records = {record["external_id"]: record for record in records_of(argilla, pushed)}
+    table = {row["item_id"]: row for row in pq.read_table(run.folder.table("distributions")).to_pylist()}
+    assert records.keys() == table.keys()
+    for item_id, row in table.items():
+        record = records[item_id]
+        (suggestion,) = record["suggestions"]
+        best = max(range(6), key=lambda k: row["label_distribution"][k])
+        assert record["fields"]["conversation"] == [*row["prompt"], *row["completion"]]
+        assert suggestion["value"] == run.space.names[best]
+        assert suggestion["score"] == pytest.approx(row["label_distribution"][best], abs=1e-6)
+        assert suggestion["agent"] == "gpt-4o-mini-2024-07-18 as 4 personas"
+        assert record["vectors"]["distribution"] == pytest.approx(row["label_distribution"], abs=1e-6)
+        for name in ("entropy", "disagreement", "expected_reward", "evidence"):
+            assert record["metadata"][name] == pytest.approx(row[name], abs=1e-4)
+        assert record["metadata"]["source"] == "pairs.jsonl"
+        assert record["metadata"]["cost"] == pytest.approx(0.004)
+        assert all(f"Persona {a}" in record["fields"]["panel"] for a in range(4))
+    refused = next(r["fields"]["panel"] for r in records.values() if "refused" in r["fields"]["panel"])
+    assert "I cannot say" in refused
+    assert "<script>" not in refused
+
+
+def test_pushing_again_updates_and_keeps_every_answer(argilla: ArgillaServer, team: Team, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", random_labels(30, 4, 6))
+    first = push(run, workspace="team", dataset="again", purpose="random", count=10)
+    names = run.space.names
+    records = records_of(argilla, first)
+    ann, ben, _ = team[1]
+    ann.answer(records[0]["id"], names[0], comment="so it is")
+    ben.answer(records[0]["id"], names[1], status="draft")
+    ben.answer(records[1]["id"], None, status="discarded")
+    before = {r["external_id"]: r["responses"] for r in records_of(argilla, first)}
+
+    run.fit(family="dirichlet")  # other distributions: suggestions and metadata are to follow
+    second = push(run, workspace="team", dataset="again", purpose="random", count=20)
+    after = {r["external_id"]: r for r in records_of(argilla, second)}
+    assert (second.created, second.updated, len(after)) == (10, 10, 20)
+    assert {item: after[item]["responses"] for item in before} == before
+    assert all(record["metadata"] for record in after.values())
+    assert all(len(record["suggestions"]) == 1 for record in after.values())
+    third = push(run, workspace="team", dataset="again", purpose="random", count=20)
+    assert (third.created, third.updated) == (0, 20)
+
+
+def test_pull_is_idempotent_and_keeps_drafts_and_discards_apart(
+    argilla: ArgillaServer, team: Team, tmp_path: Path
+) -> None:
+    run = make_run(tmp_path / "run", random_labels(10, 3, 6))
+    pushed = push(run, workspace="team", dataset="pull", count=5, people=2)
+    names = run.space.names
+    one, two, three, *_ = records_of(argilla, pushed)
+    ann, ben, cem = team[1]
+    changes = ann.answer(one["id"], names[0], comment="because")
+    ben.answer(one["id"], names[5])
+    cem.answer(two["id"], names[1], status="draft")
+    ann.answer(three["id"], None, status="discarded")
+    withdrawn = ben.answer(three["id"], names[2])
+
+    (pulled,) = pull(run)
+    stored = pulled.stored
+    assert (stored.new, stored.submitted, stored.drafts, stored.discarded, stored.people) == (5, 3, 1, 1, 2)
+    rows = human_rows(run)
+    assert {(row["item_id"], row["label"]) for row in rows} == {
+        (one["external_id"], names[0]),
+        (one["external_id"], names[5]),
+        (three["external_id"], names[2]),
+    }
+    assert {row["status"] for row in rows} == {"ok"}
+    assert all(row["created_at"] and row["elicitation"] == "vote" and row["cost"] == 0 for row in rows)
+    assert [row["rationale"] for row in rows if row["label"] == names[0]] == ["because"]
+    kept = human_file(run.folder).read_bytes()
+    everything = b"".join(path.read_bytes() for path in run.folder.path.rglob("*") if path.is_file())
+    for person in (ann, ben, cem):  # pseudonyms only, and no key
+        assert person.user_id.encode() not in everything
+        assert person.key.encode() not in everything
+    assert OWNER_KEY.encode() not in everything
+    assert all(row["annotator_id"].startswith("person-") for row in rows)
+
+    (again,) = pull(run)
+    assert (again.stored.new, again.stored.changed, again.stored.unchanged) == (0, 0, 5)
+    assert human_file(run.folder).read_bytes() == kept
+    assert human_rows(run) == rows
+
+    ann.change(changes, names[3])
+    ben.withdraw(withdrawn)
+    (last,) = pull(run)
+    assert (last.stored.changed, last.stored.withdrawn, last.stored.unchanged) == (1, 1, 3)
+    assert {row["label"] for row in human_rows(run)} == {names[3], names[5]}
+
+
+def test_people_weigh_as_the_recipe_says(argilla: ArgillaServer, team: Team, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", random_labels(8, 3, 6), fit={"human_weight": 4.0, "family": "empirical"})
+    pushed = push(run, workspace="team", dataset="weight", count=2)
+    record = records_of(argilla, pushed)[0]
+    team[1][0].answer(record["id"], run.space.names[4])
+    before = {row["item_id"]: row["votes"] for row in pq.read_table(run.folder.table("distributions")).to_pylist()}
+    pull(run)
+    run.collect()
+    run.fit()
+    after = {row["item_id"]: row["votes"] for row in pq.read_table(run.folder.table("distributions")).to_pylist()}
+    changed = {item for item in after if after[item] != before[item]}
+    assert changed == {record["external_id"]}
+    gained = [b - a for a, b in zip(before[record["external_id"]], after[record["external_id"]], strict=True)]
+    assert gained == [0, 0, 0, 0, 4.0, 0]
+    # Suggestions stay the panel's own.
+    said = records_of(argilla, push(run, workspace="team", dataset="weight", count=2))[0]["suggestions"]
+    assert said[0]["value"] == record["suggestions"][0]["value"]
+    assert said[0]["score"] == pytest.approx(record["suggestions"][0]["score"])
+
+
+def test_blind_people_see_nothing_of_the_panel(argilla: ArgillaServer, team: Team, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", random_labels(6, 3, 6))
+    pushed = push(run, workspace="team", dataset="blind", count=3, blind=True)
+    dataset = pushed.url.split("/")[-2]
+    person = team[1][0]
+    seen = argilla.ask(
+        "POST", f"/me/datasets/{dataset}/records/search", key=person.key, json={}, params={"include": "suggestions"}
+    )
+    for hit in seen["items"]:
+        assert set(hit["record"]["fields"]) == {"conversation"}
+        assert not hit["record"]["suggestions"]
+        assert not hit["record"]["metadata"]
+    assert len(seen["items"]) == 3
+
+
+def test_records_wait_for_so_many_people(argilla: ArgillaServer, team: Team, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", random_labels(6, 3, 6))
+    pushed = push(run, workspace="team", dataset="people", count=2, people=1)
+    pushed = push(run, workspace="team", dataset="people", count=2, people=2)
+    record = records_of(argilla, pushed)[0]
+    ann, ben, _ = team[1]
+    ann.answer(record["id"], run.space.names[0])
+    assert records_of(argilla, pushed)[0]["status"] == "pending"
+    ben.answer(record["id"], run.space.names[0])
+    assert records_of(argilla, pushed)[0]["status"] == "completed"
+    push(run, workspace="team", dataset="people", count=2, people=3)  # a third is wanted after all
+    assert records_of(argilla, pushed)[0]["status"] == "pending"
+
+
+def test_long_and_empty_messages_are_taken(
+    argilla: ArgillaServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dprm_data.review import form
+
+    monkeypatch.setattr(form, "_MESSAGE", 7)
+    run = make_run(tmp_path / "run", random_labels(2, 3, 6))
+    pushed = push(run, workspace="team", dataset="long", count=2)
+    for record in records_of(argilla, pushed):
+        row = next(
+            r for r in pq.read_table(run.folder.table("items")).to_pylist() if r["item_id"] == record["external_id"]
+        )
+        messages = record["fields"]["conversation"]
+        assert "".join(m["content"] for m in messages if m["role"] == "assistant") == row["completion"][0]["content"]
+    assert form._chat([{"role": "user", "content": ""}]) == [{"role": "user", "content": "(empty)"}]
