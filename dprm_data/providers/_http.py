@@ -68,15 +68,37 @@ class JsonClient:
     that trickles would hold us for ever).
     """
 
-    def __init__(self, sdk: Any, *, timeout: float, scrub: Scrubber) -> None:
+    def __init__(self, sdk: Any, client: httpx2.AsyncClient, *, timeout: float, scrub: Scrubber) -> None:
         self.sdk = sdk
+        self._client = client
+        self._targets: dict[str, tuple[httpx2.URL, httpx2.Headers]] = {}
         self._timeout = timeout
+        self._seconds = httpx2.Timeout(timeout).as_dict()
         self.scrub = scrub
         self._host = f"{sdk.base_url.host}:{sdk.base_url.port}" if sdk.base_url.port else str(sdk.base_url.host)
 
     async def post(self, path: str, body: dict[str, Any]) -> Reply:
         """The decoded reply. Raises `CallFailed`, or `ContentFiltered`."""
-        return await self.call(self.sdk.post(path, cast_to=httpx2.Response, content=orjson.dumps(body)))
+        return await self.call(self._post(path, orjson.dumps(body)))
+
+    async def _post(self, path: str, content: bytes) -> httpx2.Response:
+        """What `sdk.post` would send, by the SDK's own client, with its address, authentication and headers put together once and not
+        for every call, which is half of its work."""
+        if path not in self._targets:
+            # As the SDKs do: a path is added to the base address, whether it begins with a slash or not.
+            base = str(self.sdk.base_url).rstrip("/")
+            url = httpx2.URL(f"{base}/{path.lstrip('/')}").copy_merge_params(self.sdk.default_query)
+            ours = self.sdk.auth_headers | dict(self.sdk.default_headers)
+            headers = {name: value for name, value in ours.items() if isinstance(value, str)}
+            self._targets[path] = url, httpx2.Headers(headers | {"Content-Type": "application/json"})
+        url, headers_ = self._targets[path]
+        response = await self._client.send(
+            httpx2.Request("POST", url, headers=headers_, content=content, extensions={"timeout": self._seconds}),
+            follow_redirects=True,
+        )
+        if response.status_code >= 400:
+            raise failure_of_status(response.status_code, response.content, response.headers, self.scrub)
+        return response
 
     async def get(self, path: str) -> Reply:
         """The decoded reply. Raises `CallFailed`."""
@@ -132,6 +154,8 @@ class JsonClient:
                 return cast(httpx2.Response, await call)
         except TimeoutError:
             failure = self._timed_out(seconds)
+        except (CallFailed, ContentFiltered) as known:
+            failure = known
         except Exception as error:
             failure = self._failure(error)
         # Raised out here so that the SDK's exception, which holds the request and its headers, is not dragged along.

@@ -62,6 +62,7 @@ class AnthropicProvider:
         url = httpx2.URL(base_url)
         is_anthropic = url.host == "api.anthropic.com"
         self.structured = structured
+        client = DefaultAioHttpClient(**client_options(url, timeout))
         sdk = AsyncAnthropic(
             api_key=api_key or NO_KEY,
             # The SDK's paths begin with /v1: take an address with or without it.
@@ -71,9 +72,9 @@ class AnthropicProvider:
             default_headers={"X-Api-Key": api_key} if api_key and not is_anthropic else None,
             timeout=timeout,
             max_retries=0,
-            http_client=DefaultAioHttpClient(**client_options(url, timeout)),
+            http_client=client,
         )
-        self.http = JsonClient(sdk, timeout=timeout, scrub=Scrubber(api_key, url.password))
+        self.http = JsonClient(sdk, client, timeout=timeout, scrub=Scrubber(api_key, url.password))
 
     def body(self, request: Request) -> dict[str, Any]:
         """The JSON that is sent for `request`. Raises `CallFailed` for what the API does not have."""

@@ -50,6 +50,7 @@ class OpenAIProvider:
         self.host_is_openai = url.host == "api.openai.com" or url.host.endswith(".api.openai.com")
         self.host_is_azure = url.host.endswith((".azure.com", ".azure-api.net"))
         self.structured = structured
+        client = DefaultAioHttpClient(**client_options(url, timeout))
         sdk = AsyncOpenAI(
             api_key=api_key or NO_KEY,
             # Older Azure addresses carry ?api-version=..., which must stay behind the path.
@@ -58,9 +59,9 @@ class OpenAIProvider:
             default_headers={"api-key": api_key} if self.host_is_azure and api_key else None,
             timeout=timeout,
             max_retries=0,
-            http_client=DefaultAioHttpClient(**client_options(url, timeout)),
+            http_client=client,
         )
-        self.http = JsonClient(sdk, timeout=timeout, scrub=Scrubber(api_key, url.password))
+        self.http = JsonClient(sdk, client, timeout=timeout, scrub=Scrubber(api_key, url.password))
 
     def body(self, request: Request) -> dict[str, Any]:
         """The JSON that is sent for `request`."""
