@@ -26,7 +26,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent)]
+
+from document import write  # noqa: E402
 
 K = 6
 
@@ -62,7 +64,13 @@ def make(kind: str, items: int, folder: Path) -> Path:
         turn = np.arange(len(rows)) - starts[rows // K]
         raters = pa.array([f"rater-{i:04d}" for i in range(1000)])
         who = pa.DictionaryArray.from_arrays(pa.array((turn[order] + 17 * item) % 1000), raters)
-        table = pa.table({"item_id": ids.take(pa.array(item)), "rater_id": who.cast(pa.string()), "label": pa.array(label.astype(np.int8))})
+        table = pa.table(
+            {
+                "item_id": ids.take(pa.array(item)),
+                "rater_id": who.cast(pa.string()),
+                "label": pa.array(label.astype(np.int8)),
+            }
+        )
     else:
         if kind == "weighted":
             counts = counts * rng.uniform(0.5, 1.5, counts.shape)
@@ -91,7 +99,15 @@ def work(kind: str, path: Path, family: str) -> dict[str, float]:
     write_parquet(path.with_suffix(".out.parquet"), table.schema, [table])
     end = time.perf_counter()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
-    return {"read": read - begin, "fit": done - read, "write": end - done, "total": end - begin, "peak_gb": peak, "items": len(votes)}
+    return {
+        "read": read - begin,
+        "fit": done - read,
+        "write": end - done,
+        "total": end - begin,
+        "cpu": time.process_time(),
+        "peak_gb": peak,
+        "items": len(votes),
+    }
 
 
 def scipy_loop(items: int) -> float:
@@ -112,31 +128,50 @@ def scipy_loop(items: int) -> float:
     return (time.perf_counter() - begin) / items
 
 
+def child(*arguments: str) -> str:
+    """Runs this script in a process of its own and gives back its last line."""
+    done = subprocess.run([sys.executable, __file__, *arguments], check=True, capture_output=True, text=True)
+    return done.stdout.strip().splitlines()[-1]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--most", type=int, default=1_000_000)
     parser.add_argument("--family", default="beta")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/statistics.md")
+    parser.add_argument("--make", nargs=3, metavar=("KIND", "ITEMS", "FOLDER"), help=argparse.SUPPRESS)
     parser.add_argument("--one", nargs=2, metavar=("KIND", "PATH"), help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.make:
+        print(make(options.make[0], int(options.make[1]), Path(options.make[2])))
+        return
     if options.one:
         print(json.dumps(work(options.one[0], Path(options.one[1]), options.family)))
         return
     sizes = [n for n in (1_000, 10_000, 100_000, 1_000_000) if n <= options.most]
-    print("| input | items | read s | fit s | write s | total s | peak GB |\n|---|---|---|---|---|---|---|")
+    lines = [
+        "| input | items | read s | fit s | write s | total s | CPU s | peak GB |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     per_item: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         for kind in ("counts", "ratings", "weighted"):
             for items in sizes:
-                path = make(kind, items, Path(folder))
-                call = [sys.executable, __file__, "--family", options.family, "--one", kind, str(path)]
-                r = json.loads(subprocess.run(call, check=True, capture_output=True, text=True).stdout)
-                print(f"| {kind} | {items:,} | {r['read']:.2f} | {r['fit']:.2f} | {r['write']:.2f} | {r['total']:.2f} | {r['peak_gb']:.2f} |", flush=True)
+                path = child("--make", kind, str(items), folder)
+                r = json.loads(child("--family", options.family, "--one", kind, path))
+                shown = " | ".join(f"{r[key]:.2f}" for key in ("read", "fit", "write", "total", "cpu", "peak_gb"))
+                lines.append(f"| {kind} | {items:,} | {shown} |")
+                print(lines[-1], flush=True)
                 per_item[kind] = r["total"] / items
-                path.unlink()
+                Path(path).unlink()
     loop = scipy_loop(300)
-    print(f"\nSciPy loop, one item at a time: {1e3 * loop:.2f} ms per item.")
+    lines += ["", f"SciPy loop, one item at a time: {1e3 * loop:.2f} ms per item."]
     for kind, seconds in per_item.items():
-        print(f"`fit` on {kind}, {sizes[-1]:,} items, reading and writing included: {1e3 * seconds:.5f} ms per item: {loop / seconds:,.0f} times faster.")
+        text = f"{sizes[-1]:,} items of `{kind}`, reading and writing included: {1e3 * seconds:.5f} ms per item, {loop / seconds:,.0f} times faster."
+        lines += ["", text]
+    print("\n".join(lines))
+    if options.write:
+        write({"speed": lines})
 
 
 if __name__ == "__main__":

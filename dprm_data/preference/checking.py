@@ -66,24 +66,18 @@ def quality(fit: Fit, space: LabelSpace, *, draws: int = 200, seed: int = 0) -> 
 def _check(fit: Fit, space: LabelSpace, counts: Floats, draws: int, rng: np.random.Generator) -> tuple[Floats, float]:
     if len(counts) == 0:
         return np.zeros(0), float("nan")
-    N = counts.sum(axis=1)
-    whole = np.maximum(np.rint(N), 1).astype(np.int64)
-    worse = np.zeros(len(counts))
-    worse_in_all = 0.0
-    for _ in range(draws):
-        p = draw(fit.prior, space, counts, 1, rng, misfit=False)[0]
-        p = np.maximum(p, 1e-12)
-        p /= p.sum(axis=1, keepdims=True)
-        again = rng.multinomial(whole, p)
-        simulated, found = _pearson(again, p), _pearson(counts, p)
-        worse += simulated >= found
-        worse_in_all += simulated.sum() >= found.sum()
+    whole = np.maximum(np.rint(counts.sum(axis=1)), 1).astype(np.int64)
+    p = np.maximum(draw(fit.prior, space, counts, draws, rng, misfit=False), 1e-12)
+    p /= p.sum(axis=2, keepdims=True)
+    simulated, found = _pearson(rng.multinomial(whole[None, :], p), p), _pearson(counts[None, :, :], p)
+    worse = (simulated >= found).sum(axis=0)
+    worse_in_all = (simulated.sum(axis=1) >= found.sum(axis=1)).sum()
     return (worse + 1.0) / (draws + 1.0), float((worse_in_all + 1.0) / (draws + 1.0))
 
 
 def _pearson(votes: Floats | Ints, p: Floats) -> Floats:
-    expected = votes.sum(axis=1, keepdims=True) * p
-    return np.asarray(((votes - expected) ** 2 / expected).sum(axis=1))
+    expected = votes.sum(axis=-1, keepdims=True) * p
+    return np.asarray(((votes - expected) ** 2 / expected).sum(axis=-1))
 
 
 def _notes(fit: Fit, p_values: Floats, overall: float, divided: Ints, unused: tuple[str, ...]) -> list[str]:

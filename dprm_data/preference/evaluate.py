@@ -93,16 +93,16 @@ class _Found:
 
 
 def _chunk(root: Node, models: list[_Model], counts: Floats, values: Floats) -> Moments:
+    K = counts.shape[1]
     found = _Found([], [], [], np.zeros(len(counts)))
-    mean, variance = _walk(root, iter(models), counts, values, found)
-    if found.alpha:
+    categorical = all(model.latent is None for model in models)
+    asked = np.hstack([np.eye(K), values]) if categorical else values
+    mean, variance = _walk(root, iter(models), counts, asked, found)
+    if not categorical:
         alpha, beta = np.concatenate(found.alpha, axis=1), np.concatenate(found.beta, axis=1)
-        divided = found.divided[0]
-    else:
-        p, v = _walk(root, iter(models), counts, np.eye(counts.shape[1]), _Found([], [], [], np.zeros(len(counts))))
-        alpha, beta = discretised.from_moments(p, v)
-        divided = np.zeros(len(counts))
-    return Moments(mean, variance, alpha, beta, found.log_evidence, divided)
+        return Moments(mean, variance, alpha, beta, found.log_evidence, found.divided[0])
+    alpha, beta = discretised.from_moments(mean[:, :K], variance[:, :K])
+    return Moments(mean[:, K:], variance[:, K:], alpha, beta, found.log_evidence, np.zeros(len(counts)))
 
 
 def _walk(node: Node, models: Iterator[_Model], counts: Floats, values: Floats, found: _Found) -> tuple[Floats, Floats]:

@@ -10,6 +10,7 @@ from scipy.integrate import dblquad
 from dprm_data.preference import beta
 from dprm_data.preference.components import Components
 from dprm_data.preference.learn import STEPS, Base, Sample, em, learn_beta, learn_kappa
+from dprm_data.preference.scores import hold_out, ranked_probability_score
 from tests.preference import real_votes
 
 
@@ -149,12 +150,12 @@ def test_shuffled_levels_make_the_plain_beta_worse_on_a_real_scale() -> None:
     order = np.array([3, 0, 5, 2, 6, 1, 4])
     gains = []
     for seed in range(4):
-        train, held = real_votes.split(whole, 10, np.random.default_rng(seed))
+        _, train, held = hold_out(whole, 10, np.random.default_rng(seed))
         scores = []
         for columns in (np.arange(space.K), order):
             part = learn_beta(train[:, columns], level_weights=False)
             p = part.components().posterior(train[:, columns]).moments(np.eye(space.K))[0]
-            scores.append(real_votes.ranked_probability_score(p[:, np.argsort(columns)], held))
+            scores.append(ranked_probability_score(p[:, np.argsort(columns)], held))
         gains.append(scores[1] - scores[0])
     gain = np.mean(gains, axis=0)
     assert gain.mean() > 2 * gain.std() / np.sqrt(len(gain))

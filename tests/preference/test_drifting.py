@@ -8,6 +8,7 @@ from dprm_data.labels import Floats, LabelSpace
 from dprm_data.preference import Votes, drift, learn_prior
 from dprm_data.preference.beta import cells
 from dprm_data.preference.drifting import benjamini_hochberg, log_bayes_factors
+from dprm_data.preference.scores import hold_out
 from tests.preference import real_votes
 
 FIVE = LabelSpace.ordinal(5)
@@ -95,7 +96,7 @@ def test_benjamini_hochberg_by_hand() -> None:
 
 def test_real_votes_of_one_population_hardly_alarm() -> None:
     whole, space = real_votes.counts("chaosnli")
-    train, held = real_votes.split(whole[:800], 50, np.random.default_rng(0))
+    _, train, held = hold_out(whole[:800], 50, np.random.default_rng(0))
     names = [f"i{k}" for k in range(len(train))]
     prior, _ = learn_prior(train, space, "beta")
     report = drift(Votes(names, train), Votes(names, held), prior, space, simulations=199)

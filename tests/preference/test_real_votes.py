@@ -10,6 +10,7 @@ from dprm_data.preference import fit, learn_prior
 from dprm_data.preference.evaluate import evaluate
 from dprm_data.preference.intervals import interval
 from dprm_data.preference.sampling import predictive_means
+from dprm_data.preference.scores import hold_out, log_likelihood, ranked_probability_score
 from dprm_data.preference.votes import Votes
 from tests.preference import real_votes
 
@@ -28,12 +29,10 @@ def gains(name: str, n: int, other: str, splits: int) -> tuple[Floats, Floats]:
     whole, space = real_votes.counts(name)
     score, likelihood = [], []
     for seed in range(splits):
-        train, held = real_votes.split(whole, n, np.random.default_rng(seed))
+        _, train, held = hold_out(whole, n, np.random.default_rng(seed))
         ours, theirs = fitted("beta", train, space), fitted(other, train, space)
-        score.append(
-            real_votes.ranked_probability_score(theirs, held) - real_votes.ranked_probability_score(ours, held)
-        )
-        likelihood.append(real_votes.log_likelihood(ours, held) - real_votes.log_likelihood(theirs, held))
+        score.append(ranked_probability_score(theirs, held) - ranked_probability_score(ours, held))
+        likelihood.append(log_likelihood(ours, held) - log_likelihood(theirs, held))
     return np.mean(score, axis=0), np.mean(likelihood, axis=0)
 
 
@@ -58,7 +57,7 @@ def test_intervals_hold_the_mean_of_many_held_out_raters(n: int) -> None:
     whole, space = real_votes.counts("faceratings")
     held_in = []
     for seed in range(15):
-        train, held = real_votes.split(whole, n, np.random.default_rng(seed))
+        _, train, held = hold_out(whole, n, np.random.default_rng(seed))
         result = fit(Votes([str(i) for i in range(len(train))], train), space)
         mean = held @ space.rewards / held.sum(axis=1)
         low, high = result.reward_interval(space, raters=held.sum(axis=1))
@@ -70,7 +69,7 @@ def test_intervals_hold_the_mean_of_few_held_out_raters() -> None:
     """Where one or two raters are held out their mean has few values: calibrated is its rank among simulated means, ties at random."""
     whole, space = real_votes.counts("convabuse")
     rng = np.random.default_rng(0)
-    train, held = real_votes.split(whole, 2, rng)
+    _, train, held = hold_out(whole, 2, rng)
     prior, _ = learn_prior(train, space, "beta")
     means = predictive_means(prior, space, train, held.sum(axis=1), 300, rng)
     truth = held @ space.rewards / held.sum(axis=1)
