@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from dprm_data.run import Run
 
 _MOST_VALUES = 20  # of an attribute by which personas are grouped
+_MOST_GROUPED = 5_000  # items on which groups of personas are compared; of more, a random choice
+_DRAWS = 120  # for the check of the fit: enough to tell one in a hundred
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def find(run: Run) -> Findings:
     summary = summarise(run.folder, run.space)
     annotations = pq.read_table(run.folder.needs("annotations"))
     fit, panel = fit_annotations(run, annotations), panel_findings(run)
-    checked = quality(fit, run.space)
+    checked = quality(fit, run.space, draws=_DRAWS)
     worst = checked.rows[np.argsort(checked.p_values, kind="stable")]
     p_values = dict(zip(checked.rows.tolist(), checked.p_values.tolist(), strict=True))
     groupings = selection.groupings(run)
@@ -172,6 +174,10 @@ def _people_by(run: Run, table: pa.Table, fit: Fit) -> dict[str, list[GroupRow]]
     found: dict[str, list[GroupRow]] = {}
     if not len(ratings):
         return found
+    if len(ratings.item_ids) > _MOST_GROUPED:
+        some = np.random.default_rng(0).choice(len(ratings.item_ids), _MOST_GROUPED, replace=False)
+        kept = pc.is_in(table["item_id"], value_set=pa.array([ratings.item_ids[i] for i in some]))
+        ratings = ratings_from_annotations(table.filter(kept), run.space)
     for attribute in run.panel.attribute_names:
         membership = {p.id: p.attributes[attribute] for p in run.panel.personas if attribute in p.attributes}
         values = {value for name, value in membership.items() if name in set(ratings.annotator_ids)}

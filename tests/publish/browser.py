@@ -1,16 +1,18 @@
-"""A real Chromium, without a screen and without a network, for one page at a time."""
+"""A real Chromium, without a screen and without a network."""
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import BrowserContext, Page
 
 FLAGS = [
     "--headless",
@@ -26,27 +28,46 @@ FLAGS = [
 
 def chromium() -> str | None:
     """The browser's program, where there is one (tests/setup_browser.sh installs it)."""
-    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    return os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 @contextmanager
-def opened(file: Path, **context: Any) -> Iterator[tuple[Page, list[str]]]:
-    """The page, and what goes wrong in it: console errors, exceptions, and every request that is not for the file itself."""
+def browser(**settings: Any) -> Iterator[BrowserContext]:
+    """A browser with a new, empty profile; `settings` are the context's (viewport, color_scheme, ...)."""
     from playwright.sync_api import sync_playwright
 
     program = chromium()
     assert program, "no Chromium"
     with sync_playwright() as playwright, TemporaryDirectory() as profile:
-        browser = playwright.chromium.launch_persistent_context(profile, executable_path=program, args=FLAGS, **context)
+        context = playwright.chromium.launch_persistent_context(
+            profile, executable_path=program, args=FLAGS, **settings
+        )
         try:
-            page = browser.pages[0] if browser.pages else browser.new_page()
-            wrong: list[str] = []
-            page.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
-            page.on("pageerror", lambda error: wrong.append(str(error)))
-            page.on(
-                "request", lambda request: None if request.url.startswith(("file:", "data:")) else wrong.append(request.url)
-            )
-            page.goto(file.absolute().as_uri())
-            yield page, wrong
+            yield context
         finally:
-            browser.close()
+            context.close()
+
+
+@dataclass
+class Visit:
+    """An opened page. wrong: console errors and warnings, exceptions, and requests for anything but the file itself."""
+
+    page: Page
+    wrong: list[str] = field(default_factory=list)
+
+
+def visit(context: BrowserContext, file: Path) -> Visit:
+    """Open a file."""
+    seen = Visit(context.new_page())
+    page = seen.page
+    page.on(
+        "console", lambda message: seen.wrong.append(message.text) if message.type in ("error", "warning") else None
+    )
+    page.on("pageerror", lambda error: seen.wrong.append(str(error)))
+    page.on("dialog", lambda dialog: (seen.wrong.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+    page.on(
+        "request",
+        lambda request: None if request.url.startswith(("file:", "data:")) else seen.wrong.append(request.url),
+    )
+    page.goto(file.absolute().as_uri())
+    return seen
