@@ -139,7 +139,7 @@ def stated_from_annotations(table: pa.Table, space: LabelSpace, item_ids: Sequen
 def _tally(kept: pa.Table, space: LabelSpace, item_ids: Sequence[str] | None, weights: Floats) -> Votes:
     ids, items = item_codes(kept["item_id"], item_ids)
     labels = label_codes(kept["label"], space, "annotations")
-    shares = _shares(kept, space)
+    shares = shares_of(kept, space)
     unread = (labels < 0) & np.isnan(shares[:, 0])
     if unread.any():
         row = int(np.argmax(unread))
@@ -159,7 +159,7 @@ def _tally(kept: pa.Table, space: LabelSpace, item_ids: Sequence[str] | None, we
     return Votes(ids, counts)
 
 
-def _shares(kept: pa.Table, space: LabelSpace) -> Floats:
+def shares_of(kept: pa.Table, space: LabelSpace) -> Floats:
     """`probs` as an array of shape (rows, K), normalised to 1; NaN where a row has none."""
     K = space.K
     shares = np.full((kept.num_rows, K), np.nan)
