@@ -14,7 +14,7 @@ from dprm_data.preference.components import distinct
 from dprm_data.preference.evaluate import evaluate
 from dprm_data.preference.intervals import expected_wasserstein, interval, reward_steps
 from dprm_data.preference.learning import FamilyChoice, learn_prior
-from dprm_data.preference.prior import Family, Prior
+from dprm_data.preference.prior import BetaPart, Family, Prior
 from dprm_data.preference.smoothing import smooth
 from dprm_data.preference.stated import estimate_strength, pseudo_votes
 from dprm_data.preference.votes import Votes, check_space
@@ -157,7 +157,22 @@ def fit(
         notes.append(
             f"{empty} of {len(votes)} items have no votes: their distribution is the prior's, their evidence 0"
         )
+    notes += _beyond_the_beta(votes, prior)
     return _build(votes, space, prior, smoothing or SmoothingConfig(), interval, strength, tuple(notes))
+
+
+def _beyond_the_beta(votes: Votes, prior: Prior) -> list[str]:
+    """Where items have so many votes that their own frequencies are nearer to the truth than any beta."""
+    voted = votes.totals[votes.totals > 0]
+    kappas = [
+        part.kappa for part in prior.parts if isinstance(part, BetaPart) and part.exact and part.kappa is not None
+    ]
+    if not len(voted) or not kappas or np.median(voted) <= 0.5 * min(kappas):
+        return []
+    return [
+        f"the median item has {np.median(voted):.0f} votes, and items keep to their betas only as closely as {min(kappas):.0f} votes "
+        "would show: family beta-dirichlet follows the votes further"
+    ]
 
 
 def _build(

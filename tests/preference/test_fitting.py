@@ -99,6 +99,16 @@ def test_with_very_many_votes_the_data_win(family: FamilyChoice) -> None:
     assert result.reward_high[-1] - result.reward_low[-1] < 0.01
 
 
+def test_with_very_many_votes_the_beta_says_what_follows_them_further() -> None:
+    rng = np.random.default_rng(0)
+    shapes = [rng.permutation([0.4, 0.02, 0.3, 0.08, 0.2]) for _ in range(50)]
+    votes = named([rng.multinomial(500, p) for p in shapes])
+    assert "beta-dirichlet follows" in " ".join(fit(votes, FIVE).notes)
+    assert fit(votes, FIVE, family="beta-dirichlet").notes == ()
+    binomial = named([np.bincount(rng.binomial(4, rng.uniform(0.2, 0.8), 8), minlength=5) for _ in range(100)])
+    assert fit(binomial, FIVE).notes == ()
+
+
 def test_a_million_votes_on_one_item_do_not_break_the_beta() -> None:
     counts = np.vstack([some_votes(5).counts, [0, 0, 1e6, 0, 0], [1e6, 0, 0, 0, 1e6]])
     result = fit(named(counts), FIVE)
