@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
-from jinja2 import StrictUndefined
+from jinja2 import FileSystemLoader, StrictUndefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from dprm_data.publish.configs import CONFIGS, Config, dataset_info
@@ -58,10 +58,14 @@ def dataset_card(
 def render_card(name: str, metadata: dict[str, Any], values: dict[str, Any]) -> str:
     """A card: the YAML block of `metadata`, and the template `hub_cards/<name>.md.jinja` with `values`."""
     environment = ImmutableSandboxedEnvironment(
-        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+        loader=FileSystemLoader(bundled_folder("hub_cards")),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     environment.filters |= {"cell": _cell, "percent": _percent, "figure": _figure, "fence": _fence}
-    template = environment.from_string((bundled_folder("hub_cards") / f"{name}.md.jinja").read_text(encoding="utf-8"))
+    template = environment.get_template(f"{name}.md.jinja")
     block = yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True, width=120).strip()
     body = template.render(values | {"version": version("dprm-data")})
     return f"---\n{block}\n---\n{re.sub(chr(10) + '{3,}', chr(10) * 2, body).lstrip()}"
