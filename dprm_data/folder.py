@@ -24,6 +24,9 @@ from dprm_data.errors import DprmError, InputError, RunBusy
 from dprm_data.recipe import Recipe
 from dprm_data.tables import write_text
 
+# The one in C writes a large panel in a hundredth of a second instead of a fifth; PyYAML may be built without it.
+_Dumper: type[yaml.SafeDumper] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
 Table = Literal["items", "personas", "annotations", "distributions", "preferences"]
 
 
@@ -125,7 +128,7 @@ class RunFolder:
         write_text(
             self.recipe_file,
             "# As it was run; written by dprm.\n"
-            + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120),
+            + yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120),
         )
 
     def recipe(self) -> Recipe:
