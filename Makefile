@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check -q
 JOBS ?= 2
 
-.PHONY: help quickstart test lint format clean
+.PHONY: help quickstart test test-trl lint format clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -16,6 +16,9 @@ quickstart: $(VENV)/.quickstart  ## set up, and annotate a dozen responses by th
 
 test: $(VENV)/.test  ## set up, and run all tests
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+
+test-trl: .venv-trl/.ready  ## published data in TRL's trainers, in an environment of its own
+	.venv-trl/bin/python -m pytest tests/optional_trl
 
 lint: $(VENV)/.test  ## style and types
 	$(BIN)/ruff check .
@@ -44,4 +47,11 @@ $(VENV)/.test: $(VENV)/.quickstart tests/argilla-server-constraints.txt
 	$(PIP) install -c constraints.txt -e '.[local,train,argilla]'
 	$(PIP) install -c constraints.txt --group test --group lint
 	PYTHON=$(abspath $(BIN)/python) sh tests/setup_argilla.sh
+	sh tests/setup_browser.sh
+	@touch $@
+
+.venv-trl/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-trl
+	.venv-trl/bin/pip --disable-pip-version-check -q install -c constraints.txt pip
+	.venv-trl/bin/pip --disable-pip-version-check -q install -c constraints.txt -e '.[train]' --group trl
 	@touch $@
