@@ -66,7 +66,7 @@ def evaluate(prior: Prior, space: LabelSpace, counts: Floats, values: Floats) ->
             chunks = list(pool.map(lambda piece: _chunk(root, models, piece, values), pieces))
     names = ("mean", "variance", "alpha", "beta", "log_evidence", "divided")
     whole = Moments(*(np.concatenate([getattr(chunk, name) for chunk in chunks]) for name in names))
-    return whole.take(where)
+    return whole if len(rows) == len(counts) else whole.take(where)
 
 
 class _Model:

@@ -214,7 +214,7 @@ def _build(
         "divided": moments.divided,
         "log_evidence": moments.log_evidence,
     }
-    expanded = {name: column[where] for name, column in columns.items()}
+    expanded = columns if len(rows) == len(votes) else {name: column[where] for name, column in columns.items()}
     return Fit(
         votes=votes, family=prior.family, prior=prior, level=level, stated_strength=strength, notes=notes, **expanded
     )
