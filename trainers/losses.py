@@ -113,7 +113,9 @@ class Transport(nn.Module):
 
     def _greatest_form(self, p: Tensor, q: Tensor) -> Tensor:
         difference = p - q
-        with torch.no_grad():  # the vertex that attains the maximum is the gradient: nothing of (B, V) need be kept for it
+        with (
+            torch.no_grad()
+        ):  # the vertex that attains the maximum is the gradient: nothing of (B, V) need be kept for it
             values = difference @ self.forms
             best = values.abs().argmax(dim=-1, keepdim=True)
             potential = self.forms.T[best.squeeze(-1)] * values.gather(-1, best).sign()

@@ -1,0 +1,130 @@
+"""Tiny random models, tokenizers and data, made in the tests: no network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from dprm_data.labels import LabelSpace
+from dprm_data.tables import DISTRIBUTIONS
+from dprm_trainers.config import RewardConfig
+
+WORDS = [
+    "good",
+    "fine",
+    "bad",
+    "awful",
+    "kind",
+    "rude",
+    "red",
+    "blue",
+    "green",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "what",
+    "is",
+    "the",
+    "a",
+    "to",
+    "of",
+    "and",
+    "or",
+    "not",
+    "very",
+]
+SPACE = LabelSpace.load("hh6")
+
+
+def tokenizer(*, pad: bool = True, template: bool = True) -> PreTrainedTokenizerFast:
+    vocabulary = {word: i for i, word in enumerate(["<pad>", "<unk>", "<end>", "user", "assistant", ":", *WORDS])}
+    inner = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    inner.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation()])
+    made = PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="<unk>", eos_token="<end>")
+    if pad:
+        made.pad_token = "<pad>"
+    if template:
+        made.chat_template = (
+            "{% for m in messages %}{{ m['role'] + ' : ' + m['content'] + ' <end> ' }}{% endfor %}"
+            "{% if add_generation_prompt %}{{ 'assistant : ' }}{% endif %}"
+        )
+    return made
+
+
+def base_model(folder: Path, *, pad: bool = True, template: bool = True, context: int = 64) -> Path:
+    """A causal model of some thousand parameters with its tokenizer, saved."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=64,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=context,
+        pad_token_id=0 if pad else None,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer(pad=pad, template=template).save_pretrained(folder)
+    return folder
+
+
+def rows(count: int = 48, responses: int = 2, seed: int = 0, space: LabelSpace = SPACE) -> list[dict[str, Any]]:
+    """Responses whose distribution can be told from their words: good ones are liked, bad ones are not."""
+    rng = np.random.default_rng(seed)
+    best, worst = int(space.rewards.argmax()), int(space.rewards.argmin())
+    made = []
+    for i in range(count):
+        group = i // responses
+        good = (i + rng.integers(0, 2)) % 2 == 0
+        words = rng.choice(["good", "fine", "kind"] if good else ["bad", "awful", "rude"], 4)
+        mass = rng.uniform(0.6, 0.9)
+        p = np.full(space.K, (1 - mass) / (space.K - 1))
+        p[best if good else worst] = mass
+        made.append(
+            {
+                "item_id": f"item-{i}",
+                "group_id": f"group-{group}",
+                "prompt": [{"role": "user", "content": f"what is {WORDS[group % len(WORDS)]}"}],
+                "completion": [{"role": "assistant", "content": " ".join(words)}],
+                "label_distribution": (p / p.sum()).astype(np.float32).tolist(),
+                "evidence": 5.0,
+            }
+        )
+    return made
+
+
+def write(path: Path, content: list[dict[str, Any]]) -> Path:
+    names = [name for name in DISTRIBUTIONS.names if name in content[0]]
+    schema = pa.schema([DISTRIBUTIONS.field(name) for name in names])
+    pq.write_table(pa.Table.from_pylist(content, schema=schema), path)
+    return path
+
+
+def settings(folder: Path, **changes: Any) -> RewardConfig:
+    """Settings for a training in this folder, with model and data made there where they are not yet."""
+    if "model" not in changes and not (folder / "base").exists():
+        base_model(folder / "base")
+    if "data" not in changes and not (folder / "data.parquet").exists():
+        write(folder / "data.parquet", rows())
+    given: dict[str, Any] = {
+        "data": str(folder / "data.parquet"),
+        "model": str(folder / "base"),
+        "output": str(folder / "trained"),
+        "labels": "hh6",
+        "epochs": 2,
+        "batch_size": 8,
+        "learning_rate": 1e-2,
+        "test": 0.2,
+        "validation": 0.2,
+    }
+    return RewardConfig.of(**(given | changes))
