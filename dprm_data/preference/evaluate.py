@@ -10,9 +10,9 @@ node has its own beta), the moments go up the tree by
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -60,13 +60,24 @@ def evaluate(prior: Prior, space: LabelSpace, counts: Floats, values: Floats) ->
     models = [_Model(node, part) for node, part in zip(nodes(root), prior.parts, strict=True)]
     pieces = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)] or [rows]
     if len(pieces) < THREADED:
-        chunks = [_chunk(root, models, piece, values) for piece in pieces]
+        whole = _joined((_chunk(root, models, piece, values) for piece in pieces), len(rows))
     else:  # NumPy lets go of the interpreter's lock in all that is long here
         with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-            chunks = list(pool.map(lambda piece: _chunk(root, models, piece, values), pieces))
-    names = ("mean", "variance", "alpha", "beta", "log_evidence", "divided")
-    whole = Moments(*(np.concatenate([getattr(chunk, name) for chunk in chunks]) for name in names))
+            whole = _joined(pool.map(lambda piece: _chunk(root, models, piece, values), pieces), len(rows))
     return whole if len(rows) == len(counts) else whole.take(where)
+
+
+def _joined(chunks: Iterable[Moments], rows: int) -> Moments:
+    """The chunks one after the other, each written to its place as it comes."""
+    whole: dict[str, Floats] = {}
+    start = 0
+    for chunk in chunks:
+        stop = start + len(chunk.log_evidence)
+        for field in fields(Moments):
+            piece = getattr(chunk, field.name)
+            whole.setdefault(field.name, np.empty((rows, *piece.shape[1:])))[start:stop] = piece
+        start = stop
+    return Moments(**whole)
 
 
 class _Model:
