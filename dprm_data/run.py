@@ -112,7 +112,7 @@ class Run:
             self.template,
             self.prior_template,
             family=_FAMILIES[provider.name],
-            model=model_name(provider),
+            model=self._model_name(),
         )
 
     @cached_property
@@ -255,6 +255,12 @@ class Run:
             prompts["distribution"] = self.prior_template.source
         labels = self.space.model_dump(mode="json")
         self.folder.freeze(self.recipe, labels=labels, panel=self.panel.model_dump(mode="json"), prompts=prompts)
+
+    def _model_name(self) -> str:
+        """As requests carry it. A pulled run names the model that was asked, wherever its file may be."""
+        if self._is_pulled():
+            return str(self.folder.read_manifest().get("model", self.recipe.provider.model))
+        return model_name(self.recipe.provider)
 
     def _is_pulled(self) -> bool:
         return "pulled" in self.folder.read_manifest() and not self.folder.ledger_file(self.recipe).exists()

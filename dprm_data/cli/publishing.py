@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -38,11 +39,14 @@ def publish(
     quiet: Quiet = False,
 ) -> None:
     """Push a run's dataset to the Hugging Face Hub: private, one commit, one tag. The token is HF_TOKEN or your login's."""
+    from dprm_data.publish.hub import no_progress_bars
     from dprm_data.publish.publication import prepared
     from dprm_data.publish.push import Known, push
     from dprm_data.publish.show import pushed_view
     from dprm_data.run import Run, with_publish
 
+    if quiet or as_json or not sys.stderr.isatty():
+        no_progress_bars()
     given = {"test": test, "seed": seed, "license": license, "language": language}
     job = with_publish(Run.open(run), {name: value for name, value in given.items() if value not in (None, [])})
     with job.folder.held(), prepared(job, repo) as publication:
@@ -70,9 +74,12 @@ def pull(
     quiet: Quiet = False,
 ) -> None:
     """Make a run folder of a published dataset, to look at it, fit it again or go on updating it."""
+    from dprm_data.publish.hub import no_progress_bars
     from dprm_data.publish.pull import pull as pull_dataset
     from dprm_data.run import Run
 
+    if quiet or as_json or not sys.stderr.isatty():
+        no_progress_bars()
     made = pull_dataset(repo, folder, revision=revision, say=note(quiet or as_json))
     if as_json:
         answer({"run": str(made), "pulled": made.read_manifest()["pulled"]}, None, as_json)

@@ -77,6 +77,13 @@ def connect(*, needs_token: bool) -> HfApi:
     return HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None)
 
 
+def no_progress_bars() -> None:
+    """The client draws none while files are sent."""
+    from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
+
+    disable_progress_bars()
+
+
 def check_repo_name(repo: str) -> None:
     """Refuses what is not `owner/name`."""
     if not _NAME.fullmatch(repo) or ".." in repo:

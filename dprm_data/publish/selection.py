@@ -27,25 +27,31 @@ _MOST_COLUMNS = 6
 
 
 def chosen(fit: Fit, worst: Ints) -> Ints:
-    """The rows to show, in the order of the items."""
+    """The rows to show, those first that matter most."""
     N = len(fit)
-    if N <= MOST_ITEMS:
-        return np.arange(N)
     judged = np.where(fit.evidence > 0, fit.disagreement, -1.0)
-    divided = np.argsort(-judged, kind="stable")[: MOST_ITEMS * 6 // 10]
+    divided = np.argsort(-judged, kind="stable")
+    if N <= MOST_ITEMS:
+        return divided
     ends = np.argsort(fit.expected_reward, kind="stable")
     some = np.random.default_rng(0).choice(N, MOST_ITEMS, replace=False)
-    ranked = np.concatenate([divided, worst[: MOST_ITEMS // 20], ends[:100], ends[-100:], some])
+    parts = [divided[: MOST_ITEMS * 6 // 10], worst[: MOST_ITEMS // 20], ends[:100], ends[-100:], some]
+    ranked = np.concatenate(parts)
     _, first = np.unique(ranked, return_index=True)
-    return np.sort(ranked[np.sort(first)[:MOST_ITEMS]])
+    kept = ranked[np.sort(first)[:MOST_ITEMS]]
+    # A quarter of each kind, then the next quarter: what does not fit on the page is missing from all of them alike.
+    rest = kept[len(parts[0]) :]
+    mixed = [np.concatenate([a, b]) for a, b in zip(np.array_split(parts[0], 4), np.array_split(rest, 4), strict=True)]
+    return np.asarray(np.concatenate(mixed))
 
 
 def item_rows(run: Run, fit: Fit, rows: Ints, p_values: dict[int, float], columns: list[str]) -> list[dict[str, Any]]:
     """The items to show, short keys for a small page: i id, p prompt, t earlier turns, r response, d distribution and v votes per
     mille, e expected reward, l and h its interval, s disagreement, n votes, f p-value of the fit, c role, m values of the columns."""
     found, size = [], 0
-    for row, item in zip(rows.tolist(), _texts(run, rows), strict=True):
-        votes = fit.votes.counts[row]
+    texts = _texts(run, rows)
+    for row in rows.tolist():
+        item, votes = texts[row], fit.votes.counts[row]
         metadata = orjson.loads(item["metadata"] or "{}")
         entry = {
             "i": item["item_id"],
@@ -79,17 +85,18 @@ def _mille(shares: Floats) -> list[int]:
     return [round(1000 * share / total) for share in shares.tolist()] if total > 0 else []
 
 
-def _texts(run: Run, rows: Ints) -> list[dict[str, Any]]:
-    """These rows of the items, in this order; a row group at a time."""
-    found: list[dict[str, Any]] = []
+def _texts(run: Run, rows: Ints) -> dict[int, dict[str, Any]]:
+    """These rows of the items; a row group at a time."""
+    found: dict[int, dict[str, Any]] = {}
+    columns = ["item_id", "prompt", "completion", "role", "metadata"]
     with pq.ParquetFile(run.folder.needs("items")) as file:
         start = 0
         for group in range(file.num_row_groups):
             end = start + file.metadata.row_group(group).num_rows
-            here = rows[(rows >= start) & (rows < end)] - start
+            here = rows[(rows >= start) & (rows < end)]
             if len(here):
-                columns = ["item_id", "prompt", "completion", "role", "metadata"]
-                found += file.read_row_group(group, columns=columns).take(pa.array(here)).to_pylist()
+                table = file.read_row_group(group, columns=columns).take(pa.array(here - start))
+                found |= dict(zip(here.tolist(), table.to_pylist(), strict=True))
             start = end
     return found
 

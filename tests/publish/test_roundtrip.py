@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from tests.helpers import answer, dprm, environ
 from tests.publish.conftest import PROMPTS, hub_environment
@@ -147,6 +148,20 @@ def test_a_pulled_dataset_can_be_published_again(desk: Desk, pulled: Path) -> No
         pushed["rows"]["default"]
         == answer(desk.dprm("publish", "run", "--repo", "acme/again", "--test", "0.2", "--json"))["rows"]["default"]
     )
+
+
+def test_a_pulled_run_does_not_need_the_model(desk: Desk, pulled: Path) -> None:
+    """Whoever pulls labels of a local model need not have its file."""
+    folder = Path(shutil.copytree(pulled, desk.folder / "without-model"))
+    recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
+    recipe["provider"] = {"name": "local", "model": "/nowhere/model.gguf"}
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    for command in ("fit", "show", "report"):
+        done = desk.dprm(command, folder)
+        assert done.returncode == 0, done.stderr
+    page = (folder / "report.html").read_text()
+    assert "There is no ledger here" in page
+    assert "gpt-4o-mini" in page
 
 
 def test_annotating_in_a_pulled_folder_is_refused(desk: Desk, pulled: Path) -> None:

@@ -1,0 +1,30 @@
+"""Render the example card and report of these docs from a finished quickstart: python docs/render_examples.py runs/quickstart"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+from dprm_data.publish.publication import prepared
+from dprm_data.publish.report import report
+from dprm_data.run import Run, with_publish
+from dprm_data.tables import write_text
+
+DOCS = Path(__file__).parent
+
+
+def main(run_folder: Path) -> None:
+    settings = {"license": "apache-2.0", "language": ["en"], "sources": ["Written for this project (Apache-2.0)"]}
+    run = with_publish(Run.open(run_folder), settings)
+    write_text(DOCS / "example-report.html", report(run))
+    with prepared(run, "my-org/quickstart") as publication:
+        write_text(DOCS / "example-card.md", publication.files["README.md"].local.read_text(encoding="utf-8"))
+        for path, file in publication.files.items():
+            if path.startswith("pictures/"):
+                (DOCS / "pictures").mkdir(exist_ok=True)
+                shutil.copy(file.local, DOCS / path)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
