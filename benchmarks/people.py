@@ -6,6 +6,7 @@ Each set is a long Parquet table (item_id, context, response, rater_id, label). 
 from __future__ import annotations
 
 import hashlib
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +61,9 @@ def rows_of(name: str, folder: Path) -> tuple[LabelSpace, Rows]:
 def folds(groups: np.ndarray, count: int) -> np.ndarray:
     """The fold (N,) of every row: whole groups, the largest first, each into the fold that is smallest so far (ties by a hash of the name)."""
     names, sizes = np.unique(groups, return_counts=True)
-    order = sorted(zip(names, sizes, strict=True), key=lambda g: (-g[1], hashlib.sha256(str(g[0]).encode()).hexdigest()))
+    order = sorted(
+        zip(names, sizes, strict=True), key=lambda g: (-g[1], hashlib.sha256(str(g[0]).encode()).hexdigest())
+    )
     filled, where = [0] * count, {}
     for name, size in order:
         fold = int(np.argmin(filled))
@@ -94,7 +97,7 @@ def _conversations(texts: list[str]) -> np.ndarray:
     first: dict[str, int] = {}
     for i, text in enumerate(texts):
         lines = text.splitlines()
-        for pair in zip(lines, lines[1:], strict=False):
+        for pair in itertools.pairwise(lines):
             key = "\n".join(pair)
             if len(key) >= 40:
                 parent[root(i)] = root(first.setdefault(key, i))

@@ -122,13 +122,16 @@ def _key(model: PreTrainedModel, ids: Sequence[Sequence[int]]) -> str:
 
 
 class FrozenHead(nn.Module):
-    """The trainable part: logits (B, d) of features (B, H), in the coordinates of the module's docstring."""
+    """The trainable part: logits (B, d) of features (B, H), in the coordinates of the module's docstring.
+
+    base: the distribution (d,) that it predicts of everything before it has learned anything: the mean of the training targets is where a constant predictor ends.
+    """
 
     mean: Tensor
     scale: Tensor
     constant: Tensor
 
-    def __init__(self, features: np.ndarray, outputs: int) -> None:
+    def __init__(self, features: np.ndarray, outputs: int, base: np.ndarray | None = None) -> None:
         super().__init__()
         x = torch.from_numpy(np.asarray(features, dtype=np.float64))
         width = x.shape[1]
@@ -137,7 +140,11 @@ class FrozenHead(nn.Module):
         self.register_buffer("constant", torch.linalg.solve(gram + ridge, x.mean(dim=0)).float())
         self.register_buffer("mean", x.mean(dim=0).float())
         self.register_buffer("scale", x.std(dim=0, correction=0).clamp_min(1e-6).float())
-        self.weight = nn.Parameter(torch.randn(outputs, width + 1) * 1e-3)
+        start = torch.randn(outputs, width + 1) * 1e-3
+        if base is not None and outputs > 1:
+            logs = torch.from_numpy(np.log(np.maximum(base, 1e-6)))
+            start[:, -1] = (logs - logs.mean()).float()
+        self.weight = nn.Parameter(start)
 
     def forward(self, features: Tensor) -> dict[str, Tensor]:
         one = features @ self.constant

@@ -115,14 +115,14 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
     module: Any = model
     if config.frozen:
         inputs = {name: _features(model, parts.ids, config, say) for name, parts in encoded.items()}
-        module = FrozenHead(inputs["train"], int(model.config.num_labels or 1))
+        module = FrozenHead(inputs["train"], int(model.config.num_labels or 1), train.target.mean(axis=0))
     elif config.lora:
         module = with_lora(model, config)
     examples = {
         name: Examples(inputs[name], rows.target, pairs[name])
         for name, rows in (("train", train), ("validation", validation))
     }
-    trainer = _trainer(config, output, module, examples, objective, tokenizer, say)
+    trainer = make_trainer(config, output, module, examples, objective, tokenizer, say)
     result = _run(trainer, config, output, say)
     figures = _figures(result, trainer, examples["train"])
     say(
@@ -192,7 +192,7 @@ def _features(model: PreTrainedModel, ids: list[list[int]], config: RewardConfig
     return found
 
 
-def _trainer(
+def make_trainer(
     config: RewardConfig,
     output: Path,
     module: Any,
@@ -201,6 +201,7 @@ def _trainer(
     tokenizer: PreTrainedTokenizerBase,
     say: Say,
 ) -> RewardTrainer:
+    """The trainer of a module (the model, with adapters, or the frozen backbone's head) by the settings. Raises `TrainingError` where they cannot be used."""
     validated = len(examples["validation"]) > 0
     if config.early_stopping and not validated:
         raise TrainingDataError("early_stopping needs a validation split with rows", hint="Raise validation.")

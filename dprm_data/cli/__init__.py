@@ -11,6 +11,7 @@ from dprm_data.cli import looking  # noqa: F401
 from dprm_data.cli import voting  # noqa: F401
 from dprm_data.cli import publishing  # noqa: F401
 from dprm_data.cli import reviewing  # noqa: F401
+from dprm_data.cli import training  # noqa: F401
 
 # isort: on
 from dprm_data.cli.shared import app
