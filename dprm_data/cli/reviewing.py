@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -103,3 +104,91 @@ def pull(
     with job.folder.held():
         pulled = pull_answers(job, workspace=workspace, dataset=dataset)
     answer({"pulled": [one.as_dict() for one in pulled]}, lambda: pulled_view(pulled, run), as_json)
+
+
+@review.command()
+def compare(
+    run: RunArgument,
+    level: Annotated[float, typer.Option("--level", min=0.5, max=0.999, help="Of the intervals.")] = 0.95,
+    worst: Annotated[int, typer.Option("--worst", min=0, help="Items to show.")] = 10,
+    as_json: Json = False,
+) -> None:
+    """Compare the panel with people: distance, agreement, confusion, personas, and where it is wrong in one direction."""
+    from dprm_data.review.compare import compare as compare_both
+    from dprm_data.review.views import comparison_view
+    from dprm_data.run import Run
+
+    job = Run.open(run)
+    with job.folder.held():
+        found = compare_both(job, level=level)
+        job.folder.update_manifest(review=found.as_dict(items=False))
+    answer(found.as_dict(), lambda: comparison_view(found, worst), as_json)
+
+
+@review.command()
+def calibrate(
+    run: RunArgument,
+    level: Annotated[float, typer.Option("--level", min=0.5, max=0.999, help="Of the gain's interval.")] = 0.9,
+    discard: Annotated[bool, typer.Option("--discard", help="Forget the calibration instead.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Learn from people how to read the panel, apply it if that helps on items it has not seen, and fit."""
+    from dprm_data.review.applying import discard as forget
+    from dprm_data.review.calibrate import calibrate as learn
+    from dprm_data.review.views import calibration_view
+    from dprm_data.run import Run
+
+    job = Run.open(run)
+    with job.folder.held():
+        if discard:
+            there = forget(job.folder)
+            job.fit()
+            text = "forgotten; the run is fitted without it" if there else "there was no calibration"
+            answer({"discarded": there}, lambda: text, as_json)
+            return
+        found = learn(job, level=level)
+        job.fit()
+    answer(found.as_dict(), lambda: calibration_view(found, job), as_json)
+
+
+@review.command()
+def export(
+    run: RunArgument,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The .csv or .jsonl to write.")],
+    select: Purpose = Select.divided,
+    records: Records = 100,
+    ids: Ids = None,
+    seed: Seed = 0,
+    blind: Blind = False,
+    as_json: Json = False,
+) -> None:
+    """Write items as a table for people to judge, without Argilla."""
+    from dprm_data.review.exchange import export as export_items
+    from dprm_data.run import Run
+
+    job = Run.open(run)
+    with job.folder.held():
+        done = export_items(job, file, purpose=select.value, count=records, ids=ids or [], seed=seed, blind=blind)
+    text = f"{done.records:,} items in {done.file}, chosen as {done.purpose}\nFill in annotator and label, then: dprm review import {run} {file}"
+    answer(asdict(done), lambda: text, as_json)
+
+
+@review.command("import")
+def import_(
+    run: RunArgument,
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Filled-in tables, .csv or .jsonl.")],
+    as_json: Json = False,
+) -> None:
+    """Bring people's answers in from tables. A file of the same name replaces what it brought before."""
+    from dprm_data.review.exchange import import_answers
+    from dprm_data.review.show import imported_view
+    from dprm_data.run import Run
+
+    job = Run.open(run)
+    with job.folder.held():
+        stored = import_answers(job, files)
+    answer(
+        {"imported": [{"file": name} | one.as_dict() for name, one in stored]},
+        lambda: imported_view(stored, run),
+        as_json,
+    )

@@ -47,6 +47,16 @@ def pulled_view(pulled: Sequence[Pulled], run: Path) -> RenderableType:
     return text
 
 
+def imported_view(stored: Sequence[tuple[str, Stored]], run: Path) -> RenderableType:
+    """The end of an import."""
+    text = Text()
+    for name, one in stored:
+        text.append(f"{name}\n", style="bold")
+        text.append_text(stored_lines(one))
+    text.append_text(next_lines(run))
+    return text
+
+
 def stored_lines(stored: Stored) -> Text:
     """What there is from one place, and what of it is new."""
     text = Text(f"  {stored.submitted:,} submitted answers by {stored.people} people on {stored.items:,} items\n")

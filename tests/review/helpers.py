@@ -16,6 +16,7 @@ from dprm_data.items import Item, ids_of, store_items
 from dprm_data.labels import LabelSpace
 from dprm_data.personas import panel_table
 from dprm_data.recipe import Recipe
+from dprm_data.review.human import SUBMITTED, Answer, merge, store
 from dprm_data.run import Run
 from dprm_data.tables import ANNOTATIONS, PERSONAS, write_parquet
 
@@ -91,3 +92,19 @@ def random_labels(N: int, A: int, K: int, seed: int = 0) -> NDArray[Any]:
     favourite = rng.integers(K, size=(N, 1))
     keeps = rng.random((N, A)) < rng.uniform(0.2, 1.0, size=(N, 1))
     return np.where(keeps, favourite, rng.integers(K, size=(N, A)))
+
+
+def answers_from(run: Run, people: NDArray[Any], *, origin: str = "file:people.csv", first: int = 0) -> None:
+    """Bring in `people` (items, persons): which label each person gave, NOBODY for none."""
+    names, made = run.space.names, items(len(people))
+    store(
+        run.folder,
+        origin,
+        [
+            Answer(made[i].item_id, f"person-{first + p:012d}", names[label], SUBMITTED, None, AT)
+            for i, row in enumerate(people.tolist())
+            for p, label in enumerate(row)
+            if label != NOBODY
+        ],
+    )
+    merge(run.folder)

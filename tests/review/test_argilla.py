@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from dprm_data.review.argilla import Pushed, pull, push
+from dprm_data.review.calibrate import calibrate
+from dprm_data.review.compare import compare
 from dprm_data.review.human import human_file
 from dprm_data.run import Run
 from tests.review.helpers import NOBODY, make_run, random_labels
@@ -187,3 +190,34 @@ def test_long_and_empty_messages_are_taken(
         messages = record["fields"]["conversation"]
         assert "".join(m["content"] for m in messages if m["role"] == "assistant") == row["completion"][0]["content"]
     assert form._chat([{"role": "user", "content": ""}]) == [{"role": "user", "content": "(empty)"}]
+
+
+def test_from_people_to_a_calibrated_dataset(argilla: ArgillaServer, team: Team, tmp_path: Path) -> None:
+    """The whole way: push at random, people answer with their own keys, pull, compare, calibrate, fit."""
+    rng = np.random.default_rng(0)
+    truth = rng.dirichlet(np.full(6, 0.5), size=60)
+    drawn = (truth.cumsum(axis=1)[:, None, :] > rng.random((60, 9, 1))).argmax(axis=2)
+    swap = np.array([2, 2, 2, 5, 5, 5])  # a panel that finds nothing helpful
+    run = make_run(tmp_path / "run", swap[drawn[:, :6]])
+    pushed = push(run, workspace="team", dataset="whole", purpose="random", count=30)
+    ids = pq.read_table(run.folder.table("items"))["item_id"].to_pylist()
+    for record in records_of(argilla, pushed):
+        row = ids.index(record["external_id"])
+        for at, person in enumerate(team[1]):
+            person.answer(record["id"], run.space.names[drawn[row, 6 + at]])
+    (pulled,) = pull(run)
+    assert (pulled.stored.submitted, pulled.stored.people, pulled.stored.items) == (90, 3, 30)
+    compared = compare(run, resamples=100)
+    assert compared.representative
+    assert (compared.reward_gap.high or 0) < 0  # too strict
+    calibrated = calibrate(run, resamples=200)
+    assert calibrated.applied
+    run.collect()
+    run.fit()
+    rewards = [
+        np.array(pq.read_table(run.folder.path / "tables" / name)["expected_reward"])
+        for name in ("distributions.parquet", "uncalibrated.parquet")
+    ]
+    true = truth @ run.space.rewards
+    read, given = (np.abs(one - true).mean() for one in rewards)
+    assert read < given

@@ -1,0 +1,156 @@
+"""A calibration is applied where it helps on items it has not seen, and nowhere else."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from numpy.typing import NDArray
+from rich.console import Console
+
+from dprm_data.errors import ReviewError
+from dprm_data.labels import LabelSpace
+from dprm_data.preference import Votes, fit
+from dprm_data.review.calibrate import calibrate, energy_score, folds, worth_of_a_person
+from dprm_data.review.distance import wasserstein
+from dprm_data.review.views import calibration_view
+from tests.helpers import answer, dprm
+from tests.review.helpers import NOBODY, answers_from, make_run, random_labels
+
+K = 5
+
+
+def draw(truth: NDArray[Any], count: int, rng: np.random.Generator) -> NDArray[Any]:
+    return (truth.cumsum(axis=1)[:, None, :] > rng.random((len(truth), count, 1))).argmax(axis=2)
+
+
+def world(seed: int, N: int = 240) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """True distributions (N, K), an honest panel's labels (N, 8), and people's (N, 4) for the first 80 items."""
+    rng = np.random.default_rng(seed)
+    truth = rng.dirichlet(np.full(K, 0.7), size=N)
+    people = draw(truth, 4, rng)
+    people[80:] = NOBODY
+    return truth, draw(truth, 8, rng), people
+
+
+def twisted(labels: NDArray[Any], seed: int) -> NDArray[Any]:
+    """Three personas one step too kind, one two steps, two that roll dice."""
+    out = np.array(labels)
+    out[:, :3] = np.minimum(labels[:, :3] + 1, K - 1)
+    out[:, 3] = np.minimum(labels[:, 3] + 2, K - 1)
+    out[:, 4:6] = np.random.default_rng(seed).integers(K, size=(len(labels), 2))
+    return out
+
+
+def test_a_twisted_panel_is_read_better_everywhere(tmp_path: Path) -> None:
+    truth, panel, people = world(0)
+    run = make_run(tmp_path / "run", twisted(panel, 1), space=K)
+    answers_from(run, people)
+    found = calibrate(run, resamples=500)
+    assert found.applied
+    assert (found.gain.low or 0) > 0
+    assert found.distance_read < found.distance_given
+    run.fit()
+
+    def distances(table: str) -> float:
+        rows = pq.read_table(run.folder.path / "tables" / f"{table}.parquet")
+        fitted = np.array(rows["label_distribution"].to_pylist())
+        return float(wasserstein(fitted[80:], truth[80:], run.space).mean())  # items that nobody reviewed
+
+    assert distances("distributions") < 0.92 * distances("uncalibrated")
+    screen = Console(record=True, width=160, file=io.StringIO())
+    screen.print(calibration_view(found, run))
+    assert "Applied" in screen.export_text()
+    manifest = run.folder.read_manifest()
+    assert manifest["fit"]["calibrated"] is True
+    assert manifest["fit"]["human_weight"] == found.human_weight
+    shares = np.array(list(found.weights.values()))
+    np.testing.assert_allclose(shares.sum(axis=0), 1.0)
+    assert (shares > 0).all()
+    evidence = pq.read_table(run.folder.table("distributions"))["evidence"].to_numpy()
+    np.testing.assert_allclose(evidence[80:], 8, atol=1e-4)  # as many votes as before
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_an_honest_panel_is_not_harmed(tmp_path: Path, seed: int) -> None:
+    truth, panel, people = world(seed)
+    run = make_run(tmp_path / "run", panel, space=K)
+    answers_from(run, people)
+    before = pq.read_table(run.folder.table("distributions"))
+    found = calibrate(run, resamples=500)
+    run.fit()
+    rows = pq.read_table(run.folder.table("distributions"))
+    if not found.applied:
+        assert not (run.folder.path / "tables" / "uncalibrated.parquet").exists()
+        assert run.folder.read_manifest()["fit"]["calibrated"] is False
+    columns = [np.array(table["label_distribution"].to_pylist())[80:] for table in (before, rows)]
+    given, read = (wasserstein(one, truth[80:], run.space).mean() for one in columns)
+    assert read <= 1.03 * given
+
+
+def test_discarding_it_gives_the_fit_back(tmp_path: Path) -> None:
+    _, panel, people = world(0)
+    run = make_run(tmp_path / "run", twisted(panel, 1), space=K)
+    answers_from(run, people)
+    run.fit()
+    plain = run.folder.table("distributions").read_bytes()
+    found = answer(dprm("review", "calibrate", "run", "--json", cwd=tmp_path))
+    assert found["applied"]
+    assert run.folder.table("distributions").read_bytes() != plain
+    again = answer(dprm("fit", "run", "--json", "-q", cwd=tmp_path))  # `dprm fit` keeps to it
+    assert again
+    assert run.folder.read_manifest()["fit"]["calibrated"] is True
+    assert answer(dprm("review", "calibrate", "run", "--discard", "--json", cwd=tmp_path)) == {"discarded": True}
+    assert run.folder.table("distributions").read_bytes() == plain
+    assert not (run.folder.path / "tables" / "uncalibrated.parquet").exists()
+
+
+def test_too_little_to_learn_from(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", random_labels(30, 3, 6))
+    people = np.full((30, 1), NOBODY)
+    people[:10] = 2
+    answers_from(run, people)
+    with pytest.raises(ReviewError, match="people have judged 10 items"):
+        calibrate(run)
+
+
+def test_a_person_is_worth_more_than_a_panel_of_dice() -> None:
+    rng = np.random.default_rng(0)
+    space = LabelSpace.ordinal(K)
+    truth = rng.dirichlet(np.full(K, 0.7), size=300)
+    people = rng.multinomial(6, truth).astype(float)
+    ids = [str(i) for i in range(300)]
+    worth = {}
+    for name, panel in (
+        ("dice", rng.multinomial(12, np.full(K, 1 / K), size=300)),
+        ("people", rng.multinomial(12, truth)),
+    ):
+        fitted = fit(Votes(ids, panel.astype(float)), space, family="dirichlet")
+        prior = fit(Votes(ids, people), space, family="dirichlet")
+        worth[name] = worth_of_a_person(panel.astype(float), people, prior, space)
+        assert len(fitted) == 300
+    assert worth["dice"] >= 4
+    assert worth["people"] <= 2
+    single = np.eye(K)[rng.integers(K, size=300)]
+    assert worth_of_a_person(people, single, prior, space, 3.0) == 3.0  # one answer per item says nothing about it
+
+
+def test_the_score_is_proper() -> None:
+    """Nothing has a better expected score than the truth."""
+    rng = np.random.default_rng(1)
+    for space in (LabelSpace.load("hh6"), LabelSpace.ordinal(K)):
+        truth = rng.dirichlet(np.ones(space.K))
+        others = rng.dirichlet(np.ones(space.K), size=500)
+        best = energy_score(truth[None], truth[None], space)[0]
+        assert (energy_score(others, np.tile(truth, (500, 1)), space) >= best - 1e-12).all()
+
+
+def test_folds_keep_groups_together() -> None:
+    groups = [str(i // 3) for i in range(90)]
+    fold = folds(groups, 5, 0)
+    assert all(len(set(fold[i : i + 3])) == 1 for i in range(0, 90, 3))
+    assert np.bincount(fold).tolist() == [18] * 5
