@@ -77,7 +77,13 @@ PLAIN = {
     "openai SDK": SDK.replace(", CLIENT", ""),
     "openai SDK, aiohttp transport": SDK.replace("CLIENT", "http_client=openai.DefaultAioHttpClient()"),
 }
-OURS, REPLAY = "dprm annotate", "dprm annotate, again"
+ENGINE = """
+import sys
+from dprm_data.recipe import Recipe
+from dprm_data.run import Run
+Run(Recipe.load(sys.argv[1])).annotate()
+"""
+OURS, COMMAND, REPLAY = "our engine (Run.annotate)", "dprm annotate (with tables)", "dprm annotate, again"
 
 
 @dataclass(frozen=True)
@@ -107,7 +113,7 @@ def measured(command: list[str], cwd: Path, log: Path) -> Figures:
     return Figures(wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, first)
 
 
-def prepare(folder: Path, url: str, calls: int, at_once: int) -> Path:
+def prepare(folder: Path, url: str, calls: int, at_once: int) -> None:
     """The recipe, its items stored already, and the very bodies that it sends, for the others."""
     rows = [
         {
@@ -141,7 +147,6 @@ def prepare(folder: Path, url: str, calls: int, at_once: int) -> Path:
             for task in job.work.tasks(item):
                 step: Any = task.next(())
                 file.write(json.dumps(provider.body(step.request)) + "\n")
-    return path
 
 
 def forget(folder: Path) -> None:
@@ -157,13 +162,14 @@ def one_round(folder: Path, url: str, recipe: Path, at_once: int, log: Path, ser
         command = [sys.executable, "-c", script, url, str(folder), str(at_once)]
         found[name] = measured(command, folder, log)
         check(server, folder, name)
-    forget(folder)
+    command = [str(Path(sys.executable).parent / "dprm"), "annotate", str(recipe), "--quiet"]
+    for name, ours in ((OURS, [sys.executable, "-c", ENGINE, str(recipe)]), (COMMAND, command)):
+        forget(folder)
+        server.reset()
+        found[name] = measured(ours, folder, log)
+        check(server, folder, name)
     server.reset()
-    ours = [str(Path(sys.executable).parent / "dprm"), "annotate", str(recipe), "--quiet"]
-    found[OURS] = measured(ours, folder, log)
-    check(server, folder, OURS)
-    server.reset()
-    found[REPLAY] = measured(ours, folder, log)
+    found[REPLAY] = measured(command, folder, log)
     if server.stats()["requests"]:
         raise SystemExit("the replay asked again")
     return found
@@ -203,14 +209,22 @@ def main() -> None:
     parser.add_argument("--latency", type=float, default=0.05)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--prepare", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.prepare:
+        prepare(Path(given.prepare[0]), given.prepare[1], given.calls, given.at_once)
+        return
     from tests.servers.llm import LLMProcess
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         log = folder / "log.jsonl"
         with LLMProcess("--latency", str(given.latency), "--log", str(log)) as server:
-            recipe = prepare(folder, server.url, given.calls, given.at_once)
+            # In a process of its own: a child's peak memory begins at its parent's.
+            preparing = ["-m", "benchmarks.engine", "--prepare", str(folder), server.url]
+            sizes = ["--calls", str(given.calls), "--at-once", str(given.at_once)]
+            subprocess.run([sys.executable, *preparing, *sizes], cwd=ROOT, check=True)
+            recipe = folder / "recipe.yaml"
             rounds = [one_round(folder, server.url, recipe, given.at_once, log, server) for _ in range(given.rounds)]
         replays = statistics.median(replay_seconds(folder, recipe) for _ in range(given.rounds))
     medians = {

@@ -98,6 +98,7 @@ class LimitsConfig(_Section):
     tpm: Positive | None = None  # tokens per minute
     attempts: Annotated[int, Field(gt=0, le=50)] = 6  # per call, before it is recorded as failed
     give_up_after: Positive = 900.0  # seconds without a single answer before the run stops
+    poll_every: Positive = 60.0  # seconds between two looks at a batch (mode: batch)
 
 
 class BudgetConfig(_Section):
@@ -105,6 +106,17 @@ class BudgetConfig(_Section):
 
     max_cost: NotNegative | None = None  # dollars
     allow_unknown_price: bool = False
+
+
+class EarlyStopConfig(_Section):
+    """Ask the personas of an item in rounds, and no more of them once its posterior is narrow enough."""
+
+    within: Positive  # the bound, in units of reward
+    # Half the 90 % credible interval of the expected reward, or the expected Wasserstein-1 distance of the distribution from the truth.
+    measure: Literal["reward", "wasserstein"] = "reward"
+    first: Annotated[int, Field(gt=0)] = 6  # personas in the first round
+    step: Annotated[int, Field(gt=0)] = 3  # personas in every further round
+    pilot: Annotated[int, Field(ge=20)] = 100  # items that are asked in full, to learn how items differ
 
 
 class PriorConfig(_Section):
@@ -169,6 +181,8 @@ class Recipe(_Section):
     replicates: Annotated[int, Field(gt=0, le=1000)] = 1
     max_reasks: Annotated[int, Field(ge=0, le=10)] = 2
     seed: int = 0
+    mode: Literal["direct", "batch"] = "direct"  # batch: the provider's batch API, half the price, within a day
+    early_stop: EarlyStopConfig | None = None
     limits: LimitsConfig = LimitsConfig()
     budget: BudgetConfig = BudgetConfig()
     fit: FitConfig = FitConfig()
@@ -194,6 +208,14 @@ class Recipe(_Section):
         if self.elicitation == "logprobs" and self.provider.name == "anthropic":
             raise ValueError(
                 "elicitation: logprobs needs log-probabilities, which Anthropic's API does not give (use choice)"
+            )
+        if self.mode == "batch" and self.provider.name == "local":
+            raise ValueError(
+                "mode: batch: the local model has no batches (and nothing there costs anything); leave it out"
+            )
+        if self.early_stop and self.elicitation == "logprobs":
+            raise ValueError(
+                "early_stop: logprobs is calibrated after all calls; only choice and distribution stop early"
             )
         if self.elicitation == "logprobs" and self.replicates > 1:
             raise ValueError(

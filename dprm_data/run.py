@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 
@@ -24,6 +24,7 @@ from dprm_data.annotate.engine import Engine
 from dprm_data.annotate.ledger import Ledger
 from dprm_data.annotate.loop import in_a_loop, interruptible
 from dprm_data.annotate.plan import Plan, make_plan
+from dprm_data.annotate.rounds import rounds_for
 from dprm_data.annotate.tally import Tally
 from dprm_data.annotate.work import Work, make_work
 from dprm_data.errors import BudgetReached, DprmError, InputError, ProviderUnusable, RecipeError
@@ -32,9 +33,14 @@ from dprm_data.items import ItemsReport, load_items, store_items
 from dprm_data.labels import LabelSpace
 from dprm_data.personas import Panel, load_panel, panel_table
 from dprm_data.prompts import PromptTemplate, load_prompt
-from dprm_data.providers import check, make_provider, model_name
+from dprm_data.providers import check, make_batch_provider, make_provider, model_name
 from dprm_data.recipe import Recipe
 from dprm_data.tables import ANNOTATIONS, PERSONAS, write_parquet
+
+if TYPE_CHECKING:
+    from dprm_data.annotate.batching import BatchEngine
+    from dprm_data.providers.base import Provider
+    from dprm_data.providers.batch import BatchProvider
 
 Rows = Iterable[Mapping[str, Any]]
 _FAMILIES = {"openai": "openai", "anthropic": "anthropic", "local": "local"}
@@ -117,7 +123,8 @@ class Run:
 
     @cached_property
     def prices(self) -> Prices:
-        return prices_for(self.recipe.provider, allow_unknown=self.recipe.budget.allow_unknown_price)
+        batch, allow = self.recipe.mode == "batch", self.recipe.budget.allow_unknown_price
+        return prices_for(self.recipe.provider, batch=batch, allow_unknown=allow)
 
     def ledger(self, *, readonly: bool = False) -> Ledger:
         return Ledger(
@@ -195,6 +202,9 @@ class Run:
         return tally
 
     async def _annotate(self, ledger: Ledger, budget: Budget, tally: Tally, retry_failed: bool) -> None:
+        if self.recipe.mode == "batch":
+            await self._annotate_in_batches(ledger, budget, tally, retry_failed)
+            return
         provider = make_provider(self.recipe.provider)
         # A model on this machine's own processors answers so many calls at a time; an item's calls together share its cache.
         most = min(self.recipe.limits.concurrency, getattr(provider, "concurrency", self.recipe.limits.concurrency))
@@ -207,15 +217,39 @@ class Run:
             limits=limits,
             tally=tally,
             retry_failed=retry_failed,
+            rounds=rounds_for(self.recipe.early_stop, self.space),
         )
-        showing = asyncio.create_task(self._show(tally))
+        async with self._watched(engine, provider):
+            await engine.run(self.work, load_items(self.folder.needs("items")))
+
+    async def _annotate_in_batches(self, ledger: Ledger, budget: Budget, tally: Tally, retry_failed: bool) -> None:
+        from dprm_data.annotate.batching import BatchEngine
+
+        provider = make_batch_provider(self.recipe.provider)
+        engine = BatchEngine(
+            provider=provider,
+            ledger=ledger,
+            prices=self.prices,
+            budget=budget,
+            limits=self.recipe.limits,
+            tally=tally,
+            retry_failed=retry_failed,
+            rounds=rounds_for(self.recipe.early_stop, self.space),
+        )
+        async with self._watched(engine, provider):
+            await engine.run(self.work, lambda: load_items(self.folder.needs("items")))
+
+    @asynccontextmanager
+    async def _watched(self, engine: Engine | BatchEngine, provider: Provider | BatchProvider) -> AsyncIterator[None]:
+        """While the engine runs: show how it goes, let it be interrupted, and close the provider in the end."""
+        showing = asyncio.create_task(self._show(engine.tally))
         try:
             with interruptible(engine, self.progress.say, str(self.folder)):
-                await engine.run(self.work, load_items(self.folder.needs("items")))
+                yield
         finally:
             showing.cancel()
             await provider.aclose()
-            self.progress.tally(tally)
+            self.progress.tally(engine.tally)
 
     async def _show(self, tally: Tally) -> None:
         while True:

@@ -19,8 +19,8 @@ from dprm_data.items import Item
 class OpenItem:
     """An item with courses that still need calls.
 
-    settled: its courses that need none; waiting: those whose turn has not come; following: those that follow when the one that
-    went ahead is through.
+    settled: its courses that need none; waiting: those whose turn has not come (if early stop lets it come); following: those that
+    follow when the one that went ahead is through.
     """
 
     item: Item

@@ -209,23 +209,31 @@ class Budget:
         """
         while (reserved := self.try_reserve(worst)) is None:
             if not self._open:
-                raise self._reached((worst or 0.0) * self._margin)
+                raise self.reached(self.need(worst))
             self._changed.clear()
             await self._changed.wait()
         return reserved
 
     def try_reserve(self, worst: float | None) -> float | None:
         """Reserve if there is room now; None where there is none. Raises `PriceUnknown` as `reserve` does."""
+        need = self.need(worst)
+        if not self.has_room_for(need):
+            return None
+        self.hold(need)
+        return need
+
+    def need(self, worst: float | None) -> float:
+        """What must be reserved for a call with this worst case. Raises `PriceUnknown` where there is a limit and it is not known."""
         if worst is None and self.limit < math.inf:
             raise PriceUnknown(
                 "a budget cannot hold: the price table gives no price for the next call",
                 hint="Give provider: price in the recipe, or leave the budget away.",
             )
-        need = (worst or 0.0) * self._margin
-        if self.settled + self.reserved + need > self.limit:
-            return None
-        self.hold(need)
-        return need
+        return (worst or 0.0) * self._margin
+
+    def has_room_for(self, amount: float) -> bool:
+        """Whether so much could be reserved now."""
+        return self.settled + self.reserved + amount <= self.limit
 
     def hold(self, amount: float) -> None:
         """Reserve without asking: what was promised already (a batch that an earlier process handed over)."""
@@ -244,7 +252,8 @@ class Budget:
         self.settled += real
         self._changed.set()
 
-    def _reached(self, need: float) -> BudgetReached:
+    def reached(self, need: float) -> BudgetReached:
+        """The error that says so."""
         return BudgetReached(
             f"the budget of ${self.limit:.4g} is reached: ${self.settled:.4g} spent, and the next call could cost up to ${need:.2g}",
             hint="What was bought is kept. Raise the budget (budget: max_cost, or --max-cost) and run again: it goes on from here.",

@@ -20,6 +20,7 @@ from dprm_data.annotate.call import Call
 from dprm_data.annotate.costs import Budget, Prices
 from dprm_data.annotate.ledger import Ledger
 from dprm_data.annotate.replay import Course, advance
+from dprm_data.annotate.rounds import Rounds
 from dprm_data.annotate.sending import Sender
 from dprm_data.annotate.stopping import Stop, Stopped
 from dprm_data.annotate.tally import Tally
@@ -50,7 +51,9 @@ class Engine:
         limits: LimitsConfig,
         tally: Tally | None = None,
         retry_failed: bool = False,
+        rounds: Rounds | None = None,
     ) -> None:
+        self._rounds = rounds or Rounds()
         self.tally = tally or Tally()
         self._ledger = ledger
         self._limits = limits
@@ -94,10 +97,13 @@ class Engine:
         plan = work.plan_key()
 
         def closed(item: OpenItem) -> None:
-            if all(course.outcome for course in item.settled):
-                self._close(plan, item.item)
+            self._rounds.closed(item.settled, in_full=not item.waiting)
+            self._close(plan, item.item)
 
-        return Agenda(self._opened(work, plan, items), closed=closed)
+        def round_size(item: OpenItem) -> int | None:
+            return self._rounds.size(settled=item.settled, waiting=len(item.waiting))
+
+        return Agenda(self._opened(work, plan, items), closed=closed, round_size=round_size)
 
     def _opened(self, work: Work, plan: bytes, items: Iterable[Item]) -> Iterator[Opened | None]:
         """The items that miss something, with their courses; None now and then where there is none for long, so that others may breathe."""
@@ -114,8 +120,9 @@ class Engine:
                     if missing:
                         if self._retry_failed:
                             self._ledger.note_undone(plan, _row_id(item))
-                        yield item, settled, missing
+                        yield item, settled, self._rounds.ordered(item, missing)
                     else:
+                        self._rounds.closed(settled, in_full=True)
                         self._close(plan, item)
                 yield None
             yield None

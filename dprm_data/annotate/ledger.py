@@ -8,10 +8,12 @@ the ledger. What its tables mean is said in `ledgerfile`.
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,20 +67,11 @@ class _Gathered:
     failures: list[Row] = field(default_factory=list)
     undone: list[Row] = field(default_factory=list)
     done: list[Row] = field(default_factory=list)
+    collected: list[Row] = field(default_factory=list)
     cost: float = 0.0
 
     def __bool__(self) -> bool:
         return bool(self.calls or self.failures or self.undone or self.done)
-
-    def before(self, later: _Gathered) -> _Gathered:
-        """Both in one, this first."""
-        return _Gathered(
-            self.calls + later.calls,
-            self.failures + later.failures,
-            self.undone + later.undone,
-            self.done + later.done,
-            self.cost + later.cost,
-        )
 
 
 class Ledger:
@@ -96,7 +89,7 @@ class Ledger:
         self._lock: FileLock | None = None if readonly else hold(path)
         try:
             # Commits happen in a thread of their own; a connection of their own keeps half a transaction out of the readers' sight.
-            self.writer_db = None if readonly else connect(path, readonly=False)
+            self._writer_db = None if readonly else connect(path, readonly=False)
             self.db = connect(path, readonly=readonly)
         except BaseException:
             self._release()
@@ -125,7 +118,7 @@ class Ledger:
                     if batch:
                         self._commit(batch)
         finally:
-            for db in (self.writer_db, self.db):
+            for db in (self._writer_db, self.db):
                 if db:
                     db.close()
             self._release()
@@ -192,11 +185,19 @@ class Ledger:
         self._gathered.cost += reply.cost or 0.0
         await asyncio.shield(self._soon())
 
-    def record_now(self, replies: Sequence[tuple[bytes, Reply]], failures: Sequence[FailedAttempt] = ()) -> None:
-        """Keep replies and failed attempts in one transaction, at once (outside the writer's task)."""
+    def record_now(
+        self,
+        replies: Sequence[tuple[bytes, Reply]],
+        failures: Sequence[FailedAttempt] = (),
+        *,
+        collected: int | None = None,
+    ) -> None:
+        """Keep replies and failed attempts in one transaction, at once (outside the writer's task). With them goes the note of the batch
+        (by its number in the ledger) from which they were collected."""
         batch = _Gathered(calls=[self._call_row(key, reply) for key, reply in replies])
         batch.failures = [self._failure_row(failed) for failed in failures]
         batch.cost = sum(reply.cost or 0.0 for _, reply in replies) + sum(failed.cost or 0.0 for failed in failures)
+        batch.collected = [(collected,)] if collected is not None else []
         with speaking(self.path):
             self._commit(batch)
 
@@ -267,14 +268,22 @@ class Ledger:
         self._commit(self._in_hand)
         self._in_hand = None
 
-    def _commit(self, batch: _Gathered) -> None:
-        assert self.writer_db is not None, "opened for reading only"
-        with self._committing, self.writer_db as db:  # one transaction: all of it or nothing
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All of what is done inside, or nothing; on disk at the end. One at a time, from whichever thread."""
+        assert self._writer_db is not None, "opened for reading only"
+        with self._committing, self._writer_db as db:
             db.execute("BEGIN IMMEDIATE")
+            yield db
+
+    def _commit(self, batch: _Gathered) -> None:
+        with self.transaction() as db:
             db.executemany(_INSERT_CALL, batch.calls)
             db.executemany(_INSERT_FAILURE, batch.failures)
             db.executemany(_DELETE_DONE, batch.undone)
             db.executemany(_INSERT_DONE, batch.done)
+            db.executemany("DELETE FROM batch_rows WHERE batch = ?", batch.collected)
+            db.executemany("DELETE FROM batches WHERE id = ?", batch.collected)
             if batch.calls or batch.failures:
                 db.execute(_ADD_TOTAL, (self.run, batch.cost))
 

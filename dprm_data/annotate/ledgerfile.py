@@ -71,7 +71,7 @@ CREATE TABLE batches (
     created_at REAL NOT NULL
 );
 CREATE TABLE batch_rows (batch INTEGER NOT NULL, key BLOB NOT NULL, item BLOB NOT NULL, PRIMARY KEY (batch, key)) WITHOUT ROWID;
-CREATE INDEX batch_rows_by_key ON batch_rows (key);
+CREATE INDEX batch_rows_by_item ON batch_rows (item);
 """,
 )
 VERSION = len(_STEPS)

@@ -6,9 +6,9 @@ import asyncio
 import signal
 import threading
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from dprm_data.annotate.engine import Engine
+from dprm_data.annotate.tally import Tally
 from dprm_data.errors import Interrupted
 
 Result = TypeVar("Result")
@@ -45,10 +45,18 @@ def _new_loop(work: Coroutine[Any, Any, Result]) -> Result:
     return uvloop.run(work)
 
 
+class Stoppable(Protocol):
+    """An engine."""
+
+    tally: Tally
+
+    def stop(self, reason: BaseException) -> None: ...
+
+
 class interruptible:
     """Ctrl-C: the first finishes what is in flight, the second leaves at once."""
 
-    def __init__(self, engine: Engine, say: Callable[[str], None], folder: str) -> None:
+    def __init__(self, engine: Stoppable, say: Callable[[str], None], folder: str) -> None:
         self._engine = engine
         self._say = say
         self._reason = Interrupted(
@@ -77,7 +85,9 @@ class interruptible:
             self._task.cancel()
             return
         self._asked = True
-        self._say(
-            f"stopping: {self._engine.tally.in_flight} calls in flight are being finished; Ctrl-C again leaves at once"
-        )
+        tally = self._engine.tally
+        if tally.batches:
+            self._say(f"stopping: {tally.batches}; they are collected when you run it again")
+        else:
+            self._say(f"stopping: {tally.in_flight} calls in flight are being finished; Ctrl-C again leaves at once")
         self._engine.stop(self._reason)

@@ -30,6 +30,7 @@ class Tally:
     in_flight: int = 0
     window: int = 0
     cooling: float = 0.0  # seconds of cooldown left
+    batches: str = ""  # what is at the provider's batch API
     waiting: str = ""  # why no answers come just now, if so
     last_failure: str = ""
     started: float = field(default_factory=time.monotonic)

@@ -17,7 +17,7 @@ from dprm_data.items import Item
 from dprm_data.labels import LabelSpace
 from dprm_data.personas import Panel, Persona
 from dprm_data.prompts import PromptTemplate
-from dprm_data.recipe import PanelConfig, Recipe
+from dprm_data.recipe import EarlyStopConfig, PanelConfig, Recipe
 
 # Rises when this program asks differently for the same recipe: items that were done under the old way are looked at again.
 _ASKING_VERSION = 1
@@ -40,6 +40,7 @@ class Work:
     panel_config: PanelConfig
     replicates: int
     prior: Elicitation | None = None
+    early_stop: EarlyStopConfig | None = None
 
     @property
     def space(self) -> LabelSpace:
@@ -74,6 +75,8 @@ class Work:
         asked = [_identity(elicitation) for elicitation in (self.elicitation, self.prior) if elicitation]
         panel = [persona.model_dump(mode="json") for persona in self.panel.personas]
         identity = [_ASKING_VERSION, asked, panel, self.panel_config.model_dump(mode="json"), self.replicates]
+        if self.early_stop:
+            identity.append(self.early_stop.model_dump(mode="json"))
         return hashlib.sha256(orjson.dumps(identity, option=orjson.OPT_SORT_KEYS)).digest()[:16]
 
 
@@ -123,4 +126,5 @@ def make_work(
         panel_config=recipe.panel,
         replicates=recipe.replicates,
         prior=elicitation("distribution", prior_template, False) if prior_template else None,
+        early_stop=recipe.early_stop,
     )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import json
-import os
-import signal
+import shutil
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Awaitable, Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -119,23 +120,29 @@ def annotate(
 
 _ZYGOTE = """
 import json, os, signal, sys
-import dprm_data.cli, dprm_data.run, dprm_data.progress, dprm_data.show, dprm_data.providers.openai, dprm_data.annotate.annotations, pyarrow.parquet
+import dprm_data.cli, dprm_data.run, dprm_data.progress, dprm_data.show, dprm_data.summary, dprm_data.fitting, dprm_data.sources
+import dprm_data.annotate.annotations, dprm_data.annotate.batching, dprm_data.preference.fitting, pyarrow.parquet, pandas, uvloop, genai_prices
+import dprm_data.providers.batch_openai, dprm_data.providers.batch_anthropic, dprm_data.review.human, rich.live
 print("ready", flush=True)
 for line in sys.stdin:
     given = json.loads(line)
     pid = os.fork()
     if pid == 0:
-        out = os.open(given["out"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(out, 1)
-        os.dup2(out, 2)
+        for name, number in (("out", 1), ("errors", 2)):
+            os.dup2(os.open(given[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
         sys.stdin.close()
         os.chdir(given["cwd"])
+        os.environ.update(given["environment"])
         sys.argv = ["dprm", *given["arguments"]]
         try:
             dprm_data.cli.main()
             code = 0
         except SystemExit as error:
             code = error.code if isinstance(error.code, int) else 1
+        except BaseException:
+            import traceback
+            traceback.print_exc()
+            code = 70
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code or 0)
@@ -148,46 +155,60 @@ class Zygote:
     """Starts real `dprm` processes in hundredths of a second: each is forked from one that has imported everything already."""
 
     def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _ZYGOTE],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-            env=environ(),
-        )
+        pipe = subprocess.PIPE
+        command = [sys.executable, "-c", _ZYGOTE]
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=ROOT, env=environ())
+        self._files = Path(tempfile.mkdtemp())
         assert self._read() == "ready"
 
-    def start(self, *arguments: object, cwd: Path, out: Path) -> int:
-        """Start `dprm` with these arguments; returns its pid. Its exit code must be awaited before the next one is started."""
+    def start(self, *arguments: object, cwd: Path, **environment: str) -> int:
+        """Start `dprm` with these arguments; returns its pid. Its end must be awaited before the next one is started."""
         assert self._process.stdin
-        given = {"arguments": [str(argument) for argument in arguments], "cwd": str(cwd), "out": str(out)}
+        self._arguments = [str(argument) for argument in arguments]
+        out, errors = str(self._files / "out"), str(self._files / "errors")
+        given = {
+            "arguments": self._arguments,
+            "cwd": str(cwd),
+            "out": out,
+            "errors": errors,
+            "environment": environment,
+        }
         self._process.stdin.write(json.dumps(given) + "\n")
         self._process.stdin.flush()
         return int(self._read())
 
-    def wait(self) -> int:
-        """The exit code of the process that was started last; negative where a signal ended it."""
-        return int(self._read())
+    def end(self) -> subprocess.CompletedProcess[str]:
+        """How the process that was started last ended; its code is negative where a signal ended it."""
+        code = int(self._read())
+        said = [(self._files / name).read_text(errors="replace") for name in ("out", "errors")]
+        return subprocess.CompletedProcess(self._arguments, code, *said)
 
-    def kill(self, pid: int) -> int:
-        os.kill(pid, signal.SIGKILL)
-        return self.wait()
+    def errors(self) -> str:
+        """What the process that was started last has said on stderr so far."""
+        return (self._files / "errors").read_text(errors="replace")
 
     def _read(self) -> str:
         assert self._process.stdout
-        return self._process.stdout.readline().strip()
+        line = self._process.stdout.readline()
+        assert line, "the process that forks the others has ended"
+        return line.strip()
 
     def close(self) -> None:
         assert self._process.stdin
         self._process.stdin.close()
         self._process.wait(10)
+        shutil.rmtree(self._files, ignore_errors=True)
 
 
-@contextmanager
-def zygote() -> Iterator[Zygote]:
+@cache
+def zygote() -> Zygote:
+    """The one of this process of tests."""
     made = Zygote()
-    try:
-        yield made
-    finally:
-        made.close()
+    atexit.register(made.close)
+    return made
+
+
+def dprm(*arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end."""
+    zygote().start(*arguments, cwd=cwd, **environment)
+    return zygote().end()

@@ -18,8 +18,8 @@ from dprm_data.annotate.costs import Budget, Prices, worst_case
 from dprm_data.annotate.ledger import Ledger
 from dprm_data.errors import BudgetReached, PriceUnknown, ProviderUnusable
 from dprm_data.providers.base import Answer, CallFailed, Request, Usage
-from tests.annotate.helpers import DOLLAR, FunctionProvider, annotate, items, label, work
-from tests.helpers import answer, dprm, write_recipe, write_rows
+from tests.annotate.helpers import DOLLAR, FunctionProvider, annotate, dprm, items, label, work
+from tests.helpers import answer, write_recipe, write_rows
 from tests.servers.llm import LLMServer
 
 # What a price table may say instead of a price, and with which chance.

@@ -6,8 +6,6 @@ import asyncio
 import os
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -17,8 +15,8 @@ import pytest
 
 from dprm_data.errors import ProviderUnusable
 from dprm_data.providers.base import Answer, CallFailed, Request
-from tests.annotate.helpers import FunctionProvider, annotate, items, label, work
-from tests.helpers import answer, dprm, environ, write_recipe, write_rows
+from tests.annotate.helpers import FunctionProvider, annotate, dprm, items, label, work, zygote
+from tests.helpers import answer, write_recipe, write_rows
 from tests.servers.llm import LLMProcess, LLMServer
 
 KINDS = ["refusal", "filter", "length", "unparsable", "400", "500", "empty", "broken", "html", "drop", "422", "413"]
@@ -220,20 +218,12 @@ def test_two_personas_with_the_same_words_are_one_call(tmp_path: Path) -> None:
 # -- Ctrl-C -----------------------------------------------------------------------------------------------------------
 
 
-def begun(recipe: Path, server: LLMProcess, *arguments: str) -> subprocess.Popen[str]:
-    """A run that has calls in flight."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "dprm_data.cli", "run", str(recipe), *arguments],
-        cwd=recipe.parent,
-        env=environ(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def begin(recipe: Path, server: LLMProcess) -> int:
+    """A run that has calls in flight; its pid."""
+    pid = zygote().start("run", recipe, cwd=recipe.parent)
     while server.stats()["in_flight"] < 4:
-        time.sleep(0.02)
-        assert process.poll() is None, process.communicate()
-    return process
+        time.sleep(0.01)
+    return pid
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -241,13 +231,11 @@ def test_ctrl_c_finishes_what_is_in_flight_and_says_how_to_go_on(tmp_path: Path,
     rows_with(tmp_path, plain=30)
     with LLMProcess("--latency", "0.4") as server:
         recipe = write_recipe(tmp_path, server.url, limits={"concurrency": 4})
-        process = begun(recipe, server)
-        os.kill(process.pid, number)
-        _, said = process.communicate(timeout=60)
-        assert process.returncode == 130
-        assert "being finished" in said and "Run the same command again" in said
-        first = server.stats()
-        assert first["answered"] == _calls(tmp_path) > 0, "what was in flight was finished and kept"
+        os.kill(begin(recipe, server), number)
+        ended = zygote().end()
+        assert ended.returncode == 130
+        assert "being finished" in ended.stderr and "Run the same command again" in ended.stderr
+        assert server.stats()["answered"] == _calls(tmp_path) > 0, "what was in flight was finished and kept"
         server.script(latency=0.0)
         done: Any = answer(dprm("run", recipe, "--json", cwd=tmp_path))
         assert server.stats()["answered"] == done["summary"]["annotations"], "nothing was paid for twice"
@@ -255,15 +243,14 @@ def test_ctrl_c_finishes_what_is_in_flight_and_says_how_to_go_on(tmp_path: Path,
 
 def test_a_second_ctrl_c_leaves_at_once(tmp_path: Path) -> None:
     rows_with(tmp_path, plain=30)
-    with LLMProcess("--latency", "60") as server:
-        process = begun(write_recipe(tmp_path, server.url, limits={"concurrency": 4}), server)
-        os.kill(process.pid, signal.SIGINT)
-        assert process.stderr
-        while "Ctrl-C again" not in process.stderr.readline():
-            assert process.poll() is None
-        os.kill(process.pid, signal.SIGINT)
-        _, said = process.communicate(timeout=30)
-        assert process.returncode == 130 and "Traceback" not in said and "Run the same command again" in said
+    with LLMProcess("--latency", "100") as server:
+        pid = begin(write_recipe(tmp_path, server.url, limits={"concurrency": 4}), server)
+        os.kill(pid, signal.SIGINT)
+        while "Ctrl-C again" not in zygote().errors():
+            time.sleep(0.01)
+        os.kill(pid, signal.SIGINT)
+        ended = zygote().end()
+        assert ended.returncode == 130 and "Traceback" not in ended.stderr and "Run the same command" in ended.stderr
 
 
 def _calls(folder: Path) -> int:

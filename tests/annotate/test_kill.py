@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import sqlite3
 import time
 from pathlib import Path
 
-from tests.annotate.helpers import zygote
+from tests.annotate.helpers import dprm, zygote
 from tests.helpers import write_recipe, write_rows
 from tests.servers.llm import LLMProcess
 
@@ -21,16 +23,18 @@ def test_killed_sixty_times(tmp_path: Path) -> None:
     write_rows(tmp_path / "pairs.jsonl", [{"prompt": f"question {i}", "response": "an answer"} for i in range(ITEMS)])
     moments = random.Random(7)
     kills = 0
-    with LLMProcess("--latency", "0.02") as server, zygote() as processes:
+    processes = zygote()
+    with LLMProcess("--latency", "0.02") as server:
         recipe = write_recipe(tmp_path, server.url, panel="paper", limits={"concurrency": CONCURRENCY})
         answered = acknowledged = 0
         deadline = time.monotonic() + 100  # only against hanging
         while kills < KILLS and time.monotonic() < deadline:
-            pid = processes.start("annotate", recipe, cwd=tmp_path, out=tmp_path / "out.txt")
+            pid = processes.start("annotate", recipe, cwd=tmp_path)
             # Most moments are in the middle of the calls; some are while it starts, some while it ends.
             time.sleep(moments.uniform(0.0, 0.35))
-            code = processes.kill(pid)
-            assert code == -9, (tmp_path / "out.txt").read_text()
+            os.kill(pid, signal.SIGKILL)
+            ended = processes.end()
+            assert ended.returncode == -9, ended
             kills += 1
             before_answered, before_acknowledged = answered, acknowledged
             answered, acknowledged = _settled(server), _rows(tmp_path)
@@ -39,8 +43,8 @@ def test_killed_sixty_times(tmp_path: Path) -> None:
             assert 0 <= lost <= WORKERS, "more than what was in flight is paid for again"
             if acknowledged >= ITEMS * PERSONAS:
                 break
-        processes.start("annotate", recipe, cwd=tmp_path, out=tmp_path / "out.txt")
-        assert processes.wait() == 0, (tmp_path / "out.txt").read_text()
+        ended = dprm("annotate", recipe, cwd=tmp_path)
+        assert ended.returncode == 0, ended
         stats = server.stats()
     assert kills >= 50, f"it was through after {kills} kills: make it slower"
     assert stats["distinct"] == stats["answered_distinct"] == _rows(tmp_path) == ITEMS * PERSONAS
