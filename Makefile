@@ -15,7 +15,7 @@ quickstart: $(VENV)/.quickstart  ## set up, and annotate a dozen responses by th
 	$(BIN)/dprm run examples/quickstart/recipe.yaml
 
 test: $(VENV)/.test  ## set up, and run all tests
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 test-trl: .venv-trl/.ready  ## published data in TRL's trainers, in an environment of its own
 	.venv-trl/bin/python -m pytest tests/optional_trl

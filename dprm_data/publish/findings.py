@@ -18,6 +18,7 @@ from dprm_data.publish import selection
 from dprm_data.publish.panel import PanelFindings, panel_findings
 from dprm_data.publish.spending import Spending, spending
 from dprm_data.recipe import FitConfig
+from dprm_data.review.applying import applied_calibration
 from dprm_data.summary import Summary, summarise
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def find(run: Run) -> Findings:
         run.recipe = run.recipe.model_copy(update={"fit": FitConfig(**settings)})
     summary = summarise(run.folder, run.space)
     annotations = pq.read_table(run.folder.needs("annotations"))
-    fit, panel = fit_annotations(run, annotations), panel_findings(run)
+    fit, panel = fit_annotations(run, annotations, applied_calibration(run.folder)), panel_findings(run)
     checked = quality(fit, run.space, draws=_DRAWS)
     worst = checked.rows[np.argsort(checked.p_values, kind="stable")]
     p_values = dict(zip(checked.rows.tolist(), checked.p_values.tolist(), strict=True))

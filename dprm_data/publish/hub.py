@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 MARKER = "dprm.json"  # in the repository: what we published there
 ATTEMPTS = 7
+_XET = re.compile(
+    r"\b(CAS|reqwest|xet)\b", re.IGNORECASE
+)  # failures of the storage that large files go to are plain RuntimeErrors
 _NAME = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 
 
@@ -177,6 +180,8 @@ def _is_transport(error: BaseException | None) -> bool:
     if isinstance(error, ConnectionError | TimeoutError | LocalEntryNotFoundError) or any(
         name.startswith("httpx") and name.endswith(".HTTPError") for name in names
     ):
+        return True
+    if type(error) is RuntimeError and _XET.search(str(error)):
         return True
     return type(error) in (RuntimeError, OSError) and _is_transport(error.__cause__)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dprm_data.preference.agreement import PositionBias
     from dprm_data.run import Run
 
-MOST_ROWS = 2_000_000  # annotations that agreement is computed from: the first ones
+MOST_ROWS = 500_000  # annotations that agreement is computed from: the first ones
 _POSITIONS = 20_000  # annotations whose list is drawn again
 _COLUMNS = ["item_id", "annotator_id", "annotator_kind", "elicitation", "label", "weight", "replicate", "status"]
 

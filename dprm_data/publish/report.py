@@ -104,6 +104,8 @@ def _values(run: Run, found: Findings, other: Comparison | None) -> dict[str, An
         "low": float(space.rewards.min()),
         "high": float(space.rewards.max()),
         "validation": validation(run),
+        "review": manifest.get("review"),
+        "reading": manifest.get("calibration"),
         "against": other,
         "scatter": _scatter(other, space.rewards) if other else "",
         "payload": _payload(found, colours, space.names),

@@ -69,6 +69,15 @@ def config(tokenizer: PreTrainedTokenizerFast, **more: Any) -> LlamaConfig:
     )
 
 
+@pytest.fixture(scope="module")
+def language_model(tokenizer: PreTrainedTokenizerFast, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A folder with a tiny model: trainers with a reference model load it a second time."""
+    folder = tmp_path_factory.mktemp("model")
+    LlamaForCausalLM(config(tokenizer)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
 def losses(trainer: Any) -> list[float]:
     """The losses of a few steps of training."""
     trainer.train()
@@ -95,12 +104,12 @@ def test_reward_trainer(repository: Path, tokenizer: PreTrainedTokenizerFast, tm
     assert "margin" in first  # the margin of the two expected rewards is used
 
 
-def test_dpo_trainer(repository: Path, tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+def test_dpo_trainer(repository: Path, tokenizer: PreTrainedTokenizerFast, language_model: str, tmp_path: Path) -> None:
     from trl import DPOConfig, DPOTrainer
 
     losses(
         DPOTrainer(
-            model=LlamaForCausalLM(config(tokenizer)),
+            model=language_model,
             args=DPOConfig(output_dir=str(tmp_path), max_length=512, **STEPS),
             train_dataset=load_dataset(str(repository), "preferences", split="train"),
             processing_class=tokenizer,
@@ -108,7 +117,7 @@ def test_dpo_trainer(repository: Path, tokenizer: PreTrainedTokenizerFast, tmp_p
     )
 
 
-def test_kto_trainer(repository: Path, tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+def test_kto_trainer(repository: Path, tokenizer: PreTrainedTokenizerFast, language_model: str, tmp_path: Path) -> None:
     try:
         from trl import KTOConfig, KTOTrainer
     except ImportError:
@@ -116,7 +125,7 @@ def test_kto_trainer(repository: Path, tokenizer: PreTrainedTokenizerFast, tmp_p
 
     losses(
         KTOTrainer(
-            model=LlamaForCausalLM(config(tokenizer)),
+            model=language_model,
             args=KTOConfig(output_dir=str(tmp_path), max_length=512, **STEPS),
             train_dataset=load_dataset(str(repository), "preferences", split="train"),
             processing_class=tokenizer,

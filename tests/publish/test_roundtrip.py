@@ -227,6 +227,17 @@ def test_a_dataset_that_others_changed_is_not_pulled(desk: Desk) -> None:
     assert not (desk.folder / "new").exists()
 
 
+def test_a_refused_token_is_a_message_and_stands_nowhere(desk: Desk) -> None:
+    token = "hf_notATokenAtAll1234567890"
+    done = dprm("publish", "run", "--repo", "acme/refused", cwd=desk.folder, **(desk.environment | {"HF_TOKEN": token}))
+    assert done.returncode == 1
+    assert "does not accept the token (401)" in done.stderr
+    assert "hf auth login" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert token not in done.stderr + done.stdout
+    assert "acme/refused" not in desk.hub.repos
+
+
 def test_a_run_that_is_not_fitted_is_not_published(desk: Desk, finished: Path) -> None:
     bare = Path(shutil.copytree(finished, desk.folder / "bare"))
     (bare / "tables" / "distributions.parquet").unlink()
