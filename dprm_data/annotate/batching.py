@@ -78,6 +78,8 @@ class BatchEngine:
         self._retry_failed = retry_failed
         self._rounds = rounds or Rounds()
         self._walked = False  # through all items, at least once
+        self._opened = 0  # items in this walk
+        self._left_closed = False  # whether there were more, for which it is too early
         self._begun_anew: set[bytes] = set()  # first calls that were asked again, once
         self._most = provider.max_requests  # of one batch; less where the provider refuses so many
         self._failed: Counter[bytes] = Counter()  # times each call has failed
@@ -102,6 +104,8 @@ class BatchEngine:
                 if not self._shelf.batches():
                     if short:
                         raise short
+                    if self._left_closed:
+                        continue
                     break
                 await self._collect(work, load)
         except Stopped:
@@ -281,6 +285,7 @@ class BatchEngine:
         """The calls that can be made now, with their items' ids. Closes (and counts) items with nothing left to ask."""
         plan = work.plan_key()
         first_time, self._walked = not self._walked, True
+        self._opened, self._left_closed = 0, False
         calibration = advance(work.calibration_tasks(), self._ledger)
         waiting = [course for course in calibration if course.waits_for]
         if waiting and not self._shelf.holds([b"calibration"]):
@@ -305,6 +310,10 @@ class BatchEngine:
         begun = [course for course in waiting if course.replies or course.begun_anew]
         fresh = [course for course in waiting if not (course.replies or course.begun_anew)]
         if not begun and fresh:
+            if not self._rounds.may_open(self._opened):
+                self._left_closed = True
+                return
+            self._opened += 1
             size = self._rounds.size(settled=settled, waiting=len(fresh))
             fresh = fresh if size is None else self._rounds.ordered(item, fresh)[:size]
         keys: set[bytes] = set()

@@ -27,6 +27,10 @@ class Rounds:
         """The order in which an item's courses are asked."""
         return courses
 
+    def may_open(self, opened: int) -> bool:
+        """Whether one more item may be asked about now, where so many wait for their first answers already."""
+        return True
+
     def size(self, *, settled: Sequence[Course], waiting: int) -> int | None:
         """How many more of an item's courses are asked now: None for all, 0 for no more."""
         return None
@@ -51,8 +55,16 @@ class EarlyStop(Rounds):
         random.Random(f"early stop {item.item_id}").shuffle(shuffled)
         return shuffled
 
+    @property
+    def ready(self) -> bool:
+        """Whether the pilot is over."""
+        return self._prior is not None
+
+    def may_open(self, opened: int) -> bool:
+        return self.ready or opened < self._config.pilot - len(self._pilots)
+
     def size(self, *, settled: Sequence[Course], waiting: int) -> int | None:
-        if self._prior is None:
+        if not self.ready:
             return None
         votes = self.votes(settled)
         if len(settled) < self._config.first:
