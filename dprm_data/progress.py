@@ -76,16 +76,27 @@ def _tally_text(tally: Tally) -> Text:
     projected = _projected(tally, done)
     if projected is not None and cost:
         text.append(f" of about {money(projected)}")
-    text.append(f"  {tally.in_flight} in flight of {tally.window}")
+    if tally.batches:
+        text.append(f"  {tally.batches}")
+    else:
+        text.append(f"  {tally.in_flight} in flight of {tally.window}")
     left = _time_left(tally, done)
     if left is not None:
         text.append(f"  {clock(left)} left")
-    failed = {status: count for status, count in tally.statuses.items() if status != "ok"}
-    if failed:
-        text.append("  " + ", ".join(f"{count} {status}" for status, count in failed.items()), style="yellow")
+    for counts, what in ((_failed(tally), ""), (tally.retries, " tried again")):
+        if counts:
+            listed = ", ".join(f"{count:,} {kind.replace('_', ' ')}" for kind, count in counts.items())
+            text.append(f"  {listed}{what}", style="yellow")
     if tally.waiting:
         text.append(f"\n{tally.waiting}", style="bold yellow")
+    elif tally.cooling >= 1:
+        text.append(f"  cooling down for {tally.cooling:.0f} s", style="yellow")
     return text
+
+
+def _failed(tally: Tally) -> dict[str, int]:
+    """Annotations that ended without a label, by status."""
+    return {status: count for status, count in tally.statuses.items() if status != "ok"}
 
 
 def _bar(share: float, width: int = 20) -> str:

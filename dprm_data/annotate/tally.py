@@ -76,6 +76,7 @@ class Tally:
             "statuses": dict(self.statuses),
             "calls": self.calls,
             "retries": dict(self.retries),
+            "failures": {status: count for status, count in self.statuses.items() if status != "ok"},
             "reasks": self.reasks,
             "input_tokens": self.usage.input_tokens,
             "output_tokens": self.usage.output_tokens,

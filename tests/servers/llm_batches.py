@@ -151,7 +151,7 @@ class Batches:
 
     def _run(self, batch: Batch) -> None:
         """Answers all rows, once."""
-        if batch.results is not None or not batch.ended:
+        if batch.results is not None or not batch.ended or batch.refusal:
             return
         batch.results = []
         done = {"succeeded": 0, "errored": 0, "canceled": 0, "expired": 0}
