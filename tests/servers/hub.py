@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import itertools
 import json
 import re
 import threading
@@ -21,98 +20,10 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import yaml
 
+from tests.servers.hub_repo import LARGE, Blob, Refusal, Repo
+
 TOKEN = "hf_thisIsTheSecretOfTheTests"
 READER = "hf_thisOneMayOnlyRead"
-_LARGE = (".parquet", ".arrow", ".bin", ".safetensors", ".png", ".zip", ".gz")
-
-
-class Refusal(Exception):
-    """An answer other than 200."""
-
-    def __init__(self, status: int, message: str, code: str = "", headers: dict[str, str] | None = None) -> None:
-        super().__init__(message)
-        self.status, self.message, self.code, self.headers = status, message, code, headers or {}
-
-
-@dataclass(frozen=True)
-class Blob:
-    """A file's content, named as the Hub names it: small files by git's hash, large ones by their SHA-256."""
-
-    data: bytes
-    large: bool
-
-    @property
-    def sha256(self) -> str:
-        return hashlib.sha256(self.data).hexdigest()
-
-    @property
-    def pointer(self) -> bytes:
-        return b"version https://git-lfs.github.com/spec/v1\noid sha256:%b\nsize %d\n" % (
-            self.sha256.encode(),
-            len(self.data),
-        )
-
-    @property
-    def oid(self) -> str:
-        content = self.pointer if self.large else self.data
-        return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-
-    def described(self, path: str) -> dict[str, Any]:
-        entry: dict[str, Any] = {"type": "file", "path": path, "oid": self.oid, "size": len(self.data)}
-        if self.large:
-            entry["lfs"] = {"oid": self.sha256, "size": len(self.data), "pointerSize": len(self.pointer)}
-        return entry
-
-
-@dataclass
-class Commit:
-    oid: str
-    parent: str | None
-    title: str
-    tree: dict[str, Blob]
-
-
-@dataclass
-class Repo:
-    """One dataset repository."""
-
-    name: str
-    private: bool
-    commits: dict[str, Commit] = field(default_factory=dict)
-    branches: dict[str, str] = field(default_factory=dict)
-    tags: dict[str, str] = field(default_factory=dict)
-    numbers: Any = field(default_factory=itertools.count)
-
-    def commit(self, tree: dict[str, Blob], title: str, branch: str = "main") -> str:
-        parent = self.branches.get(branch)
-        oid = hashlib.sha1(f"{self.name} {next(self.numbers)} {title}".encode()).hexdigest()
-        self.commits[oid] = Commit(oid, parent, title, tree)
-        self.branches[branch] = oid
-        return oid
-
-    def at(self, revision: str) -> Commit:
-        oid = self.branches.get(revision) or self.tags.get(revision) or revision
-        if oid not in self.commits:
-            raise Refusal(404, f"Invalid rev id: {revision}", "RevisionNotFound")
-        return self.commits[oid]
-
-    @property
-    def files(self) -> dict[str, bytes]:
-        """What is at the head, for tests."""
-        return {path: blob.data for path, blob in self.at("main").tree.items()}
-
-    @property
-    def log(self) -> list[str]:
-        """The titles of the commits of the main branch, the newest first."""
-        titles, oid = [], self.branches["main"]
-        while oid:
-            titles.append(self.commits[oid].title)
-            oid = self.commits[oid].parent or ""
-        return titles
-
-    def write(self, path: str, data: bytes, title: str = "by somebody else") -> str:
-        """Somebody else commits a file."""
-        return self.commit(self.at("main").tree | {path: Blob(data, path.endswith(_LARGE))}, title)
 
 
 @dataclass
@@ -382,7 +293,7 @@ class _Handler(BaseHTTPRequestHandler):
             "files": [
                 {
                     "path": file["path"],
-                    "uploadMode": "lfs" if file["path"].endswith(_LARGE) else "regular",
+                    "uploadMode": "lfs" if file["path"].endswith(LARGE) else "regular",
                     "shouldIgnore": False,
                     "oid": tree[file["path"]].oid if file["path"] in tree else None,
                 }
