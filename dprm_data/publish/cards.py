@@ -98,6 +98,7 @@ def _values(
         "sampling": without_secrets(run.work.elicitation.params),
         "elicitation": recipe.elicitation,
         "replicates": recipe.replicates,
+        "early_stop": recipe.early_stop is not None,
         "expected": summary.items * run.work.annotations_per_item,
         "prior_strength": recipe.prior.strength if recipe.prior else None,
         "fit": manifest["fit"],

@@ -20,6 +20,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "stated distributions": {"elicitation": "distribution"},
     "a prior beside the votes": {"prior": {"strength": 3}},
     "twenty levels": {"labels": 20},
+    "few personas where all is clear": {"panel": "paper", "early_stop": {"within": 0.5}},
     "one annotator": {"panel": "neutral"},
     "some personas for each item": {"panel": {"use": "paper", "sample": 3}},
     "raw frequencies": {"fit": {"family": "empirical", "smoothing": {"kind": "none"}}},
