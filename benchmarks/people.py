@@ -40,8 +40,9 @@ def space_of(name: str) -> LabelSpace:
     )
 
 
-def rows_of(name: str, folder: Path) -> tuple[LabelSpace, Rows]:
-    """All items of a set with their fitted distributions (beta prior learned across the items, targeted smoothing: the defaults of `dprm fit`)."""
+def rows_of(name: str, folder: Path, *, raw: bool = False) -> tuple[LabelSpace, Rows]:
+    """All items of a set with their fitted distributions (beta prior learned across the items, targeted smoothing: the defaults of `dprm fit`), or with
+    the raw shares of their votes."""
     space, file = space_of(name), folder / f"{name}.parquet"
     fitted = fit(read_votes(file, space, duplicates="first"), space)
     columns = ["item_id", "context", "response"] + (["conversation"] if name == "polis" else [])
@@ -55,7 +56,8 @@ def rows_of(name: str, folder: Path) -> tuple[LabelSpace, Rows]:
         prompts = [_turns(row["context"]) for row in items]
         completions = [_turns(row["response"]) for row in items]
         groups = _conversations([f"{row['context']}\n{row['response']}" for row in items])
-    return space, Rows(prompts, completions, groups, fitted.distribution, fitted.evidence)
+    shares = fitted.votes.counts / fitted.votes.counts.sum(axis=1, keepdims=True)
+    return space, Rows(prompts, completions, groups, shares if raw else fitted.distribution, fitted.evidence)
 
 
 def folds(groups: np.ndarray, count: int) -> np.ndarray:

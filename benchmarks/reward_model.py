@@ -1,11 +1,12 @@
 """Reward models on people's votes: the paper's variants side by side, each on three seeds, as they come out.
 
-    python benchmarks/reward_model.py FOLDER [--sets convabuse polis] [--folds 4] [--seeds 3]
+    python benchmarks/reward_model.py FOLDER [--sets convabuse polis] [--folds 4] [--seeds 3] [--raw]
 
 FOLDER holds the sets (`benchmarks/people.py` says which and where from). The backbone is the bundled SmolLM2-135M, frozen and read in bf16; its features are computed once and kept in
 the cache. Cross-validation over whole conversations: every response is predicted by models that saw no response of its conversation. In every fold, a tenth of the training conversations
 serves for early stopping (patience 5 of at most 40 epochs, the best epoch by the model's own objective) and for the temperature. All variants have the same settings. A figure is the mean over
-seeds; its 95 % interval is a bootstrap over conversations of the seeds' mean; ± is the standard deviation between seeds.
+seeds; its 95 % interval is a bootstrap over conversations of the seeds' mean; ± is the standard deviation between seeds. With --raw the models are trained (and stopped) on the raw shares of the votes instead of the fitted distributions, which they are
+still measured against: what a few sampled votes do to each loss.
 """
 
 from __future__ import annotations
@@ -168,9 +169,12 @@ def differences(predictions: dict[str, list[Floats]], rows: Rows, space: LabelSp
             print("| " + " | ".join([variant, *cells]) + " |")
 
 
-def run(name: str, folder: Path, count: int, seeds: int, variants: list[str]) -> None:
+def run(name: str, folder: Path, count: int, seeds: int, variants: list[str], raw: bool) -> None:
     space, rows = rows_of(name, folder)
+    taught = rows_of(name, folder, raw=True)[1] if raw else rows
     x, tokenizer = features(rows, space)
+    if raw:
+        print("\nTrained on raw votes:")
     where = folds(rows.groups, count)
     print(
         f"\n### {name}: {len(rows):,} responses, {len(np.unique(rows.groups)):,} conversations, {count} folds, {seeds} seeds"
@@ -184,7 +188,7 @@ def run(name: str, folder: Path, count: int, seeds: int, variants: list[str]) ->
             scalar = VARIANTS[variant] == "bt"
             out = [np.zeros(len(rows) if scalar else (len(rows), space.K)) for _ in range(2)]
             for fold in range(count):
-                logits, t = fit_fold(variant, seed, x, rows, space, where, fold, tokenizer)
+                logits, t = fit_fold(variant, seed, x, taught, space, where, fold, tokenizer)
                 at = where == fold
                 out[0][at] = logits[:, 0] if scalar else softmax(logits)
                 out[1][at] = logits[:, 0] if scalar else softmax(logits / t)
@@ -209,11 +213,12 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=4)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--variants", nargs="*", default=list(VARIANTS))
+    parser.add_argument("--raw", action="store_true")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     for name in arguments.sets:
-        run(name, arguments.folder, arguments.folds, arguments.seeds, arguments.variants)
+        run(name, arguments.folder, arguments.folds, arguments.seeds, arguments.variants, arguments.raw)
 
 
 if __name__ == "__main__":

@@ -113,13 +113,10 @@ class Transport(nn.Module):
 
     def _greatest_form(self, p: Tensor, q: Tensor) -> Tensor:
         difference = p - q
-        with (
-            torch.no_grad()
-        ):  # the vertex that attains the maximum is the gradient: nothing of (B, V) need be kept for it
-            values = difference @ self.forms
-            best = values.abs().argmax(dim=-1, keepdim=True)
-            potential = self.forms.T[best.squeeze(-1)] * values.gather(-1, best).sign()
-        return (difference * potential).sum(dim=-1)
+        with torch.no_grad():  # the vertex that attains the maximum is the gradient: nothing of (B, V) need be kept for it
+            best = (difference @ self.forms).abs_().max(dim=-1).indices
+            potential = self.forms.T.index_select(0, best)
+        return (difference * potential).sum(dim=-1).abs()
 
     def _simplex(self, p: Tensor, q: Tensor) -> Tensor:
         from dprm_trainers.solvers import network_simplex
