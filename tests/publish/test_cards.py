@@ -127,6 +127,27 @@ def test_people_are_counted_and_compared(finished: Path, tmp_path: Path) -> None
     assert metadata_of(card)["annotations_creators"] == ["machine-generated", "crowdsourced"]
 
 
+def test_the_panel_is_held_against_people(finished: Path, tmp_path: Path) -> None:
+    """Two of the fifteen annotators are people: on every item the others' mean reward is compared with theirs."""
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    path = run / "tables/annotations.parquet"
+    table = pq.read_table(path)
+    people = pc.is_in(table["annotator_id"], value_set=pa.array(sorted(set(table["annotator_id"].to_pylist()))[:2]))
+    kinds = pc.if_else(people, "human", "persona")
+    pq.write_table(table.set_column(table.schema.names.index("annotator_kind"), "annotator_kind", kinds), path)
+    rewards = {label.name: label.reward for label in Run.open(run).space.labels}
+    means: dict[str, dict[bool, list[float]]] = {}
+    for item, label, human in zip(
+        table["item_id"].to_pylist(), table["label"].to_pylist(), people.to_pylist(), strict=True
+    ):
+        means.setdefault(item, {True: [], False: []})[human].append(rewards[label])
+    gaps = [sum(both[False]) / len(both[False]) - sum(both[True]) / len(both[True]) for both in means.values()]
+    card = card_of(run)
+    assert f"on {len(means)} items that both judged" in card
+    assert f"mean difference (panel minus people) {sum(gaps) / len(gaps):+.2f}" in card
+    assert "not validated" not in card
+
+
 def test_failures_are_told(finished: Path, tmp_path: Path) -> None:
     reason = "no | label <b>\nhere</b>"
     card = card_of(with_annotations(finished, tmp_path, status="unparsable", reason=reason, label=None))
