@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from dprm_data.annotate.call import Call, Reply
 from dprm_data.annotate.costs import Budget, Prices
 from dprm_data.annotate.ledger import FailedAttempt, Ledger
-from dprm_data.annotate.replay import Course, advance
+from dprm_data.annotate.replay import Course, advance, chunks, courses_of, row_id
 from dprm_data.annotate.rounds import Rounds
 from dprm_data.annotate.sending import answered, failure_reply, refused
 from dprm_data.annotate.shelf import Shelf, Shelved
@@ -290,15 +290,15 @@ class BatchEngine:
         waiting = [course for course in calibration if course.waits_for]
         if waiting and not self._shelf.holds([b"calibration"]):
             yield from ((b"calibration", course.waits_for) for course in waiting if course.waits_for)
-        for some in _chunks(items, _LOOK_UP):
-            ids = [_row_id(item) for item in some]
+        for some in chunks(items, _LOOK_UP):
+            ids = [row_id(item) for item in some]
             done = set() if self._retry_failed else self._ledger.find_done(plan, ids)
             held = self._shelf.holds(ids)
             if first_time:
                 self.tally.skipped(len(done), work.annotations_per_item)
-            left = (item for item in some if _row_id(item) not in done and _row_id(item) not in held)
-            for few in _chunks(left, max(1, _OPEN // max(1, work.annotations_per_item))):
-                for item, courses in zip(few, _courses(work, few, self._ledger), strict=True):
+            left = (item for item in some if row_id(item) not in done and row_id(item) not in held)
+            for few in chunks(left, max(1, _OPEN // max(1, work.annotations_per_item))):
+                for item, courses in zip(few, courses_of(work, self._ledger, few), strict=True):
                     begun = [self._begun(course) for course in courses]
                     yield from self._missing_of(plan, item, begun, replayed=first_time)
 
@@ -321,16 +321,16 @@ class BatchEngine:
             call = course.waits_for
             if call and call.key not in keys:
                 keys.add(call.key)
-                yield _row_id(item), call
+                yield row_id(item), call
         if not keys:
             self.tally.items += 1
             for course in settled:
                 if course.outcome:
                     self.tally.ended(course.outcome, replayed=replayed)
             self._rounds.closed(settled, in_full=not waiting)
-            self._ledger.note_done(plan, _row_id(item))
+            self._ledger.note_done(plan, row_id(item))
         elif self._retry_failed:
-            self._ledger.note_undone(plan, _row_id(item))
+            self._ledger.note_undone(plan, row_id(item))
 
     def _begun(self, course: Course) -> Course:
         """A course that failed begins anew where that is wanted, once."""
@@ -391,25 +391,8 @@ def _requests(work: Work, ledger: Ledger, items: Iterable[Item], rows: dict[byte
 
     if b"calibration" in ids:
         look(advance(work.calibration_tasks(), ledger))
-    for few in _chunks((item for item in items if _row_id(item) in ids), _OPEN // 16):
-        look(itertools.chain.from_iterable(_courses(work, few, ledger)))
+    for few in chunks((item for item in items if row_id(item) in ids), _OPEN // 16):
+        look(itertools.chain.from_iterable(courses_of(work, ledger, few)))
         if len(found) == len(rows):
             break
     return found
-
-
-def _courses(work: Work, items: Sequence[Item], ledger: Ledger) -> Iterator[list[Course]]:
-    tasks = [work.tasks(item) for item in items]
-    courses = iter(advance(itertools.chain.from_iterable(tasks), ledger))
-    for some in tasks:
-        yield list(itertools.islice(courses, len(some)))
-
-
-def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    items = iter(items)
-    while chunk := list(itertools.islice(items, size)):
-        yield chunk
-
-
-def _row_id(item: Item) -> bytes:
-    return item.item_id.encode()

@@ -11,7 +11,6 @@ grow with the number of items. What is wrong with one call becomes that call's f
 from __future__ import annotations
 
 import asyncio
-import itertools
 import time
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -19,7 +18,7 @@ from dprm_data.annotate.agenda import Agenda, Opened, OpenItem
 from dprm_data.annotate.call import Call
 from dprm_data.annotate.costs import Budget, Prices
 from dprm_data.annotate.ledger import Ledger
-from dprm_data.annotate.replay import Course, advance
+from dprm_data.annotate.replay import Course, advance, chunks, courses_of, row_id
 from dprm_data.annotate.rounds import Rounds
 from dprm_data.annotate.sending import Sender
 from dprm_data.annotate.stopping import Stop, Stopped
@@ -108,18 +107,18 @@ class Engine:
     def _opened(self, work: Work, plan: bytes, items: Iterable[Item]) -> Iterator[Opened | None]:
         """The items that miss something, with their courses; None now and then where there is none for long, so that others may breathe."""
         at_a_time = max(1, _OPEN // max(1, work.annotations_per_item))
-        for some in _chunks(items, _LOOK_UP):
-            done = set() if self._retry_failed else self._ledger.find_done(plan, [_row_id(item) for item in some])
+        for some in chunks(items, _LOOK_UP):
+            done = set() if self._retry_failed else self._ledger.find_done(plan, [row_id(item) for item in some])
             self.tally.skipped(len(done), work.annotations_per_item)
-            for few in _chunks((item for item in some if _row_id(item) not in done), at_a_time):
-                for item, courses in zip(few, _courses(work, few, self._ledger), strict=True):
+            for few in chunks((item for item in some if row_id(item) not in done), at_a_time):
+                for item, courses in zip(few, courses_of(work, self._ledger, few), strict=True):
                     settled, missing = self._divided(courses)
                     for course in settled:
                         if course.outcome:
                             self.tally.ended(course.outcome, replayed=True)
                     if missing:
                         if self._retry_failed:
-                            self._ledger.note_undone(plan, _row_id(item))
+                            self._ledger.note_undone(plan, row_id(item))
                         yield item, settled, self._rounds.ordered(item, missing)
                     else:
                         self._rounds.closed(settled, in_full=True)
@@ -146,7 +145,7 @@ class Engine:
     def _close(self, plan: bytes, item: Item) -> None:
         """Nothing is missing for this item any more."""
         self.tally.items += 1
-        self._ledger.note_done(plan, _row_id(item))
+        self._ledger.note_done(plan, row_id(item))
 
     # -- workers ------------------------------------------------------------------------------------------------------
 
@@ -215,20 +214,3 @@ def _calibration(work: Work, ledger: Ledger) -> Iterator[Opened]:
     missing = [course for course in courses if not course.outcome]
     if missing:
         yield missing[0].task.prefix.item, [course for course in courses if course.outcome], missing
-
-
-def _courses(work: Work, items: Sequence[Item], ledger: Ledger) -> Iterator[list[Course]]:
-    tasks = [work.tasks(item) for item in items]
-    courses = iter(advance(itertools.chain.from_iterable(tasks), ledger))
-    for some in tasks:
-        yield list(itertools.islice(courses, len(some)))
-
-
-def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    items = iter(items)
-    while chunk := list(itertools.islice(items, size)):
-        yield chunk
-
-
-def _row_id(item: Item) -> bytes:
-    return item.item_id.encode()

@@ -69,9 +69,25 @@ def advance(tasks: Iterable[Task], ledger: Ledger) -> list[Course]:
 
 def replay(work: Work, ledger: Ledger, items: Iterable[Item]) -> Iterator[tuple[Item, Sequence[Course]]]:
     """Every item with the courses of its tasks, a few items in memory at a time."""
+    for some in chunks(items, _ITEMS_AT_A_TIME):
+        yield from zip(some, courses_of(work, ledger, some), strict=True)
+
+
+def courses_of(work: Work, ledger: Ledger, items: Sequence[Item]) -> Iterator[list[Course]]:
+    """The courses of each of these items."""
+    tasks = [work.tasks(item) for item in items]
+    courses = iter(advance(itertools.chain.from_iterable(tasks), ledger))
+    for some in tasks:
+        yield list(itertools.islice(courses, len(some)))
+
+
+def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """So many items at a time."""
     items = iter(items)
-    while some := list(itertools.islice(items, _ITEMS_AT_A_TIME)):
-        per_item = [work.tasks(item) for item in some]
-        courses = iter(advance(itertools.chain.from_iterable(per_item), ledger))
-        for item, tasks in zip(some, per_item, strict=True):
-            yield item, list(itertools.islice(courses, len(tasks)))
+    while chunk := list(itertools.islice(items, size)):
+        yield chunk
+
+
+def row_id(item: Item) -> bytes:
+    """An item's id as the ledger keeps it."""
+    return item.item_id.encode()

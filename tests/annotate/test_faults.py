@@ -206,6 +206,27 @@ def test_an_unreachable_server_uses_up_no_attempts(tmp_path: Path) -> None:
     assert tally.statuses == {"ok": 30}
 
 
+def test_a_retry_that_is_broken_off_forgets_no_item(tmp_path: Path) -> None:
+    """The item was done (with failures) when it was asked again: it is not taken for done after a crash in the middle."""
+    said = iter(["refuse"] * 4 + ["mumble", "dead key"])
+
+    async def complete(request: Request) -> Answer:
+        what = next(said, "answer")
+        if what == "dead key":
+            raise CallFailed("key", "it died")
+        if what == "refuse":
+            return Answer("no", "refusal", label().usage, "m")
+        return label("?" if what == "mumble" else "2")
+
+    provider, asked, rows = FunctionProvider(complete), work(2), items(2)
+    assert annotate(tmp_path, provider, asked, rows, concurrency=1).statuses == {"refusal": 4}
+    with pytest.raises(ProviderUnusable):
+        annotate(tmp_path, provider, asked, rows, concurrency=1, retry_failed=True)
+    assert annotate(tmp_path, provider, asked, rows, concurrency=1).annotations == 4
+    tally = annotate(tmp_path, provider, asked, rows, concurrency=1, retry_failed=True)
+    assert tally.statuses == {"ok": 4}
+
+
 def test_two_personas_with_the_same_words_are_one_call(tmp_path: Path) -> None:
     asked = work(3)
     twin = asked.panel.personas[0].model_copy()
