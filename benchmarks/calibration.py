@@ -4,8 +4,8 @@
 
 The file is a long table (item_id, rater_id, label 0 ... K - 1) in which every rater rated every item. Half of the raters are the people; from the other half a
 few are drawn to be the personas of a panel, each with one vote per item. A *twisted* panel is made of them: of every four, one rates two steps higher, one a step
-higher, one rolls dice, one is left. What is compared is Wasserstein-1 in steps of the scale, on items that the reading has not seen
-(5 folds), to all votes of half the people: those whose answers the reading never saw.
+higher, one rolls dice, one is left. What is compared is Wasserstein-1 in steps of the scale, on items that the reading has not seen,
+to all other raters of the people's half: those whose answers the reading never saw.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from dprm_data.labels import LabelSpace
 from dprm_data.recipe import FitConfig
 from dprm_data.review.bootstrap import Resamples
-from dprm_data.review.calibrate import cross_validate
 from dprm_data.review.distance import wasserstein
 from dprm_data.review.reading import Sayings
+from dprm_data.review.validating import People, cross_validate
 
 Labels = NDArray[np.int64]
 
@@ -64,9 +64,17 @@ def twist(labels: Labels, K: int, rng: np.random.Generator) -> Labels:
 
 
 def trial(
-    labels: Labels, K: int, *, personas: int, people: int, twisted: bool, seed: int, config: FitConfig
+    labels: Labels,
+    K: int,
+    *,
+    personas: int,
+    people: int,
+    per_item: int | None,
+    twisted: bool,
+    seed: int,
+    config: FitConfig,
 ) -> Outcome:
-    """One draw of a panel and of people."""
+    """One draw of a panel and of people. per_item: how many of the people judge each item; all if not given."""
     rng = np.random.default_rng(seed)
     order = rng.permutation(labels.shape[1])
     half = len(order) // 2
@@ -84,8 +92,20 @@ def trial(
         np.ones(N * personas),
     )
     space = LabelSpace.ordinal(K)
-    found = cross_validate(said, np.arange(N), _counts(labels[:, ours], K), ids, space, config, ids, seed=seed)
-    gain = Resamples.of(ids, np.ones(N), resamples=2000, level=0.9, seed=seed).mean(found.given - found.read)
+    everything = labels[:, ours]
+    asked = np.argsort(rng.random((N, people)), axis=1)[:, : per_item or people]
+    answers = People(
+        item=np.repeat(np.arange(N), asked.shape[1]),
+        person=asked.ravel(),
+        label=np.take_along_axis(everything, asked, axis=1).ravel(),
+        items=N,
+        persons=people,
+        K=K,
+    )
+    found = cross_validate(said, np.arange(N), answers, ids, space, config, ids, seed=seed)
+    draw = Resamples.of(ids, np.ones(N), resamples=2000, level=0.9, seed=seed)
+    gain = draw.mean(found.given - found.read)
+    score = draw.with_people(answers.item, answers.person, seed=seed).mean(found.score_gain)
     truth = _counts(labels[:, others], K)
     truth /= truth.sum(axis=1, keepdims=True)
     return Outcome(
@@ -93,7 +113,7 @@ def trial(
         read=float(found.read.mean()),
         low=gain.low or 0.0,
         high=gain.high or 0.0,
-        applied=not found.literal and (gain.low or 0.0) > 0,
+        applied=not found.literal and (gain.low or 0.0) > 0 and (score.low or 0.0) > 0,
         given_truth=float(wasserstein(found.given_fit, truth, space).mean()),
         read_truth=float(wasserstein(found.read_fit, truth, space).mean()),
     )
@@ -113,17 +133,19 @@ def main() -> None:
     print(
         f"{args.file.name}: {labels.shape[0]} items, {labels.shape[1]} raters, K = {K}; {args.personas} personas, {args.trials} draws of each"
     )
-    print("\n| panel | people per item | W1 as given | W1 as read | applied | W1 after `calibrate` | harmed |")
-    print("|---|---|---|---|---|---|---|")
+    print(
+        "\n| panel | people | answers per item | W1 as given | W1 as read | applied | W1 after `calibrate` | harmed |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
     for twisted in (True, False):
-        for people in (3, 5, 20):
-            settings = {"personas": args.personas, "people": people, "twisted": twisted, "config": FitConfig()}
-            runs = [trial(labels, K, seed=seed, **settings) for seed in range(args.trials)]  # type: ignore[arg-type]
+        for people, per_item in ((5, None), (20, None), (100, None), (40, 5), (200, 5)):
+            settings = {"personas": args.personas, "people": people, "per_item": per_item, "twisted": twisted}
+            runs = [trial(labels, K, seed=seed, config=FitConfig(), **settings) for seed in range(args.trials)]  # type: ignore[arg-type]
             given, read = (np.mean([getattr(run, name) for run in runs]) for name in ("given_truth", "read_truth"))
             after = [run.read_truth if run.applied else run.given_truth for run in runs]
             harmed = sum(end > run.given_truth for end, run in zip(after, runs, strict=True))
             print(
-                f"| {'twisted' if twisted else 'as it is'} | {people} | {given:.3f} | {read:.3f} | {sum(run.applied for run in runs)} of {len(runs)} "
+                f"| {'twisted' if twisted else 'as it is'} | {people} | {per_item or people} | {given:.3f} | {read:.3f} | {sum(run.applied for run in runs)} of {len(runs)} "
                 f"| {np.mean(after):.3f} | {harmed} of {len(runs)} |",
                 flush=True,
             )

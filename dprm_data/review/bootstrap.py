@@ -62,6 +62,14 @@ class Resamples:
         weights = np.vstack([np.ones((1, len(group))), drawn[:, group]]) * stands_for
         return cls(weights.astype(np.float64), level)
 
+    def with_people(self, item: Ints, person: Ints, *, seed: int) -> Resamples:
+        """Weights of R answers, of which these are the items and people (R,): every resample draws people too, and an item's weight is shared among its answers."""
+        P = int(person.max(initial=-1)) + 1
+        drawn = np.random.default_rng([seed, 1]).multinomial(P, np.full(P, 1.0 / max(P, 1)), size=len(self.weights) - 1)
+        of_person = np.vstack([np.ones((1, P)), drawn])[:, person]
+        answers = np.maximum(np.bincount(item, minlength=self.weights.shape[1]), 1)
+        return Resamples(self.weights[:, item] * of_person / answers[item], self.level)
+
     def interval(self, estimates: Floats) -> Interval:
         """The interval of a figure, from its value on every row of the weights (1 + B,); NaN where a resample does not give it."""
         if not len(estimates) or not np.isfinite(estimates[0]):

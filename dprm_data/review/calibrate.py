@@ -1,25 +1,19 @@
-"""Calibration: does another reading of the panel bring it closer to people, on items that the reading has not seen?
+"""Calibration: learn a reading of the panel from people, apply it where it helps, and say what it gained.
 
-    for every fold of items                     (responses to one prompt stay together)
-        on the other folds: choose among STRENGTHS by cross-validation inside them, learn the reading
-        fit all items from the panel's votes as read, and as given
-        on this fold: W1 from each fit to people's shares
-    gain = W1 as given - W1 as read, item by item, every item by a reading that knows nothing of it
+The gain is measured on items and by people that the reading has not seen (`validating.py`). The reading is applied to all items if and only if two intervals lie above 0:
+that of the gain in Wasserstein-1 (over items), and that of the gain in the energy score, over items *and* people: every resample draws both (the pigeonhole
+bootstrap, Owen 2007), so that a handful of people who happen to agree does not pass for everybody. A panel that needs no reading is mostly given none, and the gain
+is then exactly 0.
 
-The reading is applied to all items if and only if the gain's interval lies above 0. Taking the panel at its word is one of the candidates, so a panel that needs
-no reading is mostly given none, and the gain is then exactly 0.
+*What a person's vote is worth*, where a reading is applied. Of every item with two answers and more, half of the answers are added to the panel's votes (as read by
+readings that do not know the item) with weight omega; the omega under which the fit predicts the other half best (log-likelihood, halves exchanged) becomes
+the weight of people's votes, if it is better than the recipe's by more than a standard error.
 
-The choice inside is by the energy score sum_k Q_k (C p)_k - p' C p / 2, C the ground cost: a proper score for costs of negative type (all costs on a
-line or a grid are), where W1 to a few votes is not proper: it would favour the median of the few.
-
-*What a person's vote is worth*, where a reading is applied. Of every item with two answers and more, half of the answers are added to the panel's votes (as read by readings that do not know
-the item) with weight omega; the omega under which the fit predicts the other half best (log-likelihood, halves exchanged) becomes the weight of
-people's votes.
+Source: Owen, The pigeonhole bootstrap (2007).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -27,31 +21,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dprm_data.errors import ReviewError
-from dprm_data.labels import Floats, Ints, LabelSpace
-from dprm_data.preference import Fit, Prior, Votes
+from dprm_data.labels import Floats, LabelSpace
+from dprm_data.preference import Fit, Votes
 from dprm_data.preference import fit as fit_votes
-from dprm_data.recipe import FitConfig
 from dprm_data.review.bootstrap import Interval, Resamples
-from dprm_data.review.distance import wasserstein
-from dprm_data.review.reading import Reading, Sayings, Strength, learn, sayings
+from dprm_data.review.reading import Reading, Sayings, sayings
 from dprm_data.review.reviewed import reviewed
+from dprm_data.review.validating import Validated, cross_validate, people_of
 
 if TYPE_CHECKING:
     from dprm_data.run import Run
 
-STRENGTHS = (
-    Strength(),
-    Strength(weights=100.0),
-    Strength(shared=10.0),
-    Strength(shared=100.0),
-    Strength(weights=100.0, shared=10.0),
-    Strength(weights=100.0, shared=10.0, own=10.0),
-    Strength(weights=30.0, shared=10.0, own=50.0),
-)
 OMEGAS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
-FOLDS, INNER_FOLDS = 5, 3
-LEAST_ITEMS = 20
-MOST_CHOOSING = 400
+LEAST_ITEMS, LEAST_PEOPLE = 20, 3
 
 
 @dataclass(frozen=True)
@@ -90,6 +72,11 @@ def calibrate(run: Run, *, level: float = 0.9, resamples: int = 2000, seed: int 
             f"people have judged {len(both)} items of the panel's; a calibration needs {LEAST_ITEMS} at least",
             hint="Have more items reviewed: a hundred is a good number.",
         )
+    if both.persons < LEAST_PEOPLE:
+        raise ReviewError(
+            f"{both.persons} people have answered; a calibration needs {LEAST_PEOPLE} at least",
+            hint="With fewer, the panel would be read as these people judge, not as people do.",
+        )
     space = run.space
     item_ids = both.view.fit.votes.item_ids
     panel = sayings(both.view.annotations, space, item_ids)
@@ -98,10 +85,12 @@ def calibrate(run: Run, *, level: float = 0.9, resamples: int = 2000, seed: int 
             "the panel has no votes to weigh: its personas were not asked one by one",
             hint="Calibration reads personas' votes (elicitation: choice or logprobs), not a distribution that a model states.",
         )
-    found = cross_validate(panel, both.rows, both.people, both.groups, space, run.recipe.fit, item_ids, seed=seed)
+    people = people_of(both.answers, both.item_ids, space)
+    found = cross_validate(panel, both.rows, people, both.groups, space, run.recipe.fit, item_ids, seed=seed)
     draw = Resamples.of(both.groups, both.stands_for, resamples=resamples, level=level, seed=seed)
     gain = draw.mean(found.given - found.read)
-    applied = not found.literal and gain.low is not None and gain.low > 0
+    score_gain = draw.with_people(people.item, people.person, seed=seed).mean(found.score_gain)
+    applied = not found.literal and _above_zero(gain) and _above_zero(score_gain)
     weights = _weights(panel, found.reading)
     calibration = Calibration(
         applied=applied,
@@ -113,7 +102,7 @@ def calibrate(run: Run, *, level: float = 0.9, resamples: int = 2000, seed: int 
         distance_given=draw.mean(found.given).value or 0.0,
         distance_read=draw.mean(found.read).value or 0.0,
         gain=gain,
-        score_gain=draw.mean(found.score_given - found.score_read),
+        score_gain=score_gain,
         human_weight=_worth(found, both.people, run, seed) if applied else None,
         weights=weights,
         reading=found.reading.to_dict(space),
@@ -127,112 +116,8 @@ def _worth(found: Validated, people: Floats, run: Run, seed: int) -> float:
     return worth_of_a_person(found.votes, people, found.fit, run.space, run.recipe.fit.human_weight, seed=seed)
 
 
-@dataclass(frozen=True)
-class Validated:
-    """n reviewed items: held-out distributions (n, K), W1 and energy score (n,), as given and as read; the votes that out-of-fold readings give (n, K), the fit of the last reading,
-    the reading from all items and its strength; `literal` if that takes the panel at its word."""
-
-    given_fit: Floats
-    read_fit: Floats
-    given: Floats
-    read: Floats
-    score_given: Floats
-    score_read: Floats
-    votes: Floats
-    fit: Fit
-    reading: Reading
-    strength: Strength
-
-    @property
-    def literal(self) -> bool:
-        return self.strength == Strength()
-
-
-def cross_validate(
-    panel: Sayings,
-    rows: Ints,
-    people: Floats,
-    groups: Sequence[str],
-    space: LabelSpace,
-    config: FitConfig,
-    item_ids: list[str],
-    *,
-    seed: int = 0,
-) -> Validated:
-    """Held-out distances of the panel as given and as read. rows (n,): the reviewed items among all; people (n, K): their answers there."""
-    K = space.K
-    Q = people / people.sum(axis=1, keepdims=True)
-    seen = panel.of_items(rows)
-    literal = Reading.literal(panel.personas, K)
-    as_given = _fitted(literal.read(panel), item_ids, space, config)
-    given = as_given.distribution[rows]
-    read, votes = given.copy(), literal.read(seen)
-    fold = folds(groups, FOLDS, seed)
-    for k in np.unique(fold):
-        inside, outside = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
-        part = seen.of_items(inside)
-        strength = choose(part, people[inside], [groups[int(i)] for i in inside], space, config, seed=seed + 1)
-        if strength == Strength():
-            continue
-        heard = learn(part, people[inside], strength, K).read(panel)
-        read[outside] = _fitted(heard, item_ids, space, config).distribution[rows[outside]]
-        votes[outside] = heard[rows[outside]]
-    strength = choose(seen, people, groups, space, config, seed=seed)
-    reading = learn(seen, people, strength, K)
-    return Validated(
-        given_fit=given,
-        read_fit=read,
-        given=wasserstein(given, Q, space),
-        read=wasserstein(read, Q, space),
-        score_given=energy_score(given, Q, space),
-        score_read=energy_score(read, Q, space),
-        votes=votes,
-        fit=_fitted(reading.read(panel), item_ids, space, config),
-        reading=reading,
-        strength=strength,
-    )
-
-
-def _fitted(
-    votes: Floats, item_ids: list[str], space: LabelSpace, config: FitConfig, prior: Prior | None = None
-) -> Fit:
-    return fit_votes(Votes(item_ids, votes), space, family=config.family, smoothing=config.smoothing, prior=prior)
-
-
-def choose(
-    seen: Sayings, people: Floats, groups: Sequence[str], space: LabelSpace, config: FitConfig, *, seed: int = 0
-) -> Strength:
-    """The strength whose readings, fitted, predict held-out people best, by the energy score, in folds of these items (of 400 of them where they are more)."""
-    if len(people) > MOST_CHOOSING:
-        some = np.sort(np.random.default_rng(seed).choice(len(people), MOST_CHOOSING, replace=False))
-        seen, people, groups = seen.of_items(some), people[some], [groups[int(i)] for i in some]
-    fold = folds(groups, INNER_FOLDS, seed)
-    Q = people / people.sum(axis=1, keepdims=True)
-    ids = [str(i) for i in range(len(people))]
-    total = np.zeros(len(STRENGTHS))
-    priors: list[Prior | None] = [None] * len(STRENGTHS)  # learned once each: that is what takes time
-    for k in np.unique(fold):
-        inside, outside = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
-        part = seen.of_items(inside)
-        for at, strength in enumerate(STRENGTHS):
-            heard = learn(part, people[inside], strength, space.K).read(seen)
-            fitted = _fitted(heard, ids, space, config, priors[at])
-            priors[at] = fitted.prior
-            total[at] += energy_score(fitted.distribution[outside], Q[outside], space).sum()
-    return STRENGTHS[int(total.argmin())]
-
-
-def energy_score(p: Floats, Q: Floats, space: LabelSpace) -> Floats:
-    """The score of p (N, K) against people's shares Q (N, K) under the ground cost, shape (N,); less is better."""
-    cost = space.ground_cost
-    return np.asarray(((Q - 0.5 * p) @ cost * p).sum(axis=1))
-
-
-def folds(groups: Sequence[str], count: int, seed: int) -> Ints:
-    """A fold for every item; items of one group have the same."""
-    names, group = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
-    order = np.random.default_rng(seed).permutation(len(names))
-    return np.asarray((order % max(2, min(count, len(names))))[group], dtype=np.int64)
+def _above_zero(gain: Interval) -> bool:
+    return gain.low is not None and gain.low > 0
 
 
 def worth_of_a_person(

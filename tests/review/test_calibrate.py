@@ -15,8 +15,9 @@ from rich.console import Console
 from dprm_data.errors import ReviewError
 from dprm_data.labels import LabelSpace
 from dprm_data.preference import Votes, fit
-from dprm_data.review.calibrate import calibrate, energy_score, folds, worth_of_a_person
+from dprm_data.review.calibrate import calibrate, worth_of_a_person
 from dprm_data.review.distance import wasserstein
+from dprm_data.review.validating import answer_scores, folds
 from dprm_data.review.views import calibration_view
 from tests.helpers import answer, dprm
 from tests.review.helpers import NOBODY, answers_from, make_run, random_labels
@@ -116,6 +117,9 @@ def test_too_little_to_learn_from(tmp_path: Path) -> None:
     answers_from(run, people)
     with pytest.raises(ReviewError, match="people have judged 10 items"):
         calibrate(run)
+    answers_from(run, random_labels(30, 2, 6))
+    with pytest.raises(ReviewError, match="2 people have answered"):
+        calibrate(run)
 
 
 def test_a_person_is_worth_more_than_a_panel_of_dice() -> None:
@@ -145,8 +149,19 @@ def test_the_score_is_proper() -> None:
     for space in (LabelSpace.load("hh6"), LabelSpace.ordinal(K)):
         truth = rng.dirichlet(np.ones(space.K))
         others = rng.dirichlet(np.ones(space.K), size=500)
-        best = energy_score(truth[None], truth[None], space)[0]
-        assert (energy_score(others, np.tile(truth, (500, 1)), space) >= best - 1e-12).all()
+        best = answer_scores(truth[None], space)[0] @ truth
+        assert (answer_scores(others, space) @ truth >= best - 1e-12).all()
+
+
+def test_three_peoples_taste_is_not_everybodys(tmp_path: Path) -> None:
+    """One is strict, one is kind: what is learned from two of them does not hold for the third."""
+    rng = np.random.default_rng(4)
+    truth = rng.dirichlet(np.full(K, 0.7), size=80)
+    own = np.array([-2, 0, 2])  # each has a taste of their own
+    people = np.clip(draw(truth, 3, rng) + own, 0, K - 1)
+    run = make_run(tmp_path / "run", draw(truth, 8, rng), space=K)
+    answers_from(run, people)
+    assert not calibrate(run, resamples=300).applied
 
 
 def test_folds_keep_groups_together() -> None:
