@@ -11,8 +11,10 @@ import pytest
 
 from dprm_data.errors import ReviewError
 from dprm_data.labels import LabelSpace
+from dprm_data.publish.report import report
 from dprm_data.review.compare import compare, expected_distance, says_the_others_mode
 from dprm_data.review.distance import wasserstein
+from dprm_data.run import Run
 from tests.helpers import answer, dprm
 from tests.review.helpers import NOBODY, answers_from, make_run, random_labels
 
@@ -124,6 +126,9 @@ def test_the_command(tmp_path: Path) -> None:
     kept = run.folder.read_manifest()["review"]
     assert kept["distance"] == found["distance"]
     assert "compared" not in kept
+    page = report(Run.open(run.folder.path))
+    assert "Panel and people" in page
+    assert f"{found['answers']} answers by {found['people']} people" in page
     text = dprm("review", "compare", "run", cwd=tmp_path)
     assert text.returncode == 0, text.stderr
     assert "Wasserstein-1" in text.stdout
