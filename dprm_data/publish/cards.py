@@ -110,6 +110,7 @@ def _values(
         "positions": findings.positions,
         "compared": findings.rows,
         "validation": validation(run),
+        "review": manifest.get("review"),
         "publish": recipe.publish.model_dump(),
         "source_dataset": recipe.source.dataset if recipe.source else None,
         "source_revision": recipe.source.revision if recipe.source else None,

@@ -20,6 +20,7 @@ from dprm_data.publish.model_cards import PolicyCard, RewardModelCard, TrainedOn
 from dprm_data.publish.publication import prepared
 from dprm_data.run import Run, with_publish
 from dprm_data.summary import summarise
+from tests.helpers import dprm
 
 
 def card_of(folder: Path) -> str:
@@ -142,7 +143,10 @@ def test_the_panel_is_held_against_people(finished: Path, tmp_path: Path) -> Non
     ):
         means.setdefault(item, {True: [], False: []})[human].append(rewards[label])
     gaps = [sum(both[False]) / len(both[False]) - sum(both[True]) / len(both[True]) for both in means.values()]
+    assert dprm("review", "compare", run, cwd=tmp_path).returncode == 0
     card = card_of(run)
+    found = Run.open(run).folder.read_manifest()["review"]
+    assert f"In a review, 2 people gave {found['answers']} answers on {len(means)} items" in card
     assert f"on {len(means)} items that both judged" in card
     assert f"mean difference (panel minus people) {sum(gaps) / len(gaps):+.2f}" in card
     assert "not validated" not in card
