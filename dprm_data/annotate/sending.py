@@ -63,6 +63,7 @@ class Sender:
         self._prices = prices
         self._budget = budget
         self._most_attempts = limits.attempts
+        self._patience = limits.give_up_after
         self.limiter = Limiter(concurrency=limits.concurrency, rpm=limits.rpm, tpm=limits.tpm)
         self._tally = tally
         self._stop = stop
@@ -122,6 +123,8 @@ class Sender:
         def worth_it(error: BaseException) -> bool:
             if not isinstance(error, CallFailed) or not error.retryable or self._stop:
                 return False
+            if error.kind not in _CONGESTION and (error.retry_after or 0.0) > self._patience:
+                return False  # it would hold up the run's end; (a congestion that long ends the run, see `Engine`)
             trouble.attempts += self._weight(error, others_answered=self._answered_at > trouble.at)
             trouble.at = time.monotonic()
             return trouble.attempts < self._most_attempts

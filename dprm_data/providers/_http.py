@@ -92,10 +92,9 @@ class JsonClient:
             headers = {name: value for name, value in ours.items() if isinstance(value, str)}
             self._targets[path] = url, httpx2.Headers(headers | {"Content-Type": "application/json"})
         url, headers_ = self._targets[path]
-        response = await self._client.send(
-            httpx2.Request("POST", url, headers=headers_, content=content, extensions={"timeout": self._seconds}),
-            follow_redirects=True,
-        )
+        request = httpx2.Request("POST", url, headers=headers_, content=content, extensions={"timeout": self._seconds})
+        request.headers.encoding = "ascii"  # or it is guessed anew at every look
+        response = await self._client.send(request, follow_redirects=True)
         if response.status_code >= 400:
             raise failure_of_status(response.status_code, response.content, response.headers, self.scrub)
         return response
@@ -110,6 +109,7 @@ class JsonClient:
         seconds: the limit, where it is not the client's. Raises `CallFailed`, or `ContentFiltered`.
         """
         response = await self._send(call, seconds or self._timeout)
+        response.headers.encoding = "iso-8859-1"
         headers = pick_headers(response.headers)
         try:
             data = orjson.loads(response.content)

@@ -163,6 +163,15 @@ def test_a_wait_longer_than_the_patience_is_not_begun(tmp_path: Path) -> None:
     assert len(provider.requests) <= 3  # the first call of each item, if it was sent before the first answer
 
 
+def test_one_call_that_is_told_to_come_back_tomorrow_does_not_hold_up_the_run(tmp_path: Path) -> None:
+    async def complete(request: Request) -> Answer:
+        if "question 1\n" in request.messages[-1]["content"]:
+            raise CallFailed("server", "maintenance", status=500, retry_after=86_400.0)
+        return label()
+
+    assert annotate(tmp_path, FunctionProvider(complete), work(2), items(3)).statuses == {"ok": 4, "exhausted": 2}
+
+
 def test_one_poisonous_item_with_many_personas_does_not_stop_the_run(tmp_path: Path, double: LLMServer) -> None:
     """Thirty rejected calls in a row about one item say nothing about the provider."""
     rows_with(tmp_path, "400", plain=0)
