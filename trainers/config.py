@@ -66,7 +66,7 @@ class RewardConfig(BaseModel):
     overwrite: bool = False  # train anew where the output holds a model
     resume: bool = False  # go on from the last checkpoint in the output folder
     report_to: str = "none"  # trackio, wandb, tensorboard: the Trainer's own
-    push_to_hub: str | None = None  # owner/name
+    push_to_hub: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")] | None = None  # owner/name; a new one is private
     trainer: dict[str, Any] = Field(default_factory=dict)  # any other TrainingArguments of transformers
 
     @model_validator(mode="after")

@@ -113,7 +113,9 @@ class Transport(nn.Module):
 
     def _greatest_form(self, p: Tensor, q: Tensor) -> Tensor:
         difference = p - q
-        with torch.no_grad():  # the vertex that attains the maximum is the gradient: nothing of (B, V) need be kept for it
+        with (
+            torch.no_grad()
+        ):  # the vertex that attains the maximum is the gradient: nothing of (B, V) need be kept for it
             best = (difference @ self.forms).abs_().max(dim=-1).indices
             potential = self.forms.T.index_select(0, best)
         return (difference * potential).sum(dim=-1).abs()

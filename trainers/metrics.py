@@ -14,6 +14,7 @@ import numpy as np
 from dprm_data.labels import Floats, Ints, LabelSpace
 
 _LEAST = 1e-12
+_MOST_CELLS = 25_000_000  # of the table of draws: 200 MB; beyond it fewer draws are made, at least 100
 BINS = 10
 
 
@@ -39,6 +40,7 @@ class Bootstrap:
         _, where = np.unique(groups, return_inverse=True)
         count = int(where.max(initial=-1)) + 1
         rng = np.random.default_rng(seed)
+        resamples = min(resamples, max(100, _MOST_CELLS // max(len(where), 1)))
         self.draws = rng.multinomial(count, np.full(count, 1.0 / count), size=resamples)[:, where].astype(np.float64)
 
     def mean(self, values: Floats, rows: Ints | None = None) -> Figure:

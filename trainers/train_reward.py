@@ -22,6 +22,7 @@ from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, Traine
 from transformers.trainer_utils import get_last_checkpoint
 
 from dprm_data.labels import Floats, Ints, LabelSpace
+from dprm_data.publish.hub import connect, persist
 from dprm_trainers.calibration import into_head, temperature
 from dprm_trainers.config import RewardConfig
 from dprm_trainers.data import Rows, TrainingData, load_data, preference_pairs
@@ -84,6 +85,8 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
     Raises `DprmError` before training begins for anything that cannot work.
     """
     output = _output_folder(config)
+    if config.push_to_hub:
+        connect(needs_token=True)  # that there is no token is said now, not after the training
     found = data or load_data(
         config.data, labels=config.labels, test=config.test, validation=config.validation, seed=config.split_seed
     )
@@ -360,13 +363,15 @@ def _describe(
 
 
 def _push(repo: str, output: Path, say: Say) -> None:
-    from huggingface_hub import HfApi
+    api = connect(needs_token=True)
 
-    api = HfApi()
-    api.create_repo(repo, private=True, exist_ok=True)
-    api.upload_folder(
-        repo_id=repo, folder_path=output, ignore_patterns=["checkpoints/**"], commit_message="Train with dprm"
-    )
+    def upload() -> None:
+        api.create_repo(repo, private=True, exist_ok=True)
+        api.upload_folder(
+            repo_id=repo, folder_path=output, ignore_patterns=["checkpoints/**"], commit_message="Train with dprm"
+        )
+
+    persist(f"pushing to {repo}", upload, say=say)
     say(f"pushed to {repo} (a new repository is private)")
 
 

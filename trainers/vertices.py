@@ -27,6 +27,9 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+_MOST_LABELS = (
+    12  # the search passes through all 2^(d - 1) sets of labels; beyond, only degenerate metrics have few vertices
+)
 _DIGITS = 9  # of a cost of at most 1: equal assignments found along different trees differ by rounding
 
 
@@ -48,12 +51,14 @@ def is_metric(cost: Floats, tolerance: float = 1e-9) -> bool:
 
 
 def lipschitz_vertices(cost: Floats, limit: int = 4096) -> Floats | None:
-    """One of each pair of vertices v, -v of the Lipschitz polytope: (V, d), first column 0. None where more than `limit` would be kept at any stage.
+    """One of each pair of vertices v, -v of the Lipschitz polytope: (V, d), first column 0. None where more than `limit` would be kept at any stage, or for more than 12 labels.
 
     cost: a symmetric metric (d, d) with zero diagonal, in any unit (the vertices are in the same). Time and memory grow with the number of vertices of
     all sub-metrics: 0.1 s for 6 labels, seconds for 8 in general position.
     """
     d, unit = len(cost), float(cost.max())
+    if d > _MOST_LABELS:
+        return None
     if unit == 0:
         return np.zeros((1, d))
     c = cost / unit
@@ -68,14 +73,12 @@ def lipschitz_vertices(cost: Floats, limit: int = 4096) -> Floats | None:
             for new in range(d):
                 if not assigned >> new & 1:
                     grown.setdefault(assigned | 1 << new, []).append(_with_label(values, members, new, c))
-        stage = {}
+        stage, kept = {}, 0
         for assigned, parts in grown.items():
-            distinct = _distinct(np.vstack(parts))
-            if len(distinct) > 2 * limit:
+            stage[assigned] = _distinct(np.vstack(parts))
+            kept += len(stage[assigned])
+            if len(stage[assigned]) > 2 * limit or kept > 32 * limit:
                 return None
-            stage[assigned] = distinct
-        if sum(map(len, stage.values())) > 64 * limit:
-            return None
     (vertices,) = stage.values()
     half = vertices[_leading_sign(vertices) >= 0]
     return half * unit if len(half) <= limit else None

@@ -19,6 +19,7 @@ from dprm_trainers.metrics import Bootstrap, calibration_error, pair_outcomes, r
 from dprm_trainers.pairfile import read_pairs, score_pairs
 from dprm_trainers.reward_model import Judgement, RewardModel
 from dprm_trainers.train_reward import train_reward
+from tests.helpers import ROOT
 from tests.trainers import tiny
 
 SPACE = tiny.SPACE
@@ -194,3 +195,19 @@ def test_a_settings_file(trained: SimpleNamespace, tmp_path: Path) -> None:
     file.write_text("data: a.parquet\nmodel: b\nepoch: 3\n")
     with pytest.raises(DprmError, match="epoch"):
         RewardConfig.of(file)
+
+
+def test_the_documentation_lists_every_setting() -> None:
+    from dprm_trainers.config import RewardConfig
+
+    text = (ROOT / "docs" / "reward-model.md").read_text(encoding="utf-8")
+    assert not [name for name in RewardConfig.model_fields if f"| `{name}` |" not in text]
+
+
+def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.util
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(DprmError, match=r"not installed: .*torch") as caught:
+        CliRunner().invoke(app, ["train", "reward", "--data", "x", "--model", "y"], catch_exceptions=False)
+    assert "[train]" in str(caught.value.hint)

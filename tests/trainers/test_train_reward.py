@@ -239,3 +239,33 @@ def test_prompts_are_cut_on_the_left(tmp_path: Path) -> None:
         tiny.settings(tmp_path, data=str(tiny.write(tmp_path / "long.parquet", content)), test=0.0), said.append
     )
     assert any("1 of" in line and "cut on the left" in line for line in said)
+
+
+def test_pushing_takes_the_card_and_leaves_the_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    asked: list[tuple[str, dict[str, Any]]] = []
+
+    class Api:
+        def __init__(self, **options: Any) -> None: ...
+
+        def create_repo(self, repo: str, **options: Any) -> None:
+            asked.append((repo, options))
+
+        def upload_folder(self, **options: Any) -> None:
+            assert (Path(options["folder_path"]) / "README.md").read_text().startswith("---")
+            asked.append((options["repo_id"], options))
+
+    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
+    monkeypatch.setattr(huggingface_hub, "get_token", lambda: None)
+    config = tiny.settings(tmp_path, epochs=1, push_to_hub="owner/name")
+    with pytest.raises(DprmError, match="no token"):
+        train_reward(config)
+    assert not (tmp_path / "trained").exists()
+    monkeypatch.setattr(huggingface_hub, "get_token", lambda: "hf_x")
+    train_reward(config)
+    assert [repo for repo, _ in asked] == ["owner/name", "owner/name"]
+    assert asked[0][1]["private"]
+    assert asked[1][1]["ignore_patterns"] == ["checkpoints/**"]
+    with pytest.raises(DprmError, match="push_to_hub"):
+        tiny.settings(tmp_path, push_to_hub="just-a-name")
