@@ -12,6 +12,7 @@ from rich.text import Text
 from dprm_data.annotate.tally import Tally
 from dprm_data.run import Progress
 from dprm_data.show import clock, money
+from dprm_data.texts import visible
 
 _PLAIN_EVERY = 10.0  # seconds between lines where the output is piped
 
@@ -54,7 +55,7 @@ class TerminalProgress(Progress, AbstractContextManager["TerminalProgress"]):
             self._print(text)
 
     def _print(self, text: str) -> None:
-        self._console.print(Text(text), soft_wrap=True)  # Text: what stands in square brackets is no markup
+        self._console.print(Text(visible(text)), soft_wrap=True)  # Text: what stands in square brackets is no markup
 
     def _line(self, text: Text) -> None:
         if self._live:

@@ -25,6 +25,7 @@ from dprm_data.bars import WIDTH, bar, colour
 from dprm_data.folder import RunFolder
 from dprm_data.labels import LabelSpace
 from dprm_data.summary import ItemLine, PersonaLine, Summary
+from dprm_data.texts import one_line, visible
 
 if TYPE_CHECKING:
     from dprm_data.preference import Fit
@@ -92,7 +93,7 @@ class ItemTable:
         for column in shown:
             table.add_column(column.name, justify="right", no_wrap=True)
         for line in self.lines:
-            response = Text(_one_line(line.response, 200))
+            response = Text(one_line(line.response, 200))
             table.add_row(
                 line.item_id[:8], response, bar(line.distribution, self.rewards), *(column.of(line) for column in shown)
             )
@@ -114,7 +115,7 @@ def _figures(summary: Summary, tally: Tally | None) -> Text:
         f", {summary.pairs:,} preference pairs, mean expected reward {summary.mean_expected_reward or 0:+.2f}\n"
     )
     for reason, count in summary.failures.items():
-        text.append(f"  {count:,} × {_one_line(reason, 120)}\n", style="yellow")
+        text.append(f"  {count:,} × {one_line(reason, 120)}\n", style="yellow")
     if tally:
         text.append_text(tally_line(tally))
     if summary.pair_accuracy and summary.longer_accuracy:
@@ -251,8 +252,8 @@ def item_view(row: dict[str, Any], annotations: Sequence[dict[str, Any]], space:
     names, rewards = space.names, space.rewards.tolist()
     texts = Text()
     for message in [*row["prompt"], *row["completion"]]:
-        texts.append(f"{message['role']}: ", style="bold")
-        texts.append(f"{message['content']}\n")
+        texts.append(f"{visible(message['role'])}: ", style="bold")
+        texts.append(f"{visible(message['content'])}\n")
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     for column in ("label", "share", "", "votes", "reward"):
         table.add_column(column, justify="left" if column in ("label", "") else "right")
@@ -269,7 +270,7 @@ def item_view(row: dict[str, Any], annotations: Sequence[dict[str, Any]], space:
         f"expected reward {row['expected_reward']:+.3f} ({row['reward_low']:+.2f} … {row['reward_high']:+.2f}), disagreement {row['disagreement']:.2f}, entropy {row['entropy']:.2f} nats\n"
     )
     return Group(
-        Panel(texts, title=f"item {row['item_id']}", title_align="left"),
+        Panel(texts, title=f"item {visible(row['item_id'])}", title_align="left"),
         table,
         figures,
         _votes_table(annotations, names, rewards),
@@ -291,7 +292,7 @@ def _votes_table(annotations: Sequence[dict[str, Any]], names: Sequence[str], re
             + (f" #{row['replicate']}" if row["replicate"] else "")
             + (" (person)" if row["annotator_kind"] == "human" else "")
         )
-        table.add_row(who, label, probs, _one_line(row["rationale"] or row["reason"] or "", 80))
+        table.add_row(who, label, probs, one_line(row["rationale"] or row["reason"] or "", 80))
     return table
 
 
@@ -349,8 +350,3 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
-
-
-def _one_line(text: str, limit: int) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= limit else line[: limit - 1] + "…"

@@ -268,15 +268,33 @@ def test_fit_takes_any_table_of_votes(tmp_path: Path) -> None:
         (["nothing.csv", "--labels", "3", "--out", "o.parquet"], "nothing.csv"),
         (["votes.csv", "--labels", "2", "--out", "o.parquet"], "label"),
         (["votes.csv", "--labels", "3", "--out", "o.parquet", "--column", "question"], "must be ours=yours"),
+        (["votes.csv", "--labels", "2", "--out", "o.parquet", "--base", "0"], "say --base 1"),
+        (["votes.csv", "--labels", "3", "--out", "votes.csv"], "must be a Parquet file of its own"),
+        (["empty.csv", "--labels", "3", "--out", "o.parquet"], "no votes: the table has no rows"),
+        (["other.csv", "--labels", "3", "--out", "o.parquet"], "--column item_id=NAME"),
     ],
 )
 def test_wrong_votes_are_said(tmp_path: Path, arguments: list[str], said: str) -> None:
     (tmp_path / "votes.csv").write_text("item_id,annotator_id,label\na,r,0\na,s,2\n")
+    (tmp_path / "empty.csv").write_text("item_id,annotator_id,label\n")
+    (tmp_path / "other.csv").write_text("question,who,label\na,r,0\n")
     done = dprm("fit", *arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "o.parquet").exists()
+
+
+def test_labels_from_one(tmp_path: Path) -> None:
+    (tmp_path / "votes.csv").write_text("item,rater,label\na,r,1\na,s,3\nb,r,2\n")
+    arguments = ("fit", "votes.csv", "--labels", "3", "--family", "empirical", "--out", "o.parquet")
+    assert answer(dprm(*arguments, "--base", "1", "--json", cwd=tmp_path))["votes"] == 3
+    assert pq.read_table(tmp_path / "o.parquet")["votes"].to_pylist()[0] == [1, 0, 1]
+    (tmp_path / "votes.csv").write_text("item,rater,label\na,r,1\na,s,2\n")
+    assert (
+        "nobody gave the lowest label, 1; if your labels are numbered from 1, say --base 1"
+        in dprm(*arguments, cwd=tmp_path).stderr
+    )
 
 
 # -- what goes wrong --------------------------------------------------------------------------------------------------

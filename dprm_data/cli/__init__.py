@@ -16,6 +16,7 @@ from dprm_data.cli import training  # noqa: F401
 # isort: on
 from dprm_data.cli.shared import app
 from dprm_data.errors import DprmError
+from dprm_data.texts import visible
 
 __all__ = ["app", "main"]
 
@@ -25,7 +26,7 @@ def main() -> None:
     try:
         app()
     except DprmError as error:
-        sys.stderr.write(f"dprm: {error}\n")
+        sys.stderr.write(f"dprm: {visible(str(error))}\n")
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.stderr.write("dprm: interrupted\n")

@@ -17,6 +17,7 @@ from dprm_data.cli.shared import (
     RetryFailed,
     answer,
     app,
+    note,
     open_job,
     pairs,
     say,
@@ -141,6 +142,9 @@ def fit(
         Duplicates,
         typer.Option("--duplicates", help="For votes: what counts where a rater rates an item more than once."),
     ] = Duplicates.error,
+    base: Annotated[
+        int, typer.Option("--base", min=0, max=1, help="For votes: what the lowest label is numbered, 0 or 1.")
+    ] = 0,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -148,7 +152,7 @@ def fit(
     if what.is_dir():
         _fit_run(what, {"labels": labels, "out": out, "column": column}, family, as_json, quiet)
     else:
-        _fit_votes(what, labels, family or Family.beta, out, column, duplicates, as_json)
+        _fit_votes(what, labels, family or Family.beta, out, column, duplicates, base, as_json)
 
 
 def _fit_run(folder: Path, not_for_runs: dict[str, Any], family: Family | None, as_json: bool, quiet: bool) -> None:
@@ -173,6 +177,7 @@ def _fit_votes(
     out: Path | None,
     column: list[str] | None,
     duplicates: Duplicates,
+    base: int,
     as_json: bool,
 ) -> None:
     if labels is None or out is None:
@@ -187,9 +192,14 @@ def _fit_votes(
     from dprm_data.published import write_fit
     from dprm_data.show import fit_view
 
+    if out.suffix != ".parquet" or (out.exists() and out.samefile(votes_file)):
+        raise InputError(f"--out {out}: must be a Parquet file of its own, such as distributions.parquet")
     space = LabelSpace.load(labels)
-    fitted = fit_votes(
-        read_votes(votes_file, space, columns=pairs(column), duplicates=duplicates.value), space, family=family.value
-    )
+    votes = read_votes(votes_file, space, columns=pairs(column), duplicates=duplicates.value, base=base)
+    if base == 0 and not votes.counts[:, 0].any():
+        note(as_json)(
+            f"nobody gave the lowest label, {space.names[0]}; if your labels are numbered from 1, say --base 1"
+        )
+    fitted = fit_votes(votes, space, family=family.value)
     write_fit(fitted, space, out)
     answer({"out": str(out), **fitted.summary()}, lambda: fit_view(fitted, space, out), as_json)

@@ -79,6 +79,7 @@ class Base:
         self.points = np.stack([np.log(mu / (1.0 - mu)), np.log(s)], axis=1)
         # The points are even in arcsin(sqrt(mu)): a point stands for d logit mu = d arcsine / sqrt(mu (1 - mu)).
         self.width = 1.0 / np.sqrt(mu * (1.0 - mu))
+        self._start = np.array([0.0, np.log(START_CONCENTRATION)])
 
     def at(self, mean: Floats, covariance: Floats) -> Floats:
         away = self.points - mean
@@ -87,7 +88,10 @@ class Base:
         return np.asarray(density / density.sum())
 
     def fitted(self, items: Floats) -> Floats:
-        """The base with the moments of the weights that items have on the grid, and of HYPER_ITEMS at the start's concentration."""
+        """The base with the moments of the weights that items have on the grid, and of HYPER_ITEMS at the start.
+
+        Without these, a single unanimous item would draw the base towards an end, the base the item, and so on to certainty.
+        """
         total = items.sum()
         if total <= 0:
             return self.start(0.5)
@@ -96,11 +100,11 @@ class Base:
         away = self.points - mean
         covariance = share * (away.T @ (away * items[:, None])) / total
         covariance += np.diag((1.0 - share) * START_VARIANCE + LEAST_VARIANCE)
-        mean[1] = share * mean[1] + (1.0 - share) * np.log(START_CONCENTRATION)
-        return self.at(mean, covariance)
+        return self.at(share * mean + (1.0 - share) * self._start, covariance)
 
     def start(self, mean: float) -> Floats:
-        return self.at(np.array([np.log(mean / (1.0 - mean)), np.log(START_CONCENTRATION)]), np.diag(START_VARIANCE))
+        self._start[0] = np.log(mean / (1.0 - mean))
+        return self.at(self._start, np.diag(START_VARIANCE))
 
 
 def learn_beta(votes: Floats, *, level_weights: bool = True, lapses: bool = True) -> BetaPart:

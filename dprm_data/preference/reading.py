@@ -25,7 +25,7 @@ from dprm_data.preference.votes import Votes, item_codes, votes_from_annotations
 Duplicates = Literal["error", "first", "last", "all", "mean"]
 
 FIELDS = ("item_id", "annotator_id", "label", "weight", "replicate")
-_ALSO_CALLED = {"annotator_id": ("rater_id",)}
+_ALSO_CALLED = {"item_id": ("item",), "annotator_id": ("rater_id", "annotator", "rater")}
 _NEEDED = ("item_id", "label")
 _ANNOTATIONS = {"status", "elicitation", "annotator_kind"}  # the mark of our own table of annotations
 
@@ -40,8 +40,8 @@ def read_votes(
 ) -> Votes:
     """The votes in a long table, items in order of first appearance.
 
-    Columns: `item_id`, `label`, and where there are `annotator_id` (or `rater_id`), `weight`, `replicate`; `columns` maps our name to the
-    file's. Other columns are not read. Whole numbers are label indices from `base` (0) on; strings are names or words of labels. In
+    Columns: `item_id` (or `item`), `label`, and where there are `annotator_id` (or `rater_id`, `rater`, `annotator`), `weight`, `replicate`; `columns` maps our name
+    to the file's. Other columns are not read. Whole numbers are label indices from `base` (0) on; strings are names or words of labels. In
     a CSV file, where all is text, whole numbers are indices too.
 
     `duplicates` says what becomes of several rows with the same item, annotator and replicate: `error`, keep the `first` or the
@@ -102,7 +102,7 @@ def _read(path: Path, columns: Mapping[str, str] | None, duplicates: Duplicates)
     """The needed columns under our names; whether they come from a text file."""
     if duplicates not in get_args(Duplicates):
         raise VotesError(f"duplicates: {duplicates!r} is no policy (allowed: {', '.join(get_args(Duplicates))})")
-    mapping = dict(columns or {})
+    mapping = {"annotator_id" if field == "rater_id" else field: column for field, column in (columns or {}).items()}
     unknown = [field for field in mapping if field not in FIELDS]
     if unknown:
         raise VotesError(f"columns: {unknown[0]!r} is no field of a table of votes (allowed: {', '.join(FIELDS)})")
@@ -113,13 +113,16 @@ def _read(path: Path, columns: Mapping[str, str] | None, duplicates: Duplicates)
         )
     is_text = path.suffix.lower() in {".csv", ".tsv", ".txt"}
     try:
-        return (_read_text(path, mapping) if is_text else _read_parquet(path, mapping)), is_text
+        table = _read_text(path, mapping) if is_text else _read_parquet(path, mapping)
     except (pa.ArrowInvalid, pa.ArrowKeyError, OSError) as error:
         kind = "CSV" if is_text else "Parquet"
         raise VotesError(
             f"{path}: not readable as {kind}: {error}",
             hint="Files are told apart by their suffix: .parquet, .csv, .tsv.",
         ) from error
+    if not table.num_rows:
+        raise VotesError(f"{path}: no votes: the table has no rows")
+    return table, is_text
 
 
 def _read_parquet(path: Path, mapping: Mapping[str, str]) -> pa.Table:
@@ -162,7 +165,7 @@ def _where(names: list[str], mapping: Mapping[str, str], path: Path) -> dict[str
         elif field in mapping or field in _NEEDED:
             raise VotesError(
                 f"{path}: no column {wanted[0]!r} for {field} (found: {', '.join(names)})",
-                hint=f"Map it: columns={{{field!r}: <the file's column>}}.",
+                hint=f"Say which column it is: --column {field}=NAME (in Python: columns={{{field!r}: NAME}}).",
             )
     return where
 
@@ -192,7 +195,9 @@ def _labels(column: pa.ChunkedArray, space: LabelSpace, path: Path, name: str, b
         value = column[row].as_py()
         shifted = isinstance(value, (int, float)) and value == base + K and base == 0
         shifted = shifted or (isinstance(value, str) and value.strip() == str(K) and base == 0)
-        hint = "Labels are numbered from 0; where yours begin at 1, say base=1." if shifted else None
+        hint = (
+            "Labels are numbered from 0; where yours begin at 1, say --base 1 (in Python: base=1)." if shifted else None
+        )
         return VotesError(
             f"{path}: row {row + 1}, column {name!r}: found {value!r} (allowed: {names_allowed})", hint=hint
         )
