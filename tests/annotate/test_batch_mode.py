@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import sqlite3
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -169,3 +171,24 @@ def test_a_refused_batch_is_tried_smaller(tmp_path: Path, double: LLMServer) -> 
     ended = zygote().end()
     assert ended.returncode == 0, ended
     assert "failed" not in ended.stdout and double.tally.requests == len(double.tally.bodies) == 16
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic"])
+def test_killed_at_random_moments_nothing_at_all_is_paid_twice(tmp_path: Path, provider: str) -> None:
+    """Unlike direct calls, what was in flight is not lost: it is at the provider, and found again."""
+    rows_with(tmp_path, "500:1", plain=8)
+    moments = random.Random(3)
+    with LLMProcess() as server:
+        server.script(batch_seconds=0.5)
+        recipe = batch_recipe(tmp_path, server.url, provider)
+        for _ in range(12):
+            pid = zygote().start("annotate", recipe, cwd=tmp_path)
+            time.sleep(moments.uniform(0.1, 0.7))
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            zygote().end()
+        done = answer(dprm("annotate", recipe, "--json", cwd=tmp_path))["annotate"]
+        stats = server.stats()
+    assert done["annotations"] == 36 and shelf(tmp_path) == 0
+    assert stats["answered"] == stats["answered_distinct"] == 36
+    assert stats["requests"] == 36 + 4, "four rows failed once"
