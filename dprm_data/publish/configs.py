@@ -26,6 +26,9 @@ CONFIGS: tuple[Config, ...] = get_args(Config)
 WHOLE: tuple[Config, ...] = ("personas", "run")  # not split into train and test
 
 _LABEL = pa.field("label", pa.int64())
+ROW = pa.field(
+    "row", pa.int64()
+)  # where the item stands in the run: what is learned across items may depend on their order
 _FROM_ITEMS = ("role", "source", "metadata")
 
 SCHEMAS: dict[Config, pa.Schema] = {
@@ -35,6 +38,7 @@ SCHEMAS: dict[Config, pa.Schema] = {
             _LABEL,  # the most probable one
             *list(tables.DISTRIBUTIONS)[4:],
             *[tables.ITEMS.field(name) for name in _FROM_ITEMS],
+            ROW,
         ]
     ),
     "preferences": pa.schema(list(tables.PREFERENCES)),

@@ -207,6 +207,7 @@ def _default(run: Run) -> Iterator[pa.Table]:
     ):
         if items.num_row_groups != fitted.num_row_groups or items.metadata.num_rows != fitted.metadata.num_rows:
             raise _stale(run)
+        row = 0
         for group in range(items.num_row_groups):
             texts = items.read_row_group(group, columns=["item_id", *extra])
             table = fitted.read_row_group(group)
@@ -214,6 +215,8 @@ def _default(run: Run) -> Iterator[pa.Table]:
                 raise _stale(run)
             columns = {name: table[name] for name in table.column_names} | {name: texts[name] for name in extra}
             columns["label"] = _most_probable(table["label_distribution"], run.space.K)
+            columns["row"] = pa.array(range(row, row + table.num_rows), pa.int64())
+            row += table.num_rows
             yield pa.table([columns[name] for name in SCHEMAS["default"].names], schema=SCHEMAS["default"])
 
 

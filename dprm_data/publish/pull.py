@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dprm_data import tables
@@ -97,9 +98,9 @@ def _unpack(files: Path, folder: RunFolder, repo: str, head: Head) -> None:
         if name in (RECIPE, MANIFEST) or (name.startswith("prompts/") and name == f"prompts/{Path(name).name}"):
             write_text(folder.path / name, content)
     names = pa.array(LabelSpace.load(json.loads(texts["label_space.json"])).names)
-    write_parquet(folder.table("items"), tables.ITEMS, _as(tables.ITEMS, _read(files, head, "default")))
+    write_parquet(folder.table("items"), tables.ITEMS, _as(tables.ITEMS, _in_order(files, head)))
     write_parquet(
-        folder.table("distributions"), tables.DISTRIBUTIONS, _as(tables.DISTRIBUTIONS, _read(files, head, "default"))
+        folder.table("distributions"), tables.DISTRIBUTIONS, _as(tables.DISTRIBUTIONS, _in_order(files, head))
     )
     annotations = (_named(batch, names) for batch in _read(files, head, "annotations"))
     write_parquet(folder.table("annotations"), tables.ANNOTATIONS, _as(tables.ANNOTATIONS, annotations))
@@ -111,11 +112,33 @@ def _unpack(files: Path, folder: RunFolder, repo: str, head: Head) -> None:
     Known(folder.path).note(repo, head.marker.content)
 
 
-def _read(files: Path, head: Head, config: Config) -> Iterator[pa.Table]:
-    """The rows of a config, split after split, in the order in which they were written."""
+def _in_order(files: Path, head: Head) -> Iterator[pa.Table]:
+    """The items of all splits in the run's own order: each split is in that order already, so they are merged as they are read."""
+    assert head.marker is not None
+    names = {path.split("/")[-1].rsplit("-", 3)[0] for path in head.marker.files if path.startswith("data/default/")}
+    readers = {name: _read(files, head, "default", name) for name in sorted(names)}
+    waiting: dict[str, pa.Table] = {}
+    while True:
+        for name in readers:
+            if name not in waiting and (table := next(readers[name], None)) is not None:
+                waiting[name] = table
+        if not waiting:
+            return
+        upto = min(table["row"][-1].as_py() for table in waiting.values())  # beyond this row, others may still come
+        ready = [table.filter(pc.less_equal(table["row"], upto)) for table in waiting.values()]
+        waiting = {
+            name: rest
+            for name, table in waiting.items()
+            if (rest := table.filter(pc.greater(table["row"], upto))).num_rows
+        }
+        yield pa.concat_tables(ready).sort_by("row")
+
+
+def _read(files: Path, head: Head, config: Config, split: str = "") -> Iterator[pa.Table]:
+    """The rows of a config (or of one of its splits), split after split, in the order in which they were written."""
     assert head.marker is not None
     mine = sorted(
-        (path for path in head.marker.files if path.startswith(f"data/{config}/")),
+        (path for path in head.marker.files if path.startswith(f"data/{config}/{split + '-' if split else ''}")),
         key=lambda path: (not path.split("/")[-1].startswith("train"), path),
     )
     for path in mine:

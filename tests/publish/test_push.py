@@ -14,7 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from dprm_data.errors import PublishError
+from dprm_data.publish import publication as publication_module
 from dprm_data.publish.publication import Publication, prepared
+from dprm_data.publish.pull import pull
 from dprm_data.publish.push import Known, Pushed, push
 from dprm_data.run import Run, with_publish
 from tests.servers.hub import READER, TOKEN, Hub
@@ -352,3 +354,26 @@ def test_a_key_in_the_data_stops_the_push(run_folder: Path, hub_here: Hub, monke
     ):
         pass
     assert "Good answer" not in str(refused.value)
+
+
+# -- many files -----------------------------------------------------------------------------------------------------------
+
+
+def test_many_small_files_come_back_as_one_run(
+    run_folder: Path, hub_here: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Splits in several files of several row groups each: pulled, the items stand in the run's own order again."""
+    monkeypatch.setattr(publication_module, "ROW_GROUP", 3)
+    monkeypatch.setattr(publication_module, "SHARD_BYTES", 500)
+    with prepared(with_publish(Run.open(run_folder), {"test": 0.3, "validation": 0.3}), REPO) as made:
+        assert sum(path.startswith("data/default/") for path in made.files) > 3
+        assert len(made.rows["default"]) > 1
+        push(made, REPO, Known(run_folder))
+    folder = pull(REPO, tmp_path / "pulled")
+    for name in ("items", "distributions"):
+        ids = [
+            pq.read_table(path)["item_id"].to_pylist()
+            for path in (run_folder / f"tables/{name}.parquet", folder.path / f"tables/{name}.parquet")
+        ]
+        assert ids[0] == ids[1]
+    Run.open(folder.path).fit()

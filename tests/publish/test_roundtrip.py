@@ -126,6 +126,8 @@ def test_every_config_loads_and_streams_with_its_types(desk: Desk) -> None:
 def test_the_pulled_folder_holds_the_same_tables(desk: Desk, pulled: Path) -> None:
     for name in ("items", "annotations", "distributions", "preferences", "personas"):
         assert table(pulled, name) == table(desk.run, name), name
+    ids = [pq.read_table(folder / "tables/items.parquet")["item_id"].to_pylist() for folder in (desk.run, pulled)]
+    assert ids[0] == ids[1], "the order counts too"
 
 
 def test_fitting_again_gives_the_same_distributions(desk: Desk, pulled: Path) -> None:
