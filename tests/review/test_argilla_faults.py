@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import sys
 import threading
-import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -22,7 +22,6 @@ Team = tuple[str, list[Person]]
 
 def test_a_thousand_records_come_and_go(argilla: ArgillaServer, team: Team, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", random_labels(1200, 3, 6))
-    started = time.monotonic()
     pushed = push(run, workspace="team", dataset="thousand", purpose="stratified", count=1000)
     assert (pushed.created, pushed.records) == (1000, 1000)
     with_labels = {record["external_id"]: record["id"] for record in Server().records(pushed.url.split("/")[-2])}
@@ -31,7 +30,6 @@ def test_a_thousand_records_come_and_go(argilla: ArgillaServer, team: Team, tmp_
         team[1][0].answer(record_id, run.space.names[2])
     (pulled,) = pull(run)
     assert (pulled.stored.submitted, pulled.stored.items) == (10, 10)
-    assert time.monotonic() - started < 120
 
 
 def test_the_server_restarts_in_the_middle(argilla: ArgillaServer, team: Team, tmp_path: Path) -> None:
@@ -89,6 +87,14 @@ def test_no_key_no_server_no_workspace_no_dataset(
     monkeypatch.delenv("ARGILLA_API_KEY")
     with pytest.raises(ReviewError, match="ARGILLA_API_KEY is not set"):
         push(run, workspace="team", dataset="d")
+
+
+def test_the_client_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ARGILLA_API_KEY", OWNER_KEY)
+    monkeypatch.setitem(sys.modules, "argilla", None)
+    with pytest.raises(ReviewError, match="not installed") as told:
+        Server()
+    assert "dprm-data[argilla]" in str(told.value.hint)
 
 
 def test_a_dataset_with_other_settings_is_left_alone(argilla: ArgillaServer, tmp_path: Path) -> None:
