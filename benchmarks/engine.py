@@ -79,11 +79,12 @@ PLAIN = {
 }
 ENGINE = """
 import sys
+from dprm_data import pipeline
 from dprm_data.recipe import Recipe
-from dprm_data.run import Run
-Run(Recipe.load(sys.argv[1])).annotate()
+from dprm_data.runs import Run
+pipeline.annotate(Run(Recipe.load(sys.argv[1])))
 """
-OURS, COMMAND, REPLAY = "our engine (Run.annotate)", "dprm annotate (with tables)", "dprm annotate, again"
+OURS, COMMAND, REPLAY = "our engine (pipeline.annotate)", "dprm annotate (with tables)", "dprm annotate, again"
 
 
 @dataclass(frozen=True)
@@ -134,13 +135,14 @@ def prepare(folder: Path, url: str, calls: int, at_once: int) -> None:
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe))
     os.chdir(folder)
+    from dprm_data import pipeline
     from dprm_data.items import load_items
     from dprm_data.providers.openai import OpenAIProvider
     from dprm_data.recipe import Recipe
-    from dprm_data.run import Run
+    from dprm_data.runs import Run
 
     job = Run(Recipe.load(path))
-    job.ingest()
+    pipeline.ingest(job)
     provider = OpenAIProvider(api_key=None, base_url=f"{url}/v1")
     with (folder / "bodies.jsonl").open("w") as file:
         for item in load_items(job.folder.table("items")):
@@ -190,7 +192,7 @@ from dprm_data.annotate.ledger import Ledger
 from dprm_data.annotate.replay import replay
 from dprm_data.items import load_items
 from dprm_data.recipe import Recipe
-from dprm_data.run import Run
+from dprm_data.runs import Run
 job = Run(Recipe.load({str(recipe)!r}))
 job.work
 begun = time.perf_counter()

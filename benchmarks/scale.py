@@ -122,7 +122,7 @@ def fill_ledger(folder: Path, recipe: Path, done: int) -> int:
     from dprm_data.annotate.ledger import Ledger
     from dprm_data.items import load_items
     from dprm_data.recipe import Recipe
-    from dprm_data.run import Run
+    from dprm_data.runs import Run
 
     os.chdir(folder)
     job = Run(Recipe.load(recipe))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dprm_data.publish.publication import prepared
 from dprm_data.publish.report import report
-from dprm_data.run import Run, with_publish
+from dprm_data.runs import Run
 from dprm_data.tables import write_text
 
 DOCS = Path(__file__).parent
@@ -16,7 +16,7 @@ DOCS = Path(__file__).parent
 
 def main(run_folder: Path) -> None:
     settings = {"license": "apache-2.0", "language": ["en"], "sources": ["Written for this project (Apache-2.0)"]}
-    run = with_publish(Run.open(run_folder), settings)
+    run = Run.open(run_folder).with_publish(settings)
     write_text(DOCS / "example-report.html", report(run))
     with prepared(run, "my-org/quickstart") as publication:
         write_text(DOCS / "example-card.md", publication.files["README.md"].local.read_text(encoding="utf-8"))

@@ -14,10 +14,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from dprm_data.review.argilla import push  # noqa: E402
-from dprm_data.run import Run  # noqa: E402
-from tests.publish.browser import browser  # noqa: E402
-from tests.servers.argilla import OWNER_KEY, ArgillaServer  # noqa: E402
+from dprm_data.review.argilla import push
+from dprm_data.runs import Run
+from tests.publish.browser import browser
+from tests.servers.argilla import OWNER_KEY, ArgillaServer
 
 PICTURE = Path(__file__).parent / "pictures" / "argilla-record.png"
 

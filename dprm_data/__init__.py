@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from dprm_data.items import Item
     from dprm_data.labels import LabelSpace
     from dprm_data.personas import Panel, Persona, load_panel
+    from dprm_data.pipeline import RunResult, run
     from dprm_data.preference import Fit, Votes, fit, read_votes, update
     from dprm_data.recipe import Recipe
-    from dprm_data.run import Progress, Run, RunResult, run
+    from dprm_data.runs import Progress, Run
 
 _HOMES = {
     "DprmError": "errors",
@@ -32,15 +33,15 @@ _HOMES = {
     "LabelSpace": "labels",
     "Panel": "personas",
     "Persona": "personas",
-    "Progress": "run",
+    "Progress": "runs",
     "Recipe": "recipe",
-    "Run": "run",
-    "RunResult": "run",
+    "Run": "runs",
+    "RunResult": "pipeline",
     "Votes": "preference",
     "fit": "preference",
     "load_panel": "personas",
     "read_votes": "preference",
-    "run": "run",
+    "run": "pipeline",
     "update": "preference",
 }
 

@@ -18,7 +18,7 @@ from dprm_data.summary import summarise
 from dprm_data.tables import write_text
 
 if TYPE_CHECKING:
-    from dprm_data.run import Run
+    from dprm_data.runs import Run
 
 _LIBRARIES = (
     "dprm-data",

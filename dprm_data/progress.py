@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.text import Text
 
 from dprm_data.annotate.tally import Tally
-from dprm_data.run import Progress
+from dprm_data.runs import Progress
 from dprm_data.show import clock, money
 from dprm_data.texts import visible
 

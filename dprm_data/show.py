@@ -95,7 +95,10 @@ class ItemTable:
         for line in self.lines:
             response = Text(one_line(line.response, 200))
             table.add_row(
-                line.item_id[:8], response, bar(line.distribution, self.rewards), *(column.of(line) for column in shown)
+                line.item_id[:8],
+                response,
+                bar(line.distribution, self.rewards) if line.evidence > 0 else Text("no votes", style="dim"),
+                *(column.of(line) if line.evidence > 0 else "–" for column in shown),
             )
         yield table
 
@@ -111,11 +114,11 @@ def _figures(summary: Summary, tally: Tally | None) -> Text:
     text = Text()
     text.append(f"{summary.items:,} items, {summary.annotations:,} annotations", style="bold")
     text.append(f" ({failed:,} without a label)" if failed else " (all with a label)")
-    text.append(
-        f", {summary.pairs:,} preference pairs, mean expected reward {summary.mean_expected_reward or 0:+.2f}\n"
-    )
+    text.append(f", {summary.pairs:,} preference pairs, mean expected reward {_reward(summary.mean_expected_reward)}\n")
     for reason, count in summary.failures.items():
         text.append(f"  {count:,} × {one_line(reason, 120)}\n", style="yellow")
+    if failed:
+        text.append("  run again with --retry-failed to ask these anew\n", style="yellow")
     if tally:
         text.append_text(tally_line(tally))
     if summary.pair_accuracy and summary.longer_accuracy:
@@ -124,6 +127,10 @@ def _figures(summary: Summary, tally: Tally | None) -> Text:
             f"\nThe source's own ranking: the panel agrees in {share:.2f} of {pairs:,} pairs; the longer response is the better in {summary.longer_accuracy[0]:.2f}."
         )
     return text
+
+
+def _reward(value: float | None) -> str:
+    return "–" if value is None else f"{value:+.2f}"
 
 
 def tally_line(tally: Tally) -> Text:

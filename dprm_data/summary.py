@@ -89,8 +89,8 @@ def summarise(folder: RunFolder, space: LabelSpace, *, first: int = 12, divided:
     disagreement = figures["disagreement"].to_numpy()
     evidence = figures["evidence"].to_numpy()
     judged = np.where(evidence > 0, rewards, np.nan)
-    most_divided = np.argsort(-np.where(evidence > 0, disagreement, -1.0), kind="stable")[:divided]
-    has_items = bool(len(rewards))
+    voted = evidence > 0  # an item without a vote has the prior's distribution: it says nothing of the item
+    most_divided = np.flatnonzero(voted)[np.argsort(-disagreement[voted], kind="stable")][:divided]
     costs = annotations["cost"]
     return Summary(
         labels=space.names,
@@ -105,8 +105,8 @@ def summarise(folder: RunFolder, space: LabelSpace, *, first: int = 12, divided:
         models=sorted(_counts(annotations["model"].drop_null())),  # people have none
         cost=None if costs.null_count else pc.sum(costs).as_py() or 0.0,
         label_shares=_mean_distribution(figures["label_distribution"], space.K),
-        mean_expected_reward=float(rewards.mean()) if has_items else None,
-        mean_disagreement=float(disagreement.mean()) if has_items else None,
+        mean_expected_reward=float(rewards[voted].mean()) if voted.any() else None,
+        mean_disagreement=float(disagreement[voted].mean()) if voted.any() else None,
         personas=_personas(annotations, space),
         first=_lines(folder, range(min(first, len(rewards)))),
         divided=_lines(folder, most_divided.tolist()),

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from tests.servers.llm import LLMServer
 from tests.servers.local_llm import LocalLLM, start_local_llm
+
+GROUPS = {"argilla": "tests/review/test_argilla"}  # group: how the names of its files begin
 
 
 @pytest.fixture
@@ -26,3 +29,19 @@ def local_llm() -> Iterator[LocalLLM]:
     where, server = start_local_llm()
     yield where
     del server
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Files of one group (`--dist loadgroup`) go to one worker, so that what they share is started once.
+
+    pytest-xdist 3.8 writes a test's group into its node id, which pytest 9 computes anew: it is told by the file here.
+    """
+    if config.getoption("dist") != "loadgroup":
+        return None
+    from xdist.scheduler import LoadGroupScheduling
+
+    class ByFile(LoadGroupScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return next((group for group, file in GROUPS.items() if file in nodeid), nodeid)
+
+    return ByFile(config, log)

@@ -313,6 +313,29 @@ def test_the_budget_stops_with_3_and_leaves_a_usable_part(double: LLMServer, tmp
     )
 
 
+def test_not_a_single_label_is_a_failure_that_says_how_to_go_on(tmp_path: Path) -> None:
+    with LLMServer() as double:
+        double.script({"chances": {"500": 1.0}})
+        write_recipe(tmp_path, double.url, limits={"attempts": 1})
+        failed = dprm("run", "recipe.yaml", cwd=tmp_path)
+        assert failed.returncode == 1
+        assert "none of the 16 annotations has a label" in failed.stderr
+        assert "--retry-failed" in failed.stderr
+        double.script({"chances": {}})
+        again = answer(dprm("run", "recipe.yaml", "--retry-failed", "--json", cwd=tmp_path))
+        assert again["summary"]["statuses"] == {"ok": 16}
+
+
+def test_some_labels_missing_are_shown_as_missing(double: LLMServer, tmp_path: Path) -> None:
+    write_rows(tmp_path / "pairs.jsonl", [*PAIRS[:2], {"prompt": "Bad?", "response": "[[fault:400]]"}])
+    write_recipe(tmp_path, double.url)
+    done = dprm("run", "recipe.yaml", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "(4 without a label)" in done.stdout
+    assert "run again with --retry-failed" in done.stdout
+    assert "no votes" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("changes", "environment", "code", "said"),
     [
@@ -331,12 +354,19 @@ def test_the_budget_stops_with_3_and_leaves_a_usable_part(double: LLMServer, tmp
             },
             {},
             1,
-            "cannot be reached",
+            "Connect call failed",
         ),
         ({"source": {"path": "nothing.jsonl"}}, {}, 2, "nothing.jsonl"),
         ({"source": {"path": "pairs.jsonl", "columns": {"prompt": "question"}}}, {}, 2, "question"),
         ({"panel": "nobody"}, {}, 2, "nobody"),
         ({"labels": "hh7"}, {}, 2, "no label space 'hh7'"),
+        ({"panel": {"use": "small", "sample": 9}}, {}, 2, "panel.sample: 9, but the panel small has 4 personas"),
+        (
+            {"labels": {"name": "tied", "labels": [{"name": "a", "reward": 1}, {"name": "b", "reward": 1}]}},
+            {},
+            2,
+            "no order to fit a beta on",
+        ),
         ({"prompt": "nothing.jinja"}, {}, 2, "nothing.jinja"),
         ({"elicitation": "telepathy"}, {}, 2, "elicitation"),
     ],

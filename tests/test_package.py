@@ -9,6 +9,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import dprm_data
 from tests.helpers import ROOT, environ
 
 
@@ -55,8 +56,17 @@ def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
     assert done.stderr.strip() == "[]"
 
 
-def test_the_public_face() -> None:
-    import dprm_data
-
-    assert all(getattr(dprm_data, name) is not None for name in dprm_data.__all__)
+def test_the_public_face(tmp_path: Path) -> None:
+    """As people import it: a submodule that bears a function's name would take its place."""
+    program = (
+        "import dprm_data.cli.running, dprm_data.pipeline\n"
+        "from dprm_data import " + ", ".join(sorted(dprm_data.__all__)) + "\n"
+        "import types\n"
+        "print([name for name, value in list(globals().items()) if name in dprm_data.__all__ and isinstance(value, types.ModuleType)])\n"
+        "assert callable(run) and callable(fit) and callable(update)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environ(), capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
     assert sorted(dprm_data.__all__) == dir(dprm_data)

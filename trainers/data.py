@@ -115,7 +115,7 @@ def load_data(
 
 def _from_run(path: Path) -> tuple[LabelSpace, pa.Table, list[str] | None]:
     from dprm_data.publish.splits import split_items
-    from dprm_data.run import Run
+    from dprm_data.runs import Run
 
     run = Run.open(path)
     table = pq.read_table(run.folder.needs("distributions"))

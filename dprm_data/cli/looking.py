@@ -21,7 +21,7 @@ def show(
 ) -> None:
     """Show a run, one of its items with every vote, or its annotators."""
     from dprm_data.inspecting import find_annotator, find_item
-    from dprm_data.run import Run
+    from dprm_data.runs import Run
     from dprm_data.show import annotator_view, item_view, personas_view
     from dprm_data.summary import annotators
 

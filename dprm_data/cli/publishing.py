@@ -43,12 +43,12 @@ def publish(
     from dprm_data.publish.publication import prepared
     from dprm_data.publish.push import Known, push
     from dprm_data.publish.show import pushed_view
-    from dprm_data.run import Run, with_publish
+    from dprm_data.runs import Run
 
     if quiet or as_json or not sys.stderr.isatty():
         no_progress_bars()
     given = {"test": test, "seed": seed, "license": license, "language": language}
-    job = with_publish(Run.open(run), {name: value for name, value in given.items() if value not in (None, [])})
+    job = Run.open(run).with_publish({name: value for name, value in given.items() if value not in (None, [])})
     with job.folder.held(), prepared(job, repo) as publication:
         pushed = push(
             publication,
@@ -76,7 +76,7 @@ def pull(
     """Make a run folder of a published dataset, to look at it, fit it again or go on updating it."""
     from dprm_data.publish.hub import no_progress_bars
     from dprm_data.publish.pull import pull as pull_dataset
-    from dprm_data.run import Run
+    from dprm_data.runs import Run
 
     if quiet or as_json or not sys.stderr.isatty():
         no_progress_bars()
@@ -99,7 +99,7 @@ def report(
 ) -> None:
     """Write one HTML page about a run: what was asked, cost, failures, agreement, fit, and its most divided items."""
     from dprm_data.publish.report import report as report_of
-    from dprm_data.run import Run
+    from dprm_data.runs import Run
     from dprm_data.tables import write_text
 
     job = Run.open(run)

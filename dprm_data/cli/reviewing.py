@@ -68,7 +68,7 @@ def push(
     """Push items to Argilla. Again: it updates them and loses no answer. ARGILLA_API_URL and ARGILLA_API_KEY say where and as whom."""
     from dprm_data.review.argilla import push as push_records
     from dprm_data.review.show import pushed_view
-    from dprm_data.run import Run
+    from dprm_data.runs import Run
 
     job = Run.open(run)
     with job.folder.held():
@@ -98,7 +98,7 @@ def pull(
     """Bring people's answers back, from wherever the run was pushed to. Again: it changes nothing that has not changed."""
     from dprm_data.review.argilla import pull as pull_answers
     from dprm_data.review.show import pulled_view
-    from dprm_data.run import Run
+    from dprm_data.runs import Run
 
     job = Run.open(run)
     with job.folder.held():
@@ -116,7 +116,7 @@ def compare(
     """Compare the panel with people: distance, agreement, confusion, personas, and where it is wrong in one direction."""
     from dprm_data.review.compare import compare as compare_both
     from dprm_data.review.views import comparison_view
-    from dprm_data.run import Run
+    from dprm_data.runs import Run
 
     job = Run.open(run)
     with job.folder.held():
@@ -133,21 +133,22 @@ def calibrate(
     as_json: Json = False,
 ) -> None:
     """Learn from people how to read the panel, apply it if that helps on items it has not seen, and fit."""
+    from dprm_data import pipeline
     from dprm_data.review.applying import discard as forget
     from dprm_data.review.calibrate import calibrate as learn
     from dprm_data.review.views import calibration_view
-    from dprm_data.run import Run
+    from dprm_data.runs import Run
 
     job = Run.open(run)
     with job.folder.held():
         if discard:
             there = forget(job.folder)
-            job.fit()
+            pipeline.fit(job)
             text = "forgotten; the run is fitted without it" if there else "there was no calibration"
             answer({"discarded": there}, lambda: text, as_json)
             return
         found = learn(job, level=level)
-        job.fit()
+        pipeline.fit(job)
     answer(found.as_dict(), lambda: calibration_view(found, job), as_json)
 
 
@@ -164,7 +165,7 @@ def export(
 ) -> None:
     """Write items as a table for people to judge, without Argilla."""
     from dprm_data.review.exchange import export as export_items
-    from dprm_data.run import Run
+    from dprm_data.runs import Run
 
     job = Run.open(run)
     with job.folder.held():
@@ -182,7 +183,7 @@ def import_(
     """Bring people's answers in from tables. A file of the same name replaces what it brought before."""
     from dprm_data.review.exchange import import_answers
     from dprm_data.review.show import imported_view
-    from dprm_data.run import Run
+    from dprm_data.runs import Run
 
     job = Run.open(run)
     with job.folder.held():

@@ -59,11 +59,12 @@ def init(
 @app.command()
 def plan(recipe: RecipeFile, output: Output = None, as_json: Json = False, quiet: Quiet = False) -> None:
     """Say how many calls, tokens and dollars a run will be. Makes no call."""
+    from dprm_data import pipeline
     from dprm_data.show import plan_view
 
     with open_job(recipe, output, quiet or as_json) as job:
-        job.ingest()
-        planned = job.plan()
+        pipeline.prepare(job)
+        planned = pipeline.plan(job)
         budget = job.recipe.budget.max_cost
     answer(planned.as_dict() | {"budget": budget}, lambda: plan_view(planned, budget), as_json)
 
@@ -104,11 +105,11 @@ def _annotate(
     *,
     fit: bool,
 ) -> None:
-    from dprm_data.run import annotate_and_keep, prepare
+    from dprm_data.pipeline import annotate_and_keep, prepare
 
     with open_job(recipe, output, quiet or as_json) as job:
         prepare(job)
-        tally = annotate_and_keep(job, max_cost=max_cost, retry_failed=retry_failed, fit=fit)
+        tally = annotate_and_keep(job, max_cost=max_cost, retry_failed=retry_failed, fitted=fit)
     if fit:
         show_summary(job, tally, as_json)
     else:
@@ -159,14 +160,15 @@ def _fit_run(folder: Path, not_for_runs: dict[str, Any], family: Family | None, 
     given = next((name for name, value in not_for_runs.items() if value), None)
     if given:
         raise InputError(f"--{given} is for tables of votes; {folder} is a run folder, whose recipe says that")
+    from dprm_data import pipeline
     from dprm_data.progress import TerminalProgress
-    from dprm_data.run import Run
+    from dprm_data.runs import Run
 
     with TerminalProgress(stderr(), quiet=quiet or as_json) as progress:
         job = Run.open(folder, progress)
         with job.folder.held():
-            job.collect()
-            job.fit(**({"family": family.value} if family else {}))
+            pipeline.collect(job)
+            pipeline.fit(job, **({"family": family.value} if family else {}))
     show_summary(job, None, as_json)
 
 

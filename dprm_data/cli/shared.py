@@ -86,7 +86,7 @@ def open_job(recipe: Path, output: Path | None, quiet: bool) -> Iterator[Any]:
     from dprm_data.folder import RunFolder
     from dprm_data.progress import TerminalProgress
     from dprm_data.recipe import Recipe
-    from dprm_data.run import Run
+    from dprm_data.runs import Run
 
     loaded = Recipe.load(recipe)
     with TerminalProgress(stderr(), quiet=quiet) as progress:

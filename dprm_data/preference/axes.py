@@ -49,9 +49,15 @@ def chain(space: LabelSpace) -> Node:
     if (np.diff(space.rewards[order]) == 0).any():
         raise InputError(
             f"label space {space.name!r} has no axes, and its rewards have ties: no order to fit a beta on",
-            hint="Give the space axes, or use a categorical family: dirichlet, mixture or auto.",
+            hint="Give the space axes, or use a categorical family: empirical, dirichlet, mixture or auto.",
         )
     return Node("reward", tuple((int(k),) for k in order), (None,) * space.K)
+
+
+def check_family(family: str, space: LabelSpace) -> None:
+    """Refuses a family that this space has no order for: before anything is paid, not after. Raises `InputError`."""
+    if family.startswith("beta"):
+        chain(space)
 
 
 def nodes(root: Node) -> list[Node]:

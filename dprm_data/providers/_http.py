@@ -172,8 +172,11 @@ class JsonClient:
         if any(isinstance(cause, TimeoutError) for cause in causes):
             return self._timed_out(self._timeout)
         known = (httpx2.HTTPError, aiohttp.ClientError, OSError)
-        if any(isinstance(cause, known) for cause in causes):
-            why = next((text for cause in reversed(causes) if (text := plain(str(cause), 200))), type(error).__name__)
+        of_the_wire = [cause for cause in causes if isinstance(cause, known)]
+        if of_the_wire:
+            why = next(
+                (text for cause in reversed(of_the_wire) if (text := plain(str(cause), 200))), type(error).__name__
+            )
             sent = not any(isinstance(cause, _NOT_CONNECTED) for cause in causes)
             return CallFailed("connection", self.scrub(f"no connection to {self._host}: {why}"), sent=sent)
         raise error

@@ -22,7 +22,7 @@ from dprm_data.resources import bundled_folder
 
 if TYPE_CHECKING:
     from dprm_data.publish.publication import Parts
-    from dprm_data.run import Run
+    from dprm_data.runs import Run
     from dprm_data.summary import Summary
 
 _SIZES = (

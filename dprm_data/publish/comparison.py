@@ -12,7 +12,7 @@ from dprm_data.errors import InputError
 from dprm_data.labels import Floats
 
 if TYPE_CHECKING:
-    from dprm_data.run import Run
+    from dprm_data.runs import Run
 
 _MOVERS = 12
 _CUT = 400  # characters of a text

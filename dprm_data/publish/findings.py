@@ -22,7 +22,7 @@ from dprm_data.review.applying import applied_calibration
 from dprm_data.summary import Summary, summarise
 
 if TYPE_CHECKING:
-    from dprm_data.run import Run
+    from dprm_data.runs import Run
 
 _MOST_VALUES = 20  # of an attribute by which personas are grouped
 _MOST_GROUPED = 5_000  # items on which groups of personas are compared; of more, a random choice

@@ -17,7 +17,7 @@ from dprm_data.preference import Annotators, agreement_summary, annotators, posi
 
 if TYPE_CHECKING:
     from dprm_data.preference.agreement import PositionBias
-    from dprm_data.run import Run
+    from dprm_data.runs import Run
 
 MOST_ROWS = 500_000  # annotations that agreement is computed from: the first ones
 _POSITIONS = 20_000  # annotations whose list is drawn again

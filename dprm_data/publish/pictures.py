@@ -13,7 +13,7 @@ from dprm_data.summary import Summary
 
 if TYPE_CHECKING:
     from dprm_data.labels import LabelSpace
-    from dprm_data.run import Run
+    from dprm_data.runs import Run
 
 _INNER = charts.WIDTH - 40
 _MOST_ROWS = 24  # of a picture

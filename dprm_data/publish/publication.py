@@ -30,7 +30,7 @@ from dprm_data.tables import write_text
 
 if TYPE_CHECKING:
     from dprm_data.labels import LabelSpace
-    from dprm_data.run import Run
+    from dprm_data.runs import Run
 
 SHARD_BYTES = 400 << 20  # of Parquet: a part that fails is sent again whole
 ROW_GROUP = 5_000  # rows: what a streaming reader holds at a time

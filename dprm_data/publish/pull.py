@@ -161,7 +161,7 @@ def _named(table: pa.Table, names: pa.Array) -> pa.Table:
 
 def _write_card(path: Path) -> None:
     from dprm_data.publish.cards import dataset_card
-    from dprm_data.run import Run
+    from dprm_data.runs import Run
     from dprm_data.summary import summarise
 
     run = Run.open(path)

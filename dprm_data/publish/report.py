@@ -25,7 +25,7 @@ from dprm_data.resources import bundled_folder
 
 if TYPE_CHECKING:
     from dprm_data.labels import Floats
-    from dprm_data.run import Run
+    from dprm_data.runs import Run
 
 _MOST_IN_MATRIX = 60
 _CELLS = (48, 26)  # of a map of all items

@@ -10,7 +10,7 @@ import yaml
 from dprm_data.publish.private import public_recipe, without_secrets
 
 if TYPE_CHECKING:
-    from dprm_data.run import Run
+    from dprm_data.runs import Run
 
 RECIPE, MANIFEST = "recipe.yaml", "manifest.json"
 _PARTS = ("label_space", "prior")  # of the manifest: also by themselves, to be found

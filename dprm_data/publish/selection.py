@@ -17,7 +17,7 @@ from dprm_data.labels import Floats, Ints
 
 if TYPE_CHECKING:
     from dprm_data.preference import Fit
-    from dprm_data.run import Run
+    from dprm_data.runs import Run
 
 MOST_ITEMS = 2_000
 BUDGET = 4 << 20  # bytes of texts and figures

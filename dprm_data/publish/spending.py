@@ -12,7 +12,7 @@ from dprm_data.items import load_items
 from dprm_data.providers.base import Usage
 
 if TYPE_CHECKING:
-    from dprm_data.run import Run
+    from dprm_data.runs import Run
 
 MOST_ANNOTATIONS = 20_000  # replayed; of larger runs the first items stand for all
 

@@ -22,7 +22,7 @@ from dprm_data.review.server import Server
 if TYPE_CHECKING:
     import argilla
 
-    from dprm_data.run import Run
+    from dprm_data.runs import Run
 
 _STATUSES = {"submitted": SUBMITTED, "draft": DRAFT, "discarded": DISCARDED}
 

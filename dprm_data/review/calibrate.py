@@ -30,7 +30,7 @@ from dprm_data.review.reviewed import reviewed
 from dprm_data.review.validating import Validated, cross_validate, people_of
 
 if TYPE_CHECKING:
-    from dprm_data.run import Run
+    from dprm_data.runs import Run
 
 OMEGAS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 LEAST_ITEMS, LEAST_PEOPLE = 20, 3

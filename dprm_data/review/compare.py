@@ -24,7 +24,7 @@ from dprm_data.review.distance import line, wasserstein
 from dprm_data.review.reviewed import Reviewed, reviewed
 
 if TYPE_CHECKING:
-    from dprm_data.run import Run
+    from dprm_data.runs import Run
 
 _DRAWS = 200  # of people's votes from the panel's distribution, for the floor
 _PROGRAMS = 4_000  # linear programs that the floor may cost, where labels lie on no line

@@ -32,7 +32,7 @@ from dprm_data.tables import write_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dprm_data.run import Run
+    from dprm_data.runs import Run
 
 _STATUSES = {"": SUBMITTED, "submitted": SUBMITTED, "ok": SUBMITTED, "draft": DRAFT, "discarded": DISCARDED}
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")

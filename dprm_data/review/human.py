@@ -1,7 +1,7 @@
 """What people said: kept beside the ledger, merged into the run's annotations.
 
 `tables/human_annotations.parquet` holds every answer that was brought in, drafts and discarded ones too, with where it came from. Only submitted
-answers become annotations: `Run.collect` writes `tables/annotations.parquet` anew from the ledger and from this file.
+answers become annotations: `pipeline.collect` writes `tables/annotations.parquet` anew from the ledger and from this file.
 
 *Pseudonyms.* A person is `person-` and 12 hex digits of HMAC-SHA256 of who they are (Argilla's user id, or the name in an imported table), keyed with a salt
 that is drawn once per run and never leaves the run folder. The same person has the same pseudonym in every pull of the run, and another in

@@ -22,7 +22,7 @@ from dprm_data.labels import LabelSpace
 from dprm_data.preference import Fit
 
 if TYPE_CHECKING:
-    from dprm_data.run import Run
+    from dprm_data.runs import Run
 
 _REASON = 200  # characters of a persona's reason
 _AGENT = re.compile(r"[^A-Za-z0-9_:./\s-]+")  # what Argilla does not take in an agent's name

@@ -19,7 +19,7 @@ from dprm_data.review.register import Register
 from dprm_data.review.selection import REPRESENTATIVE
 
 if TYPE_CHECKING:
-    from dprm_data.run import Run
+    from dprm_data.runs import Run
 
 
 @dataclass(frozen=True)

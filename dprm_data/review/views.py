@@ -14,7 +14,7 @@ from dprm_data.review.bootstrap import Interval
 if TYPE_CHECKING:
     from dprm_data.review.calibrate import Calibration
     from dprm_data.review.compare import Comparison
-    from dprm_data.run import Run
+    from dprm_data.runs import Run
 
 _SHOWN = 5  # personas at either end
 

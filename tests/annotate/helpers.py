@@ -120,7 +120,7 @@ def annotate(
 
 _ZYGOTE = """
 import json, os, signal, sys
-import dprm_data.cli, dprm_data.run, dprm_data.progress, dprm_data.show, dprm_data.summary, dprm_data.fitting, dprm_data.sources
+import dprm_data.cli, dprm_data.pipeline, dprm_data.progress, dprm_data.show, dprm_data.summary, dprm_data.fitting, dprm_data.sources
 import dprm_data.annotate.annotations, dprm_data.annotate.batching, dprm_data.preference.fitting, pyarrow.parquet, pandas, uvloop, genai_prices
 import dprm_data.providers.batch_openai, dprm_data.providers.batch_anthropic, dprm_data.review.human, rich.live
 print("ready", flush=True)

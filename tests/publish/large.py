@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dprm_data import tables
+from dprm_data import pipeline, tables
 from dprm_data.items import Item, ids_of, store_items
-from dprm_data.run import Run
+from dprm_data.runs import Run
 
 WORDS = [
     "the",
@@ -78,7 +78,7 @@ def large_run(finished: Path, folder: Path, items: int, *, words: int = 150, see
         for field in tables.ANNOTATIONS
     ]
     pq.write_table(pa.table(columns, schema=tables.ANNOTATIONS), run.folder.table("annotations"))
-    run.fit()
+    pipeline.fit(run)
     return run
 
 

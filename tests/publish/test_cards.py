@@ -18,7 +18,7 @@ from dprm_data.errors import InputError
 from dprm_data.publish.cards import dataset_card, render_card
 from dprm_data.publish.model_cards import PolicyCard, RewardModelCard, TrainedOn
 from dprm_data.publish.publication import prepared
-from dprm_data.run import Run, with_publish
+from dprm_data.runs import Run
 from dprm_data.summary import summarise
 from tests.helpers import dprm
 
@@ -35,7 +35,7 @@ def metadata_of(card: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def published(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    run = with_publish(Run.open(finished), {"license": "cc-by-4.0", "language": ["en"], "sources": ["Made up (MIT)"]})
+    run = Run.open(finished).with_publish({"license": "cc-by-4.0", "language": ["en"], "sources": ["Made up (MIT)"]})
     with prepared(run, "acme/prefs") as publication:
         folder = publication.files["README.md"].local.parent
         return Path(shutil.copytree(folder, tmp_path_factory.mktemp("card") / "files"))

@@ -13,12 +13,13 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from dprm_data import pipeline
 from dprm_data.errors import PublishError
 from dprm_data.publish import publication as publication_module
 from dprm_data.publish.publication import Publication, prepared
 from dprm_data.publish.pull import pull
 from dprm_data.publish.push import Known, Pushed, push
-from dprm_data.run import Run, with_publish
+from dprm_data.runs import Run
 from tests.servers.hub import READER, TOKEN, Hub
 
 REPO = "acme/prefs"
@@ -44,7 +45,7 @@ def publish(publication: Publication, run_folder: Path, hub_here: Hub) -> Push:
 @contextmanager
 def changed(run_folder: Path, **settings: Any) -> Iterator[Publication]:
     """Another publication of the same run."""
-    with prepared(with_publish(Run.open(run_folder), settings or {"license": "mit"}), REPO) as made:
+    with prepared(Run.open(run_folder).with_publish(settings or {"license": "mit"}), REPO) as made:
         yield made
 
 
@@ -365,7 +366,7 @@ def test_many_small_files_come_back_as_one_run(
     """Splits in several files of several row groups each: pulled, the items stand in the run's own order again."""
     monkeypatch.setattr(publication_module, "ROW_GROUP", 3)
     monkeypatch.setattr(publication_module, "SHARD_BYTES", 500)
-    with prepared(with_publish(Run.open(run_folder), {"test": 0.3, "validation": 0.3}), REPO) as made:
+    with prepared(Run.open(run_folder).with_publish({"test": 0.3, "validation": 0.3}), REPO) as made:
         assert sum(path.startswith("data/default/") for path in made.files) > 3
         assert len(made.rows["default"]) > 1
         push(made, REPO, Known(run_folder))
@@ -376,4 +377,4 @@ def test_many_small_files_come_back_as_one_run(
             for path in (run_folder / f"tables/{name}.parquet", folder.path / f"tables/{name}.parquet")
         ]
         assert ids[0] == ids[1]
-    Run.open(folder.path).fit()
+    pipeline.fit(Run.open(folder.path))

@@ -11,13 +11,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from dprm_data import pipeline
 from dprm_data.folder import RunFolder
 from dprm_data.items import Item, ids_of, store_items
 from dprm_data.labels import LabelSpace
 from dprm_data.personas import panel_table
 from dprm_data.recipe import Recipe
 from dprm_data.review.human import SUBMITTED, Answer, merge, store
-from dprm_data.run import Run
+from dprm_data.runs import Run
 from dprm_data.tables import ANNOTATIONS, PERSONAS, write_parquet
 
 NOBODY = -1  # a persona without a label for an item
@@ -47,7 +48,7 @@ def make_run(folder: Path, labels: NDArray[Any], *, space: str | int = "hh6", **
         "source": {"path": "pairs.jsonl"},
     }
     run = Run(Recipe.of(content | recipe), RunFolder(folder))
-    run._freeze()
+    run.freeze()
     store_items(iter(items(N)), run.folder.table("items"))
     write_parquet(
         run.folder.table("annotations"),
@@ -57,7 +58,7 @@ def make_run(folder: Path, labels: NDArray[Any], *, space: str | int = "hh6", **
     write_parquet(run.folder.table("personas"), PERSONAS, [panel_table(run.panel)])
     run.folder.update_manifest(pulled={"repo": "made/by-a-test"})
     run = Run.open(folder)
-    run.fit()
+    pipeline.fit(run)
     return run
 
 

@@ -9,11 +9,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from dprm_data import pipeline
 from dprm_data.review.argilla import Pushed, pull, push
 from dprm_data.review.calibrate import calibrate
 from dprm_data.review.compare import compare
 from dprm_data.review.human import human_file
-from dprm_data.run import Run
+from dprm_data.runs import Run
 from tests.review.helpers import NOBODY, make_run, random_labels
 from tests.servers.argilla import OWNER_KEY, ArgillaServer, Person
 
@@ -69,7 +70,7 @@ def test_pushing_again_updates_and_keeps_every_answer(argilla: ArgillaServer, te
     ben.answer(records[1]["id"], None, status="discarded")
     before = {r["external_id"]: r["responses"] for r in records_of(argilla, first)}
 
-    run.fit(family="dirichlet")  # other distributions: suggestions and metadata are to follow
+    pipeline.fit(run, family="dirichlet")  # other distributions: suggestions and metadata are to follow
     second = push(run, workspace="team", dataset="again", purpose="random", count=20)
     after = {r["external_id"]: r for r in records_of(argilla, second)}
     assert (second.created, second.updated, len(after)) == (10, 10, 20)
@@ -133,8 +134,8 @@ def test_people_weigh_as_the_recipe_says(argilla: ArgillaServer, team: Team, tmp
     team[1][0].answer(record["id"], run.space.names[4])
     before = {row["item_id"]: row["votes"] for row in pq.read_table(run.folder.table("distributions")).to_pylist()}
     pull(run)
-    run.collect()
-    run.fit()
+    pipeline.collect(run)
+    pipeline.fit(run)
     after = {row["item_id"]: row["votes"] for row in pq.read_table(run.folder.table("distributions")).to_pylist()}
     changed = {item for item in after if after[item] != before[item]}
     assert changed == {record["external_id"]}
@@ -212,8 +213,8 @@ def test_from_people_to_a_calibrated_dataset(argilla: ArgillaServer, team: Team,
     assert (compared.excess.low or 0) > 0
     calibrated = calibrate(run, resamples=200)
     assert calibrated.applied
-    run.collect()
-    run.fit()
+    pipeline.collect(run)
+    pipeline.fit(run)
     rewards = [
         np.array(pq.read_table(run.folder.path / "tables" / name)["expected_reward"])
         for name in ("distributions.parquet", "uncalibrated.parquet")

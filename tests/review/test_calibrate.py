@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from rich.console import Console
 
+from dprm_data import pipeline
 from dprm_data.errors import ReviewError
 from dprm_data.labels import LabelSpace
 from dprm_data.preference import Votes, fit
@@ -55,7 +56,7 @@ def test_a_twisted_panel_is_read_better_everywhere(tmp_path: Path) -> None:
     assert found.applied
     assert (found.gain.low or 0) > 0
     assert found.distance_read < found.distance_given
-    run.fit()
+    pipeline.fit(run)
 
     def distances(table: str) -> float:
         rows = pq.read_table(run.folder.path / "tables" / f"{table}.parquet")
@@ -83,7 +84,7 @@ def test_an_honest_panel_is_not_harmed(tmp_path: Path, seed: int) -> None:
     answers_from(run, people)
     before = pq.read_table(run.folder.table("distributions"))
     found = calibrate(run, resamples=500)
-    run.fit()
+    pipeline.fit(run)
     rows = pq.read_table(run.folder.table("distributions"))
     if not found.applied:
         assert not (run.folder.path / "tables" / "uncalibrated.parquet").exists()
@@ -97,7 +98,7 @@ def test_discarding_it_gives_the_fit_back(tmp_path: Path) -> None:
     _, panel, people = world(0)
     run = make_run(tmp_path / "run", twisted(panel, 1), space=K)
     answers_from(run, people)
-    run.fit()
+    pipeline.fit(run)
     plain = run.folder.table("distributions").read_bytes()
     found = answer(dprm("review", "calibrate", "run", "--json", cwd=tmp_path))
     assert found["applied"]

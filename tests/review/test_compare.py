@@ -14,7 +14,7 @@ from dprm_data.labels import LabelSpace
 from dprm_data.publish.report import report
 from dprm_data.review.compare import compare, expected_distance, says_the_others_mode
 from dprm_data.review.distance import wasserstein
-from dprm_data.run import Run
+from dprm_data.runs import Run
 from tests.helpers import answer, dprm
 from tests.review.helpers import NOBODY, answers_from, make_run, random_labels
 

@@ -13,7 +13,7 @@ import pytest
 from dprm_data.errors import InputError
 from dprm_data.review import exchange
 from dprm_data.review.exchange import export, import_answers
-from dprm_data.run import Run
+from dprm_data.runs import Run
 from tests.helpers import answer, dprm
 from tests.review.helpers import items, make_run, random_labels
 

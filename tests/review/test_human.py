@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from dprm_data import pipeline
 from dprm_data.review.human import DISCARDED, DRAFT, SUBMITTED, Answer, human_file, merge, pseudonym, store, submitted
-from dprm_data.run import Run
+from dprm_data.runs import Run
 from dprm_data.tables import ANNOTATIONS
 from tests.helpers import answer, dprm, write_recipe
 from tests.review.helpers import AT, annotation_table, answers_from, items, make_run, random_labels
@@ -70,10 +71,10 @@ def test_people_of_a_pulled_dataset_stay(tmp_path: Path) -> None:
     human = annotation_table(np.array([[1], [2], [3]]), run.space.names, [one.item_id for one in items(3)])
     human = human.set_column(2, "annotator_kind", [["human"] * 3]).cast(ANNOTATIONS)
     write_parquet(run.folder.table("annotations"), ANNOTATIONS, [table, human])
-    assert run.collect() == 9
+    assert pipeline.collect(run) == 9
     answers_from(run, np.array([[0], [0], [0]]))
     assert len(people_rows(run)) == 6
-    assert run.collect() == 12
+    assert pipeline.collect(run) == 12
 
 
 def test_the_ledger_writes_annotations_anew_and_people_stay(double: LLMServer, tmp_path: Path) -> None:

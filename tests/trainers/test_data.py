@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dprm_data.publish.splits import split_items
-from dprm_data.run import Run
+from dprm_data.runs import Run
 from dprm_trainers.data import load_data
 from tests.helpers import dprm, write_recipe, write_rows
 from tests.servers.llm import LLMServer

@@ -1,0 +1,52 @@
+"""From Python, as in the README: recipes as dicts, rows of every kind, inside a notebook's running loop."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dprm_data import DprmError, Run, run
+from tests.helpers import PAIRS
+from tests.servers.llm import LLMServer
+
+
+def recipe(double: LLMServer) -> dict[str, Any]:
+    return {"panel": "small", "provider": {"name": "openai", "model": "gpt-4o-mini", "base_url": f"{double.url}/v1"}}
+
+
+@pytest.mark.parametrize("kind", ["list", "iterator", "dataset", "iterable dataset"])
+def test_rows_in_place_of_a_source(double: LLMServer, tmp_path: Path, kind: str) -> None:
+    rows: Any = PAIRS
+    if kind == "iterator":
+        rows = iter(PAIRS)
+    elif kind != "list":
+        from datasets import Dataset
+
+        rows = Dataset.from_list(PAIRS)
+        rows = rows if kind == "dataset" else rows.to_iterable_dataset()
+    result = run(recipe(double), source=rows, output=tmp_path / "run")
+    assert result.tally.calls == 16
+    assert result.distributions().num_rows == 4
+    assert "simulated" in (tmp_path / "run" / "README.md").read_text()
+    assert Run.open(tmp_path / "run").space.K == 6
+
+
+def test_inside_a_running_loop(double: LLMServer, tmp_path: Path) -> None:
+    async def notebook() -> int:
+        return run(recipe(double), source=PAIRS, output=tmp_path / "run").tally.calls
+
+    assert asyncio.run(notebook()) == 16
+
+
+def test_a_budget_in_place_of_the_recipes(double: LLMServer, tmp_path: Path) -> None:
+    with pytest.raises(DprmError, match=r"the budget of \$1e-06 is reached"):
+        run(recipe(double), source=PAIRS, output=tmp_path / "run", max_cost=1e-6)
+
+
+def test_a_result_is_short_to_look_at(double: LLMServer, tmp_path: Path) -> None:
+    shown = repr(run(recipe(double), source=PAIRS, output=tmp_path / "run"))
+    assert len(shown) < 200
+    assert "16 calls" in shown
