@@ -90,6 +90,9 @@ def prepare(run: Run) -> None:
     run.prices  # noqa: B018 - an unknown price
     run.work  # noqa: B018 - a panel, a prompt or a label space that cannot be used
     check_family(run.recipe.fit.family, run.space)
+    broken = run.space.triangle_violations()
+    if broken:
+        run.progress.say(f"the ground cost of {run.space.name} is no metric: {broken[0]}")
     ingest(run)
 
 

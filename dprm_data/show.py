@@ -182,7 +182,8 @@ def command_name() -> str:
     called = Path(sys.argv[0])
     if called.name != "dprm" or shutil.which("dprm"):
         return "dprm"
-    return os.path.relpath(called)
+    relative = os.path.relpath(called)
+    return str(called.absolute()) if relative.startswith("..") else relative
 
 
 def plan_view(plan: Plan, budget: float | None) -> RenderableType:

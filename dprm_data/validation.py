@@ -17,7 +17,16 @@ def describe(
     error: ValidationError, where: str, model: type[BaseModel], line: Callable[[Location], int | None] | None = None
 ) -> str:
     """All findings, a line each: `where:line: field: what is wrong (found ...)`. `line` finds the line of a field, if it can."""
-    return "\n".join(_sentence(dict(finding), where, model, line) for finding in error.errors(include_url=False))
+    findings = [dict(finding) for finding in error.errors(include_url=False)]
+    return "\n".join(_sentence(finding, where, model, line) for finding in findings if not _follows(finding, findings))
+
+
+def _follows(finding: dict[str, Any], findings: list[dict[str, Any]]) -> bool:
+    """Whether a list only seems too short because its members were refused: they are told already."""
+    place = finding["loc"]
+    return finding["type"] == "too_short" and any(
+        other["loc"][: len(place)] == place for other in findings if other is not finding
+    )
 
 
 def _sentence(

@@ -23,7 +23,7 @@ def test_personas_played_by_the_bundled_model(tmp_path: Path) -> None:
     write_rows(tmp_path / "pairs.jsonl", rows()[:2])
     write_recipe(tmp_path, provider={"name": "local"}, elicitation="logprobs", labels=str(QUICKSTART / "labels.yaml"))
     done = answer(dprm("run", "recipe.yaml", "--json", cwd=tmp_path))
-    assert done["summary"]["statuses"] == {"ok": 16}
+    assert done["annotate"]["statuses"] == done["summary"]["statuses"] == {"ok": 16}
     assert done["annotate"]["cost"] == 0
     annotations = pq.read_table(tmp_path / "run/tables/annotations.parquet").to_pylist()
     probs = np.array([row["probs"] for row in annotations])

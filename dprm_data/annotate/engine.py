@@ -78,6 +78,7 @@ class Engine:
         try:
             calibration = _calibration(work, self._ledger)
             await self._work_off(Agenda(calibration, closed=lambda item: None))
+            self.tally.only_calls()
             await self._work_off(self._agenda(work, items))
         finally:
             watch.cancel()

@@ -58,6 +58,11 @@ class Tally:
         self.annotations += items * annotations_each
         self.replayed += items * annotations_each
 
+    def only_calls(self) -> None:
+        """What was asked so far only calibrates: its calls count, but it is no annotation."""
+        self.annotations = self.replayed = 0
+        self.statuses.clear()
+
     def ended(self, outcome: Outcome, *, replayed: bool) -> None:
         self.annotations += 1
         self.statuses[outcome.status] += 1

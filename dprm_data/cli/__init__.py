@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
 # Each group's commands join the application when it is imported; `--help` lists them in this order.
@@ -23,6 +24,9 @@ __all__ = ["app", "main"]
 
 def main() -> None:
     """The console script: a user's mistake is a message and an exit code, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that cannot show a sign shows another
+            stream.reconfigure(errors="replace")
     try:
         app()
     except DprmError as error:

@@ -27,7 +27,7 @@ def show(
 
     job = Run.open(run)
     space = job.space
-    if item:
+    if item is not None:
         row, votes = find_item(job.folder, item)
         answer({"item": row, "annotations": votes}, lambda: item_view(row, votes, space), as_json)
     elif persona:
