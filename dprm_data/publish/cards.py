@@ -21,7 +21,7 @@ from dprm_data.publish.private import public_url, without_secrets
 from dprm_data.resources import bundled_folder
 
 if TYPE_CHECKING:
-    from dprm_data.publish.publication import Parts
+    from dprm_data.publish.parts import Parts
     from dprm_data.runs import Run
     from dprm_data.summary import Summary
 

@@ -15,7 +15,7 @@ import pytest
 
 from dprm_data import pipeline
 from dprm_data.errors import PublishError
-from dprm_data.publish import publication as publication_module
+from dprm_data.publish import parts as parts_module
 from dprm_data.publish.publication import Publication, prepared
 from dprm_data.publish.pull import pull
 from dprm_data.publish.push import Known, Pushed, push
@@ -364,8 +364,8 @@ def test_many_small_files_come_back_as_one_run(
     run_folder: Path, hub_here: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Splits in several files of several row groups each: pulled, the items stand in the run's own order again."""
-    monkeypatch.setattr(publication_module, "ROW_GROUP", 3)
-    monkeypatch.setattr(publication_module, "SHARD_BYTES", 500)
+    monkeypatch.setattr(parts_module, "ROW_GROUP", 3)
+    monkeypatch.setattr(parts_module, "SHARD_BYTES", 500)
     with prepared(Run.open(run_folder).with_publish({"test": 0.3, "validation": 0.3}), REPO) as made:
         assert sum(path.startswith("data/default/") for path in made.files) > 3
         assert len(made.rows["default"]) > 1

@@ -1,0 +1,180 @@
+"""The parts of a publication: the Parquet files of every config and split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from dprm_data.errors import PublishError
+from dprm_data.publish.configs import CONFIGS, SCHEMAS, WHOLE, Config, typed_schema
+from dprm_data.publish.runtexts import run_texts
+from dprm_data.publish.splits import TRAIN, Splits, split_items
+
+if TYPE_CHECKING:
+    from dprm_data.labels import LabelSpace
+    from dprm_data.runs import Run
+
+SHARD_BYTES = 400 << 20  # of Parquet: a part that fails is sent again whole
+ROW_GROUP = 5_000  # rows: what a streaming reader holds at a time
+
+
+@dataclass
+class Parts:
+    """The data files of a publication as they are written; sizes: rows and bytes in memory of every split."""
+
+    folder: Path
+    sizes: dict[Config, dict[str, tuple[int, int]]]
+    splits: Splits
+
+    @property
+    def download(self) -> dict[Config, int]:
+        return {
+            config: sum(file.stat().st_size for file in (self.folder / "data" / config).iterdir())
+            for config in self.sizes
+        }
+
+
+def write_parts(run: Run, folder: Path) -> Parts:
+    """Write the data files of all configs."""
+    column = run.recipe.source.split_column if run.recipe.source else None
+    splits = split_items(run.folder.needs("items"), run.recipe.publish, column)
+    parts = Parts(folder, {}, splits)
+    batches = {
+        "default": _default(run),
+        "preferences": _plain(run.folder.needs("preferences"), "preferences"),
+        "annotations": _annotations(run),
+        "personas": _plain(run.folder.needs("personas"), "personas"),
+        "run": iter([pa.Table.from_pylist(run_texts(run), schema=SCHEMAS["run"])]),
+    }
+    by_group = _groups(run.folder.needs("items"), splits)
+    for config in CONFIGS:
+        key, where = ("group_id", by_group) if config == "preferences" else ("item_id", splits.elsewhere)
+        sizes = _write(batches[config], folder, config, run.space, splits, key, where)
+        if sizes:  # a config without a row could not be loaded
+            parts.sizes[config] = sizes
+    return parts
+
+
+def _groups(items_file: Path, splits: Splits) -> dict[str, str]:
+    table = pq.read_table(items_file, columns=["item_id", "group_id"])
+    pairs = zip(table["item_id"].to_pylist(), table["group_id"].to_pylist(), strict=True)
+    return {group: splits.elsewhere[item] for item, group in pairs if item in splits.elsewhere}
+
+
+def _write(
+    batches: Iterable[pa.Table],
+    folder: Path,
+    config: Config,
+    space: LabelSpace,
+    splits: Splits,
+    key: str,
+    where: dict[str, str],
+) -> dict[str, tuple[int, int]]:
+    schema = typed_schema(config, space)
+    names = [TRAIN] if config in WHOLE else splits.names
+    shards = {name: _Shards(folder / "data" / config, name, schema) for name in names}
+    by_name = {name: pa.array([at for at, split in where.items() if split == name], pa.string()) for name in names[1:]}
+    for table in batches:
+        left = table
+        for name, members in by_name.items():
+            here = pc.is_in(left[key], value_set=members)
+            shards[name].write(left.filter(here))
+            left = left.filter(pc.invert(here))
+        shards[names[0]].write(left)
+    return {name: (shard.rows, shard.bytes) for name, shard in shards.items() if shard.close()}
+
+
+class _Shards:
+    """The files of one split, each about `SHARD_BYTES`."""
+
+    def __init__(self, folder: Path, split: str, schema: pa.Schema) -> None:
+        self.rows = self.bytes = 0
+        self._folder, self._split, self._schema = folder, split, schema
+        self._written: list[Path] = []
+        self._writer: pq.ParquetWriter | None = None
+        self._sink: Any = None
+
+    def write(self, table: pa.Table) -> None:
+        for start in range(0, table.num_rows, ROW_GROUP):
+            some = table.slice(start, ROW_GROUP).cast(self._schema)
+            if self._writer is None:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                self._written.append(self._folder / f"{self._split}.part{len(self._written)}")
+                self._sink = self._written[-1].open("wb")
+                self._writer = pq.ParquetWriter(self._sink, self._schema, compression="zstd")
+            self._writer.write_table(some)
+            self.rows += some.num_rows
+            self.bytes += some.nbytes
+            if self._sink.tell() >= SHARD_BYTES:
+                self._end()
+
+    def _end(self) -> None:
+        if self._writer:
+            self._writer.close()
+            self._sink.close()
+            self._writer = None
+
+    def close(self) -> bool:
+        """Give the files their names. Returns whether there are any."""
+        self._end()
+        for i, part in enumerate(self._written):
+            part.rename(self._folder / f"{self._split}-{i:05d}-of-{len(self._written):05d}.parquet")
+        return bool(self._written)
+
+
+# -- rows -------------------------------------------------------------------------------------------------------------
+
+
+def _default(run: Run) -> Iterator[pa.Table]:
+    """Distributions joined with where their items came from, a row group of the items at a time."""
+    extra = ["role", "source", "metadata"]
+    with (
+        pq.ParquetFile(run.folder.needs("items")) as items,
+        pq.ParquetFile(run.folder.needs("distributions")) as fitted,
+    ):
+        if items.num_row_groups != fitted.num_row_groups or items.metadata.num_rows != fitted.metadata.num_rows:
+            raise _stale(run)
+        row = 0
+        for group in range(items.num_row_groups):
+            texts = items.read_row_group(group, columns=["item_id", *extra])
+            table = fitted.read_row_group(group)
+            if not table["item_id"].equals(texts["item_id"]):
+                raise _stale(run)
+            columns = {name: table[name] for name in table.column_names} | {name: texts[name] for name in extra}
+            columns["label"] = _most_probable(table["label_distribution"], run.space.K)
+            columns["row"] = pa.array(range(row, row + table.num_rows), pa.int64())
+            row += table.num_rows
+            yield pa.table([columns[name] for name in SCHEMAS["default"].names], schema=SCHEMAS["default"])
+
+
+def _stale(run: Run) -> PublishError:
+    return PublishError(
+        f"the distributions in {run.folder} are of other items than the items that are there now",
+        hint=f"Fit them again: dprm fit {run.folder}",
+    )
+
+
+def _most_probable(distributions: pa.ChunkedArray, K: int) -> pa.Array:
+    flat = distributions.combine_chunks().flatten().to_numpy()
+    return pa.array(flat.reshape(-1, K).argmax(axis=1) if len(flat) else [], pa.int64())
+
+
+def _annotations(run: Run) -> Iterator[pa.Table]:
+    names = pa.array(run.space.names)
+    for table in _plain(run.folder.needs("annotations"), None):
+        at = table.column_names.index("label")
+        codes = pc.index_in(table["label"], value_set=names, skip_nulls=True).cast(pa.int64())
+        yield table.set_column(at, SCHEMAS["annotations"].field("label"), codes)
+
+
+def _plain(path: Path, config: Config | None) -> Iterator[pa.Table]:
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=50_000):
+            table = pa.Table.from_batches([batch])
+            yield table.cast(SCHEMAS[config]) if config else table
