@@ -102,7 +102,8 @@ def test_an_empty_table(tmp_path: Path) -> None:
         annotator_id=pa.array([], pa.string()),
         label=pa.array([], pa.int8()),
     )
-    assert len(read_votes(path, THREE)) == 0
+    with pytest.raises(VotesError, match="no votes: the table has no rows"):
+        read_votes(path, THREE)
 
 
 # -- duplicates ---------------------------------------------------------------------------------------------------------

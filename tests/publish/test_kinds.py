@@ -11,9 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from dprm_data import pipeline
+from dprm_data.pipeline import run
 from dprm_data.publish.publication import prepared
 from dprm_data.publish.report import report
-from dprm_data.runs import Run, run
+from dprm_data.runs import Run
 from tests.helpers import PAIRS
 from tests.servers.llm import LLMServer
 
