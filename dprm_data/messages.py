@@ -85,6 +85,8 @@ def _message(turn: Any, column: str, position: int) -> Message:
     role = ROLES.get(said_role) if isinstance(said_role, str) else None
     if role is None:
         raise BadRow(f"{column}[{position}] has the role {said_role!r} (allowed: {', '.join(ROLES)})")
+    if isinstance(content, list) and content and all(_is_text_part(part) for part in content):
+        content = "".join(part["text"] for part in content)
     if not isinstance(content, str):
         raise BadRow(f"{column}[{position}] must have a text as content, found {kind_of(content)}")
     return {"role": role, "content": content}
@@ -135,3 +137,8 @@ def kind_of(value: object) -> str:
         return "NaN"
     words = {"NoneType": "null", "dict": "an object", "list": "a list", "int": "a number", "float": "a number"}
     return words.get(type(value).__name__, type(value).__name__)
+
+
+def _is_text_part(part: object) -> bool:
+    """One of OpenAI's content parts, of a text. Pictures and sounds cannot be judged here, and refuse the row."""
+    return isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str)

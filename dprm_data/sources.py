@@ -242,6 +242,10 @@ def _check_header(header: list[str], path: Path) -> None:
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
         raise SourceError(f"{path}: the header names {twice[0]!r} twice", hint="Rename one of the columns.")
+    if len(header) == 1 and ";" in header[0]:
+        raise SourceError(
+            f"{path}: the header has one column, {header[0]!r}", hint="Separate the columns by commas, not semicolons."
+        )
 
 
 def _parquet(path: Path) -> Rows:

@@ -444,3 +444,25 @@ def test_real_preference_pairs(tmp_path: Path) -> None:
         assert chosen.prompt[0]["role"] == chosen.prompt[-1]["role"] == "user"
         squeezed = "".join("".join(m["content"] for m in chosen.prompt).split())
         assert squeezed in "".join(pair["prompt"].replace("\n\nHuman:", "").replace("\n\nAssistant:", "")[6:].split())
+
+
+def test_text_parts_are_one_text_and_pictures_are_refused(tmp_path: Path) -> None:
+    parts = [{"type": "text", "text": "Hello "}, {"type": "text", "text": "there"}]
+    picture = [{"type": "image_url", "image_url": {"url": "x"}}]
+    rows = [
+        {"messages": [{"role": "user", "content": content}, {"role": "assistant", "content": "Hi"}]}
+        for content in (parts, picture)
+    ]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found, refused = list(read_items(SourceConfig(path="a.jsonl"), base=tmp_path))
+    assert isinstance(found, Item)
+    assert found.prompt[0]["content"] == "Hello there"
+    assert isinstance(refused, Refused)
+    assert "must have a text as content" in refused.reason
+
+
+def test_a_csv_of_semicolons_says_so(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("prompt;response\nq;a\n")
+    with pytest.raises(SourceError, match="one column, 'prompt;response'") as caught:
+        list(read_items(SourceConfig(path="a.csv"), base=tmp_path))
+    assert "commas" in str(caught.value)
