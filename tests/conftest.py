@@ -31,6 +31,7 @@ def local_llm() -> Iterator[LocalLLM]:
     del server
 
 
+@pytest.hookimpl(optionalhook=True)  # without xdist there is no such hook
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Files of one group (`--dist loadgroup`) go to one worker, so that what they share is started once.
 
