@@ -24,7 +24,6 @@ from dprm_data.recipe import FitConfig, PublishConfig, Recipe
 from dprm_data.yamlfile import validated
 
 Rows = Iterable[Mapping[str, Any]]
-_FAMILIES = {"openai": "openai", "anthropic": "anthropic", "local": "local"}
 
 
 class Progress:
@@ -104,7 +103,7 @@ class Run:
             self.panel,
             self.template,
             self.prior_template,
-            family=_FAMILIES[provider.name],
+            family=provider.name,
             model=self._model_name(),
         )
 

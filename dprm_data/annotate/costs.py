@@ -30,14 +30,12 @@ class Prices:
     """What a model costs.
 
     of: dollars for a usage, as the table says; `cost` and `worst` are what to ask. source: where the prices are from, for people and for
-    the ledger. known: False where the recipe allows an unknown price: then every cost is None. per_million: dollars for input and output
-    tokens, where they are flat.
+    the ledger. known: False where the recipe allows an unknown price: then every cost is None.
     """
 
     of: Price
     source: str
     known: bool = True
-    per_million: tuple[float, float] | None = None
 
     def cost(self, usage: Usage) -> float | None:
         """Dollars for this usage; None where the table does not know, or says what cannot be."""
@@ -60,7 +58,7 @@ class Prices:
 def prices_for(config: ProviderConfig, *, batch: bool = False, allow_unknown: bool = False) -> Prices:
     """The prices of the recipe's model. Raises `PriceUnknown` where there are none and the recipe does not allow that."""
     if config.name == "local":
-        return Prices(lambda usage: 0.0, "the bundled model runs on this machine: free", per_million=(0.0, 0.0))
+        return Prices(lambda usage: 0.0, "the bundled model runs on this machine: free")
     if config.price:
         return _given(config.price)
     listed = _listed(config, batch)
@@ -79,7 +77,7 @@ def _given(price: PriceConfig) -> Prices:
     cached = price.input if price.cached is None else price.cached
     written = price.input if price.cache_write is None else price.cache_write
     of = _linear(price.input / 1e6, price.output / 1e6, cached / 1e6, written / 1e6)
-    return Prices(of, "the recipe's own price", per_million=(price.input, price.output))
+    return Prices(of, "the recipe's own price")
 
 
 def _linear(given: float, said: float, cached: float, written: float) -> Callable[[Usage], float]:
@@ -114,11 +112,10 @@ def _listed(config: ProviderConfig, batch: bool) -> Prices | None:
     def of(usage: Usage) -> float:
         return fast(usage) if usage.input_tokens < limit else slow(usage)
 
-    million = slow(Usage(input_tokens=_PROBE)) * 1e6 / _PROBE, slow(Usage(output_tokens=_PROBE)) * 1e6 / _PROBE
     other = f"; {config.base_url} may charge otherwise (provider: price)" if config.base_url else ""
     name = f"{found.provider.name}'s list price of {found.model.id}"
     kind = " (batch)" if batch else ""
-    return Prices(of, f"genai-prices {version('genai-prices')}, {name}{kind}{other}", per_million=million)
+    return Prices(of, f"genai-prices {version('genai-prices')}, {name}{kind}{other}")
 
 
 def _table(model: str, provider_id: str | None, batch: bool) -> Callable[[Usage], Any]:

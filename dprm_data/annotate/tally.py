@@ -34,11 +34,9 @@ class Tally:
     waiting: str = ""  # why no answers come just now, if so
     last_failure: str = ""
     started: float = field(default_factory=time.monotonic)
-    last_answer: float = field(default_factory=time.monotonic)
 
     def answered(self, reply: Reply) -> None:
         self.calls += 1
-        self.last_answer = time.monotonic()
         self.paid(reply.usage, reply.cost)
 
     def failed_attempt(self, kind: str, message: str, usage: Usage, cost: float | None) -> None:

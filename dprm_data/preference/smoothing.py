@@ -21,8 +21,6 @@ from dprm_data.errors import InputError
 from dprm_data.labels import Floats, LabelSpace
 from dprm_data.recipe import SmoothingConfig
 
-NO_SMOOTHING = SmoothingConfig(kind="none")
-
 
 def smooth(distribution: Floats, space: LabelSpace, config: SmoothingConfig) -> Floats:
     """Smoothed copies of the distributions (N, K), each row summing to 1."""

@@ -10,11 +10,14 @@ from __future__ import annotations
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import IO, Any, Literal, Protocol
+from typing import IO, TYPE_CHECKING, Any, Literal, Protocol
 
 import orjson
 
 from dprm_data.providers.base import Answer, CallFailed, Request
+
+if TYPE_CHECKING:
+    from dprm_data.providers._http import JsonClient
 
 Row = tuple[str, Request]  # (custom id: at most 64 letters, digits, _ and -; request)
 Result = tuple[str, Answer | CallFailed]
@@ -124,3 +127,19 @@ def missing(requests: Mapping[str, Request], seen: set[str]) -> Iterator[Result]
     for custom_id in requests:
         if custom_id not in seen:
             yield custom_id, CallFailed("broken", "the batch ended without a result for this request")
+
+
+async def listed_since(
+    http: JsonClient, path: str, after: str, status: Callable[[dict[str, Any]], BatchStatus], since: float
+) -> list[BatchStatus]:
+    """The batches that a listing, newest first and page by page, has since then. `after` is the parameter that asks for what follows an
+    id. Raises `CallFailed`."""
+    found: list[BatchStatus] = []
+    page_path = path
+    while True:
+        page = (await http.get(page_path)).data
+        listed = [status(entry) for entry in page.get("data") or []]
+        found += [batch for batch in listed if batch.created >= since]
+        if not page.get("has_more") or not listed or listed[-1].created < since:
+            return found
+        page_path = f"{path}&{after}={listed[-1].id}"

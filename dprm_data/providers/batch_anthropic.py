@@ -12,7 +12,17 @@ import orjson
 from dprm_data.providers._failures import ContentFiltered, failure_in_reply
 from dprm_data.providers.anthropic import AnthropicProvider
 from dprm_data.providers.base import Answer, CallFailed, Request, Usage
-from dprm_data.providers.batch import UPLOAD_TIMEOUT, BatchStatus, Result, Row, chunks, decoded, missing, spooled
+from dprm_data.providers.batch import (
+    UPLOAD_TIMEOUT,
+    BatchStatus,
+    Result,
+    Row,
+    chunks,
+    decoded,
+    listed_since,
+    missing,
+    spooled,
+)
 
 _PATH = "/v1/messages/batches"
 _PAGE = 100
@@ -82,15 +92,7 @@ class AnthropicBatches:
 
     async def recent(self, since: float) -> list[BatchStatus]:
         """The workspace's batches since then, newest first. Raises `CallFailed`."""
-        found: list[BatchStatus] = []
-        path = f"{_PATH}?limit={_PAGE}"
-        while True:
-            page = (await self._http.get(path)).data
-            listed = [_status(entry) for entry in page.get("data") or []]
-            found += [status for status in listed if status.created >= since]
-            if not page.get("has_more") or not listed or listed[-1].created < since:
-                return found
-            path = f"{_PATH}?limit={_PAGE}&after_id={listed[-1].id}"
+        return await listed_since(self._http, f"{_PATH}?limit={_PAGE}", "after_id", _status, since)
 
     async def cancel(self, batch_id: str) -> None:
         """Raises `CallFailed`."""

@@ -10,7 +10,7 @@ import orjson
 
 from dprm_data.providers._failures import ContentFiltered, failure_in_reply, failure_of_status
 from dprm_data.providers.base import Answer, CallFailed, FailureKind, Request, Usage
-from dprm_data.providers.batch import UPLOAD_TIMEOUT, BatchStatus, Result, Row, decoded, missing, spooled
+from dprm_data.providers.batch import UPLOAD_TIMEOUT, BatchStatus, Result, Row, decoded, listed_since, missing, spooled
 from dprm_data.providers.openai import OpenAIProvider
 
 _ENDPOINT = "/v1/chat/completions"
@@ -119,15 +119,7 @@ class OpenAIBatches:
 
     async def recent(self, since: float) -> list[BatchStatus]:
         """The account's batches since then, newest first. Raises `CallFailed`."""
-        found: list[BatchStatus] = []
-        path = f"batches?limit={_PAGE}"
-        while True:
-            page = (await self._http.get(path)).data
-            listed = [_status(entry) for entry in page.get("data") or []]
-            found += [status for status in listed if status.created >= since]
-            if not page.get("has_more") or not listed or listed[-1].created < since:
-                return found
-            path = f"batches?limit={_PAGE}&after={listed[-1].id}"
+        return await listed_since(self._http, f"batches?limit={_PAGE}", "after", _status, since)
 
     async def cancel(self, batch_id: str) -> None:
         """Raises `CallFailed`."""
