@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check -q
 JOBS ?= 2
 
-.PHONY: help quickstart test test-trl lint format clean
+.PHONY: help quickstart test test-trl test-distributed lint format clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -19,6 +19,9 @@ test: $(VENV)/.test  ## set up, and run all tests
 
 test-trl: .venv-trl/.ready  ## published data in TRL's trainers, in an environment of its own
 	.venv-trl/bin/python -m pytest tests/optional_trl
+
+test-distributed: .venv-ray/.ready  ## runs on Ray, in an environment of its own
+	.venv-ray/bin/python -m pytest tests/optional_ray
 
 lint: $(VENV)/.test  ## style and types
 	$(BIN)/ruff check .
@@ -44,14 +47,22 @@ $(VENV)/.quickstart: $(VENV)/bin/python pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.quickstart tests/argilla-server-constraints.txt
-	$(PIP) install -c constraints.txt -e '.[local,train,argilla]'
+	$(PIP) install -c constraints.txt -e '.[local,train,argilla,postgres,serve]'
 	$(PIP) install -c constraints.txt --group test --group lint
 	PYTHON=$(abspath $(BIN)/python) sh tests/setup_argilla.sh
 	sh tests/setup_browser.sh
+	sh tests/setup_postgres.sh
 	@touch $@
 
 .venv-trl/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-trl
 	.venv-trl/bin/pip --disable-pip-version-check -q install -c constraints.txt pip
 	.venv-trl/bin/pip --disable-pip-version-check -q install -c constraints.txt -e '.[train]' --group trl
+	@touch $@
+
+.venv-ray/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-ray
+	.venv-ray/bin/pip --disable-pip-version-check -q install -c constraints.txt pip
+	.venv-ray/bin/pip --disable-pip-version-check -q install -c constraints.txt -e '.[postgres,ray]' --group distributed
+	sh tests/setup_postgres.sh
 	@touch $@
