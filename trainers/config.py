@@ -7,9 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from dprm_data.yamlfile import read_model, validated
-from dprm_trainers.errors import TrainingError
 from dprm_trainers.objectives import is_scalar, parse
+from dprm_trainers.settings import given_settings
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -94,18 +93,4 @@ class RewardConfig(BaseModel):
     @classmethod
     def of(cls, file: str | Path | None = None, **flags: Any) -> RewardConfig:
         """Settings from a YAML file, flags (which go before the file; None is not given), or both. Raises `TrainingError`."""
-        given = {name: value for name, value in flags.items() if value is not None}
-        if file is None:
-            return validated(given, cls, TrainingError, "settings")
-        import yaml
-
-        if given:
-            # The file may lack what the flags give, so it is read plainly first; alone it is read with the lines of what is wrong.
-            try:
-                content = yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {}
-            except (OSError, yaml.YAMLError) as error:
-                raise TrainingError(f"cannot read {file}: {error}", hint="Give a YAML file of settings.") from error
-            if not isinstance(content, dict):
-                raise TrainingError(f"{file}: settings are a mapping of keys to values")
-            return validated(content | given, cls, TrainingError, str(file))
-        return read_model(Path(file), cls, TrainingError, "settings of a training")
+        return given_settings(cls, file, flags)
