@@ -119,6 +119,36 @@ class EarlyStopConfig(_Section):
     pilot: Annotated[int, Field(ge=20)] = 100  # items that are asked in full, to learn how items differ
 
 
+class RayConfig(_Section):
+    """How the work is spread (engine: ray). docs/ray.md says what a cluster needs."""
+
+    address: str | None = (
+        None  # auto, or host:port, of a running cluster; a Ray of this run's own, on this machine, if not given
+    )
+    actors: Annotated[int, Field(gt=0)] | tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]] = 2
+    cpus: Positive = 1.0  # processors that Ray sets aside for each actor
+    batch_size: Annotated[int, Field(gt=0)] | None = (
+        None  # items handed to an actor at a time; found by itself if not given
+    )
+    runtime_env: dict[str, Any] = {}  # what Ray prepares on the nodes (pip, working_dir, ...), as it is
+
+    @property
+    def fewest_and_most(self) -> tuple[int, int]:
+        """Actors between which Ray may choose."""
+        return (self.actors, self.actors) if isinstance(self.actors, int) else self.actors
+
+    @model_validator(mode="after")
+    def _sensible(self) -> RayConfig:
+        fewest, most = self.fewest_and_most
+        if fewest > most:
+            raise ValueError(f"actors: [{fewest}, {most}] must be [fewest, most]")
+        if "env_vars" in self.runtime_env:
+            raise ValueError(
+                "runtime_env: env_vars cannot be given in a recipe, where keys would be kept; set them on the nodes"
+            )
+        return self
+
+
 class PriorConfig(_Section):
     """Also ask the model, once per item, for the distribution of a whole population (the paper's prior)."""
 
@@ -182,6 +212,8 @@ class Recipe(_Section):
     max_reasks: Annotated[int, Field(ge=0, le=10)] = 2
     seed: int = 0
     mode: Literal["direct", "batch"] = "direct"  # batch: the provider's batch API, half the price, within a day
+    engine: Literal["direct", "ray"] = "direct"  # ray: spread over the actors of a Ray cluster
+    ray: RayConfig = RayConfig()
     early_stop: EarlyStopConfig | None = None
     limits: LimitsConfig = LimitsConfig()
     budget: BudgetConfig = BudgetConfig()
@@ -213,6 +245,8 @@ class Recipe(_Section):
             raise ValueError(
                 "mode: batch: the local model has no batches (and nothing there costs anything); leave it out"
             )
+        if self.engine == "ray":
+            self._can_be_spread()
         if self.early_stop and self.elicitation == "logprobs":
             raise ValueError(
                 "early_stop: logprobs is calibrated after all calls; only choice and distribution stop early"
@@ -222,6 +256,17 @@ class Recipe(_Section):
                 "replicates: logprobs reads probabilities, which do not change when asked again; leave it at 1"
             )
         return self
+
+    def _can_be_spread(self) -> None:
+        if not (self.ledger or "").startswith(("postgresql://", "postgres://")):
+            raise ValueError(
+                "engine: ray needs a ledger that all actors share: give ledger: postgresql://user@host/database "
+                "(a SQLite file can be held by one process only)"
+            )
+        if self.mode == "batch":
+            raise ValueError("engine: ray makes its calls itself; the provider's batches (mode: batch) need no actors")
+        if self.early_stop:
+            raise ValueError("early_stop learns from the items of one process; with engine: ray, leave it out")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Recipe:
