@@ -10,6 +10,7 @@ import pytest
 
 from tests.servers.llm import LLMServer
 from tests.servers.local_llm import LocalLLM, start_local_llm
+from tests.servers.postgres import Database, PostgresServer, programs
 
 GROUPS = {"argilla": "tests/review/test_argilla"}  # group: how the names of its files begin
 
@@ -29,6 +30,25 @@ def local_llm() -> Iterator[LocalLLM]:
     where, server = start_local_llm()
     yield where
     del server
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A temporary PostgreSQL cluster on loopback, one per process of tests."""
+    pytest.importorskip("psycopg", reason="the extra [postgres] is not installed")
+    if programs() is None:
+        pytest.skip("PostgreSQL is not installed (tests/setup_postgres.sh installs it)")
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres(postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+    """A fresh database. Its password is in this process's PGPASSWORD; processes with another environment need `.environment`."""
+    with postgres_server.database() as database:
+        for name, value in database.environment.items():
+            monkeypatch.setenv(name, value)
+        yield database
 
 
 @pytest.hookimpl(optionalhook=True)  # without xdist there is no such hook
