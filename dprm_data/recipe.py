@@ -122,14 +122,12 @@ class EarlyStopConfig(_Section):
 class RayConfig(_Section):
     """How the work is spread (engine: ray). docs/ray.md says what a cluster needs."""
 
-    address: str | None = (
-        None  # auto, or host:port, of a running cluster; a Ray of this run's own, on this machine, if not given
-    )
+    # Of a running cluster: auto, or host:port. If not given, a Ray of this run's own is started on this machine.
+    address: str | None = None
+    # So many, or [fewest, most].
     actors: Annotated[int, Field(gt=0)] | tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]] = 2
     cpus: Positive = 1.0  # processors that Ray sets aside for each actor
-    batch_size: Annotated[int, Field(gt=0)] | None = (
-        None  # items handed to an actor at a time; found by itself if not given
-    )
+    batch_size: Annotated[int, Field(gt=0)] | None = None  # items that an actor takes at a time; chosen if not given
     runtime_env: dict[str, Any] = {}  # what Ray prepares on the nodes (pip, working_dir, ...), as it is
 
     @property
