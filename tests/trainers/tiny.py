@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification, PreTrainedTokenizerFast
 
 from dprm_data.labels import LabelSpace
 from dprm_data.tables import DISTRIBUTIONS
@@ -128,3 +128,35 @@ def settings(folder: Path, **changes: Any) -> RewardConfig:
         "validation": 0.2,
     }
     return RewardConfig.of(**(given | changes))
+
+
+def reward_model(
+    folder: Path,
+    *,
+    seed: int = 0,
+    group: tuple[str, str] | None = None,
+    scalar: bool = False,
+    space: LabelSpace = SPACE,
+    context: int = 64,
+) -> Path:
+    """A reward model with random weights, large enough to differ between texts; nothing is trained."""
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=64,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=context,
+        pad_token_id=0,
+        num_labels=1 if scalar else space.K,
+        id2label=dict(enumerate(["reward"] if scalar else space.names)),
+        initializer_range=0.5,
+    )
+    config.dprm = {"version": 1, "label_space": space.model_dump(mode="json"), "scalar": scalar, "max_length": context}
+    if group:
+        config.dprm["group"] = {"attribute": group[0], "value": group[1]}
+    LlamaForSequenceClassification(config).save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
+    return folder
