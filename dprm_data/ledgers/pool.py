@@ -1,0 +1,212 @@
+"""Connections to PostgreSQL: opened, pooled, and had patience with. psycopg is imported here and nowhere before."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from dprm_data.errors import InputError, LedgerError
+from dprm_data.ledgers.reference import parse, password_of, shown, without_password
+
+if TYPE_CHECKING:
+    import psycopg
+    from psycopg_pool import ConnectionPool
+
+    Connection = psycopg.Connection[tuple[Any, ...]]
+    Pool = ConnectionPool[Connection]
+
+T = TypeVar("T")
+
+_CONNECT_TIMEOUT = 10  # seconds
+_MOST_CONNECTIONS = 4  # of one process: a reader, a writer, and what watches over the workers
+_PAUSES = (0.05, 0.1, 0.2, 0.5, 1.0)  # seconds between attempts; the last one stays
+_PATIENCE = 120.0
+# https://www.postgresql.org/docs/current/errcodes-appendix.html: connections (08), a server that stops, starts or is crowded (57P, 53300),
+# and transactions that stood in each other's way (40).
+_PASSING = ("08", "57P01", "57P02", "57P03", "53300", "40001", "40P01", "25P03")
+
+
+def patience() -> float:
+    """Seconds for which a database that has gone away is waited for; DPRM_LEDGER_PATIENCE replaces the default of two minutes."""
+    try:
+        return float(os.environ.get("DPRM_LEDGER_PATIENCE", _PATIENCE))
+    except ValueError:
+        return _PATIENCE
+
+
+def connect(url: str, *, readonly: bool = False) -> Connection:
+    """One connection, which commits by itself, on which a commit is on the server's disk when it returns.
+
+    Raises `InputError` (the address, a missing driver) or `LedgerError` (no server, no database, no right).
+    """
+    psycopg = _driver()
+    with Speaking(url):
+        db: Connection = psycopg.connect(**_arguments(url))
+        _configure(db, readonly=readonly)
+    return db
+
+
+def open_pool(url: str, *, readonly: bool = False, most: int = _MOST_CONNECTIONS) -> Pool:
+    """A pool of such connections. The first is made at once, so that what is wrong is said at once. Raises as `connect`.
+
+    Unqualified names in statements mean the schema `dprm` (and PostgreSQL's own).
+    """
+    connect(url).close()
+    from psycopg_pool import ConnectionPool
+
+    logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)  # what is wrong is told by errors
+    return ConnectionPool(
+        kwargs=_arguments(url),
+        min_size=1,
+        max_size=most,
+        open=True,
+        timeout=_CONNECT_TIMEOUT,
+        reconnect_timeout=2.0,  # then the next request begins anew, without the growing pauses between attempts
+        configure=lambda db: _configure(db, readonly=readonly),
+        name="ledger",
+    )
+
+
+@dataclass
+class Patient:
+    """Work on a pool's connections that outlives a server's restart.
+
+    stopped: set it to give up waiting at once.
+    """
+
+    pool: Pool
+    url: str
+    stopped: threading.Event = field(default_factory=threading.Event)
+
+    def __call__(self, work: Callable[[Connection], T]) -> T:
+        """The work's result. It is done again where the connection was lost in the middle, so it must be such that this does no harm.
+
+        Raises `LedgerError` where the server refuses it, or has been away for longer than `patience()`.
+        """
+
+        def once() -> T:
+            with self.pool.connection() as db:
+                return work(db)
+
+        return patiently(once, self.url, self.stopped)
+
+
+def patiently(once: Callable[[], T], url: str, stopped: threading.Event | None = None) -> T:
+    """Do it until it is done, as long as what goes wrong may pass. Raises `LedgerError`."""
+    since: float | None = None
+    attempt = 0
+    while True:
+        try:
+            return once()
+        except Exception as error:
+            if not passing(error):
+                raise spoken(error, url) from error
+            since = since or time.monotonic()
+            if time.monotonic() - since > patience() or (stopped and stopped.is_set()):
+                raise _gone(error, url, time.monotonic() - since) from error
+        pause = _PAUSES[min(attempt, len(_PAUSES) - 1)]
+        attempt += 1
+        if stopped:
+            stopped.wait(pause)
+        else:
+            time.sleep(pause)
+
+
+def passing(error: BaseException) -> bool:
+    """Whether an error of the driver's may be gone at the next attempt."""
+    import psycopg
+    from psycopg_pool import PoolTimeout
+
+    if isinstance(error, PoolTimeout):
+        return True
+    if not isinstance(error, psycopg.OperationalError):
+        return False
+    # Without a code it is the connection's own: refused, reset, closed in the middle.
+    return error.sqlstate is None or error.sqlstate.startswith(_PASSING)
+
+
+class Speaking:
+    """Turns the driver's errors into words that say what to do. Use as a context manager."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        import psycopg
+
+        if isinstance(error, psycopg.Error):
+            raise spoken(error, self._url) from error
+
+
+def spoken(error: Exception, url: str) -> Exception:
+    """The error as it is told: a `LedgerError`, or itself where it is none of the driver's."""
+    import psycopg
+
+    if not isinstance(error, psycopg.Error):
+        return error
+    where, what = shown(url), " ".join(str(error).split())
+    if "password" in what or "authentication" in what:
+        return LedgerError(
+            f"the ledger's database {where} does not let us in: {what}",
+            hint="The password is looked for in PGPASSWORD and in ~/.pgpass, or in the variable that the address names.",
+        )
+    if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:
+        return LedgerError(
+            f"the ledger's database {where} cannot be reached: {what}",
+            hint="Is the server running, and are the host, port and database in the recipe's ledger right?",
+        )
+    return LedgerError(
+        f"the ledger {where} cannot be used: {what}",
+        hint="What was acknowledged is safe. Mend that and run again: it goes on from there.",
+    )
+
+
+def _gone(error: Exception, url: str, seconds: float) -> LedgerError:
+    return LedgerError(
+        f"the ledger's database {shown(url)} has been away for {seconds:.0f} s: {' '.join(str(error).split())}",
+        hint="What was acknowledged is safe. Run again when it is back: it goes on from there.",
+    )
+
+
+def _arguments(url: str) -> dict[str, Any]:
+    """What the driver is given. The password is in it: not to be shown."""
+    psycopg = _driver()
+    reference = parse(url)
+    assert isinstance(reference, str)
+    try:
+        arguments: dict[str, Any] = psycopg.conninfo.conninfo_to_dict(without_password(reference))
+    except (psycopg.Error, ValueError) as error:
+        raise InputError(
+            f"ledger {shown(reference)} is no address of a database: {' '.join(str(error).split())}",
+            hint="It looks like postgresql://user@host:5432/database.",
+        ) from error
+    password = password_of(reference)
+    given = {"password": password} if password else {}
+    return {"connect_timeout": _CONNECT_TIMEOUT, "application_name": "dprm", "autocommit": True} | arguments | given
+
+
+def _configure(db: Connection, *, readonly: bool) -> None:
+    db.execute("SET search_path = dprm")
+    db.execute("SET synchronous_commit = on")  # whatever the server's default is: acknowledged means on disk
+    if readonly:
+        db.execute("SET default_transaction_read_only = on")
+
+
+def _driver() -> Any:
+    try:
+        import psycopg
+        import psycopg_pool  # noqa: F401
+    except ImportError as error:
+        raise InputError(
+            "a ledger in PostgreSQL needs the driver psycopg",
+            hint="Install it: pip install 'dprm-data[postgres]'",
+        ) from error
+    return psycopg
