@@ -66,6 +66,32 @@ class Tally:
         self.statuses[outcome.status] += 1
         self.replayed += replayed
 
+    # -- many tallies as one ------------------------------------------------------------------------------------------
+
+    def add_asked(self, other: Tally) -> None:
+        """What another has asked: calls, failed attempts, tokens, dollars."""
+        self.calls += other.calls
+        self.retries += other.retries
+        self.reasks += other.reasks
+        self.usage += other.usage
+        self.cost += other.cost
+        self.cost_known = self.cost_known and other.cost_known
+        self.last_failure = other.last_failure or self.last_failure
+
+    def add_done(self, other: Tally) -> None:
+        """What is through with another: items and annotations."""
+        self.items += other.items
+        self.annotations += other.annotations
+        self.replayed += other.replayed
+        self.statuses += other.statuses
+
+    def add_state(self, other: Tally) -> None:
+        """How another stands just now."""
+        self.in_flight += other.in_flight
+        self.window += other.window
+        self.cooling = max(self.cooling, other.cooling)
+        self.waiting = self.waiting or other.waiting
+
     @property
     def seconds(self) -> float:
         return time.monotonic() - self.started

@@ -1,0 +1,105 @@
+"""The notice board of a run that is spread over many askers: how far each has come, and whether all are to stop.
+
+It is one small object that everyone writes to and one reads (on Ray, an actor of its own). Work is handed out at least once: a batch of
+items whose asker died is given to another. So what was *asked* (calls, tokens, dollars) is summed over everyone who asked, and what is
+*done* (items, annotations) is counted once per batch, as the last to work on it says.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from dprm_data.annotate.tally import Tally
+
+_SILENT = 5.0  # seconds after which an asker's calls in flight are no longer believed in
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What the board shows: the sum of all tallies, why the run must end (if so), and how many are at work and have ever come."""
+
+    tally: Tally
+    error: BaseException | None
+    working: int
+    askers: int
+
+
+@dataclass(slots=True)
+class _UnderWay:
+    asker: str
+    tally: Tally
+    at: float
+
+
+class Board:
+    """Everybody's tallies, and one word for all: stop."""
+
+    def __init__(self) -> None:
+        self._under_way: dict[str, _UnderWay] = {}  # by batch
+        self._over: set[str] = set()  # batches that are through
+        self._past = Tally()
+        self._askers: set[str] = set()
+        self._stopped = False
+        self._error: BaseException | None = None
+
+    # -- for askers ---------------------------------------------------------------------------------------------------
+
+    def begin(self, asker: str, batch: str) -> bool:
+        """Somebody is about to ask about these items. False where nothing may be begun any more."""
+        self._askers.add(asker)
+        if not self._stopped:
+            self._replace(batch, _UnderWay(asker, Tally(), time.monotonic()))
+        return not self._stopped
+
+    def report(self, asker: str, batch: str, tally: Tally) -> bool:
+        """How far a batch has come since it was begun. False where the asker is to stop."""
+        there = self._under_way.get(batch)
+        if there and there.asker == asker:
+            there.tally, there.at = tally, time.monotonic()
+        return not self._stopped
+
+    def end(self, asker: str, batch: str, tally: Tally, *, through: bool) -> None:
+        """Nobody works on this batch any more; through: nothing is missing of it."""
+        there = self._under_way.get(batch)
+        if there is None or there.asker != asker:  # another has it by now: this one was taken for dead
+            self._past.add_asked(tally)
+            return
+        del self._under_way[batch]
+        self._past.add_asked(tally)
+        if batch not in self._over:
+            self._past.add_done(tally)
+        if through:
+            self._over.add(batch)
+
+    def fail(self, error: BaseException) -> None:
+        """This must end the run; only the first counts."""
+        self._error = self._error or error
+        self._stopped = True
+
+    # -- for whoever started the run ----------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Send nothing more; what is in flight is finished and kept."""
+        self._stopped = True
+
+    def look(self) -> Sight:
+        """How the whole run stands."""
+        total = Tally()
+        for tally in (self._past, *(each.tally for each in self._under_way.values())):
+            total.add_asked(tally)
+        total.add_done(self._past)
+        alive = 0
+        for batch, each in self._under_way.items():
+            if batch not in self._over:
+                total.add_done(each.tally)
+            if time.monotonic() - each.at < _SILENT:
+                total.add_state(each.tally)
+                alive += 1
+        return Sight(total, self._error, working=alive, askers=len(self._askers))
+
+    def _replace(self, batch: str, new: _UnderWay) -> None:
+        """Whoever had this batch is gone; what they asked was asked."""
+        if gone := self._under_way.get(batch):
+            self._past.add_asked(gone.tally)
+        self._under_way[batch] = new
