@@ -14,12 +14,15 @@ The buckets hold one second's worth and refill so that no window of 60 s, wherev
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import re
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Protocol
 
 _FIRST_WINDOW = 8
 _CAUTION = 0.998  # of the rate: clocks and wires are not exact to the millisecond
@@ -52,16 +55,66 @@ class TokenBucket:
         self._full_at -= amount / self._rate
 
 
-class Limiter:
-    """Stands before every call. Times are seconds of `time.monotonic`."""
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """When a call may be sent: not before `at`, and not after `until` (seconds of `time.monotonic`)."""
 
-    def __init__(self, *, concurrency: int, rpm: float | None = None, tpm: float | None = None) -> None:
+    at: float
+    until: float = math.inf
+
+
+class Pace(Protocol):
+    """Hands out the turns that the limits per minute allow."""
+
+    counts_tokens: bool
+
+    async def turn(self, tokens: float) -> Turn:
+        """A turn for one call of about this many tokens."""
+
+    def correct(self, tokens: float) -> None:
+        """So many tokens were taken too much (or, negative, too little)."""
+
+
+class OwnPace:
+    """The pace of one process."""
+
+    def __init__(self, rpm: float | None, tpm: float | None) -> None:
         now = time.monotonic()
+        self._requests = TokenBucket(rpm, now) if rpm else None
+        self._tokens = TokenBucket(tpm, now) if tpm else None
+        self.counts_tokens = tpm is not None
+
+    async def turn(self, tokens: float) -> Turn:
+        now = time.monotonic()
+        requests_at = self._requests.reserve(1, now) if self._requests else now
+        tokens_at = self._tokens.reserve(tokens, now) if self._tokens else now
+        return Turn(max(requests_at, tokens_at))
+
+    def correct(self, tokens: float) -> None:
+        if self._tokens:
+            self._tokens.give_back(tokens)
+
+
+class Limiter:
+    """Stands before every call. Times are seconds of `time.monotonic`.
+
+    pace: in place of rpm and tpm, where others share these limits; told: hears of every cooldown that is met here.
+    """
+
+    def __init__(
+        self,
+        *,
+        concurrency: int,
+        rpm: float | None = None,
+        tpm: float | None = None,
+        pace: Pace | None = None,
+        told: Callable[[float], None] | None = None,
+    ) -> None:
+        self._pace = pace or OwnPace(rpm, tpm)
+        self._told = told
         self._ceiling = concurrency
         self._window = float(min(_FIRST_WINDOW, concurrency))
         self._slow_start = True
-        self._requests = TokenBucket(rpm, now) if rpm else None
-        self._tokens = TokenBucket(tpm, now) if tpm else None
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._cool_until = 0.0
         self._narrowed_at = 0.0
@@ -74,16 +127,16 @@ class Limiter:
 
     async def acquire(self, tokens: float) -> None:
         """Wait until a call of about this many tokens may be sent. `release` must follow."""
-        ready_at: float | None = None
+        turn: Turn | None = None
         while True:
             await self._slot()
             try:
                 await self._wait_until(self._cool_until)
-                if ready_at is None:
-                    ready_at = self._reserved(tokens)
-                await self._wait_until(ready_at)
+                if turn is None or turn.until < time.monotonic():
+                    turn = await self._pace.turn(tokens)
+                await self._wait_until(turn.at)
                 # Others may have been told to cool down meanwhile, and the window may have narrowed.
-                if self._cool_until <= time.monotonic() and self.in_flight <= self.window:
+                if self._cool_until <= time.monotonic() <= turn.until and self.in_flight <= self.window:
                     wait = self._take_allowance()
                     if not wait:
                         self._sent += 1
@@ -105,8 +158,8 @@ class Limiter:
 
     def succeeded(self, reserved_tokens: float, real_tokens: float) -> None:
         """The call was answered: the window may grow, and the token bucket learns what it really was."""
-        if self._tokens:
-            self._tokens.give_back(reserved_tokens - real_tokens)
+        if self._pace.counts_tokens:
+            self._pace.correct(reserved_tokens - real_tokens)
         self._congestions = 0
         self._window = min(self._ceiling, self._window + (1.0 if self._slow_start else 1.0 / self._window))
         self._wake()
@@ -127,12 +180,18 @@ class Limiter:
 
     def cool_down(self, seconds: float) -> None:
         """Nobody sends anything for so long."""
+        self.join_cooldown(seconds)
+        if self._told:
+            self._told(seconds)
+
+    def join_cooldown(self, seconds: float) -> None:
+        """Others were told to send nothing for so long."""
         self._cool_until = max(self._cool_until, time.monotonic() + seconds)
 
     @property
     def counts_tokens(self) -> bool:
         """Whether there is a limit on tokens."""
-        return self._tokens is not None
+        return self._pace.counts_tokens
 
     @property
     def cooling(self) -> float:
@@ -179,12 +238,6 @@ class Limiter:
         return 0.0
 
     # -- waiting -------------------------------------------------------------------------------------------------------
-
-    def _reserved(self, tokens: float) -> float:
-        now = time.monotonic()
-        requests_at = self._requests.reserve(1, now) if self._requests else now
-        tokens_at = self._tokens.reserve(tokens, now) if self._tokens else now
-        return max(requests_at, tokens_at)
 
     async def _slot(self) -> None:
         if self.in_flight < self.window and not self._waiting:
