@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
 
 from dprm_data.errors import RecipeError
+from dprm_data.ledgers.reference import is_postgres
 from dprm_data.yamlfile import read_model, validated
 
 
@@ -140,6 +141,10 @@ class RayConfig(_Section):
         fewest, most = self.fewest_and_most
         if fewest > most:
             raise ValueError(f"actors: [{fewest}, {most}] must be [fewest, most]")
+        if (self.address or "").startswith("ray://"):
+            raise ValueError(
+                "address: Ray's client (ray://) cannot do this; start the run on a node, with address: auto"
+            )
         if "env_vars" in self.runtime_env:
             raise ValueError(
                 "runtime_env: env_vars cannot be given in a recipe, where keys would be kept; set them on the nodes"
@@ -256,7 +261,7 @@ class Recipe(_Section):
         return self
 
     def _can_be_spread(self) -> None:
-        if not (self.ledger or "").startswith(("postgresql://", "postgres://")):
+        if not is_postgres(self.ledger or ""):
             raise ValueError(
                 "engine: ray needs a ledger that all actors share: give ledger: postgresql://user@host/database "
                 "(a SQLite file can be held by one process only)"
