@@ -99,6 +99,11 @@ def read_items(
     return ItemStream([_hub(source)], source, f"the dataset {source.dataset}")
 
 
+def file_rows(path: Path) -> Iterator[tuple[str, Rows]]:
+    """The rows of a file, or of every file in a folder, as they are, under the names by which they are reported. Raises SourceError."""
+    return _files(path)
+
+
 # -- files ------------------------------------------------------------------------------------------------------------
 
 

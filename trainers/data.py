@@ -180,7 +180,7 @@ def checked_rows(table: pa.Table, space: LabelSpace, source: str) -> Rows:
     return Rows(
         prompts,
         completions,
-        np.array([group or _digest(prompt) for group, prompt in zip(groups, prompts, strict=True)]),
+        np.array([group or digest(prompt) for group, prompt in zip(groups, prompts, strict=True)]),
         target,
         np.array([1.0 if value is None else value for value in evidence], dtype=np.float64),
     )
@@ -220,7 +220,8 @@ def _distributions(values: Sequence[Any], space: LabelSpace, source: str) -> Flo
     return np.asarray(target / target.sum(axis=1, keepdims=True))
 
 
-def _digest(prompt: list[Message]) -> str:
+def digest(prompt: list[Message]) -> str:
+    """What stands for a prompt where the data does not name its groups."""
     return hashlib.sha256(json.dumps(prompt).encode()).hexdigest()[:16]
 
 
@@ -236,9 +237,9 @@ def _split(
     if unknown:
         how += f"; {', '.join(sorted(unknown))} left out"
     if "test" not in where.tolist():
-        where = _hold_out(where, rows.groups, "test", test, seed)
+        where = hold_out(where, rows.groups, "test", test, seed)
     if "validation" not in where.tolist():
-        where = _hold_out(where, rows.groups, "validation", validation, seed)
+        where = hold_out(where, rows.groups, "validation", validation, seed)
         how += ", a part of train held out as validation" if named else ""
     splits: dict[Split, Rows] = {}
     for name in ("train", "validation", "test"):
@@ -246,10 +247,8 @@ def _split(
     return TrainingData(space, splits, how, source)
 
 
-def _hold_out(
-    where: NDArray[np.str_], groups: NDArray[np.str_], name: str, share: float, seed: int
-) -> NDArray[np.str_]:
-    """Move a share of the training prompts to the split `name`; at least one where there are three or more, so that small data can be tried too."""
+def hold_out(where: NDArray[np.str_], groups: NDArray[np.str_], name: str, share: float, seed: int) -> NDArray[np.str_]:
+    """Move a share of the training prompts to the split `name`: (N,) splits and groups to splits; at least one where there are three or more, so that small data can be tried too."""
     distinct = np.unique(groups[where == "train"]).tolist()
     if share <= 0 or len(distinct) < 3:
         return where

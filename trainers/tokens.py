@@ -92,10 +92,10 @@ def encode(
     encoded = Encoded([])
     too_long: list[int] = []
     for row, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
-        ids = _template(tokenizer, prompt + completion)
+        ids = template_ids(tokenizer, prompt + completion)
         if len(ids) > max_length:
             encoded.cut += 1
-            before = len(_template(tokenizer, prompt, add_generation_prompt=True)) if prompt else 0
+            before = len(template_ids(tokenizer, prompt, add_generation_prompt=True)) if prompt else 0
             bos = ids[:1] if ids[0] == tokenizer.bos_token_id else []
             if len(ids) - before > max_length - len(bos):
                 too_long.append(row)
@@ -113,7 +113,8 @@ def encode(
     return encoded
 
 
-def _template(tokenizer: PreTrainedTokenizerBase, messages: list[Message], **options: Any) -> list[int]:
+def template_ids(tokenizer: PreTrainedTokenizerBase, messages: list[Message], **options: Any) -> list[int]:
+    """Token ids of a conversation by the chat template. Raises `TrainingError` where the template does not accept it."""
     try:
         ids: Any = tokenizer.apply_chat_template(messages, tokenize=True, return_dict=False, **options)
     except Exception as error:  # a template raises what it likes (Jinja's errors, or its own `raise_exception`)
