@@ -15,6 +15,8 @@ from dprm_trainers.tokens import context_length, prepare_tokenizer
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from dprm_trainers.ppo_config import PPOConfig
+
 
 def load_tokenizer(config: RewardConfig, space: LabelSpace) -> tuple[PreTrainedTokenizerBase, Any, int]:
     """Tokenizer, model configuration and tokens per row: all that can be wrong with a model before its weights are read.
@@ -91,12 +93,12 @@ def load_model(
     return model
 
 
-def with_lora(model: PreTrainedModel, config: RewardConfig) -> Any:
-    """The model with low-rank adapters; its head is trained whole. Raises `TrainingError` where no layer has the given names."""
-    from peft import LoraConfig, TaskType, get_peft_model
+def with_lora(model: PreTrainedModel, config: RewardConfig | PPOConfig, task: str = "SEQ_CLS") -> Any:
+    """The model with low-rank adapters; a classifier's head is trained whole. task: SEQ_CLS or CAUSAL_LM. Raises `TrainingError` where no layer has the given names."""
+    from peft import LoraConfig, get_peft_model
 
     settings = LoraConfig(
-        task_type=TaskType.SEQ_CLS,
+        task_type=task,
         r=config.lora,
         lora_alpha=config.lora_alpha or 2 * config.lora,  # type: ignore[arg-type]
         target_modules=config.lora_targets,

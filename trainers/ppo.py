@@ -10,8 +10,9 @@ tokens, and the objective is the expected sum of the *token rewards* (`token_rew
     r_t = -beta (log pi(y_t) - log pi_ref(y_t)) + [t = T] r(x, y)
 
 with pi held fixed in r_t at what it was when y was sampled: the part of the gradient that this leaves out, E[sum_t grad log pi(y_t)], is zero. That holds for the plain difference of logarithms, `k1`. The
-estimators `k2` and `k3` (J. Schulman, "Approximating KL Divergence", 2020, joschu.net/blog/kl-approx.html) have less variance as *numbers*, and k3 has the right expectation too; put into the rewards they would
-follow another gradient, k3's being that of KL(pi || pi_ref) - KL(pi_ref || pi). So k1 is what is penalised, and k3 what is reported.
+estimators `k2` and `k3` (J. Schulman, "Approximating KL Divergence", 2020, joschu.net/blog/kl-approx.html) have less variance as *numbers* where the two are close, and k3 has the right expectation too; put
+into the rewards they would follow another gradient, k3's being that of KL(pi || pi_ref) - KL(pi_ref || pi). So k1 is what is penalised, and reported: far from the reference the exponential in k3
+makes single rare tokens count for everything. k3 measures the small step from the sampling policy to the new one.
 
 **Advantages.** The state before token t is (x, y_<t), its value V_t the expected sum of gamma^k r_t+k from there on. A response's end is final (also one that was cut off: the reward judges the text as
 it is), so V_T+1 = 0, and generalised advantage estimation (`gae`; Schulman et al. 2015, arXiv 1506.02438) is
@@ -106,7 +107,8 @@ def observed_returns(rewards: Tensor, mask: Tensor, gamma: float) -> Tensor:
 def masked_mean(values: Tensor, mask: Tensor, total: Total = alone) -> Tensor:
     """The mean over the mask, over all processes."""
     count, summed = total(torch.stack([mask.sum().float(), (values * mask).sum().float()]))
-    return summed / count.clamp(min=1)
+    mean: Tensor = summed / count.clamp(min=1)
+    return mean
 
 
 def whiten(values: Tensor, mask: Tensor, *, centre: bool = True, total: Total = alone) -> Tensor:

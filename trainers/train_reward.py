@@ -6,7 +6,6 @@ A `transformers.Trainer` whose loss is an objective of `dprm_trainers.objectives
 from __future__ import annotations
 
 import json
-import resource
 import shutil
 import sys
 import time
@@ -22,7 +21,7 @@ from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, Traine
 from transformers.trainer_utils import get_last_checkpoint
 
 from dprm_data.labels import Floats, Ints, LabelSpace
-from dprm_data.publish.hub import connect, persist
+from dprm_data.publish.hub import connect
 from dprm_trainers.calibration import into_head, temperature
 from dprm_trainers.config import RewardConfig
 from dprm_trainers.data import Rows, TrainingData, load_data, preference_pairs
@@ -31,6 +30,7 @@ from dprm_trainers.examples import Collator, Examples
 from dprm_trainers.features import FrozenHead, features_of, linear_head
 from dprm_trainers.loading import load_model, load_tokenizer, with_lora
 from dprm_trainers.objectives import Objective
+from dprm_trainers.outputs import in_bf16, peak_memory, push_folder
 from dprm_trainers.reward_model import RewardModel
 from dprm_trainers.tokens import encode
 
@@ -137,7 +137,7 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
         _describe(config, found, figures, notes, output, space)
     trainer.accelerator.wait_for_everyone()
     if config.push_to_hub and trainer.is_world_process_zero():
-        _push(config.push_to_hub, output, say)
+        push_folder(config.push_to_hub, output, say)
     return Trained(output, figures, notes)
 
 
@@ -178,10 +178,9 @@ def _pairs(config: RewardConfig, rows: Rows, space: LabelSpace, name: str) -> In
 def _features(model: PreTrainedModel, ids: list[list[int]], config: RewardConfig, say: Say) -> np.ndarray:
     if not ids:
         return np.zeros((0, linear_head(model).in_features), dtype=np.float32)
-    on_gpu = torch.cuda.is_available()
-    half = config.precision == "bf16" or (config.precision == "auto" and on_gpu and torch.cuda.is_bf16_supported())
+    half = in_bf16(config.precision)
     backbone: Any = model
-    backbone.to(device="cuda" if on_gpu else "cpu", dtype=torch.bfloat16 if half else torch.float32)
+    backbone.to(device="cuda" if torch.cuda.is_available() else "cpu", dtype=torch.bfloat16 if half else torch.float32)
     spoke = time.monotonic()
 
     def progress(done: int, whole: int) -> None:
@@ -211,7 +210,6 @@ def make_trainer(
     rate = config.learning_rate or (1e-3 if config.frozen else 1e-4 if config.lora else 1e-5)
     decay = config.weight_decay if config.weight_decay is not None else 0.01 if config.frozen else 0.0
     on_gpu = torch.cuda.is_available()
-    bf16 = config.precision == "bf16" or (config.precision == "auto" and on_gpu and torch.cuda.is_bf16_supported())
     settings: dict[str, Any] = {
         "output_dir": str(output / "checkpoints"),
         "num_train_epochs": config.epochs or (30.0 if config.frozen else 1.0),
@@ -222,7 +220,7 @@ def make_trainer(
         "lr_scheduler_type": config.scheduler,
         "warmup_steps": config.warmup,
         "weight_decay": decay,
-        "bf16": bf16 and not config.frozen,
+        "bf16": in_bf16(config.precision) and not config.frozen,
         _CHECKPOINTING: config.checkpointing,
         "train_sampling_strategy": "group_by_length" if config.group_by_length and not config.frozen else "random",
         "eval_strategy": "epoch" if validated else "no",
@@ -295,8 +293,7 @@ def _run(trainer: RewardTrainer, config: RewardConfig, output: Path, say: Say) -
 def _figures(result: Any, trainer: RewardTrainer, train: Examples) -> dict[str, Any]:
     seconds, epochs = float(result.metrics["train_runtime"]), float(trainer.state.epoch or 0.0)
     evaluations: list[float] = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry]
-    on_gpu = torch.cuda.is_available()
-    peak = torch.cuda.max_memory_allocated() if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    memory, memory_of = peak_memory()
     return {
         "training_loss": float(result.training_loss),
         "validation_loss": (min(evaluations) if trainer.args.load_best_model_at_end else evaluations[-1])
@@ -306,8 +303,8 @@ def _figures(result: Any, trainer: RewardTrainer, train: Examples) -> dict[str, 
         "steps": trainer.state.global_step,
         "seconds": seconds,
         "tokens_per_second": train.tokens * epochs / max(seconds, 1e-9),
-        "memory_mb": peak / 1e6,
-        "memory_of": "the GPU (peak)" if on_gpu else "this process (peak)",
+        "memory_mb": memory,
+        "memory_of": memory_of,
         "processes": trainer.accelerator.num_processes,
     }
 
@@ -360,19 +357,6 @@ def _describe(
     content["notes"] = notes
     (output / "dprm_training.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     write_model_card(output, content, space, repo=config.push_to_hub)
-
-
-def _push(repo: str, output: Path, say: Say) -> None:
-    api = connect(needs_token=True)
-
-    def upload() -> None:
-        api.create_repo(repo, private=True, exist_ok=True)
-        api.upload_folder(
-            repo_id=repo, folder_path=output, ignore_patterns=["checkpoints/**"], commit_message="Train with dprm"
-        )
-
-    persist(f"pushing to {repo}", upload, say=say)
-    say(f"pushed to {repo} (a new repository is private)")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,219 @@
+"""An alignment in motion: policy, critic, reference, optimizer and KL coefficient, and one step of it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dprm_data.labels import Floats
+from dprm_trainers.data import Message
+from dprm_trainers.errors import TrainingError
+from dprm_trainers.experience import RewardFunction, Scored, checked, experience_of, judge
+from dprm_trainers.loading import with_lora
+from dprm_trainers.outputs import in_bf16
+from dprm_trainers.policy import ActorCritic, Reference, Sampling, freeze_all_but, load_critic, load_policy
+from dprm_trainers.ppo import KLControl
+from dprm_trainers.ppo_config import PPOConfig
+from dprm_trainers.ppo_update import Updater
+from dprm_trainers.rollouts import Rollouts, places, prompts_at, sample, uniforms_at
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What is asked: conversations, and the token ids of each as a prompt."""
+
+    messages: list[list[Message]]
+    ids: list[list[int]]
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """A step's figures over all processes, the mean predicted distribution (K,), and this process's samples."""
+
+    figures: dict[str, float]
+    distribution: list[float] | None
+    samples: list[dict[str, object]]
+
+
+class Alignment:
+    """Everything that a step needs. `actor` is the module itself; `updater.actor` is what accelerate made of it (the same weights)."""
+
+    def __init__(
+        self,
+        config: PPOConfig,
+        questions: Questions,
+        reward: RewardFunction,
+        tokenizer: PreTrainedTokenizerBase,
+        accelerator: Any,
+    ) -> None:
+        self.config, self.questions, self.reward = config, questions, reward
+        self.tokenizer, self.accelerator = tokenizer, accelerator
+        self.actor = make_actor(config, tokenizer).to(accelerator.device)
+        self.reference = Reference(self.actor, adapters=bool(config.lora))
+        critics = {id(weight) for weight in self.actor.critic_parameters()}
+        own = [weight for weight in self.actor.trained().values() if id(weight) in critics]
+        shared = [weight for weight in self.actor.trained().values() if id(weight) not in critics]
+        self.optimizer = torch.optim.AdamW(
+            [{"params": shared, "rate": config.rate}, {"params": own, "rate": config.value_rate}],
+            weight_decay=config.weight_decay,
+        )
+        self.updater = Updater(accelerator.prepare_model(self.actor), self.optimizer, accelerator, config)
+        self.control = KLControl(config.kl_coefficient, config.kl_target, config.kl_horizon)
+        wanted = config.epochs * len(questions.ids) / (config.batch_size * accelerator.num_processes)
+        self.steps = config.steps or max(1, math.ceil(wanted))
+
+    def step(self, number: int) -> StepResult:
+        """Sample a batch of responses, score them, learn from them. number: of the step, from 0."""
+        began = time.monotonic()
+        config, rank = self.config, self.accelerator.process_index
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["rate"] * rate_factor(config, number, self.steps)
+        where = places(number, config.batch_size, rank, self.accelerator.num_processes)
+        chosen = prompts_at(where, len(self.questions.ids), config.seed)
+        asked = [self.questions.messages[i] for i in chosen]
+        self.actor.eval()
+        with self.accelerator.autocast():
+            rollouts = sample(
+                self.actor.model,
+                [self.questions.ids[i] for i in chosen],
+                uniforms_at(where, config.max_new_tokens, config.seed),
+                self.actor.sampling,
+            )
+        texts = self._texts(rollouts)
+        scored = self.reward(asked, texts)
+        rewards = checked(scored.reward, asked, texts, number + 1)
+        judged = judge(
+            self.actor, self.reference, rollouts, config.micro_batch or config.minibatch, self.accelerator.autocast
+        )
+        scores = torch.from_numpy(rewards).float().to(rollouts.ids.device)
+        experience, figures = experience_of(rollouts, judged, scores, config, self.control.coefficient, self._total)
+        spread, distribution = self._rewards(scores, scored)
+        self.actor.train(
+            config.checkpointing
+        )  # there is no dropout; layers recompute their activations in this mode only
+        figures = spread | figures | self.updater(experience, number + 1)
+        figures |= {"kl_coefficient": self.control.coefficient, "learning_rate": self.optimizer.param_groups[0]["lr"]}
+        self.control.update(figures["kl"], config.batch_size * self.accelerator.num_processes)
+        tokens = float(self._total(rollouts.attention.sum().float()))
+        seconds = time.monotonic() - began
+        figures |= {"seconds": seconds, "tokens": tokens}
+        kl = ((judged.logprobs - judged.reference).sum(1)).tolist()
+        return StepResult(figures, distribution, self._samples(asked, texts, rewards, kl, rollouts))
+
+    def _texts(self, rollouts: Rollouts) -> list[str]:
+        return [
+            str(self.tokenizer.decode(ids[mask > 0], skip_special_tokens=True))
+            for ids, mask in zip(rollouts.responses, rollouts.mask, strict=True)
+        ]
+
+    def _total(self, tensor: Tensor) -> Tensor:
+        found: Tensor = self.accelerator.reduce(tensor, "sum")
+        return found
+
+    def _rewards(self, scores: Tensor, scored: Scored) -> tuple[dict[str, float], list[float] | None]:
+        """Mean and spread of the rewards, the population's mean spread and distribution, over all processes."""
+        count = self._total(scores.new_tensor(float(len(scores))))
+        mean = self._total(scores.sum()) / count
+        spread = (self._total((scores - mean).square().sum()) / count).sqrt()
+        figures = {"reward": float(mean), "reward_std": float(spread)}
+        if scored.distribution is None:
+            return figures, None
+        people = torch.from_numpy(np.asarray(scored.std)).float().to(scores.device).sum()
+        figures["population_std"] = float(self._total(people) / count)
+        predicted = torch.from_numpy(np.asarray(scored.distribution)).float().to(scores.device).sum(0)
+        return figures, (self._total(predicted) / count).tolist()
+
+    def _samples(
+        self, asked: Sequence[list[Message]], texts: list[str], rewards: Floats, kl: list[float], rollouts: Rollouts
+    ) -> list[dict[str, object]]:
+        return [
+            {
+                "prompt": asked[i][-1]["content"] if asked[i] else "",
+                "response": texts[i],
+                "reward": float(rewards[i]),
+                "kl": kl[i],
+                "ended": bool(rollouts.ended[i]),
+            }
+            for i in range(min(self.config.samples, len(texts)))
+        ]
+
+
+def make_actor(config: PPOConfig, tokenizer: PreTrainedTokenizerBase) -> ActorCritic:
+    """Policy and critic as the settings want them. Raises `TrainingError`."""
+    model: Any = load_policy(config)
+    sampling = Sampling(
+        end=end_tokens(model, tokenizer),
+        pad=int(tokenizer.pad_token_id),
+        longest=config.max_new_tokens,
+        shortest=config.min_new_tokens,
+        temperature=config.temperature,
+        top_k=config.top_k,
+        top_p=config.top_p,
+    )
+    critic = load_critic(config) if config.critic == "own" else None
+    if config.train_layers:
+        freeze_all_but(model, config.train_layers)
+    if config.checkpointing:
+        for part in filter(None, (model, critic)):
+            part.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    if config.lora:
+        model = with_lora(model, config, "CAUSAL_LM")
+    return ActorCritic(
+        model,
+        sampling,
+        outputs=config.quantiles or 1,
+        critic=critic,
+        entropy_gradient=config.entropy_coefficient > 0,
+    )
+
+
+def end_tokens(model: Any, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """The ids that end a response: the tokenizer's and the model's own. Raises `TrainingError` where there are none."""
+    own = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    listed = own if isinstance(own, list) else [own]
+    found = {int(token) for token in [tokenizer.eos_token_id, *listed] if token is not None}
+    if not found:
+        raise TrainingError(
+            f"neither the tokenizer of {tokenizer.name_or_path} nor the model has an end token: no response could end by itself",
+            hint="Set the tokenizer's eos_token.",
+        )
+    return tuple(sorted(found))
+
+
+def make_accelerator(config: PPOConfig) -> Any:
+    """Accelerate for one process or for DDP. Raises `TrainingError` for what is not supported."""
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+    from accelerate.utils import DistributedType
+
+    AcceleratorState._reset_state()  # a training before, in this process, may have had another precision
+    accelerator = Accelerator(
+        mixed_precision="bf16" if in_bf16(config.precision) else "no", cpu=not torch.cuda.is_available()
+    )
+    if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
+        raise TrainingError(
+            "PPO here runs on one device, or on several with DDP",
+            hint="For models that do not fit on one device see docs/alignment.md: TRL, OpenRLHF and verl take our reward.",
+        )
+    return accelerator
+
+
+def rate_factor(config: PPOConfig, step: int, steps: int) -> float:
+    """What the learning rates are multiplied with in a step (from 0): a warmup that begins above zero, then the schedule down to zero after the last step."""
+    warm = math.ceil(config.warmup * steps) if config.warmup else 0
+    if step < warm:
+        return (step + 1) / warm
+    gone = (step - warm) / max(1, steps - warm)
+    if config.scheduler == "constant":
+        return 1.0
+    return 1 - gone if config.scheduler == "linear" else (1 + math.cos(math.pi * gone)) / 2

@@ -1,0 +1,39 @@
+"""What all trainings do before and after: precision, peak memory, the way to the Hub."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from dprm_data.publish.hub import connect, persist
+
+
+def in_bf16(precision: str) -> bool:
+    """Whether to compute in bf16: asked for, or `auto` on a GPU that has it."""
+    return precision == "bf16" or (precision == "auto" and torch.cuda.is_available() and torch.cuda.is_bf16_supported())
+
+
+def peak_memory() -> tuple[float, str]:
+    """The peak of memory so far in MB, and of what: the GPU where there is one, else this process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 1e6, "the GPU (peak)"
+    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, "this process (peak)"
+
+
+def push_folder(repo: str, folder: Path, say: Callable[[str], None]) -> None:
+    """Upload a trained model, its checkpoints left out. A new repository is private. Raises `PublishError`."""
+    api = connect(needs_token=True)
+
+    def upload() -> None:
+        api.create_repo(repo, private=True, exist_ok=True)
+        api.upload_folder(
+            repo_id=repo, folder_path=folder, ignore_patterns=["checkpoints/**"], commit_message="Train with dprm"
+        )
+
+    persist(f"pushing to {repo}", upload, say=say)
+    say(f"pushed to {repo} (a new repository is private)")
