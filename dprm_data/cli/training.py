@@ -79,7 +79,7 @@ def train_reward(
     quiet: Quiet = False,
 ) -> None:
     """Train a reward model that predicts preference distributions."""
-    _needs_trainers()
+    needs_trainers()
     from dprm_trainers.config import RewardConfig
 
     flags: dict[str, Any] = {
@@ -90,8 +90,8 @@ def train_reward(
         "push_to_hub": push_to_hub, "checkpointing": checkpointing or None, "calibrate": calibrate or None,
         "resume": resume or None, "overwrite": overwrite or None,
     }  # fmt: skip
-    settings = RewardConfig.of(config, **(flags | _settings(more)))
-    _quiet_libraries()
+    settings = RewardConfig.of(config, **(flags | named_settings(more)))
+    quiet_libraries()
     from dprm_trainers.train_reward import train_reward as train
 
     trained = train(settings, note(quiet))
@@ -129,8 +129,8 @@ def evaluate(
     """Evaluate reward models on held-out distributions, or on a file of pairs."""
     if (data is None) == (pairs_file is None):
         raise InputError("evaluate needs --data or --pairs, and not both")
-    _needs_trainers()
-    _quiet_libraries()
+    needs_trainers()
+    quiet_libraries()
     from dprm_trainers.reward_model import RewardModel
 
     models = {name: RewardModel.load(name) for name in reward_model}
@@ -177,7 +177,8 @@ def _evaluate_pairs(
             say(f"  {subset:<30} {figure}  of {count} pairs")
 
 
-def _settings(given: list[str] | None) -> dict[str, Any]:
+def named_settings(given: list[str] | None) -> dict[str, Any]:
+    """What --set says, as YAML values by name."""
     import yaml
 
     found: dict[str, Any] = {}
@@ -192,7 +193,7 @@ def _settings(given: list[str] | None) -> dict[str, Any]:
     return found
 
 
-def _needs_trainers() -> None:
+def needs_trainers() -> None:
     """Say in words what is missing, where the extra is not installed."""
     import importlib.util
 
@@ -208,7 +209,7 @@ def _needs_trainers() -> None:
         )
 
 
-def _quiet_libraries() -> None:
+def quiet_libraries() -> None:
     """What transformers says of every load (a new head is no news here) would bury what we say."""
     import transformers
 
