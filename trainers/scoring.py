@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dprm_data.labels import Floats, Ints
 from dprm_trainers.data import Message
@@ -36,7 +37,7 @@ class Scores:
     """The scores of N responses, in the unit of the labels' rewards.
 
     reward: (N,), the reading. std: (N,), the spread of the reward over the predicted population; NaN for a scalar model. distribution: (N, K), None for a scalar model.
-    worst: (N,), the group (an index into `Scorer.groups`) with the least reward; None with one model. cut: rows that were too long for a model (the most of any model).
+    worst: (N,), the group (an index into `Scorer.groups`) with the least reward; None with one model. cut: how many texts were too long for a model.
     """
 
     reward: Floats
@@ -44,6 +45,14 @@ class Scores:
     distribution: Floats | None
     worst: Ints | None = None
     cut: int = 0
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What the models see in N responses, before any reading: `logits` (N, M, K) of M models, and which texts were too long for one of them, `cut` (N,)."""
+
+    logits: Floats
+    cut: NDArray[np.bool_]
 
 
 class Scorer:
@@ -79,27 +88,45 @@ class Scorer:
 
     def __call__(self, prompts: Sequence[list[Message]], responses: Sequence[str]) -> Scores:
         """The scores of N responses (texts), each to its prompt (turns). Raises `TrainingError` (see the module)."""
+        return self.read(self.predict(prompts, responses))
+
+    def predict(self, prompts: Sequence[list[Message]], responses: Sequence[str]) -> Predictions:
+        """What the models see in N responses. This is the dear part; any number of readings of it cost nothing. Raises `TrainingError`."""
         if len(prompts) != len(responses):
             raise TrainingError(f"{len(prompts)} prompts and {len(responses)} responses: there must be one for one")
         empty = next((row for row, prompt in enumerate(prompts) if not prompt), None)
         if empty is not None:
             raise TrainingError(f"row {empty + 1}: the prompt has no turns")
-        completions = [[{"role": "assistant", "content": response}] for response in responses]
-        judged, cut = zip(*(self._judge(model, prompts, completions) for model in self.models), strict=True)
-        return _least(judged, max(cut))
+        found = [self._logits_of(model, prompts, responses) for model in self.models]
+        return Predictions(np.stack([logits for logits, _ in found], axis=1), np.any([cut for _, cut in found], axis=0))
 
-    def _judge(
-        self, model: RewardModel, prompts: Sequence[list[Message]], completions: list[list[Message]]
-    ) -> tuple[Judgement, int]:
-        encoded = encode(model.tokenizer, list(prompts), completions, model.max_length, overlong="truncate")
-        logits = model.logits(encoded.ids, self.batch_size)
+    def read(self, seen: Predictions, reading: str | Reading | None = None) -> Scores:
+        """The scores that lie in predictions, by another reading than the scorer's own if one is given. Raises `TrainingError` where the models have no such reading."""
+        how = self.reading if reading is None else Reading.of(reading)
+        judged = [model.read(seen.logits[:, m], how) for m, model in enumerate(self.models)]
+        return _least(judged, int(seen.cut.sum()))
+
+    def _logits_of(
+        self, model: RewardModel, prompts: Sequence[list[Message]], responses: Sequence[str]
+    ) -> tuple[Floats, list[bool]]:
+        rows = [
+            encode(
+                model.tokenizer,
+                [prompt],
+                [[{"role": "assistant", "content": response}]],
+                model.max_length,
+                overlong="truncate",
+            )
+            for prompt, response in zip(prompts, responses, strict=True)
+        ]
+        logits = model.logits([row.ids[0] for row in rows], self.batch_size)
         broken = ~np.isfinite(logits).all(axis=1)
         if broken.any():
             raise TrainingError(
                 f"{model.name} gives logits that are no numbers for {int(broken.sum())} of {len(logits)} responses (the first: row {int(broken.argmax()) + 1})",
                 hint="Its weights are broken, or overflow: dprm evaluate shows whether it was ever right.",
             )
-        return model.read(logits, self.reading), encoded.cut
+        return logits, [row.cut > 0 for row in rows]
 
 
 def _check_together(models: tuple[RewardModel, ...], reading: Reading) -> None:
