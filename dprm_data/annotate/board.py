@@ -12,14 +12,16 @@ from dataclasses import dataclass
 
 from dprm_data.annotate.tally import Tally
 
-_SILENT = 5.0  # seconds after which an asker's calls in flight are no longer believed in
+_SILENT = 10.0  # seconds after which an asker is no longer taken to be at work
 
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What the board shows: the sum of all tallies, why the run must end (if so), and how many are at work and have ever come."""
+    """What the board shows: the sum of all tallies; whether nothing may be begun any more, and the error that is why (if it is one); how many
+    are at work, and how many have ever come."""
 
     tally: Tally
+    stopped: bool
     error: BaseException | None
     working: int
     askers: int
@@ -96,7 +98,7 @@ class Board:
             if time.monotonic() - each.at < _SILENT:
                 total.add_state(each.tally)
                 alive += 1
-        return Sight(total, self._error, working=alive, askers=len(self._askers))
+        return Sight(total, self._stopped, self._error, working=alive, askers=len(self._askers))
 
     def _replace(self, batch: str, new: _UnderWay) -> None:
         """Whoever had this batch is gone; what they asked was asked."""

@@ -45,6 +45,23 @@ def _new_loop(work: Coroutine[Any, Any, Result]) -> Result:
     return uvloop.run(work)
 
 
+class LastingLoop:
+    """An event loop in a thread of its own, which goes on between one piece of work and the next."""
+
+    def __init__(self) -> None:
+        try:
+            import uvloop
+        except ImportError:
+            self._loop = asyncio.new_event_loop()
+        else:
+            self._loop = uvloop.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, daemon=True, name="dprm-loop").start()
+
+    def run(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Run a coroutine there to its end."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+
 class Stoppable(Protocol):
     """An engine."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from dprm_data.annotate.call import Reply
@@ -91,6 +91,11 @@ class Tally:
         self.window += other.window
         self.cooling = max(self.cooling, other.cooling)
         self.waiting = self.waiting or other.waiting
+
+    def mirror(self, other: Tally) -> None:
+        """Say what another counts; the clock and the number of all items stay this one's."""
+        for name in {each.name for each in fields(self)} - {"total_items", "started"}:
+            setattr(self, name, getattr(other, name))
 
     @property
     def seconds(self) -> float:
