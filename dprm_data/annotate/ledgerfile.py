@@ -151,7 +151,7 @@ def _bring_up_to_date(db: sqlite3.Connection, version: int) -> None:
         db.executescript(f"BEGIN IMMEDIATE; {steps} {identity} COMMIT;")
 
 
-def cannot_write(path: Path, error: Exception) -> LedgerError:
+def cannot_write(path: Path | str, error: Exception) -> LedgerError:
     """What to say when a transaction failed."""
     return LedgerError(
         f"the ledger {path} cannot be written: {error}",

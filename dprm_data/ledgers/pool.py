@@ -44,10 +44,15 @@ def connect(url: str, *, readonly: bool = False) -> Connection:
 
     Raises `InputError` (the address, a missing driver) or `LedgerError` (no server, no database, no right).
     """
-    psycopg = _driver()
+    _driver()
     with Speaking(url):
-        db: Connection = psycopg.connect(**_arguments(url))
-        _configure(db, readonly=readonly)
+        return dial(url, readonly=readonly)
+
+
+def dial(url: str, *, readonly: bool = False) -> Connection:
+    """As `connect`, with the driver's own errors."""
+    db: Connection = _driver().connect(**_arguments(url))
+    _configure(db, readonly=readonly)
     return db
 
 
@@ -76,7 +81,7 @@ def open_pool(url: str, *, readonly: bool = False, most: int = _MOST_CONNECTIONS
 class Patient:
     """Work on a pool's connections that outlives a server's restart.
 
-    stopped: set it to give up waiting at once.
+    stopped: set where waiting has been in vain once; then everything is tried once.
     """
 
     pool: Pool
@@ -101,13 +106,16 @@ def patiently(once: Callable[[], T], url: str, stopped: threading.Event | None =
     since: float | None = None
     attempt = 0
     while True:
+        began = time.monotonic()
         try:
             return once()
         except Exception as error:
             if not passing(error):
                 raise spoken(error, url) from error
-            since = since or time.monotonic()
+            since = since or began
             if time.monotonic() - since > patience() or (stopped and stopped.is_set()):
+                if stopped:
+                    stopped.set()
                 raise _gone(error, url, time.monotonic() - since) from error
         pause = _PAUSES[min(attempt, len(_PAUSES) - 1)]
         attempt += 1
@@ -170,6 +178,10 @@ def spoken(error: Exception, url: str) -> Exception:
 
 
 def _gone(error: Exception, url: str, seconds: float) -> LedgerError:
+    try:  # a pool only says that it has none
+        dial(url).close()
+    except Exception as reason:
+        error = reason
     return LedgerError(
         f"the ledger's database {shown(url)} has been away for {seconds:.0f} s: {' '.join(str(error).split())}",
         hint="What was acknowledged is safe. Run again when it is back: it goes on from there.",
@@ -196,6 +208,7 @@ def _arguments(url: str) -> dict[str, Any]:
 def _configure(db: Connection, *, readonly: bool) -> None:
     db.execute("SET search_path = dprm")
     db.execute("SET synchronous_commit = on")  # whatever the server's default is: acknowledged means on disk
+    db.execute("SET default_transaction_isolation = 'read committed'")  # attempts are numbered by what others committed
     if readonly:
         db.execute("SET default_transaction_read_only = on")
 

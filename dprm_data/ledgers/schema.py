@@ -4,7 +4,7 @@ All of it is in the schema `dprm` of one database, with the same tables as the f
 told by writers: many processes that add to one row would wait for each other's commits.
 
 calls, failures, done, batches, batch_rows    as in the file
-writers    what each writer's calls of a run have cost, and the number of its last commit: so a commit whose acknowledgement was lost with
+writers    what each writer's calls of a run have cost, and the name of its last commit: so a commit whose acknowledgement was lost with
            the connection is not made twice
 version    of the schema
 """
@@ -57,7 +57,7 @@ CREATE TABLE dprm.writers (
     run text NOT NULL,
     writer uuid NOT NULL,
     cost double precision NOT NULL,
-    commits bigint NOT NULL,
+    last_commit uuid NOT NULL,
     PRIMARY KEY (run, writer)
 );
 CREATE TABLE dprm.batches (

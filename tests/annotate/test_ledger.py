@@ -200,9 +200,9 @@ def test_an_older_ledger_is_brought_up_to_date(tmp_path: Path) -> None:
     db.close()
     with Ledger(path, run="r", readonly=True) as ledger:  # looking changes nothing
         assert ledger.spent() == 0.75
-        assert ledgerfile.version_of(ledger.db) == 1
+        assert ledgerfile.version_of(ledger.store.db) == 1
     with Ledger(path, run="r") as ledger:
-        assert ledgerfile.version_of(ledger.db) == ledgerfile.VERSION
+        assert ledgerfile.version_of(ledger.store.db) == ledgerfile.VERSION
         assert ledger.spent() == 0.75
         assert ledger.find([key(7)])[key(7)].text == "7"
         ledger.record_now([(key(8), reply())])

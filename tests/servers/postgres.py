@@ -6,7 +6,6 @@ One per process of tests (`postgres_server` in tests/conftest.py), a fresh datab
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import pwd
 import shutil
@@ -81,6 +80,7 @@ class PostgresServer:
         self._owner = pwd.getpwnam(_other_user()) if os.geteuid() == 0 else None
         self._folder = Path(tempfile.mkdtemp(prefix="dprm-postgres-"))
         self._process: subprocess.Popen[bytes] | None = None
+        self._watcher: subprocess.Popen[bytes] | None = None
         self._answered = False  # at its port, ever
         self.port = 0
 
@@ -95,6 +95,9 @@ class PostgresServer:
 
     def __exit__(self, *_: object) -> None:
         self.kill()
+        if self._watcher:
+            self._watcher.kill()
+            self._watcher.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def start(self) -> None:
@@ -102,6 +105,7 @@ class PostgresServer:
         deadline = time.monotonic() + _PATIENCE
         while True:
             self._process = self._run("postgres", "-D", str(self._folder / "data"), *self._flags())
+            self._watch(self._process.pid)
             while self._process.poll() is None and time.monotonic() < deadline:
                 with contextlib.suppress(Exception), self.connect("postgres"):
                     self._answered = True
@@ -130,6 +134,19 @@ class PostgresServer:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self._process.wait(30)
+
+    def _watch(self, pid: int) -> None:
+        """A process that ends the server, and removes its folder, when nothing holds the other end of its pipe: however we went."""
+        if self._watcher:
+            self._watcher.kill()
+            self._watcher.wait()
+        script = 'read -r line; kill -QUIT "$1"; while kill -0 "$1" 2>/dev/null; do sleep 0.1; done; rm -rf "$2"'
+        self._watcher = subprocess.Popen(
+            ["sh", "-c", script, "sh", str(pid), str(self._folder)],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            process_group=0,
+        )
 
     def log(self) -> str:
         """What the server has said."""
@@ -193,15 +210,9 @@ class PostgresServer:
                 stdout=log,
                 stderr=log,
                 env={"PATH": os.environ["PATH"], "LC_ALL": "C"},
-                preexec_fn=_die_with_parent,
+                process_group=0,  # a Ctrl-C on the terminal is for the tests
                 **as_owner,
             )
-
-
-def _die_with_parent() -> None:
-    """In the child: SIGQUIT (PostgreSQL's immediate shutdown) when the process of tests is gone, however it went (prctl(2))."""
-    ctypes.CDLL(None).prctl(1, signal.SIGQUIT)
-    os.setpgid(0, 0)  # a Ctrl-C on the terminal is for the tests
 
 
 def _other_user() -> str:

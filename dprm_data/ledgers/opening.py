@@ -1,0 +1,35 @@
+"""From a ledger's reference to its store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dprm_data.ledgers.reference import Reference, parse
+from dprm_data.ledgers.store import Store
+
+
+def open_store(reference: Reference, *, readonly: bool = False) -> Store:
+    """The store at a path or a URL, made where it is to be written and is not there.
+
+    Raises `InputError`, `LedgerError`; `RunBusy` where another process holds the file.
+    """
+    place = parse(reference)
+    if isinstance(place, Path):
+        from dprm_data.ledgers.sqlite import SqliteStore
+
+        return SqliteStore(place, readonly=readonly)
+    from dprm_data.ledgers.postgres import PostgresStore
+
+    return PostgresStore(place, readonly=readonly)
+
+
+def exists(reference: Reference) -> bool:
+    """Whether there is a ledger yet. Raises as `open_store` where that cannot be found out."""
+    place = parse(reference)
+    if isinstance(place, Path):
+        return place.is_file()
+    from dprm_data.ledgers.pool import connect
+    from dprm_data.ledgers.schema import version_of
+
+    with connect(place, readonly=True) as db:
+        return version_of(db, place) > 0

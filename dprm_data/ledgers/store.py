@@ -1,0 +1,120 @@
+"""What every store of a ledger can do. `annotate/ledger.py` gathers, names and waits; a store only keeps."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+Row = tuple[Any, ...]
+
+# A call as it is kept, without its number in the store.
+CALL = (
+    *("key", "attempt", "run", "status", "text", "finish", "logprobs", "model"),
+    *("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens"),
+    *("cost", "latency", "created_at", "reason", "price_table"),
+)
+FAILURE = ("key", "run", "kind", "status", "message", "cost", "created_at")
+INT = 2**63 - 1  # the largest whole number that both stores keep
+
+
+@dataclass(slots=True)
+class Commit:
+    """What one transaction holds.
+
+    calls: rows of `CALL` without the attempt, which the store counts; failures: rows of `FAILURE`; done and undone: (plan, item);
+    collected: numbers of batches that leave the shelf; cost: dollars of these calls and failures together. name: one commit is never
+    made twice, however often it is tried.
+    """
+
+    run: str
+    calls: list[Row] = field(default_factory=list)
+    failures: list[Row] = field(default_factory=list)
+    undone: list[Row] = field(default_factory=list)
+    done: list[Row] = field(default_factory=list)
+    collected: list[int] = field(default_factory=list)
+    cost: float = 0.0
+    name: uuid.UUID = field(default_factory=uuid.uuid4)
+
+    def __bool__(self) -> bool:
+        return bool(self.calls or self.failures or self.undone or self.done or self.collected)
+
+
+@dataclass(frozen=True, slots=True)
+class Shelved:
+    """A batch on the shelf. number: in the ledger; batch_id: at the provider, None where it is not known to have got there; reserved:
+    dollars; created_at: seconds since 1970."""
+
+    number: int
+    tag: str
+    batch_id: str | None
+    rows: int
+    reserved: float
+    created_at: float
+
+
+class Store(Protocol):
+    """Where the rows are. Reads may come from one thread and commits from another, one commit at a time.
+
+    All raise `LedgerError` where the store cannot be read or written.
+    """
+
+    @property
+    def where(self) -> str:
+        """The store's address as it may be shown."""
+        ...
+
+    def find(self, keys: Sequence[bytes]) -> dict[bytes, Row]:
+        """The newest attempt at each of these calls, where there is one: rows of `CALL`."""
+        ...
+
+    def find_done(self, plan: bytes, items: Sequence[bytes]) -> set[bytes]:
+        """Those of the items that are noted as done under this plan."""
+        ...
+
+    def spent(self, run: str) -> float:
+        """Dollars that the run's calls and failures have cost."""
+        ...
+
+    def count(self, table: str) -> int:
+        """Rows of a table."""
+        ...
+
+    def failures_by_kind(self, run: str) -> dict[str, int]:
+        """How many attempts of the run failed, by kind."""
+        ...
+
+    def commit(self, commit: Commit) -> None:
+        """All of it or nothing; on disk when it returns."""
+        ...
+
+    # -- the shelf ----------------------------------------------------------------------------------------------------
+
+    def hold_shelf(self, run: str) -> None:
+        """From now until the store is closed, nobody else changes this run's batches. Raises `RunBusy` where somebody does."""
+        ...
+
+    def batches(self, run: str) -> list[Shelved]:
+        """The run's batches, oldest first."""
+        ...
+
+    def batch_rows(self, number: int) -> dict[bytes, bytes]:
+        """A batch's calls: key to item."""
+        ...
+
+    def items_in_batches(self, items: Sequence[bytes]) -> set[bytes]:
+        """Those of the items that have calls in any batch."""
+        ...
+
+    def add_batch(self, run: str, tag: str, calls: Sequence[tuple[bytes, bytes]], reserved: float, now: float) -> int:
+        """Keep a batch of these (key, item) under a tag of its own; returns its number."""
+        ...
+
+    def confirm_batch(self, number: int, batch_id: str) -> None:
+        """Keep the provider's id of a batch."""
+        ...
+
+    def close(self) -> None:
+        """Let go of it."""
+        ...
