@@ -24,6 +24,9 @@ class RewardConfig(BaseModel):
     model: str  # a folder or a name on the Hub; smollm2-135m is the small bundled model
     output: str = "reward-model"
     labels: str | int | dict[str, Any] | None = None  # the label space, where the data does not say it
+    group: Annotated[str, Field(pattern=r"^[^=]+=.+$")] | None = (
+        None  # attribute=value of a run's personas: the distributions of that group, not of everyone
+    )
     test: Share = (
         0.1  # of the prompts, kept out of everything for `dprm evaluate`; a split that the data brings goes before it
     )

@@ -83,17 +83,24 @@ def load_data(
     test: float = 0.1,
     validation: float = 0.1,
     seed: int = 0,
+    group: str | None = None,
 ) -> TrainingData:
     """Rows from a run folder, a Parquet file (schema `DISTRIBUTIONS`; `labels` names its label space) or a dataset on the Hub.
 
     What the data says about its splits is kept: a published dataset's own, the recipe's for a run folder. Otherwise `test` and `validation` are the
     shares of *prompts* held out, by a hash of the seed and the prompt: the same on every machine, and no prompt stands in two splits.
 
+    group: attribute=value of a run's personas; the distributions are then that group's (`dprm_trainers.grouped`).
+
     Raises `TrainingDataError`.
     """
     path = Path(reference)
     if (path / "recipe.yaml").is_file():
-        space, table, named = _from_run(path)
+        space, table, named = _from_run(path, group)
+    elif group is not None:
+        raise TrainingDataError(
+            f"{reference} is no run folder: who is in the group {group} is not known", hint="Give a run folder."
+        )
     elif path.suffix == ".parquet" or path.exists():
         space, table, named = None, _read_parquet(path), None
     else:
@@ -107,18 +114,22 @@ def load_data(
             hint="Give labels: a bundled name (hh6), a number of levels, or a YAML file.",
         )
     rows = checked_rows(table, space, source)
-    return _split(rows, named, space, source, test, validation, seed)
+    return _split(rows, named, space, source + (f", {group}" if group else ""), test, validation, seed)
 
 
 # -- where rows come from -------------------------------------------------------------------------------------------------
 
 
-def _from_run(path: Path) -> tuple[LabelSpace, pa.Table, list[str] | None]:
+def _from_run(path: Path, group: str | None) -> tuple[LabelSpace, pa.Table, list[str] | None]:
     from dprm_data.publish.splits import split_items
     from dprm_data.runs import Run
 
     run = Run.open(path)
     table = pq.read_table(run.folder.needs("distributions"))
+    if group is not None:
+        from dprm_trainers.grouped import of_group
+
+        table = of_group(run, table, group)
     splits = split_items(
         run.folder.needs("items"), run.recipe.publish, run.recipe.source.split_column if run.recipe.source else None
     )

@@ -85,6 +85,7 @@ class Evaluation:
 
 def split_of(models: dict[str, RewardModel], reference: str, *, labels: Any = None) -> TrainingData:
     """The data as the first model's training split it, so that what is held out here was held out there. For a Parquet file without `labels`, the label space is the model's.
+    Models that are all of one group are compared on what that group says in a run.
 
     Raises `TrainingDataError` where the data cannot be read, or is on another label space than the model.
     """
@@ -92,7 +93,13 @@ def split_of(models: dict[str, RewardModel], reference: str, *, labels: Any = No
     how = model.info.get("split", {})
     space = labels if labels is not None else model.space if Path(reference).suffix == ".parquet" else None
     shares = {name: how[name] for name in ("test", "validation", "seed") if name in how}
-    return load_data(reference, labels=space, **shares)
+    groups = [other.info.get("group") for other in models.values()]
+    one = (
+        groups[0]
+        if (Path(reference) / "recipe.yaml").is_file() and all(found == groups[0] for found in groups)
+        else None
+    )
+    return load_data(reference, labels=space, group=f"{one['attribute']}={one['value']}" if one else None, **shares)
 
 
 def evaluate(

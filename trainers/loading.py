@@ -10,6 +10,7 @@ from dprm_data.labels import LabelSpace
 from dprm_trainers.caching import model_path
 from dprm_trainers.config import RewardConfig
 from dprm_trainers.errors import TrainingDataError, TrainingError
+from dprm_trainers.grouped import named
 from dprm_trainers.tokens import context_length, prepare_tokenizer
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ def load_model(
         "max_length": max_length,
         "temperature": 1.0,
         "trained_on": config.data,
+        "group": dict(zip(("attribute", "value"), named(config.group), strict=True)) if config.group else None,
         "split": {"test": config.test, "validation": config.validation, "seed": config.split_seed},
     }
     try:

@@ -25,6 +25,7 @@ def write_model_card(output: Path, training: dict[str, Any], space: LabelSpace, 
         return
     weights = "the head alone" if settings["freeze"] == "backbone" else f"LoRA of rank {settings['lora']}, merged"
     facts = {
+        "distributions of the group": settings.get("group"),
         "trained weights": weights if settings["freeze"] == "backbone" or settings["lora"] else "all",
         "epochs": figures["epochs"],
         "steps": figures["steps"],

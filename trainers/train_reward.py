@@ -88,7 +88,12 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
     if config.push_to_hub:
         connect(needs_token=True)  # that there is no token is said now, not after the training
     found = data or load_data(
-        config.data, labels=config.labels, test=config.test, validation=config.validation, seed=config.split_seed
+        config.data,
+        labels=config.labels,
+        test=config.test,
+        validation=config.validation,
+        seed=config.split_seed,
+        group=config.group,
     )
     space = found.space
     objective = Objective(config.objective, space)

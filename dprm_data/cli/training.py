@@ -36,6 +36,14 @@ def train_reward(
         typer.Option("--config", help="Settings in YAML; flags go before it. docs/reward-model.md lists all."),
     ] = None,
     labels: Labels = None,
+    group: Annotated[
+        str | None,
+        typer.Option("--group", help="attribute=value of a run's personas: train on what that group says."),
+    ] = None,
+    groups: Annotated[
+        str | None,
+        typer.Option("--groups", help="An attribute of a run's personas: a model for each of its values."),
+    ] = None,
     objective: Annotated[
         str | None,
         typer.Option(
@@ -83,7 +91,8 @@ def train_reward(
     from dprm_trainers.config import RewardConfig
 
     flags: dict[str, Any] = {
-        "data": data, "model": model, "output": output, "labels": labels, "objective": objective, "freeze": freeze,
+        "data": data, "model": model, "output": output, "labels": labels, "group": group,
+        "objective": objective, "freeze": freeze,
         "lora": lora, "epochs": epochs, "batch_size": batch_size, "accumulation": accumulation,
         "learning_rate": learning_rate, "max_length": max_length, "chat_template": chat_template, "pad_token": pad_token,
         "precision": precision, "early_stopping": early_stopping, "seed": seed, "report_to": report_to,
@@ -92,6 +101,9 @@ def train_reward(
     }  # fmt: skip
     settings = RewardConfig.of(config, **(flags | named_settings(more)))
     quiet_libraries()
+    if groups is not None:
+        _train_groups(settings, groups, as_json, quiet)
+        return
     from dprm_trainers.train_reward import train_reward as train
 
     trained = train(settings, note(quiet))
@@ -99,6 +111,28 @@ def train_reward(
         answer({"model": str(trained.output), "figures": trained.figures, "notes": trained.notes}, None, True)
     else:
         say(f"{trained.output}\nNext: dprm evaluate --reward-model {trained.output} --data {settings.data}")
+
+
+def _train_groups(settings: Any, attribute: str, as_json: bool, quiet: bool) -> None:
+    """A reward model for each value of an attribute of the run's personas."""
+    if settings.group is not None or settings.push_to_hub is not None:
+        raise InputError(
+            "--groups trains several models: leave --group and --push-to-hub out",
+            hint="Push each group's model by a training of its own, with --group attribute=value.",
+        )
+    from dprm_trainers.grouped import one_each
+    from dprm_trainers.train_reward import train_reward as train
+
+    trained = {}
+    for each in one_each(settings, attribute):
+        note(quiet)(f"{each.group}:")
+        trained[str(each.group)] = train(each, note(quiet))
+    if as_json:
+        models = {name: {"model": str(done.output), "figures": done.figures, "notes": done.notes} for name, done in trained.items()}  # fmt: skip
+        answer({"models": models}, None, True)
+    else:
+        flags = " ".join(f"--reward-model {done.output}" for done in trained.values())
+        say("\n".join(str(done.output) for done in trained.values()) + f"\nNext: dprm train ppo {flags}")
 
 
 @app.command()
