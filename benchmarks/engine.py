@@ -188,7 +188,6 @@ def replay_seconds(folder: Path, recipe: Path) -> float:
     """Seconds of the engine's own replay of all that the ledger holds, imports and the start of the process apart."""
     script = f"""
 import time
-from dprm_data.annotate.ledger import Ledger
 from dprm_data.annotate.replay import replay
 from dprm_data.items import load_items
 from dprm_data.recipe import Recipe
@@ -196,7 +195,7 @@ from dprm_data.runs import Run
 job = Run(Recipe.load({str(recipe)!r}))
 job.work
 begun = time.perf_counter()
-with Ledger(job.folder.ledger_file(job.recipe), readonly=True) as ledger:
+with job.ledger(readonly=True) as ledger:
     found = sum(course.outcome is not None for _, courses in replay(job.work, ledger, load_items(job.folder.table("items"))) for course in courses)
 print(time.perf_counter() - begun, found)
 """

@@ -21,6 +21,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from dprm_data.errors import DprmError, InputError, RunBusy
+from dprm_data.ledgers.reference import Reference, absolute, parse
 from dprm_data.recipe import Recipe
 from dprm_data.tables import write_text
 
@@ -64,8 +65,9 @@ class RunFolder:
             )
         return path
 
-    def ledger_file(self, recipe: Recipe) -> Path:
-        return Path(recipe.ledger) if recipe.ledger else self.path / "ledger.sqlite"
+    def ledger_at(self, recipe: Recipe) -> Reference:
+        """The file, or the database's address, of the run's ledger."""
+        return parse(recipe.ledger) if recipe.ledger else self.path / "ledger.sqlite"
 
     @classmethod
     def existing(cls, path: str | os.PathLike[str]) -> RunFolder:
@@ -121,7 +123,7 @@ class RunFolder:
             "output": str(self.path.absolute()),
         }
         if recipe.ledger:
-            content["ledger"] = str(Path(recipe.ledger).absolute())
+            content["ledger"] = absolute(recipe.ledger)
         for name, source in prompts.items():
             write_text(self.path / "prompts" / f"{name}.jinja", source)
         content["prompt"] = f"prompts/{next(iter(prompts))}.jinja"

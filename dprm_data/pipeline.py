@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ from dprm_data.annotate.tally import Tally
 from dprm_data.errors import BudgetReached, DprmError, InputError, ProviderUnusable, RecipeError
 from dprm_data.folder import RunFolder
 from dprm_data.items import ItemsReport, load_items, store_items
+from dprm_data.ledgers.opening import exists
 from dprm_data.personas import panel_table
 from dprm_data.preference.axes import check_family
 from dprm_data.providers import make_batch_provider, make_provider
@@ -170,10 +171,8 @@ def ingest(run: Run) -> ItemsReport | None:
 
 def plan(run: Run) -> Plan:
     """What the run will be, before it is paid: calls, tokens, dollars. Makes no call."""
-    ledger = run.folder.ledger_file(run.recipe)
-    return make_plan(
-        run.work, run.folder.table("items"), run.prices, ledger if ledger.is_file() else None, run=run.recipe.name
-    )
+    with run.ledger(readonly=True) if exists(run.folder.ledger_at(run.recipe)) else nullcontext() as ledger:
+        return make_plan(run.work, run.folder.table("items"), run.prices, ledger)
 
 
 def annotate(run: Run, *, max_cost: float | None = None, retry_failed: bool = False) -> Tally:
@@ -268,7 +267,7 @@ def collect(run: Run) -> int:
     if run.is_pulled():  # from a published dataset, which has the annotations but no ledger
         return merge(run.folder)
     run.progress.stage("collecting annotations")
-    with Ledger(run.folder.ledger_file(run.recipe), readonly=True) as ledger:
+    with run.ledger(readonly=True) as ledger:
         items = load_items(run.folder.needs("items"))
         batches = with_people(annotation_batches(run.work, ledger, items), run.folder)
         rows = write_parquet(run.folder.table("annotations"), ANNOTATIONS, batches)

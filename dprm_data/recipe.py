@@ -6,10 +6,11 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
 
 from dprm_data.errors import RecipeError
 from dprm_data.ledgers.reference import is_postgres
+from dprm_data.ledgers.reference import HOW, secret_in
 from dprm_data.yamlfile import read_model, validated
 
 
@@ -195,6 +196,13 @@ class PublishConfig(_Section):
         return self
 
 
+def _without_secret(reference: str) -> str:
+    wrong = secret_in(reference)
+    if wrong:
+        raise ValueError(f"{wrong}\n{HOW}")
+    return reference
+
+
 def _panel(value: object) -> object:
     return {"use": value} if isinstance(value, str) else value
 
@@ -223,7 +231,7 @@ class Recipe(_Section):
     fit: FitConfig = FitConfig()
     publish: PublishConfig = PublishConfig()
     output: str | None = None  # the run folder; runs/<name> if not given
-    ledger: str | None = None  # the ledger's file; in the run folder if not given
+    ledger: Annotated[str, AfterValidator(_without_secret)] | None = None  # a file (in the run folder if not given), or postgresql://...
 
     _folder: Path = PrivateAttr(default_factory=Path)
 

@@ -17,6 +17,7 @@ from dprm_data.annotate.work import Work, make_work
 from dprm_data.errors import PanelError, RecipeError
 from dprm_data.folder import RunFolder
 from dprm_data.labels import LabelSpace
+from dprm_data.ledgers.opening import exists
 from dprm_data.personas import Panel, load_panel
 from dprm_data.prompts import PromptTemplate, load_prompt
 from dprm_data.providers import check, model_name
@@ -114,7 +115,7 @@ class Run:
 
     def ledger(self, *, readonly: bool = False) -> Ledger:
         return Ledger(
-            self.folder.ledger_file(self.recipe),
+            self.folder.ledger_at(self.recipe),
             run=self.recipe.name,
             price_table=self.prices.source if not readonly else "",
             readonly=readonly,
@@ -136,7 +137,7 @@ class Run:
 
     def is_pulled(self) -> bool:
         """Whether the run came from a published dataset, without the ledger of its calls."""
-        return "pulled" in self.folder.read_manifest() and not self.folder.ledger_file(self.recipe).exists()
+        return "pulled" in self.folder.read_manifest() and not exists(self.folder.ledger_at(self.recipe))
 
     def with_fit(self, settings: Mapping[str, Any]) -> Run:
         """The run with some settings of the recipe's `fit` replaced."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -60,16 +59,15 @@ class Plan:
         return asdict(self)
 
 
-def make_plan(work: Work, items_file: Path, prices: Prices, ledger_file: Path | None, *, run: str = "") -> Plan:
-    """Count what is missing. `ledger_file` is None where there is no ledger yet. Makes no call."""
+def make_plan(work: Work, items_file: Path, prices: Prices, ledger: Ledger | None) -> Plan:
+    """Count what is missing. `ledger` is None where there is none yet. Makes no call."""
     with pq.ParquetFile(items_file) as file:
         total = file.metadata.num_rows
         exact = total * work.annotations_per_item <= _EXACT
         sample = list(items_of(file.read()) if exact else _spread(file, _SAMPLE))
-    with Ledger(ledger_file, run=run, readonly=True) if ledger_file else nullcontext() as ledger:
-        shares = [_Share(prices).count(courses) for courses in _courses(work, sample, ledger)]
-        calibration = _Share(prices).count(_calibration(work, ledger))
-        spent = ledger.spent() if ledger else 0.0
+    shares = [_Share(prices).count(courses) for courses in _courses(work, sample, ledger)]
+    calibration = _Share(prices).count(_calibration(work, ledger))
+    spent = ledger.spent() if ledger else 0.0
     figures = np.array([share.figures() for share in shares])
     scale = total / len(sample)
     known, needed, input_tokens, output_tokens, cost, at_most, real, estimated, answers = figures.sum(axis=0)
