@@ -1,7 +1,7 @@
 """Charts as SVG, by hand: a few shapes are all that cards and reports need.
 
 Every text is escaped. A chart stands alone (`picture`: its own background and colours, for a card) or inside a page, whose style sheet gives
-the colours of the classes used here: `ink` and `dim` (text), `rule` (lines), `bar` (marks).
+the colours of the classes used here: `ink` and `dim` (text), `rule` (lines of the frame), `bar` and `line` (marks).
 """
 
 from __future__ import annotations
@@ -18,16 +18,21 @@ _STOPS = ("#0f766e", "#54a79c", "#b9c7bd", "#e3ac72", "#b5472f")
 _HEAT = ("#e8edf2", "#7fb2ae", "#0f766e")
 WIDTH = 760
 _STYLE = """text{font:13px system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
-.paper{fill:#ffffff;stroke:#d8dee4}.ink{fill:#1f2328}.dim{fill:#59636e}.rule{stroke:#d1d9e0}.bar{fill:#0f766e}
-@media(prefers-color-scheme:dark){.paper{fill:#0d1117;stroke:#30363d}.ink{fill:#e6edf3}.dim{fill:#9198a1}.rule{stroke:#3d444d}.bar{fill:#54a79c}}"""
+.paper{fill:#ffffff;stroke:#d8dee4}.ink{fill:#1f2328}.dim{fill:#59636e}.rule{stroke:#d1d9e0}.bar{fill:#0f766e}.line{stroke:#0f766e;fill:none}
+@media(prefers-color-scheme:dark){.paper{fill:#0d1117;stroke:#30363d}.ink{fill:#e6edf3}.dim{fill:#9198a1}.rule{stroke:#3d444d}.bar{fill:#54a79c}.line{stroke:#54a79c}}"""
 
 
 def label_colours(space: LabelSpace) -> list[str]:
     """A colour for every label: teal for the best reward, through grey, to rust for the worst."""
-    order = np.argsort(-space.rewards, kind="stable")
-    colours = [""] * space.K
+    return reward_colours(space.rewards)
+
+
+def reward_colours(rewards: Floats) -> list[str]:
+    """The same for labels with these rewards (K,)."""
+    order = np.argsort(-rewards, kind="stable")
+    colours = [""] * len(rewards)
     for rank, label in enumerate(order):
-        colours[int(label)] = blend(_STOPS, rank / max(space.K - 1, 1))
+        colours[int(label)] = blend(_STOPS, rank / max(len(rewards) - 1, 1))
     return colours
 
 

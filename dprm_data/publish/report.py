@@ -12,16 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
-from jinja2 import StrictUndefined
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup
 
 from dprm_data.publish import charts
 from dprm_data.publish.comparison import Comparison, compare
 from dprm_data.publish.findings import Findings, find
+from dprm_data.publish.pages import inlined, page_template
 from dprm_data.publish.panel import clustered, validation
 from dprm_data.publish.private import public_url, without_secrets
-from dprm_data.resources import bundled_folder
 
 if TYPE_CHECKING:
     from dprm_data.labels import Floats
@@ -35,15 +33,10 @@ _CHART = (520.0, 250.0)  # width and height
 def report(run: Run, against: Run | None = None) -> str:
     """The page, as text. Raises `DprmError` where the run is not fitted, or the other one cannot be compared with it."""
     found = find(run)
-    environment = ImmutableSandboxedEnvironment(
-        undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"count": _count, "signed": _signed, "share": _share, "number": _number, "dollars": _dollars}
-    folder = bundled_folder("hub_cards")
-    template = environment.from_string((folder / "report.html.jinja").read_text(encoding="utf-8"))
+    filters = {"count": _count, "signed": _signed, "share": _share, "number": _number, "dollars": _dollars}
     other = compare(run, against) if against else None
-    inlined = {name: Markup((folder / f"report.{name}").read_text(encoding="utf-8")) for name in ("css", "js")}
-    return template.render(_values(run, found, other) | inlined)
+    parts = {name: inlined(f"report.{name}") for name in ("css", "js")}
+    return page_template("report", filters).render(_values(run, found, other) | parts)
 
 
 def _values(run: Run, found: Findings, other: Comparison | None) -> dict[str, Any]:

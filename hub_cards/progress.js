@@ -1,0 +1,58 @@
+"use strict";
+// While the training goes on, the page reads itself anew, and comes back as it was: where it was scrolled to, what had the focus, what was open.
+(() => {
+  const root = document.documentElement;
+  const over = root.dataset.over === "yes";
+  const byId = (id) => document.getElementById(id);
+  const store = {
+    get: (key) => { try { return sessionStorage.getItem("dprm-" + key); } catch { return null; } },
+    set: (key, value) => { try { sessionStorage.setItem("dprm-" + key, value); } catch { /* then it is forgotten */ } },
+  };
+
+  if (store.get("theme")) root.dataset.theme = store.get("theme");
+  byId("theme").addEventListener("click", () => {
+    const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+    root.dataset.theme = dark ? "light" : "dark";
+    store.set("theme", root.dataset.theme);
+  });
+
+  const before = JSON.parse(store.get("view") || "null");
+  if (before && !over) {
+    document.querySelectorAll("details").forEach((part) => { part.open = before.open.includes(part.id); });
+    scrollTo(0, before.at);
+    if (before.focus) byId(before.focus)?.focus({ preventScroll: true });
+  }
+  const keep = () => store.set("view", JSON.stringify({
+    at: scrollY,
+    focus: document.activeElement?.id || "",
+    open: [...document.querySelectorAll("details[open]")].map((part) => part.id),
+  }));
+
+  const age = () => (Date.now() - Number(root.dataset.writtenAt)) / 1000;
+  const show = () => {
+    const seconds = age();
+    if (!over && seconds > 90) byId("age").textContent = "nothing new for " + Math.round(seconds / 60) + " min";
+  };
+  show();
+  if (over) return;
+
+  const pause = byId("pause");
+  let paused = store.get("paused") === "yes";
+  const label = () => { pause.textContent = paused ? "Go on refreshing" : "Pause refreshing"; };
+  label();
+  pause.hidden = false;
+  pause.addEventListener("click", () => {
+    paused = !paused;
+    store.set("paused", paused ? "yes" : "no");
+    label();
+  });
+  let due = Date.now() + (age() > 120 ? 30000 : 5000);
+  setInterval(() => {
+    show();
+    const selecting = String(getSelection()).length > 0;
+    if (paused || document.hidden || selecting || Date.now() < due) return;
+    due = Infinity;
+    keep();
+    location.reload();
+  }, 500);
+})();
