@@ -9,8 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
 
 from dprm_data.errors import RecipeError
-from dprm_data.ledgers.reference import is_postgres
-from dprm_data.ledgers.reference import HOW, secret_in
+from dprm_data.ledgers.reference import HOW, is_postgres, secret_in
 from dprm_data.yamlfile import read_model, validated
 
 
@@ -231,7 +230,8 @@ class Recipe(_Section):
     fit: FitConfig = FitConfig()
     publish: PublishConfig = PublishConfig()
     output: str | None = None  # the run folder; runs/<name> if not given
-    ledger: Annotated[str, AfterValidator(_without_secret)] | None = None  # a file (in the run folder if not given), or postgresql://...
+    # A file (in the run folder if not given), or postgresql://user@host/database.
+    ledger: Annotated[str, AfterValidator(_without_secret)] | None = None
 
     _folder: Path = PrivateAttr(default_factory=Path)
 
