@@ -11,21 +11,24 @@ import numpy as np
 from dprm_data.labels import Floats
 from dprm_data.publish import charts
 
-LEFT, BELOW = 46.0, 24.0  # room for the numbers of the axes
+LEFT, BELOW, ABOVE, RIGHT = 46.0, 24.0, 8.0, 4.0  # room for the numbers of the axes, and for what marks the last value
 
 
 def curve(steps: Sequence[int], values: Sequence[float], width: float, height: float) -> str:
     """One value along the steps. What is no number is a gap."""
     numbers = [value for value in values if math.isfinite(value)]
     low, high = _range(numbers)
-    at = [LEFT + x * (width - LEFT) for x in _places(steps)]
-    plot = height - BELOW
+    at = [LEFT + x * (width - LEFT - RIGHT) for x in _places(steps)]
+
+    def high_up(value: float) -> float:
+        return height - BELOW - (value - low) / (high - low) * (height - BELOW - ABOVE)
+
     parts = []
     for tick in ticks(low, high):
-        y = plot - (tick - low) / (high - low) * plot
+        y = high_up(tick)
         parts.append(f'<line class="rule" x1="{LEFT}" x2="{width:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(charts.text(LEFT - 6, y + 4.5, number(tick), "dim", "end"))
-    for line in _unbroken(at, [plot - (value - low) / (high - low) * plot for value in values]):
+    for line in _unbroken(at, [high_up(value) for value in values]):
         if len(line) > 1:
             points = " ".join(f"{x:.1f},{y:.1f}" for x, y in line)
             parts.append(f'<polyline class="line" points="{points}" stroke-width="2" stroke-linejoin="round"/>')
