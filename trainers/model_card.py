@@ -19,7 +19,7 @@ def write_model_card(output: Path, training: dict[str, Any], space: LabelSpace, 
     """Write README.md. training: the content of `dprm_training.json`; repo: owner/name, where it is to be pushed."""
     settings, figures = training["settings"], training["figures"]
     base, name = settings["model"], repo or output.name
-    shown = _BUNDLED_FROM if base == BUNDLED else Path(base).name if Path(base).exists() else base
+    shown = shown_reference(base)
     if is_scalar(settings["objective"]):
         write_text(output / "README.md", _scalar_card(name, shown, training))
         return
@@ -40,8 +40,8 @@ def write_model_card(output: Path, training: dict[str, Any], space: LabelSpace, 
         name=name,
         base_model=shown,
         data=TrainedOn(
-            dataset=Path(settings["data"]).name if Path(settings["data"]).exists() else settings["data"],
-            simulated=_simulated(Path(settings["data"])),
+            dataset=shown_reference(settings["data"]),
+            simulated=simulated_share(Path(settings["data"])),
             rows=training["rows"]["train"],
         ),
         labels=[(label.name, label.reward) for label in space.labels],
@@ -50,6 +50,13 @@ def write_model_card(output: Path, training: dict[str, Any], space: LabelSpace, 
         notes=[*training["notes"], *([_SMALL] if base == BUNDLED else [])],
     )
     write_text(output / "README.md", card.render())
+
+
+def shown_reference(reference: str) -> str:
+    """A model or dataset as a card names it: the bundled model by where it comes from, a folder or file by its own name (the rest of a path is nobody's business)."""
+    if reference == BUNDLED:
+        return _BUNDLED_FROM
+    return Path(reference).name if Path(reference).exists() else reference
 
 
 def _scalar_card(name: str, base: str, training: dict[str, Any]) -> str:
@@ -62,7 +69,7 @@ def _scalar_card(name: str, base: str, training: dict[str, Any]) -> str:
     )
 
 
-def _simulated(run: Path) -> float | None:
+def simulated_share(run: Path) -> float | None:
     """The share of annotations in a run folder that a language model gave; None where that is not known."""
     file = run / "tables" / "annotations.parquet"
     if not file.is_file():

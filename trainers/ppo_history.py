@@ -47,6 +47,12 @@ class History:
         """At most 480 points that stand for all steps."""
         return self._whole + ([_mean(self._open)] if self._open else [])
 
+    def ends(self) -> tuple[Point, Point] | None:
+        """The first and the last tenth of the training, each as one point; None before the first step."""
+        points = self.points()
+        tenth = max(1, len(points) // 10)
+        return (_mean(points[:tenth]), _mean(points[-tenth:])) if points else None
+
     def names(self) -> list[str]:
         """The figures there are, in the order in which they came."""
         return list(dict.fromkeys(name for point in (self.first, self.last) if point for name in point.figures))

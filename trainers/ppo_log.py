@@ -71,6 +71,11 @@ class TrainingLog:
         for name, svg in pictures(self._history, self.labels, self.rewards).items():
             write_text(self.folder / f"{name}.svg", svg)
 
+    @property
+    def history(self) -> History:
+        """The figures of all steps that are logged."""
+        return self._history
+
     def write_page(self, *, over: bool = False) -> None:
         """Write `progress.html` as things stand."""
         from dprm_trainers.progress_page import progress_page

@@ -55,13 +55,19 @@ class RewardModelCard:
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyCard:
-    """What is known of a policy. method: PPO, GRPO, ...; reward_model: the model whose expected reward it was trained for."""
+    """What is known of a policy.
+
+    method: PPO, GRPO, ...; reward_model: the model whose reading (`reading`) it was trained for; distribution: a label's name and its mean predicted share over
+    the responses at the beginning and at the end of the training, in the order in which they are shown.
+    """
 
     name: str
     base_model: str
     data: TrainedOn
     reward_model: str
     method: str
+    reading: str = "mean"
+    distribution: Sequence[tuple[str, float, float]] = ()
     training: Mapping[str, Any] = field(default_factory=dict)
     evaluation: Mapping[str, Any] = field(default_factory=dict)
     baselines: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
