@@ -15,3 +15,7 @@ class TrainingDataError(InputError):
 
 class TrainingError(InputError):
     """Settings, a model or a tokenizer that cannot be used as they are."""
+
+
+class RewardError(TrainingError):
+    """A reward model whose output is no number: no text is at fault, and no other text will do better for sure."""

@@ -13,7 +13,7 @@ What is odd, and what becomes of it:
 
     an empty response               is judged as it stands: an assistant's turn without text
     a text too long for the model   loses the left of its prompt, as in training, then the left of its response; `Scores.cut` counts such rows
-    a logit that is no number       `TrainingError`, with the model and the row
+    a logit that is no number       `RewardError`, with the model and the row
     a prompt without turns          `TrainingError`
 """
 
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from dprm_data.labels import Floats, Ints
 from dprm_trainers.data import Message
-from dprm_trainers.errors import TrainingError
+from dprm_trainers.errors import RewardError, TrainingError
 from dprm_trainers.reward_model import Judgement, Reading, RewardModel
 from dprm_trainers.tokens import encode
 
@@ -122,7 +122,7 @@ class Scorer:
         logits = model.logits([row.ids[0] for row in rows], self.batch_size)
         broken = ~np.isfinite(logits).all(axis=1)
         if broken.any():
-            raise TrainingError(
+            raise RewardError(
                 f"{model.name} gives logits that are no numbers for {int(broken.sum())} of {len(logits)} responses (the first: row {int(broken.argmax()) + 1})",
                 hint="Its weights are broken, or overflow: dprm evaluate shows whether it was ever right.",
             )
