@@ -204,22 +204,10 @@ async def _annotate(run: Run, ledger: Ledger, budget: Budget, tally: Tally, retr
     if run.recipe.mode == "batch":
         await _annotate_in_batches(run, ledger, budget, tally, retry_failed)
         return
-    provider = make_provider(run.recipe.provider)
-    # A model on this machine's own processors answers so many calls at a time; an item's calls together share its cache.
-    most = min(run.recipe.limits.concurrency, getattr(provider, "concurrency", run.recipe.limits.concurrency))
-    limits = run.recipe.limits.model_copy(update={"concurrency": most})
-    engine = Engine(
-        provider=provider,
-        ledger=ledger,
-        prices=run.prices,
-        budget=budget,
-        limits=limits,
-        tally=tally,
-        retry_failed=retry_failed,
-        rounds=rounds_for(run.recipe.early_stop, run.space),
-    )
-    async with _watched(run, engine, provider):
-        await engine.run(run.work, load_items(run.folder.needs("items")))
+    async with Worker(run, ledger, max_cost=max_cost, retry_failed=retry_failed) as worker:
+        engine = worker.engine(tally)
+        async with _watched(run, engine):
+            await engine.run(run.work, load_items(run.folder.needs("items")))
 
 
 async def _annotate_in_batches(run: Run, ledger: Ledger, budget: Budget, tally: Tally, retry_failed: bool) -> None:

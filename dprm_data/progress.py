@@ -88,6 +88,11 @@ def _tally_text(tally: Tally) -> Text:
         if counts:
             listed = ", ".join(f"{count:,} {kind.replace('_', ' ')}" for kind, count in counts.items())
             text.append(f"  {listed}{what}", style="yellow")
+    for endpoint in tally.endpoints:
+        if endpoint.out:
+            text.append(
+                f"  {endpoint.name} is out for {max(0.0, endpoint.back_at - time.monotonic()):.0f} s", style="yellow"
+            )
     if tally.waiting:
         text.append(f"\n{tally.waiting}", style="bold yellow")
     elif tally.cooling >= 1:

@@ -66,6 +66,17 @@ class PriceConfig(_Section):
     cache_write: NotNegative | None = None
 
 
+class EndpointConfig(_Section):
+    """One server, or one key, of a fleet, with limits of its own. What is not given is the provider's."""
+
+    base_url: str | None = None
+    api_key_env: str | None = None  # the NAME of the environment variable that holds the key
+    weight: Positive = 1.0  # its share of the items, beside the others' weights
+    concurrency: Annotated[int, Field(gt=0, le=10_000)] | None = None  # calls at once
+    rpm: Positive | None = None  # requests per minute
+    tpm: Positive | None = None  # tokens per minute
+
+
 class ProviderConfig(_Section):
     """Who plays the personas. `openai` is any server that speaks OpenAI's chat completions; `local` is the bundled small model."""
 
@@ -73,6 +84,7 @@ class ProviderConfig(_Section):
     model: str = ""
     base_url: str | None = None
     api_key_env: str | None = None  # the NAME of the environment variable that holds the key
+    endpoints: Annotated[list[EndpointConfig], Field(min_length=1, max_length=1000)] | None = None  # docs/fleet.md
     temperature: NotNegative | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     max_tokens: Annotated[int, Field(gt=0)] | None = (
@@ -84,10 +96,31 @@ class ProviderConfig(_Section):
     extra: dict[str, Any] = {}  # sent to the provider as it is
     price: PriceConfig | None = None
 
+    @property
+    def places(self) -> list[EndpointConfig]:
+        """Where it is asked: its endpoints, or the one that it is itself."""
+        return self.endpoints or [EndpointConfig(base_url=self.base_url, api_key_env=self.api_key_env)]
+
     @model_validator(mode="after")
     def _named(self) -> ProviderConfig:
         if self.name != "local" and not self.model:
             raise ValueError(f"model: missing; say which model of {self.name} plays the personas")
+        return self
+
+    @model_validator(mode="after")
+    def _one_or_many(self) -> ProviderConfig:
+        if self.endpoints is None:
+            return self
+        if self.name == "local":
+            raise ValueError(
+                "endpoints: the local model runs in this process; for servers of your own, use name: openai"
+            )
+        given = [name for name in ("base_url", "api_key_env") if getattr(self, name) is not None]
+        if given:
+            raise ValueError(f"{given[0]}: with endpoints, give it for each of them")
+        places = [(endpoint.base_url, endpoint.api_key_env) for endpoint in self.endpoints]
+        if len(set(places)) < len(places):
+            raise ValueError("endpoints: two of them have the same base_url and the same api_key_env")
         return self
 
 
@@ -99,6 +132,8 @@ class LimitsConfig(_Section):
     tpm: Positive | None = None  # tokens per minute
     attempts: Annotated[int, Field(gt=0, le=50)] = 6  # per call, before it is recorded as failed
     give_up_after: Positive = 900.0  # seconds without a single answer before the run stops
+    # Seconds after which a process that says nothing is taken for dead, where several share a ledger (docs/workers.md).
+    lease: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 30.0
     poll_every: Positive = 60.0  # seconds between two looks at a batch (mode: batch)
 
 
@@ -241,6 +276,14 @@ class Recipe(_Section):
         return self._folder
 
     @property
+    def calls_at_once(self) -> int:
+        """The most calls in flight: `limits: concurrency`, or where only the endpoints say theirs, what they take together."""
+        each = [endpoint.concurrency for endpoint in self.provider.endpoints or []]
+        if "concurrency" in self.limits.model_fields_set or not each or None in each:
+            return self.limits.concurrency
+        return min(10_000, sum(filter(None, each)))
+
+    @property
     def output_folder(self) -> Path:
         return Path(self.output or f"runs/{self.name}")
 
@@ -255,6 +298,10 @@ class Recipe(_Section):
         if self.mode == "batch" and self.provider.name == "local":
             raise ValueError(
                 "mode: batch: the local model has no batches (and nothing there costs anything); leave it out"
+            )
+        if self.mode == "batch" and self.provider.endpoints:
+            raise ValueError(
+                "mode: batch: a batch belongs to one account; give the one provider instead of endpoints, or leave mode out"
             )
         if self.engine == "ray":
             self._can_be_spread()

@@ -100,7 +100,8 @@ def _linear(given: float, said: float, cached: float, written: float) -> Callabl
 
 def _listed(config: ProviderConfig, batch: bool) -> Prices | None:
     # An endpoint of its own may sell a model under its known name: its list price is then the best guess, and the plan says whose it is.
-    provider_id = config.name if config.base_url is None else None
+    elsewhere = next((each.base_url for each in config.places if each.base_url), None)
+    provider_id = None if elsewhere else config.name
     look_up = _table(config.model, provider_id, batch)
     try:
         found = look_up(Usage(1, 1))
@@ -112,7 +113,7 @@ def _listed(config: ProviderConfig, batch: bool) -> Prices | None:
     def of(usage: Usage) -> float:
         return fast(usage) if usage.input_tokens < limit else slow(usage)
 
-    other = f"; {config.base_url} may charge otherwise (provider: price)" if config.base_url else ""
+    other = f"; {elsewhere} may charge otherwise (provider: price)" if elsewhere else ""
     name = f"{found.provider.name}'s list price of {found.model.id}"
     kind = " (batch)" if batch else ""
     return Prices(of, f"genai-prices {version('genai-prices')}, {name}{kind}{other}")

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dprm_data.annotate.call import Reply
 from dprm_data.annotate.elicitation import Outcome
 from dprm_data.providers.base import Usage
+
+if TYPE_CHECKING:
+    from dprm_data.providers.endpoint import Standing
 
 
 @dataclass(slots=True)
@@ -33,6 +37,7 @@ class Tally:
     batches: str = ""  # what is at the provider's batch API
     waiting: str = ""  # why no answers come just now, if so
     last_failure: str = ""
+    endpoints: Sequence[Standing] = ()  # of a fleet: how each does
     started: float = field(default_factory=time.monotonic)
 
     def answered(self, reply: Reply) -> None:
@@ -117,4 +122,4 @@ class Tally:
             "cached_tokens": self.usage.cached_tokens,
             "cost": self.cost if self.cost_known else None,
             "seconds": round(self.seconds, 3),
-        }
+        } | ({"endpoints": {each.name: each.as_dict() for each in self.endpoints}} if self.endpoints else {})

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from dprm_data.errors import InputError
@@ -16,6 +17,7 @@ from dprm_data.recipe import ProviderConfig
 
 if TYPE_CHECKING:
     from dprm_data.providers.batch import BatchProvider
+    from dprm_data.providers.fleet import Fleet
 
 __all__ = ["check", "make_batch_provider", "make_provider", "model_name", "output_tokens_cap"]
 
@@ -25,14 +27,21 @@ _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _KEY_PREFIX = re.compile(r"(sk|pk|rk|xai|gsk|hf)_")  # in small letters: XAI_API_KEY is a variable's name
 
 
-def make_provider(config: ProviderConfig, environ: Mapping[str, str] = os.environ) -> Provider:
+def make_provider(
+    config: ProviderConfig,
+    environ: Mapping[str, str] = os.environ,
+    *,
+    say: Callable[[str], None] | None = None,
+) -> Provider:
     """The provider that `config` asks for, ready to be called. Raises `InputError` for what cannot work; sends nothing.
 
     The key comes from the environment variable that `api_key_env` names (default: OPENAI_API_KEY, ANTHROPIC_API_KEY). A server at a
     `base_url` of its own (in the recipe or, as with the SDKs, in OPENAI_BASE_URL / ANTHROPIC_BASE_URL) is sent the default variable's
-    key where it is set, and needs none.
+    key where it is set, and needs none. Several endpoints are one provider, which tells `say` when one of them goes out or comes back.
     """
     check(config)
+    if config.endpoints:
+        return _fleet(config, environ, say)
     if config.name == "local":
         from dprm_data.providers.local import LocalProvider
 
@@ -70,6 +79,11 @@ def make_batch_provider(config: ProviderConfig, environ: Mapping[str, str] = os.
             "the local model has no batches",
             hint="Leave mode: batch out: they would be no cheaper, calls here cost nothing.",
         )
+    if config.endpoints:
+        raise InputError(
+            "provider.endpoints: a batch belongs to one account",
+            hint="Give the one provider's base_url and api_key_env instead of endpoints, or leave mode: batch out.",
+        )
     provider = make_provider(config, environ)
     if config.name == "openai":
         from dprm_data.providers import batch_openai, openai
@@ -92,8 +106,9 @@ def check(config: ProviderConfig, *, logprobs: bool = False) -> None:
             raise InputError(
                 f"provider.extra.{name}: cannot be set", hint="One request is one answer here; use replicates for more."
             )
-    if config.api_key_env is not None:
-        _check_env_name(config.api_key_env)
+    for place in config.places:
+        if place.api_key_env is not None:
+            _check_env_name(place.api_key_env)
     if config.name == "local":
         for name in ("base_url", "api_key_env"):
             if getattr(config, name) is not None:
@@ -130,6 +145,34 @@ def output_tokens_cap(params: Mapping[str, Any]) -> int | None:
     given = [extra[name] for name in ("max_tokens", "max_completion_tokens") if isinstance(extra.get(name), int)]
     limit = max(given) if given else params.get("max_tokens")
     return limit if isinstance(limit, int) else None
+
+
+def _fleet(config: ProviderConfig, environ: Mapping[str, str], say: Callable[[str], None] | None) -> Fleet:
+    from urllib.parse import urlsplit
+
+    from dprm_data.providers.endpoint import Endpoint
+    from dprm_data.providers.fleet import Fleet
+
+    given = config.endpoints or []
+    alone = [{"endpoints": None, "base_url": each.base_url, "api_key_env": each.api_key_env} for each in given]
+    providers = [make_provider(config.model_copy(update=own), environ) for own in alone]
+    hosts = [urlsplit(each.base_url or environ.get(_URL_ENV[config.name]) or "").netloc for each in given]
+    # Without user and password. Two keys at one host are told apart by their variables' names.
+    hosts = [host.rpartition("@")[2] or f"{config.name}'s own API" for host in hosts]
+    many = Counter(hosts)
+    endpoints = []
+    for provider, host, each in zip(providers, hosts, given, strict=True):
+        endpoint = Endpoint(
+            provider,
+            place=f"{each.base_url} {each.api_key_env}",
+            name=f"{host} ({each.api_key_env or _KEY_ENV[config.name]})" if many[host] > 1 else host,
+            weight=each.weight,
+            concurrency=each.concurrency,
+            rpm=each.rpm,
+            tpm=each.tpm,
+        )
+        endpoints.append(endpoint)
+    return Fleet(endpoints, family=config.name, say=say)
 
 
 def _key(config: ProviderConfig, environ: Mapping[str, str], *, needed: bool) -> str | None:

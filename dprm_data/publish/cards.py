@@ -17,7 +17,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from dprm_data.publish.configs import CONFIGS, Config, dataset_info
 from dprm_data.publish.panel import PanelFindings, panel_findings, validation
 from dprm_data.publish.pictures import CAPTIONS
-from dprm_data.publish.private import public_url, without_secrets
+from dprm_data.publish.private import public_addresses, without_secrets
 from dprm_data.resources import bundled_folder
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _values(
         "panel_config": recipe.panel.model_dump(),
         "local": recipe.provider.name == "local",
         "provider": recipe.provider.name,
-        "base_url": public_url(recipe.provider.base_url) if recipe.provider.base_url else None,
+        "base_url": public_addresses(recipe.provider),
         "asked": _asked(run),
         "sampling": without_secrets(run.work.elicitation.params),
         "elicitation": recipe.elicitation,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dprm_data.errors import PublishError
+from dprm_data.recipe import ProviderConfig
 
 _SECRET_NAME = re.compile(r"key|token|secret|password|passwd|authorization|credential|cookie", re.IGNORECASE)
 _SECRET_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "OPENAI_API_KEY", "ANTHROPIC_API_KEY", "ARGILLA_API_KEY")
@@ -29,11 +30,23 @@ def public_recipe(content: Mapping[str, Any]) -> dict[str, Any]:
     provider = dict(recipe.get("provider") or {})
     if provider.get("base_url"):
         provider["base_url"] = public_url(provider["base_url"])
+    if provider.get("endpoints"):
+        provider["endpoints"] = [_public_endpoint(endpoint) for endpoint in provider["endpoints"]]
     if provider.get("extra"):
         provider["extra"] = without_secrets(provider["extra"])
     if provider:
         recipe["provider"] = provider
     return recipe
+
+
+def _public_endpoint(endpoint: Mapping[str, Any]) -> dict[str, Any]:
+    return {**endpoint, "base_url": public_url(endpoint["base_url"]) if endpoint.get("base_url") else None}
+
+
+def public_addresses(config: ProviderConfig) -> str | None:
+    """Where the provider was asked, if not at its own address."""
+    urls = [each.base_url for each in config.places]
+    return ", ".join(dict.fromkeys(public_url(url) for url in urls if url)) or None
 
 
 def public_url(url: str) -> str:
@@ -57,9 +70,9 @@ def _is_secret(name: str) -> bool:
     return bool(_SECRET_NAME.search(name)) and not name.endswith("tokens")
 
 
-def check_no_secrets(folder: Path, key_variable: str | None = None) -> None:
+def check_no_secrets(folder: Path, key_variables: Sequence[str] = ()) -> None:
     """Refuse to publish files in which a key of this environment stands. Raises `PublishError` that names the file, not the key."""
-    names = dict.fromkeys([*_SECRET_VARIABLES, *([key_variable] if key_variable else [])])
+    names = dict.fromkeys([*_SECRET_VARIABLES, *key_variables])
     secrets = {name: value for name in names if len(value := os.environ.get(name, "").strip()) >= 8}
     if not secrets:
         return

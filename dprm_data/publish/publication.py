@@ -75,7 +75,7 @@ def prepared(run: Run, repo: str) -> Iterator[Publication]:
             write_text(folder / "pictures" / f"{name}.svg", svg)
         card = dataset_card(run, summary, findings=findings, repo=repo, parts=parts, pictures=pictures)
         write_text(folder / CARD, card)
-        check_no_secrets(folder, run.recipe.provider.api_key_env)
+        check_no_secrets(folder, [each.api_key_env for each in run.recipe.provider.places if each.api_key_env])
         files = {file.path: file for file in sorted(_files(folder), key=lambda file: file.path)}
         content = hashlib.sha256("".join(f"{path}\0{file.sha256}\n" for path, file in files.items()).encode())
         rows = {config: {name: n for name, (n, _) in splits.items()} for config, splits in parts.sizes.items()}

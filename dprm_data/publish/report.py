@@ -19,7 +19,7 @@ from dprm_data.publish.comparison import Comparison, compare
 from dprm_data.publish.findings import Findings, find
 from dprm_data.publish.pages import inlined, page_template
 from dprm_data.publish.panel import clustered, validation
-from dprm_data.publish.private import public_url, without_secrets
+from dprm_data.publish.private import public_addresses, without_secrets
 
 if TYPE_CHECKING:
     from dprm_data.labels import Floats
@@ -64,7 +64,7 @@ def _values(run: Run, found: Findings, other: Comparison | None) -> dict[str, An
         "space": space,
         "panel": run.panel,
         "recipe": recipe,
-        "base_url": public_url(recipe.provider.base_url) if recipe.provider.base_url else None,
+        "base_url": public_addresses(recipe.provider),
         "sampling": without_secrets(run.work.elicitation.params),
         "prompts": [
             {"name": e.template.name, "version": e.template.version, "source": e.template.source} for e in elicitations

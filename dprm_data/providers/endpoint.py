@@ -1,0 +1,185 @@
+"""One endpoint of a fleet: a provider behind limits of its own, and whether it is in.
+
+An endpoint that fails is taken *out* for a pause, then probed by a single call; every probe that fails too makes the next pause longer, and
+the first answer brings it back *in*. A 429 takes nobody out: it cools this endpoint, as the engine's limiter does for a single provider.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from dprm_data.annotate.limits import Limiter, OwnPace, Turn
+from dprm_data.providers.base import Answer, CallFailed, FailureKind, Provider, Request
+
+MOST_AT_ONCE = 10_000  # where the recipe names no number
+CONGESTION: frozenset[FailureKind] = frozenset({"rate_limit", "overloaded"})
+_DOUBTFUL = 3  # failures in a row that may each be the call's own fault, before it is taken to be the endpoint's
+
+# Seconds of the first pause and of the longest. A dead key is rarely renewed while a run goes on; a server that starts has its model soon.
+_PAUSES: dict[FailureKind, tuple[float, float]] = {
+    "key": (60.0, 600.0),
+    "billing": (60.0, 600.0),
+    "not_found": (5.0, 60.0),
+}
+_PAUSE = (1.0, 60.0)
+
+
+@dataclass(slots=True)
+class Standing:
+    """How an endpoint does, for the live view and `--json`. out: why nothing is sent there just now, if so; back_at: until when (seconds
+    of `time.monotonic`); failed: attempts there, by the kind of failure."""
+
+    name: str
+    answered: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
+    out: str = ""
+    back_at: float = 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {"answered": self.answered, "failed": dict(self.failed), "out": self.out or None}
+
+
+class _SeenPace(OwnPace):
+    """A pace that says when it will have the next turn."""
+
+    def __init__(self, rpm: float | None, tpm: float | None) -> None:
+        super().__init__(rpm, tpm)
+        self.free_at = 0.0
+
+    async def turn(self, tokens: float) -> Turn:
+        turn = await super().turn(tokens)
+        self.free_at = turn.at  # who comes next, comes after this one
+        return turn
+
+
+class Endpoint:
+    """Asks one provider. place: what it is known by for ever (affinity hangs on it); name: what people call it, without secrets."""
+
+    def __init__(
+        self,
+        provider: Provider,
+        *,
+        place: str,
+        name: str,
+        weight: float = 1.0,
+        concurrency: int | None = None,
+        rpm: float | None = None,
+        tpm: float | None = None,
+    ) -> None:
+        self.place = place
+        self.weight = weight
+        self.concurrency = concurrency or MOST_AT_ONCE
+        self.standing = Standing(name)
+        self.failure: CallFailed | None = None  # why it is out, if it is
+        self._provider = provider
+        self._pace = _SeenPace(rpm, tpm)
+        self._limiter = Limiter(concurrency=self.concurrency, pace=self._pace)
+        self._taken = 0  # calls that were given to it and have not ended
+        self._probing = False
+        self._pause = 0.0
+        self._out_until = 0.0
+        self._in_a_row = 0  # doubtful failures since the last answer
+
+    # -- whether it can be asked ----------------------------------------------------------------------------------------
+
+    @property
+    def out(self) -> bool:
+        return self.failure is not None
+
+    @property
+    def unavailable(self) -> float:
+        """Seconds for which it is out or cooling; 0 where it is only busy."""
+        if self._probing:
+            return 0.0  # what comes of the probe is known soon
+        return max(0.0, self._out_until - time.monotonic(), self._limiter.cooling)
+
+    def wait(self) -> float:
+        """Seconds until it may be given one more call, as far as the clock decides; infinite where another call must end first."""
+        now = time.monotonic()
+        if self._probing if self.out else self._taken >= self._limiter.window:
+            return math.inf
+        return max(0.0, self._out_until - now, self._limiter.cooling, self._pace.free_at - now)
+
+    def take(self) -> None:
+        """It is given a call. `ask` must follow, which ends it, or `leave`."""
+        self._taken += 1
+        self._probing = self._probing or self.out
+
+    def leave(self, *, probe: bool = False) -> None:
+        """A call has ended, or is not sent there after all."""
+        self._taken -= 1
+        self._probing = self._probing and not (probe or not self._taken)
+
+    # -- asking ---------------------------------------------------------------------------------------------------------
+
+    async def ask(self, request: Request, tokens: float) -> Answer:
+        """Send the request once. Raises `CallFailed`. tokens: about what it will use."""
+        probe = self._probing
+        try:
+            await self._limiter.acquire(tokens)
+            sent = time.monotonic()
+            try:
+                answer = await self._provider.complete(request)
+            except CallFailed as error:
+                self._note(error, sent)
+                raise
+            finally:
+                self._limiter.release()
+        finally:
+            self.leave(probe=probe)
+        self._limiter.succeeded(tokens, answer.usage.input_tokens + answer.usage.output_tokens)
+        self._limiter.obey(answer.headers)
+        self.standing.answered += 1
+        self._in_a_row = 0
+        return answer
+
+    def _note(self, error: CallFailed, sent: float) -> None:
+        self.standing.failed[error.kind] += 1
+        if error.kind in CONGESTION:
+            self._limiter.congested(sent, error.retry_after)
+        self._limiter.obey(error.headers)
+        self._in_a_row += error.kind not in CONGESTION and error.retryable
+
+    @property
+    def counts_tokens(self) -> bool:
+        return self._limiter.counts_tokens
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether so many calls failed in a row that it is hardly the calls' fault."""
+        return self._in_a_row >= _DOUBTFUL
+
+    # -- out and in -----------------------------------------------------------------------------------------------------
+
+    def take_out(self, error: CallFailed) -> bool:
+        """Nothing is sent there for a pause. Returns whether that is news."""
+        news, now = not self.out, time.monotonic()
+        if not news and now < self._out_until:
+            return False  # it was in flight when the endpoint was taken out
+        first, longest = _PAUSES.get(error.kind, _PAUSE)
+        self._pause = min(longest, max(first, 2 * self._pause))
+        self._out_until = now + self._pause
+        self.failure = error
+        self.standing.out, self.standing.back_at = reason(error), self._out_until
+        return news
+
+    def bring_in(self) -> bool:
+        """It has answered. Returns whether that is news."""
+        news = self.out
+        self.failure = None
+        self.standing.out = ""
+        self._pause = self._out_until = 0.0
+        return news
+
+    async def aclose(self) -> None:
+        await self._provider.aclose()
+
+
+def reason(error: CallFailed) -> str:
+    """Why a call failed, in a few words."""
+    return f"{error.status} {error.message}" if error.status else error.message
