@@ -1,0 +1,149 @@
+"""Runs on a real Ray, with a real PostgreSQL as the ledger and a provider that counts what it is asked.
+
+`make test-distributed` runs this in an environment of its own; elsewhere it is skipped.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+pytest.importorskip("ray", reason="Ray is not installed here: make test-distributed")
+
+from tests.helpers import dprm, write_recipe
+from tests.optional_ray.conftest import CALLS, IN_FLIGHT, ITEMS, Job, a_job, answered, content, ended, wait_until
+from tests.servers.llm import LLMProcess, LLMServer
+from tests.servers.postgres import PASSWORD, Database
+
+KEY = "sk-secret-abcdefghijklmnopqrstuvwx"
+NO_TIMES = ["item_id", "annotator_id", "label", "probs", "weight", "replicate", "status", "model", "call_key"]
+
+
+def test_a_run_is_what_it_is_in_one_process(job: Job, server: LLMProcess, tmp_path: Path) -> None:
+    done = job.dprm("run", OPENAI_API_KEY=KEY)
+    assert done.returncode == 0, done.stderr
+    noise = [
+        line
+        for line in done.stderr.splitlines()
+        if "ray" in line.lower() or "WARN" in line or "/site-packages/" in line
+    ]
+    assert not noise, "Ray is to be quiet"
+    stats = answered(server)
+    assert stats["requests"] == stats["answered_distinct"] == CALLS
+    assert len(job.database.execute("SELECT DISTINCT writer FROM dprm.writers WHERE cost > 0")) == 2, (
+        "both actors asked"
+    )
+
+    again = content(job.dprm("run", "--json", OPENAI_API_KEY=KEY))
+    assert again["annotate"]["calls"] == 0 and again["annotate"]["items"] == ITEMS
+    assert again["annotate"]["replayed"] == CALLS
+    assert server.stats()["requests"] == CALLS, "nothing was asked again"
+
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "pairs.jsonl").write_bytes((tmp_path / "pairs.jsonl").read_bytes())
+    direct = dprm("run", write_recipe(elsewhere, server.url, panel="paper"), cwd=elsewhere)
+    assert direct.returncode == 0, direct.stderr
+    here, there = (
+        pq.read_table(folder / "run/tables/annotations.parquet", columns=NO_TIMES) for folder in (tmp_path, elsewhere)
+    )
+    assert here.equals(there)
+
+    files = [*(tmp_path / "run").rglob("*"), *job.ray_folder.rglob("*")]
+    everything = b"".join(file.read_bytes() for file in files if file.is_file())
+    assert b"an answer [7]" in everything, "there is something to look into"
+    for secret in (KEY, PASSWORD):
+        assert secret.encode() not in everything + done.stderr.encode() + done.stdout.encode()
+
+
+def test_an_actor_is_killed(job: Job, server: LLMProcess) -> None:
+    running = job.start("annotate", "--json")
+    for number in (1, 2):
+        wait_until(lambda so_many=number: job.rows() > so_many * CALLS // 4, "nothing is asked")
+        os.kill(job.actors()[0], signal.SIGKILL)
+    done = content(ended(running))
+    stats = answered(server)
+    assert done["annotate"]["statuses"] == {"ok": CALLS} and done["annotate"]["items"] == ITEMS
+    assert stats["answered_distinct"] == job.rows() == CALLS
+    assert stats["requests"] <= CALLS + 2 * IN_FLIGHT, "more than what was in flight was sent again"
+
+
+def test_the_command_is_killed_and_started_again(job: Job, server: LLMProcess) -> None:
+    for number in (1, 2):
+        running = job.start("annotate")
+        wait_until(lambda so_many=number: job.rows() > so_many * CALLS // 4, "nothing is asked")
+        running.kill()
+        assert ended(running).returncode == -signal.SIGKILL
+    before = job.rows()
+    done = content(job.dprm("annotate", "--json"))
+    stats = answered(server)
+    assert done["annotate"]["statuses"] == {"ok": CALLS} and done["annotate"]["calls"] <= CALLS - before
+    assert stats["answered_distinct"] == job.rows() == CALLS
+    assert stats["requests"] <= CALLS + 2 * 2 * IN_FLIGHT, "more than what two actors had in flight was sent again"
+
+
+def test_ctrl_c_finishes_what_is_in_flight(job: Job, server: LLMProcess) -> None:
+    running = job.start("annotate")
+    wait_until(lambda: job.rows() > CALLS // 4, "nothing is asked")
+    os.killpg(running.pid, signal.SIGINT)  # as a terminal does it: everyone in the group
+    done = ended(running)
+    stats = answered(server)
+    assert done.returncode == 130, done.stderr
+    assert "Run the same command again" in done.stderr and "Traceback" not in done.stderr
+    assert stats["requests"] == job.rows() < CALLS, "what was in flight was kept"
+    assert content(job.dprm("annotate", "--json"))["annotate"]["statuses"] == {"ok": CALLS}
+    assert answered(server)["requests"] == CALLS
+
+
+def test_the_budget_holds_over_all_actors(job: Job, server: LLMProcess) -> None:
+    planned = content(job.dprm("plan", "--json"))
+    limit = planned["cost"] / 2
+    stopped = job.dprm("run", "--max-cost", str(limit))
+    assert stopped.returncode == 3, stopped.stderr
+    assert "the budget of" in stopped.stderr and "Raise the budget" in stopped.stderr
+    spent = content(job.dprm("plan", "--json"))["spent"]
+    each = spent / job.rows()
+    assert job.rows() == answered(server)["requests"] < CALLS
+    assert limit - 20 * each < spent <= limit, "it is used up, and not more"
+    assert (job.folder / "run/tables/distributions.parquet").exists(), "what was bought is usable"
+    assert content(job.dprm("run", "--json"))["annotate"]["statuses"] == {"ok": CALLS}
+    assert answered(server)["requests"] == CALLS
+
+
+def test_requests_per_minute_hold_over_all_actors(tmp_path: Path, postgres: Database) -> None:
+    per_second = 20
+    with LLMServer() as server, a_job(tmp_path, postgres, server.url, limits={"rpm": 60 * per_second}) as job:
+        assert content(job.dprm("annotate", "--json"))["annotate"]["statuses"] == {"ok": CALLS}
+        assert server.tally.requests == CALLS
+        for seconds in (2, 5):
+            assert server.tally.most_within(seconds) <= per_second * (seconds + 1), "a second's worth may come at once"
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"), [("401", "the provider refuses every call"), ("billing", "no money or quota left")]
+)
+def test_what_dooms_every_call_ends_the_run_as_in_one_process(
+    tmp_path: Path, postgres: Database, double: LLMServer, fault: str, words: str
+) -> None:
+    double.script({"chances": {fault: 1.0}})
+    with a_job(tmp_path, postgres, double.url) as job:
+        done = job.dprm("run", OPENAI_API_KEY=KEY)
+    assert double.tally.requests <= 2 * IN_FLIGHT
+    direct = write_recipe(tmp_path, double.url, output="direct")
+    alone = dprm("run", direct, cwd=tmp_path, OPENAI_API_KEY=KEY)
+    assert done.returncode == alone.returncode == 1
+    assert words in done.stderr and KEY not in done.stderr
+    assert done.stderr.splitlines()[-2:] == alone.stderr.splitlines()[-2:], "the same words as in one process"
+
+
+def test_a_key_that_is_not_there(job: Job, server: LLMProcess) -> None:
+    content_of = job.recipe.read_text()
+    job.recipe.write_text(content_of.replace("base_url", "api_key_env: KEY_OF_THE_FLEET\n  base_url"))
+    done = job.dprm("run")
+    assert done.returncode == 2, done.stderr
+    assert "the environment variable KEY_OF_THE_FLEET is not set" in done.stderr
+    assert server.stats()["requests"] == 0
