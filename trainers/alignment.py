@@ -165,7 +165,7 @@ def make_actor(config: PPOConfig, tokenizer: PreTrainedTokenizerBase) -> ActorCr
         freeze_all_but(model, config.train_layers)
     if config.checkpointing:
         for part in filter(None, (model, critic)):
-            part.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            recompute_activations(part)
     if config.lora:
         model = with_lora(model, config, "CAUSAL_LM")
     return ActorCritic(
@@ -175,6 +175,13 @@ def make_actor(config: PPOConfig, tokenizer: PreTrainedTokenizerBase) -> ActorCr
         critic=critic,
         entropy_gradient=config.entropy_coefficient > 0,
     )
+
+
+def recompute_activations(model: Any) -> None:
+    """Activation checkpointing. transformers 5.24 gave it this name, and warns of the old one."""
+    new = hasattr(model, "activation_checkpointing_enable")
+    name = "activation_checkpointing" if new else "gradient_checkpointing"
+    getattr(model, f"{name}_enable")(**{f"{name}_kwargs": {"use_reentrant": False}})
 
 
 def end_tokens(model: Any, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:

@@ -91,7 +91,7 @@ def train_ppo(
     )
     for note in run.notes:
         speak(note)
-    run.train(getattr(scorer, "labels", ()))
+    run.train(scorer)
     if accelerator.is_main_process:
         save_policy(alignment, output)
         run.describe(found, getattr(scorer, "name", ""))
@@ -179,12 +179,15 @@ class _Run:
     notes: list[str]
     history: list[dict[str, float]] = field(default_factory=list)
 
-    def train(self, labels: tuple[str, ...]) -> None:
+    def train(self, scorer: RewardFunction) -> None:
+        """All steps, logged. A scorer may have `labels` of its distributions, and their `rewards`."""
         alignment, config = self.alignment, self.config
         main = alignment.accelerator.is_main_process
         begin = self._resume() if config.resume else 0
-        log = TrainingLog(self.output, labels=labels) if main else None
-        if log:
+        log = None
+        if main:
+            rewards = getattr(scorer, "rewards", None)
+            log = TrainingLog(self.output, labels=getattr(scorer, "labels", ()), rewards=rewards)
             log.truncate(begin)
         spoke = -_SPEAK_EVERY
         for step in range(begin, alignment.steps):
@@ -200,6 +203,8 @@ class _Run:
                 self.say(_sentence(step + 1, alignment.steps, result))
             if main and config.save_every and (step + 1) % config.save_every == 0:
                 self._save(step + 1)
+        if log:
+            log.close()
         alignment.accelerator.wait_for_everyone()
 
     def _look(self, step: int, figures: Mapping[str, float]) -> None:
