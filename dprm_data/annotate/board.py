@@ -18,13 +18,14 @@ _SILENT = 10.0  # seconds after which an asker is no longer taken to be at work
 @dataclass(frozen=True, slots=True)
 class Sight:
     """What the board shows: the sum of all tallies; whether nothing may be begun any more, and the error that is why (if it is one); how many
-    are at work, and how many have ever come."""
+    askers are at work, have ever come, and have not gone (those that were killed among them)."""
 
     tally: Tally
     stopped: bool
     error: BaseException | None
     working: int
-    askers: int
+    come: int
+    present: int
 
 
 @dataclass(slots=True)
@@ -41,15 +42,24 @@ class Board:
         self._under_way: dict[str, _UnderWay] = {}  # by batch
         self._over: set[str] = set()  # batches that are through
         self._past = Tally()
-        self._askers: set[str] = set()
+        self._come = 0
+        self._present: set[str] = set()
         self._stopped = False
         self._error: BaseException | None = None
 
     # -- for askers ---------------------------------------------------------------------------------------------------
 
+    def come(self, asker: str) -> None:
+        """Somebody is there to work."""
+        self._come += 1
+        self._present.add(asker)
+
+    def go(self, asker: str) -> None:
+        """Somebody has nothing more to do, and has left the others."""
+        self._present.discard(asker)
+
     def begin(self, asker: str, batch: str) -> bool:
         """Somebody is about to ask about these items. False where nothing may be begun any more."""
-        self._askers.add(asker)
         if not self._stopped:
             self._replace(batch, _UnderWay(asker, Tally(), time.monotonic()))
         return not self._stopped
@@ -98,7 +108,7 @@ class Board:
             if time.monotonic() - each.at < _SILENT:
                 total.add_state(each.tally)
                 alive += 1
-        return Sight(total, self._stopped, self._error, working=alive, askers=len(self._askers))
+        return Sight(total, self._stopped, self._error, working=alive, come=self._come, present=len(self._present))
 
     def _replace(self, batch: str, new: _UnderWay) -> None:
         """Whoever had this batch is gone; what they asked was asked."""

@@ -39,7 +39,7 @@ def test_a_batch_that_is_taken_over_is_done_once_and_all_its_calls_count() -> No
     board.report("two", "batch", tally(calls=2, items=4))
     seen = board.look()
     assert (seen.tally.calls, seen.tally.items, seen.tally.statuses) == (9, 4, {"ok": 8})
-    assert (seen.tally.in_flight, seen.tally.window, seen.working, seen.askers) == (1, 8, 1, 2)
+    assert (seen.tally.in_flight, seen.tally.window, seen.working) == (1, 8, 1)
     board.end("two", "batch", tally(calls=5, items=6), through=True)
     seen = board.look()
     assert (seen.tally.calls, seen.tally.cost, seen.tally.items, seen.working) == (12, 12.0, 6, 0)
@@ -76,6 +76,15 @@ def test_a_stop_by_hand_is_no_error() -> None:
     board = Board()
     board.stop()
     assert board.look().stopped and board.look().error is None and not board.begin("one", "batch")
+
+
+def test_who_comes_and_goes() -> None:
+    board = Board()
+    for asker in ("one", "two"):
+        board.come(asker)
+    board.go("one")
+    board.go("one")
+    assert (board.look().come, board.look().present) == (2, 1)
 
 
 @dataclass
