@@ -78,7 +78,7 @@ class Ledger:
 
     def find(self, keys: Sequence[bytes]) -> dict[bytes, Reply]:
         """The newest reply to each of these calls, where there is one."""
-        return {key: _reply(row) for key, row in self.store.find(keys).items()}
+        return {key: reply_of(row) for key, row in self.store.find(keys).items()}
 
     def find_done(self, plan: bytes, items: Sequence[bytes]) -> set[bytes]:
         """Those of the items (ids as bytes) that need no further call under this plan."""
@@ -203,7 +203,8 @@ def _finite(number: float | None) -> float | None:
     return number if number is not None and math.isfinite(number) else None
 
 
-def _reply(row: Row) -> Reply:
+def reply_of(row: Row) -> Reply:
+    """The reply that a row of `CALL` keeps."""
     logprobs = (
         None
         if row[6] is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from dprm_data.ledgers.reference import Reference, parse
@@ -33,3 +35,13 @@ def exists(reference: Reference) -> bool:
 
     with connect(place, readonly=True) as db:
         return version_of(db, place) > 0
+
+
+@contextmanager
+def opened(reference: Reference) -> Iterator[Store]:
+    """A store to look at, closed in the end. Raises as `open_store`."""
+    store = open_store(reference, readonly=True)
+    try:
+        yield store
+    finally:
+        store.close()

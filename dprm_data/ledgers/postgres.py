@@ -5,17 +5,19 @@ A connection that is lost in the middle is made again, with patience; a commit w
 
 from __future__ import annotations
 
+import itertools
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from dprm_data.errors import LedgerError, RunBusy
-from dprm_data.ledgers.pool import Patient, connect, dial, open_pool, patiently
+from dprm_data.ledgers.pool import Patient, Speaking, connect, dial, open_pool, patiently
 from dprm_data.ledgers.reference import shown
 from dprm_data.ledgers.schema import bring_up_to_date, version_of
-from dprm_data.ledgers.store import CALL, FAILURE, Commit, Row, Shelved
-from dprm_data.ledgers.wire import ARRAY, back, columns, kept
+from dprm_data.ledgers.store import CALL, FAILURE, TABLES, Commit, Row, Select, Shelved
+from dprm_data.ledgers.wire import arrays, back, columns, kept, type_of
 
 if TYPE_CHECKING:
     from dprm_data.ledgers.pool import Connection
@@ -27,9 +29,9 @@ _GIVEN = tuple(name for name in CALL if name != "attempt")
 _INSERT_CALLS = (
     f"INSERT INTO calls ({_COLUMNS}) "
     f"SELECT key, COALESCE((SELECT MAX(attempt) + 1 FROM calls AS older WHERE older.key = new.key), 0), {', '.join(_GIVEN[1:])} "
-    f"FROM unnest({ARRAY(_GIVEN)}) AS new ({', '.join(_GIVEN)}) ON CONFLICT DO NOTHING RETURNING key"
+    f"FROM unnest({arrays(_GIVEN)}) AS new ({', '.join(_GIVEN)}) ON CONFLICT DO NOTHING RETURNING key"
 )
-_INSERT_FAILURES = f"INSERT INTO failures ({', '.join(FAILURE)}) SELECT * FROM unnest({ARRAY(FAILURE)})"
+_INSERT_FAILURES = f"INSERT INTO failures ({', '.join(FAILURE)}) SELECT * FROM unnest({arrays(FAILURE)})"
 _DELETE_DONE = "DELETE FROM done USING unnest(%b::bytea[], %b::bytea[]) AS gone (plan, item) WHERE done.plan = gone.plan AND done.item = gone.item"
 _INSERT_DONE = "INSERT INTO done SELECT * FROM unnest(%b::bytea[], %b::bytea[]) ON CONFLICT DO NOTHING"
 # No row comes back where this very commit is there already. The row's lock makes it wait for the lost connection's transaction to end.
@@ -39,6 +41,7 @@ _SIGN = (
     "WHERE writers.last_commit <> excluded.last_commit RETURNING 1"
 )
 _SHELF = 0x5348454C  # the advisory locks under which a run's batches are changed: "SHEL", and the run
+_NOBODY = uuid.UUID(int=0)  # the writer of what was copied
 _LOOKUP = 5000  # values in one query
 
 
@@ -54,7 +57,7 @@ class PostgresStore:
                 bring_up_to_date(db, url)
         self.pool = open_pool(url, readonly=readonly)
         self._patient = Patient(self.pool, url)
-        self._writer = uuid.uuid4()
+        self.writer = uuid.uuid4()  # under which this store's commits are signed, and their costs summed
         self._committing = threading.Lock()
         self._shelf: Connection | None = None
         self._shelf_run: str | None = None
@@ -102,7 +105,7 @@ class PostgresStore:
 
         def work(db: Connection) -> None:
             with db.transaction():
-                signed = db.execute(_SIGN, (kept(commit.run), self._writer, commit.cost, commit.name)).fetchone()
+                signed = db.execute(_SIGN, (kept(commit.run), self.writer, commit.cost, commit.name)).fetchone()
                 if not signed:
                     return
                 _insert_calls(db, calls)
@@ -186,6 +189,79 @@ class PostgresStore:
 
     def confirm_batch(self, number: int, batch_id: str) -> None:
         self._on_shelf(lambda db: db.execute("UPDATE batches SET batch_id = %s WHERE id = %s", (batch_id, number)))
+
+    # -- all of it ----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Select]:
+        with Speaking(self.url), connect(self.url, readonly=True) as db, db.transaction():
+            db.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            numbers = itertools.count()
+
+            def select(query: str) -> Iterator[Row]:
+                with db.cursor(f"s{next(numbers)}") as cursor:  # on the server: the rows come a few thousand at a time
+                    cursor.itersize = _LOOKUP
+                    yield from map(back, cursor.execute(query, binary=True))
+
+            yield select
+
+    def has(self, table: str) -> bool:
+        return bool(self._select("SELECT to_regclass(%s) IS NOT NULL", (f"dprm.{table}",))[0][0])
+
+    def between(self, table: str, first: int, last: int) -> list[Row]:
+        query = f"SELECT {', '.join(TABLES[table])} FROM {table} WHERE id BETWEEN %s AND %s ORDER BY id"
+        return [back(row) for row in self._select(query, (first, last))]
+
+    def put(self, table: str, rows: Sequence[Row]) -> None:
+        names = TABLES[table]
+        types = [type_of(names, name) for name in names]
+        described = ", ".join(f"{name} {kind}" for name, kind in zip(names, types, strict=True))
+
+        def work(db: Connection) -> None:
+            with db.transaction():
+                db.execute("SET LOCAL search_path = dprm, pg_temp")
+                db.execute(f"CREATE TEMPORARY TABLE given ({described}) ON COMMIT DROP")
+                with db.cursor().copy("COPY given FROM STDIN (FORMAT BINARY)") as copy:
+                    copy.set_types(types)
+                    for row in rows:
+                        copy.write_row([kept(value) if isinstance(value, str) else value for value in row])
+                db.execute(f"INSERT INTO {table} ({', '.join(names)}) SELECT * FROM given ON CONFLICT DO NOTHING")
+                if names[0] == "id":  # the next of our own comes after
+                    db.execute(
+                        f"SELECT setval(pg_get_serial_sequence('dprm.{table}', 'id'), GREATEST(MAX(id), 1)) FROM {table}"
+                    )
+
+        self._patient(work)
+
+    def clear(self, table: str) -> None:
+        self._patient(lambda db: db.execute(f"DELETE FROM {table}"))
+
+    def totals(self) -> dict[str, float]:
+        return dict(map(back, self._select("SELECT run, SUM(cost) FROM writers GROUP BY run")))
+
+    def set_totals(self, totals: dict[str, float]) -> None:
+        def work(db: Connection) -> None:
+            with db.transaction():
+                db.execute("DELETE FROM writers")
+                for run, cost in totals.items():
+                    db.execute(_SIGN, (kept(run), _NOBODY, cost, uuid.uuid4()))
+
+        self._patient(work)
+
+    def bytes(self) -> int:
+        query = (
+            "SELECT COALESCE(SUM(pg_total_relation_size(c.oid)), 0)::bigint FROM pg_class c "
+            "WHERE c.relnamespace = to_regnamespace('dprm') AND c.relkind = 'r'"
+        )
+        return int(self._select(query)[0][0])
+
+    def faults(self) -> list[str]:
+        settings = ("fsync", "full_page_writes")
+        query = "SELECT name FROM pg_settings WHERE name = ANY(%s) AND setting <> 'on'"
+        return [
+            f"the server runs with {name} off: a power cut may take back what was acknowledged"
+            for (name,) in self._select(query, (list(settings),))
+        ]
 
 
 def _insert_calls(db: Connection, calls: Iterable[Row]) -> None:

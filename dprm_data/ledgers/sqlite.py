@@ -14,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from dprm_data.annotate.ledgerfile import connect, hold, speaking, version_of
-from dprm_data.ledgers.store import CALL, FAILURE, Commit, Row, Shelved
+from dprm_data.ledgers.store import CALL, FAILURE, TABLES, Commit, Row, Select, Shelved
 
 _COLUMNS = ", ".join(CALL)
 _INSERT_CALL = (
@@ -148,6 +148,54 @@ class SqliteStore:
     def confirm_batch(self, number: int, batch_id: str) -> None:
         with self.transaction() as db:
             db.execute("UPDATE batches SET batch_id = ? WHERE id = ?", (batch_id, number))
+
+    # -- all of it ----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Select]:
+        with speaking(self.path):
+            db = connect(self.path, readonly=True)
+            try:
+                db.execute("BEGIN")
+                yield lambda query: iter(db.execute(query))
+            finally:
+                db.close()
+
+    def has(self, table: str) -> bool:
+        return bool(self._select("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)))
+
+    def between(self, table: str, first: int, last: int) -> list[Row]:
+        query = f"SELECT {', '.join(TABLES[table])} FROM {table} WHERE id BETWEEN ? AND ? ORDER BY id"
+        return self._select(query, (first, last))
+
+    def put(self, table: str, rows: Sequence[Row]) -> None:
+        names = TABLES[table]
+        with self.transaction() as db:
+            db.executemany(
+                f"INSERT OR IGNORE INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})", rows
+            )
+
+    def clear(self, table: str) -> None:
+        with self.transaction() as db:
+            db.execute(f"DELETE FROM {table}")
+
+    def totals(self) -> dict[str, float]:
+        if version_of(self.db) < 2:
+            return {run: self.spent(run) for (run,) in self._select("SELECT DISTINCT run FROM calls")}
+        return dict(self._select("SELECT run, cost FROM totals"))
+
+    def set_totals(self, totals: dict[str, float]) -> None:
+        with self.transaction() as db:
+            db.execute("DELETE FROM totals")
+            db.executemany("INSERT INTO totals (run, cost) VALUES (?, ?)", totals.items())
+
+    def bytes(self) -> int:
+        files = (self.path, Path(f"{self.path}-wal"))
+        return sum(file.stat().st_size for file in files if file.exists())
+
+    def faults(self) -> list[str]:
+        found = [str(line) for (line,) in self._select("PRAGMA quick_check(20)")]
+        return [] if found == ["ok"] else [f"SQLite's quick check: {line}" for line in found]
 
 
 def _chunks(values: Sequence[bytes]) -> Iterator[Sequence[bytes]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -16,6 +17,14 @@ CALL = (
     *("cost", "latency", "created_at", "reason", "price_table"),
 )
 FAILURE = ("key", "run", "kind", "status", "message", "cost", "created_at")
+# The tables with all their columns, as they are copied.
+TABLES: dict[str, tuple[str, ...]] = {
+    "calls": ("id", *CALL),
+    "failures": ("id", *FAILURE),
+    "done": ("plan", "item"),
+    "batches": ("id", "run", "tag", "batch_id", "rows", "reserved", "created_at"),
+    "batch_rows": ("batch", "key", "item"),
+}
 INT = 2**63 - 1  # the largest whole number that both stores keep
 
 
@@ -52,6 +61,9 @@ class Shelved:
     rows: int
     reserved: float
     created_at: float
+
+
+Select = Callable[[str], Iterator[Row]]
 
 
 class Store(Protocol):
@@ -113,6 +125,44 @@ class Store(Protocol):
 
     def confirm_batch(self, number: int, batch_id: str) -> None:
         """Keep the provider's id of a batch."""
+        ...
+
+    # -- all of it ----------------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> AbstractContextManager[Select]:
+        """Statements in it, which both stores understand, see one moment of the ledger; their rows stream."""
+        ...
+
+    def has(self, table: str) -> bool:
+        """Whether there is such a table: an old file that is only looked at lacks some."""
+        ...
+
+    def between(self, table: str, first: int, last: int) -> list[Row]:
+        """The rows of `calls` or `failures` with these numbers, both ends with them: all columns."""
+        ...
+
+    def put(self, table: str, rows: Sequence[Row]) -> None:
+        """Keep rows with all their columns; those whose number or key is there already are left out. On disk when it returns."""
+        ...
+
+    def clear(self, table: str) -> None:
+        """Forget all rows of a table."""
+        ...
+
+    def totals(self) -> dict[str, float]:
+        """What every run has cost, as the commits have added it up."""
+        ...
+
+    def set_totals(self, totals: dict[str, float]) -> None:
+        """Keep these totals instead of those that are there."""
+        ...
+
+    def bytes(self) -> int:
+        """What it takes on disk."""
+        ...
+
+    def faults(self) -> list[str]:
+        """What the database itself finds wrong, a sentence each."""
         ...
 
     def close(self) -> None:

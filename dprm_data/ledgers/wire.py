@@ -13,7 +13,7 @@ _MARK, _NUL = "\x1a", "\x00"
 _TYPES = {
     "bytea": ("key", "logprobs", "plan", "item"),
     "bigint": (
-        *("id", "attempt", "status_code", "batch", "rows"),
+        *("id", "attempt", "batch", "rows"),
         *("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens"),
     ),
     "double precision": ("cost", "latency", "created_at", "reserved"),
@@ -47,7 +47,7 @@ def type_of(names: Sequence[str], name: str) -> str:
     return _TYPE_OF.get(name, "text")
 
 
-def ARRAY(names: Sequence[str]) -> str:
+def arrays(names: Sequence[str]) -> str:
     """Placeholders for whole columns."""
     return ", ".join(f"%b::{type_of(names, name)}[]" for name in names)
 
