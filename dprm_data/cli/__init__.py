@@ -13,6 +13,7 @@ from dprm_data.cli import voting  # noqa: F401
 from dprm_data.cli import publishing  # noqa: F401
 from dprm_data.cli import reviewing  # noqa: F401
 from dprm_data.cli import training  # noqa: F401
+from dprm_data.cli import ledgers  # noqa: F401
 from dprm_data.cli import aligning  # noqa: F401
 
 # isort: on
