@@ -8,6 +8,7 @@ A token is drawn by inversion: the first one whose cumulated probability exceeds
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,7 +72,7 @@ def prompts_at(where: range, prompts: int, seed: int) -> list[int]:
     return found
 
 
-def uniforms_at(where: range, longest: int, seed: int) -> Floats:
+def uniforms_at(where: Sequence[int], longest: int, seed: int) -> Floats:
     """Uniform random numbers (B, longest) for the responses at these places."""
     return np.stack([np.random.default_rng([seed, _NOISE, place]).random(longest) for place in where])
 
