@@ -21,8 +21,9 @@ def judged(prompt: Any, response: Any, *, row: int = 0) -> tuple[list[Message], 
     try:
         before = [_plain(turn) for turn in prompt_messages(prompt, "prompt")]
         if isinstance(response, str):  # never taken apart: a policy could write itself a better prompt
-            return before, response
-        turns = [_plain(turn) for turn in read_reply(response, "response")[0]]
+            turns = [_plain({"role": "assistant", "content": response})]
+        else:
+            turns = [_plain(turn) for turn in read_reply(response, "response")[0]]
     except BadRow as error:
         raise TrainingError(
             f"row {row + 1}: {error}", hint="Give texts, or lists of messages with role and content."
@@ -39,4 +40,6 @@ def all_judged(prompts: Sequence[Any], responses: Sequence[Any]) -> tuple[list[l
 
 
 def _plain(turn: Any) -> Message:
+    if any("\ud800" <= character <= "\udfff" for character in turn["content"]):
+        raise BadRow(f"a text of the {turn['role']} holds half a character (a surrogate without its other half)")
     return {"role": turn["role"], "content": turn["content"]}

@@ -1,0 +1,196 @@
+"""The routes of the service."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, PlainTextResponse
+from starlette.exceptions import HTTPException
+
+from dprm_trainers.data import Message
+from dprm_trainers.errors import RewardError, TrainingError
+from dprm_trainers.scoring import Scorer, Scores
+from dprm_trainers.serving.forms import (
+    OpenRLHFAnswer,
+    OpenRLHFForm,
+    ScoreAnswer,
+    ScoreForm,
+    VerlForm,
+    verl_answers,
+)
+from dprm_trainers.serving.gate import OPEN, Gate, problem
+from dprm_trainers.serving.gathering import Gatherer
+from dprm_trainers.serving.metrics import CONTENT_TYPE, Metrics
+from dprm_trainers.serving.queries import QueryReader
+from dprm_trainers.serving.settings import Limits, ServiceSettings
+from dprm_trainers.turns import all_judged
+
+PATHS = frozenset({OPEN, "/metrics", "/score", "/get_reward", "/compute_score"})
+_ERRORS_SHOWN = 10
+
+
+class TooMuch(TrainingError):
+    """A request with more rows, or longer texts, than the service takes."""
+
+
+class NotReady(TrainingError):
+    """The model is not loaded yet."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a service judges with."""
+
+    scorer: Scorer
+    reader: QueryReader
+
+
+class Service:
+    """What the routes share: the models once they are loaded, the batches, and what was counted."""
+
+    def __init__(self, settings: ServiceSettings) -> None:
+        self.settings, self.metrics = settings, Metrics()
+        self.failure: Exception | None = None
+        self._loaded: Loaded | None = None
+        self._gatherer: Gatherer | None = None
+
+    @property
+    def loaded(self) -> Loaded:
+        """Raises `NotReady`."""
+        if self._loaded is None:
+            raise NotReady("the model is being loaded", hint="Ask /health until it answers 200.")
+        return self._loaded
+
+    async def start(self, load: Callable[[], Loaded]) -> None:
+        """Load, then judge for as long as the task lives."""
+        loaded, limits = await asyncio.to_thread(load), self.settings.limits
+        self._gatherer = Gatherer(loaded.scorer, self.metrics, max_batch=limits.max_batch, max_wait=limits.max_wait)
+        self._loaded, self.metrics.ready = loaded, 1
+        try:
+            await self._gatherer.run()
+        finally:
+            self._gatherer.close()
+
+    async def scores(self, prompts: list[list[Message]], responses: list[str], reading: str | None = None) -> Scores:
+        """The scores of N rows, judged in batches with the rows of others. Raises `TrainingError`."""
+        scorer = self.loaded.scorer
+        _within(self.settings.limits, prompts, responses)
+        if not responses:
+            return scorer.read(scorer.predict([], []), reading)
+        if reading is not None:
+            scorer.read(scorer.predict([], []), reading)  # a wrong one is said before anything is judged
+        assert self._gatherer is not None
+        return scorer.read(await self._gatherer.predict(prompts, responses), reading)
+
+
+def make_app(service: Service, load: Callable[[], Loaded], stop: Callable[[], None]) -> FastAPI:
+    """The application. `load` gives the models, in a thread of its own; `stop` is called where it fails."""
+
+    @asynccontextmanager
+    async def life(app: FastAPI) -> AsyncIterator[None]:
+        task = asyncio.create_task(service.start(load))
+        task.add_done_callback(lambda done: _ended(service, done, stop))
+        yield
+        task.cancel()
+        await asyncio.wait([task])
+
+    app = FastAPI(title="dprm serve-reward", lifespan=life)
+    app.add_middleware(
+        Gate, limits=service.settings.limits, metrics=service.metrics, key=service.settings.key, paths=PATHS
+    )
+    _add_routes(app, service)
+    _add_problems(app)
+    return app
+
+
+def _add_routes(app: FastAPI, service: Service) -> None:
+    @app.get(OPEN)
+    async def health() -> dict[str, Any]:
+        scorer = service.loaded.scorer
+        return {"status": "ready", "model": scorer.name, "labels": scorer.labels, "groups": scorer.groups}
+
+    @app.get("/metrics", response_class=PlainTextResponse)
+    async def metrics() -> PlainTextResponse:
+        return PlainTextResponse(service.metrics.text(), media_type=CONTENT_TYPE)
+
+    @app.post("/score")
+    async def score(form: ScoreForm) -> ScoreAnswer:
+        found = await service.scores(*all_judged(form.prompts, form.responses), reading=form.reading)
+        return ScoreAnswer.of(service.loaded.scorer, found, form.reading or service.settings.reading)
+
+    @app.post("/get_reward")
+    async def get_reward(form: OpenRLHFForm) -> OpenRLHFAnswer:
+        loaded = service.loaded
+        return OpenRLHFAnswer.of(loaded.scorer, await service.scores(*loaded.reader.read(form.query, form.prompts)))
+
+    @app.post("/compute_score")
+    async def compute_score(form: VerlForm) -> dict[str, Any]:
+        found = await service.scores(*all_judged(form.prompts, form.responses))
+        answers = verl_answers(service.loaded.scorer, found)
+        return {"scores": answers} if form.many else answers[0]
+
+
+def _add_problems(app: FastAPI) -> None:
+    """Whatever goes wrong is said in JSON; nothing that was sent is sent back."""
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        fields = [_field(found) for found in error.errors()[:_ERRORS_SHOWN]]
+        message = f"{fields[0]['field']}: {fields[0]['message']}"
+        return JSONResponse(problem(message, "The forms are at /docs.", fields=fields), 422)
+
+    @app.exception_handler(TrainingError)
+    async def wrong(request: Request, error: TrainingError) -> JSONResponse:
+        content = problem(error.message, error.hint)
+        if isinstance(error, NotReady):
+            return JSONResponse(content | {"status": "loading"}, 503, {"retry-after": "2"})
+        return JSONResponse(
+            content, 500 if isinstance(error, RewardError) else 413 if isinstance(error, TooMuch) else 422
+        )
+
+    @app.exception_handler(HTTPException)
+    async def refused(request: Request, error: HTTPException) -> JSONResponse:
+        if error.status_code == 400:  # FastAPI's word for a body that is no text at all, or nested too deeply
+            message = "body: not valid JSON"
+            return JSONResponse(problem(message, fields=[{"field": "body", "message": "not valid JSON"}]), 422)
+        return JSONResponse(problem(str(error.detail)), error.status_code, error.headers)
+
+    @app.exception_handler(Exception)
+    async def broken(request: Request, error: Exception) -> JSONResponse:
+        return JSONResponse(problem("the service has failed; its log says how"), 500)
+
+
+def _field(found: dict[str, Any]) -> dict[str, str]:
+    """Which field is wrong, and how."""
+    if found["type"] == "json_invalid":  # its place is a position in the text
+        return {"field": "body", "message": f"not valid JSON at character {found['loc'][-1]}: {found['ctx']['error']}"}
+    return {"field": ".".join(map(str, found["loc"][1:])) or "body", "message": found["msg"]}
+
+
+def _ended(service: Service, task: asyncio.Task[None], stop: Callable[[], None]) -> None:
+    """The task that loads and judges is over: asked to, or because it failed, and then there is nothing left to serve."""
+    error = None if task.cancelled() else task.exception()
+    if isinstance(error, Exception):
+        service.failure = error
+        stop()
+
+
+def _within(limits: Limits, prompts: Sequence[list[Message]], responses: Sequence[str]) -> None:
+    if len(responses) > limits.max_rows:
+        raise TooMuch(
+            f"{len(responses)} rows in one request, and at most {limits.max_rows} are taken",
+            hint="Send fewer at a time, or raise --max-rows.",
+        )
+    for row, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
+        longest = max(len(response), sum(len(turn["content"]) for turn in prompt))
+        if longest > limits.max_text:
+            raise TooMuch(
+                f"row {row + 1}: a text of {longest} characters, and at most {limits.max_text} are read",
+                hint="Cut it, or raise --max-text.",
+            )

@@ -1,0 +1,59 @@
+"""Queries of one text each, prompt and response together, as the prompt's turns and the response.
+
+template   the text was made by a chat template: it is taken apart into turns, of which the last is judged. Conversations of several turns (OpenRLHF's agents) are of this kind too
+plain      prompts are plain texts without a template: the prompt is the user's turn, and what follows it the response
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from dprm_trainers.data import Message
+from dprm_trainers.errors import TrainingError
+from dprm_trainers.serving.settings import Queries
+from dprm_trainers.transcripts import Marks
+from dprm_trainers.turns import judged
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+class QueryReader:
+    """Reads queries that were made with one tokenizer."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, kind: Queries) -> None:
+        """Raises `TrainingError` where the tokenizer's template cannot be taken apart."""
+        self._marks = Marks.of(tokenizer) if kind == "template" else None
+        self._bos = str(tokenizer.bos_token or "")
+        self._ends = [str(token) for token in (tokenizer.eos_token, tokenizer.pad_token) if token]
+
+    def read(self, queries: Sequence[str], prompts: Sequence[str] | None) -> tuple[list[list[Message]], list[str]]:
+        """The turns before, and the texts to be judged, of N queries. Raises `TrainingError`, naming the row."""
+        if prompts is not None and len(prompts) != len(queries):
+            raise TrainingError(f"{len(queries)} queries and {len(prompts)} prompts: there must be one for one")
+        found = [self._one(query, prompts[row] if prompts else None, row) for row, query in enumerate(queries)]
+        return [before for before, _ in found], [text for _, text in found]
+
+    def _one(self, query: str, prompt: str | None, row: int) -> tuple[list[Message], str]:
+        if self._marks is None:
+            return self._plain(query, prompt, row)
+        try:
+            *before, last = self._marks.take_apart(query, self._bos)
+        except TrainingError as error:
+            raise TrainingError(f"row {row + 1}: {error.message}", hint=error.hint) from error
+        return before, last["content"]
+
+    def _plain(self, query: str, prompt: str | None, row: int) -> tuple[list[Message], str]:
+        if prompt is None:
+            raise TrainingError(f"row {row + 1}: a plain query needs its prompt", hint="Send prompts beside query.")
+        rest = query if query.startswith(prompt) else query.removeprefix(self._bos)
+        if not rest.startswith(prompt):
+            raise TrainingError(
+                f"row {row + 1}: the query does not begin with its prompt",
+                hint="Send the prompt as it is in the query.",
+            )
+        response = rest[len(prompt) :]
+        while shorter := next((response.removesuffix(end) for end in self._ends if response.endswith(end)), None):
+            response = shorter
+        return judged(prompt, "" if response in self._ends else response, row=row)

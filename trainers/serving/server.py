@@ -1,0 +1,83 @@
+"""The process of a service: its socket, its signals, its end.
+
+The socket listens before the model is loaded, so that a balancer can ask /health from the start. On SIGTERM or SIGINT no new connection is taken, what is in flight is answered, and the process ends
+with 0.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+
+from dprm_data.errors import InputError
+from dprm_trainers.errors import TrainingError
+from dprm_trainers.scoring import Scorer
+from dprm_trainers.serving.app import Loaded, Service, make_app
+from dprm_trainers.serving.queries import QueryReader
+from dprm_trainers.serving.settings import ServiceSettings
+
+_GRACE_SECONDS = 120  # for what is in flight when the end is asked for
+
+
+def serve(settings: ServiceSettings, listening: Callable[[str], None]) -> None:
+    """Serve until a signal comes. listening: told the address once the socket is open. Raises `DprmError` where the socket cannot be opened or the models cannot be loaded."""
+    opened = _socket(settings)
+    host, port = opened.getsockname()[:2]
+    service = Service(settings)
+    server: uvicorn.Server | None = None
+
+    def stop() -> None:
+        if server is not None:
+            server.should_exit = True
+
+    app = make_app(service, lambda: load(settings), stop)
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=_GRACE_SECONDS
+    )
+    server = uvicorn.Server(config)
+    # uvicorn raises the signal once more when all is done: by then it is no more than the end of this process.
+    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGINT, _leave)
+    listening(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+    server.run(sockets=[opened])
+    if service.failure is not None:
+        raise service.failure
+
+
+def load(settings: ServiceSettings) -> Loaded:
+    """The models of a service, and how it reads queries. Raises `TrainingError`."""
+    scorer = Scorer.load(
+        settings.references, reading=settings.reading, device=settings.device, batch_size=settings.limits.max_batch
+    )
+    tokenizer: Any = scorer.models[0].tokenizer
+    if settings.policy_tokenizer is not None:
+        from transformers import AutoTokenizer
+
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(settings.policy_tokenizer)
+        except (OSError, ValueError, KeyError) as error:
+            raise TrainingError(
+                f"cannot load the tokenizer {settings.policy_tokenizer}: {str(error).splitlines()[0]}",
+                hint="Give the policy's folder, or its name on the Hub.",
+            ) from error
+    return Loaded(scorer, QueryReader(tokenizer, settings.queries))
+
+
+def _socket(settings: ServiceSettings) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+    except (OSError, OverflowError) as error:
+        raise InputError(
+            f"cannot listen on {settings.host}, port {settings.port}: {error}",
+            hint="Give another --port (0 takes any that is free) or --host.",
+        ) from error
+
+
+def _leave(*_: Any) -> None:
+    sys.exit(0)

@@ -1,0 +1,91 @@
+"""A custom reward function for verl that asks `dprm serve-reward`.
+
+verl calls a function by names: `compute_score(data_source, solution_str, ground_truth, extra_info)` for each response (verl/experimental/reward_loop/reward_manager/naive.py; a coroutine is
+awaited), or the plurals for a batch (verl/workers/reward_manager/batch.py). What is in its settings under `reward_kwargs` comes as further arguments. It does not pass the prompt: a dataset for
+this function must hold it in `extra_info["prompt"]`, as text or messages.
+
+This module needs the standard library alone, and may be copied: verl loads a function from a file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from typing import Any
+
+_AGAIN = frozenset({429, 502, 503, 504})
+
+
+async def compute_score(
+    data_source: str = "",
+    solution_str: str = "",
+    ground_truth: Any = None,
+    extra_info: dict[str, Any] | None = None,
+    *,
+    url: str = "http://127.0.0.1:8000",
+    key_env: str | None = None,
+    timeout: float = 300.0,
+    **more: Any,
+) -> dict[str, float]:
+    """The score of one response, and figures that verl logs beside it (`reward_std`, and `preference_<label>` for each label).
+
+    url: of the service. key_env: the environment variable with its key. timeout: seconds in which a service that is busy or not ready is asked again.
+    Raises `ValueError` where there is no prompt, `RuntimeError` where the service refuses or cannot be reached.
+    """
+    content = {"solution_str": solution_str, "extra_info": {"prompt": _prompt(extra_info)}}
+    found: dict[str, float] = await asyncio.to_thread(_ask, url, content, key_env, timeout)
+    return found
+
+
+def compute_score_batched(
+    data_sources: Sequence[str] = (),
+    solution_strs: Sequence[str] = (),
+    ground_truths: Sequence[Any] = (),
+    extra_infos: Sequence[dict[str, Any] | None] = (),
+    *,
+    url: str = "http://127.0.0.1:8000",
+    key_env: str | None = None,
+    timeout: float = 300.0,
+    **more: Any,
+) -> list[dict[str, float]]:
+    """The same for N responses in one request, for verl's batched reward manager."""
+    infos = [{"prompt": _prompt(info)} for info in extra_infos]
+    content = {"solution_strs": list(solution_strs), "extra_infos": infos}
+    found: list[dict[str, float]] = _ask(url, content, key_env, timeout)["scores"]
+    return found
+
+
+def _prompt(info: dict[str, Any] | None) -> Any:
+    prompt = (info or {}).get("prompt")
+    if prompt is None:
+        raise ValueError("extra_info has no 'prompt': write it into the dataset, as text or messages")
+    if hasattr(prompt, "tolist"):  # a dataset in Parquet gives lists as NumPy's arrays
+        prompt = prompt.tolist()
+    return prompt if isinstance(prompt, str) else [dict(turn) for turn in prompt]
+
+
+def _ask(url: str, content: dict[str, Any], key_env: str | None, timeout: float) -> Any:
+    headers = {"Content-Type": "application/json"}
+    if key_env is not None:
+        headers["Authorization"] = f"Bearer {os.environ[key_env]}"
+    request = urllib.request.Request(f"{url.rstrip('/')}/compute_score", json.dumps(content).encode(), headers)
+    until = time.monotonic() + timeout
+    while True:
+        try:
+            with urllib.request.urlopen(request, timeout=timeout) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            said = error.read().decode(errors="replace")[:500]
+            if error.code not in _AGAIN or time.monotonic() > until:
+                raise RuntimeError(f"{url} refused to judge a response ({error.code}): {said}") from None
+            pause = float(error.headers.get("Retry-After", "1"))
+        except OSError as error:
+            if time.monotonic() > until:
+                raise RuntimeError(f"{url} cannot be reached: {error}") from error
+            pause = 1.0
+        time.sleep(pause)
