@@ -93,7 +93,7 @@ class Fleet:
         ranking = [endpoint for endpoint in self._ranking(request) if endpoint not in refused]
         if not self._queue and (found := _first_free(ranking)):
             return found
-        if all(endpoint.unavailable > _SHORT_WAIT for endpoint in ranking):
+        if _hopeless(ranking):
             raise self._nobody()
         waiting = _Waiting(ranking, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
@@ -101,7 +101,7 @@ class Fleet:
         try:
             await asyncio.wait([waiting.given], timeout=_LONGEST_WAIT)
         except asyncio.CancelledError:
-            if waiting.given.done():
+            if waiting.given.done() and not waiting.given.exception():
                 waiting.given.result().leave()
             raise
         finally:
@@ -117,9 +117,12 @@ class Fleet:
             self._timer.cancel()
             self._timer = None
         for waiting in tuple(self._queue):
-            if not waiting.given.done() and (found := _first_free(waiting.ranking)):
+            if found := _first_free(waiting.ranking):
                 self._queue.remove(waiting)
                 waiting.given.set_result(found)
+            elif _hopeless(waiting.ranking):
+                self._queue.remove(waiting)
+                waiting.given.set_exception(self._nobody())
             elif all(endpoint.wait() for endpoint in self._endpoints):
                 break
         if not self._queue:
@@ -188,6 +191,11 @@ def _first_free(ranking: Sequence[Endpoint]) -> Endpoint | None:
             endpoint.take()
             return endpoint
     return None
+
+
+def _hopeless(ranking: Sequence[Endpoint]) -> bool:
+    """Whether none of these can be asked for so long that the engine had better know."""
+    return all(endpoint.unavailable > _SHORT_WAIT for endpoint in ranking)
 
 
 def _score(endpoint: Endpoint, hint: str) -> float:
