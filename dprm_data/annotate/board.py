@@ -11,7 +11,9 @@ import time
 from dataclasses import dataclass
 
 from dprm_data.annotate.tally import Tally
+from dprm_data.errors import DprmError
 
+_DEATHS = 10  # askers that may die of one batch before it is taken to be the batch's fault
 _SILENT = 10.0  # seconds after which an asker is no longer taken to be at work
 
 
@@ -33,6 +35,7 @@ class _UnderWay:
     asker: str
     tally: Tally
     at: float
+    died: int = 0  # askers, over it
 
 
 class Board:
@@ -61,7 +64,7 @@ class Board:
     def begin(self, asker: str, batch: str) -> bool:
         """Somebody is about to ask about these items. False where nothing may be begun any more."""
         if not self._stopped:
-            self._replace(batch, _UnderWay(asker, Tally(), time.monotonic()))
+            self._replace(batch, _UnderWay(asker, Tally(), time.monotonic()))  # which may be one too many
         return not self._stopped
 
     def report(self, asker: str, batch: str, tally: Tally) -> bool:
@@ -114,4 +117,14 @@ class Board:
         """Whoever had this batch is gone; what they asked was asked."""
         if gone := self._under_way.get(batch):
             self._past.add_asked(gone.tally)
+            new.died = gone.died + 1
         self._under_way[batch] = new
+        if new.died >= _DEATHS:
+            self.fail(_deadly(batch, new.died))
+
+
+def _deadly(batch: str, died: int) -> DprmError:
+    return DprmError(
+        f"{died} actors have died one after the other over the batch of items that begins with {batch}",
+        hint="Is there memory enough on the nodes? A smaller batch_size (recipe: ray) needs less. What was answered is kept.",
+    )

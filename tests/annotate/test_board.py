@@ -78,6 +78,18 @@ def test_a_stop_by_hand_is_no_error() -> None:
     assert board.look().stopped and board.look().error is None and not board.begin("one", "batch")
 
 
+def test_a_batch_of_which_everybody_dies_ends_the_run() -> None:
+    board = Board()
+    begun = 0
+    while board.begin(f"asker {begun}", "poison"):
+        begun += 1
+        board.begin("another", f"batch {begun}")
+        board.end("another", f"batch {begun}", Tally(), through=True)
+        assert begun <= 10, "it goes on for ever"
+    assert begun == 10
+    assert "begins with poison" in str(board.look().error)
+
+
 def test_who_comes_and_goes() -> None:
     board = Board()
     for asker in ("one", "two"):
