@@ -29,16 +29,16 @@ async def compute_score(
     *,
     url: str = "http://127.0.0.1:8000",
     key_env: str | None = None,
-    timeout: float = 300.0,
+    patience: float = 300.0,
     **more: Any,
 ) -> dict[str, float]:
     """The score of one response, and figures that verl logs beside it (`reward_std`, and `preference_<label>` for each label).
 
-    url: of the service. key_env: the environment variable with its key. timeout: seconds in which a service that is busy or not ready is asked again.
+    url: of the service. key_env: the environment variable with its key. patience: seconds in which a service that is busy or not ready is asked again.
     Raises `ValueError` where there is no prompt, `RuntimeError` where the service refuses or cannot be reached.
     """
     content = {"solution_str": solution_str, "extra_info": {"prompt": _prompt(extra_info)}}
-    found: dict[str, float] = await asyncio.to_thread(_ask, url, content, key_env, timeout)
+    found: dict[str, float] = await asyncio.to_thread(_ask, url, content, key_env, patience)
     return found
 
 
@@ -50,13 +50,13 @@ def compute_score_batched(
     *,
     url: str = "http://127.0.0.1:8000",
     key_env: str | None = None,
-    timeout: float = 300.0,
+    patience: float = 300.0,
     **more: Any,
 ) -> list[dict[str, float]]:
     """The same for N responses in one request, for verl's batched reward manager."""
     infos = [{"prompt": _prompt(info)} for info in extra_infos]
     content = {"solution_strs": list(solution_strs), "extra_infos": infos}
-    found: list[dict[str, float]] = _ask(url, content, key_env, timeout)["scores"]
+    found: list[dict[str, float]] = _ask(url, content, key_env, patience)["scores"]
     return found
 
 
@@ -69,15 +69,15 @@ def _prompt(info: dict[str, Any] | None) -> Any:
     return prompt if isinstance(prompt, str) else [dict(turn) for turn in prompt]
 
 
-def _ask(url: str, content: dict[str, Any], key_env: str | None, timeout: float) -> Any:
+def _ask(url: str, content: dict[str, Any], key_env: str | None, patience: float) -> Any:
     headers = {"Content-Type": "application/json"}
     if key_env is not None:
         headers["Authorization"] = f"Bearer {os.environ[key_env]}"
     request = urllib.request.Request(f"{url.rstrip('/')}/compute_score", json.dumps(content).encode(), headers)
-    until = time.monotonic() + timeout
+    until = time.monotonic() + patience
     while True:
         try:
-            with urllib.request.urlopen(request, timeout=timeout) as answer:
+            with urllib.request.urlopen(request, timeout=patience) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             said = error.read().decode(errors="replace")[:500]
