@@ -82,12 +82,12 @@ class RunFolder:
         return folder
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Nobody else works in this folder meanwhile. Raises `RunBusy`, or `DprmError` where it cannot be written."""
+    def held(self, *, wait: bool = False) -> Iterator[None]:
+        """Nobody else works in this folder meanwhile. Raises `RunBusy` (unless it is to wait), or `DprmError` where it cannot be written."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.path / ".lock")
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=-1 if wait else 0)
         except Timeout as error:
             raise RunBusy(
                 f"another process is working in {self.path}",
@@ -149,6 +149,7 @@ class RunFolder:
         return content if isinstance(content, dict) else {}
 
     def update_manifest(self, **parts: Any) -> None:
-        """Replace these parts of the manifest and keep the others."""
-        content = self.read_manifest() | parts
-        write_text(self.manifest_file, json.dumps(content, indent=2, ensure_ascii=False, sort_keys=True) + "\n")
+        """Replace these parts of the manifest and keep the others; where several processes do so, those of all."""
+        with FileLock(self.path / ".manifest.lock"):
+            content = self.read_manifest() | parts
+            write_text(self.manifest_file, json.dumps(content, indent=2, ensure_ascii=False, sort_keys=True) + "\n")

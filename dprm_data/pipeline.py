@@ -10,38 +10,34 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dprm_data.annotate.costs import Budget
-from dprm_data.annotate.engine import Engine
 from dprm_data.annotate.ledger import Ledger
-from dprm_data.annotate.loop import in_a_loop, interruptible
+from dprm_data.annotate.loop import Stoppable, in_a_loop, interruptible
 from dprm_data.annotate.plan import Plan, make_plan
 from dprm_data.annotate.rounds import rounds_for
 from dprm_data.annotate.tally import Tally
+from dprm_data.annotate.worker import Worker, check_budget
 from dprm_data.errors import BudgetReached, DprmError, InputError, ProviderUnusable, RecipeError
 from dprm_data.folder import RunFolder
 from dprm_data.items import ItemsReport, load_items, store_items
 from dprm_data.ledgers.opening import exists
 from dprm_data.personas import panel_table
 from dprm_data.preference.axes import check_family
-from dprm_data.providers import make_batch_provider, make_provider
+from dprm_data.providers import make_batch_provider
 from dprm_data.recipe import Recipe
 from dprm_data.runs import Progress, Rows, Run
 from dprm_data.tables import ANNOTATIONS, PERSONAS, write_parquet
-
-if TYPE_CHECKING:
-    from dprm_data.annotate.batching import BatchEngine
-    from dprm_data.providers.base import Provider
-    from dprm_data.providers.batch import BatchProvider
 
 
 @dataclass(frozen=True, repr=False)
@@ -80,7 +76,7 @@ def run(
     """
     loaded = Recipe.of(recipe)
     job = Run(loaded, RunFolder(output) if output else None, source=source, progress=progress)
-    with job.folder.held():
+    with job.at_work():
         prepare(job)
         tally = annotate_and_keep(job, max_cost=max_cost, retry_failed=retry_failed)
     return RunResult(job.folder, tally)
@@ -94,7 +90,8 @@ def prepare(run: Run) -> None:
     broken = run.space.triangle_violations()
     if broken:
         run.progress.say(f"the ground cost of {run.space.name} is no metric: {broken[0]}")
-    ingest(run)
+    with run.by_turns():
+        ingest(run)
 
 
 def annotate_and_keep(
@@ -104,18 +101,36 @@ def annotate_and_keep(
 
     Raises `DprmError` where not a single annotation has a label: that is no dataset.
     """
+    began = time.time()
     try:
         tally = annotate(run, max_cost=max_cost, retry_failed=retry_failed)
     except (BudgetReached, ProviderUnusable):
-        with suppress(DprmError):  # what stopped the run is the news
+        with suppress(DprmError), run.by_turns():  # what stopped the run is the news
             if collect(run) and fitted:
                 fit(run)
         raise
+    with run.by_turns():
+        if retry_failed or not _kept_by_another(run, began, fitted):
+            _keep(run, fitted)
+    return tally
+
+
+def _keep(run: Run, fitted: bool) -> None:
+    """All calls are made: collect, and fit."""
+    kept = {"began": time.time(), "plan": run.work.plan_key().hex(), "fitted": fitted}
     collect(run)
     _check_labels(run)
     if fitted:
         fit(run)
-    return tally
+    if run.shared:
+        run.folder.update_manifest(kept=kept)
+
+
+def _kept_by_another(run: Run, began: float, fitted: bool) -> bool:
+    """Whether another worker that saw the same end of the same work, after this one began, has collected (and fitted) it all."""
+    kept = run.folder.read_manifest().get("kept", {}) if run.shared else {}
+    same = kept.get("plan") == run.work.plan_key().hex() and kept.get("began", 0.0) > began
+    return same and (kept["fitted"] or not fitted)
 
 
 def _check_labels(run: Run) -> None:
@@ -182,37 +197,34 @@ def annotate(run: Run, *, max_cost: float | None = None, retry_failed: bool = Fa
             f"{run.folder} was pulled from a published dataset, without the ledger of its calls: annotating would pay for all of them again",
             hint="Annotate in another folder: dprm run RECIPE --output FOLDER.",
         )
-    run.freeze()
+    with run.by_turns():
+        run.freeze()
     tally = Tally(total_items=_count(run))
     run.progress.stage("annotating")
     with run.ledger() as ledger:
         limit = max_cost if max_cost is not None else run.recipe.budget.max_cost
-        budget = Budget(limit, ledger.spent() if limit is not None else 0.0)
-        if limit is not None and not run.prices.known:
-            raise DprmError(
-                "a budget cannot hold where the price is not known",
-                hint="Give provider: price, or leave the budget away.",
-            )
+        check_budget(run, limit)
         try:
-            in_a_loop(_annotate(run, ledger, budget, tally, retry_failed))
+            in_a_loop(_annotate(run, ledger, limit, tally, retry_failed))
         finally:
             run.folder.update_manifest(last_annotate=tally.as_dict())
     return tally
 
 
-async def _annotate(run: Run, ledger: Ledger, budget: Budget, tally: Tally, retry_failed: bool) -> None:
+async def _annotate(run: Run, ledger: Ledger, limit: float | None, tally: Tally, retry_failed: bool) -> None:
     if run.recipe.mode == "batch":
-        await _annotate_in_batches(run, ledger, budget, tally, retry_failed)
+        await _annotate_in_batches(run, ledger, limit, tally, retry_failed)
         return
-    async with Worker(run, ledger, max_cost=max_cost, retry_failed=retry_failed) as worker:
+    async with Worker(run, ledger, max_cost=limit, retry_failed=retry_failed) as worker:
         engine = worker.engine(tally)
         async with _watched(run, engine):
             await engine.run(run.work, load_items(run.folder.needs("items")))
 
 
-async def _annotate_in_batches(run: Run, ledger: Ledger, budget: Budget, tally: Tally, retry_failed: bool) -> None:
+async def _annotate_in_batches(run: Run, ledger: Ledger, limit: float | None, tally: Tally, retry_failed: bool) -> None:
     from dprm_data.annotate.batching import BatchEngine
 
+    budget = Budget(limit, ledger.spent() if limit is not None else 0.0)
     provider = make_batch_provider(run.recipe.provider)
     engine = BatchEngine(
         provider=provider,
@@ -224,20 +236,22 @@ async def _annotate_in_batches(run: Run, ledger: Ledger, budget: Budget, tally: 
         retry_failed=retry_failed,
         rounds=rounds_for(run.recipe.early_stop, run.space),
     )
-    async with _watched(run, engine, provider):
-        await engine.run(run.work, lambda: load_items(run.folder.needs("items")))
+    try:
+        async with _watched(run, engine):
+            await engine.run(run.work, lambda: load_items(run.folder.needs("items")))
+    finally:
+        await provider.aclose()
 
 
 @asynccontextmanager
-async def _watched(run: Run, engine: Engine | BatchEngine, provider: Provider | BatchProvider) -> AsyncIterator[None]:
-    """While the engine runs: show how it goes, let it be interrupted, and close the provider in the end."""
+async def _watched(run: Run, engine: Stoppable) -> AsyncIterator[None]:
+    """While the engine runs: show how it goes, and let it be interrupted."""
     showing = asyncio.create_task(_show(run, engine.tally))
     try:
         with interruptible(engine, run.progress.say, str(run.folder)):
             yield
     finally:
         showing.cancel()
-        await provider.aclose()
         run.progress.tally(engine.tally)
 
 

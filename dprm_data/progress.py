@@ -72,6 +72,8 @@ def _tally_text(tally: Tally) -> Text:
     text.append(_bar(done), style="green")
     text.append(f" {tally.items:,}/{tally.total_items or 0:,} items", style="bold")
     text.append(f"  {tally.calls:,} calls ({tally.calls / seconds:.1f}/s)")
+    if tally.workers > 1:
+        text.append(f" of the {tally.calls_together:,} of {tally.workers} workers")
     cost = tally.cost if tally.cost_known else None
     text.append(f"  {money(cost)}")
     projected = _projected(tally, done)
@@ -123,5 +125,7 @@ def _time_left(tally: Tally, done: float) -> float | None:
 
 
 def _projected(tally: Tally, done: float) -> float | None:
+    """What all that was missing will have cost: in proportion to what was done here."""
     share = _new_share(tally, done)
-    return tally.cost + tally.cost * (1 - done) / share if share > 0 else None
+    own = share - done * tally.elsewhere / tally.annotations if tally.annotations else 0.0
+    return tally.cost * (share + 1 - done) / own if own > 0 else None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +19,7 @@ from dprm_data.errors import PanelError, RecipeError
 from dprm_data.folder import RunFolder
 from dprm_data.labels import LabelSpace
 from dprm_data.ledgers.opening import exists
+from dprm_data.ledgers.reference import is_postgres
 from dprm_data.personas import Panel, load_panel
 from dprm_data.prompts import PromptTemplate, load_prompt
 from dprm_data.providers import check, model_name
@@ -67,6 +69,22 @@ class Run:
         """The run that was done in this folder."""
         folder = RunFolder.existing(path)
         return cls(folder.recipe(), folder, progress=progress)
+
+    # -- others in the same folder --------------------------------------------------------------------------------------
+
+    @property
+    def shared(self) -> bool:
+        """Whether several processes may be at work on it at once: their ledger is a database, and each asks for itself."""
+        direct = self.recipe.mode == "direct" and self.recipe.engine == "direct"
+        return direct and is_postgres(self.recipe.ledger or "")
+
+    def at_work(self) -> AbstractContextManager[None]:
+        """Around all that is done in the folder: nobody else is there meanwhile, unless the run is shared. Raises `RunBusy`."""
+        return nullcontext() if self.shared else self.folder.held()
+
+    def by_turns(self) -> AbstractContextManager[None]:
+        """Around what writes in the folder: where the run is shared, one process after the other."""
+        return self.folder.held(wait=True) if self.shared else nullcontext()
 
     # -- the recipe's parts, loaded when first needed -------------------------------------------------------------------
 

@@ -9,13 +9,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self, cast
 
 from dprm_data.annotate.costs import Budget
 from dprm_data.annotate.limits import Limiter
 from dprm_data.annotate.tally import Tally
-from dprm_data.recipe import LimitsConfig
+from dprm_data.ledgers.reference import is_postgres
+from dprm_data.recipe import LimitsConfig, ProviderConfig, Recipe
+
+if TYPE_CHECKING:
+    from dprm_data.annotate.ledger import Ledger
+    from dprm_data.ledgers.postgres import PostgresStore
 
 
 class LeaseLost(Exception):
@@ -66,3 +72,19 @@ class Coordinator:
 
     async def __aexit__(self, *_: object) -> None:
         return None
+
+
+def coordinator_for(ledger: Ledger, recipe: Recipe) -> Coordinator:
+    """The coordinator of a run on this ledger. Other workers may be there where the recipe's ledger is in PostgreSQL."""
+    if not is_postgres(recipe.ledger or ""):
+        return Coordinator()
+    from dprm_data.annotate.together.coordinator import Together
+
+    store = cast("PostgresStore", ledger.store)
+    return Together(store, run=recipe.name, scope=_scope(recipe.provider), lease=recipe.limits.lease)
+
+
+def _scope(provider: ProviderConfig) -> str:
+    """What limits are for: one model at one place under one key (the name of its variable)."""
+    places = sorted(f"{place.base_url} {place.api_key_env}" for place in provider.places)
+    return hashlib.sha256("\0".join([provider.name, provider.model, *places]).encode()).hexdigest()[:32]

@@ -1,8 +1,8 @@
 """The engine: asks what is not yet answered, and nothing else.
 
-    items ─▶ those not done ─▶ courses (replayed from the ledger) ─▶ agenda ─▶ workers ─▶ sender ─▶ provider
-                                                                                 │
-                     done ◀─ outcome ◀─ course.take(reply) ◀─ ledger (on disk) ◀─┘
+    items ─▶ opening: those not done, and nobody else's ─▶ courses (replayed from the ledger) ─▶ agenda ─▶ workers ─▶ sender ─▶ provider
+                                                                                                              │
+                                                  done ◀─ outcome ◀─ course.take(reply) ◀─ ledger (on disk) ◀─┘
 
 A reply counts only when it is on disk. A fixed number of workers take the agenda's courses one by one, so that neither tasks nor memory
 grow with the number of items. What is wrong with one call becomes that call's failure; what is wrong with the provider ends the run.
@@ -12,13 +12,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
+from contextlib import suppress
 
-from dprm_data.annotate.agenda import Agenda, Opened, OpenItem
+from dprm_data.annotate.agenda import Agenda
 from dprm_data.annotate.call import Call
+from dprm_data.annotate.coordination import Coordinator, Lease, LeaseLost
 from dprm_data.annotate.costs import Budget, Prices
 from dprm_data.annotate.ledger import Ledger
-from dprm_data.annotate.replay import Course, advance, chunks, courses_of, row_id
+from dprm_data.annotate.opening import Opening
+from dprm_data.annotate.replay import Course
 from dprm_data.annotate.rounds import Rounds
 from dprm_data.annotate.sending import Sender
 from dprm_data.annotate.stopping import Stop, Stopped
@@ -29,15 +32,13 @@ from dprm_data.items import Item
 from dprm_data.providers.base import Provider
 from dprm_data.recipe import LimitsConfig
 
-_LOOK_UP = 500  # items looked up in the ledger at a time
-_OPEN = 64  # annotations rendered at a time: few, or the calls in flight would wait for it
 _SAY_AFTER = 3.0  # seconds without an answer, while attempts fail, before the live view says so
 
 
 class Engine:
-    """Runs the work of one recipe against one provider, once.
+    """Runs the work of one recipe against one provider.
 
-    retry_failed: ask again what ended without a label.
+    retry_failed: ask again what ended without a label. coordinator: where other workers may be on the same ledger.
     """
 
     def __init__(
@@ -51,12 +52,15 @@ class Engine:
         tally: Tally | None = None,
         retry_failed: bool = False,
         rounds: Rounds | None = None,
+        coordinator: Coordinator | None = None,
     ) -> None:
         self._rounds = rounds or Rounds()
         self.tally = tally or Tally()
         self._ledger = ledger
         self._limits = limits
         self._retry_failed = retry_failed
+        self._coordinator = coordinator or Coordinator()
+        self._began = time.time()
         self._stop = Stop()
         self._sender = Sender(
             provider=provider,
@@ -64,6 +68,7 @@ class Engine:
             prices=prices,
             budget=budget,
             limits=limits,
+            limiter=self._coordinator.limiter(limits),
             tally=self.tally,
             stop=self._stop,
         )
@@ -74,12 +79,22 @@ class Engine:
 
         In either case all calls in flight have ended and all replies are on disk.
         """
+        opening = Opening(
+            work,
+            ledger=self._ledger,
+            coordinator=self._coordinator,
+            rounds=self._rounds,
+            tally=self.tally,
+            retry_failed=self._retry_failed,
+            began=self._began,
+        )
         watch = asyncio.create_task(self._watch())
         try:
-            calibration = _calibration(work, self._ledger)
-            await self._work_off(Agenda(calibration, closed=lambda item: None))
+            calibrated = opening.calibrated
+            await self._work_off(Agenda(opening.calibration(), closed=calibrated, lost=calibrated))
             self.tally.only_calls()
-            await self._work_off(self._agenda(work, items))
+            found = opening.items(items)
+            await self._work_off(Agenda(found, closed=opening.closed, lost=opening.lost, round_size=opening.round_size))
         finally:
             watch.cancel()
             await self._ledger.flush()
@@ -90,63 +105,6 @@ class Engine:
         """Send nothing more; what is in flight is finished and kept. The run then raises the reason."""
         self._stop.because(reason)
         self._news.set()
-
-    # -- items --------------------------------------------------------------------------------------------------------
-
-    def _agenda(self, work: Work, items: Iterable[Item]) -> Agenda:
-        plan = work.plan_key()
-
-        def closed(item: OpenItem) -> None:
-            self._rounds.closed(item.settled, in_full=not item.waiting)
-            self._close(plan, item.item)
-
-        def round_size(item: OpenItem) -> int | None:
-            return self._rounds.size(settled=item.settled, waiting=len(item.waiting))
-
-        return Agenda(self._opened(work, plan, items), closed=closed, round_size=round_size)
-
-    def _opened(self, work: Work, plan: bytes, items: Iterable[Item]) -> Iterator[Opened | None]:
-        """The items that miss something, with their courses; None now and then where there is none for long, so that others may breathe."""
-        at_a_time = max(1, _OPEN // max(1, work.annotations_per_item))
-        for some in chunks(items, _LOOK_UP):
-            done = set() if self._retry_failed else self._ledger.find_done(plan, [row_id(item) for item in some])
-            self.tally.skipped(len(done), work.annotations_per_item)
-            for few in chunks((item for item in some if row_id(item) not in done), at_a_time):
-                for item, courses in zip(few, courses_of(work, self._ledger, few), strict=True):
-                    settled, missing = self._divided(courses)
-                    for course in settled:
-                        if course.outcome:
-                            self.tally.ended(course.outcome, replayed=True)
-                    if missing:
-                        if self._retry_failed:
-                            self._ledger.note_undone(plan, row_id(item))
-                        yield item, settled, self._rounds.ordered(item, missing)
-                    else:
-                        self._rounds.closed(settled, in_full=True)
-                        self._close(plan, item)
-                yield None
-            yield None
-
-    def _divided(self, courses: Sequence[Course]) -> tuple[list[Course], list[Course]]:
-        """Courses that need no call, and those that do; failed ones begin anew where that is wanted."""
-        settled: list[Course] = []
-        missing: list[Course] = []
-        keys: set[bytes] = set()
-        for course in courses:
-            if course.outcome and (course.outcome.status == "ok" or not self._retry_failed):
-                settled.append(course)
-                continue
-            course = course.anew() if course.outcome else course
-            missing.append(course)
-            if call := course.waits_for:
-                course.is_repeat = call.key in keys
-                keys.add(call.key)
-        return settled, missing
-
-    def _close(self, plan: bytes, item: Item) -> None:
-        """Nothing is missing for this item any more."""
-        self.tally.items += 1
-        self._ledger.note_done(plan, row_id(item))
 
     # -- workers ------------------------------------------------------------------------------------------------------
 
@@ -162,12 +120,16 @@ class Engine:
                 found = agenda.next()
                 if found:
                     item, course = found
-                    await self._pursue(course)
+                    try:
+                        await self._pursue(course, item.lease)
+                    except LeaseLost:
+                        item.lost = True
                     agenda.through(item, course)
                     self._news.set()
-                elif agenda.exhausted:
+                elif agenda.exhausted or agenda.resting:
                     self._news.clear()
-                    await self._news.wait()
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(self._news.wait(), agenda.resting or None)
                 else:
                     await asyncio.sleep(0)
         except Stopped:
@@ -177,12 +139,12 @@ class Engine:
         finally:
             self._news.set()
 
-    async def _pursue(self, course: Course) -> None:
+    async def _pursue(self, course: Course, lease: Lease | None) -> None:
         """Bring a course to its outcome."""
         missing = not course.is_repeat  # courses come from the ledger: the call they wait for is not there
         while isinstance(course.step, Call):
             self.tally.reasks += len(course.replies) >= len(course.task.questions)
-            course.take(await self._sender.reply(course.step, missing=missing))
+            course.take(await self._sender.reply(course.step, missing=missing, lease=lease))
             missing = course.begun_anew
         self.tally.ended(course.step, replayed=False)
 
@@ -195,6 +157,7 @@ class Engine:
             since, cooling = self._sender.failing_since, self._sender.limiter.cooling
             silent = time.monotonic() - since if since else 0.0
             self.tally.cooling = cooling
+            self._coordinator.report(self.tally)
             self.tally.waiting = self._silence(silent, cooling) if max(silent, cooling) > _SAY_AFTER else ""
             if max(silent, cooling) > self._limits.give_up_after:
                 self.stop(
@@ -208,10 +171,3 @@ class Engine:
         parts = [f"no answer for {silent:.0f} s ({self.tally.last_failure})"] if silent else []
         parts += [f"the provider asks to wait: next try in {cooling:.0f} s"] if cooling >= 1 else []
         return "; ".join(parts)
-
-
-def _calibration(work: Work, ledger: Ledger) -> Iterator[Opened]:
-    courses = advance(work.calibration_tasks(), ledger)
-    missing = [course for course in courses if not course.outcome]
-    if missing:
-        yield missing[0].task.prefix.item, [course for course in courses if course.outcome], missing

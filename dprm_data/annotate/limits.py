@@ -25,7 +25,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 _FIRST_WINDOW = 8
-_CAUTION = 0.998  # of the rate: clocks and wires are not exact to the millisecond
+CAUTION = 0.998  # of the rate: clocks and wires are not exact to the millisecond
 _LONGEST_BACKOFF = 60.0
 _LOOK_AGAIN = 0.05  # seconds
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
@@ -41,7 +41,7 @@ class TokenBucket:
 
     def __init__(self, per_minute: float, now: float) -> None:
         self._burst = max(1.0, per_minute / 60)
-        self._rate = (per_minute + 1 - self._burst) * _CAUTION / 60
+        self._rate = (per_minute + 1 - self._burst) * CAUTION / 60
         self._full_at = now - self._burst / self._rate  # the time at which the bucket was (or will be) empty of debts
 
     def reserve(self, amount: float, now: float) -> float:

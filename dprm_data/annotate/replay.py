@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from dprm_data.annotate.call import Call, Reply
 from dprm_data.annotate.elicitation import Outcome, Task
@@ -13,6 +14,8 @@ from dprm_data.annotate.work import Work
 from dprm_data.items import Item
 
 _ITEMS_AT_A_TIME = 64
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -81,8 +84,8 @@ def courses_of(work: Work, ledger: Ledger, items: Sequence[Item]) -> Iterator[li
         yield list(itertools.islice(courses, len(some)))
 
 
-def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """So many items at a time."""
+def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """So many at a time."""
     items = iter(items)
     while chunk := list(itertools.islice(items, size)):
         yield chunk

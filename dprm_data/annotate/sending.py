@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
 
 from dprm_data.annotate.call import Call, Reply
+from dprm_data.annotate.coordination import Lease, LeaseLost
 from dprm_data.annotate.costs import Budget, Prices, estimated_input_tokens
 from dprm_data.annotate.ledger import FailedAttempt, Ledger
 from dprm_data.annotate.limits import Limiter
@@ -55,6 +56,7 @@ class Sender:
         prices: Prices,
         budget: Budget,
         limits: LimitsConfig,
+        limiter: Limiter,
         tally: Tally,
         stop: Stop,
     ) -> None:
@@ -64,7 +66,7 @@ class Sender:
         self._budget = budget
         self._most_attempts = limits.attempts
         self._patience = limits.give_up_after
-        self.limiter = Limiter(concurrency=limits.concurrency, rpm=limits.rpm, tpm=limits.tpm)
+        self.limiter = limiter
         self._tally = tally
         self._stop = stop
         self._asked: dict[bytes, asyncio.Future[Reply]] = {}  # calls in flight, so that none is sent twice at one time
@@ -73,9 +75,9 @@ class Sender:
         self._answered_at = 0.0  # when the last answer came
         self.failing_since: float | None = None
 
-    async def reply(self, call: Call, *, missing: bool) -> Reply:
+    async def reply(self, call: Call, *, missing: bool, lease: Lease | None = None) -> Reply:
         """The reply to a call, on disk: from the ledger (unless it is known to be missing there), from a call in flight, or from
-        the provider."""
+        the provider. Raises `LeaseLost` where the item has gone to another worker before it was sent."""
         if not missing and (known := self._ledger.find([call.key]).get(call.key)):
             return known
         if call.key in self._asked:
@@ -83,9 +85,13 @@ class Sender:
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._asked[call.key] = future
         try:
-            reply = await self._send(call)
+            reply = await self._send(call, lease)
             await self._ledger.record(call.key, reply)
             future.set_result(reply)
+        except LeaseLost as error:
+            future.set_exception(error)
+            future.exception()  # nobody may be waiting for it
+            raise
         finally:
             del self._asked[call.key]
             if not future.done():
@@ -97,18 +103,18 @@ class Sender:
 
     # -- attempts -----------------------------------------------------------------------------------------------------
 
-    async def _send(self, call: Call) -> Reply:
+    async def _send(self, call: Call, lease: Lease | None) -> Reply:
         """Send until it is answered, or until trying again is pointless: then the reply says why."""
         try:
-            return await self._attempt(call)
+            return await self._attempt(call, lease)
         except CallFailed as error:
             failed = error
         try:
-            return await self._again(call, failed)
+            return await self._again(call, lease, failed)
         except CallFailed as error:
             return self._give_up(call, error)
 
-    async def _again(self, call: Call, first: CallFailed) -> Reply:
+    async def _again(self, call: Call, lease: Lease | None, first: CallFailed) -> Reply:
         """All attempts after the first, which failed like this. (Calls that succeed at once, nearly all, do without this machinery.)"""
         trouble = _Trouble()
         failed: CallFailed | None = first
@@ -118,7 +124,7 @@ class Sender:
             if failed:
                 error, failed = failed, None
                 raise error
-            return await self._attempt(call)
+            return await self._attempt(call, lease)
 
         def worth_it(error: BaseException) -> bool:
             if not isinstance(error, CallFailed) or not error.retryable or self._stop:
@@ -143,17 +149,26 @@ class Sender:
             return 0.0 if self._answered_at else 1.0
         return 1.0
 
-    async def _attempt(self, call: Call) -> Reply:
+    async def _attempt(self, call: Call, lease: Lease | None) -> Reply:
         tokens = self._estimate(call)
         with self._stop.cuts_short():
             await self.limiter.acquire(tokens)
         try:
             with self._stop.cuts_short():
                 reserved = await self._budget.reserve(self._prices.worst(call.request))
+                if lease and not lease.good:
+                    await self._confirm(lease, reserved)
             return await self._exchange(call, reserved, tokens)
         finally:
             self.limiter.release()
             self._tally.window = self.limiter.window
+
+    async def _confirm(self, lease: Lease, reserved: float) -> None:
+        try:
+            await lease.confirm()
+        except BaseException:
+            self._budget.settle(reserved, 0.0)
+            raise
 
     async def _exchange(self, call: Call, reserved: float, tokens: float) -> Reply:
         cost: float | None = reserved  # what is not known to be less is taken to be the worst

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,9 @@ class Tally:
     items: int = 0
     annotations: int = 0
     replayed: int = 0  # annotations that needed no call now
+    elsewhere: int = 0  # annotations that other workers brought meanwhile
+    workers: int = 1  # at work on the run at present
+    calls_together: int = 0  # answered to all of them
     statuses: Counter[str] = field(default_factory=Counter)
     calls: int = 0  # answered now
     retries: Counter[str] = field(default_factory=Counter)  # failed attempts, by kind
@@ -61,6 +64,19 @@ class Tally:
         self.annotations += items * annotations_each
         self.replayed += items * annotations_each
 
+    def done_elsewhere(self, items: int, annotations_each: int) -> None:
+        """Items that other workers had, and that are done by now."""
+        self.items += items
+        self.annotations += items * annotations_each
+        self.elsewhere += items * annotations_each
+
+    def forget(self, outcomes: Iterable[Outcome], *, replayed: int) -> None:
+        """An item was lost to another worker: its annotations are counted when it is done. replayed: how many of them needed no call."""
+        for outcome in outcomes:
+            self.annotations -= 1
+            self.statuses[outcome.status] -= 1
+        self.replayed -= replayed
+
     def only_calls(self) -> None:
         """What was asked so far only calibrates: its calls count, but it is no annotation."""
         self.annotations = self.replayed = 0
@@ -88,6 +104,7 @@ class Tally:
         self.items += other.items
         self.annotations += other.annotations
         self.replayed += other.replayed
+        self.elsewhere += other.elsewhere
         self.statuses += other.statuses
 
     def add_state(self, other: Tally) -> None:
@@ -112,6 +129,7 @@ class Tally:
             "items": self.items,
             "annotations": self.annotations,
             "replayed": self.replayed,
+            "elsewhere": self.elsewhere,
             "statuses": dict(self.statuses),
             "calls": self.calls,
             "retries": dict(self.retries),

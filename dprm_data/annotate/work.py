@@ -6,13 +6,13 @@ Plan, engine and replay all walk the same `Work`, so that what is priced, what i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from dprm_data.annotate.elicitation import Elicitation, Kind, Task
+from dprm_data.annotate.elicitation import Elicitation, Kind, Prefix, Task
 from dprm_data.items import Item
 from dprm_data.labels import LabelSpace
 from dprm_data.personas import Panel, Persona
@@ -69,6 +69,16 @@ class Work:
 
     def calibration_tasks(self) -> list[Task]:
         return self.elicitation.calibration_tasks()
+
+    def prefix_keys(self, item: Item) -> tuple[bytes, ...]:
+        """What every call about the item begins with, hashed: calls that are the same begin the same, whichever recipe makes them."""
+        return self.keys_of(elicitation.open(item) for elicitation in (self.elicitation, self.prior) if elicitation)
+
+    def keys_of(self, prefixes: Iterable[Prefix]) -> tuple[bytes, ...]:
+        """Hashes of these beginnings, sorted: 16 bytes each."""
+        model = self.elicitation.model
+        beginnings = ([self.family, model, prefix.system, prefix.shared] for prefix in prefixes)
+        return tuple(sorted({hashlib.sha256(orjson.dumps(each)).digest()[:16] for each in beginnings}))
 
     def plan_key(self) -> bytes:
         """A hash of all that decides which calls an item needs, but the item: 16 bytes."""

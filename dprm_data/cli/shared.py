@@ -82,7 +82,7 @@ def stderr() -> Any:
 
 @contextmanager
 def open_job(recipe: Path, output: Path | None, quiet: bool) -> Iterator[Any]:
-    """A run of this recipe, its folder held, with progress on stderr."""
+    """A run of this recipe, its folder held (where it is not shared), with progress on stderr."""
     from dprm_data.folder import RunFolder
     from dprm_data.progress import TerminalProgress
     from dprm_data.recipe import Recipe
@@ -91,5 +91,5 @@ def open_job(recipe: Path, output: Path | None, quiet: bool) -> Iterator[Any]:
     loaded = Recipe.load(recipe)
     with TerminalProgress(stderr(), quiet=quiet) as progress:
         job = Run(loaded, RunFolder(output) if output else None, progress=progress)
-        with job.folder.held():
+        with job.at_work():
             yield job

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from dprm_data.errors import LedgerError
 from dprm_data.ledgers.pool import Speaking
 from dprm_data.ledgers.reference import shown
+from dprm_data.ledgers.workers import TABLES as WORKERS
 
 if TYPE_CHECKING:
     from dprm_data.ledgers.pool import Connection
@@ -74,7 +75,7 @@ CREATE INDEX batch_rows_by_item ON dprm.batch_rows (item);
 """
 
 # Each step leads from one version to the next; a new database takes them all. A step is never changed once it is released.
-STEPS: tuple[str, ...] = (_LEDGER,)
+STEPS: tuple[str, ...] = (_LEDGER, WORKERS)
 _MIGRATION = 0x4450524D  # the advisory lock under which the schema is made: "DPRM"
 
 

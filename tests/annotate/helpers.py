@@ -123,9 +123,13 @@ import json, os, signal, sys
 import dprm_data.cli, dprm_data.pipeline, dprm_data.progress, dprm_data.show, dprm_data.summary, dprm_data.fitting, dprm_data.sources
 import dprm_data.annotate.annotations, dprm_data.annotate.batching, dprm_data.preference.fitting, pyarrow.parquet, pandas, uvloop, genai_prices
 import dprm_data.providers.batch_openai, dprm_data.providers.batch_anthropic, dprm_data.review.human, rich.live
+import dprm_data.annotate.together.coordinator, psycopg, psycopg_pool
 print("ready", flush=True)
 for line in sys.stdin:
     given = json.loads(line)
+    if "await" in given:
+        print(os.waitstatus_to_exitcode(os.waitpid(given["await"], 0)[1]), flush=True)
+        continue
     pid = os.fork()
     if pid == 0:
         for name, number in (("out", 1), ("errors", 2)):
@@ -147,7 +151,6 @@ for line in sys.stdin:
         sys.stderr.flush()
         os._exit(code or 0)
     print(pid, flush=True)
-    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 """
 
 
@@ -159,33 +162,46 @@ class Zygote:
         command = [sys.executable, "-c", _ZYGOTE]
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=ROOT, env=environ())
         self._files = Path(tempfile.mkdtemp())
+        self._running: dict[int, dict[str, Any]] = {}
+        self._started = self._last = 0
         assert self._read() == "ready"
 
     def start(self, *arguments: object, cwd: Path, **environment: str) -> int:
-        """Start `dprm` with these arguments; returns its pid. Its end must be awaited before the next one is started."""
-        assert self._process.stdin
-        self._arguments = [str(argument) for argument in arguments]
-        out, errors = str(self._files / "out"), str(self._files / "errors")
+        """Start `dprm` with these arguments; returns its pid. Its `end` must be awaited."""
+        self._started += 1
+        out, errors = (self._files / f"{name}-{self._started}" for name in ("out", "errors"))
         given = {
-            "arguments": self._arguments,
+            "arguments": [str(argument) for argument in arguments],
             "cwd": str(cwd),
-            "out": out,
-            "errors": errors,
+            "out": str(out),
+            "errors": str(errors),
             "environment": environment,
         }
+        self._last = int(self._ask(given))
+        self._running[self._last] = given
+        return self._last
+
+    def end(self, pid: int | None = None) -> subprocess.CompletedProcess[str]:
+        """How this process (the one that was started last) ended; its code is negative where a signal ended it."""
+        pid = pid or self._last
+        code = int(self._ask({"await": pid}))
+        given = self._running.pop(pid)
+        files = [Path(given[name]) for name in ("out", "errors")]
+        said = [file.read_text(errors="replace") for file in files]
+        for file in files:
+            file.unlink()
+        return subprocess.CompletedProcess(given["arguments"], code, *said)
+
+    def errors(self, pid: int | None = None) -> str:
+        """What this process (the one that was started last) has said on stderr so far."""
+        file = Path(self._running[pid or self._last]["errors"])
+        return file.read_text(errors="replace") if file.exists() else ""
+
+    def _ask(self, given: dict[str, Any]) -> str:
+        assert self._process.stdin
         self._process.stdin.write(json.dumps(given) + "\n")
         self._process.stdin.flush()
-        return int(self._read())
-
-    def end(self) -> subprocess.CompletedProcess[str]:
-        """How the process that was started last ended; its code is negative where a signal ended it."""
-        code = int(self._read())
-        said = [(self._files / name).read_text(errors="replace") for name in ("out", "errors")]
-        return subprocess.CompletedProcess(self._arguments, code, *said)
-
-    def errors(self) -> str:
-        """What the process that was started last has said on stderr so far."""
-        return (self._files / "errors").read_text(errors="replace")
+        return self._read()
 
     def _read(self) -> str:
         assert self._process.stdout
