@@ -1,7 +1,7 @@
 """Queries of one text each, prompt and response together, as the prompt's turns and the response.
 
 template   the text was made by a chat template: it is taken apart into turns, of which the last is judged. Conversations of several turns (OpenRLHF's agents) are of this kind too
-plain      prompts are plain texts without a template: the prompt is the user's turn, and what follows it the response
+plain      prompts are plain texts without a template: the prompt is the user's turn, and what follows it, after white space, the response
 """
 
 from __future__ import annotations
@@ -56,4 +56,4 @@ class QueryReader:
         response = rest[len(prompt) :]
         while shorter := next((response.removesuffix(end) for end in self._ends if response.endswith(end)), None):
             response = shorter
-        return judged(prompt, "" if response in self._ends else response, row=row)
+        return judged(prompt, "" if response in self._ends else response.lstrip(), row=row)
