@@ -40,13 +40,18 @@ class RewardFunction(Protocol):
 
 @dataclass(frozen=True)
 class Experience:
-    """Rollouts with the sampling policy's log-probabilities (B, T), its critic's outputs (B, T, N), advantages and the critic's targets (B, T)."""
+    """Rollouts with the sampling policy's log-probabilities (B, T), its critic's outputs (B, T, N), advantages and the critic's targets (B, T).
+
+    unit: what the critic's loss counts in, the targets' root mean square where that is above 1. Returns of some hundreds (a large KL coefficient) would else have gradients
+    beside which the policy's, in a shared backbone and under a common clip, are nothing.
+    """
 
     rollouts: Rollouts
     logprobs: Tensor
     values: Tensor
     advantages: Tensor
     targets: Tensor
+    unit: float = 1.0
 
     def take(self, rows: Tensor) -> Experience:
         """Some of the rows, without the columns that are padding in all of them."""
@@ -58,6 +63,7 @@ class Experience:
             self.values[rows, kept],
             self.advantages[rows, kept],
             self.targets[rows, kept],
+            self.unit,
         )
 
 
@@ -138,7 +144,8 @@ def experience_of(
     targets = returns if config.quantiles else advantages + values
     if config.whiten_advantages:
         advantages = whiten(advantages, mask, total=total)
-    return Experience(rollouts, judged.logprobs, judged.values, advantages, targets), figures
+    unit = max(1.0, float(masked_mean(targets.square(), mask, total)) ** 0.5)
+    return Experience(rollouts, judged.logprobs, judged.values, advantages, targets, unit), figures
 
 
 def _mean(values: Tensor, total: Total) -> float:

@@ -59,9 +59,9 @@ class PPOConfig(BaseModel):
     # The critic
     critic: Literal["shared", "own"] = "shared"  # a head on the policy's backbone, or on a copy of its own
     quantiles: Annotated[int, Field(ge=0)] = 0  # 0: a scalar critic; else the quantiles of the return
-    quantile_huber: Positive = 0.05  # where the quantile loss turns from squares to lines, in units of reward
+    quantile_huber: Positive = 0.05  # where the quantile loss turns from squares to lines
     value_coefficient: AtLeastZero = 0.5
-    value_clip: Positive | None = 0.2  # null: off
+    value_clip: AtLeastZero = 0.2  # 0: off
 
     # How it is trained
     lora: Annotated[int, Field(ge=0)] = 0  # rank; the reference is then the base without adapters. 0 trains the weights

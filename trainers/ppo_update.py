@@ -72,10 +72,10 @@ class Updater:
         now = self.actor(part.rollouts.ids, part.rollouts.attention, part.rollouts.length)
         surrogate, clipped = policy_loss(now.logprobs, part.logprobs, part.advantages, config.clip)
         critic = critic_loss(
-            now.values,
-            part.values,
-            part.targets,
-            config.value_clip,
+            now.values / part.unit,
+            part.values / part.unit,
+            part.targets / part.unit,
+            config.value_clip or None,
             config.quantile_huber,
             distributional=bool(config.quantiles),
         )
