@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _CONNECT_TIMEOUT = 10  # seconds
+_WAIT = 1.0  # for a connection of the pool's, before it is asked once more: it only looks for new ones when it is asked
 _MOST_CONNECTIONS = 4  # of one process: a reader, a writer, and what watches over the workers
 _PAUSES = (0.05, 0.1, 0.2, 0.5, 1.0)  # seconds between attempts; the last one stays
 _PATIENCE = 120.0
@@ -71,7 +72,7 @@ def open_pool(url: str, *, readonly: bool = False, most: int = _MOST_CONNECTIONS
         max_size=most,
         open=True,
         timeout=_CONNECT_TIMEOUT,
-        reconnect_timeout=2.0,  # then the next request begins anew, without the growing pauses between attempts
+        reconnect_timeout=_WAIT,  # then the next request begins anew, without the growing pauses between attempts
         configure=lambda db: _configure(db, readonly=readonly),
         name="ledger",
     )
@@ -95,7 +96,10 @@ class Patient:
         """
 
         def once() -> T:
-            with self.pool.connection() as db:
+            if self.stopped.is_set():  # the pool may not have noticed yet that the server is back
+                with dial(self.url) as db:
+                    return work(db)
+            with self.pool.connection(timeout=_WAIT) as db:
                 return work(db)
 
         return patiently(once, self.url, self.stopped)
