@@ -15,6 +15,7 @@ from dprm_data.cli import reviewing  # noqa: F401
 from dprm_data.cli import training  # noqa: F401
 from dprm_data.cli import ledgers  # noqa: F401
 from dprm_data.cli import aligning  # noqa: F401
+from dprm_data.cli import policies  # noqa: F401
 from dprm_data.cli import serving  # noqa: F401
 
 # isort: on
