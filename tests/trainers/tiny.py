@@ -138,14 +138,16 @@ def reward_model(
     scalar: bool = False,
     space: LabelSpace = SPACE,
     context: int = 64,
+    hidden: int = 16,
+    layers: int = 2,
 ) -> Path:
     """A reward model with random weights, large enough to differ between texts; nothing is trained."""
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=64,
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=2,
+        hidden_size=hidden,
+        intermediate_size=2 * hidden,
+        num_hidden_layers=layers,
         num_attention_heads=2,
         num_key_value_heads=2,
         max_position_embeddings=context,
