@@ -109,6 +109,10 @@ class CallFailed(Exception):
         self.usage = usage or Usage()
         self.sent = sent
 
+    def __reduce__(self) -> tuple[type[CallFailed], tuple[FailureKind, str], dict[str, Any]]:
+        """Between processes as it is: an exception is made again from its `args` alone otherwise, and those are not all."""
+        return type(self), (self.kind, self.message), self.__dict__
+
     @property
     def retryable(self) -> bool:
         return self.kind in RETRYABLE

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import pickle
 import socket
 import time
 import traceback
@@ -12,11 +13,17 @@ import warnings
 
 import pytest
 
+from dprm_data.errors import DprmError
 from dprm_data.providers import make_provider
 from dprm_data.providers._failures import retry_after
-from dprm_data.providers.base import Answer, CallFailed
+from dprm_data.providers.base import Answer, CallFailed, Usage
 from tests.providers.helpers import BOTH, ENVIRON, KEY, answered, ask, config, failed, request
 from tests.servers.llm import LLMServer
+
+
+def every(kind: type[DprmError]) -> list[type[DprmError]]:
+    """The kinds of this error, and their kinds."""
+    return [found for below in kind.__subclasses__() for found in (below, *every(below))]
 
 
 @pytest.mark.parametrize("name", BOTH)
@@ -238,3 +245,17 @@ def test_a_proxy_for_the_world_is_not_asked_for_our_own_machine(
     for variable in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(variable, "http://127.0.0.1:9")
     assert answered(name, double.url, request()).finish == "stop"
+
+
+def test_failures_travel_between_processes() -> None:
+    failure = CallFailed(
+        "rate_limit", "slow down", status=429, retry_after=2.5, headers={"a": "b"}, usage=Usage(3, 1), sent=False
+    )
+    there = pickle.loads(pickle.dumps(failure))
+    assert type(there) is CallFailed and vars(there) == vars(failure) and str(there) == "slow down"
+
+
+@pytest.mark.parametrize("kind", [DprmError, *every(DprmError)])
+def test_errors_travel_between_processes(kind: type[DprmError]) -> None:
+    there = pickle.loads(pickle.dumps(kind("what is wrong", hint="what to do")))
+    assert type(there) is kind and str(there) == "what is wrong\nwhat to do" and there.exit_code == kind.exit_code
