@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from dprm_trainers.policy_evaluation import Judged, PolicyEvaluation
 
 _INNER = charts.WIDTH - 40
-_LEFT = 190.0
+_LEFT, _RIGHT = 220.0, 205.0  # room for names before the bars, and for figures after them
 _WINS = ("#0f766e", "#b9c7bd", "#b5472f")  # win, tie, lose
 
 
@@ -41,7 +41,7 @@ def _of_judge(judged: Judged, tie: float) -> list[str]:
         lines.append(_row([policy, _figure(reward), *shares]))
     if not judged.duels:
         return lines
-    asked = f"within {tie:.0%} of the rewards’ range" if judged.shares else "equal rewards"
+    asked = f"within {100 * tie:g} % of the rewards’ range" if judged.shares else "equal rewards"
     heads = [
         f"win / tie ({asked}) / lose",
         "net",
@@ -97,8 +97,8 @@ def _drawn(judged: Judged) -> tuple[str, float]:
         parts.append(charts.text(_LEFT - 10, y + 14, charts.shorten(policy, 24), "ink", "end"))
         if judged.shares:
             shares = [judged.shares[policy][judged.labels[k]].value for k in order]
-            parts.append(charts.stacked(shares, [colours[k] for k in order], _LEFT, y + 2, _INNER - _LEFT - 150, 16))
-        parts.append(charts.text(_INNER, y + 14, str(reward).replace("-", "−"), "dim", "end", 12))
+            parts.append(charts.stacked(shares, [colours[k] for k in order], _LEFT, y + 2, _INNER - _LEFT - _RIGHT, 16))
+        parts.append(charts.text(_INNER, y + 14, f"reward {reward}".replace("-", "−"), "dim", "end", 12))
         y += 24
     if judged.duels:
         key, tall = charts.legend(["win", "tie", "lose"], _WINS, _INNER)
@@ -106,10 +106,8 @@ def _drawn(judged: Judged) -> tuple[str, float]:
         y += tall + 10
     for duel in judged.duels:
         said = charts.shorten(f"{duel.first} against {duel.second}", 30)
-        parts.append(charts.text(_LEFT + 20, y + 14, said, "ink", "end"))
-        parts.append(
-            charts.stacked((duel.win, duel.tie, duel.lose), _WINS, _LEFT + 30, y + 2, _INNER - _LEFT - 180, 16)
-        )
+        parts.append(charts.text(_LEFT - 10, y + 14, said, "ink", "end"))
+        parts.append(charts.stacked((duel.win, duel.tie, duel.lose), _WINS, _LEFT, y + 2, _INNER - _LEFT - _RIGHT, 16))
         net = f"net {duel.net}".replace("-", "−")
         parts.append(charts.text(_INNER, y + 14, net, "dim", "end", 12))
         y += 24
