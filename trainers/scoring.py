@@ -6,8 +6,9 @@ A policy's tokens mean nothing to a reward model: texts are tokenised anew, by t
 
     R(x, y) = min over groups g of reading(p_g(. | x, y))
 
-so that a policy gains only by what the least satisfied group gains: the Rawlsian (maximin) objective of MaxMin-RLHF (Chakraborty et al., arXiv 2402.08925). Spread and distribution are then those of that group,
-so that the logged distribution is the one that was rewarded; a tie goes to the first.
+so that a policy gains only where the least satisfied group gains. Its mean is at most the least of the groups' mean rewards, which MaxMin-RLHF (Chakraborty et al., arXiv 2402.08925) maximises: what is
+maximised here is a lower bound of that, and stricter, since no response may make up for another. Spread and distribution are those of the group that counted, so that the logged
+distribution is the one that was rewarded; a tie goes to the first.
 
 What is odd, and what becomes of it:
 

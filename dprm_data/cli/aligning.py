@@ -38,7 +38,7 @@ def train_ppo(
     reading: Annotated[
         str | None,
         typer.Option(
-            "--reading", help="mean, quantile:t, cvar:t, std:l or entropic:b: how a distribution is a reward."
+            "--reading", help="How a distribution is a reward: mean, quantile:t, cvar:t, std:l or entropic:b."
         ),
     ] = None,
     steps: Annotated[

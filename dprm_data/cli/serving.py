@@ -24,7 +24,7 @@ def serve_reward(
     host: Annotated[str, typer.Option("--host", help="0.0.0.0 to be reached from elsewhere.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes any that is free.")] = 8000,
     reading: Annotated[
-        str, typer.Option("--reading", help="mean, quantile:t, cvar:t, std:l or entropic:b: how a reward is read.")
+        str, typer.Option("--reading", help="How a reward is read: mean, quantile:t, cvar:t, std:l or entropic:b.")
     ] = "mean",
     queries: Annotated[
         Literal["template", "plain"],

@@ -152,7 +152,7 @@ def evaluate(
     ] = "test",
     labels: Labels = None,
     reading: Annotated[
-        str, typer.Option("--reading", help="mean, quantile:t, cvar:t, std:l or entropic:b: how a reward is read.")
+        str, typer.Option("--reading", help="How a reward is read: mean, quantile:t, cvar:t, std:l or entropic:b.")
     ] = "mean",
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="A folder for tables, picture and scored pairs.")
