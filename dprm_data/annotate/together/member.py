@@ -30,8 +30,14 @@ _STAY = (
     "UPDATE workers SET expires_at = clock_timestamp() + make_interval(secs => %s), calls = %s, in_flight = %s "
     "WHERE id = %s RETURNING id"
 )
-_BURY = "DELETE FROM workers WHERE expires_at < clock_timestamp()"
+# Nobody could ask a server for more time that was not there.
+_BURY = (
+    "DELETE FROM workers WHERE expires_at < clock_timestamp() "
+    "AND clock_timestamp() > pg_postmaster_start_time() + make_interval(secs => %s)"
+)
 _LEAVE = "DELETE FROM workers WHERE id = %s"
+
+_OUT_OF_TOUCH = 3.0  # seconds
 
 # Seconds that go on while the machine sleeps, which time.monotonic() does not count on Linux.
 _CLOCK: int | None = getattr(time, "CLOCK_BOOTTIME", None)
@@ -66,6 +72,7 @@ class Member:
         self._ceiling = ceiling
         self._asking = threading.Lock()
         self._asked_at = self._good_until = 0.0
+        self._looked_at = self._judges_from = 0.0  # when dead workers were looked for, and from when they may be
         self.number = 0
         self.life = 0
         self.ceiling = 0.0  # that the newest row began with
@@ -101,8 +108,16 @@ class Member:
         return int(row[0])
 
     def bury(self) -> None:
-        """Delete the rows of workers that did not ask in time. Blocks."""
-        self._patient(lambda db: db.execute(_BURY))
+        """Delete the rows of workers that did not ask in time. Blocks.
+
+        Who was out of touch for as long itself is no judge of others: whatever kept it may have kept them.
+        """
+        now = clock()
+        if self._looked_at and now - self._looked_at > max(self._lease / 2, _OUT_OF_TOUCH):
+            self._judges_from = now + self._lease
+        if now >= self._judges_from:
+            self._patient(lambda db: db.execute(_BURY, (self._lease,)))
+        self._looked_at = clock()
 
     def leave(self) -> None:
         """Delete the own row, and with it the leases. Tried once: where it fails, the others find it expired."""
