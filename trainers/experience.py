@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -144,8 +145,23 @@ def experience_of(
     targets = returns if config.quantiles else advantages + values
     if config.whiten_advantages:
         advantages = whiten(advantages, mask, total=total)
-    unit = max(1.0, float(masked_mean(targets.square(), mask, total)) ** 0.5)
-    return Experience(rollouts, judged.logprobs, judged.values, advantages, targets, unit), figures
+    size = float(masked_mean(targets.square(), mask, total)) ** 0.5
+    _all_finite(judged, values, mask, total)
+    return Experience(rollouts, judged.logprobs, judged.values, advantages, targets, max(1.0, size)), figures
+
+
+def _all_finite(judged: Judged, values: Tensor, mask: Tensor, total: Total) -> None:
+    """Raises `TrainingError` where a model has come to give what is no number, or one too large to go on with."""
+    for what, numbers in (
+        ("the policy's log-probabilities", judged.logprobs),
+        ("the reference's log-probabilities", judged.reference),
+        ("the critic's values", values),
+    ):
+        if not math.isfinite(float(masked_mean(numbers.square(), mask, total))):
+            raise TrainingError(
+                f"{what} are not finite",
+                hint="Lower the learning rates, or use precision: fp32. The last checkpoint is as it was.",
+            )
 
 
 def _mean(values: Tensor, total: Total) -> float:

@@ -25,6 +25,7 @@ from dprm_trainers.caching import model_path
 from dprm_trainers.errors import TrainingError
 from dprm_trainers.experience import RewardFunction
 from dprm_trainers.outputs import peak_memory, push_folder
+from dprm_trainers.policy_card import write_policy_card
 from dprm_trainers.ppo_checkpoint import Checkpoint, has_checkpoint, load_checkpoint, save_checkpoint
 from dprm_trainers.ppo_config import PPOConfig
 from dprm_trainers.ppo_log import TrainingLog
@@ -94,7 +95,7 @@ def train_ppo(
     run.train(scorer)
     if accelerator.is_main_process:
         save_policy(alignment, output)
-        run.describe(found, getattr(scorer, "name", ""))
+        run.describe(found, scorer)
         if config.push_to_hub:
             push_folder(config.push_to_hub, output, say)
     accelerator.wait_for_everyone()
@@ -274,8 +275,8 @@ class _Run:
             "processes": self.alignment.accelerator.num_processes,
         }
 
-    def describe(self, prompts: Prompts, reward_name: str) -> None:
-        """Write settings and figures, and the card."""
+    def describe(self, prompts: Prompts, scorer: RewardFunction) -> None:
+        """Write settings and figures, and the card. A scorer may have a `name`."""
         facts = {
             "settings": self.config.model_dump(mode="json"),
             "prompts": {
@@ -283,11 +284,12 @@ class _Run:
                 "revision": prompts.revision,
                 "count": len(self.alignment.questions.ids),
             },
-            "reward": reward_name,
+            "reward": getattr(scorer, "name", ""),
             "figures": self.figures(),
             "notes": self.notes,
         }
         write_text(self.output / "dprm_ppo.json", json.dumps(facts, indent=2) + "\n")
+        write_policy_card(self.output, facts, labels=getattr(scorer, "labels", ()), repo=self.config.push_to_hub)
 
 
 def save_policy(alignment: Alignment, output: Path) -> None:
