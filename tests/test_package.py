@@ -37,6 +37,7 @@ def test_a_wheel_carries_the_bundled_texts_and_works_without_the_checkout(tmp_pa
         assert here <= {name.rsplit("/", 1)[1] for name in names if name.startswith(f"dprm_data/bundled/{kind}/")}
     assert "dprm_data/py.typed" in names
     modules = {str(file.relative_to(ROOT)) for file in (ROOT / "dprm_data").rglob("*.py")}
+    modules |= {f"dprm_trainers/{file.relative_to(ROOT / 'trainers')}" for file in (ROOT / "trainers").rglob("*.py")}
     assert modules <= set(names)
     assert not [name for name in names if name.startswith("tests/")]
     environment = environ(PYTHONPATH=str(tmp_path / "installed"))
