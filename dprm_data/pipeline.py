@@ -215,10 +215,24 @@ async def _annotate(run: Run, ledger: Ledger, limit: float | None, tally: Tally,
     if run.recipe.mode == "batch":
         await _annotate_in_batches(run, ledger, limit, tally, retry_failed)
         return
+    if run.recipe.engine == "ray":
+        await _annotate_on_ray(run, limit, tally, retry_failed)
+        return
     async with Worker(run, ledger, max_cost=limit, retry_failed=retry_failed) as worker:
         engine = worker.engine(tally)
         async with _watched(run, engine):
             await engine.run(run.work, load_items(run.folder.needs("items")))
+
+
+async def _annotate_on_ray(run: Run, limit: float | None, tally: Tally, retry_failed: bool) -> None:
+    from dprm_data.annotate.cluster import joined
+    from dprm_data.annotate.distributed import RayEngine
+    from dprm_data.annotate.parcel import Parcel
+
+    with joined(run.recipe.ray) as ray:
+        engine = RayEngine(ray, run, Parcel.of(run, max_cost=limit, retry_failed=retry_failed), tally)
+        async with _watched(run, engine):
+            await engine.run()
 
 
 async def _annotate_in_batches(run: Run, ledger: Ledger, limit: float | None, tally: Tally, retry_failed: bool) -> None:

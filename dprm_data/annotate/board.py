@@ -19,10 +19,11 @@ _SILENT = 10.0  # seconds after which an asker is no longer taken to be at work
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What the board shows: the sum of all tallies; whether nothing may be begun any more, and the error that is why (if it is one); how many
-    askers are at work, have ever come, and have not gone (those that were killed among them)."""
+    """What the board shows: the sum of all tallies; what was said since the last look; whether nothing may be begun any more, and the error that
+    is why (if it is one); how many askers are at work, have ever come, and have not gone (those that were killed among them)."""
 
     tally: Tally
+    said: tuple[str, ...]
     stopped: bool
     error: BaseException | None
     working: int
@@ -47,6 +48,8 @@ class Board:
         self._past = Tally()
         self._come = 0
         self._present: set[str] = set()
+        self._said: list[str] = []
+        self._read = 0  # of what was said
         self._stopped = False
         self._error: BaseException | None = None
 
@@ -87,6 +90,11 @@ class Board:
         if through:
             self._over.add(batch)
 
+    def say(self, text: str) -> None:
+        """A sentence for the person at the screen; what several say is said once."""
+        if text not in self._said:
+            self._said.append(text)
+
     def fail(self, error: BaseException) -> None:
         """This must end the run; only the first counts."""
         self._error = self._error or error
@@ -111,7 +119,8 @@ class Board:
             if time.monotonic() - each.at < _SILENT:
                 total.add_state(each.tally)
                 alive += 1
-        return Sight(total, self._stopped, self._error, working=alive, come=self._come, present=len(self._present))
+        said, self._read = tuple(self._said[self._read :]), len(self._said)
+        return Sight(total, said, self._stopped, self._error, alive, self._come, len(self._present))
 
     def _replace(self, batch: str, new: _UnderWay) -> None:
         """Whoever had this batch is gone; what they asked was asked."""

@@ -17,7 +17,7 @@ _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing about a run goes to anybody
     "RAY_BACKEND_LOG_LEVEL": "fatal",  # Ray warns of itself (docs/ray.md); for its logs set it to info
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_DEDUP_LOGS": "0",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # what the nodes would have printed here: on stdout, where nothing but our answer may stand
 }
 
 

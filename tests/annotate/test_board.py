@@ -90,6 +90,15 @@ def test_a_batch_of_which_everybody_dies_ends_the_run() -> None:
     assert "begins with poison" in str(board.look().error)
 
 
+def test_what_several_say_is_said_once() -> None:
+    board = Board()
+    for text in ("a key is dead", "a key is dead", "a server is out"):
+        board.say(text)
+    assert board.look().said == ("a key is dead", "a server is out")
+    board.say("a key is dead")
+    assert board.look().said == ()
+
+
 def test_who_comes_and_goes() -> None:
     board = Board()
     for asker in ("one", "two"):

@@ -1,0 +1,125 @@
+"""An asker: what Ray Data hands batches of items to. It is a worker with an event loop and a connection to the ledger of its own.
+
+What goes wrong is written on the notice board and not raised: an exception would make Ray kill the other askers in the middle of their
+calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import socket
+import traceback
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from dprm_data.annotate.engine import Engine
+from dprm_data.annotate.loop import LastingLoop
+from dprm_data.annotate.tally import Tally
+from dprm_data.annotate.worker import Worker
+from dprm_data.errors import DprmError
+from dprm_data.items import Item, items_of
+
+if TYPE_CHECKING:
+    from dprm_data.annotate.parcel import Parcel
+
+_EVERY = 0.5  # seconds between two reports
+
+
+class _ToldToStop(Exception):
+    """The run ends, and why is somebody else's news."""
+
+
+class Asker:
+    """Asks about one batch of items after the other.
+
+    parcel: the run; board: the handle of the actor that holds the `Board`.
+    """
+
+    def __init__(self, parcel: Parcel, board: Any) -> None:
+        self._name = uuid.uuid4().hex
+        self._board = board
+        self._loop = LastingLoop()
+        self._worker: Worker | None = None
+        self._board.come.remote(self._name)
+        try:
+            self._run = parcel.open()
+            self._ledger = self._run.ledger()
+            worker = Worker(
+                self._run, self._ledger, max_cost=parcel.max_cost, retry_failed=parcel.retry_failed, say=self._say
+            )
+            self._worker = self._loop.run(worker.__aenter__())
+        except Exception as error:
+            self._fail(_told_where(error) if parcel.recipe.ray.address else error)
+
+    def __del__(self) -> None:
+        """Ray Data has nothing more for this one, and lets it go (`_MapWorker.__ray_shutdown__`); the other workers need not wait for its
+        lease to run out. A killed one never comes here."""
+        if self._worker:
+            self._loop.run(self._worker.__aexit__(None, None, None))
+            self._ledger.close()
+        self._board.go.remote(self._name)
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """Ask all that is missing about the items in this part of the items table; returns how many there are."""
+        items = list(items_of(batch))
+        try:
+            if items and self._worker:
+                self._loop.run(self._ask(self._worker, items))
+        except _ToldToStop:
+            pass
+        except Exception as error:
+            self._fail(error)
+        return pa.table({"items": [len(items)]})
+
+    async def _ask(self, worker: Worker, items: list[Item]) -> None:
+        batch = items[0].item_id
+        if not await self._board.begin.remote(self._name, batch):
+            return
+        through = False
+        engine = worker.engine(Tally())
+        reporting = asyncio.create_task(self._report(batch, engine))
+        try:
+            await engine.run(self._run.work, items)
+            through = True
+        finally:
+            reporting.cancel()
+            await self._board.end.remote(self._name, batch, engine.tally, through=through)
+
+    async def _report(self, batch: str, engine: Engine) -> None:
+        going_on = True
+        while going_on:
+            await asyncio.sleep(_EVERY)
+            try:
+                going_on = await self._board.report.remote(self._name, batch, engine.tally)
+            except Exception:  # the board is gone, and with it whoever started the run
+                going_on = False
+        engine.stop(_ToldToStop())
+
+    def _say(self, text: str) -> None:
+        self._board.say.remote(text)
+
+    def _fail(self, error: Exception) -> None:
+        import ray
+
+        ray.get(self._board.fail.remote(_sendable(error)))
+
+
+def _told_where(error: Exception) -> Exception:
+    """The same error, for somebody who sits at another machine."""
+    if isinstance(error, DprmError):
+        error.message = f"on the node {socket.gethostname()}: {error.message}"
+    return error
+
+
+def _sendable(error: Exception) -> Exception:
+    """The error in a form that travels; what is no `DprmError` is a bug, and says where it happened."""
+    if not isinstance(error, DprmError):
+        error.add_note("".join(traceback.format_exception(error)))
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError("".join(traceback.format_exception(error)))
+    return error
