@@ -16,17 +16,20 @@
     store.set("theme", root.dataset.theme);
   });
 
-  const before = JSON.parse(store.get("view") || "null");
-  if (before && !over) {
-    document.querySelectorAll("details").forEach((part) => { part.open = before.open.includes(part.id); });
-    scrollTo(0, before.at);
-    if (before.focus) byId(before.focus)?.focus({ preventScroll: true });
-  }
-  const keep = () => store.set("view", JSON.stringify({
+  const view = "view-" + location.pathname;
+  const keep = () => store.set(view, JSON.stringify({
     at: scrollY,
     focus: document.activeElement?.id || "",
     open: [...document.querySelectorAll("details[open]")].map((part) => part.id),
   }));
+
+  const restore = () => {
+    const before = JSON.parse(store.get(view) || "null");
+    if (!before) return;
+    document.querySelectorAll("details").forEach((part) => { part.open = before.open.includes(part.id); });
+    scrollTo(0, before.at);
+    if (before.focus) byId(before.focus)?.focus({ preventScroll: true });
+  };
 
   const age = () => (Date.now() - Number(root.dataset.writtenAt)) / 1000;
   const show = () => {
@@ -34,7 +37,10 @@
     if (!over && seconds > 90) byId("age").textContent = "nothing new for " + Math.round(seconds / 60) + " min";
   };
   show();
-  if (over) return;
+  if (over) {
+    restore();
+    return;
+  }
 
   const pause = byId("pause");
   let paused = store.get("paused") === "yes";
@@ -46,12 +52,16 @@
     store.set("paused", paused ? "yes" : "no");
     label();
   });
-  let due = Date.now() + (age() > 120 ? 30000 : 5000);
+
+  restore();
+  const loaded = Date.now();
+  let leaving = false;
   setInterval(() => {
     show();
+    const wait = Number(root.dataset.refresh) * (age() > 120 ? 6 : 1);  // seldom where nothing has come for long
     const selecting = String(getSelection()).length > 0;
-    if (paused || document.hidden || selecting || Date.now() < due) return;
-    due = Infinity;
+    if (leaving || paused || document.hidden || selecting || Date.now() - loaded < wait) return;
+    leaving = true;
     keep();
     location.reload();
   }, 500);
