@@ -62,8 +62,8 @@ class RewardModel:
         self.max_length = context_length(model.config, self.info.get("max_length"))
 
     @classmethod
-    def load(cls, reference: str, *, device: str | None = None) -> RewardModel:
-        """A model from a folder or the Hub. Raises `TrainingError` where it cannot be loaded or is no reward model of ours."""
+    def load(cls, reference: str, *, device: str | None = None, bf16: bool = False) -> RewardModel:
+        """A model from a folder or the Hub, in float32, or in half the memory. device: a GPU, if there is one and none is given. Raises `TrainingError` where it cannot be loaded or is no reward model of ours."""
         from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
         try:
@@ -73,12 +73,17 @@ class RewardModel:
                     f"{reference} is no reward model of ours: its config has no `dprm`",
                     hint="Give a model that `dprm train reward` made.",
                 )
-            model = AutoModelForSequenceClassification.from_pretrained(reference, dtype=torch.float32)
+            dtype = torch.bfloat16 if bf16 else torch.float32
+            model = AutoModelForSequenceClassification.from_pretrained(reference, dtype=dtype)
             tokenizer = AutoTokenizer.from_pretrained(reference)
         except (OSError, ValueError) as error:
             raise TrainingError(f"cannot load the reward model {reference}: {error}") from error
         where = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        return cls(model.to(where), prepare_tokenizer(tokenizer), name=reference)
+        try:
+            model = model.to(where)
+        except (RuntimeError, AssertionError) as error:  # torch's, for a device that is not there or is full
+            raise TrainingError(f"{reference} cannot be put on the device {where}: {error}") from error
+        return cls(model, prepare_tokenizer(tokenizer), name=reference)
 
     def judge(
         self,

@@ -22,11 +22,18 @@ class RewardFunction:
     """
 
     def __init__(
-        self, references: str | Sequence[str], *, reading: str, device: str | None, batch_size: int, name: str
+        self,
+        references: str | Sequence[str],
+        *,
+        reading: str,
+        device: str | None,
+        batch_size: int,
+        bf16: bool,
+        name: str,
     ) -> None:
         self.__name__ = name  # what trainers log it as
         self._references = [references] if isinstance(references, str) else list(references)
-        self._settings: dict[str, Any] = {"reading": reading, "device": device, "batch_size": batch_size}
+        self._settings: dict[str, Any] = {"reading": reading, "device": device, "batch_size": batch_size, "bf16": bf16}
         self._scorer: Scorer | None = None
 
     def __call__(
@@ -64,14 +71,15 @@ def reward_function(
     reading: str = "mean",
     device: str | None = None,
     batch_size: int = 16,
+    bf16: bool = False,
     name: str = "dprm_reward",
 ) -> RewardFunction:
     """A reward for TRL's trainers: `GRPOTrainer(model=..., reward_funcs=reward_function("my-reward-model"), ...)`.
 
     references: a reward model (a folder or a name on the Hub), or several, one per group of the population: the least of their readings is the reward.
-    reading: see `dprm_trainers.readings`. device: a GPU's, if there is one and none is given. name: what trainers log it as.
+    reading: see `dprm_trainers.readings`. device: a GPU, if there is one and none is given. bf16: half the memory. name: what trainers log it as.
     """
-    return RewardFunction(references, reading=reading, device=device, batch_size=batch_size, name=name)
+    return RewardFunction(references, reading=reading, device=device, batch_size=batch_size, bf16=bf16, name=name)
 
 
 def _figures(scorer: Scorer, found: Scores) -> dict[str, float]:

@@ -80,11 +80,12 @@ class Scorer:
         reading: str | Reading = "mean",
         device: str | None = None,
         batch_size: int = 16,
+        bf16: bool = False,
     ) -> Scorer:
-        """From folders or names on the Hub; several are the groups of a population. Raises `TrainingError`."""
+        """From folders or names on the Hub; several are the groups of a population. bf16: half the memory, and rewards to about two digits. Raises `TrainingError`."""
         how = Reading.of(reading)  # a wrong reading is said before models are loaded
         given = [references] if isinstance(references, str) else list(references)
-        models = [RewardModel.load(reference, device=device) for reference in given]
+        models = [RewardModel.load(reference, device=device, bf16=bf16) for reference in given]
         return cls(models, reading=how, batch_size=batch_size)
 
     def __call__(self, prompts: Sequence[list[Message]], responses: Sequence[str]) -> Scores:

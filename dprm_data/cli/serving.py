@@ -39,6 +39,7 @@ def serve_reward(
         typer.Option("--api-key-env", help="The environment variable with the key that callers must show."),
     ] = None,
     device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1, ...")] = None,
+    bf16: Annotated[bool, typer.Option("--bf16", help="The model in half the memory.")] = False,
     max_body: Annotated[float, typer.Option("--max-body", min=0.001, help="MiB of one request's body.")] = 8.0,
     max_rows: Annotated[int, typer.Option("--max-rows", min=1, help="Responses of one request.")] = 1024,
     max_text: Annotated[int, typer.Option("--max-text", min=1, help="Characters of a prompt or response.")] = 100_000,
@@ -67,7 +68,7 @@ def serve_reward(
         max_batch=max_batch, max_wait=max_wait / 1000,
     )  # fmt: skip
     settings = ServiceSettings(
-        references=tuple(reward_model), host=host, port=port, reading=reading, device=device, queries=queries,
+        references=tuple(reward_model), host=host, port=port, reading=reading, device=device, bf16=bf16, queries=queries,
         policy_tokenizer=policy_tokenizer, key=key, limits=limits,
     )  # fmt: skip
     if key is None and host not in _LOCAL:

@@ -104,6 +104,16 @@ def test_texts_that_are_too_long_lose_their_left(models: list[str]) -> None:
     assert found.cut == 1
 
 
+def test_half_precision_and_devices(models: list[str]) -> None:
+    whole, half = (Scorer.load(models[0], bf16=bf16) for bf16 in (False, True))
+    assert next(half.models[0].model.parameters()).dtype == torch.bfloat16
+    exact, rough = (scorer([ASK] * 4, RESPONSES).reward for scorer in (whole, half))
+    assert np.allclose(rough, exact, atol=0.1)
+    assert not np.array_equal(rough, exact)
+    with pytest.raises(TrainingError, match="cannot be put on the device cuda:99"):
+        Scorer.load(models[0], device="cuda:99")
+
+
 def test_no_rows_no_scores(models: list[str]) -> None:
     found = Scorer.load(models)([], [])
     assert found.reward.shape == (0,)

@@ -166,7 +166,14 @@ def test_groups(guarded: RewardServer, models: list[str]) -> None:
     assert np.allclose(found["rewards"], expected.reward, atol=1e-6)
     assert expected.worst is not None
     assert found["worst_groups"] == [["age=old", "age=young"][g] for g in expected.worst.tolist()]
-    assert guarded.ask("/health")[1]["groups"] == ["age=old", "age=young"]
+    assert guarded.ask("/health") == (200, {"status": "ready"})
+    about = guarded.ask("/model")[1]
+    assert (about["groups"], about["labels"], about["reading"]) == (
+        ["age=old", "age=young"],
+        tiny.SPACE.names,
+        "cvar:0.5",
+    )
+    assert about["rewards"] == tiny.SPACE.rewards.tolist()
 
 
 def test_verl_as_it_calls(plain: RewardServer, models: list[str]) -> None:
@@ -285,7 +292,7 @@ def test_room_for_so_many(guarded: RewardServer) -> None:
 
 def test_the_key(guarded: RewardServer) -> None:
     good, wrong = {"prompts": ["a"], "responses": ["b"]}, {"prompts": "not looked at"}
-    for path in ("/score", "/get_reward", "/compute_score", "/metrics", "/docs", "/openapi.json"):
+    for path in ("/score", "/get_reward", "/compute_score", "/metrics", "/model", "/docs", "/openapi.json"):
         status, found = guarded.ask(path, wrong, key="guess")
         assert status == 401, path
         assert found["error"]["message"] == "the key is missing or wrong"

@@ -31,7 +31,7 @@ from dprm_trainers.serving.queries import QueryReader
 from dprm_trainers.serving.settings import Limits, ServiceSettings
 from dprm_trainers.turns import all_judged
 
-PATHS = frozenset({OPEN, "/metrics", "/score", "/get_reward", "/compute_score"})
+PATHS = frozenset({OPEN, "/metrics", "/model", "/score", "/get_reward", "/compute_score"})
 _ERRORS_SHOWN = 10
 
 
@@ -41,6 +41,9 @@ class TooMuch(TrainingError):
 
 class NotReady(TrainingError):
     """The model is not loaded yet."""
+
+    def __init__(self) -> None:
+        super().__init__("the model is being loaded", hint="Ask /health until it answers 200.")
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class Service:
     def loaded(self) -> Loaded:
         """Raises `NotReady`."""
         if self._loaded is None:
-            raise NotReady("the model is being loaded", hint="Ask /health until it answers 200.")
+            raise NotReady
         return self._loaded
 
     async def start(self, load: Callable[[], Loaded]) -> None:
@@ -111,9 +114,17 @@ def make_app(service: Service, load: Callable[[], Loaded], stop: Callable[[], No
 
 def _add_routes(app: FastAPI, service: Service) -> None:
     @app.get(OPEN)
-    async def health() -> dict[str, Any]:
+    async def health() -> dict[str, str]:
+        if not service.metrics.ready:
+            raise NotReady
+        return {"status": "ready"}
+
+    @app.get("/model")
+    async def model() -> dict[str, Any]:
         scorer = service.loaded.scorer
-        return {"status": "ready", "model": scorer.name, "labels": scorer.labels, "groups": scorer.groups}
+        about = {"model": scorer.name, "reading": service.settings.reading, "groups": scorer.groups}
+        rewards = None if scorer.models[0].scalar else scorer.models[0].space.rewards.tolist()
+        return about | {"labels": scorer.labels, "rewards": rewards}
 
     @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> PlainTextResponse:

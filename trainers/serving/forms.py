@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import BaseModel, ConfigDict, WithJsonSchema, model_validator
 
 from dprm_trainers.scoring import Scorer, Scores
 
@@ -86,7 +86,7 @@ class VerlForm(BaseModel):
     solution_str: str | None = None
     extra_info: dict[str, Any] | None = None
     solution_strs: list[str] | None = None
-    extra_infos: list[dict[str, Any] | None] | None = Field(default=None)
+    extra_infos: list[dict[str, Any] | None] | None = None
 
     @model_validator(mode="after")
     def _one_or_many(self) -> VerlForm:

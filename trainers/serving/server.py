@@ -52,7 +52,11 @@ def serve(settings: ServiceSettings, listening: Callable[[str], None]) -> None:
 def load(settings: ServiceSettings) -> Loaded:
     """The models of a service, and how it reads queries. Raises `TrainingError`."""
     scorer = Scorer.load(
-        settings.references, reading=settings.reading, device=settings.device, batch_size=settings.limits.max_batch
+        settings.references,
+        reading=settings.reading,
+        device=settings.device,
+        batch_size=settings.limits.max_batch,
+        bf16=settings.bf16,
     )
     tokenizer: Any = scorer.models[0].tokenizer
     if settings.policy_tokenizer is not None:

@@ -31,6 +31,7 @@ class ServiceSettings:
     port: int = 8000
     reading: str = "mean"
     device: str | None = None
+    bf16: bool = False
     queries: Queries = "template"
     policy_tokenizer: str | None = None
     key: str | None = field(default=None, repr=False)
