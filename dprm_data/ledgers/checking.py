@@ -42,13 +42,16 @@ def check_ledger(store: Store) -> Check:
 
 
 def _unreadable(select: Select) -> tuple[int, list[str]]:
-    calls, broken = 0, []
+    calls = broken = 0
+    named: list[str] = []
     for row in select(f"SELECT {', '.join(CALL)}, id FROM calls"):
         calls += 1
         wrong = _wrong(row)
         if wrong:
-            broken.append(f"call {row[-1]} of {row[2]!r}: {wrong}")
-    return calls, _some(broken)
+            broken += 1
+            if broken <= _NAMED:
+                named.append(f"call {row[-1]} of {row[2]!r}: {wrong}")
+    return calls, named + ([f"and {broken - _NAMED:,} more such calls"] if broken > _NAMED else [])
 
 
 def _wrong(row: Row) -> str | None:
@@ -95,8 +98,3 @@ def _shelf(select: Select) -> Iterator[str]:
     for tag, said, there in select(query):
         if said != there:
             yield f"batch {tag} is said to have {said:,} rows, {there:,} are there"
-
-
-def _some(broken: list[str]) -> list[str]:
-    more = [f"… and {len(broken) - _NAMED:,} more such calls"] if len(broken) > _NAMED else []
-    return broken[:_NAMED] + more
