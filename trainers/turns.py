@@ -40,6 +40,10 @@ def all_judged(prompts: Sequence[Any], responses: Sequence[Any]) -> tuple[list[l
 
 
 def _plain(turn: Any) -> Message:
-    if any("\ud800" <= character <= "\udfff" for character in turn["content"]):
-        raise BadRow(f"a text of the {turn['role']} holds half a character (a surrogate without its other half)")
+    try:
+        turn["content"].encode()
+    except UnicodeEncodeError:
+        raise BadRow(
+            f"a text of the {turn['role']} holds half a character (a surrogate without its other half)"
+        ) from None
     return {"role": turn["role"], "content": turn["content"]}

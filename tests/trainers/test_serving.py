@@ -232,6 +232,7 @@ def test_a_busy_or_absent_service_is_asked_again() -> None:
         ("/score", {"prompts": ["a"] * 51, "responses": ["b"] * 51}, 413, "51 rows in one request, and at most 50"),
         ("/score", {"prompts": ["a"], "responses": ["b" * 2001]}, 413, "row 1: a text of 2001 characters"),
         ("/get_reward", {"prompts": ["a"]}, 422, "query: Field required"),
+        ("/get_reward", {"query": ["user : " * 1000]}, 413, "row 1: a text of 7000 characters, and at most 4000"),
         ("/get_reward", {"query": ["a"], "prompts": ["a", "b"]}, 422, "1 queries and 2 prompts"),
         ("/compute_score", {"data_source": "x"}, 422, "give solution_str with extra_info"),
         ("/compute_score", {"solution_str": "x"}, 422, "row 1: prompt must be a text or a list"),

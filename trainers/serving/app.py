@@ -80,10 +80,20 @@ class Service:
         finally:
             self._gatherer.close()
 
+    async def scores_of_queries(self, queries: list[str], prompts: list[str] | None) -> Scores:
+        """The scores of N texts of prompt and response. Raises `TrainingError`."""
+        limits = self.settings.limits
+        _within(limits, [len(query) for query in queries], 2 * limits.max_text)
+        # In a thread: a text of many turns takes its time, and others must not wait for it.
+        return await self.scores(*await asyncio.to_thread(self.loaded.reader.read, queries, prompts))
+
     async def scores(self, prompts: list[list[Message]], responses: list[str], reading: str | None = None) -> Scores:
         """The scores of N rows, judged in batches with the rows of others. Raises `TrainingError`."""
         scorer = self.loaded.scorer
-        _within(self.settings.limits, prompts, responses)
+        limits = self.settings.limits
+        pairs = zip(prompts, responses, strict=True)
+        lengths = [max(len(text), sum(len(turn["content"]) for turn in prompt)) for prompt, text in pairs]
+        _within(limits, lengths, limits.max_text)
         if not responses:
             return scorer.read(scorer.predict([], []), reading)
         if reading is not None:
@@ -137,8 +147,8 @@ def _add_routes(app: FastAPI, service: Service) -> None:
 
     @app.post("/get_reward")
     async def get_reward(form: OpenRLHFForm) -> OpenRLHFAnswer:
-        loaded = service.loaded
-        return OpenRLHFAnswer.of(loaded.scorer, await service.scores(*loaded.reader.read(form.query, form.prompts)))
+        found = await service.scores_of_queries(form.query, form.prompts)
+        return OpenRLHFAnswer.of(service.loaded.scorer, found)
 
     @app.post("/compute_score")
     async def compute_score(form: VerlForm) -> dict[str, Any]:
@@ -192,16 +202,16 @@ def _ended(service: Service, task: asyncio.Task[None], stop: Callable[[], None])
         stop()
 
 
-def _within(limits: Limits, prompts: Sequence[list[Message]], responses: Sequence[str]) -> None:
-    if len(responses) > limits.max_rows:
+def _within(limits: Limits, lengths: Sequence[int], longest: int) -> None:
+    """Whether so many rows of such lengths, in characters, are taken. Raises `TooMuch`."""
+    if len(lengths) > limits.max_rows:
         raise TooMuch(
-            f"{len(responses)} rows in one request, and at most {limits.max_rows} are taken",
+            f"{len(lengths)} rows in one request, and at most {limits.max_rows} are taken",
             hint="Send fewer at a time, or raise --max-rows.",
         )
-    for row, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
-        longest = max(len(response), sum(len(turn["content"]) for turn in prompt))
-        if longest > limits.max_text:
-            raise TooMuch(
-                f"row {row + 1}: a text of {longest} characters, and at most {limits.max_text} are read",
-                hint="Cut it, or raise --max-text.",
-            )
+    row = next((row for row, length in enumerate(lengths) if length > longest), None)
+    if row is not None:
+        raise TooMuch(
+            f"row {row + 1}: a text of {lengths[row]} characters, and at most {longest} are read",
+            hint="Cut it, or raise --max-text.",
+        )
