@@ -113,7 +113,7 @@ def test_the_same_dice_give_the_same_run() -> None:
 
 def test_a_real_run_asks_what_the_simulated_one_asks(tmp_path: Path) -> None:
     """Counts only: how long a real run takes depends on who else uses the machine (`python -m benchmarks.simulate --check` compares times)."""
-    write_rows(tmp_path / "pairs.jsonl", [{"prompt": f"q{number}", "response": "r"} for number in range(40)])
+    write_rows(tmp_path / "pairs.jsonl", [{"prompt": f"q{number}", "response": "r"} for number in range(25)])
     limits = {"concurrency": 8, "attempts": 20, "rpm": 6000}
     with LLMServer(latency=0.03, seed=5) as server:
         server.script({"chances": {"500": 0.1}})
