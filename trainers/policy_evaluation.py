@@ -30,6 +30,7 @@ from dprm_trainers.policy_judges import Verdict
 from dprm_trainers.policy_responses import Response
 
 TIE = 0.05  # share of the range of rewards
+_FEW = 10  # prompts below which a bootstrap over them is not to be trusted
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,8 @@ class PolicyEvaluation:
     notes: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)
+        """Plain values, for JSON: what is no number is None."""
+        return dict(_finite(asdict(self)))
 
     def markdown(self) -> str:
         """The tables."""
@@ -90,8 +91,7 @@ class PolicyEvaluation:
 
     def write(self, folder: Path) -> None:
         """evaluation.json, evaluation.md and evaluation.svg."""
-        content = json.dumps(_finite(self.as_dict()), indent=2, allow_nan=False)
-        write_text(folder / "evaluation.json", content + "\n")
+        write_text(folder / "evaluation.json", json.dumps(self.as_dict(), indent=2, allow_nan=False) + "\n")
         write_text(folder / "evaluation.md", self.markdown())
         write_text(folder / "evaluation.svg", self.picture())
 
@@ -138,6 +138,10 @@ def evaluate_policies(
     found = PolicyEvaluation(len(set(sheet.groups.tolist())), len(sheet.groups), tie, style)
     if sheet.left_out:
         found.notes.append(f"{sheet.left_out} responses' places were left out: not every policy has them")
+    if found.prompts < _FEW:
+        found.notes.append(
+            f"with {found.prompts} prompts the intervals are too narrow: they cannot show what other prompts would"
+        )
     found.judged = [_judged(verdict, sheet, draws, tie) for verdict in verdicts]
     return found
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,12 +85,3 @@ def _by_run(path: Path, responses: Sequence[Response], reading: str) -> Verdict:
 def _item_id(row: Response) -> str:
     prompt = cast(Messages, tuple({"role": turn["role"], "content": turn["content"]} for turn in row.prompt))
     return ids_of(prompt, ({"role": "assistant", "content": row.shown},))[0]
-
-
-def trained_against(policy: str, judge: str) -> bool:
-    """Whether a policy's folder says that it was optimised for this judge."""
-    file = Path(policy) / "dprm_ppo.json"
-    if not file.is_file():
-        return False
-    models = json.loads(file.read_text(encoding="utf-8")).get("settings", {}).get("reward_model", [])
-    return any(model == judge or Path(model).absolute() == Path(judge).absolute() for model in models)

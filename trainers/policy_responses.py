@@ -77,3 +77,22 @@ def sampling_facts(folder: Path) -> dict[str, Any]:
     """The facts that were written; none where there are none."""
     file = folder / SAMPLING
     return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
+
+
+def trained_for(policy: str) -> list[str]:
+    """The reward models for which a policy's folder says that it was trained: absolute paths of folders, names of what is on the Hub."""
+    file = Path(policy) / "dprm_ppo.json"
+    if not file.is_file():
+        return []
+    models = json.loads(file.read_text(encoding="utf-8"))["settings"]["reward_model"]
+    return [_absolute(model) for model in models]
+
+
+def policies_trained_for(judge: str, folder: Path) -> list[str]:
+    """Which of the policies whose responses are in the folder were trained for this judge."""
+    policies: dict[str, Any] = sampling_facts(folder).get("policies", {})
+    return [name for name, facts in policies.items() if _absolute(judge) in facts["trained_for"]]
+
+
+def _absolute(model: str) -> str:
+    return str(Path(model).resolve()) if Path(model).exists() else model

@@ -16,7 +16,14 @@ import torch
 
 from dprm_trainers.errors import TrainingDataError, TrainingError
 from dprm_trainers.policy import Sampling, load_policy, response_logits
-from dprm_trainers.policy_responses import RESPONSES, Response, read_responses, sampling_facts, write_responses
+from dprm_trainers.policy_responses import (
+    RESPONSES,
+    Response,
+    read_responses,
+    sampling_facts,
+    trained_for,
+    write_responses,
+)
 from dprm_trainers.ppo_config import PPOConfig
 from dprm_trainers.prompts import Overlong, Prompts, encode_prompts
 from dprm_trainers.rollouts import Rollouts, sample, uniforms_at
@@ -71,11 +78,16 @@ def sample_policies(
     Raises `TrainingError` where a policy cannot be used, `TrainingDataError` where the folder holds responses to other prompts or by other settings.
     """
     how = settings or SamplingSettings()
+    if reference and (how.temperature == 0 or how.top_p < 1):
+        raise TrainingError(
+            "the KL divergence is measured on a policy's own samples, and these would not be: temperature 0 or top_p below 1",
+            hint="Leave the reference out, or sample at a temperature with top_p 1.",
+        )
     asked = _identity(prompts, how, reference)
     found = {} if overwrite else _known(folder, asked)
     marks = {} if overwrite else dict(sampling_facts(folder).get("policies", {}))
     for name, policy in policies.items():
-        mark = _fingerprint(policy)
+        mark = {"model": _fingerprint(policy), "trained_for": trained_for(policy)}
         if name in found and marks.get(name) == mark:
             say(f"{name}: {len(found[name])} responses are there already")
             continue

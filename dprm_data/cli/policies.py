@@ -96,7 +96,7 @@ def evaluate_policy(
         )
     else:
         found = read_responses(out)
-    _judge(found, named, judge or [], out, reading, tie, batch_size, as_json)
+    _judge(found, judge or [], out, reading, tie, batch_size, as_json)
     if not judge and not as_json:
         say(
             f"Responses: {out / RESPONSES}\nNext: annotate them (a recipe with source: {{path: {(out / RESPONSES).absolute()}}}), then\n"
@@ -106,7 +106,6 @@ def evaluate_policy(
 
 def _judge(
     found: Any,
-    named: dict[str, str],
     judges: list[str],
     out: Path,
     reading: str,
@@ -115,16 +114,19 @@ def _judge(
     as_json: bool,
 ) -> None:
     from dprm_trainers.policy_evaluation import evaluate_policies
-    from dprm_trainers.policy_judges import judged_by, trained_against
+    from dprm_trainers.policy_judges import judged_by
+    from dprm_trainers.policy_responses import policies_trained_for
 
     if any(not (Path(name) / "recipe.yaml").is_file() for name in judges):
         quiet_libraries()
     verdicts = [judged_by(name, found, reading=reading, batch_size=batch_size) for name in judges]
     evaluation = evaluate_policies(found, verdicts, tie=tie)
     for name in judges:
-        hacked = [who for who, policy in named.items() if trained_against(policy, name)]
+        hacked = [who for who in policies_trained_for(name, out) if who in evaluation.style]
         if hacked:
-            evaluation.notes.append(f"{', '.join(hacked)} was trained for {name}: its reward there is no evidence")
+            evaluation.notes.append(
+                f"trained for the judge {name}, whose rewards are no evidence for them: {', '.join(hacked)}"
+            )
     evaluation.write(out)
     if as_json:
         answer({"folder": str(out)} | evaluation.as_dict(), None, True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,8 @@ def test_temperature_zero_is_the_greedy_decoding_of_transformers(policies: dict[
         )
         out = model.generate(**ids, max_new_tokens=8, do_sample=False)
         assert row.text == tokenizer.decode(out[0, ids["input_ids"].shape[1] :], skip_special_tokens=True)
+    with pytest.raises(TrainingError, match="a policy's own samples"):
+        sample_policies(policies, ASKED, tmp_path / "kl", how, reference=policies["base"])
     with pytest.raises(TrainingError, match="would be the same"):
         SamplingSettings(temperature=0, responses=2)
 
@@ -209,7 +212,9 @@ def test_the_command_with_a_reward_model_and_then_with_a_panel_as_judges(
 ) -> None:
     write_rows(tmp_path / "prompts.jsonl", [{"prompt": prompt} for prompt in ASKED.messages])
     shutil.copytree(policies["fond"], tmp_path / "fond")
-    (tmp_path / "fond" / "dprm_ppo.json").write_text(json.dumps({"settings": {"reward_model": [judge]}}))
+    (tmp_path / "fond" / "dprm_ppo.json").write_text(
+        json.dumps({"settings": {"reward_model": [os.path.relpath(judge, tmp_path)]}})
+    )
     done = dprm(
         "evaluate-policy", "-p", f"before={policies['base']}", "-p", "fond", "--prompts", "prompts.jsonl",
         "--split", "all", "--judge", judge, "--reference", policies["base"], "--max-new-tokens", 5,
@@ -217,7 +222,7 @@ def test_the_command_with_a_reward_model_and_then_with_a_panel_as_judges(
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "12 responses per policy to 6 prompts" in done.stdout
-    assert "fond was trained for" in done.stdout
+    assert f"trained for the judge {judge}, whose rewards are no evidence for them: fond" in done.stdout
     written = json.loads((tmp_path / "eval" / "evaluation.json").read_text())
     rows = read_responses(tmp_path / "eval")
     direct = judged_by(judge, rows)
