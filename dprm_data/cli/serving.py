@@ -59,7 +59,6 @@ def serve_reward(
     needs_trainers()
     _needs_server()
     key = _key(api_key_env)
-    quiet_libraries()
     from dprm_trainers.serving.server import serve
     from dprm_trainers.serving.settings import Limits, ServiceSettings
 
@@ -75,6 +74,7 @@ def serve_reward(
         note(False)(f"Whoever can reach {host} can ask for rewards: --api-key-env asks callers for a key.")
 
     def listening(url: str) -> None:
+        quiet_libraries()
         if as_json:
             answer({"url": url, "models": reward_model}, None, True)
         else:

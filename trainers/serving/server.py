@@ -10,24 +10,28 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from typing import Any
-
-import uvicorn
+from typing import TYPE_CHECKING, Any
 
 from dprm_data.errors import InputError
 from dprm_trainers.errors import TrainingError
-from dprm_trainers.scoring import Scorer
-from dprm_trainers.serving.app import Loaded, Service, make_app
-from dprm_trainers.serving.queries import QueryReader
 from dprm_trainers.serving.settings import ServiceSettings
+
+if TYPE_CHECKING:
+    import uvicorn
+
+    from dprm_trainers.serving.app import Loaded
 
 _GRACE_SECONDS = 120  # for what is in flight when the end is asked for
 
 
 def serve(settings: ServiceSettings, listening: Callable[[str], None]) -> None:
     """Serve until a signal comes. listening: told the address once the socket is open. Raises `DprmError` where the socket cannot be opened or the models cannot be loaded."""
-    opened = _socket(settings)
+    opened = _socket(settings)  # before anything heavy is imported: a port that is taken is said at once
     host, port = opened.getsockname()[:2]
+    import uvicorn
+
+    from dprm_trainers.serving.app import Service, make_app
+
     service = Service(settings)
     server: uvicorn.Server | None = None
 
@@ -51,6 +55,10 @@ def serve(settings: ServiceSettings, listening: Callable[[str], None]) -> None:
 
 def load(settings: ServiceSettings) -> Loaded:
     """The models of a service, and how it reads queries. Raises `TrainingError`."""
+    from dprm_trainers.scoring import Scorer
+    from dprm_trainers.serving.app import Loaded
+    from dprm_trainers.serving.queries import QueryReader
+
     scorer = Scorer.load(
         settings.references,
         reading=settings.reading,
