@@ -80,13 +80,14 @@ def plan(folder: Path, out: Path) -> Iterator[Stage]:
     prompts, heldout = (_prompts(size[name], folder) for name in ("prompts", "heldout"))
     policies = {BASE: size["policy"]} | {f"PPO {name}": str(out / "policies" / name) for name in OBJECTIVES}
     common = ["--max-new-tokens", str(size["max_new_tokens"])]
+    together = ["--batch-size", str(size.get("batch_size", 16)), *common]
 
     samples = [out / "samples" / f"temperature-{t}" for t in size["temperatures"]]
     for seed, (temperature, sample) in enumerate(zip(size["temperatures"], samples, strict=True), start=1):
         yield Stage(
             f"responses at temperature {temperature}",
             [
-                *("evaluate-policy", "--policy", f"{BASE}={size['policy']}", *prompts, *common),
+                *("evaluate-policy", "--policy", f"{BASE}={size['policy']}", *prompts, *together),
                 *("--responses", str(size["responses"]), "--temperature", str(temperature), "--seed", str(seed)),
                 *("--out", str(sample)),
             ],
@@ -115,7 +116,9 @@ def plan(folder: Path, out: Path) -> Iterator[Stage]:
             ],
         )
     evaluation, verdict = out / "evaluation", out / "judge"
-    asked = [part for name, policy in policies.items() for part in ("--policy", f"{name}={policy}")] + heldout + common
+    asked = (
+        [part for name, policy in policies.items() for part in ("--policy", f"{name}={policy}")] + heldout + together
+    )
     asked += ["--responses", str(size["heldout_responses"]), "--reference", size["policy"], "--out", str(evaluation)]
     yield Stage("the policies' responses to held-out prompts", ["evaluate-policy", *asked])
     yield Stage("recipe of the judge", lambda: _recipe(folder, "judge", evaluation / "responses.jsonl", out))

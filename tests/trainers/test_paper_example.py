@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ POLICIES = ["SFT", "PPO DPRM_OT", "PPO DPRM_C", "PPO BT-RM"]
 
 
 @pytest.fixture(scope="module")
-def server() -> object:
+def server() -> Iterator[LLMServer]:
     with LLMServer() as running:
         yield running
 
@@ -92,24 +93,19 @@ def test_the_way_from_prompts_to_the_table(tmp_path: Path, server: LLMServer) ->
     for name in ("DPRM_OT-curves", "DPRM_OT-distribution", "BT-RM-curves", "policies"):
         assert (out / "pictures" / f"{name}.svg").read_text().startswith("<svg")
 
-    # Started again, it asks nobody and trains nothing.
-    asked, weights = server.stats.requests, out / "policies" / "DPRM_OT" / "model.safetensors"
+    # Started again where a stage was broken off, it does that one again and no other: nobody is asked, and no other weights change.
+    asked, weights = server.tally.requests, out / "policies" / "DPRM_OT" / "model.safetensors"
     before = weights.stat().st_mtime_ns
-    again = start("--size", size, "--output", "out", cwd=tmp_path)
-    assert again.returncode == 0, again.stderr
-    assert (out / "table.md").read_text() == table
-    assert server.stats.requests == asked
-    assert weights.stat().st_mtime_ns == before
-
-    # A stage that was broken off is done again, and those before it are not.
     stages = json.loads((out / "stages.json").read_text())
     del stages["stages"]["PPO on BT-RM"]
     (out / "stages.json").write_text(json.dumps(stages))
-    (out / "policies" / "BT-RM" / "model.safetensors").unlink()
-    third = start("--size", size, "--output", "out", cwd=tmp_path)
-    assert third.returncode == 0, third.stderr
-    assert (out / "policies" / "BT-RM" / "model.safetensors").is_file()
-    assert server.stats.requests == asked
+    broken = out / "policies" / "BT-RM" / "model.safetensors"
+    broken.unlink()
+    again = start("--size", size, "--output", "out", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert broken.is_file()
+    assert weights.stat().st_mtime_ns == before
+    assert server.tally.requests == asked
 
     # Another size does not take these stages for its own.
     settings = yaml.safe_load((size / "ppo.yaml").read_text())
@@ -149,3 +145,10 @@ def test_training_and_judging_panels_share_nobody_and_prompts_are_held_out() -> 
         for name in ("prompts.jsonl", "heldout.jsonl")
     ]
     assert not prompts[0] & prompts[1]
+
+
+def test_the_documentation_lists_every_setting_of_ppo() -> None:
+    from dprm_trainers.ppo_config import PPOConfig
+
+    text = (ROOT / "docs" / "alignment.md").read_text(encoding="utf-8")
+    assert not [name for name in PPOConfig.model_fields if f"| `{name}` |" not in text]
