@@ -26,7 +26,7 @@ BLANK = "(no response)"  # what judges of a run see of an empty response: a row 
 
 @dataclass(frozen=True)
 class Response:
-    """One policy's answer. sample: its number among those to the prompt; kl: to the reference, in nats (None where not measured)."""
+    """One policy's answer. sample: its number among those to the prompt; text: empty where it is white space alone; kl: to the reference, in nats (None where not measured)."""
 
     policy: str
     prompt_id: str

@@ -176,13 +176,14 @@ def _answers(
         measured = _divergence(model, base, rollouts, sampling) if base is not None else [None] * len(batch)
         for row, (at, kl) in enumerate(zip(batch, measured, strict=True)):
             ids = rollouts.responses[row][rollouts.mask[row] > 0]
+            text = str(tokenizer.decode(ids, skip_special_tokens=True))
             which = encoded.rows[places[at][0]]
             found[at] = Response(
                 name,
                 prompts.ids[which],
                 places[at][1],
                 prompts.messages[which],
-                str(tokenizer.decode(ids, skip_special_tokens=True)),
+                text if text.strip() else "",
                 len(ids),
                 bool(rollouts.ended[row]),
                 kl,
