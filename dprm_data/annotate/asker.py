@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from dprm_data.annotate.parcel import Parcel
 
 _EVERY = 0.5  # seconds between two reports
+_IDLE = 1.0  # seconds without a batch after which an asker leaves the other workers
 
 
 class _ToldToStop(Exception):
@@ -40,52 +41,47 @@ class Asker:
 
     def __init__(self, parcel: Parcel, board: Any) -> None:
         self._name = uuid.uuid4().hex
+        self._parcel = parcel
         self._board = board
         self._loop = LastingLoop()
         self._worker: Worker | None = None
-        self._board.come.remote(self._name)
+        self._begun = 0  # batches, and the start
+        self._door = asyncio.Lock()
+        self._leaving: asyncio.Task[None] | None = None
+        self._ready = False
         try:
             self._run = parcel.open()
             self._ledger = self._run.ledger()
-            worker = Worker(
-                self._run, self._ledger, max_cost=parcel.max_cost, retry_failed=parcel.retry_failed, say=self._say
-            )
-            self._worker = self._loop.run(worker.__aenter__())
+            self._loop.run(self._start())
+            self._ready = True
         except Exception as error:
             self._fail(_told_where(error) if parcel.recipe.ray.address else error)
-
-    def __del__(self) -> None:
-        """Ray Data has nothing more for this one, and lets it go (`_MapWorker.__ray_shutdown__`); the other workers need not wait for its
-        lease to run out. A killed one never comes here."""
-        if self._worker:
-            self._loop.run(self._worker.__aexit__(None, None, None))
-            self._ledger.close()
-        self._board.go.remote(self._name)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Ask all that is missing about the items in this part of the items table; returns how many there are."""
         items = list(items_of(batch))
         try:
-            if items and self._worker:
-                self._loop.run(self._ask(self._worker, items))
+            if items and self._ready:
+                self._loop.run(self._ask(items))
         except _ToldToStop:
             pass
         except Exception as error:
             self._fail(error)
         return pa.table({"items": [len(items)]})
 
-    async def _ask(self, worker: Worker, items: list[Item]) -> None:
+    async def _ask(self, items: list[Item]) -> None:
         batch = items[0].item_id
         if not await self._board.begin.remote(self._name, batch):
             return
         through = False
-        engine = worker.engine(Tally())
+        engine = (await self._at_work()).engine(Tally())
         reporting = asyncio.create_task(self._report(batch, engine))
         try:
             await engine.run(self._run.work, items)
             through = True
         finally:
             reporting.cancel()
+            self._leave_when_idle()
             await self._board.end.remote(self._name, batch, engine.tally, through=through)
 
     async def _report(self, batch: str, engine: Engine) -> None:
@@ -98,8 +94,42 @@ class Asker:
                 going_on = False
         engine.stop(_ToldToStop())
 
-    def _say(self, text: str) -> None:
-        self._board.say.remote(text)
+    # -- among the other workers ----------------------------------------------------------------------------------------
+
+    async def _start(self) -> None:
+        """Come to the others at once, though there is no batch yet: what cannot work is to be said before anything is asked."""
+        await self._at_work()
+        self._leave_when_idle()
+
+    async def _at_work(self) -> Worker:
+        """This asker as one of the run's workers."""
+        async with self._door:
+            self._begun += 1
+            if self._worker is None:
+                worker = Worker(
+                    self._run,
+                    self._ledger,
+                    max_cost=self._parcel.max_cost,
+                    retry_failed=self._parcel.retry_failed,
+                    say=lambda text: self._board.say.remote(text),
+                )
+                self._worker = await worker.__aenter__()
+                self._board.come.remote(self._name)
+            return self._worker
+
+    def _leave_when_idle(self) -> None:
+        """Nobody tells an actor that there are no more batches; the others are not to wait until its lease and its dollars expire."""
+        self._leaving = asyncio.create_task(self._leave(self._begun))
+
+    async def _leave(self, begun: int) -> None:
+        await asyncio.sleep(_IDLE)
+        async with self._door:
+            if self._worker and self._begun == begun:
+                worker, self._worker = self._worker, None
+                await worker.__aexit__(None, None, None)
+                self._board.go.remote(self._name)
+
+    # -- news -----------------------------------------------------------------------------------------------------------
 
     def _fail(self, error: Exception) -> None:
         import ray

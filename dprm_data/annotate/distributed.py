@@ -25,7 +25,7 @@ from dprm_data.errors import DprmError
 from dprm_data.runs import Run
 
 _EVERY = 0.25  # seconds between two looks at the board
-_NO_ASKER = 20.0  # seconds without any asker before the live view says what it is waiting for
+_NO_ASKER = 60.0  # seconds without any asker before the live view says what it is waiting for
 _GOODBYE = 3.0  # seconds at most
 _ROUNDS = 50  # a batch takes so many times as long as a call, so that the few calls which end it do not count
 _SHARES = 4  # batches per asker at least, so that all end at about the same time

@@ -31,6 +31,7 @@ def complete(done: dict[str, Any]) -> None:
 
 
 def test_a_run_is_what_it_is_in_one_process(job: Job, server: LLMProcess, tmp_path: Path) -> None:
+    server.script(latency=0.2)  # longer than it takes both actors to start
     done = job.dprm("run", OPENAI_API_KEY=KEY)
     assert done.returncode == 0, done.stderr
     noise = [
@@ -45,6 +46,7 @@ def test_a_run_is_what_it_is_in_one_process(job: Job, server: LLMProcess, tmp_pa
         "both actors asked"
     )
 
+    server.script(latency=0.0)
     again = content(job.dprm("run", "--json", OPENAI_API_KEY=KEY))
     assert again["annotate"]["calls"] == 0 and again["annotate"]["items"] == ITEMS
     assert again["annotate"]["replayed"] == CALLS
