@@ -1,6 +1,6 @@
 """The distributional critic against the scalar one: the same alignments, seed by seed, that differ in the critic alone.
 
-    python benchmarks/critics.py [--seeds 5] [--steps 40] [--quantiles 8 32]
+    PYTHONPATH=. python benchmarks/critics.py [--seeds 5] [--steps 40] [--quantiles 8 32]
 
 A policy with random weights and a vocabulary of 64 learns from a reward whose returns are skewed, as those of the paper's labels are: every good word of a response earns a share of 1, and a single awful one
 costs 3. For each critic: the reward at the end and on average over the training (how fast it was), and how much of the observed returns the critic explains in the second half; means over seeds, +- their

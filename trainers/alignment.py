@@ -18,7 +18,7 @@ from dprm_trainers.errors import TrainingError
 from dprm_trainers.experience import RewardFunction, Scored, checked, experience_of, judge
 from dprm_trainers.loading import with_lora
 from dprm_trainers.outputs import in_bf16
-from dprm_trainers.policy import ActorCritic, Reference, Sampling, freeze_all_but, load_critic, load_policy
+from dprm_trainers.policy import ActorCritic, Reference, Sampling, freeze_all_but, load_policy, own_backbone
 from dprm_trainers.ppo import KLControl
 from dprm_trainers.ppo_config import PPOConfig
 from dprm_trainers.ppo_update import Updater
@@ -160,7 +160,7 @@ def make_actor(config: PPOConfig, tokenizer: PreTrainedTokenizerBase) -> ActorCr
         top_k=config.top_k,
         top_p=config.top_p,
     )
-    critic = load_critic(config) if config.critic == "own" else None
+    critic = own_backbone(model) if config.critic == "own" else None
     if config.train_layers:
         freeze_all_but(model, config.train_layers)
     if config.checkpointing:

@@ -72,8 +72,7 @@ class ActorCritic(nn.Module):
         self.critic = critic
         self.sampling = sampling
         self.entropy_gradient = entropy_gradient
-        width = _output_layer(model).in_features if critic is None else critic.config.hidden_size
-        self.head = nn.Linear(width, outputs)
+        self.head = nn.Linear(_output_layer(model).in_features, outputs)
         nn.init.zeros_(self.head.weight)  # the first advantages are the rewards themselves, not a random head's noise
         nn.init.zeros_(self.head.bias)
 
@@ -139,25 +138,14 @@ def response_logits(model: Any, ids: Tensor, attention: Tensor, length: int) -> 
     return logits
 
 
+def own_backbone(model: PreTrainedModel) -> Any:
+    """The policy's backbone once more, as the critic's own: all of it is trained."""
+    return copy.deepcopy(model.base_model)
+
+
 def load_policy(config: PPOConfig) -> PreTrainedModel:
     """The policy in float32 (bf16 is autocast's), without dropout. Raises `TrainingError` where it cannot be loaded as a causal language model."""
-    from transformers import AutoModelForCausalLM
-
-    model: PreTrainedModel = _load(AutoModelForCausalLM, config)
-    if _output_layer(model) is None:
-        raise TrainingError(f"{config.policy}: {type(model).__name__} has no output layer that a critic could share")
-    return model
-
-
-def load_critic(config: PPOConfig) -> Any:
-    """The policy's backbone once more, as the critic's own."""
-    from transformers import AutoModel
-
-    return _load(AutoModel, config)
-
-
-def _load(kind: Any, config: PPOConfig) -> Any:
-    from transformers import AutoConfig
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     path = model_path(config.policy)
     try:
@@ -165,12 +153,15 @@ def _load(kind: Any, config: PPOConfig) -> Any:
         for name, value in settings.to_dict().items():
             if isinstance(value, float) and ("dropout" in name or name.endswith(("_pdrop", "layerdrop"))):
                 setattr(settings, name, 0.0)
-        return kind.from_pretrained(path, config=settings, dtype=torch.float32)
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(path, config=settings, dtype=torch.float32)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise TrainingError(
             f"cannot load the policy {config.policy}: {str(error).splitlines()[0]}",
             hint="Give a folder with a causal language model, or the name of one on the Hub.",
         ) from error
+    if _output_layer(model) is None:
+        raise TrainingError(f"{config.policy}: {type(model).__name__} has no output layer that a critic could share")
+    return model
 
 
 def freeze_all_but(model: PreTrainedModel, layers: int) -> None:

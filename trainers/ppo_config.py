@@ -112,6 +112,8 @@ class PPOConfig(BaseModel):
             raise ValueError("min_new_tokens is more than max_new_tokens")
         if self.lora and self.train_layers:
             raise ValueError("train_layers trains weights themselves; leave lora out")
+        if self.kl_target and not self.kl_coefficient:
+            raise ValueError("kl_target: a coefficient of 0 cannot be led anywhere; give kl_coefficient")
         if self.save == "adapter" and not self.lora:
             raise ValueError("save: adapter needs lora")
         return self

@@ -305,7 +305,12 @@ def save_policy(alignment: Alignment, output: Path) -> None:
     shutil.rmtree(staged, ignore_errors=True)
     model.save_pretrained(staged)
     alignment.tokenizer.save_pretrained(str(staged))
+    # What an earlier model left here would be loaded with this one, or in its place.
+    for old in [*output.glob("*.safetensors*"), *output.glob("adapter_*"), *output.glob("config.json")]:
+        old.unlink(missing_ok=True)
     for file in sorted(staged.iterdir()):
+        if (output / file.name).is_dir():
+            shutil.rmtree(output / file.name)
         file.replace(output / file.name)
     staged.rmdir()
 

@@ -82,10 +82,6 @@ def test_the_command_aligns_and_says_what_came_of_it(tmp_path: Path, reward_mode
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "policy")
     ids = tokenizer.apply_chat_template(PROMPTS[0], add_generation_prompt=True, return_dict=True, return_tensors="pt")
     assert policy.generate(**ids, max_new_tokens=3).shape[1] <= ids["input_ids"].shape[1] + 3
-    again = dprm(*arguments, "-o", "policy", cwd=tmp_path)
-    assert again.returncode == 2
-    assert "holds a model already" in again.stderr
-    assert "Traceback" not in again.stderr
 
 
 # -- what is saved --------------------------------------------------------------------------------------------------------
@@ -109,6 +105,11 @@ def test_an_adapter_is_merged_or_saved_alone(tmp_path: Path) -> None:
         assert (merged(ids).logits - was).abs().max() > 1e-3
     with pytest.raises(TrainingError, match="holds a model already"):
         train(config(tmp_path, output=str(tmp_path / "adapter"), save="adapter", **changes))
+    train(
+        config(tmp_path, output=str(tmp_path / "adapter"), overwrite=True, **changes)
+    )  # nothing is left of the adapter
+    assert not (tmp_path / "adapter" / "adapter_config.json").exists()
+    assert weights(tmp_path / "adapter").keys() == weights(tmp_path / "merged").keys()
 
 
 def test_a_policys_own_dropout_is_off_in_training_and_on_in_its_config(tmp_path: Path) -> None:
@@ -207,60 +208,72 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
 
 # -- several processes ----------------------------------------------------------------------------------------------------
 
+
+# The module's command; then a training in which the processes shuffle different halves into several minibatches, whose weights each one tells.
 SCRIPT = """
-import json, sys
+import contextlib, hashlib, json, sys
 
 import torch
 
-from tests.trainers.test_train_ppo import train
 from dprm_trainers.ppo_config import PPOConfig
+from dprm_trainers.train_ppo import main
+from tests.trainers.ppo_tiny import alignment, by_text, run
 
 torch.set_num_threads(1)
-aligned = train(PPOConfig(**json.loads(sys.argv[1])))
-print("processes", aligned.figures["processes"])
+shuffled = PPOConfig(**json.loads(sys.argv.pop()))
+with contextlib.suppress(SystemExit):
+    main()
+found = alignment(shuffled, by_text(lambda text: len(text) % 7))
+run(found)
+weights = b"".join(weight.detach().numpy().tobytes() for weight in found.actor.parameters())
+sys.stdout.write(json.dumps({"digest": hashlib.sha256(weights).hexdigest()}) + "\\n")
 """
 
 
-def test_two_processes_are_one_with_the_same_batch(tmp_path: Path) -> None:
+def test_two_processes_are_one_with_the_same_batch(tmp_path: Path, reward_model: Path) -> None:
     """One minibatch an epoch, since two processes shuffle each its own half of a batch. Parts of it are accumulated."""
-    common: dict[str, Any] = {
-        "minibatches": 1,
-        "micro_batch": 3,
-        "whiten_rewards": True,
-        "kl_coefficient": 0.1,
-        "kl_target": 2.0,
-    }
-    one = train(config(tmp_path, output=str(tmp_path / "one"), batch_size=8, **common))
-    two = config(tmp_path, output=str(tmp_path / "two"), batch_size=4, **common)
-    script = tmp_path / "two.py"
-    script.write_text(SCRIPT)
+    write_rows(tmp_path / "prompts.jsonl", [{"prompt": f"what is {word}"} for word in tiny.WORDS])
+    one = config(
+        tmp_path, output=str(tmp_path / "one"), prompts=str(tmp_path / "prompts.jsonl"), reward_model=str(reward_model),
+        minibatches=1, micro_batch=3, whiten_rewards=True, kl_coefficient=0.1, kl_target=2.0,
+    )  # fmt: skip
+    assert train_ppo(one).figures["processes"] == 1
+    two = one.model_copy(update={"output": str(tmp_path / "two"), "batch_size": 4})
+    (tmp_path / "two.json").write_text(two.model_dump_json())  # JSON is YAML
+    (tmp_path / "two.py").write_text(SCRIPT)
     port = 20000 + (os.getpid() + 7) % 20000
     done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", str(port), script, two.model_dump_json()],
-        env=environ(OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES=""), capture_output=True, text=True, timeout=200,
+        [
+            sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", str(port),
+            str(tmp_path / "two.py"), "--config", str(tmp_path / "two.json"), config(tmp_path).model_dump_json(),
+        ],
+        env=environ(OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES=""), capture_output=True, text=True, timeout=280,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("processes 2") == 2
+    digests = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    assert len(digests) == 2
+    assert digests[0] == digests[1]
+    assert json.loads((tmp_path / "two" / "dprm_ppo.json").read_text())["figures"]["processes"] == 2
     a, b = weights(tmp_path / "one"), weights(tmp_path / "two")
     for name in a:
         torch.testing.assert_close(a[name], b[name], atol=2e-4, rtol=0)
     logs = [lines(tmp_path / name / "log.jsonl") for name in ("one", "two")]
+    same = (
+        "reward",
+        "reward_std",
+        "return",
+        "kl",
+        "entropy",
+        "length",
+        "ended",
+        "explained_variance",
+        "value_loss",
+        "tokens",
+    )
     for mine, theirs in zip(*logs, strict=True):
-        for name in (
-            "reward",
-            "reward_std",
-            "return",
-            "kl",
-            "entropy",
-            "length",
-            "ended",
-            "explained_variance",
-            "value_loss",
-            "tokens",
-        ):
+        for name in same:
             assert theirs[name] == pytest.approx(mine[name], rel=2e-3, abs=1e-4), name
         assert theirs["distribution"] == pytest.approx(mine["distribution"], abs=1e-5)
-    assert one.figures["processes"] == 1
 
 
 # -- bad input ------------------------------------------------------------------------------------------------------------
@@ -302,6 +315,7 @@ def test_what_cannot_work_is_said_before_training(tmp_path: Path, changes: dict[
         ({"min_new_tokens": 9}, "min_new_tokens is more than max_new_tokens"),
         ({"lora": 2, "train_layers": 1}, "leave lora out"),
         ({"save": "adapter"}, "needs lora"),
+        ({"kl_target": 1.0}, "kl_target: a coefficient of 0 cannot be led"),
         ({"reward_model": []}, "give at least one"),
         ({"klip": 1}, "did you mean 'clip'"),
         ({"kl_coefficient": -1}, "kl_coefficient"),
