@@ -27,7 +27,6 @@ from dprm_trainers.scoring import Scorer
 from tests.helpers import dprm
 from tests.servers.rewards import RewardServer
 from tests.trainers import tiny
-from tests.trainers.test_transcripts import CHATML, tokenizer
 
 ASK = [{"role": "user", "content": "what is red"}]
 WORDS = tiny.WORDS[:12]
@@ -47,7 +46,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 def policy(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A policy's tokenizer, of another template than the reward models'."""
     folder = tmp_path_factory.mktemp("policy")
-    tokenizer("chatml").save_pretrained(folder)
+    tiny.policy_tokenizer().save_pretrained(folder)
     return str(folder)
 
 
@@ -143,8 +142,7 @@ def test_openrlhf_as_it_posts(plain: RewardServer, models: list[str]) -> None:
 def test_a_conversation_by_another_template(guarded: RewardServer, models: list[str], policy: str) -> None:
     """An agent's turns by the policy's template are put into the reward models' own."""
     turns = [*ASK, {"role": "assistant", "content": "blue"}, {"role": "user", "content": "not red"}]
-    used = tokenizer("chatml")
-    assert used.chat_template == CHATML
+    used = tiny.policy_tokenizer()
     prompt = used.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
     status, found = guarded.ask(
         "/get_reward", {"query": [prompt + "good two<|im_end|>"], "prompts": [prompt], "labels": [""]}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import PreTrainedTokenizerFast
 
 from dprm_trainers.data import Message
 from dprm_trainers.errors import TrainingError
@@ -13,11 +12,6 @@ from dprm_trainers.transcripts import Marks
 from tests.trainers import tiny
 
 # Written after the templates of model families, with what makes each of them hard: a default system prompt, trimmed texts, no separator after the user's turn.
-CHATML = (
-    "{% for m in messages %}{% if loop.first and m['role'] != 'system' %}{{ '<|im_start|>system\\nYou are helpful.<|im_end|>\\n' }}{% endif %}"
-    "{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>\\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
-)
 HEADERS = (
     "{{ '<s>' }}{% for m in messages %}{{ '<|start|>' + m['role'] + '<|stop|>\\n\\n' + m['content'] | trim + '<|eot|>' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|start|>assistant<|stop|>\\n\\n' }}{% endif %}"
@@ -26,22 +20,16 @@ BRACKETS = (
     "{{ '<s>' }}{% for m in messages %}{% if m['role'] == 'user' %}{{ '[INST] ' + m['content'] + ' [/INST]' }}"
     "{% elif m['role'] == 'assistant' %}{{ m['content'] + '</s>' }}{% else %}{{ raise_exception('no system') }}{% endif %}{% endfor %}"
 )
-THINKING = CHATML.replace("assistant\\n' }}{% endif %}", "assistant\\n<think>\\n\\n</think>\\n\\n' }}{% endif %}")
-TEMPLATES = {"chatml": CHATML, "headers": HEADERS, "brackets": BRACKETS, "thinking": THINKING}
+THINKING = tiny.CHATML.replace("assistant\\n' }}{% endif %}", "assistant\\n<think>\\n\\n</think>\\n\\n' }}{% endif %}")
+TEMPLATES = {"chatml": tiny.CHATML, "headers": HEADERS, "brackets": BRACKETS, "thinking": THINKING}
 
 TEXT = st.text(st.characters(exclude_categories=("Cs", "Co"), exclude_characters="<>[]|"), min_size=1, max_size=12).map(
     lambda text: text.strip() or "x"
 )
 
 
-def tokenizer(name: str) -> PreTrainedTokenizerFast:
-    made = tiny.tokenizer()
-    made.add_special_tokens({"eos_token": "</s>", "bos_token": "<s>"})
-    made.chat_template = TEMPLATES[name]
-    return made
-
-
-MARKS = {name: (tokenizer(name), Marks.of(tokenizer(name))) for name in TEMPLATES}
+USED = {name: tiny.policy_tokenizer(template) for name, template in TEMPLATES.items()}
+MARKS = {name: (used, Marks.of(used)) for name, used in USED.items()}
 
 
 @pytest.mark.parametrize("name", TEMPLATES)

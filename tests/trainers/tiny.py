@@ -43,6 +43,12 @@ WORDS = [
     "very",
 ]
 SPACE = LabelSpace.load("hh6")
+# In the manner of ChatML: marks of its own, and a default system prompt.
+CHATML = (
+    "{% for m in messages %}{% if loop.first and m['role'] != 'system' %}{{ '<|im_start|>system\\nYou are helpful.<|im_end|>\\n' }}{% endif %}"
+    "{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
 
 
 def tokenizer(*, pad: bool = True, template: bool = True) -> PreTrainedTokenizerFast:
@@ -162,3 +168,11 @@ def reward_model(
     LlamaForSequenceClassification(config).save_pretrained(folder)
     tokenizer().save_pretrained(folder)
     return folder
+
+
+def policy_tokenizer(template: str = CHATML) -> PreTrainedTokenizerFast:
+    """The tokenizer of a policy of another family than the reward models here."""
+    made = tokenizer()
+    made.add_special_tokens({"eos_token": "</s>", "bos_token": "<s>"})
+    made.chat_template = template
+    return made
