@@ -23,6 +23,15 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _CONNECT_TIMEOUT = 10  # seconds
+# libpq's words; an address may say otherwise. A server that answers nothing for a minute is gone (milliseconds there, seconds here).
+_DEFAULTS: dict[str, Any] = {
+    "connect_timeout": _CONNECT_TIMEOUT,
+    "application_name": "dprm",
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
 _WAIT = 1.0  # for a connection of the pool's, before it is asked once more: it only looks for new ones when it is asked
 _MOST_CONNECTIONS = 4  # of one process: a reader, a writer, and what watches over the workers
 _PAUSES = (0.05, 0.1, 0.2, 0.5, 1.0)  # seconds between attempts; the last one stays
@@ -206,15 +215,24 @@ def _arguments(url: str) -> dict[str, Any]:
         ) from error
     password = password_of(reference)
     given = {"password": password} if password else {}
-    return {"connect_timeout": _CONNECT_TIMEOUT, "application_name": "dprm", "autocommit": True} | arguments | given
+    return _DEFAULTS | arguments | given | {"autocommit": True}
 
 
 def _configure(db: Connection, *, readonly: bool) -> None:
-    db.execute("SET search_path = dprm")
-    db.execute("SET synchronous_commit = on")  # whatever the server's default is: acknowledged means on disk
-    db.execute("SET default_transaction_isolation = 'read committed'")  # attempts are numbered by what others committed
-    if readonly:
-        db.execute("SET default_transaction_read_only = on")
+    settings = {
+        "search_path": "dprm",
+        "synchronous_commit": "on",  # whatever the server's default is: acknowledged means on disk
+        "default_transaction_isolation": "'read committed'",  # attempts are numbered by what others have committed
+        # A transaction whose client the network has swallowed must not hold its locks for hours.
+        "tcp_keepalives_idle": "30",
+        "tcp_keepalives_interval": "10",
+        "tcp_keepalives_count": "3",
+    }
+    # A reader's transaction may stay open while what it reads is written elsewhere.
+    settings |= (
+        {"default_transaction_read_only": "on"} if readonly else {"idle_in_transaction_session_timeout": "'60s'"}
+    )
+    db.execute("; ".join(f"SET {name} = {value}" for name, value in settings.items()))
 
 
 def _driver() -> Any:
