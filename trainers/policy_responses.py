@@ -16,6 +16,7 @@ from typing import Any
 
 import orjson
 
+from dprm_data.messages import read_reply
 from dprm_data.tables import write_text
 from dprm_trainers.data import Message
 from dprm_trainers.errors import TrainingDataError
@@ -54,10 +55,11 @@ def read_responses(folder: Path) -> list[Response]:
     for number, line in enumerate(file.read_bytes().splitlines(), start=1):
         try:
             row = orjson.loads(line)
-            row["text"] = "" if row.pop("blank") else row["response"]
-            del row["response"]
+            said = row.pop("response")
+            text = said if isinstance(said, str) else said[0]["content"]
+            row["text"] = "" if row.pop("blank") else text
             found.append(Response(**row))
-        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        except (orjson.JSONDecodeError, KeyError, IndexError, TypeError) as error:
             raise TrainingDataError(f"{file}, line {number} is no response of ours: {error}") from error
     return found
 
@@ -66,11 +68,16 @@ def write_responses(folder: Path, found: Mapping[str, Sequence[Response]], facts
     """Write the responses of all policies, and the facts of their sampling."""
     lines = []
     for row in (row for rows in found.values() for row in rows):
-        content = asdict(row) | {"response": row.shown, "blank": row.shown != row.text}
+        content = asdict(row) | {"response": _as_source(row.shown), "blank": row.shown != row.text}
         del content["text"]
         lines.append(orjson.dumps(content).decode())
     write_text(folder / RESPONSES, "\n".join(lines) + "\n")
     write_text(folder / SAMPLING, json.dumps(facts, indent=2) + "\n")
+
+
+def _as_source(text: str) -> str | list[Message]:
+    """As a text; one that a source would take for a transcript (`Human: ... Assistant: ...`) as a message, which is taken as it stands."""
+    return [{"role": "assistant", "content": text}] if read_reply(text, "response")[1] else text
 
 
 def sampling_facts(folder: Path) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def evaluate_policy(
         str | None, typer.Option("--reference", help="A policy to which the KL divergence of all is measured.")
     ] = None,
     reading: Annotated[
-        str, typer.Option("--reading", help="mean, quantile:t, cvar:t, std:l or entropic:b: how a reward is read.")
+        str, typer.Option("--reading", help="How a reward is read: mean, quantile:t, cvar:t, std:l or entropic:b.")
     ] = "mean",
     tie: Annotated[
         float,

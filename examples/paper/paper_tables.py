@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dprm_data.tables import write_text
+from dprm_trainers.policy_responses import read_responses
 
 SHOWN = 6  # held-out prompts among the samples
 
@@ -57,11 +58,10 @@ def _training(trained: dict[str, dict[str, Any]]) -> str:
 
 
 def _samples(out: Path) -> str:
-    lines = (out / "evaluation" / "responses.jsonl").read_text(encoding="utf-8").splitlines()
     said: dict[str, dict[str, str]] = {}
-    for row in map(json.loads, lines):
-        if row["sample"] == 0:
-            said.setdefault(row["prompt"][-1]["content"], {})[row["policy"]] = " ".join(row["response"].split())
+    for row in read_responses(out / "evaluation"):
+        if row.sample == 0:
+            said.setdefault(row.prompt[-1]["content"], {})[row.policy] = " ".join(row.shown.split())
     first = list(said.items())[:SHOWN]
     policies = list(first[0][1])
     return _table(["", *policies], [[prompt, *[found.get(name, "") for name in policies]] for prompt, found in first])

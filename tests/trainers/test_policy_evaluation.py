@@ -20,7 +20,7 @@ from dprm_data.labels import LabelSpace
 from dprm_trainers.errors import TrainingDataError, TrainingError
 from dprm_trainers.policy_evaluation import distinct, evaluate_policies, people_of
 from dprm_trainers.policy_judges import Verdict, judged_by
-from dprm_trainers.policy_responses import BLANK, Response, read_responses
+from dprm_trainers.policy_responses import BLANK, Response, read_responses, write_responses
 from dprm_trainers.policy_samples import SamplingSettings, sample_policies
 from dprm_trainers.prompts import Prompts
 from dprm_trainers.train_reward import train_reward
@@ -249,10 +249,12 @@ def test_the_command_with_a_reward_model_and_then_with_a_panel_as_judges(
 
 
 def test_a_run_must_have_judged_every_response_an_empty_one_too(tmp_path: Path) -> None:
-    rows = responses({"old": ["a", " "], "new": ["b", "b"]})
-    write_rows(tmp_path / "pairs.jsonl", [{"prompt": row.prompt, "response": row.shown} for row in rows])
+    transcript = "Human: go on\n\nAssistant: no"  # what a source would take apart
+    rows = responses({"old": ["a", ""], "new": [transcript, "b"]})
+    write_responses(tmp_path, {"all": rows}, {})
+    assert read_responses(tmp_path) == rows
     with LLMServer() as server:
-        write_recipe(tmp_path, server.url)
+        write_recipe(tmp_path, server.url, source={"path": "responses.jsonl"})
         ran = dprm("run", "recipe.yaml", "--quiet", cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr
     found = judged_by(str(tmp_path / "run"), rows)
