@@ -1,8 +1,7 @@
-"""The ledger's file: torn, full, shared, old, new, and not a ledger at all."""
+"""What is particular to the ledger's file (the rest is in test_ledger_stores.py): torn, full, shared, old, new, and not a ledger at all."""
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 import sqlite3
 import subprocess
@@ -13,7 +12,7 @@ import pytest
 
 from dprm_data.annotate import ledgerfile
 from dprm_data.annotate.call import Reply
-from dprm_data.annotate.ledger import FailedAttempt, Ledger
+from dprm_data.annotate.ledger import Ledger
 from dprm_data.errors import LedgerError, RunBusy
 from dprm_data.providers.base import Usage
 from tests.helpers import ROOT
@@ -37,34 +36,6 @@ def found(path: Path, count: int) -> list[int]:
     with Ledger(path, readonly=True) as ledger:
         replies = ledger.find([key(number) for number in range(count)])
     return sorted(int(reply.text) for reply in replies.values())
-
-
-def test_what_is_recorded_is_found_again(tmp_path: Path) -> None:
-    async def go() -> None:
-        with Ledger(tmp_path / "l.sqlite", run="r", price_table="table 1") as ledger:
-            await asyncio.gather(*(ledger.record(key(i), reply(str(i))) for i in range(200)))
-            ledger.note_failure(FailedAttempt(key(1), "server", 500, "oops", 0.5))
-            ledger.note_done(b"plan", b"item")
-            await ledger.flush()
-            assert ledger.find_done(b"plan", [b"item", b"other"]) == {b"item"}
-            ledger.note_undone(b"plan", b"item")
-            await ledger.flush()
-            assert ledger.find_done(b"plan", [b"item"]) == set()
-            assert ledger.spent() == 50.5
-            assert ledger.failures_by_kind() == {"server": 1}
-
-    asyncio.run(go())
-    assert found(tmp_path / "l.sqlite", 200) == list(range(200))
-    db = sqlite3.connect(tmp_path / "l.sqlite")
-    assert db.execute("SELECT DISTINCT price_table FROM calls").fetchall() == [("table 1",)]
-
-
-def test_the_newest_attempt_counts_and_the_older_stay(tmp_path: Path) -> None:
-    with Ledger(tmp_path / "l.sqlite") as ledger:
-        for text in ("old", "new"):
-            ledger.record_now([(key(1), reply(text))])
-        assert ledger.find([key(1)])[key(1)].text == "new"
-        assert ledger.counts()["calls"] == 2
 
 
 def test_a_torn_last_transaction(tmp_path: Path) -> None:
@@ -152,15 +123,6 @@ def test_a_full_disk(tmp_path: Path, later: str) -> None:
         assert rows >= int(count)
     else:
         assert said.strip() == "closed" and rows == 1200
-
-
-def test_a_reply_that_cannot_be_kept_fails_and_leaves_nobody_waiting(tmp_path: Path) -> None:
-    async def go() -> None:
-        with pytest.raises(UnicodeEncodeError), Ledger(tmp_path / "l.sqlite") as ledger, pytest.raises(LedgerError):
-            async with asyncio.timeout(20):
-                await ledger.record(key(1), reply("half a pair: \ud800"))
-
-    asyncio.run(go())
 
 
 def test_numbers_larger_than_the_file_can_hold(tmp_path: Path) -> None:

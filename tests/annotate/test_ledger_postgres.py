@@ -202,13 +202,18 @@ def test_a_newer_ledger_and_another_database_are_refused_and_left_alone(postgres
     assert postgres.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'dprm'") == [("theirs",)]
 
 
-def test_commits_are_on_disk_whatever_the_database_says(postgres: Database) -> None:
+def test_connections_are_ours_whatever_the_database_says(postgres: Database) -> None:
+    """Commits are on disk, attempts are numbered by what others committed, and a lost client's locks do not stay for hours."""
     postgres.execute(f"ALTER DATABASE {postgres.name} SET synchronous_commit = off")
     postgres.execute(f"ALTER DATABASE {postgres.name} SET default_transaction_isolation = 'serializable'")
-    with Ledger(postgres.url) as ledger:
-        for setting, wanted in (("synchronous_commit", "on"), ("default_transaction_isolation", "read committed")):
-            with ledger.store.pool.connection() as db:  # type: ignore[attr-defined]
-                assert db.execute(f"SHOW {setting}").fetchone() == (wanted,)
+    wanted = {
+        "synchronous_commit": "on",
+        "default_transaction_isolation": "read committed",
+        "idle_in_transaction_session_timeout": "1min",
+        "tcp_keepalives_idle": "30",
+    }
+    with Ledger(postgres.url) as ledger, ledger.store.pool.connection() as db:  # type: ignore[attr-defined]
+        assert {name: db.execute(f"SHOW {name}").fetchone()[0] for name in wanted} == wanted
 
 
 def test_a_runs_batches_are_one_process_s_business(postgres: Database) -> None:

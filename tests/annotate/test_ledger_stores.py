@@ -21,6 +21,7 @@ from dprm_data.annotate.call import Reply
 from dprm_data.annotate.ledger import FailedAttempt, Ledger
 from dprm_data.annotate.shelf import Shelf
 from dprm_data.errors import LedgerError
+from dprm_data.ledgers.opening import opened
 from dprm_data.ledgers.reference import Reference
 from dprm_data.providers.base import Usage
 from tests.annotate.test_ledger import key, reply
@@ -67,6 +68,8 @@ def test_what_is_recorded_is_found_again(place: Reference) -> None:
 
     asyncio.run(go())
     assert found(place, 200) == list(range(200))
+    with opened(place) as store, store.snapshot() as select:
+        assert list(select("SELECT DISTINCT price_table FROM calls")) == [("table 1",)]
     with Ledger(place, run="another") as other:
         assert other.spent() == 0.0 and other.failures_by_kind() == {}
         other.record_now([(key(900), reply(cost=2.0)), (key(901), reply(cost=None))])
