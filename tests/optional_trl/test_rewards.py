@@ -104,5 +104,5 @@ def test_why_there_is_a_function_at_all(models: list[str]) -> None:
     """TRL loads a reward model that is given by name with one output: ours, with one per label, cannot be loaded so."""
     from transformers import AutoModelForSequenceClassification
 
-    with pytest.raises(RuntimeError, match="size mismatch|mismatched"):
+    with pytest.raises(RuntimeError, match=r"size mismatch|mismatched"):
         AutoModelForSequenceClassification.from_pretrained(models[0], num_labels=1)
