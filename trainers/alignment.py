@@ -75,40 +75,40 @@ class Alignment:
     def step(self, number: int) -> StepResult:
         """Sample a batch of responses, score them, learn from them. number: of the step, from 0."""
         began = time.monotonic()
-        config, rank = self.config, self.accelerator.process_index
+        config, accelerator = self.config, self.accelerator
         for group in self.optimizer.param_groups:
             group["lr"] = group["rate"] * rate_factor(config, number, self.steps)
-        where = places(number, config.batch_size, rank, self.accelerator.num_processes)
-        chosen = prompts_at(where, len(self.questions.ids), config.seed)
-        asked = [self.questions.messages[i] for i in chosen]
         self.actor.eval()
-        with self.accelerator.autocast():
-            rollouts = sample(
-                self.actor.model,
-                [self.questions.ids[i] for i in chosen],
-                uniforms_at(where, config.max_new_tokens, config.seed),
-                self.actor.sampling,
-            )
+        asked, rollouts = self._sample(number)
         texts = self._texts(rollouts)
         scored = self.reward(asked, texts)
         rewards = checked(scored.reward, asked, texts, number + 1)
         judged = judge(
-            self.actor, self.reference, rollouts, config.micro_batch or config.minibatch, self.accelerator.autocast
+            self.actor, self.reference, rollouts, config.micro_batch or config.minibatch, accelerator.autocast
         )
         scores = torch.from_numpy(rewards).float().to(rollouts.ids.device)
-        experience, figures = experience_of(rollouts, judged, scores, config, self.control.coefficient, self._total)
-        spread, distribution = self._rewards(scores, scored)
-        self.actor.train(
-            config.checkpointing
-        )  # there is no dropout; layers recompute their activations in this mode only
-        figures = spread | figures | self.updater(experience, number + 1)
+        figures, distribution = self._rewards(scores, scored)
+        experience, found = experience_of(rollouts, judged, scores, config, self.control.coefficient, self._total)
+        self.actor.train(config.checkpointing)  # without dropout, all that this mode does is to recompute activations
+        figures |= found | self.updater(experience, number + 1)
         figures |= {"kl_coefficient": self.control.coefficient, "learning_rate": self.optimizer.param_groups[0]["lr"]}
-        self.control.update(figures["kl"], config.batch_size * self.accelerator.num_processes)
-        tokens = float(self._total(rollouts.attention.sum().float()))
-        seconds = time.monotonic() - began
-        figures |= {"seconds": seconds, "tokens": tokens}
-        kl = ((judged.logprobs - judged.reference).sum(1)).tolist()
+        self.control.update(figures["kl"], config.batch_size * accelerator.num_processes)
+        figures["tokens"] = float(self._total(rollouts.attention.sum().float()))
+        figures["seconds"] = time.monotonic() - began
+        kl = (judged.logprobs - judged.reference).sum(1).tolist()
         return StepResult(figures, distribution, self._samples(asked, texts, rewards, kl, rollouts))
+
+    def _sample(self, number: int) -> tuple[list[list[Message]], Rollouts]:
+        """This process's prompts of a step, with a response to each."""
+        config, accelerator = self.config, self.accelerator
+        where = places(number, config.batch_size, accelerator.process_index, accelerator.num_processes)
+        chosen = prompts_at(where, len(self.questions.ids), config.seed)
+        ids = [self.questions.ids[i] for i in chosen]
+        with accelerator.autocast():
+            rollouts = sample(
+                self.actor.model, ids, uniforms_at(where, config.max_new_tokens, config.seed), self.actor.sampling
+            )
+        return [self.questions.messages[i] for i in chosen], rollouts
 
     def _texts(self, rollouts: Rollouts) -> list[str]:
         return [

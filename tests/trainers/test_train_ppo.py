@@ -18,6 +18,7 @@ from dprm_data.errors import DprmError
 from dprm_trainers.errors import TrainingError
 from dprm_trainers.ppo_config import PPOConfig
 from dprm_trainers.prompts import Prompts
+from dprm_trainers.reward_model import RewardModel
 from dprm_trainers.train_ppo import Aligned, train_ppo
 from dprm_trainers.train_reward import train_reward
 from tests.helpers import answer, dprm, environ, write_rows
@@ -45,13 +46,16 @@ def lines(file: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def reward_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A trained one of six labels, whose tokenizer has more words than the policies'."""
+    """A trained one of six labels."""
     folder = tmp_path_factory.mktemp("reward")
     return train_reward(tiny.settings(folder, epochs=1)).output
 
 
 def test_the_command_aligns_and_says_what_came_of_it(tmp_path: Path, reward_model: Path) -> None:
+    """The policy has another tokenizer, template and end token than the reward model."""
     base_model(tmp_path / "base")
+    template = "<s> {% for m in messages %}{{ m['content'] + ' ' }}{% endfor %}{% if add_generation_prompt %}{{ 'assistant ' }}{% endif %}"
+    tiny.policy_tokenizer(template).save_pretrained(tmp_path / "base")
     write_rows(tmp_path / "prompts.jsonl", [{"prompt": f"what is {word}"} for word in tiny.WORDS])
     settings = {"policy": "base", "batch_size": 8, "max_new_tokens": 6, "precision": "fp32", "steps": 99}
     (tmp_path / "ppo.yaml").write_text(yaml.safe_dump(settings))
@@ -74,7 +78,11 @@ def test_the_command_aligns_and_says_what_came_of_it(tmp_path: Path, reward_mode
     assert wanted <= set(log[0])
     samples = lines(tmp_path / "policy" / "samples.jsonl")
     assert [row["step"] for row in samples] == [1, 1, 3, 3]
-    assert samples[0]["prompt"].startswith("what is")
+    texts = [[{"role": "assistant", "content": row["response"]}] for row in samples]
+    judged = RewardModel.load(str(reward_model)).judge(
+        [[{"role": "user", "content": row["prompt"]}] for row in samples], texts
+    )
+    assert [row["reward"] for row in samples] == pytest.approx(judged.reward.tolist(), abs=1e-5)
     facts = json.loads((tmp_path / "policy" / "dprm_ppo.json").read_text())
     assert facts["prompts"]["source"] == "prompts.jsonl"
     assert (tmp_path / "policy" / "README.md").read_text().startswith("---")
