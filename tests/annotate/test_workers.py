@@ -109,3 +109,11 @@ def test_each_failure_is_retried_by_one_worker_only(team: Callable[..., Team]) -
     two.end(*two.start(2, "--retry-failed"))
     after = two.server.stats()
     assert after["requests"] - before["requests"] == failed, "each failure is asked again once"
+
+
+def test_what_calibrates_is_asked_once(team: Callable[..., Team]) -> None:
+    three = team(4, latency=0.05, elicitation="logprobs", labels="hh6")
+    three.end(*three.start(3))
+    stats = three.server.stats()
+    annotated = three.calls * 2  # two axes, two questions
+    assert stats["requests"] == stats["distinct"] > annotated, "something was asked twice, or nothing calibrates"
