@@ -21,15 +21,12 @@ _EVERY = 2.0  # seconds between lines of progress
 
 def stats_view(stats: Stats) -> RenderableType:
     """Groups of calls, failures, and the whole in two lines."""
-    calls = _table(
-        "run", "model", "status", "calls", "again", "tokens in", "cached", "tokens out", "dollars", "from", "to"
-    )
+    calls = _table("run", "model", "status", "calls", "tokens in", "tokens out", "dollars", "until")
     for group in stats.groups:
-        dollars = f"{group.cost:,.4f}" + (f" + {group.unpriced:,} of unknown price" if group.unpriced else "")
-        tokens = (f"{group.input_tokens:,}", f"{group.cached_tokens:,}", f"{group.output_tokens:,}")
+        dollars = f"{group.cost:,.4f}" + (" + ?" if group.unpriced else "")
         calls.add_row(
             *(Text(visible(text)) for text in (group.run, group.model or "–", group.status)),
-            *(f"{group.calls:,}", f"{group.again:,}", *tokens, dollars, _day(group.first), _day(group.last)),
+            *(f"{group.calls:,}", f"{group.input_tokens:,}", f"{group.output_tokens:,}", dollars, _day(group.last)),
         )
     failures = _table("run", "failed attempts", "times", "dollars")
     for failed in stats.failures:
@@ -38,6 +35,9 @@ def stats_view(stats: Stats) -> RenderableType:
         f"{stats.calls:,} calls, {sum(stats.totals.values()):,.4f} dollars, {stats.done:,} items done, "
         f"{stats.batches:,} batches at a provider, {stats.bytes / 1e6:,.1f} MB"
     )
+    unpriced = sum(group.unpriced for group in stats.groups)
+    if unpriced:
+        whole += f"; the price of {unpriced:,} calls (?) is not known"
     parts: list[RenderableType] = [calls] if stats.groups else []
     parts += [Text(""), failures] if stats.failures else []
     return Group(Text(visible(stats.ledger), style="bold"), *parts, Text(whole))
@@ -86,6 +86,6 @@ def _table(*names: str) -> Table:
 
 def _day(seconds: float) -> str:
     try:
-        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d")
     except (OverflowError, ValueError, OSError):
         return "–"
