@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -25,14 +25,17 @@ def peak_memory() -> tuple[float, str]:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, "this process (peak)"
 
 
-def push_folder(repo: str, folder: Path, say: Callable[[str], None]) -> None:
-    """Upload a trained model, its checkpoints left out. A new repository is private. Raises `PublishError`."""
+def push_folder(repo: str, folder: Path, say: Callable[[str], None], *, keep: Sequence[str] = ()) -> None:
+    """Upload a trained model; its checkpoints and the files `keep` stay here. A new repository is private. Raises `PublishError`."""
     api = connect(needs_token=True)
 
     def upload() -> None:
         api.create_repo(repo, private=True, exist_ok=True)
         api.upload_folder(
-            repo_id=repo, folder_path=folder, ignore_patterns=["checkpoints/**"], commit_message="Train with dprm"
+            repo_id=repo,
+            folder_path=folder,
+            ignore_patterns=["checkpoints/**", *keep],
+            commit_message="Train with dprm",
         )
 
     persist(f"pushing to {repo}", upload, say=say)

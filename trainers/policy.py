@@ -82,7 +82,9 @@ class ActorCritic(nn.Module):
             logits = self.sampling.shaped(response_logits(self.model, ids, attention, length))
         hidden = states[-1][:, -length - 1 : -1]
         if self.critic is not None:
-            found = self.critic(input_ids=ids, attention_mask=attention, position_ids=positions(attention))
+            found = self.critic(
+                input_ids=ids, attention_mask=attention, position_ids=positions(attention), use_cache=False
+            )
             hidden = found.last_hidden_state[:, -length - 1 : -1]
         logprobs = token_logprobs(logits, ids[:, -length:])
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.entropy_gradient):

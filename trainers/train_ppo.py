@@ -28,7 +28,7 @@ from dprm_trainers.outputs import peak_memory, push_folder
 from dprm_trainers.policy_card import write_policy_card
 from dprm_trainers.ppo_checkpoint import Checkpoint, has_checkpoint, load_checkpoint, save_checkpoint
 from dprm_trainers.ppo_config import PPOConfig
-from dprm_trainers.ppo_log import TrainingLog
+from dprm_trainers.ppo_log import PAGE, SAMPLES, TrainingLog
 from dprm_trainers.prompts import Prompts, encode_prompts, load_prompts
 from dprm_trainers.tokens import context_length, prepare_tokenizer
 
@@ -97,7 +97,7 @@ def train_ppo(
         save_policy(alignment, output)
         run.describe(found, scorer)
         if config.push_to_hub:
-            push_folder(config.push_to_hub, output, say)
+            push_folder(config.push_to_hub, output, say, keep=(SAMPLES, PAGE))  # prompts are data
     accelerator.wait_for_everyone()
     return Aligned(output, run.figures(), run.notes)
 

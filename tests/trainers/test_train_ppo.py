@@ -130,7 +130,7 @@ def test_a_policys_own_dropout_is_off_in_training_and_on_in_its_config(tmp_path:
     assert log[0]["ratio_error"] < 1e-6
 
 
-def test_pushing_leaves_the_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pushing_leaves_checkpoints_and_texts_of_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub
 
     asked: list[dict[str, Any]] = []
@@ -153,7 +153,7 @@ def test_pushing_leaves_the_checkpoints(tmp_path: Path, monkeypatch: pytest.Monk
     train(config(tmp_path, push_to_hub="owner/name", steps=1))
     assert [call["repo_id"] for call in asked] == ["owner/name", "owner/name"]
     assert asked[0]["private"]
-    assert asked[1]["ignore_patterns"] == ["checkpoints/**"]
+    assert asked[1]["ignore_patterns"] == ["checkpoints/**", "samples.jsonl", "progress.html"]
 
 
 # -- resumption -----------------------------------------------------------------------------------------------------------
@@ -267,17 +267,9 @@ def test_two_processes_are_one_with_the_same_batch(tmp_path: Path, reward_model:
         torch.testing.assert_close(a[name], b[name], atol=2e-4, rtol=0)
     logs = [lines(tmp_path / name / "log.jsonl") for name in ("one", "two")]
     same = (
-        "reward",
-        "reward_std",
-        "return",
-        "kl",
-        "entropy",
-        "length",
-        "ended",
-        "explained_variance",
-        "value_loss",
-        "tokens",
-    )
+        "reward", "reward_std", "population_std", "return", "kl", "entropy", "length", "ended", "explained_variance",
+        "policy_loss", "value_loss", "step_kl", "grad_norm", "kl_coefficient", "tokens",
+    )  # fmt: skip
     for mine, theirs in zip(*logs, strict=True):
         for name in same:
             assert theirs[name] == pytest.approx(mine[name], rel=2e-3, abs=1e-4), name
