@@ -178,7 +178,7 @@ def test_exports_stats_and_check(kind: str, tmp_path: Path, request: pytest.Fixt
     for words in (("stats", place), ("check", place)):
         looked = dprm("ledger", *words, cwd=tmp_path, **environment)
         assert looked.returncode == 0 and "300 calls" in looked.stdout, looked
-    wrong = dprm("ledger", "export", place, "calls.csv", cwd=tmp_path)
+    wrong = dprm("ledger", "export", place, "calls.csv", cwd=tmp_path, **environment)
     assert wrong.returncode == 2 and not (tmp_path / "calls.csv").exists()
 
 
