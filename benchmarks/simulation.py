@@ -26,7 +26,7 @@ from benchmarks.virtual_time import virtual_run
 from dprm_data.annotate.agenda import Agenda, Opened, OpenItem, Rest
 from dprm_data.annotate.call import Call, Reply
 from dprm_data.annotate.costs import CHARACTERS_PER_TOKEN, Budget, Prices
-from dprm_data.annotate.limits import Limiter, OwnPace, TokenBucket
+from dprm_data.annotate.limits import Limiter, OwnPace
 from dprm_data.annotate.sending import Sender
 from dprm_data.annotate.stopping import Stop
 from dprm_data.annotate.tally import Tally
@@ -58,7 +58,7 @@ class Model:
     """A run to be simulated. Times in seconds.
 
     concurrency: per process. rpm, tpm: of all processes together. tokens: of one call's input; output: of its answer.
-    failures: chance of each kind, per attempt. provider_rpm: beyond it the provider says 429 and how long to wait.
+    failures: chance of each kind, per attempt. provider_rpm: beyond it the provider says 429, after `refusal` seconds, and how long to wait.
     cpu: of one attempt, before and after it together; every process has one processor. commit: of one transaction; rows_per_second: what
     the database takes from all processes. killed: when a process dies, one after the other. lease: until others may take a dead one's items.
     """
@@ -75,6 +75,7 @@ class Model:
     latency: Latency = A_SECOND
     failures: dict[FailureKind, float] = field(default_factory=dict)
     provider_rpm: float | None = None
+    refusal: float = 0.0
     cpu: float = 0.0
     commit: float = 0.0
     rows_per_second: float = math.inf
@@ -171,9 +172,9 @@ class _Provider:
     def __init__(self, model: Model) -> None:
         self._model = model
         self._dice = random.Random(model.seed)
-        self._bucket = (
-            TokenBucket(model.provider_rpm, asyncio.get_running_loop().time()) if model.provider_rpm else None
-        )
+        self._rate = (model.provider_rpm or math.inf) / 60
+        self._left = self._burst = max(1.0, self._rate)  # one second's worth at once
+        self._looked_at = asyncio.get_running_loop().time()
         self.requests = self.in_flight = self.most_in_flight = 0
         self.statuses: Counter[str] = Counter()
 
@@ -185,8 +186,9 @@ class _Provider:
         self.statuses[fate] += 1  # at once: what is on its way is billed, whether anyone is there to hear it or not
         try:
             if fate == "limited":
-                await asyncio.sleep(0)
-                raise CallFailed("rate_limit", "limited", retry_after=self._retry_after)
+                retry_after = self._retry_after
+                await asyncio.sleep(self._model.refusal)
+                raise CallFailed("rate_limit", "limited", retry_after=retry_after)
             await asyncio.sleep(self._model.latency(self._dice))
         finally:
             self.in_flight -= 1
@@ -195,12 +197,14 @@ class _Provider:
         return Answer("", "stop", Usage(self._model.tokens, self._model.output), "simulated")
 
     def _fate(self) -> str:
-        if self._bucket:
-            now = asyncio.get_running_loop().time()
-            self._retry_after = self._bucket.reserve(1, now) - now
-            if self._retry_after > 0:
-                self._bucket.give_back(1)
+        now = asyncio.get_running_loop().time()
+        if self._rate < math.inf:
+            self._left = min(self._burst, self._left + (now - self._looked_at) * self._rate)
+            self._looked_at = now
+            if self._left < 1:
+                self._retry_after = (1 - self._left) / self._rate
                 return "limited"
+            self._left -= 1
         dice = self._dice.random()
         for kind, chance in self._model.failures.items():
             dice -= chance
