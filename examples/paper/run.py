@@ -24,7 +24,7 @@ from typing import Any
 import yaml
 from paper_tables import write_tables
 
-from dprm_data.cli import app
+from dprm_data.cli import main as command
 from dprm_data.errors import DprmError, InputError
 from dprm_data.tables import write_text
 
@@ -77,74 +77,82 @@ def _arguments() -> argparse.Namespace:
 def plan(folder: Path, out: Path) -> Iterator[Stage]:
     """All stages, in their order."""
     size = yaml.safe_load((folder / "size.yaml").read_text(encoding="utf-8"))
-    prompts, heldout = (_prompts(size[name], folder) for name in ("prompts", "heldout"))
-    policies = {BASE: size["policy"]} | {f"PPO {name}": str(out / "policies" / name) for name in OBJECTIVES}
-    common = ["--max-new-tokens", str(size["max_new_tokens"])]
-    together = ["--batch-size", str(size.get("batch_size", 16)), *common]
-
-    samples = [out / "samples" / f"temperature-{t}" for t in size["temperatures"]]
-    for seed, (temperature, sample) in enumerate(zip(size["temperatures"], samples, strict=True), start=1):
-        yield Stage(
-            f"responses at temperature {temperature}",
-            [
-                *("evaluate-policy", "--policy", f"{BASE}={size['policy']}", *prompts, *together),
-                *("--responses", str(size["responses"]), "--temperature", str(temperature), "--seed", str(seed)),
-                *("--out", str(sample)),
-            ],
-        )
-    items, panel = out / "items.jsonl", out / "panel"
-    yield Stage("items", lambda: _write_items(items, samples, _written(size["prompts"], folder)))
-    yield Stage("recipe of the panel", lambda: _recipe(folder, "annotate", items, out))
-    yield Stage("the panel's distributions", ["run", str(out / "annotate.yaml"), "--output", str(panel)])
-
-    rewards = {name: out / "rewards" / name for name in OBJECTIVES}
-    for name, objective in OBJECTIVES.items():
-        settings = ["--config", str(folder / "reward.yaml"), "--data", str(panel), "--objective", objective]
-        yield Stage(f"reward model {name}", ["train", "reward", *settings, "--output", str(rewards[name]), "--resume"])
-    models = [part for reward in rewards.values() for part in ("--reward-model", str(reward))]
-    compared = ["--data", str(panel), "--out", str(out / "reward-evaluation")]
-    yield Stage("reward models on held-out responses", ["evaluate", *models, *compared])
-
-    for name, reward in rewards.items():
-        policy = Path(policies[f"PPO {name}"])
-        yield Stage(
-            f"PPO on {name}",
-            [
-                *("train", "ppo", "--config", str(folder / "ppo.yaml"), "--policy", size["policy"]),
-                *_ppo_prompts(prompts),
-                *("--reward-model", str(reward), *common, "--output", str(policy), *_speed(), "--resume"),
-            ],
-        )
-    evaluation, verdict = out / "evaluation", out / "judge"
-    asked = (
-        [part for name, policy in policies.items() for part in ("--policy", f"{name}={policy}")] + heldout + together
-    )
-    asked += ["--responses", str(size["heldout_responses"]), "--reference", size["policy"], "--out", str(evaluation)]
-    yield Stage("the policies' responses to held-out prompts", ["evaluate-policy", *asked])
-    yield Stage("recipe of the judge", lambda: _recipe(folder, "judge", evaluation / "responses.jsonl", out))
-    yield Stage("the held-out judge", ["run", str(out / "judge.yaml"), "--output", str(verdict)])
-    judges = [part for judge in (verdict, *rewards.values()) for part in ("--judge", str(judge))]
-    yield Stage("the comparison", ["evaluate-policy", *asked, *judges])
+    yield from _distributions(size, folder, out)
+    yield from _reward_models(folder, out)
+    yield from _policies(size, folder, out)
+    yield from _judgements(size, folder, out)
     yield Stage("tables", lambda: write_tables(out, list(OBJECTIVES)))
 
 
-def _prompts(source: dict[str, Any], folder: Path) -> list[str]:
-    limit = ["--limit", str(source["limit"])] if "limit" in source else []
-    return ["--prompts", _file(source["data"], folder), "--split", source["split"], *limit]
+def _distributions(size: dict[str, Any], folder: Path, out: Path) -> Iterator[Stage]:
+    """Prompts, responses, and what the panel says of them."""
+    policy = ("--policy", f"{BASE}={size['policy']}", *_prompts(size["prompts"], folder), *_sampling(size))
+    samples = [out / "samples" / f"temperature-{t}" for t in size["temperatures"]]
+    for seed, (temperature, sample) in enumerate(zip(size["temperatures"], samples, strict=True), start=1):
+        how = ("--responses", str(size["responses"]), "--temperature", str(temperature), "--seed", str(seed))
+        command = ["evaluate-policy", *policy, *how, "--out", str(sample)]
+        yield Stage(f"responses at temperature {temperature}", command)
+    items = out / "items.jsonl"
+    yield Stage("items", lambda: _write_items(items, samples, _written(size["prompts"], folder)))
+    yield Stage("recipe of the panel", lambda: _recipe(folder, "annotate", items, out))
+    command = ["run", str(out / "annotate.yaml"), "--output", str(out / "panel")]
+    yield Stage("the panel's distributions", command)
 
 
-def _ppo_prompts(prompts: list[str]) -> list[str]:
-    """The same prompts, by the names that `dprm train ppo` has for them."""
-    named = {"--split": "prompt_split", "--limit": "limit"}
-    pairs = zip(prompts[::2], prompts[1::2], strict=True)
-    return [
-        part
-        for flag, value in pairs
-        for part in (("--set", f"{named[flag]}={value}") if flag in named else (flag, value))
-    ]
+def _reward_models(folder: Path, out: Path) -> Iterator[Stage]:
+    data = ("--data", str(out / "panel"))
+    for name, objective in OBJECTIVES.items():
+        settings = ("--config", str(folder / "reward.yaml"), *data, "--objective", objective)
+        command = ["train", "reward", *settings, "--output", str(_reward(out, name)), "--resume"]
+        yield Stage(f"reward model {name}", command)
+    models = [part for name in OBJECTIVES for part in ("--reward-model", str(_reward(out, name)))]
+    command = ["evaluate", *models, *data, "--out", str(out / "reward-evaluation")]
+    yield Stage("reward models on held-out responses", command)
 
 
-def _speed() -> list[str]:
+def _policies(size: dict[str, Any], folder: Path, out: Path) -> Iterator[Stage]:
+    prompts = _prompts(size["prompts"], folder, split="--set prompt_split=", limit="--set limit=")
+    common = ("--config", str(folder / "ppo.yaml"), "--policy", size["policy"], *prompts)
+    for name in OBJECTIVES:
+        ends = ("--max-new-tokens", str(size["sampling"]["max-new-tokens"]), *_precision())
+        own = ("--reward-model", str(_reward(out, name)), "--output", str(_policy(out, name)))
+        yield Stage(f"PPO on {name}", ["train", "ppo", *common, *own, *ends, "--resume"])
+
+
+def _judgements(size: dict[str, Any], folder: Path, out: Path) -> Iterator[Stage]:
+    """What the policies say to held-out prompts, and what judges say of that."""
+    named = {BASE: size["policy"]} | {f"PPO {name}": _policy(out, name) for name in OBJECTIVES}
+    policies = [part for name, policy in named.items() for part in ("--policy", f"{name}={policy}")]
+    asked = ["evaluate-policy", *policies, *_prompts(size["heldout"], folder), *_sampling(size)]
+    asked += ["--responses", str(size["heldout_responses"]), "--reference", size["policy"]]
+    asked += ["--out", str(out / "evaluation")]
+    yield Stage("the policies' responses to held-out prompts", asked)
+    responses, judge = out / "evaluation" / "responses.jsonl", out / "judge"
+    yield Stage("recipe of the judge", lambda: _recipe(folder, "judge", responses, out))
+    yield Stage("the held-out judge", ["run", str(out / "judge.yaml"), "--output", str(judge)])
+    judges = [judge, *(_reward(out, name) for name in OBJECTIVES)]
+    yield Stage("the comparison", asked + [part for judge in judges for part in ("--judge", str(judge))])
+
+
+def _reward(out: Path, name: str) -> Path:
+    return out / "rewards" / name
+
+
+def _policy(out: Path, name: str) -> Path:
+    return out / "policies" / name
+
+
+def _prompts(source: dict[str, Any], folder: Path, split: str = "--split ", limit: str = "--limit ") -> list[str]:
+    """The flags of a source of prompts; `split` and `limit`: what a command calls them."""
+    given = f"{split}{source['split']}" + (f" {limit}{source['limit']}" if "limit" in source else "")
+    return ["--prompts", _file(source["data"], folder), *given.split()]
+
+
+def _sampling(size: dict[str, Any]) -> list[str]:
+    return [part for name, value in size["sampling"].items() for part in (f"--{name}", str(value))]
+
+
+def _precision() -> list[str]:
     """bf16 where the processor computes it in hardware; it is slow where it does not, and `auto` is right on a GPU."""
     flags = Path("/proc/cpuinfo")
     return ["--precision", "bf16"] if flags.is_file() and "amx_bf16" in flags.read_text() else []
@@ -194,11 +202,14 @@ def _recipe(folder: Path, name: str, source: Path, out: Path) -> None:
 
 
 def _hold(out: Path, size: Path) -> None:
-    """The output folder belongs to one size: stages of another would be taken for done."""
-    digest = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(size.glob("*.yaml")))).hexdigest()[:16]
+    """The output folder belongs to one size and its prompts: stages of another would be taken for done."""
+    files = sorted(file for folder in (HERE, size) for kind in ("*.yaml", "*.jsonl") for file in folder.glob(kind))
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
     done = _done(out)
     if done and done["size"] != digest:
-        raise InputError(f"{out} was made with other settings", hint="Give another --output, or remove the folder.")
+        raise InputError(
+            f"{out} was made with other settings or prompts", hint="Give another --output, or remove the folder."
+        )
     if not done:
         write_text(out / "stages.json", json.dumps({"size": digest, "stages": {}}, indent=2) + "\n")
 
@@ -216,13 +227,23 @@ def _do(stage: Stage, out: Path) -> None:
     print(f"\n[{stage.name}]\n{stage}", flush=True)
     began, worked = time.monotonic(), time.process_time()
     if isinstance(stage.do, list):
-        app(stage.do, standalone_mode=False)
+        _dprm(stage.do)
     else:
         stage.do()
     spent = {"seconds": round(time.monotonic() - began, 1), "cpu_seconds": round(time.process_time() - worked, 1)}
     if stage.name != "tables":  # they tell of all stages, and cost nothing to write again
         record["stages"][stage.name] = spent
         write_text(out / "stages.json", json.dumps(record, indent=2) + "\n")
+
+
+def _dprm(arguments: list[str]) -> None:
+    """The command in this process: importing torch anew for every stage would take a minute in all."""
+    sys.argv = ["dprm", *arguments]
+    try:
+        command()
+    except SystemExit as ended:
+        if ended.code:
+            raise
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -54,7 +55,7 @@ def smallest(folder: Path, url: str) -> Path:
             "heldout": {"data": "held.jsonl", "split": "all"},
             "responses": 1,
             "temperatures": [0.7, 1.3],
-            "max_new_tokens": 6,
+            "sampling": {"max-new-tokens": 6},
             "heldout_responses": 1,
         },
         "annotate": recipe,
@@ -67,11 +68,18 @@ def smallest(folder: Path, url: str) -> Path:
     return folder
 
 
-def test_the_way_from_prompts_to_the_table(tmp_path: Path, server: LLMServer) -> None:
-    size = smallest(tmp_path / "size", server.url)
-    done = start("--size", size, "--output", "out", cwd=tmp_path)
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, server: LLMServer) -> tuple[Path, str]:
+    """The folder in which the example ran, and what it said."""
+    folder = tmp_path_factory.mktemp("paper")
+    done = start("--size", smallest(folder / "size", server.url), "--output", "out", cwd=folder)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-    out = tmp_path / "out"
+    return folder, done.stdout
+
+
+def test_the_way_from_prompts_to_the_table(finished: tuple[Path, str]) -> None:
+    folder, said = finished
+    out = folder / "out"
     found = json.loads((out / "table.json").read_text())
     panel, *models = found["policies"]["judged"]
     assert panel["kind"] == "run"
@@ -87,13 +95,16 @@ def test_the_way_from_prompts_to_the_table(tmp_path: Path, server: LLMServer) ->
     held = [json.loads(line)["prompt"] for line in (out / "evaluation" / "responses.jsonl").read_text().splitlines()]
     assert not [row for row in items if row["prompt"] in held]
     table = (out / "table.md").read_text()
-    assert str(tmp_path) not in table
+    assert str(folder) not in table
     assert all(policy in table for policy in POLICIES)
-    assert table in done.stdout
+    assert table in said
     for name in ("DPRM_OT-curves", "DPRM_OT-distribution", "BT-RM-curves", "policies"):
         assert (out / "pictures" / f"{name}.svg").read_text().startswith("<svg")
 
-    # Started again where a stage was broken off, it does that one again and no other: nobody is asked, and no other weights change.
+
+def test_a_stage_that_was_broken_off_is_done_again_and_no_other(finished: tuple[Path, str], server: LLMServer) -> None:
+    folder, _ = finished
+    out = folder / "out"
     asked, weights = server.tally.requests, out / "policies" / "DPRM_OT" / "model.safetensors"
     before = weights.stat().st_mtime_ns
     stages = json.loads((out / "stages.json").read_text())
@@ -101,18 +112,22 @@ def test_the_way_from_prompts_to_the_table(tmp_path: Path, server: LLMServer) ->
     (out / "stages.json").write_text(json.dumps(stages))
     broken = out / "policies" / "BT-RM" / "model.safetensors"
     broken.unlink()
-    again = start("--size", size, "--output", "out", cwd=tmp_path)
+    again = start("--size", "size", "--output", "out", cwd=folder)
     assert again.returncode == 0, again.stderr
     assert broken.is_file()
     assert weights.stat().st_mtime_ns == before
     assert server.tally.requests == asked
 
-    # Another size does not take these stages for its own.
+
+def test_another_size_does_not_take_these_stages_for_its_own(finished: tuple[Path, str], tmp_path: Path) -> None:
+    folder, _ = finished
+    size = tmp_path / "size"
+    shutil.copytree(folder / "size", size)
     settings = yaml.safe_load((size / "ppo.yaml").read_text())
     (size / "ppo.yaml").write_text(yaml.safe_dump(settings | {"steps": 3}))
-    other = start("--size", size, "--output", "out", cwd=tmp_path)
+    other = start("--size", size, "--output", "out", cwd=folder)
     assert other.returncode != 0
-    assert "other settings" in other.stderr
+    assert "other settings or prompts" in other.stderr
     assert "Traceback" not in other.stderr
 
 
