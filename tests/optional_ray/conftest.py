@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.helpers import environ, write_recipe, write_rows
 from tests.servers.llm import LLMProcess, LLMServer
@@ -37,6 +38,14 @@ class Job:
     ray_folder: Path
     database: Database
     recipe: Path
+
+    def changed(self, address: str, *, key: str) -> Job:
+        """The same job for a running cluster, with a key by this variable's name."""
+        recipe = yaml.safe_load(self.recipe.read_text())
+        recipe["ray"]["address"] = address
+        recipe["provider"]["api_key_env"] = key
+        self.recipe.write_text(yaml.safe_dump(recipe))
+        return self
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         """`dprm` with the recipe, in a process group of its own."""
@@ -134,6 +143,21 @@ def a_job(folder: Path, database: Database, url: str, **changes: Any) -> Iterato
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         shutil.rmtree(ray_folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def a_cluster() -> Iterator[str]:
+    """A cluster of three nodes on this machine, each with this process's environment; its address."""
+    from ray.cluster_utils import Cluster
+
+    small = {"object_store_memory": 80 * 2**20}
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False} | small)
+    try:
+        for _ in range(2):
+            cluster.add_node(num_cpus=2, **small)
+        yield cluster.address
+    finally:
+        cluster.shutdown()
 
 
 def content(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:

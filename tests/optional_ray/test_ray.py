@@ -16,7 +16,18 @@ import pytest
 pytest.importorskip("ray", reason="Ray is not installed here: make test-distributed")
 
 from tests.helpers import dprm, write_recipe
-from tests.optional_ray.conftest import CALLS, IN_FLIGHT, ITEMS, Job, a_job, answered, content, ended, wait_until
+from tests.optional_ray.conftest import (
+    CALLS,
+    IN_FLIGHT,
+    ITEMS,
+    Job,
+    a_cluster,
+    a_job,
+    answered,
+    content,
+    ended,
+    wait_until,
+)
 from tests.servers.llm import LLMProcess, LLMServer
 from tests.servers.postgres import PASSWORD, Database
 
@@ -133,27 +144,30 @@ def test_requests_per_minute_hold_over_all_actors(tmp_path: Path, postgres: Data
             assert server.tally.most_within(seconds) <= per_second * (seconds + 1), "a second's worth may come at once"
 
 
-@pytest.mark.parametrize(
-    ("fault", "words"), [("401", "the provider refuses every call"), ("billing", "no money or quota left")]
-)
 def test_what_dooms_every_call_ends_the_run_as_in_one_process(
-    tmp_path: Path, postgres: Database, double: LLMServer, fault: str, words: str
+    tmp_path: Path, postgres: Database, double: LLMServer
 ) -> None:
-    double.script({"chances": {fault: 1.0}})
+    double.script({"chances": {"401": 1.0}})
     with a_job(tmp_path, postgres, double.url) as job:
         done = job.dprm("run", OPENAI_API_KEY=KEY)
     assert double.tally.requests <= 2 * IN_FLIGHT
     direct = write_recipe(tmp_path, double.url, output="direct")
     alone = dprm("run", direct, cwd=tmp_path, OPENAI_API_KEY=KEY)
     assert done.returncode == alone.returncode == 1
-    assert words in done.stderr and KEY not in done.stderr
+    assert "the provider refuses every call: Incorrect API key" in done.stderr and KEY not in done.stderr
     assert done.stderr.splitlines()[-2:] == alone.stderr.splitlines()[-2:], "the same words as in one process"
 
 
-def test_a_key_that_is_not_there(job: Job, server: LLMProcess) -> None:
-    content_of = job.recipe.read_text()
-    job.recipe.write_text(content_of.replace("base_url", "api_key_env: KEY_OF_THE_FLEET\n  base_url"))
-    done = job.dprm("run")
-    assert done.returncode == 2, done.stderr
-    assert "the environment variable KEY_OF_THE_FLEET is not set" in done.stderr
-    assert server.stats()["requests"] == 0
+def test_on_a_cluster_keys_come_from_the_nodes(job: Job, server: LLMProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three nodes; the one that the command runs on has no processor to spare, and the command has no key."""
+    server.script(key=KEY, latency=0.0)
+    monkeypatch.setenv("RAY_TMPDIR", str(job.ray_folder))
+    monkeypatch.setenv("KEY_OF_THE_FLEET", KEY)
+    with a_cluster() as address:
+        monkeypatch.delenv("KEY_OF_THE_FLEET")
+        done = job.changed(address, key="KEY_OF_NOBODY").dprm("annotate")
+        assert done.returncode == 2, done.stderr
+        assert "on the node " in done.stderr and "the environment variable KEY_OF_NOBODY is not set" in done.stderr
+        assert server.stats()["requests"] == 0
+        complete(content(job.changed(address, key="KEY_OF_THE_FLEET").dprm("annotate", "--json")))
+    assert answered(server)["requests"] == CALLS
