@@ -8,7 +8,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterator
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -186,8 +186,12 @@ def test_all_together_never_come_to_more_than_the_budget(
     reached: list[BudgetReached] = []
 
     async def worker(number: int) -> None:
-        dice = random.Random(seed * 10 + number)
-        patient, writer = Patient(store.pool, store.url), uuid4()
+        writer = uuid4()
+        for stay in range(2 if leaves else 1):
+            await at_work(random.Random(seed * 10 + 5 * stay + number), writer)
+
+    async def at_work(dice: random.Random, writer: UUID) -> None:
+        patient = Patient(store.pool, store.url)
         member = Member(patient, run=run, scope=run, writer=writer, lease=30, ceiling=lambda: 0.0)
         await asyncio.to_thread(member.stay)
         budget = SharedBudget(limit, patient, member, run)
@@ -212,7 +216,7 @@ def test_all_together_never_come_to_more_than_the_budget(
             await asyncio.to_thread(_commit, store, writer, run, real)
 
         async def calls() -> None:
-            for _ in range(4 if leaves and number == 0 else 12):
+            for _ in range(6 if leaves else 12):
                 await call()
 
         try:
@@ -235,7 +239,7 @@ def test_all_together_never_come_to_more_than_the_budget(
         assert told["spent"] > limit - 20, "there was room for one more call"
 
 
-def _commit(store: PostgresStore, writer: object, run: str, cost: float) -> None:
+def _commit(store: PostgresStore, writer: UUID, run: str, cost: float) -> None:
     """What the ledger's writer does when it keeps a reply."""
     query = (
         "INSERT INTO writers (run, writer, cost, last_commit) VALUES (%s, %s, %s, %s) "
@@ -246,7 +250,7 @@ def _commit(store: PostgresStore, writer: object, run: str, cost: float) -> None
 
 
 @given(st.data())
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_key_has_one_holder(store: PostgresStore, data: st.DataObject) -> None:
     """Against a dictionary: whatever is claimed, let go, lost with its worker or claimed again, an item is one worker's at a time."""
     with store.pool.connection() as db:
@@ -284,9 +288,6 @@ def test_a_key_has_one_holder(store: PostgresStore, data: st.DataObject) -> None
             assert sum(lease is not None for lease in got) <= most
         elif what == "release" and held[me]:
             workers[me].release(held[me].pop(data.draw(st.integers(0, len(held[me]) - 1))))
-            if workers[me].leaving():
-                workers[me].let_go()
-                workers[me].left()
             still = {key for lease in held[me] for key in lease.keys}
             holder = {key: who for key, who in holder.items() if who != me or key in still}
         elif what == "die":
@@ -296,6 +297,10 @@ def test_a_key_has_one_holder(store: PostgresStore, data: st.DataObject) -> None
             workers[me].forget()
             held[me].clear()
             holder = {key: who for key, who in holder.items() if who != me}
+        # Also what was claimed for an item that was not needed any more, or not to be had whole.
+        if workers[me].leaving():
+            workers[me].let_go()
+            workers[me].left()
     with store.pool.connection() as db:
         rows = db.execute("SELECT key, worker FROM leases").fetchall()
     assert {bytes(key): worker for key, worker in rows} == {key: members[who].number for key, who in holder.items()}

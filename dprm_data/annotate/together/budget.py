@@ -38,6 +38,7 @@ SELECT (SELECT COALESCE(SUM(cost), 0) FROM writers WHERE run = %(run)s),
        COALESCE(BOOL_OR(id = %(me)s), FALSE)
 FROM workers LEFT JOIN writers USING (run, writer) WHERE run = %(run)s
 """
+_RECORDED = "SELECT cost FROM writers WHERE run = %s AND writer = %s"
 _RAISE = "UPDATE workers SET ceiling = %s, open = %s WHERE id = %s"
 _SHORT = "UPDATE budgets SET short_until = clock_timestamp() + interval '2 seconds' WHERE run = %s"
 
@@ -54,20 +55,25 @@ class _Asked:
 
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """The new ceiling (the old one: refused); what all have spent; what others may yet give back; whether this worker is among them."""
+    """What was handed out (0: refused); what all have spent; what others may yet give back; whether this worker is among them."""
 
-    ceiling: float
+    slab: float
     spent: float
     elsewhere: float
     here: bool
 
 
 class SharedBudget(Budget):
-    """A budget of dollars for all workers of a run. `limit` is what this one may come to at present; `total`, all together."""
+    """A budget of dollars for all workers of a run. `limit` is what this one may come to at present; `total`, all together.
+
+    In the database the same is counted from what the ledger's writer has recorded before this budget was made (`_before`).
+    """
 
     def __init__(self, total: float, patient: Patient, member: Member, run: str) -> None:
         super().__init__(0.0)
         self.total = total
+        found: Any = patient(lambda db: db.execute(_RECORDED, (run, member.writer)).fetchone())
+        self._before = float(found[0]) if found else 0.0
         self._patient = patient
         self._member = member
         self._run = run
@@ -88,8 +94,8 @@ class SharedBudget(Budget):
                 return
             self._changed.clear()
             told = await self._ask(need + _CRUMB * self.total, amount)
-            if told.here and told.ceiling > self.limit:
-                self.limit = told.ceiling
+            if told.slab and told.here:
+                self.limit += told.slab
                 return
             if told.here and not self._open and told.elsewhere <= _CRUMB * self.total:
                 raise self.reached(amount)
@@ -99,7 +105,7 @@ class SharedBudget(Budget):
     async def _ask(self, need: float, amount: float) -> _Told:
         rate = self.settled / max(time.monotonic() - self._began, 1.0)
         wish = max(need, _CALLS * amount, _SECONDS * rate)
-        asked = _Asked(need, wish, self.limit, max(0.0, self.limit - self.settled))
+        asked = _Asked(need, wish, self._before + self.limit, max(0.0, self.limit - self.settled))
         told = await asyncio.to_thread(self._patient, lambda db: self._handed_out(db, asked))
         self._spent = told.spent
         return told
@@ -115,21 +121,24 @@ class SharedBudget(Budget):
             if room < asked.need:
                 db.execute(_SHORT, (self._run,))
                 slab = 0.0
-            ceiling = asked.ceiling + slab
-            db.execute(_RAISE, (ceiling, asked.open + slab, me))
-        return _Told(ceiling, spent, elsewhere, here)
+            db.execute(_RAISE, (asked.ceiling + slab, asked.open + slab, me))
+        return _Told(slab, spent, elsewhere, here)
 
     async def give_back(self) -> None:
         """Return what is not reserved: another worker is short of it."""
         async with self._asking:
-            ceiling = min(self.limit, self.settled + self.reserved)
-            self.limit = ceiling
-            values = (ceiling, max(0.0, ceiling - self.settled), self._member.number)
+            self.limit = min(self.limit, self.settled + self.reserved)
+            values = (self._before + self.limit, max(0.0, self.limit - self.settled), self._member.number)
             await asyncio.to_thread(self._patient, lambda db: db.execute(_RAISE, values))
 
+    @property
+    def lowest_ceiling(self) -> float:
+        """What this worker comes to with what is under way, as the database counts."""
+        return self._before + self.settled + self.reserved
+
     def begin_anew(self, ceiling: float) -> None:
-        """This worker was taken for dead, and what it had was handed out to others: it has no more than is under way."""
-        self.limit = ceiling
+        """This worker is a new one, at this ceiling: what it had may have been handed out to others."""
+        self.limit = ceiling - self._before
 
     def reached(self, need: float) -> BudgetReached:
         return BudgetReached(

@@ -152,7 +152,7 @@ class Together(Coordinator):
             self._budget.begin_anew(self._member.ceiling)
 
     def _under_way(self) -> float:
-        return self._budget.settled + self._budget.reserved if self._budget else 0.0
+        return self._budget.lowest_ceiling if self._budget else 0.0
 
     # -- talking --------------------------------------------------------------------------------------------------------
 

@@ -67,6 +67,7 @@ class Member:
         self, patient: Patient, *, run: str, scope: str, writer: UUID, lease: float, ceiling: Callable[[], float]
     ) -> None:
         self._patient = patient
+        self.writer = writer
         self._who = (run, scope, writer, f"{socket.gethostname()}:{os.getpid()}")
         self._lease = lease
         self._ceiling = ceiling
