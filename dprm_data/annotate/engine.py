@@ -98,6 +98,7 @@ class Engine:
         finally:
             watch.cancel()
             await self._ledger.flush()
+            opening.leave()
         if self._stop.reason:
             raise self._stop.reason
 
@@ -126,10 +127,10 @@ class Engine:
                         item.lost = True
                     agenda.through(item, course)
                     self._news.set()
-                elif agenda.exhausted or agenda.resting:
+                elif agenda.exhausted or (rest := agenda.resting):
                     self._news.clear()
                     with suppress(TimeoutError):
-                        await asyncio.wait_for(self._news.wait(), agenda.resting or None)
+                        await asyncio.wait_for(self._news.wait(), None if agenda.exhausted else rest)
                 else:
                     await asyncio.sleep(0)
         except Stopped:

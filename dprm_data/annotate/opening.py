@@ -62,7 +62,7 @@ class Opening:
         self._aside: deque[_Candidate] = deque()  # others have these
         self._look_at = 0.0  # when to look at them again
         self._calibrating = False
-        self._leased: dict[str, _Candidate] = {}  # what is open here, by its item's id
+        self._leased: dict[str, tuple[_Candidate, Lease]] = {}  # what is open here, by its item's id
 
     # -- what the agenda asks for ---------------------------------------------------------------------------------------
 
@@ -75,8 +75,10 @@ class Opening:
             if self._aside and time.monotonic() >= self._look_at:
                 yield from self._look_again()
         while self._aside or self._leased:
-            yield Rest(max(0.0, self._look_at - time.monotonic()))
-            yield from self._look_again()
+            if self._aside and time.monotonic() >= self._look_at:
+                yield from self._look_again()
+            else:
+                yield Rest(self._look_at - time.monotonic() if self._aside else _LOOK_AGAIN)
 
     def calibration(self) -> Iterator[Opened | Rest | None]:
         """What must be asked to calibrate, as if it were one item."""
@@ -116,25 +118,33 @@ class Opening:
     def lost(self, item: OpenItem) -> None:
         """The item has gone to another worker: it is looked at again."""
         self._tally.forget(item.outcomes, replayed=item.replayed)
-        self._aside.append(self._leased.pop(item.item.item_id))
+        candidate, _ = self._leased.pop(item.item.item_id)
+        self._aside.append(candidate)
+
+    def leave(self) -> None:
+        """The run ends, whatever is still open: it may be others'."""
+        for _, lease in self._leased.values():
+            self._coordinator.release(lease)
+        self._leased.clear()
 
     # -- items ----------------------------------------------------------------------------------------------------------
 
     def _missing(self, items: Sequence[Item]) -> deque[_Candidate]:
         """Those of the items that are not known to be done."""
-        done = set() if self._retry_failed else self._ledger.find_done(self._plan, [row_id(item) for item in items])
+        done = self._done(items)
         self._tally.skipped(len(done), self._each)
         keys = self._work.prefix_keys if self._coordinator.shared else lambda item: ()
         return deque(_Candidate(item, keys(item)) for item in items if row_id(item) not in done)
+
+    def _done(self, items: Sequence[Item]) -> set[bytes]:
+        return set() if self._retry_failed else self._ledger.find_done(self._plan, [row_id(item) for item in items])
 
     def _look_again(self) -> Iterator[Opened | None]:
         """Once more at what others had: what is done by now is done; what is free by now is opened."""
         aside, self._aside = self._aside, deque()
         self._look_at = time.monotonic() + _LOOK_AGAIN
         for some in chunks(aside, _LOOK_UP):
-            done = self._ledger.find_done(self._plan, [row_id(candidate.item) for candidate in some])
-            if self._retry_failed:
-                done = set()
+            done = self._done([candidate.item for candidate in some])
             self._tally.done_elsewhere(len(done), self._each)
             yield from self._opened(deque(each for each in some if row_id(each.item) not in done))
 
@@ -175,7 +185,7 @@ class Opening:
         if self._retry_failed:
             self._ledger.note_undone(self._plan, row_id(item))
         if lease:
-            self._leased[item.item_id] = candidate
+            self._leased[item.item_id] = candidate, lease
         return Opened(item, settled, self._rounds.ordered(item, missing), lease)
 
     def _divided(self, courses: Sequence[Course]) -> tuple[list[Course], list[Course]]:
