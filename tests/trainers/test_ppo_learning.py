@@ -11,7 +11,7 @@ import torch
 
 from dprm_trainers.alignment import Alignment, rate_factor
 from dprm_trainers.errors import TrainingError
-from tests.trainers import ppo_tiny, tiny
+from tests.trainers import ppo_tiny
 from tests.trainers.ppo_tiny import PROMPTS, alignment, by_text, config, run, share_of
 
 LONGEST = 6
@@ -221,7 +221,3 @@ def test_a_gradient_that_is_not_finite_stops_the_training(tmp_path: Path) -> Non
     with pytest.raises(TrainingError, match="step 1: the gradient is not finite"):
         found.step(0)
     assert all(torch.equal(before[name], weight) for name, weight in weights(found).items())
-
-
-def test_words_are_what_the_tests_take_them_for() -> None:
-    assert {"good", "fine", "kind", "bad", "awful", "rude"} <= set(tiny.WORDS)
