@@ -1,10 +1,10 @@
 """The engine: asks what is not yet answered, and nothing else.
 
-    items ─▶ opening: those not done, and nobody else's ─▶ courses (replayed from the ledger) ─▶ agenda ─▶ workers ─▶ sender ─▶ provider
-                                                                                                              │
-                                                  done ◀─ outcome ◀─ course.take(reply) ◀─ ledger (on disk) ◀─┘
+    items ─▶ those not done, and nobody else's ─▶ courses (replayed from the ledger) ─▶ agenda ─▶ tasks ─▶ sender ─▶ provider
+                                                                                                    │
+                                        done ◀─ outcome ◀─ course.take(reply) ◀─ ledger (on disk) ◀─┘
 
-A reply counts only when it is on disk. A fixed number of workers take the agenda's courses one by one, so that neither tasks nor memory
+A reply counts only when it is on disk. A fixed number of tasks take the agenda's courses one by one, so that neither they nor memory
 grow with the number of items. What is wrong with one call becomes that call's failure; what is wrong with the provider ends the run.
 """
 
@@ -72,7 +72,7 @@ class Engine:
             tally=self.tally,
             stop=self._stop,
         )
-        self._news = asyncio.Event()  # for workers without work: a course is through, or the run ends
+        self._news = asyncio.Event()  # for tasks without work: a course is through, or the run ends
 
     async def run(self, work: Work, items: Iterable[Item]) -> None:
         """Ask all that is missing. Returns when everything has an outcome; raises what stopped the run before that (a `DprmError`).
@@ -107,15 +107,14 @@ class Engine:
         self._stop.because(reason)
         self._news.set()
 
-    # -- workers ------------------------------------------------------------------------------------------------------
+    # -- tasks --------------------------------------------------------------------------------------------------------
 
     async def _work_off(self, agenda: Agenda) -> None:
-        # A few more workers than calls may be in flight: while some wait for the disk, the wire is not idle.
+        # A few more tasks than calls may be in flight: while some wait for the disk, the wire is not idle.
         count = self._limits.concurrency + self._limits.concurrency // 4 + 1
-        workers = [asyncio.create_task(self._worker(agenda)) for _ in range(count)]
-        await asyncio.gather(*workers)
+        await asyncio.gather(*(self._take_courses(agenda) for _ in range(count)))
 
-    async def _worker(self, agenda: Agenda) -> None:
+    async def _take_courses(self, agenda: Agenda) -> None:
         try:
             while not self._stop and not agenda.finished:
                 found = agenda.next()

@@ -117,3 +117,15 @@ def test_what_calibrates_is_asked_once(team: Callable[..., Team]) -> None:
     stats = three.server.stats()
     annotated = three.calls * 2  # two axes, two questions
     assert stats["requests"] == stats["distinct"] > annotated, "something was asked twice, or nothing calibrates"
+
+
+def test_one_is_interrupted_and_leaves_nothing_behind(team: Callable[..., Team]) -> None:
+    two = team(20, limits={"lease": 60})
+    leaving, staying = two.start(2)
+    two.until(lambda stats: stats["answered"] >= 60 and stats["max_in_flight"] > two.concurrency)
+    os.kill(leaving, signal.SIGINT)
+    two.end(leaving, code=130)
+    assert not two.database.execute("SELECT 1 FROM dprm.workers WHERE name LIKE %s", (f"%:{leaving}",))
+    two.end(staying)  # what the other had would be waited for as long as its lease: a minute
+    stats = two.server.stats()
+    assert stats["requests"] == stats["distinct"] == two.calls
