@@ -20,7 +20,7 @@ LATENCY = 1.0  # seconds of a call: a short answer of a hosted model under load
 # Rows that the database writes for an item beside its calls: its lease comes and goes, and it is done.
 ROWS_PER_ITEM = 3
 PRICED = ("gpt-4o-mini", "gpt-4.1-nano")
-_SLICE = 8_000  # calls that are simulated of every scenario
+_FEWEST, _TIMES = 400, 3  # items of a simulated slice: at the least, and as many times as are open at the start
 
 
 def needs(costs: Costs, ledger: dict[str, float]) -> list[str]:
@@ -85,7 +85,6 @@ def scenarios(costs: Costs, ledger: dict[str, float]) -> list[str]:
     """For docs/scale.md: slices of such runs, simulated, and what they come to for all of it."""
     write = max(ledger[f"{writers} writers"] for writers in (1, 2, 4)) / (1 + ROWS_PER_ITEM / PERSONAS)
     base = Model(
-        items=_SLICE // PERSONAS,
         calls_each=PERSONAS,
         latency=lognormal(0.8, 0.6),
         cpu=costs.cpu,
@@ -95,43 +94,35 @@ def scenarios(costs: Costs, ledger: dict[str, float]) -> list[str]:
         output=round(costs.output_tokens),
         failures={"server": 0.005, "timeout": 0.001},
     )
-    rows = (
-        ("one worker, 256 at once, no limit met", base, {"concurrency": 256}),
-        ("one worker, 2,000 at once: its processor binds", base, {"concurrency": 2000, "items": 2 * base.items}),
-        ("4 workers, 10,000 requests a minute for all", base, {"concurrency": 128, "processes": 4, "rpm": 10_000.0}),
-        (
-            "the same, with 5 % of attempts failing",
-            base,
-            {"concurrency": 128, "processes": 4, "rpm": 10_000.0, "failures": {"server": 0.05}},
+    four, eight = replace(base, concurrency=64, processes=4), replace(base, concurrency=64, processes=8)
+    rows = {
+        "one worker, 64 at once": replace(base, concurrency=64),
+        "one worker, 512 at once, a median of 0.2 s: its processor binds": replace(
+            base, concurrency=512, latency=lognormal(0.2, 0.6)
         ),
-        (
-            "the same limit, but only the provider knows",
-            base,
-            {"concurrency": 128, "processes": 4, "provider_rpm": 10_000.0},
-        ),
-        ("8 workers, 256 each, no limit met", base, {"concurrency": 256, "processes": 8, "items": 4 * base.items}),
-        (
-            "the same, one worker killed after 5 s",
-            base,
-            {"concurrency": 256, "processes": 8, "items": 4 * base.items, "killed": (5.0,), "lease": 30.0},
-        ),
-    )
+        "4 workers, 64 each, 10,000 requests a minute for all": replace(four, rpm=10_000.0),
+        "the same, with 5 % of attempts failing": replace(four, rpm=10_000.0, failures={"server": 0.05}),
+        "the same limit, but only the provider knows it": replace(four, provider_rpm=10_000.0),
+        "8 workers, 64 each": eight,
+        "the same, one worker killed after 10 s, leases of 30 s": replace(eight, killed=(10.0,), lease=30.0),
+    }
     lines = [
         "| | calls simulated | a second | requests per label | most in flight | a billion in days |",
         "|---|---:|---:|---:|---:|---:|",
     ]
-    for name, model, changes in rows:
-        asked = replace(model, **changes)  # type: ignore[arg-type]
-        lines.append(_line(name, simulate(asked), killed=bool(asked.killed)))
+    for name, model in rows.items():
+        # Workers open as many items at the start as they have calls at once (and a quarter more): a slice must have several times as many.
+        items = max(_FEWEST, round(_TIMES * 1.25 * model.concurrency * model.processes))
+        lines.append(_line(name, simulate(replace(model, items=items)), killed=bool(model.killed)))
     return [*lines, "", *_batches(costs)]
 
 
 def _line(name: str, found: Outcome, *, killed: bool) -> str:
     days = (
-        "–" if killed else f"{LABELS / found.per_second / 86400:,.1f}"
+        "–" if killed else f"{LABELS / found.steady / 86400:,.1f}"
     )  # a slice that is half waiting for leases says nothing
     return (
-        f"| {name} | {found.answered:,} | {found.per_second:,.0f} | {found.requests / found.answered:.3f} "
+        f"| {name} | {found.answered:,} | {found.steady:,.0f} | {found.requests / found.answered:.3f} "
         f"| {found.most_in_flight:,} | {days} |"
     )
 

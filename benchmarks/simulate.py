@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -63,7 +64,7 @@ class Case:
 
 
 CASES = (
-    Case("bound by latency, 64 at once", 150, 0.2, 64),
+    Case("bound by latency, 64 at once", 100, 0.5, 64),
     Case("bound by latency, 16 at once", 25, 0.5, 16),
     Case("one attempt in twenty fails", 75, 0.2, 32, fault=0.05),
     Case("our limit: 3,000 a minute", 30, 0.1, 64, rpm=3000),
@@ -137,8 +138,10 @@ def main() -> None:
     given = parser.parse_args()
     if not (given.check or given.plan or given.write):
         parser.error("say --check, --plan or --write")
+    how = "Smaller runs, one round (`--quick`)" if given.quick else "Medians of three rounds"
+    machine = f"{os.cpu_count()} processors, load average {os.getloadavg()[1]:.1f} when it began"
     costs = measure(1 if given.quick else 3)
-    sections: dict[str, list[str]] = {"costs": costs_table(costs)}
+    sections: dict[str, list[str]] = {"how": [f"{how}; {machine}."], "costs": costs_table(costs)}
     agree = True
     if given.check or given.write:
         sections["check"], agree = check(costs, 0.3 if given.quick else 1.0)

@@ -89,7 +89,8 @@ class Outcome:
     """What came of it.
 
     seconds: until everything had an outcome; requests: that reached the provider; answered, given_up: calls by how they ended; billed: answers
-    that the provider gave, those that nobody heard included; statuses: of all requests; most_in_flight: at the provider.
+    that the provider gave, those that nobody heard included; statuses: of all requests; most_in_flight: at the provider; steady: calls that
+    ended per second between the fourth and the eighth tenth of them, where the run has begun and not begun to end.
     """
 
     seconds: float
@@ -99,6 +100,7 @@ class Outcome:
     billed: int
     statuses: Counter[str]
     most_in_flight: int
+    steady: float
 
     @property
     def per_second(self) -> float:
@@ -131,7 +133,14 @@ async def _simulate(model: Model) -> Outcome:
         provider.statuses["answered"],
         provider.statuses,
         provider.most_in_flight,
+        _steady(world.ended),
     )
+
+
+def _steady(ended: Sequence[float]) -> float:
+    first, last = len(ended) * 4 // 10, len(ended) * 8 // 10
+    seconds = ended[last] - ended[first] if ended else 0.0
+    return (last - first) / seconds if seconds > 0 else math.inf
 
 
 async def _kill(process: asyncio.Task[None], at: float) -> None:
@@ -149,6 +158,7 @@ class _World:
         self.database = _Station(1 / model.rows_per_second)
         self.pace = OwnPace(model.rpm, model.tpm)
         self.kept: dict[bytes, str] = {}  # key: status
+        self.ended: list[float] = []  # when
         self.pile = _Pile(model)
 
 
@@ -363,6 +373,7 @@ class _Process:
             self._writer = asyncio.create_task(self._write())
         await written
         self._world.kept[key] = reply.status
+        self._world.ended.append(asyncio.get_running_loop().time())
 
     async def _write(self) -> None:
         await asyncio.sleep(0)

@@ -37,6 +37,7 @@ def test_littles_law(latency: Latency) -> None:
     """Throughput is what is in flight over the mean latency (here 2 s), whatever the latencies' distribution."""
     found = simulate(changed(EIGHT, items=8000, latency=latency))
     assert found.per_second == pytest.approx(8 / 2.0, rel=0.05)
+    assert found.steady == pytest.approx(8 / 2.0, rel=0.08)
 
 
 def test_the_window_doubles_per_round_trip() -> None:
