@@ -11,6 +11,7 @@ import pickle
 import socket
 import traceback
 import uuid
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -74,7 +75,7 @@ class Asker:
         if not await self._board.begin.remote(self._name, batch):
             return
         through = False
-        engine = (await self._at_work()).engine(Tally())
+        engine = (await self._at_work()).engine()
         reporting = asyncio.create_task(self._report(batch, engine))
         try:
             await engine.run(self._run.work, items)
@@ -82,14 +83,14 @@ class Asker:
         finally:
             reporting.cancel()
             self._leave_when_idle()
-            await self._board.end.remote(self._name, batch, engine.tally, through=through)
+            await self._board.end.remote(self._name, batch, _counts(engine), through=through)
 
     async def _report(self, batch: str, engine: Engine) -> None:
         going_on = True
         while going_on:
             await asyncio.sleep(_EVERY)
             try:
-                going_on = await self._board.report.remote(self._name, batch, engine.tally)
+                going_on = await self._board.report.remote(self._name, batch, _counts(engine))
             except Exception:  # the board is gone, and with it whoever started the run
                 going_on = False
         engine.stop(_ToldToStop())
@@ -135,6 +136,11 @@ class Asker:
         import ray
 
         ray.get(self._board.fail.remote(_sendable(error)))
+
+
+def _counts(engine: Engine) -> Tally:
+    """The tally as it travels: without the provider's own parts."""
+    return replace(engine.tally, endpoints=())
 
 
 def _told_where(error: Exception) -> Exception:

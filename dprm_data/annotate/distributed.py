@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
+from contextlib import suppress
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -90,6 +91,7 @@ class RayEngine:
         """Let the dataset flow in a thread of its own (Ray Data blocks). The future is done when all items are through."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
+        done.add_done_callback(lambda future: future.cancelled() or future.exception())  # nobody may want to know
 
         def settle(error: BaseException | None) -> None:
             if not done.done():
@@ -103,7 +105,7 @@ class RayEngine:
                         break
             except BaseException as error:
                 failed = error
-            if not loop.is_closed():
+            with suppress(RuntimeError):  # the loop is closed: the run was left at once
                 loop.call_soon_threadsafe(settle, failed)
 
         threading.Thread(target=flow, daemon=True, name="dprm-ray-data").start()

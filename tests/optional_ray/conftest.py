@@ -128,7 +128,7 @@ def a_job(folder: Path, database: Database, url: str, **changes: Any) -> Iterato
     write_rows(folder / "pairs.jsonl", rows)
     given = {
         "panel": "paper",
-        "limits": {"concurrency": CONCURRENCY},
+        "limits": {"concurrency": CONCURRENCY, "lease": 6},
         "engine": "ray",
         "ray": {"actors": 2, "batch_size": 4},
         "ledger": database.url,

@@ -135,10 +135,13 @@ def test_the_budget_holds_over_all_actors(job: Job, server: LLMProcess) -> None:
     assert answered(server)["requests"] == CALLS
 
 
-def test_requests_per_minute_hold_over_all_actors(tmp_path: Path, postgres: Database) -> None:
+def test_requests_per_minute_hold_over_all_actors_and_endpoints(tmp_path: Path, postgres: Database) -> None:
     per_second = 20
-    with LLMServer() as server, a_job(tmp_path, postgres, server.url, limits={"rpm": 60 * per_second}) as job:
-        complete(content(job.dprm("annotate", "--json")))
+    with LLMServer() as server:
+        fleet = [{"base_url": f"{url}/v1"} for url in (server.url, server.url.replace("127.0.0.1", "localhost"))]
+        provider = {"name": "openai", "model": "gpt-4o-mini", "endpoints": fleet}
+        with a_job(tmp_path, postgres, server.url, provider=provider, limits={"rpm": 60 * per_second}) as job:
+            complete(content(job.dprm("annotate", "--json")))
         assert server.tally.requests == CALLS
         for seconds in (2, 5):
             assert server.tally.most_within(seconds) <= per_second * (seconds + 1), "a second's worth may come at once"
