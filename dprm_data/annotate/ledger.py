@@ -2,7 +2,7 @@
 
 A reply is acknowledged only after its transaction is on disk, so neither `kill -9` nor a power cut takes back what was acknowledged. One
 writer per process commits whatever has gathered, in batches. Where the rows are is a store's matter (`dprm_data/ledgers/`): a file, which
-one process at a time holds, or PostgreSQL, which many may share. What the tables mean is said in `ledgerfile`.
+one process at a time holds, or PostgreSQL, which many may share. What the tables mean is said in `ledgers/ledgerfile.py`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import orjson
 
 from dprm_data.annotate.call import Reply
-from dprm_data.annotate.ledgerfile import cannot_write
 from dprm_data.errors import LedgerError
+from dprm_data.ledgers.ledgerfile import cannot_write
 from dprm_data.ledgers.opening import open_store
 from dprm_data.ledgers.reference import Reference
 from dprm_data.ledgers.store import INT, Commit, Row

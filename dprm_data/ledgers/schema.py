@@ -1,6 +1,6 @@
 """The ledger's schema in PostgreSQL, and the steps from older versions to the newest.
 
-All of it is in the schema `dprm` of one database, with the same tables as the file (see `annotate/ledgerfile.py`), except that `totals` are
+All of it is in the schema `dprm` of one database, with the same tables as the file (see `ledgers/ledgerfile.py`), except that `totals` are
 told by writers: many processes that add to one row would wait for each other's commits.
 
 calls, failures, done, batches, batch_rows    as in the file

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from dprm_data.annotate.ledgerfile import connect, hold, speaking, version_of
+from dprm_data.ledgers.ledgerfile import connect, hold, speaking, version_of
 from dprm_data.ledgers.store import CALL, FAILURE, TABLES, Commit, Row, Select, Shelved
 
 _COLUMNS = ", ".join(CALL)

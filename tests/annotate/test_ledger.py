@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from dprm_data.annotate import ledgerfile
 from dprm_data.annotate.call import Reply
 from dprm_data.annotate.ledger import Ledger
 from dprm_data.errors import LedgerError, RunBusy
+from dprm_data.ledgers import ledgerfile
 from dprm_data.providers.base import Usage
 from tests.helpers import ROOT
 

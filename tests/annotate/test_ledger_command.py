@@ -137,7 +137,7 @@ def test_a_copy_that_is_killed_goes_on(postgres: Database, tmp_path: Path) -> No
 
 def test_an_old_file_is_copied_as_it_is(tmp_path: Path) -> None:
     """One of version 1, which has no totals and no shelf, is only looked at."""
-    from dprm_data.annotate import ledgerfile
+    from dprm_data.ledgers import ledgerfile
 
     make(tmp_path / "new.sqlite")
     old = sqlite3.connect(tmp_path / "old.sqlite")
