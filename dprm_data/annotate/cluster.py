@@ -25,7 +25,7 @@ _SETTINGS = {
 def joined(config: RayConfig) -> Iterator[Any]:
     """The module `ray`, connected to the cluster that the recipe names or to one of its own, until the end of the block.
 
-    A connection that is there already (from Python) is used and left as it is. Raises `InputError`, or `DprmError` where the cluster cannot be
+    A connection that is there already (from Python) is used, made quiet, and left open. Raises `InputError`, or `DprmError` where the cluster cannot be
     reached.
     """
     for name, value in _SETTINGS.items():

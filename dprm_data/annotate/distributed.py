@@ -27,7 +27,7 @@ from dprm_data.runs import Run
 
 _EVERY = 0.25  # seconds between two looks at the board
 _NO_ASKER = 60.0  # seconds without any asker before the live view says what it is waiting for
-_GOODBYE = 3.0  # seconds at most
+_GOODBYE = 3.0  # seconds at most that those who asked are given to leave
 _ROUNDS = 50  # a batch takes so many times as long as a call, so that the few calls which end it do not count
 _SHARES = 4  # batches per asker at least, so that all end at about the same time
 _MOST_ITEMS = 10_000  # in one batch
@@ -136,7 +136,7 @@ def batch_size(run: Run, actors: int) -> int:
     """How many items an asker takes at a time: long enough that the end of a batch, where few calls are left to be in flight, does not count;
     short enough that everybody gets several."""
     items = int(pq.read_metadata(run.folder.needs("items")).num_rows)
-    long_enough = math.ceil(_ROUNDS * run.recipe.limits.concurrency / run.work.annotations_per_item)
+    long_enough = math.ceil(_ROUNDS * run.recipe.calls_at_once / run.work.annotations_per_item)
     fair = math.ceil(items / (actors * _SHARES))
     return max(1, min(long_enough, fair, _MOST_ITEMS))
 
