@@ -74,7 +74,7 @@ def _once(costs: Costs, ledger: dict[str, float]) -> list[str]:
         ("on the wire", f"{LABELS * costs.bytes_out / 1e12:.1f} TB out, {LABELS * costs.bytes_in / 1e12:.1f} TB in"),
         ("the ledger's calls in PostgreSQL, with indexes", f"{LABELS * ledger['postgres bytes'] / 1e9:,.0f} GB"),
         ("… in a SQLite file", f"{LABELS * ledger['sqlite bytes'] / 1e9:,.0f} GB"),
-        ("one worker's walk past all items when they are done", f"{items * costs.walked / 3600:.1f} hours"),
+        ("one worker's walk past all items when they are done", f"{items * costs.walked / 60:,.0f} minutes"),
         ("collecting the annotations, one process", f"{LABELS * costs.collected / 3600:,.0f} hours"),
         ("reading all calls out of the database by key", f"{LABELS / ledger['postgres find'] / 3600:,.0f} hours"),
     ]
