@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -82,12 +82,19 @@ class RunFolder:
         return folder
 
     @contextmanager
-    def held(self, *, wait: bool = False) -> Iterator[None]:
-        """Nobody else works in this folder meanwhile. Raises `RunBusy` (unless it is to wait), or `DprmError` where it cannot be written."""
+    def held(self, *, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+        """Nobody else works in this folder meanwhile. Raises `DprmError` where it cannot be written, and `RunBusy` where somebody is there; with
+        `waiting`, that is told and waited for instead."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.path / ".lock")
-            lock.acquire(timeout=-1 if wait else 0)
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                if not waiting:
+                    raise
+                waiting()
+                lock.acquire()
         except Timeout as error:
             raise RunBusy(
                 f"another process is working in {self.path}",

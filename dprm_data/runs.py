@@ -84,7 +84,9 @@ class Run:
 
     def by_turns(self) -> AbstractContextManager[None]:
         """Around what writes in the folder: where the run is shared, one process after the other."""
-        return self.folder.held(wait=True) if self.shared else nullcontext()
+        if not self.shared:
+            return nullcontext()
+        return self.folder.held(waiting=lambda: self.progress.stage("waiting for another worker to write its files"))
 
     # -- the recipe's parts, loaded when first needed -------------------------------------------------------------------
 
