@@ -312,6 +312,8 @@ def test_a_worker_out_of_touch_is_no_judge(postgres: Database) -> None:
     late, other = (Member(patient, run="r", scope="s", writer=uuid4(), lease=1, ceiling=lambda: 0.0) for _ in range(2))
     late.stay()
     assert late.good
+    time.sleep(1.0)
+    assert not late.good, "its time is up: it is to ask before it sends"
     with connect(postgres.url) as db:
         db.execute("UPDATE workers SET expires_at = clock_timestamp() - interval '1 second'")
     late.stay()
