@@ -15,6 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dprm_data.annotate.coordination import coordinator_for
+from dprm_data.annotate.engine import Engine
+from dprm_data.annotate.ledger import Ledger
+from dprm_data.annotate.tally import Tally
 from dprm_data.annotate.together.budget import SharedBudget
 from dprm_data.annotate.together.leases import Held, Leases
 from dprm_data.annotate.together.member import Member
@@ -23,6 +27,9 @@ from dprm_data.errors import BudgetReached
 from dprm_data.ledgers.pool import Patient, connect
 from dprm_data.ledgers.postgres import PostgresStore
 from dprm_data.ledgers.store import Commit
+from dprm_data.providers.base import Answer, Request
+from dprm_data.recipe import Recipe
+from tests.annotate.helpers import FREE, FunctionProvider, items, label, work
 from tests.annotate.team import Team
 from tests.servers.postgres import PASSWORD, Database, PostgresServer
 
@@ -325,3 +332,43 @@ def test_a_worker_out_of_touch_is_no_judge(postgres: Database) -> None:
     late.stay()
     assert late.life == 2 and late.good
     store.close()
+
+
+def test_who_was_taken_for_dead_begins_anew(postgres: Database) -> None:
+    """In the middle of its calls a worker's row is deleted: it sends nothing more under what it had, and asks for nothing twice."""
+    asked, rows = work(5), items(12)
+    died = asyncio.Event()
+
+    async def complete(request: Request) -> Answer:
+        if len(provider.requests) == 20 and not died.is_set():
+            died.set()
+            postgres.execute("DELETE FROM dprm.workers")
+            time.sleep(1.1)  # noqa: ASYNC251 - the whole process sleeps, for longer than its lease
+        await asyncio.sleep(0.01)
+        return label()
+
+    provider = FunctionProvider(complete)
+
+    async def go() -> Tally:
+        recipe = Recipe.of(
+            {"provider": {"name": "openai", "model": "m"}, "ledger": postgres.url, "limits": {"lease": 1}}
+        )
+        with Ledger(postgres.url, run=recipe.name) as ledger:
+            async with coordinator_for(ledger, recipe) as coordinator, asyncio.timeout(60):
+                engine = Engine(
+                    provider=provider,
+                    ledger=ledger,
+                    prices=FREE,
+                    budget=coordinator.budget(None, 0.0),
+                    limits=recipe.limits,
+                    coordinator=coordinator,
+                )
+                await engine.run(asked, rows)
+                return engine.tally
+
+    tally = asyncio.run(go())
+    assert died.is_set()
+    bodies = [str(request.messages) for request in provider.requests]
+    assert len(bodies) == len(set(bodies)) == 12 * 5
+    assert (tally.items, tally.annotations, tally.statuses["ok"], tally.calls) == (12, 60, 60, 60)
+    assert not postgres.execute("SELECT 1 FROM dprm.leases")
