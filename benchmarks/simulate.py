@@ -66,7 +66,7 @@ class Case:
 CASES = (
     Case("bound by latency, 64 at once", 100, 0.5, 64),
     Case("bound by latency, 16 at once", 25, 0.5, 16),
-    Case("one attempt in twenty fails", 75, 0.2, 32, fault=0.05),
+    Case("one attempt in twenty fails", 125, 0.2, 32, fault=0.05),
     Case("our limit: 3,000 a minute", 30, 0.1, 64, rpm=3000),
     Case("the provider's limit: 3,000 a minute, unknown to us", 30, 0.1, 64, provider_rpm=3000),
 )
