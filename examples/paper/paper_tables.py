@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from statistics import fmean, pstdev
 from typing import Any
+
+import pyarrow.parquet as pq
 
 from dprm_data.tables import write_text
 from dprm_trainers.policy_responses import read_responses
@@ -26,6 +29,8 @@ def write_tables(out: Path, names: list[str]) -> None:
     }
     write_text(out / "table.json", json.dumps(content, indent=2) + "\n")
     parts = [
+        "## What the panel says of the responses it was shown",
+        _origins(out / "panel" / "tables"),
         "## Reward models on responses to held-out prompts of the panel",
         _plain((out / "reward-evaluation" / "evaluation.md").read_text(encoding="utf-8"), out),
         "## PPO, each on its own reward model",
@@ -48,6 +53,17 @@ def _json(file: Path) -> Any:
 def _plain(markdown: str, out: Path) -> str:
     """Without the folder's name before everything in it."""
     return markdown.replace(f"{out}/rewards/", "").replace(f"{out}/judge", "held-out panel").replace("### ", "#### ")
+
+
+def _origins(tables: Path) -> str:
+    """The mean expected reward of the responses by where they come from."""
+    items = pq.read_table(tables / "items.parquet", columns=["item_id", "metadata"]).to_pylist()
+    origin = {row["item_id"]: json.loads(row["metadata"])["origin"] for row in items}
+    rewards: dict[str, list[float]] = {}
+    for row in pq.read_table(tables / "distributions.parquet", columns=["item_id", "expected_reward"]).to_pylist():
+        rewards.setdefault(origin[row["item_id"]], []).append(row["expected_reward"])
+    rows = [[name, f"{fmean(found):.3f}", f"{pstdev(found):.3f}", str(len(found))] for name, found in rewards.items()]
+    return _table(["", "expected reward", "standard deviation", "responses"], rows)
 
 
 def _training(trained: dict[str, dict[str, Any]]) -> str:

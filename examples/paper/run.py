@@ -1,6 +1,6 @@
 """The paper's way from end to end: responses, a panel, distributions, reward models, PPO on each, and what a held-out judge says of the policies.
 
-    python examples/paper/run.py                       tiny: two cores, no key, about ten minutes
+    python examples/paper/run.py                       tiny: two cores, no key, about twelve minutes
     python examples/paper/run.py --size full           the paper's size, on a GPU and with keys (README.md)
     python examples/paper/run.py --size full --print   only say what would be done
 
@@ -203,7 +203,7 @@ def _recipe(folder: Path, name: str, source: Path, out: Path) -> None:
 
 def _hold(out: Path, size: Path) -> None:
     """The output folder belongs to one size and its prompts: stages of another would be taken for done."""
-    files = sorted(file for folder in (HERE, size) for kind in ("*.yaml", "*.jsonl") for file in folder.glob(kind))
+    files = [file for folder in (HERE, size) for kind in ("*.yaml", "*.jsonl") for file in sorted(folder.glob(kind))]
     digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
     done = _done(out)
     if done and done["size"] != digest:
