@@ -120,6 +120,20 @@ def test_ctrl_c_finishes_what_is_in_flight(job: Job, server: LLMProcess) -> None
     assert answered(server)["requests"] == CALLS
 
 
+def test_a_second_ctrl_c_leaves_at_once(job: Job, server: LLMProcess) -> None:
+    server.script(latency=600.0)
+    running = job.start("annotate")
+    wait_until(lambda: server.stats()["in_flight"] >= 2, "nothing is asked")
+    assert running.stderr
+    os.killpg(running.pid, signal.SIGINT)
+    while "stopping" not in running.stderr.readline():
+        assert running.poll() is None, "it has not said that it waits for what is in flight"
+    os.killpg(running.pid, signal.SIGINT)
+    done = ended(running)
+    assert done.returncode == 130 and "Traceback" not in done.stderr, done.stderr
+    assert job.rows() == 0
+
+
 def test_the_budget_holds_over_all_actors(job: Job, server: LLMProcess) -> None:
     planned = content(job.dprm("plan", "--json"))
     limit = planned["cost"] / 2
