@@ -137,7 +137,7 @@ def a_job(folder: Path, database: Database, url: str, **changes: Any) -> Iterato
     job = Job(folder, ray_folder, database, write_recipe(folder, url, **given | changes))
     try:
         yield job
-        wait_until(lambda: not list(job.processes()), "Ray's processes outlive the run")
+        wait_until(lambda: not job.actors(), "what asks outlives the run")
     finally:
         for pid, _ in job.processes():
             with contextlib.suppress(ProcessLookupError):

@@ -92,7 +92,12 @@ def test_an_actor_is_killed(job: Job, server: LLMProcess) -> None:
     assert stats["requests"] <= CALLS + 2 * IN_FLIGHT, "more than what was in flight was sent again"
 
 
-def test_the_command_is_killed_and_started_again(job: Job, server: LLMProcess) -> None:
+def test_the_command_is_killed_and_started_again(tmp_path: Path, postgres: Database, server: LLMProcess) -> None:
+    with a_job(tmp_path, postgres, server.url, ray={"actors": [1, 2], "batch_size": 2}) as job:
+        kill_and_start_again(job, server)
+
+
+def kill_and_start_again(job: Job, server: LLMProcess) -> None:
     for number in (1, 2):
         running = job.start("annotate")
         wait_until(lambda so_many=number: job.rows() > so_many * CALLS // 4, "nothing is asked")
