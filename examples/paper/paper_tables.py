@@ -80,7 +80,8 @@ def _samples(out: Path) -> str:
             said.setdefault(row.prompt[-1]["content"], {})[row.policy] = " ".join(row.shown.split())
     first = list(said.items())[:SHOWN]
     policies = list(first[0][1])
-    return _table(["", *policies], [[prompt, *[found.get(name, "") for name in policies]] for prompt, found in first])
+    rows = [[prompt, *[found.get(name, "") for name in policies]] for prompt, found in first]
+    return _table(["", *policies], rows, rule="---")
 
 
 def _time(stages: dict[str, dict[str, float]]) -> str:
@@ -89,8 +90,8 @@ def _time(stages: dict[str, dict[str, float]]) -> str:
     return _table(["", "seconds", "of processors"], [*rows, ["all", *[f"{value:.0f}" for value in total]]])
 
 
-def _table(heads: list[str], rows: list[list[str]]) -> str:
-    lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
+def _table(heads: list[str], rows: list[list[str]], rule: str = "---:") -> str:
+    lines = [heads, ["---", *[rule] * (len(heads) - 1)], *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
