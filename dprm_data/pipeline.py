@@ -225,9 +225,9 @@ async def _annotate(run: Run, ledger: Ledger, limit: float | None, tally: Tally,
 
 
 async def _annotate_on_ray(run: Run, limit: float | None, tally: Tally, retry_failed: bool) -> None:
-    from dprm_data.annotate.cluster import joined
-    from dprm_data.annotate.distributed import RayEngine
-    from dprm_data.annotate.parcel import Parcel
+    from dprm_data.annotate.distributed.cluster import joined
+    from dprm_data.annotate.distributed.parcel import Parcel
+    from dprm_data.annotate.distributed.ray_engine import RayEngine
 
     with joined(run.recipe.ray) as ray:
         engine = RayEngine(ray, run, Parcel.of(run, max_cost=limit, retry_failed=retry_failed), tally)

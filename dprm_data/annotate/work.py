@@ -84,7 +84,10 @@ class Work:
         """A hash of all that decides which calls an item needs, but the item: 16 bytes."""
         asked = [_identity(elicitation) for elicitation in (self.elicitation, self.prior) if elicitation]
         panel = [persona.model_dump(mode="json") for persona in self.panel.personas]
-        identity = [_ASKING_VERSION, asked, panel, self.panel_config.model_dump(mode="json"), self.replicates]
+        drawn = self.panel_config.model_dump(
+            mode="json", exclude={"use"}
+        )  # a panel is its personas, whatever it was named by
+        identity = [_ASKING_VERSION, asked, panel, drawn, self.replicates]
         if self.early_stop:
             identity.append(self.early_stop.model_dump(mode="json"))
         return hashlib.sha256(orjson.dumps(identity, option=orjson.OPT_SORT_KEYS)).digest()[:16]

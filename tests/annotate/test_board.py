@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dprm_data.annotate.board import Board
+from dprm_data.annotate.distributed.board import Board
 from dprm_data.annotate.tally import Tally
 from dprm_data.errors import BudgetReached, Interrupted
 from dprm_data.providers.base import Usage

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dprm_data.annotate.parcel import Parcel
+from dprm_data.annotate.distributed.parcel import Parcel
 from dprm_data.errors import InputError, RecipeError
 from dprm_data.recipe import Recipe
 from dprm_data.runs import Run
@@ -47,6 +47,14 @@ def test_how_it_is_run_changes_nothing_of_what_is_asked(tmp_path: Path) -> None:
     on_ray = plain | {"engine": "ray", "ledger": LEDGER, "ray": {"actors": [1, 9], "batch_size": 7}}
     keys = {Run(Recipe.of(recipe)).work.plan_key() for recipe in (plain, on_ray)}
     assert len(keys) == 1
+
+
+def test_a_run_that_is_reopened_asks_for_the_same(tmp_path: Path) -> None:
+    """The folder has the panel written out, where the recipe named it: what was done is done all the same."""
+    recipe = Recipe.of({"provider": PROVIDER, "panel": "paper", "output": str(tmp_path / "run"), "prior": {}})
+    run = Run(recipe)
+    run.freeze()
+    assert Run.open(tmp_path / "run").work.plan_key() == run.work.plan_key()
 
 
 def test_a_parcel_says_everything_where_nothing_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,9 +18,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from dprm_data.annotate.asker import Asker
-from dprm_data.annotate.board import Board, Sight
-from dprm_data.annotate.parcel import Parcel
+from dprm_data.annotate.distributed.asker import Asker
+from dprm_data.annotate.distributed.board import Board, Sight
+from dprm_data.annotate.distributed.parcel import Parcel
 from dprm_data.annotate.tally import Tally
 from dprm_data.errors import DprmError
 from dprm_data.runs import Run

@@ -24,7 +24,7 @@ from dprm_data.errors import DprmError
 from dprm_data.items import Item, items_of
 
 if TYPE_CHECKING:
-    from dprm_data.annotate.parcel import Parcel
+    from dprm_data.annotate.distributed.parcel import Parcel
 
 _EVERY = 0.5  # seconds between two reports
 _IDLE = 1.0  # seconds without a batch after which an asker leaves the other workers
