@@ -26,6 +26,7 @@ from dprm_data.publish import charts
 from dprm_data.tables import write_text
 from dprm_trainers.data import Split, TrainingData, load_data, preference_pairs
 from dprm_trainers.errors import TrainingDataError
+from dprm_trainers.held_out import HeldOut
 from dprm_trainers.metrics import Bootstrap, Figure, distribution_figures, reliability, reward_figures
 from dprm_trainers.objectives import order_of
 from dprm_trainers.reward_model import Judgement, RewardModel
@@ -90,9 +91,8 @@ def split_of(models: dict[str, RewardModel], reference: str, *, labels: Any = No
     Raises `TrainingDataError` where the data cannot be read, or is on another label space than the model.
     """
     model = next(iter(models.values()))
-    how = model.info.get("split", {})
     space = labels if labels is not None else model.space if Path(reference).suffix == ".parquet" else None
-    shares = {name: how[name] for name in ("test", "validation", "seed") if name in how}
+    shares = asdict(HeldOut.of(model.info.get("split")))
     groups = [other.info.get("group") for other in models.values()]
     one = (
         groups[0]

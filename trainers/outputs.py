@@ -4,12 +4,32 @@ from __future__ import annotations
 
 import resource
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 
 from dprm_data.publish.hub import connect, persist
+from dprm_trainers.errors import TrainingError
+
+
+def writable(folder: Path) -> Path:
+    """The folder, which need not be there yet, and is not made. Raises `TrainingError`, before anything is computed, where it cannot be written, or is a run's, whose files would be lost."""
+    if (folder / "recipe.yaml").exists():
+        raise TrainingError(
+            f"{folder} is a run folder", hint="Give another output: its card and a run's have one name."
+        )
+    absolute = folder.absolute()
+    try:
+        with tempfile.TemporaryFile(dir=next(place for place in (absolute, *absolute.parents) if place.exists())):
+            pass
+    except OSError as error:
+        raise TrainingError(
+            f"cannot write in {folder}: {error.strerror or error}",
+            hint="Choose another output folder, or make this one writable.",
+        ) from error
+    return folder
 
 
 def in_bf16(precision: str) -> bool:

@@ -152,18 +152,38 @@ def load_policy(config: PPOConfig) -> PreTrainedModel:
     path = model_path(config.policy)
     try:
         settings = AutoConfig.from_pretrained(path)
+        _check_generative(settings, config.policy)
         for name, value in settings.to_dict().items():
             if isinstance(value, float) and ("dropout" in name or name.endswith(("_pdrop", "layerdrop"))):
                 setattr(settings, name, 0.0)
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(path, config=settings, dtype=torch.float32)
+        found: Any = AutoModelForCausalLM.from_pretrained(
+            path, config=settings, dtype=torch.float32, output_loading_info=True
+        )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise TrainingError(
             f"cannot load the policy {config.policy}: {str(error).splitlines()[0]}",
             hint="Give a folder with a causal language model, or the name of one on the Hub.",
         ) from error
+    model: PreTrainedModel = found[0]
+    lacking = sorted(found[1]["missing_keys"])
+    if lacking:
+        raise TrainingError(
+            f"{config.policy} lacks weights of a causal language model: {', '.join(lacking[:3])}",
+            hint="They would be random numbers. Give a whole model.",
+        )
     if _output_layer(model) is None:
         raise TrainingError(f"{config.policy}: {type(model).__name__} has no output layer that a critic could share")
     return model
+
+
+def _check_generative(settings: Any, policy: str) -> None:
+    """A classifier loads as a language model where the two share their embeddings, and answers nonsense."""
+    kinds = [kind for kind in settings.architectures or [] if kind.endswith("ForSequenceClassification")]
+    if kinds:
+        raise TrainingError(
+            f"{policy} is a classifier ({kinds[0]}), not a language model",
+            hint="Give the model that is to answer; a reward model goes to --reward-model.",
+        )
 
 
 def freeze_all_but(model: PreTrainedModel, layers: int) -> None:

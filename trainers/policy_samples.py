@@ -15,6 +15,7 @@ import orjson
 import torch
 
 from dprm_trainers.errors import TrainingDataError, TrainingError
+from dprm_trainers.outputs import writable
 from dprm_trainers.policy import Sampling, load_policy, response_logits
 from dprm_trainers.policy_responses import (
     RESPONSES,
@@ -83,6 +84,7 @@ def sample_policies(
             "the KL divergence is measured on a policy's own samples, and these would not be: temperature 0 or top_p below 1",
             hint="Leave the reference out, or sample at a temperature with top_p 1.",
         )
+    writable(folder)
     asked = _identity(prompts, how, reference)
     found = {} if overwrite else _known(folder, asked)
     marks = {} if overwrite else dict(sampling_facts(folder).get("policies", {}))

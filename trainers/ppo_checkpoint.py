@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -56,9 +57,9 @@ def load_checkpoint(folder: Path, identity: dict[str, Any]) -> Checkpoint | None
         return None
     try:
         checkpoint = Checkpoint(**torch.load(places[-1] / _FILE, map_location="cpu", weights_only=True))
-    except (OSError, RuntimeError, TypeError, ValueError) as error:
+    except (OSError, RuntimeError, TypeError, ValueError, EOFError, UnpicklingError) as error:
         raise TrainingError(
-            f"{places[-1]} cannot be read as a checkpoint: {str(error).splitlines()[0]}",
+            f"{places[-1]} cannot be read as a checkpoint ({type(error).__name__})",
             hint="Remove it to go on from an older one, or give --overwrite to begin anew.",
         ) from error
     changed = [name for name, value in identity.items() if checkpoint.identity.get(name) != value]

@@ -1,18 +1,20 @@
 """Prompts to align a policy on, or to evaluate it on: from whatever holds prompts, in the splits that a reward model's training makes of the same data.
 
-A run folder is split as it would be published, a dataset on the Hub as it is, and everything else by a hash of seed and prompt, exactly as
+A run folder is split as it would be published, a dataset on the Hub as it is, and everything else by a hash of seed and prompt, with the shares that the reward model was trained with, exactly as
 `dprm_trainers.data.load_data` does: a prompt that is held out there is held out here. One that stands in several splits belongs to the most held out.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dprm_data.errors import SourceError
 from dprm_data.items import Messages, load_items
@@ -21,6 +23,7 @@ from dprm_data.shapes import NAMES, detect
 from dprm_data.sources import file_rows
 from dprm_trainers.data import Message, digest, hold_out
 from dprm_trainers.errors import TrainingDataError
+from dprm_trainers.held_out import HeldOut
 from dprm_trainers.tokens import template_ids
 
 if TYPE_CHECKING:
@@ -35,13 +38,14 @@ _HUB = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?(:(?P<con
 
 @dataclass(frozen=True)
 class Prompts:
-    """P distinct prompts. ids: each one's group, as in the tables of a run; revision: the commit of a dataset on the Hub, else None."""
+    """P distinct prompts. ids: each one's group, as in the tables of a run; revision: the commit of a dataset on the Hub, else None; held_out: by whose shares they were split."""
 
     messages: list[list[Message]]
     ids: list[str]
     source: str
     revision: str | None = None
     split: str = "train"
+    held_out: tuple[HeldOut, ...] = ()
 
     def __len__(self) -> int:
         return len(self.messages)
@@ -68,14 +72,14 @@ def load_prompts(
     *,
     split: str = "train",
     limit: int | None = None,
-    test: float = 0.1,
-    validation: float = 0.1,
-    seed: int = 0,
+    held_out: Sequence[HeldOut] = (),
 ) -> Prompts:
     """The distinct prompts of a split of the data, in its order; of at most `limit` of them.
 
     data: a run folder; a file or folder of `.jsonl`, `.json`, `.csv` or `.parquet`, with or without responses; or `owner/name` on the Hub, `owner/name@revision:config` in full.
-    split: train, validation, test, another name that the dataset on the Hub has, or `all`. test, validation, seed: as for `load_data`, where the data has no splits of its own.
+    split: train, validation, test, another name that the dataset on the Hub has, or `all`.
+    held_out: where the data has no splits of its own, what the trainings on it held out; a prompt is in a split if it is there for each of them, so that what is held out
+    of one is trained on by none. The defaults of `load_data`, if there is none.
 
     Raises `TrainingDataError` where there is no prompt, naming the row where one cannot be read.
     """
@@ -83,22 +87,30 @@ def load_prompts(
     prompts, groups, named = _distinct(rows)
     if not prompts:
         raise TrainingDataError(f"{data} holds no prompts")
-    where = np.array([name or "train" for name in named])
-    for name, share in (("test", test), ("validation", validation)):
-        if name not in where.tolist():
-            where = hold_out(where, np.array(groups), name, share, seed)
-    chosen = [i for i, name in enumerate(where.tolist()) if split in (name, ALL)][:limit]
+    given = np.array([name or "train" for name in named])
+    places = [set(at) for at in zip(*(_places(given, groups, how) for how in held_out or [HeldOut()]), strict=True)]
+    chosen = [i for i, at in enumerate(places) if split == ALL or at == {split}][:limit]
     if not chosen:
-        sizes = ", ".join(f"{name} {count}" for name, count in zip(*_counted(where.tolist()), strict=True))
         raise TrainingDataError(
-            f"{data}: the {split} split has no prompts ({sizes})", hint="Name another split; `all` takes every prompt."
+            f"{data}: the {split} split has no prompts ({_sizes(places)})",
+            hint="Name another split; `all` takes every prompt.",
         )
-    return Prompts([prompts[i] for i in chosen], [groups[i] for i in chosen], data, revision, split)
+    return Prompts([prompts[i] for i in chosen], [groups[i] for i in chosen], data, revision, split, tuple(held_out))
 
 
-def _counted(names: list[str]) -> tuple[list[str], list[int]]:
-    distinct = list(dict.fromkeys(names))
-    return distinct, [names.count(name) for name in distinct]
+def _places(given: NDArray[np.str_], groups: Sequence[str], how: HeldOut) -> list[str]:
+    """Each prompt's split, as `load_data` splits the same rows."""
+    where = given
+    for name, share in (("test", how.test), ("validation", how.validation)):
+        if name not in given.tolist():
+            where = hold_out(where, np.array(groups), name, share, how.seed)
+    return [str(name) for name in where.tolist()]
+
+
+def _sizes(places: Iterable[set[str]]) -> str:
+    """How many prompts each split has, in words."""
+    counts = Counter(next(iter(at)) if len(at) == 1 else "in different splits" for at in places)
+    return ", ".join(f"{name} {count}" for name, count in counts.items())
 
 
 def _distinct(rows: Iterable[_Row]) -> tuple[list[list[Message]], list[str], list[str | None]]:

@@ -69,6 +69,7 @@ class Scorer:
         _check_together(self.models, self.reading)
         self.groups = tuple(_group_of(model) for model in self.models)
         self.labels: tuple[str, ...] = () if self.models[0].scalar else tuple(self.models[0].space.names)
+        self.rewards: tuple[float, ...] = () if not self.labels else tuple(self.models[0].space.rewards.tolist())
         names = [model.name for model in self.models]
         self.name = names[0] if len(names) == 1 else f"min({', '.join(names)})"
 

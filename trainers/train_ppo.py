@@ -11,7 +11,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,8 @@ from dprm_trainers.alignment import Alignment, Questions, StepResult, make_accel
 from dprm_trainers.caching import model_path
 from dprm_trainers.errors import TrainingError
 from dprm_trainers.experience import RewardFunction
-from dprm_trainers.outputs import peak_memory, push_folder
+from dprm_trainers.held_out import HeldOut, by_reward_models
+from dprm_trainers.outputs import peak_memory, push_folder, writable
 from dprm_trainers.policy_card import write_policy_card
 from dprm_trainers.ppo_checkpoint import Checkpoint, has_checkpoint, load_checkpoint, save_checkpoint
 from dprm_trainers.ppo_config import PPOConfig
@@ -75,7 +76,7 @@ def train_ppo(
     output = _output_folder(config)
     if config.push_to_hub:
         connect(needs_token=True)  # that there is no token is said now, not after the training
-    found = prompts or load_prompts(config.prompts, split=config.prompt_split, limit=config.limit)
+    found = prompts or _prompts(config, () if reward else by_reward_models(config.reward_model))
     tokenizer, room = load_tokenizer(config)
     encoded = encode_prompts(tokenizer, found, room, overlong=config.overlong)
     questions = Questions([found.messages[row] for row in encoded.rows], encoded.ids)
@@ -92,7 +93,11 @@ def train_ppo(
     )
     for note in run.notes:
         speak(note)
-    run.train(scorer)
+    try:
+        run.train(scorer)
+    except KeyboardInterrupt:
+        speak(f"interrupted after {len(run.history)} steps; {run.afterwards()}")
+        raise
     if accelerator.is_main_process:
         save_policy(alignment, output)
         run.describe(found, scorer)
@@ -116,7 +121,7 @@ def main() -> None:
 def _output_folder(config: PPOConfig) -> Path:
     output = Path(config.output)
     if config.resume:
-        return output
+        return writable(output)
     if config.overwrite:
         shutil.rmtree(output / "checkpoints", ignore_errors=True)
     elif (output / "config.json").exists() or (output / "adapter_config.json").exists():
@@ -128,7 +133,11 @@ def _output_folder(config: PPOConfig) -> Path:
             f"{output} holds a training that was broken off",
             hint="Give --resume to go on, or --overwrite to begin anew.",
         )
-    return output
+    return writable(output)
+
+
+def _prompts(config: PPOConfig, held_out: tuple[HeldOut, ...]) -> Prompts:
+    return load_prompts(config.prompts, split=config.prompt_split, limit=config.limit, held_out=held_out)
 
 
 def load_tokenizer(config: PPOConfig) -> tuple[PreTrainedTokenizerBase, int]:
@@ -208,6 +217,12 @@ class _Run:
             log.close()
         alignment.accelerator.wait_for_everyone()
 
+    def afterwards(self) -> str:
+        """What is left of a training that was broken off, in words."""
+        if has_checkpoint(self.output / "checkpoints"):
+            return "--resume goes on from the last checkpoint"
+        return f"there is no checkpoint yet (save_every: {self.config.save_every})"
+
     def _look(self, step: int, figures: Mapping[str, float]) -> None:
         if step == 0 and figures["ended"] < 0.5:
             self._note(
@@ -283,6 +298,7 @@ class _Run:
                 "source": prompts.source,
                 "revision": prompts.revision,
                 "count": len(self.alignment.questions.ids),
+                "held_out": [asdict(how) for how in prompts.held_out],
             },
             "reward": getattr(scorer, "name", ""),
             "figures": self.figures(),

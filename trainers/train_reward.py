@@ -30,7 +30,7 @@ from dprm_trainers.examples import Collator, Examples
 from dprm_trainers.features import FrozenHead, features_of, linear_head
 from dprm_trainers.loading import load_model, load_tokenizer, with_lora
 from dprm_trainers.objectives import Objective
-from dprm_trainers.outputs import in_bf16, peak_memory, push_folder
+from dprm_trainers.outputs import in_bf16, peak_memory, push_folder, writable
 from dprm_trainers.reward_model import RewardModel
 from dprm_trainers.tokens import encode
 
@@ -165,7 +165,7 @@ def _output_folder(config: RewardConfig) -> Path:
         )
     if config.overwrite and not config.resume:
         shutil.rmtree(output / "checkpoints", ignore_errors=True)
-    return output
+    return writable(output)
 
 
 def _pairs(config: RewardConfig, rows: Rows, space: LabelSpace, name: str) -> Ints | None:

@@ -37,7 +37,13 @@ def evaluate_policy(
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder for responses, tables and picture.")] = Path(
         "policy-evaluation"
     ),
-    split: Annotated[str, typer.Option("--split", help="Which prompts: test, validation, train or all.")] = "test",
+    split: Annotated[
+        str,
+        typer.Option(
+            "--split",
+            help="Which prompts: test, validation, train or all. Held out is what the policies' and the judges' trainings held out.",
+        ),
+    ] = "test",
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most so many prompts.")] = None,
     responses: Annotated[int, typer.Option("--responses", min=1, help="So many to each prompt.")] = 1,
     temperature: Annotated[float, typer.Option("--temperature", min=0, help="0 takes the likeliest token.")] = 1.0,
@@ -78,15 +84,18 @@ def evaluate_policy(
 
     if prompts is not None and named:
         quiet_libraries()
+        from dprm_trainers.held_out import by_policies, by_reward_models
         from dprm_trainers.policy_samples import SamplingSettings, sample_policies
         from dprm_trainers.prompts import load_prompts
 
         settings = SamplingSettings(
             responses, max_new_tokens, temperature, top_p, seed, max_prompt_length, overlong, chat_template, pad_token
         )
+        models = [name for name in judge or [] if not _is_run(name)]
+        held_out = {*by_policies(named.values()), *by_reward_models(models)}
         found = sample_policies(
             named,
-            load_prompts(prompts, split=split, limit=limit),
+            load_prompts(prompts, split=split, limit=limit, held_out=tuple(held_out)),
             out,
             settings,
             reference=reference,
@@ -117,7 +126,7 @@ def _judge(
     from dprm_trainers.policy_judges import judged_by
     from dprm_trainers.policy_responses import policies_trained_for
 
-    if any(not (Path(name) / "recipe.yaml").is_file() for name in judges):
+    if any(not _is_run(name) for name in judges):
         quiet_libraries()
     verdicts = [judged_by(name, found, reading=reading, batch_size=batch_size) for name in judges]
     evaluation = evaluate_policies(found, verdicts, tie=tie)
@@ -132,6 +141,10 @@ def _judge(
         answer({"folder": str(out)} | evaluation.as_dict(), None, True)
     else:
         say(evaluation.markdown())
+
+
+def _is_run(judge: str) -> bool:
+    return (Path(judge) / "recipe.yaml").is_file()
 
 
 def _named(given: list[str]) -> dict[str, str]:

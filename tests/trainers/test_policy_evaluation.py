@@ -16,7 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from dprm_data.cli.policies import evaluate_policy
 from dprm_data.labels import LabelSpace
+from dprm_trainers.data import load_data
 from dprm_trainers.errors import TrainingDataError, TrainingError
 from dprm_trainers.policy_evaluation import distinct, evaluate_policies, people_of
 from dprm_trainers.policy_judges import Verdict, judged_by
@@ -53,6 +55,24 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A small reward model."""
     folder = tmp_path_factory.mktemp("judge")
     return str(train_reward(tiny.settings(folder, epochs=1)).output)
+
+
+def test_asked_is_what_the_judge_and_the_policies_held_out(
+    policies: dict[str, str], judge: str, tmp_path: Path
+) -> None:
+    data = Path(judge).parent / "data.parquet"
+    trained = shutil.copytree(policies["base"], tmp_path / "trained")
+    record = {
+        "settings": {"reward_model": ["elsewhere"]},
+        "prompts": {"held_out": [{"test": 0.5, "validation": 0.1, "seed": 0}]},
+    }
+    (trained / "dprm_ppo.json").write_text(json.dumps(record))
+    for models, shares in (([policies["base"]], (0.2,)), ([policies["base"], str(trained)], (0.2, 0.5))):
+        out = tmp_path / f"out-{len(models)}"
+        evaluate_policy(policy=models, prompts=str(data), judge=[judge], out=out, max_new_tokens=2, quiet=True)
+        splits = [load_data(data, labels="hh6", test=share).splits["test"].prompts for share in shares]
+        expected = set.intersection(*({prompt[0]["content"] for prompt in prompts} for prompts in splits))
+        assert {row.prompt[0]["content"] for row in read_responses(out)} == expected
 
 
 # -- sampling -------------------------------------------------------------------------------------------------------------

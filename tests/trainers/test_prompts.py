@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from dprm_data.publish.splits import split_items
 from dprm_data.runs import Run
 from dprm_trainers.data import load_data
-from dprm_trainers.errors import TrainingDataError
+from dprm_trainers.errors import TrainingDataError, TrainingError
+from dprm_trainers.held_out import HeldOut, by_reward_models
 from dprm_trainers.prompts import Prompts, encode_prompts, load_prompts
 from tests.helpers import dprm, write_recipe, write_rows
 from tests.servers.llm import LLMServer
@@ -38,6 +39,29 @@ def test_a_table_is_split_as_a_reward_model_splits_it(tmp_path: Path, split: Any
     found = load_prompts(str(file), split=split)
     assert {prompt[0]["content"] for prompt in found.messages} == expected
     assert len(found) == len(expected) == len(set(found.ids)) > 0
+
+
+def test_what_any_of_the_trainings_held_out_is_trained_on_by_none(tmp_path: Path) -> None:
+    """Two reward models with other shares and seeds: the intersections of their own splits."""
+    file = tmp_path / "data.parquet"
+    tiny.write(file, [row | {"group_id": f"group-{i}"} for i, row in enumerate(tiny.rows(24, responses=1))])
+    shares: list[dict[str, Any]] = [{"test": 0.4, "validation": 0.3, "seed": 3}, {"test": 0.5, "seed": 4}]
+    for name, split in zip("ab", shares, strict=True):
+        model = tiny.reward_model(tmp_path / name)
+        settings = json.loads((model / "config.json").read_text())
+        settings["dprm"]["split"] = split
+        (model / "config.json").write_text(json.dumps(settings))
+    references = [str(tmp_path / name) for name in "ab"]
+    how = [load_data(file, labels="hh6", **split).splits for split in shares]
+    for models, splits in ((references[:1], how[:1]), (references[1:], how[1:]), (references, how)):
+        for name in ("train", "test"):
+            expected = set.intersection(*({prompt[0]["content"] for prompt in found[name].prompts} for found in splits))
+            found = load_prompts(str(file), split=name, held_out=by_reward_models(models))
+            assert {prompt[0]["content"] for prompt in found.messages} == expected
+            assert expected
+    assert by_reward_models([references[0]] * 2) == (HeldOut(0.4, 0.3, 3),)
+    with pytest.raises(TrainingError, match="is no reward model of ours"):
+        by_reward_models([str(tiny.base_model(tmp_path / "base"))])
 
 
 def test_a_run_folder_gives_each_of_its_prompts_once_and_never_one_that_is_tested(tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ def test_one_model(models: list[str]) -> None:
     expected = np.stack([by_hand(models[0], ASK, response) for response in RESPONSES])
     assert found.distribution is not None
     assert np.allclose(found.distribution, expected, atol=1e-6)
+    assert scorer.rewards == tuple(tiny.SPACE.rewards)
     assert np.allclose(found.reward, expected @ tiny.SPACE.rewards, atol=1e-5)
     assert np.allclose(found.std**2, expected @ tiny.SPACE.rewards**2 - found.reward**2, atol=1e-4)
     assert scorer.labels == tuple(tiny.SPACE.names)

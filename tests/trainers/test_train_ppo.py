@@ -15,7 +15,9 @@ import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from dprm_data.errors import DprmError
+from dprm_trainers.data import load_data
 from dprm_trainers.errors import TrainingError
+from dprm_trainers.held_out import HeldOut, by_policies
 from dprm_trainers.ppo_config import PPOConfig
 from dprm_trainers.prompts import Prompts
 from dprm_trainers.reward_model import RewardModel
@@ -208,9 +210,10 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"of another training: clip: 0\.2 \(now 0\.3\)"):
         train(config(tmp_path, steps=2, save_every=1, clip=0.3, resume=True))
     file = tmp_path / "policy" / "checkpoints" / "step-00000002" / "state.pt"
-    file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(TrainingError, match="cannot be read as a checkpoint"):
-        train(config(tmp_path, steps=2, save_every=1, resume=True))
+    for broken in (file.read_bytes()[:100], b"no checkpoint", b""):
+        file.write_bytes(broken)
+        with pytest.raises(TrainingError, match="cannot be read as a checkpoint"):
+            train(config(tmp_path, steps=2, save_every=1, resume=True))
     assert train(config(tmp_path, steps=1, save_every=1, overwrite=True)).figures["steps"] == 1
 
 
@@ -277,6 +280,41 @@ def test_two_processes_are_one_with_the_same_batch(tmp_path: Path, reward_model:
 
 
 # -- bad input ------------------------------------------------------------------------------------------------------------
+
+
+def test_prompts_that_the_reward_model_held_out_are_not_trained_on(tmp_path: Path, reward_model: Path) -> None:
+    data = reward_model.parent / "data.parquet"
+    train_ppo(config(tmp_path, prompts=str(data), reward_model=str(reward_model), steps=1))
+    recorded = json.loads((tmp_path / "policy" / "dprm_ppo.json").read_text())["prompts"]
+    kept = load_data(data, labels="hh6", test=0.2, validation=0.2).splits["train"].prompts
+    assert recorded["count"] == len({prompt[0]["content"] for prompt in kept})
+    assert recorded["held_out"] == [{"test": 0.2, "validation": 0.2, "seed": 0}]
+    assert by_policies([str(tmp_path / "policy")]) == (HeldOut(0.2, 0.2, 0),)
+
+
+def test_an_output_that_cannot_be_written_is_said_at_once(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "recipe.yaml").write_text("")
+    for output, message in (
+        ("file", "cannot write in"),
+        ("file/policy", "cannot write in"),
+        ("run", "is a run folder"),
+    ):
+        with pytest.raises(TrainingError, match=message):
+            train(config(tmp_path, steps=1, output=str(tmp_path / output)))
+
+
+def test_a_policy_that_would_answer_by_chance_is_refused(tmp_path: Path, reward_model: Path) -> None:
+    with pytest.raises(TrainingError, match="is a classifier"):
+        train(config(tmp_path, steps=1, policy=str(reward_model)))
+    whole = AutoModelForCausalLM.from_pretrained(tiny.base_model(tmp_path / "half"))
+    lacking = {name: weight for name, weight in whole.state_dict().items() if "layers.1.mlp.up_proj" not in name}
+    whole.save_pretrained(tmp_path / "half", state_dict=lacking)
+    with pytest.raises(
+        TrainingError, match=r"lacks weights of a causal language model: model\.layers\.1\.mlp\.up_proj"
+    ):
+        train(config(tmp_path, steps=1, policy=str(tmp_path / "half")))
 
 
 def test_prompts_that_do_not_fit_are_an_error_or_as_the_settings_say(tmp_path: Path) -> None:

@@ -1,0 +1,62 @@
+"""Which prompts a training held out, where the data itself has no splits: what reward models and policies record of it, for those who must not train or test on the wrong ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from dprm_trainers.errors import TrainingError
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The shares of the prompts that are held out, and the seed of the hash that chooses them; see `dprm_trainers.data.load_data`, whose defaults these are."""
+
+    test: float = 0.1
+    validation: float = 0.1
+    seed: int = 0
+
+    @classmethod
+    def of(cls, recorded: Mapping[str, Any] | None) -> HeldOut:
+        """As a training recorded it; what it did not say is the default."""
+        known = recorded or {}
+        return cls(**{part.name: known[part.name] for part in fields(cls) if part.name in known})
+
+
+def by_reward_models(references: Iterable[str]) -> tuple[HeldOut, ...]:
+    """What the trainings of reward models (folders, or names on the Hub) held out, each once. Only their settings are read.
+
+    Raises `TrainingError` for what is no reward model of ours.
+    """
+    from transformers import PretrainedConfig
+
+    found = []
+    for reference in references:
+        try:
+            settings, _ = PretrainedConfig.get_config_dict(reference)
+        except (OSError, ValueError) as error:
+            raise TrainingError(
+                f"cannot load the reward model {reference}: {str(error).splitlines()[0]}",
+                hint="Give a folder that `dprm train reward` made, or the name of such a model on the Hub.",
+            ) from error
+        if not settings.get("dprm"):
+            raise TrainingError(
+                f"{reference} is no reward model of ours: its config has no `dprm`",
+                hint="Give a model that `dprm train reward` made.",
+            )
+        found.append(HeldOut.of(settings["dprm"].get("split")))
+    return tuple(dict.fromkeys(found))
+
+
+def by_policies(policies: Iterable[str]) -> tuple[HeldOut, ...]:
+    """What the trainings of policies held out, each once: of those whose folder has the record of a training by `dprm train ppo`."""
+    found: list[HeldOut] = []
+    for policy in policies:
+        file = Path(policy) / "dprm_ppo.json"
+        if file.is_file():
+            recorded = json.loads(file.read_text(encoding="utf-8")).get("prompts", {}).get("held_out") or [None]
+            found += [HeldOut.of(how) for how in recorded]
+    return tuple(dict.fromkeys(found))
