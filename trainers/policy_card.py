@@ -85,7 +85,7 @@ def _training(facts: Mapping[str, Any], models: Sequence[str]) -> dict[str, Any]
     settings, figures = facts["settings"], facts["figures"]
     lora, layers = settings["lora"], settings["train_layers"]
     found = {
-        "trained weights": f"LoRA of rank {lora}" if lora else f"the last {layers} layers" if layers else "all",
+        "trained weights": f"LoRA of rank {lora}" if lora else _last(layers) if layers else "all",
         "steps": figures["steps"],
         "prompts": f"{facts['prompts']['count']:,} of the split {settings['prompt_split']}",
         "reward in the first and the last tenth": _two(figures["reward_first"], figures["reward_last"]),
@@ -99,6 +99,10 @@ def _training(facts: Mapping[str, Any], models: Sequence[str]) -> dict[str, Any]
     found |= {name.replace("_", " "): settings[name] for name in _SETTINGS}
     found["learning rate"] = PPOConfig(**settings).rate  # the setting itself may say: by what is trained
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _last(layers: int) -> str:
+    return f"the last {layers} layers" if layers > 1 else "the last layer"
 
 
 def _two(first: float | None, last: float | None) -> str | None:
