@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
 
 from dprm_data.errors import RecipeError
-from dprm_data.ledgers.reference import HOW, is_postgres, secret_in
+from dprm_data.ledgers.reference import fault_in, is_postgres
 from dprm_data.yamlfile import read_model, validated
 
 
@@ -230,10 +230,9 @@ class PublishConfig(_Section):
         return self
 
 
-def _without_secret(reference: str) -> str:
-    wrong = secret_in(reference)
-    if wrong:
-        raise ValueError(f"{wrong}\n{HOW}")
+def _known_ledger(reference: str) -> str:
+    if fault := fault_in(reference):
+        raise ValueError("\n".join(fault))
     return reference
 
 
@@ -266,7 +265,7 @@ class Recipe(_Section):
     publish: PublishConfig = PublishConfig()
     output: str | None = None  # the run folder; runs/<name> if not given
     # A file (in the run folder if not given), or postgresql://user@host/database.
-    ledger: Annotated[str, AfterValidator(_without_secret)] | None = None
+    ledger: Annotated[str, AfterValidator(_known_ledger)] | None = None
 
     _folder: Path = PrivateAttr(default_factory=Path)
 

@@ -79,6 +79,8 @@ VERSION = len(_STEPS)
 
 def hold(path: Path) -> FileLock:
     """The lock beside the ledger, taken; it dies with its holder. Raises `RunBusy`, or `LedgerError` where it cannot be made."""
+    if path.is_dir():
+        raise LedgerError(f"{path} is a folder, not a ledger's file", hint="Name a file in the recipe (ledger: ...).")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(f"{path}.lock")

@@ -30,11 +30,10 @@ def exists(reference: Reference) -> bool:
     place = parse(reference)
     if isinstance(place, Path):
         return place.is_file()
-    from dprm_data.ledgers.pool import connect
+    from dprm_data.ledgers.pool import begin
     from dprm_data.ledgers.schema import version_of
 
-    with connect(place, readonly=True) as db:
-        return version_of(db, place) > 0
+    return begin(place, lambda db: version_of(db, place), readonly=True) > 0
 
 
 @contextmanager

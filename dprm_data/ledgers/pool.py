@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -36,9 +37,17 @@ _WAIT = 1.0  # for a connection of the pool's, before it is asked once more: it 
 _MOST_CONNECTIONS = 4  # of one process: a reader, a writer, and what watches over the workers
 _PAUSES = (0.05, 0.1, 0.2, 0.5, 1.0)  # seconds between attempts; the last one stays
 _PATIENCE = 120.0
+_OPENING = 10.0  # seconds for which a server that is just starting is waited for, before anything was heard from it
 # https://www.postgresql.org/docs/current/errcodes-appendix.html: connections (08), a server that stops, starts or is crowded (57P, 53300),
 # and transactions that stood in each other's way (40).
 _PASSING = ("08", "57P01", "57P02", "57P03", "53300", "40001", "40P01", "25P03")
+# What is said instead of a code where no connection was made, of a server that is between two lives or crowded: psycopg, libpq, the server.
+_STARTING = re.compile(
+    "connection refused|starting up|shutting down|not yet accepting|recovery mode|closed the connection|connection reset"
+    "|too many clients|connection slots|too many connections",
+    re.IGNORECASE,
+)
+_REFUSING = re.compile("password|authentication|does not exist|pg_hba", re.IGNORECASE)
 
 
 def patience() -> float:
@@ -52,11 +61,33 @@ def patience() -> float:
 def connect(url: str, *, readonly: bool = False) -> Connection:
     """One connection, which commits by itself, on which a commit is on the server's disk when it returns.
 
-    Raises `InputError` (the address, a missing driver) or `LedgerError` (no server, no database, no right).
+    A server that is just starting is waited for, some seconds at most. Raises `InputError` (the address, a missing driver) or `LedgerError`
+    (no server, no database, no right).
     """
+    return _at_first(lambda: dial(url, readonly=readonly), url)
+
+
+def begin(url: str, work: Callable[[Connection], T], *, readonly: bool = False) -> T:
+    """The work's result, on a connection of its own, which is closed. Done again where the server restarts in the middle. Raises as `connect`."""
+
+    def once() -> T:
+        with dial(url, readonly=readonly) as db:
+            return work(db)
+
+    return _at_first(once, url)
+
+
+def _at_first(once: Callable[[], T], url: str) -> T:
+    """Do it, and again for a while where the server is just starting: nobody is left waiting by a wrong address."""
     _driver()
-    with Speaking(url):
-        return dial(url, readonly=readonly)
+    until = time.monotonic() + min(_OPENING, patience())
+    while True:
+        try:
+            return once()
+        except Exception as error:
+            if not _starting(error) or time.monotonic() > until:
+                raise spoken(error, url) from error
+        time.sleep(_PAUSES[2])
 
 
 def dial(url: str, *, readonly: bool = False) -> Connection:
@@ -71,7 +102,7 @@ def open_pool(url: str, *, readonly: bool = False, most: int = _MOST_CONNECTIONS
 
     Unqualified names in statements mean the schema `dprm` (and PostgreSQL's own).
     """
-    connect(url).close()
+    connect(url, readonly=readonly).close()
     from psycopg_pool import ConnectionPool
 
     logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)  # what is wrong is told by errors
@@ -151,6 +182,17 @@ def passing(error: BaseException) -> bool:
     return error.sqlstate is None or error.sqlstate.startswith(_PASSING)
 
 
+def _starting(error: BaseException) -> bool:
+    """Whether a server that has not taken us is there in a moment. Of several addresses, one that refuses us for good is enough."""
+    import psycopg
+
+    if not isinstance(error, psycopg.OperationalError):
+        return False
+    if error.sqlstate:
+        return error.sqlstate.startswith(_PASSING)
+    return bool(_STARTING.search(str(error))) and not _REFUSING.search(str(error))
+
+
 class Speaking:
     """Turns the driver's errors into words that say what to do. Use as a context manager."""
 
@@ -173,11 +215,22 @@ def spoken(error: Exception, url: str) -> Exception:
 
     if not isinstance(error, psycopg.Error):
         return error
-    where, what = shown(url), " ".join(str(error).split())
+    # libpq asks whether the server runs; so do we.
+    where, what = shown(url), " ".join(str(error).split("\tIs the server running")[0].split())
     if "password" in what or "authentication" in what:
         return LedgerError(
             f"the ledger's database {where} does not let us in: {what}",
             hint="The password is looked for in PGPASSWORD and in ~/.pgpass, or in the variable that the address names.",
+        )
+    if "does not exist" in what and isinstance(error, psycopg.OperationalError):
+        return LedgerError(
+            f"the ledger {where} cannot be opened: {what}",
+            hint="Make the database and the user (createdb, createuser), or mend the recipe's ledger. Tables are made by themselves.",
+        )
+    if isinstance(error, psycopg.errors.InsufficientPrivilege):
+        return LedgerError(
+            f"the ledger {where} may not be used: {what}",
+            hint="The first process makes the schema dprm and needs CREATE on the database; later ones need its tables and sequences.",
         )
     if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:
         return LedgerError(

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from dprm_data.errors import LedgerError, RunBusy
-from dprm_data.ledgers.pool import Patient, Speaking, connect, dial, open_pool, patiently
+from dprm_data.ledgers.pool import Patient, Speaking, begin, connect, dial, open_pool, patiently
 from dprm_data.ledgers.reference import shown
 from dprm_data.ledgers.schema import bring_up_to_date, version_of
 from dprm_data.ledgers.store import CALL, FAILURE, TABLES, Commit, Row, Select, Shelved
@@ -50,11 +50,10 @@ class PostgresStore:
 
     def __init__(self, url: str, *, readonly: bool) -> None:
         self.url = url
-        with connect(url, readonly=readonly) as db:
-            if readonly and not version_of(db, url):
-                raise LedgerError(f"no ledger at {shown(url)}")
-            if not readonly:
-                bring_up_to_date(db, url)
+        if not readonly:
+            begin(url, lambda db: bring_up_to_date(db, url))
+        elif not begin(url, lambda db: version_of(db, url), readonly=True):
+            raise LedgerError(f"no ledger at {shown(url)}")
         self.pool = open_pool(url, readonly=readonly)
         self._patient = Patient(self.pool, url)
         self.writer = uuid.uuid4()  # under which this store's commits are signed, and their costs summed

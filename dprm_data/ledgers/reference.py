@@ -17,11 +17,12 @@ from dprm_data.errors import InputError
 Reference = Path | str
 
 _SCHEMES = ("postgresql://", "postgres://")
+_SCHEME = re.compile(r"^\w[\w+.-]*://")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 # To the last "@": a password may have signs in it that should have been written as %40 and the like.
-_PASSWORD = re.compile(r"^(?P<before>\w+://[^:/@?]*):(?P<password>.*)@", re.DOTALL)
+_PASSWORD = re.compile(r"^(?P<before>\w[\w+.-]*://[^:/@?]*):(?P<password>.*)@", re.DOTALL)
 _SECRETS = ("password", "sslpassword", "oauth_client_secret")
-HOW = "Leave it away and set PGPASSWORD (or ~/.pgpass), or name a variable: postgresql://user:${NAME}@host/database."
+_HOW = "Leave it away and set PGPASSWORD (or ~/.pgpass), or name a variable: postgresql://user:${NAME}@host/database."
 
 
 def is_postgres(reference: Reference) -> bool:
@@ -29,14 +30,16 @@ def is_postgres(reference: Reference) -> bool:
     return isinstance(reference, str) and reference.startswith(_SCHEMES)
 
 
-def secret_in(reference: str) -> str | None:
-    """What is wrong with a reference that holds a password; None where it holds none. Never repeats it."""
-    if not is_postgres(reference):
+def fault_in(reference: str) -> tuple[str, str] | None:
+    """What is wrong with a reference, and what to do: it holds a password, or means no place that we know. Never repeats it."""
+    if not _SCHEME.match(reference):
         return None
+    if not is_postgres(reference):
+        return "a ledger is a file or a PostgreSQL database", "It looks like postgresql://user@host:5432/database."
     found = _PASSWORD.match(reference)
     options = {name.lower() for name, _ in parse_qsl(reference.partition("?")[2], keep_blank_values=True)}
     if (found and not _VARIABLE.fullmatch(found["password"])) or not options.isdisjoint(_SECRETS):
-        return "a password in a ledger's address would be kept with the recipe"
+        return "a password in a ledger's address would be kept with the recipe", _HOW
     return None
 
 
@@ -44,12 +47,10 @@ def parse(reference: Reference) -> Reference:
     """A path, or a database's address without a secret in it. Raises `InputError`."""
     if isinstance(reference, Path):
         return reference
-    if not is_postgres(reference):
-        return Path(reference)
-    wrong = secret_in(reference)
-    if wrong:
-        raise InputError(f"ledger {shown(reference)}: {wrong}", hint=HOW)
-    return reference
+    if fault := fault_in(reference):
+        wrong, hint = fault
+        raise InputError(f"ledger {shown(reference)}: {wrong}", hint=hint)
+    return reference if is_postgres(reference) else Path(reference)
 
 
 def absolute(reference: str) -> str:
@@ -59,7 +60,7 @@ def absolute(reference: str) -> str:
 
 def shown(reference: Reference) -> str:
     """As it may be shown: without a password, or what stands in its place, and without options."""
-    if isinstance(reference, Path) or not is_postgres(reference):
+    if isinstance(reference, Path) or not _SCHEME.match(reference):
         return str(reference)
     return without_password(reference).partition("?")[0]
 

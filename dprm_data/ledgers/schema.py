@@ -14,7 +14,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dprm_data.errors import LedgerError
-from dprm_data.ledgers.pool import Speaking
 from dprm_data.ledgers.reference import shown
 from dprm_data.ledgers.workers import TABLES as WORKERS
 
@@ -80,8 +79,9 @@ _MIGRATION = 0x4450524D  # the advisory lock under which the schema is made: "DP
 
 
 def bring_up_to_date(db: Connection, url: str) -> None:
-    """Make the schema, or bring it to the newest version; all steps or none. Many processes may do so at once. Raises `LedgerError`."""
-    with Speaking(url), db.transaction():
+    """Make the schema, or bring it to the newest version; all steps or none. Many processes may do so at once. Raises `LedgerError`, and the driver's
+    own errors."""
+    with db.transaction():
         db.execute("SELECT pg_advisory_xact_lock(%s)", (_MIGRATION,))
         version = version_of(db, url)
         if version == len(STEPS):
@@ -96,7 +96,8 @@ def bring_up_to_date(db: Connection, url: str) -> None:
 
 
 def version_of(db: Connection, url: str) -> int:
-    """The schema's version; 0 where there is none yet. Raises `LedgerError` where it is not ours, or is newer than this program."""
+    """The schema's version; 0 where there is none yet. Raises `LedgerError` where it is not ours, or is newer than this program,
+    and the driver's own errors."""
     there = db.execute("SELECT to_regnamespace('dprm'), to_regclass('dprm.version')").fetchone()
     assert there
     if there[0] is None:

@@ -192,6 +192,13 @@ def test_what_is_no_ledger_is_refused_and_left_alone(tmp_path: Path, content: by
     assert path.read_bytes() == content
 
 
+def test_a_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(LedgerError, match="is a folder") as refused:
+        Ledger(tmp_path / "folder")
+    assert refused.value.hint and [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
 def test_another_database_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "l.sqlite"
     db = sqlite3.connect(path)

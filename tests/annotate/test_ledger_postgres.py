@@ -11,15 +11,21 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 
 from dprm_data.annotate.ledger import Ledger
 from dprm_data.annotate.shelf import Shelf
 from dprm_data.errors import DprmError, InputError, LedgerError, RunBusy
+from dprm_data.ledgers.locating import locate
+from dprm_data.ledgers.opening import exists
 from dprm_data.ledgers.reference import parse, shown
 from dprm_data.ledgers.schema import STEPS
+from dprm_data.recipe import Recipe
 from tests.annotate.helpers import dprm
 from tests.annotate.test_ledger import key, reply
 from tests.helpers import PAIRS, ROOT, answer, environ, write_recipe
@@ -312,7 +318,68 @@ def test_an_address_may_name_a_variable_for_its_password(postgres: Database, mon
         assert PASSWORD not in ledger.store.where and PASSWORD not in repr(ledger.store.pool)  # type: ignore[attr-defined]
 
 
-def test_what_is_wrong_with_the_database_is_said(postgres: Database) -> None:
+@pytest.mark.parametrize("scheme", ["mysql", "postgresql+psycopg", "POSTGRESQL"])
+def test_another_kind_of_address_is_no_file(tmp_path: Path, scheme: str) -> None:
+    address = f"{scheme}://me:{SECRET}@host/db"
+    recipe = write_recipe(tmp_path, ledger=address)
+    for read in (lambda: parse(address), lambda: locate(address), lambda: Recipe.load(recipe)):
+        with pytest.raises(DprmError, match="a file or a PostgreSQL database") as refused:
+            read()
+        told = f"{refused.value} {refused.value.hint}"
+        assert "looks like postgresql://" in told and "s3cret" not in told
+
+
+@pytest.fixture
+def dialled(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Grows with every connection that is tried."""
+    tried: list[object] = []
+    connect = psycopg.connect
+
+    def counted(*args: Any, **named: Any) -> Any:
+        tried.append(None)
+        return connect(*args, **named)
+
+    monkeypatch.setattr(psycopg, "connect", counted)
+    return tried
+
+
+def test_who_comes_while_the_server_starts_waits_for_it(postgres: Database, dialled: list[object]) -> None:
+    Ledger(postgres.url).close()
+    postgres.server.kill()
+    dialled.clear()
+    with ThreadPoolExecutor(1) as pool:
+        opening = pool.submit(Ledger, postgres.url, readonly=True)
+        while len(dialled) < 2:  # it was refused once, and goes on
+            assert not opening.done(), opening.exception()
+            time.sleep(0.01)
+        postgres.server.start()
+        with opening.result(60) as ledger:
+            assert ledger.spent() == 0
+
+
+@pytest.mark.parametrize(
+    "place", ["{user}@no-such-host.invalid/x", "{user}@127.0.0.1:{port}/nothing", "nobody@127.0.0.1:{port}/x"]
+)
+def test_nobody_waits_for_what_will_not_come(postgres: Database, dialled: list[object], place: str) -> None:
+    with pytest.raises(LedgerError):
+        Ledger(f"postgresql://{place.format(user=USER, port=postgres.server.port)}")
+    assert len(dialled) == 1
+
+
+def test_who_may_not_use_it_is_told_what_is_needed(postgres: Database) -> None:
+    Ledger(postgres.url).close()
+    postgres.execute(f"CREATE ROLE guest LOGIN PASSWORD '{PASSWORD}'")
+    try:
+        for read in (partial(Ledger, readonly=True), Ledger, exists):
+            with pytest.raises(LedgerError, match="permission denied") as refused:
+                read(postgres.url.replace(f"{USER}@", "guest@"))
+            assert refused.value.hint and "CREATE" in refused.value.hint
+    finally:
+        postgres.execute("DROP ROLE guest")
+
+
+def test_what_is_wrong_with_the_database_is_said(postgres: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DPRM_LEDGER_PATIENCE", "0.2")
     port = postgres.server.port
     for url, what in (
         (f"postgresql://{USER}@127.0.0.1:{port}/nothing", 'database "nothing" does not exist'),
