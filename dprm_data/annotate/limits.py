@@ -249,7 +249,7 @@ class Limiter:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():  # the slot was given in the same moment
-                self.release()
+                self._leave()
             raise
 
     def _wake(self) -> None:

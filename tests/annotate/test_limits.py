@@ -185,3 +185,26 @@ def test_waiting_for_an_allowance_does_not_outlast_newer_word() -> None:
 )
 def test_words_for_a_reset(text: str, seconds: float | None) -> None:
     assert seconds_until(text) == seconds
+
+
+def test_who_is_cancelled_with_a_slot_in_hand_has_sent_nothing() -> None:
+    """Else the provider's word for what is left would be taken for one request more."""
+
+    async def go() -> None:
+        limiter = Limiter(concurrency=1)
+        await limiter.acquire(0)
+        second = asyncio.create_task(limiter.acquire(0))
+        await asyncio.sleep(0)
+        limiter.release()  # the slot is the second's,
+        second.cancel()  # which hears of both at once
+        with pytest.raises(asyncio.CancelledError):
+            await second
+        assert limiter.in_flight == 0
+        limiter.obey({"x-ratelimit-remaining-requests": "1", "x-ratelimit-reset-requests": "60s"})
+        for _ in range(2):  # what is left, and one that the provider may not have counted
+            await asyncio.wait_for(limiter.acquire(0), 10)
+            limiter.release()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(limiter.acquire(0), 0.05)
+
+    asyncio.run(go())
