@@ -93,8 +93,9 @@ class SharedBudget(Budget):
             if need <= 0:
                 return
             self._changed.clear()
+            life = self._member.life
             told = await self._ask(need + _CRUMB * self.total, amount)
-            if told.slab and told.here:
+            if told.slab and told.here and life == self._member.life:
                 self.limit += told.slab
                 return
             if told.here and not self._open and told.elsewhere <= _CRUMB * self.total:
