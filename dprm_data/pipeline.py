@@ -32,6 +32,7 @@ from dprm_data.errors import BudgetReached, DprmError, InputError, ProviderUnusa
 from dprm_data.folder import RunFolder
 from dprm_data.items import ItemsReport, load_items, store_items
 from dprm_data.ledgers.opening import exists
+from dprm_data.ledgers.reference import shown
 from dprm_data.personas import panel_table
 from dprm_data.preference.axes import check_family
 from dprm_data.providers import make_batch_provider
@@ -262,7 +263,7 @@ async def _watched(run: Run, engine: Stoppable) -> AsyncIterator[None]:
     """While the engine runs: show how it goes, and let it be interrupted."""
     showing = asyncio.create_task(_show(run, engine.tally))
     try:
-        with interruptible(engine, run.progress.say, str(run.folder)):
+        with interruptible(engine, run.progress.say, shown(run.folder.ledger_at(run.recipe))):
             yield
     finally:
         showing.cancel()

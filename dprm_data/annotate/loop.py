@@ -73,12 +73,12 @@ class Stoppable(Protocol):
 class interruptible:
     """Ctrl-C: the first finishes what is in flight, the second leaves at once."""
 
-    def __init__(self, engine: Stoppable, say: Callable[[str], None], folder: str) -> None:
+    def __init__(self, engine: Stoppable, say: Callable[[str], None], ledger: str) -> None:
         self._engine = engine
         self._say = say
         self._reason = Interrupted(
             "stopped",
-            hint=f"What was answered is kept in {folder}. Run the same command again: it goes on from here and pays for nothing twice.",
+            hint=f"What was answered is kept in {ledger}. Run the same command again: it goes on from here and pays for nothing twice.",
         )
         self._asked = False
         self._on = threading.current_thread() is threading.main_thread()
