@@ -25,6 +25,8 @@ def curve(steps: Sequence[int], values: Sequence[float], width: float, height: f
 
     parts = []
     for tick in ticks(low, high):
+        if abs(_read(number(tick)) - tick) > (high - low) / 100:
+            continue  # where values hardly differ, rounded ticks would all say the same
         y = high_up(tick)
         parts.append(f'<line class="rule" x1="{LEFT}" x2="{width:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(charts.text(LEFT - 6, y + 4.5, number(tick), "dim", "end"))
@@ -84,6 +86,11 @@ def number(value: float | None) -> str:
     size = abs(value)
     shown = f"{value:.1e}" if size < 1e-3 or size >= 1e6 else f"{value:,.0f}" if size >= 1000 else f"{value:.3g}"
     return shown.replace("-", "−")
+
+
+def _read(shown: str) -> float:
+    """The figure that `number` shows."""
+    return float(shown.replace("−", "-").replace(",", ""))
 
 
 def _range(numbers: Sequence[float]) -> tuple[float, float]:

@@ -176,6 +176,13 @@ def test_any_curve_can_be_drawn(values: list[float]) -> None:
     assert "nan" not in drawn and "inf" not in drawn
 
 
+@pytest.mark.parametrize("value", [8.0, 0.95, 12345.0, -3.0])
+def test_no_two_ticks_say_the_same_where_values_hardly_differ(value: float) -> None:
+    drawn = curve([1, 2, 3], [value, value, value * 1.0001], 520, 190)
+    said = re.findall(r">([−\d.,e]+)</text>", drawn)[:-1]  # the last one is a step
+    assert len(said) == len(set(said))
+
+
 @pytest.mark.parametrize(
     ("value", "said"),
     [

@@ -232,7 +232,7 @@ def test_a_busy_or_absent_service_is_asked_again() -> None:
         ("/get_reward", {"prompts": ["a"]}, 422, "query: Field required"),
         ("/get_reward", {"query": ["user : " * 1000]}, 413, "row 1: a text of 7000 characters, and at most 4000"),
         ("/get_reward", {"query": ["a"], "prompts": ["a", "b"]}, 422, "1 queries and 2 prompts"),
-        ("/compute_score", {"data_source": "x"}, 422, "give solution_str with extra_info"),
+        ("/compute_score", {"data_source": "x"}, 422, "^body: give solution_str with extra_info"),
         ("/compute_score", {"solution_str": "x"}, 422, "row 1: prompt must be a text or a list"),
         ("/compute_score", {"solution_strs": ["x"], "extra_infos": []}, 422, "0 prompts and 1 responses"),
         ("/nowhere", {}, 404, "Not Found"),
@@ -250,6 +250,14 @@ def test_what_is_no_json_is_said(plain: RewardServer, raw: bytes) -> None:
     status, found = plain.ask("/score", raw=raw)
     assert status == 422
     assert found["error"]["fields"][0]["field"] == "body"
+
+
+def test_a_body_that_is_not_said_to_be_json_is_no_riddle(plain: RewardServer) -> None:
+    connection = http.client.HTTPConnection(urlsplit(plain.url).netloc, timeout=30)
+    connection.request("POST", "/score", b"{}", {"Content-Type": "application/x-www-form-urlencoded"})
+    answer = connection.getresponse()
+    assert answer.status == 422
+    assert "is content-type application/json?" in json.load(answer)["error"]["message"]
 
 
 def test_a_large_body_is_refused_before_it_is_there(plain: RewardServer) -> None:

@@ -191,7 +191,12 @@ def _field(found: dict[str, Any]) -> dict[str, str]:
     """Which field is wrong, and how."""
     if found["type"] == "json_invalid":  # its place is a position in the text
         return {"field": "body", "message": f"not valid JSON at character {found['loc'][-1]}: {found['ctx']['error']}"}
-    return {"field": ".".join(map(str, found["loc"][1:])) or "body", "message": found["msg"]}
+    if found["type"] == "model_attributes_type":  # FastAPI takes the body for JSON only where the header says so
+        return {"field": "body", "message": "no JSON object (and is content-type application/json?)"}
+    return {
+        "field": ".".join(map(str, found["loc"][1:])) or "body",
+        "message": found["msg"].removeprefix("Value error, "),
+    }
 
 
 def _ended(service: Service, task: asyncio.Task[None], stop: Callable[[], None]) -> None:
