@@ -15,11 +15,11 @@ from torch import Tensor
 from dprm_data.labels import Floats
 from dprm_trainers.data import Message
 from dprm_trainers.errors import TrainingError
-from dprm_trainers.experience import RewardFunction, Scored, checked, experience_of, judge
+from dprm_trainers.experience import Judged, RewardFunction, Scored, checked, experience_of, judge, shaped
 from dprm_trainers.loading import with_lora
 from dprm_trainers.outputs import in_bf16
 from dprm_trainers.policy import ActorCritic, Reference, Sampling, freeze_all_but, load_policy, own_backbone
-from dprm_trainers.ppo import KLControl
+from dprm_trainers.ppo import KLControl, masked_mean
 from dprm_trainers.ppo_config import PPOConfig
 from dprm_trainers.ppo_update import Updater
 from dprm_trainers.rollouts import Rollouts, places, prompts_at, sample, uniforms_at
@@ -88,6 +88,8 @@ class Alignment:
         )
         scores = torch.from_numpy(rewards).float().to(rollouts.ids.device)
         figures, distribution = self._rewards(scores, scored)
+        if number == 0 and not config.whiten_rewards:
+            self._start_critic(judged, shaped(scores, rollouts, config), rollouts.mask)
         experience, found = experience_of(rollouts, judged, scores, config, self.control.coefficient, self._total)
         self.actor.train(config.checkpointing)  # without dropout, all that this mode does is to recompute activations
         figures |= found | self.updater(experience, number + 1)
@@ -97,6 +99,13 @@ class Alignment:
         figures["seconds"] = time.monotonic() - began
         kl = (judged.logprobs - judged.reference).sum(1).tolist()
         return StepResult(figures, distribution, self._samples(asked, texts, rewards, kl, rollouts))
+
+    def _start_critic(self, judged: Judged, scores: Tensor, mask: Tensor) -> None:
+        """Let the critic begin at the mean reward, which is what every state is worth before anything is known of it. From zero, the first steps would go into learning that one
+        number: through a shared backbone, and with lambda < 1 as credit to tokens for where they stand."""
+        mean = float(masked_mean(scores, torch.ones_like(scores), self._total))
+        torch.nn.init.constant_(self.actor.head.bias, mean)
+        judged.values.add_(mean * mask.unsqueeze(-1))
 
     def _sample(self, number: int) -> tuple[list[list[Message]], Rollouts]:
         """This process's prompts of a step, with a response to each."""

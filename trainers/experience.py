@@ -119,15 +119,18 @@ def checked(scores: Floats, prompts: Sequence[list[Message]], responses: Sequenc
     return scores
 
 
+def shaped(scores: Tensor, rollouts: Rollouts, config: PPOConfig) -> Tensor:
+    """The scores (B,) with what the settings take off, or hold within."""
+    scores = scores - config.missing_end_penalty * (~rollouts.ended).float()
+    return scores if config.reward_clip is None else scores.clamp(-config.reward_clip, config.reward_clip)
+
+
 def experience_of(
     rollouts: Rollouts, judged: Judged, scores: Tensor, config: PPOConfig, coefficient: float, total: Total
 ) -> tuple[Experience, dict[str, float]]:
     """Advantages and targets of judged and scored (B,) rollouts under a KL coefficient, and the batch's figures over all processes."""
     mask = rollouts.mask
-    scores = scores - config.missing_end_penalty * (~rollouts.ended).float()
-    if config.reward_clip is not None:
-        scores = scores.clamp(-config.reward_clip, config.reward_clip)
-    rewards = token_rewards(scores, judged.logprobs, judged.reference, mask, coefficient)
+    rewards = token_rewards(shaped(scores, rollouts, config), judged.logprobs, judged.reference, mask, coefficient)
     returns = observed_returns(rewards, mask, config.discount)
     figures = {
         "return": _mean(returns[:, 0], total),

@@ -73,7 +73,7 @@ class ActorCritic(nn.Module):
         self.sampling = sampling
         self.entropy_gradient = entropy_gradient
         self.head = nn.Linear(_output_layer(model).in_features, outputs)
-        nn.init.zeros_(self.head.weight)  # the first advantages are the rewards themselves, not a random head's noise
+        nn.init.zeros_(self.head.weight)  # every state is worth the same at first: no random head's noise
         nn.init.zeros_(self.head.bias)
 
     def forward(self, ids: Tensor, attention: Tensor, length: int) -> Evaluation:

@@ -220,4 +220,14 @@ def test_a_gradient_that_is_not_finite_stops_the_training(tmp_path: Path) -> Non
     before = weights(found)
     with pytest.raises(TrainingError, match="step 1: the gradient is not finite"):
         found.step(0)
-    assert all(torch.equal(before[name], weight) for name, weight in weights(found).items())
+    started = weights(found).pop("head.bias")  # the critic's beginning is no step of the optimizer
+    assert started.abs().sum() > 0
+    assert all(torch.equal(before[name], weight) for name, weight in weights(found).items() if name != "head.bias")
+
+
+def test_the_critic_begins_at_the_mean_reward(tmp_path: Path) -> None:
+    found = alignment(config(tmp_path, learning_rate=0.0, value_learning_rate=0.0, quantiles=4), VARIED)
+    result = found.step(0)
+    assert weights(found)["head.bias"].tolist() == pytest.approx([result.figures["reward"]] * 4)
+    found.step(1)
+    assert weights(found)["head.bias"].tolist() == pytest.approx([result.figures["reward"]] * 4)
