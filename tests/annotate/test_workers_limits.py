@@ -7,8 +7,10 @@ import asyncio
 import itertools
 import random
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -20,6 +22,7 @@ from dprm_data.annotate.engine import Engine
 from dprm_data.annotate.ledger import Ledger
 from dprm_data.annotate.tally import Tally
 from dprm_data.annotate.together.budget import SharedBudget
+from dprm_data.annotate.together.coordinator import Together
 from dprm_data.annotate.together.leases import Held, Leases
 from dprm_data.annotate.together.member import Member
 from dprm_data.annotate.together.pace import VALID, SharedBucket
@@ -331,6 +334,35 @@ def test_a_worker_out_of_touch_is_no_judge(postgres: Database) -> None:
     other.bury()
     late.stay()
     assert late.life == 2 and late.good
+    store.close()
+
+
+def test_who_leaves_while_it_asks_for_more_time_is_gone(postgres: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer to that question, "there is no such row", must not bring it back."""
+    asking, answered = threading.Event(), threading.Event()
+    stay = Member._stay
+
+    def late(self: Member, db: Any) -> bool:
+        asking.set()
+        time.sleep(0.3)
+        return stay(self, db)
+
+    def noted(self: Member) -> None:
+        ask(self)
+        answered.set()
+
+    async def go() -> None:
+        async with Together(store, run="r", scope="s", lease=1):
+            ask_late = asyncio.to_thread(asking.wait, 10)
+            monkeypatch.setattr(Member, "_stay", late)
+            monkeypatch.setattr(Member, "stay", noted)
+            assert await ask_late
+
+    ask = Member.stay
+    store = PostgresStore(postgres.url, readonly=False)
+    asyncio.run(go())
+    assert answered.wait(10)
+    assert postgres.execute("SELECT COUNT(*) FROM dprm.workers") == [(0,)]
     store.close()
 
 

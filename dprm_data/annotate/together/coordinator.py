@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _EVERY = 0.2  # seconds between two words with the others
 _BURY_EVERY = 1.0
+_LAST_WORD = 2.0  # seconds at most that it takes
 _NEW = 0.05  # seconds by which a cooldown must be longer than what the others know to be news
 
 _COOL = (
@@ -85,6 +86,7 @@ class Together(Coordinator):
         self._hurry = asyncio.Event()
         self._buried_at = 0.0
         self._talking: asyncio.Task[None] | None = None
+        self._ending = False
 
     # -- what there is to agree about -----------------------------------------------------------------------------------
 
@@ -128,6 +130,10 @@ class Together(Coordinator):
     async def __aexit__(self, *_: object) -> None:
         assert self._talking
         self._patient.stopped.set()
+        self._ending = True
+        self._hurry.set()
+        # A word that is under way comes to its end first: it might put back the row that is deleted now.
+        await asyncio.wait([self._talking], timeout=_LAST_WORD)
         self._talking.cancel()
         with suppress(asyncio.CancelledError, LedgerError):
             await self._talking
@@ -167,6 +173,8 @@ class Together(Coordinator):
         while True:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._hurry.wait(), _EVERY)
+            if self._ending:
+                return
             self._hurry.clear()
             cooldown, self._cooldown = self._cooldown, 0.0
             self._cool_until = max(self._cool_until, cooldown)
