@@ -8,8 +8,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from dprm_trainers.errors import TrainingError
-
 
 @dataclass(frozen=True)
 class HeldOut:
@@ -31,23 +29,9 @@ def by_reward_models(references: Iterable[str]) -> tuple[HeldOut, ...]:
 
     Raises `TrainingError` for what is no reward model of ours.
     """
-    from transformers import PretrainedConfig
+    from dprm_trainers.reward_model import training_of
 
-    found = []
-    for reference in references:
-        try:
-            settings, _ = PretrainedConfig.get_config_dict(reference)
-        except (OSError, ValueError) as error:
-            raise TrainingError(
-                f"cannot load the reward model {reference}: {str(error).splitlines()[0]}",
-                hint="Give a folder that `dprm train reward` made, or the name of such a model on the Hub.",
-            ) from error
-        if not settings.get("dprm"):
-            raise TrainingError(
-                f"{reference} is no reward model of ours: its config has no `dprm`",
-                hint="Give a model that `dprm train reward` made.",
-            )
-        found.append(HeldOut.of(settings["dprm"].get("split")))
+    found = (HeldOut.of(training_of(reference).get("split")) for reference in references)
     return tuple(dict.fromkeys(found))
 
 

@@ -64,20 +64,15 @@ class RewardModel:
     @classmethod
     def load(cls, reference: str, *, device: str | None = None, bf16: bool = False) -> RewardModel:
         """A model from a folder or the Hub, in float32, or in half the memory. device: a GPU, if there is one and none is given. Raises `TrainingError` where it cannot be loaded or is no reward model of ours."""
-        from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+        from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+        training_of(reference)
         try:
-            config = AutoConfig.from_pretrained(reference)
-            if not getattr(config, "dprm", None):
-                raise TrainingError(
-                    f"{reference} is no reward model of ours: its config has no `dprm`",
-                    hint="Give a model that `dprm train reward` made.",
-                )
             dtype = torch.bfloat16 if bf16 else torch.float32
             model = AutoModelForSequenceClassification.from_pretrained(reference, dtype=dtype)
             tokenizer = AutoTokenizer.from_pretrained(reference)
         except (OSError, ValueError) as error:
-            raise TrainingError(f"cannot load the reward model {reference}: {error}") from error
+            raise _not_loaded(reference, error) from error
         where = device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
             model = model.to(where)
@@ -120,6 +115,29 @@ class RewardModel:
             found = self.model(**{name: value.to(self.model.device) for name, value in batch.items()}).logits
             out[rows] = found.float().cpu().numpy()
         return out
+
+
+def training_of(reference: str) -> dict[str, Any]:
+    """What a reward model (a folder, or a name on the Hub) says of itself and its training: `dprm` in its config. No weights are read. Raises `TrainingError` where there is none."""
+    from transformers import PretrainedConfig
+
+    try:
+        settings, _ = PretrainedConfig.get_config_dict(reference)
+    except (OSError, ValueError) as error:
+        raise _not_loaded(reference, error) from error
+    if not settings.get("dprm"):
+        raise TrainingError(
+            f"{reference} is no reward model of ours: its config has no `dprm`",
+            hint="Give a model that `dprm train reward` made.",
+        )
+    return dict(settings["dprm"])
+
+
+def _not_loaded(reference: str, error: Exception) -> TrainingError:
+    return TrainingError(
+        f"cannot load the reward model {reference}: {str(error).partition(chr(10))[0]}",
+        hint="Give a folder that `dprm train reward` made, or the name of such a model on the Hub.",
+    )
 
 
 def softmax(logits: Floats) -> Floats:
