@@ -125,8 +125,8 @@ class Limiter:
 
     # -- a call's way through ------------------------------------------------------------------------------------------
 
-    async def acquire(self, tokens: float) -> None:
-        """Wait until a call of about this many tokens may be sent. `release` must follow."""
+    async def acquire(self, tokens: float) -> float:
+        """Wait until a call of about this many tokens may be sent; returns until when it may (`Turn`). `release` must follow."""
         turn: Turn | None = None
         while True:
             await self._slot()
@@ -140,7 +140,7 @@ class Limiter:
                     wait = self._take_allowance()
                     if not wait:
                         self._sent += 1
-                        return
+                        return turn.until
                     await asyncio.sleep(wait)
             except BaseException:
                 self._leave()

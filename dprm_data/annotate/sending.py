@@ -151,17 +151,20 @@ class Sender:
 
     async def _attempt(self, call: Call, lease: Lease | None) -> Reply:
         tokens = self._estimate(call)
-        with self._stop.cuts_short():
-            await self.limiter.acquire(tokens)
-        try:
+        while True:
             with self._stop.cuts_short():
-                reserved = await self._budget.reserve(self._prices.worst(call.request))
-                if lease and not lease.good:
-                    await self._confirm(lease, reserved)
-            return await self._exchange(call, reserved, tokens)
-        finally:
-            self.limiter.release()
-            self._tally.window = self.limiter.window
+                until = await self.limiter.acquire(tokens)
+            try:
+                with self._stop.cuts_short():
+                    reserved = await self._budget.reserve(self._prices.worst(call.request))
+                    if lease and not lease.good:
+                        await self._confirm(lease, reserved)
+                if time.monotonic() <= until:
+                    return await self._exchange(call, reserved, tokens)
+                self._budget.settle(reserved, 0.0)  # that took so long that another turn is needed
+            finally:
+                self.limiter.release()
+                self._tally.window = self.limiter.window
 
     async def _confirm(self, lease: Lease, reserved: float) -> None:
         try:

@@ -10,6 +10,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -17,9 +18,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dprm_data.annotate.coordination import coordinator_for
+from dprm_data.annotate.coordination import Coordinator, coordinator_for
+from dprm_data.annotate.costs import Budget
 from dprm_data.annotate.engine import Engine
 from dprm_data.annotate.ledger import Ledger
+from dprm_data.annotate.limits import Limiter, OwnPace, Turn
 from dprm_data.annotate.tally import Tally
 from dprm_data.annotate.together.budget import SharedBudget
 from dprm_data.annotate.together.coordinator import Together
@@ -31,7 +34,7 @@ from dprm_data.ledgers.pool import Patient, connect
 from dprm_data.ledgers.postgres import PostgresStore
 from dprm_data.ledgers.store import Commit
 from dprm_data.providers.base import Answer, Request
-from dprm_data.recipe import Recipe
+from dprm_data.recipe import LimitsConfig, Recipe
 from tests.annotate.helpers import FREE, FunctionProvider, items, label, work
 from tests.annotate.team import Team
 from tests.servers.postgres import PASSWORD, Database, PostgresServer
@@ -335,6 +338,45 @@ def test_a_worker_out_of_touch_is_no_judge(postgres: Database) -> None:
     late.stay()
     assert late.life == 2 and late.good
     store.close()
+
+
+def test_a_turn_that_was_over_before_the_budget_answered_is_not_used(tmp_path: Path) -> None:
+    """Units are void a second after their time, also where it is the budget, or the database behind it, that takes so long."""
+
+    class Slow(Budget):
+        waited = False
+
+        async def reserve(self, worst: float | None) -> float:
+            if not self.waited:
+                self.waited = True
+                await asyncio.sleep(0.6)
+            return await super().reserve(worst)
+
+    class Brief(OwnPace):
+        async def turn(self, tokens: float) -> Turn:
+            turns.append(time.monotonic())
+            return Turn(turns[-1], turns[-1] + 0.5)
+
+    class Alone(Coordinator):
+        def limiter(self, limits: LimitsConfig) -> Limiter:
+            return Limiter(concurrency=1, pace=Brief(None, None))
+
+    async def complete(request: Request) -> Answer:
+        return label()
+
+    async def go() -> None:
+        limits = LimitsConfig(concurrency=1)
+        with Ledger(tmp_path / "ledger.sqlite") as ledger:
+            engine = Engine(
+                provider=provider, ledger=ledger, prices=FREE, budget=budget, limits=limits, coordinator=Alone()
+            )
+            await engine.run(work(2), items(1))
+
+    turns: list[float] = []
+    provider, budget = FunctionProvider(complete), Slow(1.0)
+    asyncio.run(go())
+    assert len(provider.requests) == 2 < len(turns)
+    assert not budget.reserved, "what was reserved in vain is free again"
 
 
 def test_who_leaves_while_it_asks_for_more_time_is_gone(postgres: Database, monkeypatch: pytest.MonkeyPatch) -> None:
