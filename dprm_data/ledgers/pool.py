@@ -230,7 +230,7 @@ def spoken(error: Exception, url: str) -> Exception:
     if isinstance(error, psycopg.errors.InsufficientPrivilege):
         return LedgerError(
             f"the ledger {where} may not be used: {what}",
-            hint="The first process makes the schema dprm and needs CREATE on the database; later ones need its tables and sequences.",
+            hint="The first process makes the schema dprm and needs CREATE on the database; later ones USAGE on the schema, and to read and write its tables.",
         )
     if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:
         return LedgerError(
