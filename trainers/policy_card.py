@@ -12,7 +12,7 @@ from dprm_data.tables import write_text
 from dprm_trainers.caching import BUNDLED
 from dprm_trainers.model_card import shown_reference, simulated_share
 from dprm_trainers.ppo_config import PPOConfig
-from dprm_trainers.ppo_log import TrainingLog
+from dprm_trainers.progress.log import TrainingLog
 
 # Settings that a reader needs to judge the training; all of them are in dprm_ppo.json.
 _SETTINGS = (

@@ -29,7 +29,7 @@ from dprm_trainers.outputs import peak_memory, push_folder, writable
 from dprm_trainers.policy_card import write_policy_card
 from dprm_trainers.ppo_checkpoint import Checkpoint, has_checkpoint, load_checkpoint, save_checkpoint
 from dprm_trainers.ppo_config import PPOConfig
-from dprm_trainers.ppo_log import PAGE, SAMPLES, TrainingLog
+from dprm_trainers.progress.log import PAGE, SAMPLES, TrainingLog
 from dprm_trainers.prompts import Prompts, encode_prompts, load_prompts
 from dprm_trainers.tokens import context_length, prepare_tokenizer
 

@@ -80,12 +80,12 @@ def evaluate_policy(
     if named and prompts is None:
         raise InputError("evaluate-policy --policy needs --prompts: what the policies are asked")
     needs_trainers()
-    from dprm_trainers.policy_responses import RESPONSES, read_responses
+    from dprm_trainers.policies.responses import RESPONSES, read_responses
 
     if prompts is not None and named:
         quiet_libraries()
         from dprm_trainers.held_out import by_policies, by_reward_models
-        from dprm_trainers.policy_samples import SamplingSettings, sample_policies
+        from dprm_trainers.policies.samples import SamplingSettings, sample_policies
         from dprm_trainers.prompts import load_prompts
 
         settings = SamplingSettings(
@@ -122,9 +122,9 @@ def _judge(
     batch_size: int,
     as_json: bool,
 ) -> None:
-    from dprm_trainers.policy_evaluation import evaluate_policies
-    from dprm_trainers.policy_judges import judged_by
-    from dprm_trainers.policy_responses import policies_trained_for
+    from dprm_trainers.policies.evaluation import evaluate_policies
+    from dprm_trainers.policies.judges import judged_by
+    from dprm_trainers.policies.responses import policies_trained_for
 
     if any(not _is_run(name) for name in judges):
         quiet_libraries()

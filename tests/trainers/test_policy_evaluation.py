@@ -20,10 +20,10 @@ from dprm_data.cli.policies import evaluate_policy
 from dprm_data.labels import LabelSpace
 from dprm_trainers.data import load_data
 from dprm_trainers.errors import TrainingDataError, TrainingError
-from dprm_trainers.policy_evaluation import distinct, evaluate_policies, people_of
-from dprm_trainers.policy_judges import Verdict, judged_by
-from dprm_trainers.policy_responses import BLANK, Response, read_responses, write_responses
-from dprm_trainers.policy_samples import SamplingSettings, sample_policies
+from dprm_trainers.policies.evaluation import distinct, evaluate_policies, people_of
+from dprm_trainers.policies.judges import Verdict, judged_by
+from dprm_trainers.policies.responses import BLANK, Response, read_responses, write_responses
+from dprm_trainers.policies.samples import SamplingSettings, sample_policies
 from dprm_trainers.prompts import Prompts
 from dprm_trainers.train_reward import train_reward
 from tests.helpers import answer, dprm, write_recipe, write_rows

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from dprm_data.items import Messages, ids_of
 from dprm_data.labels import Floats
 from dprm_trainers.errors import TrainingDataError
-from dprm_trainers.policy_responses import BLANK, Response
+from dprm_trainers.policies.responses import BLANK, Response
 from dprm_trainers.readings import Reading
 
 

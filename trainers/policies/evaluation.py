@@ -26,8 +26,8 @@ from dprm_data.tables import write_text
 from dprm_trainers.data import digest
 from dprm_trainers.errors import TrainingDataError, TrainingError
 from dprm_trainers.metrics import Bootstrap, Figure
-from dprm_trainers.policy_judges import Verdict
-from dprm_trainers.policy_responses import Response
+from dprm_trainers.policies.judges import Verdict
+from dprm_trainers.policies.responses import Response
 
 TIE = 0.05  # share of the range of rewards
 _FEW = 10  # prompts below which a bootstrap over them is not to be trusted
@@ -79,13 +79,13 @@ class PolicyEvaluation:
 
     def markdown(self) -> str:
         """The tables."""
-        from dprm_trainers.policy_tables import markdown
+        from dprm_trainers.policies.tables import markdown
 
         return markdown(self)
 
     def picture(self) -> str:
         """The shares and the duels of every judge, as SVG."""
-        from dprm_trainers.policy_tables import picture
+        from dprm_trainers.policies.tables import picture
 
         return picture(self)
 

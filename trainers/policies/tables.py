@@ -10,7 +10,7 @@ from dprm_data.publish import charts
 from dprm_trainers.metrics import Figure
 
 if TYPE_CHECKING:
-    from dprm_trainers.policy_evaluation import Judged, PolicyEvaluation
+    from dprm_trainers.policies.evaluation import Judged, PolicyEvaluation
 
 _INNER = charts.WIDTH - 40
 _LEFT, _RIGHT = 220.0, 205.0  # room for names before the bars, and for figures after them

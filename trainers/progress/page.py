@@ -16,8 +16,8 @@ from markupsafe import Markup
 
 from dprm_data.publish import charts
 from dprm_data.publish.pages import inlined, page_template
-from dprm_trainers.curves import curve, number, shares
-from dprm_trainers.ppo_history import History, Point
+from dprm_trainers.progress.curves import curve, number, shares
+from dprm_trainers.progress.history import History, Point
 
 # The curves that are looked at first: name, title, unit.
 CURVES = (

@@ -16,8 +16,7 @@ import torch
 
 from dprm_trainers.errors import TrainingDataError, TrainingError
 from dprm_trainers.outputs import writable
-from dprm_trainers.policy import Sampling, load_policy, response_logits
-from dprm_trainers.policy_responses import (
+from dprm_trainers.policies.responses import (
     RESPONSES,
     Response,
     read_responses,
@@ -25,6 +24,7 @@ from dprm_trainers.policy_responses import (
     trained_for,
     write_responses,
 )
+from dprm_trainers.policy import Sampling, load_policy, response_logits
 from dprm_trainers.ppo_config import PPOConfig
 from dprm_trainers.prompts import Overlong, Prompts, encode_prompts
 from dprm_trainers.rollouts import Rollouts, sample, uniforms_at

@@ -18,7 +18,7 @@ import orjson
 
 from dprm_data.tables import write_text
 from dprm_trainers.errors import TrainingDataError
-from dprm_trainers.ppo_history import History
+from dprm_trainers.progress.history import History
 
 LOG, SAMPLES, PAGE = "log.jsonl", "samples.jsonl", "progress.html"
 PICTURES = ("distribution.svg", "curves.svg")  # what the page shows, as files, when the training is over
@@ -65,7 +65,7 @@ class TrainingLog:
 
     def close(self) -> None:
         """The training is over: the page says so and does not refresh itself any more, and its figures are pictures beside it."""
-        from dprm_trainers.progress_page import pictures
+        from dprm_trainers.progress.page import pictures
 
         self.write_page(over=True)
         for name, svg in pictures(self._history, self.labels, self.rewards).items():
@@ -78,7 +78,7 @@ class TrainingLog:
 
     def write_page(self, *, over: bool = False) -> None:
         """Write `progress.html` as things stand."""
-        from dprm_trainers.progress_page import progress_page
+        from dprm_trainers.progress.page import progress_page
 
         page = progress_page(
             self._history, self._samples, self.labels, rewards=self.rewards, name=self.folder.absolute().name, over=over
