@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 import sys
 import time
@@ -188,34 +189,44 @@ class _Run:
     say: Say
     notes: list[str]
     history: list[dict[str, float]] = field(default_factory=list)
+    _spoke: float = -math.inf  # when the last sentence was said
 
     def train(self, scorer: RewardFunction) -> None:
         """All steps, logged. A scorer may have `labels` of its distributions, and their `rewards`."""
-        alignment, config = self.alignment, self.config
-        main = alignment.accelerator.is_main_process
-        begin = self._resume() if config.resume else 0
+        alignment = self.alignment
+        begin = self._resume() if self.config.resume else 0
         log = None
-        if main:
+        if alignment.accelerator.is_main_process:
             rewards = getattr(scorer, "rewards", None)
             log = TrainingLog(self.output, labels=getattr(scorer, "labels", ()), rewards=rewards)
             log.truncate(begin)
-        spoke = -_SPEAK_EVERY
-        for step in range(begin, alignment.steps):
-            result = alignment.step(step)
-            self.history.append(result.figures)
-            self._look(step, result.figures)
-            if log:
-                log.step(step + 1, result.figures, result.distribution)
-                if config.samples_every and (step % config.samples_every == 0 or step + 1 == alignment.steps):
-                    log.samples(step + 1, result.samples)
-            if time.monotonic() - spoke > _SPEAK_EVERY or step + 1 == alignment.steps:
-                spoke = time.monotonic()
-                self.say(_sentence(step + 1, alignment.steps, result))
-            if main and config.save_every and (step + 1) % config.save_every == 0:
-                self._save(step + 1)
+        try:
+            for step in range(begin, alignment.steps):
+                self._step(step, log)
+        except BaseException:
+            if log and self.history:
+                log.write_page(over=True)  # nothing more is to come
+            raise
         if log:
             log.close()
         alignment.accelerator.wait_for_everyone()
+
+    def _step(self, step: int, log: TrainingLog | None) -> None:
+        """One step (from 0): done, logged, told and kept. log: on the main process."""
+        config, steps = self.config, self.alignment.steps
+        result = self.alignment.step(step)
+        last = step + 1 == steps
+        self.history.append(result.figures)
+        self._look(step, result.figures)
+        if log:
+            log.step(step + 1, result.figures, result.distribution)
+            if config.samples_every and (step % config.samples_every == 0 or last):
+                log.samples(step + 1, result.samples)
+        if time.monotonic() - self._spoke > _SPEAK_EVERY or last:
+            self._spoke = time.monotonic()
+            self.say(_sentence(step + 1, steps, result))
+        if log and config.save_every and (step + 1) % config.save_every == 0:
+            self._save(step + 1)
 
     def afterwards(self) -> str:
         """What is left of a training that was broken off, in words."""

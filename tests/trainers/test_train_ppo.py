@@ -187,6 +187,7 @@ def test_a_training_that_was_broken_off_goes_on_to_the_same_weights(tmp_path: Pa
     with pytest.raises(Broken):
         train(parts, breaking_after(3))
     assert len(lines(tmp_path / "parts" / "log.jsonl")) == 3
+    assert 'data-over="yes"' in (tmp_path / "parts" / "progress.html").read_text()
     with pytest.raises(TrainingError, match="broken off"):
         train(parts)
     said: list[str] = []
