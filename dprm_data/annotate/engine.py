@@ -38,7 +38,8 @@ _SAY_AFTER = 3.0  # seconds without an answer, while attempts fail, before the l
 class Engine:
     """Runs the work of one recipe against one provider.
 
-    retry_failed: ask again what ended without a label. coordinator: where other workers may be on the same ledger.
+    retry_failed: ask again what ended without a label. began: when the run did (seconds since 1970; now if not given): what failed after that,
+    with another worker, is not asked again. coordinator: where other workers may be on the same ledger.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Engine:
         limits: LimitsConfig,
         tally: Tally | None = None,
         retry_failed: bool = False,
+        began: float | None = None,
         rounds: Rounds | None = None,
         coordinator: Coordinator | None = None,
     ) -> None:
@@ -60,7 +62,7 @@ class Engine:
         self._limits = limits
         self._retry_failed = retry_failed
         self._coordinator = coordinator or Coordinator()
-        self._began = time.time()
+        self._began = time.time() if began is None else began
         self._stop = Stop()
         self._sender = Sender(
             provider=provider,

@@ -22,7 +22,7 @@ class Worker:
             await worker.engine(tally).run(run.work, items)
 
     As many engines may be made as there are batches of items; what they have learned about the provider's limits stays. max_cost: dollars, in
-    place of the recipe's budget. Raises `DprmError`: `LedgerError` where the others cannot be met.
+    place of the recipe's budget. began: when the run did, for `Engine`. Raises `DprmError`: `LedgerError` where the others cannot be met.
     """
 
     def __init__(
@@ -32,11 +32,13 @@ class Worker:
         *,
         max_cost: float | None = None,
         retry_failed: bool = False,
+        began: float | None = None,
         say: Callable[[str], None] | None = None,
     ) -> None:
         self._run = run
         self._ledger = ledger
         self._retry_failed = retry_failed
+        self._began = began
         self._say = say or run.progress.say
         self._coordinator = coordinator_for(ledger, run.recipe)
         limit = max_cost if max_cost is not None else run.recipe.budget.max_cost
@@ -56,6 +58,7 @@ class Worker:
             limits=self._limits,
             tally=tally,
             retry_failed=self._retry_failed,
+            began=self._began,
             rounds=self._rounds,
             coordinator=self._coordinator,
         )

@@ -112,6 +112,7 @@ class Asker:
                     self._ledger,
                     max_cost=self._parcel.max_cost,
                     retry_failed=self._parcel.retry_failed,
+                    began=self._parcel.began,
                     say=lambda text: self._board.say.remote(text),
                 )
                 self._worker = await worker.__aenter__()

@@ -6,6 +6,7 @@ come from the environment of whoever opens it.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 
@@ -31,6 +32,7 @@ class Parcel:
     program: str
     max_cost: float | None
     retry_failed: bool
+    began: float  # seconds since 1970: what failed after that is not asked again
 
     @classmethod
     def of(cls, run: Run, *, max_cost: float | None, retry_failed: bool) -> Parcel:
@@ -45,6 +47,7 @@ class Parcel:
             program=_program(),
             max_cost=max_cost,
             retry_failed=retry_failed,
+            began=time.time(),
         )
 
     def open(self) -> Run:
