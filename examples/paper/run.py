@@ -1,6 +1,6 @@
 """The paper's way from end to end: responses, a panel, distributions, reward models, PPO on each, and what a held-out judge says of the policies.
 
-    python examples/paper/run.py                       tiny: two cores, no key, about twelve minutes
+    python examples/paper/run.py                       tiny: two cores, no key, about a quarter of an hour
     python examples/paper/run.py --size full           the paper's size, on a GPU and with keys (README.md)
     python examples/paper/run.py --size full --print   only say what would be done
 

@@ -179,7 +179,7 @@ def _duel(first: str, second: str, verdict: Verdict, sheet: Sheet, draws: Bootst
         first,
         second,
         float(won.mean()),
-        float(1 - won.mean() - lost.mean()),
+        float(((won + lost) == 0).mean()),
         float(lost.mean()),
         draws.mean(won - lost),
         draws.mean(difference),
