@@ -90,7 +90,7 @@ def train_ppo(
     alignment = Alignment(config, questions, scorer, tokenizer, accelerator)
     run = _Run(config, alignment, output, speak, notes=[*encoded.notes, *_warnings(config)])
     speak(
-        f"{len(questions.ids)} prompts ({found.source}); {alignment.steps} steps of {config.batch_size * accelerator.num_processes} responses"
+        f"{len(questions.ids)} prompts ({found.source}); steps: {alignment.steps}, of {config.batch_size * accelerator.num_processes} responses each"
     )
     for note in run.notes:
         speak(note)
