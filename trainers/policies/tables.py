@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from dprm_trainers.policies.evaluation import Judged, PolicyEvaluation
 
 _INNER = charts.WIDTH - 40
-_LEFT, _RIGHT = 220.0, 205.0  # room for names before the bars, and for figures after them
+_LEFT, _RIGHT = 250.0, 205.0  # room for names before the bars, and for figures after them
 _WINS = ("#0f766e", "#b9c7bd", "#b5472f")  # win, tie, lose
 
 
