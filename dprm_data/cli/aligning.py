@@ -8,7 +8,17 @@ from typing import Annotated, Any
 import typer
 
 from dprm_data.cli.shared import Json, Quiet, answer, note, say
-from dprm_data.cli.training import named_settings, needs_trainers, quiet_libraries, train_app
+from dprm_data.cli.training import (
+    More,
+    Overwrite,
+    PushToHub,
+    Resume,
+    Seed,
+    named_settings,
+    needs_trainers,
+    quiet_libraries,
+    train_app,
+)
 
 
 @train_app.command("ppo")
@@ -68,15 +78,11 @@ def train_ppo(
     checkpointing: Annotated[
         bool, typer.Option("--checkpointing", help="Recompute activations to save memory.")
     ] = False,
-    seed: Annotated[int | None, typer.Option("--seed")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Train anew where the output holds a model.")] = False,
-    push_to_hub: Annotated[
-        str | None, typer.Option("--push-to-hub", help="owner/name of the model's repository.")
-    ] = None,
-    more: Annotated[
-        list[str] | None, typer.Option("--set", help="Any other setting: name=value (YAML). May be given again.")
-    ] = None,
+    seed: Seed = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    push_to_hub: PushToHub = None,
+    more: More = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:

@@ -13,6 +13,15 @@ from dprm_data.errors import InputError
 train_app = typer.Typer(no_args_is_help=True, help="Train models on preference distributions (needs the extra: train).")
 app.add_typer(train_app, name="train")
 
+# What both trainings take.
+Seed = Annotated[int | None, typer.Option("--seed")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Train anew where the output holds a model.")]
+PushToHub = Annotated[str | None, typer.Option("--push-to-hub", help="owner/name of the model's repository.")]
+More = Annotated[
+    list[str] | None, typer.Option("--set", help="Any other setting: name=value (YAML). May be given again.")
+]
+
 Labels = Annotated[
     str | None, typer.Option("--labels", help="The label space of a Parquet file: a name, a number of levels, or YAML.")
 ]
@@ -73,16 +82,12 @@ def train_reward(
         int | None, typer.Option("--early-stopping", help="Epochs without a better validation loss; the best is kept.")
     ] = None,
     calibrate: Annotated[bool, typer.Option("--calibrate", help="Fit a temperature on the validation split.")] = False,
-    seed: Annotated[int | None, typer.Option("--seed")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Train anew where the output holds a model.")] = False,
+    seed: Seed = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
     report_to: Annotated[str | None, typer.Option("--report-to", help="trackio, wandb or tensorboard.")] = None,
-    push_to_hub: Annotated[
-        str | None, typer.Option("--push-to-hub", help="owner/name of the model's repository.")
-    ] = None,
-    more: Annotated[
-        list[str] | None, typer.Option("--set", help="Any other setting: name=value (YAML). May be given again.")
-    ] = None,
+    push_to_hub: PushToHub = None,
+    more: More = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:

@@ -35,11 +35,7 @@ STEPS: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    folder = tmp_path_factory.mktemp("models")
-    return [
-        str(tiny.reward_model(folder / value, seed=seed, group=("age", value)))
-        for seed, value in enumerate(["old", "young"])
-    ]
+    return tiny.models_of_groups(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(scope="module")

@@ -24,11 +24,7 @@ COLUMNS: dict[str, Any] = {"completion_ids": [[1, 2], [3]], "group_id": ["a", "b
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    folder = tmp_path_factory.mktemp("models")
-    return [
-        str(tiny.reward_model(folder / value, seed=seed, group=("age", value)))
-        for seed, value in enumerate(["old", "young"])
-    ]
+    return tiny.models_of_groups(tmp_path_factory.mktemp("models"))
 
 
 def spoken(texts: list[str]) -> list[list[dict[str, str]]]:

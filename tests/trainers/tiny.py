@@ -170,6 +170,14 @@ def reward_model(
     return folder
 
 
+def models_of_groups(folder: Path) -> list[str]:
+    """Two of them, of what the old and the young say."""
+    return [
+        str(reward_model(folder / value, seed=seed, group=("age", value)))
+        for seed, value in enumerate(["old", "young"])
+    ]
+
+
 def policy_tokenizer(template: str = CHATML) -> PreTrainedTokenizerFast:
     """The tokenizer of a policy of another family than the reward models here."""
     made = tokenizer()
