@@ -16,7 +16,7 @@ from dprm_data.errors import LedgerError, RunBusy
 from dprm_data.ledgers.pool import Patient, Speaking, begin, connect, dial, open_pool, patiently
 from dprm_data.ledgers.reference import shown
 from dprm_data.ledgers.schema import bring_up_to_date, version_of
-from dprm_data.ledgers.store import CALL, FAILURE, TABLES, Commit, Row, Select, Shelved
+from dprm_data.ledgers.store import CALL, FAILURE, TABLES, Commit, Row, Select, Shelved, parts
 from dprm_data.ledgers.wire import arrays, back, columns, kept, type_of
 
 if TYPE_CHECKING:
@@ -76,11 +76,11 @@ class PostgresStore:
         query = (
             f"SELECT DISTINCT ON (key) {_COLUMNS} FROM calls WHERE key = ANY(%b::bytea[]) ORDER BY key, attempt DESC"
         )
-        return {row[0]: back(row) for some in _chunks(keys) for row in self._select(query, (list(some),))}
+        return {row[0]: back(row) for some in parts(keys, _LOOKUP) for row in self._select(query, (list(some),))}
 
     def find_done(self, plan: bytes, items: Sequence[bytes]) -> set[bytes]:
         query = "SELECT item FROM done WHERE plan = %b AND item = ANY(%b::bytea[])"
-        return {item for some in _chunks(items) for (item,) in self._select(query, (plan, list(some)))}
+        return {item for some in parts(items, _LOOKUP) for (item,) in self._select(query, (plan, list(some)))}
 
     def spent(self, run: str) -> float:
         return float(self._select("SELECT COALESCE(SUM(cost), 0) FROM writers WHERE run = %s", (kept(run),))[0][0])
@@ -167,7 +167,7 @@ class PostgresStore:
 
     def items_in_batches(self, items: Sequence[bytes]) -> set[bytes]:
         query = "SELECT DISTINCT item FROM batch_rows WHERE item = ANY(%b::bytea[])"
-        return {item for some in _chunks(items) for (item,) in self._select(query, (list(some),))}
+        return {item for some in parts(items, _LOOKUP) for (item,) in self._select(query, (list(some),))}
 
     def add_batch(self, run: str, tag: str, calls: Sequence[tuple[bytes, bytes]], reserved: float, now: float) -> int:
         def work(db: Connection) -> int:
@@ -271,7 +271,3 @@ def _insert_calls(db: Connection, calls: Iterable[Row]) -> None:
         there = db.execute(_INSERT_CALLS, columns(_GIVEN, now), binary=True).fetchall()
         in_it = {row[0]: True for row in there}
         left = [row for row in left if not in_it.pop(row[0], False)]
-
-
-def _chunks(values: Sequence[bytes]) -> Iterable[Sequence[bytes]]:
-    return (values[start : start + _LOOKUP] for start in range(0, len(values), _LOOKUP))

@@ -14,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from dprm_data.ledgers.ledgerfile import connect, hold, speaking, version_of
-from dprm_data.ledgers.store import CALL, FAILURE, TABLES, Commit, Row, Select, Shelved
+from dprm_data.ledgers.store import CALL, FAILURE, TABLES, Commit, Row, Select, Shelved, parts
 
 _COLUMNS = ", ".join(CALL)
 _INSERT_CALL = (
@@ -62,7 +62,7 @@ class SqliteStore:
 
     def find(self, keys: Sequence[bytes]) -> dict[bytes, Row]:
         found: dict[bytes, Row] = {}
-        for some in _chunks(keys):
+        for some in parts(keys, _LOOKUP):
             for row in self._select(f"SELECT {_COLUMNS} FROM calls WHERE key IN ({_marks(some)})", some):
                 if row[0] not in found or found[row[0]][1] < row[1]:
                     found[row[0]] = row
@@ -70,7 +70,7 @@ class SqliteStore:
 
     def find_done(self, plan: bytes, items: Sequence[bytes]) -> set[bytes]:
         done: set[bytes] = set()
-        for some in _chunks(items):
+        for some in parts(items, _LOOKUP):
             query = f"SELECT item FROM done WHERE plan = ? AND item IN ({_marks(some)})"
             done.update(item for (item,) in self._select(query, (plan, *some)))
         return done
@@ -130,7 +130,7 @@ class SqliteStore:
 
     def items_in_batches(self, items: Sequence[bytes]) -> set[bytes]:
         held: set[bytes] = set()
-        for some in _chunks(items):
+        for some in parts(items, _LOOKUP):
             query = f"SELECT DISTINCT item FROM batch_rows WHERE item IN ({_marks(some)})"
             held.update(item for (item,) in self._select(query, some))
         return held
@@ -196,10 +196,6 @@ class SqliteStore:
     def faults(self) -> list[str]:
         found = [str(line) for (line,) in self._select("PRAGMA quick_check(20)")]
         return [] if found == ["ok"] else [f"SQLite's quick check: {line}" for line in found]
-
-
-def _chunks(values: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
-    return (values[start : start + _LOOKUP] for start in range(0, len(values), _LOOKUP))
 
 
 def _marks(values: Sequence[bytes]) -> str:

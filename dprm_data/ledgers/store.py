@@ -63,6 +63,11 @@ class Shelved:
     created_at: float
 
 
+def parts(values: Sequence[bytes], size: int) -> Iterator[Sequence[bytes]]:
+    """So many values at a time: what one query can hold."""
+    return (values[start : start + size] for start in range(0, len(values), size))
+
+
 Select = Callable[[str], Iterator[Row]]
 
 
