@@ -149,10 +149,9 @@ class Fleet:
     def _judge(self, endpoint: Endpoint, error: CallFailed) -> None:
         """Take the endpoint out where it is to blame. What may be the calls' fault takes nobody out if nobody else is left."""
         others = any(not each.out for each in self._endpoints if each is not endpoint)
-        hopeless = error.fatal or not error.sent
-        if not hopeless and not (error.kind not in CONGESTION and (endpoint.out or (endpoint.doubtful and others))):
-            return
-        if endpoint.take_out(error):
+        to_blame = error.fatal or not error.sent
+        suspected = error.kind not in CONGESTION and (endpoint.out or (endpoint.doubtful and others))
+        if (to_blame or suspected) and endpoint.take_out(error):
             what = "refuses us" if error.fatal else "is taken out"
             self._say(f"{endpoint.standing.name} {what}: {reason(error)} ({self._in_words()})")
 
