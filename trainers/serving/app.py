@@ -94,10 +94,10 @@ class Service:
         pairs = zip(prompts, responses, strict=True)
         lengths = [max(len(text), sum(len(turn["content"]) for turn in prompt)) for prompt, text in pairs]
         _within(limits, lengths, limits.max_text)
-        if not responses:
-            return scorer.read(scorer.predict([], []), reading)
-        if reading is not None:
-            scorer.read(scorer.predict([], []), reading)  # a wrong one is said before anything is judged
+        if reading is not None or not responses:
+            nothing = scorer.read(scorer.predict([], []), reading)  # a wrong reading is said before anything is judged
+            if not responses:
+                return nothing
         assert self._gatherer is not None
         return scorer.read(await self._gatherer.predict(prompts, responses), reading)
 
@@ -133,8 +133,7 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     async def model() -> dict[str, Any]:
         scorer = service.loaded.scorer
         about = {"model": scorer.name, "reading": service.settings.reading, "groups": scorer.groups}
-        rewards = None if scorer.models[0].scalar else scorer.models[0].space.rewards.tolist()
-        return about | {"labels": scorer.labels, "rewards": rewards}
+        return about | {"labels": scorer.labels, "rewards": scorer.rewards or None}
 
     @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> PlainTextResponse:
