@@ -18,7 +18,7 @@ from dprm_trainers.errors import TrainingError
 from dprm_trainers.experience import Judged, RewardFunction, Scored, checked, experience_of, judge, shaped
 from dprm_trainers.loading import with_lora
 from dprm_trainers.outputs import in_bf16
-from dprm_trainers.policy import ActorCritic, Reference, Sampling, freeze_all_but, load_policy, own_backbone
+from dprm_trainers.policy import ActorCritic, Reference, Sampling, end_tokens, freeze_all_but, load_policy, own_backbone
 from dprm_trainers.ppo import KLControl, masked_mean
 from dprm_trainers.ppo_config import PPOConfig
 from dprm_trainers.ppo_update import Updater
@@ -159,7 +159,7 @@ class Alignment:
 
 def make_actor(config: PPOConfig, tokenizer: PreTrainedTokenizerBase) -> ActorCritic:
     """Policy and critic as the settings want them. Raises `TrainingError`."""
-    model: Any = load_policy(config)
+    model: Any = load_policy(config.policy)
     sampling = Sampling(
         end=end_tokens(model, tokenizer),
         pad=int(tokenizer.pad_token_id),
@@ -191,19 +191,6 @@ def recompute_activations(model: Any) -> None:
     new = hasattr(model, "activation_checkpointing_enable")
     name = "activation_checkpointing" if new else "gradient_checkpointing"
     getattr(model, f"{name}_enable")(**{f"{name}_kwargs": {"use_reentrant": False}})
-
-
-def end_tokens(model: Any, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    """The ids that end a response: the tokenizer's and the model's own. Raises `TrainingError` where there are none."""
-    own = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
-    listed = own if isinstance(own, list) else [own]
-    found = {int(token) for token in [tokenizer.eos_token_id, *listed] if token is not None}
-    if not found:
-        raise TrainingError(
-            f"neither the tokenizer of {tokenizer.name_or_path} nor the model has an end token: no response could end by itself",
-            hint="Set the tokenizer's eos_token.",
-        )
-    return tuple(sorted(found))
 
 
 def make_accelerator(config: PPOConfig) -> Any:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+ALIGNMENT = "dprm_ppo.json"  # in a policy's folder: settings, prompts and figures of its training
+
 
 @dataclass(frozen=True)
 class HeldOut:
@@ -35,12 +37,14 @@ def by_reward_models(references: Iterable[str]) -> tuple[HeldOut, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def alignment_of(policy: str) -> dict[str, Any]:
+    """The record that `dprm train ppo` left in a policy's folder; empty where there is none."""
+    file = Path(policy) / ALIGNMENT
+    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
+
+
 def by_policies(policies: Iterable[str]) -> tuple[HeldOut, ...]:
     """What the trainings of policies held out, each once: of those whose folder has the record of a training by `dprm train ppo`."""
-    found: list[HeldOut] = []
-    for policy in policies:
-        file = Path(policy) / "dprm_ppo.json"
-        if file.is_file():
-            recorded = json.loads(file.read_text(encoding="utf-8")).get("prompts", {}).get("held_out") or [None]
-            found += [HeldOut.of(how) for how in recorded]
+    records = filter(None, map(alignment_of, policies))
+    found = (HeldOut.of(how) for record in records for how in record.get("prompts", {}).get("held_out") or [None])
     return tuple(dict.fromkeys(found))

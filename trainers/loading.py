@@ -1,4 +1,4 @@
-"""A pretrained model as a reward model to be trained: the right head, the label space in its config, LoRA around it."""
+"""Pretrained models, as they are loaded to be trained: tokenizers; a reward model with the right head and the label space in its config; LoRA around it."""
 
 from __future__ import annotations
 
@@ -19,22 +19,47 @@ if TYPE_CHECKING:
     from dprm_trainers.ppo_config import PPOConfig
 
 
+def open_tokenizer(reference: str, what: str) -> tuple[Any, PreTrainedTokenizerBase]:
+    """Configuration and tokenizer of a model (a folder or a name on the Hub), before its weights are read. what: the model's part, for messages. Raises `TrainingError`."""
+    from transformers import AutoConfig, AutoTokenizer
+
+    path = model_path(reference)
+    try:
+        return AutoConfig.from_pretrained(path), AutoTokenizer.from_pretrained(path)
+    except (OSError, ValueError, KeyError) as error:
+        raise TrainingError(
+            f"cannot load the {what} {reference}: {str(error).splitlines()[0]}",
+            hint="Give a folder that transformers can load, or the name of a model on the Hub.",
+        ) from error
+
+
+def load_policy_tokenizer(
+    reference: str,
+    *,
+    max_new_tokens: int,
+    max_prompt_length: int | None,
+    chat_template: str | None,
+    pad_token: str | None,
+) -> tuple[PreTrainedTokenizerBase, int]:
+    """A policy's tokenizer, and how many tokens a prompt may have beside a response of `max_new_tokens`. Raises `TrainingError`."""
+    model_config, tokenizer = open_tokenizer(reference, "policy")
+    prepare_tokenizer(tokenizer, chat_template=chat_template, pad_token=pad_token)
+    asked = max_prompt_length + max_new_tokens if max_prompt_length else None
+    room = context_length(model_config, asked) - max_new_tokens
+    if room < 1:
+        raise TrainingError(
+            f"max_new_tokens: {max_new_tokens} leave no room for a prompt in a context of {room + max_new_tokens} tokens",
+            hint="Give fewer, or a max_prompt_length that fits the model's context with them.",
+        )
+    return tokenizer, room
+
+
 def load_tokenizer(config: RewardConfig, space: LabelSpace) -> tuple[PreTrainedTokenizerBase, Any, int]:
     """Tokenizer, model configuration and tokens per row: all that can be wrong with a model before its weights are read.
 
     Raises `TrainingError` for a model that cannot be loaded or used, `TrainingDataError` where it is on another label space than the data.
     """
-    from transformers import AutoConfig, AutoTokenizer
-
-    path = model_path(config.model)
-    try:
-        model_config = AutoConfig.from_pretrained(path)
-        tokenizer = AutoTokenizer.from_pretrained(path)
-    except (OSError, ValueError, KeyError) as error:
-        raise TrainingError(
-            f"cannot load the model {config.model}: {str(error).splitlines()[0]}",
-            hint="Give a folder that transformers can load, or the name of a model on the Hub.",
-        ) from error
+    model_config, tokenizer = open_tokenizer(config.model, "model")
     _check_labels(model_config, config, space)
     prepare_tokenizer(tokenizer, chat_template=config.chat_template, pad_token=config.pad_token)
     return tokenizer, model_config, context_length(model_config, config.max_length)

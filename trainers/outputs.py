@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -30,6 +31,19 @@ def writable(folder: Path) -> Path:
             hint="Choose another output folder, or make this one writable.",
         ) from error
     return folder
+
+
+def output_folder(folder: str, *, resume: bool, overwrite: bool, models: Sequence[str] = ("config.json",)) -> Path:
+    """The output folder of a training, as `writable`; with `overwrite` (and no `resume`) its checkpoints are removed. Raises `TrainingError` where it holds a model already, which one
+    of the files `models` tells, and neither is given."""
+    output = Path(folder)
+    if overwrite and not resume:
+        shutil.rmtree(output / "checkpoints", ignore_errors=True)
+    elif not resume and any((output / name).exists() for name in models):
+        raise TrainingError(
+            f"{output} holds a model already", hint="Give another output, or --overwrite to train it anew."
+        )
+    return writable(output)
 
 
 def in_bf16(precision: str) -> bool:

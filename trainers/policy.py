@@ -20,10 +20,9 @@ from torch import Tensor, nn
 from dprm_trainers.caching import model_path
 from dprm_trainers.errors import TrainingError
 from dprm_trainers.ppo import token_entropy, token_logprobs
-from dprm_trainers.ppo_config import PPOConfig
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _FORBIDDEN = -1e30  # a logit: finite, so that entropies are; exp of it is zero
 
@@ -145,14 +144,14 @@ def own_backbone(model: PreTrainedModel) -> Any:
     return copy.deepcopy(model.base_model)
 
 
-def load_policy(config: PPOConfig) -> PreTrainedModel:
+def load_policy(reference: str) -> PreTrainedModel:
     """The policy in float32 (bf16 is autocast's), without dropout. Raises `TrainingError` where it cannot be loaded as a causal language model."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    path = model_path(config.policy)
+    path = model_path(reference)
     try:
         settings = AutoConfig.from_pretrained(path)
-        _check_generative(settings, config.policy)
+        _check_generative(settings, reference)
         for name, value in settings.to_dict().items():
             if isinstance(value, float) and ("dropout" in name or name.endswith(("_pdrop", "layerdrop"))):
                 setattr(settings, name, 0.0)
@@ -161,18 +160,18 @@ def load_policy(config: PPOConfig) -> PreTrainedModel:
         )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise TrainingError(
-            f"cannot load the policy {config.policy}: {str(error).splitlines()[0]}",
+            f"cannot load the policy {reference}: {str(error).splitlines()[0]}",
             hint="Give a folder with a causal language model, or the name of one on the Hub.",
         ) from error
     model: PreTrainedModel = found[0]
     lacking = sorted(found[1]["missing_keys"])
     if lacking:
         raise TrainingError(
-            f"{config.policy} lacks weights of a causal language model: {', '.join(lacking[:3])}",
+            f"{reference} lacks weights of a causal language model: {', '.join(lacking[:3])}",
             hint="They would be random numbers. Give a whole model.",
         )
     if _output_layer(model) is None:
-        raise TrainingError(f"{config.policy}: {type(model).__name__} has no output layer that a critic could share")
+        raise TrainingError(f"{reference}: {type(model).__name__} has no output layer that a critic could share")
     return model
 
 
@@ -184,6 +183,19 @@ def _check_generative(settings: Any, policy: str) -> None:
             f"{policy} is a classifier ({kinds[0]}), not a language model",
             hint="Give the model that is to answer; a reward model goes to --reward-model.",
         )
+
+
+def end_tokens(model: Any, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """The ids that end a response: the tokenizer's and the model's own. Raises `TrainingError` where there are none."""
+    own = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    listed = own if isinstance(own, list) else [own]
+    found = {int(token) for token in [tokenizer.eos_token_id, *listed] if token is not None}
+    if not found:
+        raise TrainingError(
+            f"neither the tokenizer of {tokenizer.name_or_path} nor the model has an end token: no response could end by itself",
+            hint="Set the tokenizer's eos_token.",
+        )
+    return tuple(sorted(found))
 
 
 def freeze_all_but(model: PreTrainedModel, layers: int) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import AutoConfig, AutoTokenizer, set_seed
+from transformers import AutoConfig, set_seed
 
 from dprm_data.publish.hub import connect
 from dprm_data.tables import write_text
@@ -25,17 +25,17 @@ from dprm_trainers.alignment import Alignment, Questions, StepResult, make_accel
 from dprm_trainers.caching import model_path
 from dprm_trainers.errors import TrainingError
 from dprm_trainers.experience import RewardFunction
-from dprm_trainers.held_out import HeldOut, by_reward_models
-from dprm_trainers.outputs import peak_memory, push_folder, writable
+from dprm_trainers.held_out import ALIGNMENT, HeldOut, by_reward_models
+from dprm_trainers.loading import load_policy_tokenizer
+from dprm_trainers.outputs import output_folder, peak_memory, push_folder
 from dprm_trainers.policy_card import write_policy_card
 from dprm_trainers.ppo_checkpoint import Checkpoint, has_checkpoint, load_checkpoint, save_checkpoint
 from dprm_trainers.ppo_config import PPOConfig
 from dprm_trainers.progress.log import PAGE, SAMPLES, TrainingLog
 from dprm_trainers.prompts import Prompts, encode_prompts, load_prompts
-from dprm_trainers.tokens import context_length, prepare_tokenizer
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    pass
 
 Say = Callable[[str], None]
 
@@ -78,7 +78,13 @@ def train_ppo(
     if config.push_to_hub:
         connect(needs_token=True)  # that there is no token is said now, not after the training
     found = prompts or _prompts(config, () if reward else by_reward_models(config.reward_model))
-    tokenizer, room = load_tokenizer(config)
+    tokenizer, room = load_policy_tokenizer(
+        config.policy,
+        max_new_tokens=config.max_new_tokens,
+        max_prompt_length=config.max_prompt_length,
+        chat_template=config.chat_template,
+        pad_token=config.pad_token,
+    )
     encoded = encode_prompts(tokenizer, found, room, overlong=config.overlong)
     questions = Questions([found.messages[row] for row in encoded.rows], encoded.ids)
     if not questions.ids:
@@ -120,47 +126,18 @@ def main() -> None:
 
 
 def _output_folder(config: PPOConfig) -> Path:
-    output = Path(config.output)
-    if config.resume:
-        return writable(output)
-    if config.overwrite:
-        shutil.rmtree(output / "checkpoints", ignore_errors=True)
-    elif (output / "config.json").exists() or (output / "adapter_config.json").exists():
-        raise TrainingError(
-            f"{output} holds a model already", hint="Give another output, or --overwrite to train it anew."
-        )
-    elif has_checkpoint(output / "checkpoints"):
+    marks = ("config.json", "adapter_config.json")
+    output = output_folder(config.output, resume=config.resume, overwrite=config.overwrite, models=marks)
+    if not config.resume and has_checkpoint(output / "checkpoints"):
         raise TrainingError(
             f"{output} holds a training that was broken off",
             hint="Give --resume to go on, or --overwrite to begin anew.",
         )
-    return writable(output)
+    return output
 
 
 def _prompts(config: PPOConfig, held_out: tuple[HeldOut, ...]) -> Prompts:
     return load_prompts(config.prompts, split=config.prompt_split, limit=config.limit, held_out=held_out)
-
-
-def load_tokenizer(config: PPOConfig) -> tuple[PreTrainedTokenizerBase, int]:
-    """The policy's tokenizer, and how many tokens a prompt may have. Raises `TrainingError`."""
-    path = model_path(config.policy)
-    try:
-        model_config = AutoConfig.from_pretrained(path)
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path)
-    except (OSError, ValueError, KeyError) as error:
-        raise TrainingError(
-            f"cannot load the policy {config.policy}: {str(error).splitlines()[0]}",
-            hint="Give a folder that transformers can load, or the name of a model on the Hub.",
-        ) from error
-    prepare_tokenizer(tokenizer, chat_template=config.chat_template, pad_token=config.pad_token)
-    asked = config.max_prompt_length + config.max_new_tokens if config.max_prompt_length else None
-    room = context_length(model_config, asked) - config.max_new_tokens
-    if room < 1:
-        raise TrainingError(
-            f"max_new_tokens: {config.max_new_tokens} leave no room for a prompt in a context of {room + config.max_new_tokens} tokens",
-            hint="Give fewer, or a max_prompt_length that fits the model's context with them.",
-        )
-    return tokenizer, room
 
 
 def _load_reward(config: PPOConfig, accelerator: Any) -> RewardFunction:
@@ -315,7 +292,7 @@ class _Run:
             "figures": self.figures(),
             "notes": self.notes,
         }
-        write_text(self.output / "dprm_ppo.json", json.dumps(facts, indent=2) + "\n")
+        write_text(self.output / ALIGNMENT, json.dumps(facts, indent=2) + "\n")
         write_policy_card(self.output, facts, labels=getattr(scorer, "labels", ()), repo=self.config.push_to_hub)
 
 

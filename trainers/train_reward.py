@@ -6,7 +6,6 @@ A `transformers.Trainer` whose loss is an objective of `dprm_trainers.objectives
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -30,7 +29,7 @@ from dprm_trainers.examples import Collator, Examples
 from dprm_trainers.features import FrozenHead, features_of, linear_head
 from dprm_trainers.loading import load_model, load_tokenizer, with_lora
 from dprm_trainers.objectives import Objective
-from dprm_trainers.outputs import in_bf16, peak_memory, push_folder, writable
+from dprm_trainers.outputs import in_bf16, output_folder, peak_memory, push_folder
 from dprm_trainers.reward_model import RewardModel
 from dprm_trainers.tokens import encode
 
@@ -84,7 +83,7 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
 
     Raises `DprmError` before training begins for anything that cannot work.
     """
-    output = _output_folder(config)
+    output = output_folder(config.output, resume=config.resume, overwrite=config.overwrite)
     if config.push_to_hub:
         connect(needs_token=True)  # that there is no token is said now, not after the training
     found = data or load_data(
@@ -155,17 +154,6 @@ def main() -> None:
 
 
 # -- before ---------------------------------------------------------------------------------------------------------------
-
-
-def _output_folder(config: RewardConfig) -> Path:
-    output = Path(config.output)
-    if (output / "config.json").exists() and not config.resume and not config.overwrite:
-        raise TrainingError(
-            f"{output} holds a model already", hint="Give another output, or --overwrite to train it anew."
-        )
-    if config.overwrite and not config.resume:
-        shutil.rmtree(output / "checkpoints", ignore_errors=True)
-    return writable(output)
 
 
 def _pairs(config: RewardConfig, rows: Rows, space: LabelSpace, name: str) -> Ints | None:

@@ -10,9 +10,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
-from dprm_trainers.alignment import end_tokens, make_actor
+from dprm_trainers.alignment import make_actor
 from dprm_trainers.errors import TrainingError
-from dprm_trainers.policy import ActorCritic, Reference, Sampling, freeze_all_but
+from dprm_trainers.policy import ActorCritic, Reference, Sampling, end_tokens, freeze_all_but
 from dprm_trainers.ppo_config import PPOConfig
 from dprm_trainers.rollouts import (
     Rollouts,

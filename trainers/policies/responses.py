@@ -20,6 +20,7 @@ from dprm_data.messages import read_reply
 from dprm_data.tables import write_text
 from dprm_trainers.data import Message
 from dprm_trainers.errors import TrainingDataError
+from dprm_trainers.held_out import alignment_of
 
 RESPONSES, SAMPLING = "responses.jsonl", "sampling.json"
 BLANK = "(no response)"  # what judges of a run see of an empty response: a row without text would be refused, and an empty response go unpunished
@@ -88,11 +89,8 @@ def sampling_facts(folder: Path) -> dict[str, Any]:
 
 def trained_for(policy: str) -> list[str]:
     """The reward models for which a policy's folder says that it was trained: absolute paths of folders, names of what is on the Hub."""
-    file = Path(policy) / "dprm_ppo.json"
-    if not file.is_file():
-        return []
-    models = json.loads(file.read_text(encoding="utf-8"))["settings"]["reward_model"]
-    return [_absolute(model) for model in models]
+    record = alignment_of(policy)
+    return [_absolute(model) for model in record["settings"]["reward_model"]] if record else []
 
 
 def policies_trained_for(judge: str, folder: Path) -> list[str]:

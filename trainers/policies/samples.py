@@ -15,6 +15,7 @@ import orjson
 import torch
 
 from dprm_trainers.errors import TrainingDataError, TrainingError
+from dprm_trainers.loading import load_policy_tokenizer
 from dprm_trainers.outputs import writable
 from dprm_trainers.policies.responses import (
     RESPONSES,
@@ -24,8 +25,7 @@ from dprm_trainers.policies.responses import (
     trained_for,
     write_responses,
 )
-from dprm_trainers.policy import Sampling, load_policy, response_logits
-from dprm_trainers.ppo_config import PPOConfig
+from dprm_trainers.policy import Sampling, end_tokens, load_policy, response_logits
 from dprm_trainers.prompts import Overlong, Prompts, encode_prompts
 from dprm_trainers.rollouts import Rollouts, sample, uniforms_at
 
@@ -52,6 +52,8 @@ class SamplingSettings:
     def __post_init__(self) -> None:
         if self.responses < 1 or self.max_new_tokens < 1:
             raise TrainingError("responses and max_new_tokens must be at least 1")
+        if self.max_prompt_length is not None and self.max_prompt_length < 1:
+            raise TrainingError("max_prompt_length must be at least 1")
         if self.temperature < 0 or not 0 < self.top_p <= 1:
             raise TrainingError("temperature must not be negative, and top_p lie above 0, up to 1")
         if self.temperature == 0 and self.responses > 1:
@@ -195,24 +197,18 @@ def _answers(
 
 def _load(policy: str, how: SamplingSettings) -> tuple[Any, PreTrainedTokenizerBase, Sampling, int]:
     """Model, tokenizer, sampling, and tokens that a prompt may have. Raises `TrainingError`."""
-    from dprm_trainers.alignment import end_tokens
-    from dprm_trainers.train_ppo import load_tokenizer
-
     if (Path(policy) / "adapter_config.json").is_file() and not (Path(policy) / "config.json").is_file():
         raise TrainingError(
             f"{policy} holds an adapter alone", hint="Train with save: merged, or merge it into its base model."
         )
-    as_in_training = PPOConfig(
-        prompts="-",
-        policy=policy,
-        reward_model=["-"],
+    tokenizer, room = load_policy_tokenizer(
+        policy,
         max_new_tokens=how.max_new_tokens,
         max_prompt_length=how.max_prompt_length,
         chat_template=how.chat_template,
         pad_token=how.pad_token,
     )
-    tokenizer, room = load_tokenizer(as_in_training)
-    model: Any = load_policy(as_in_training)
+    model: Any = load_policy(policy)
     sampling = Sampling(
         end=end_tokens(model, tokenizer),
         pad=int(tokenizer.pad_token_id),
