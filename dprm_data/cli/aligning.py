@@ -9,8 +9,12 @@ import typer
 
 from dprm_data.cli.shared import Json, Quiet, answer, note, say
 from dprm_data.cli.training import (
+    Checkpointing,
+    Epochs,
+    LearningRate,
     More,
     Overwrite,
+    Precision,
     PushToHub,
     Resume,
     Seed,
@@ -54,7 +58,7 @@ def train_ppo(
     steps: Annotated[
         int | None, typer.Option("--steps", help="Batches of responses; if not given, --epochs over the prompts.")
     ] = None,
-    epochs: Annotated[float | None, typer.Option("--epochs")] = None,
+    epochs: Epochs = None,
     batch_size: Annotated[int | None, typer.Option("--batch-size", help="Responses per device and step.")] = None,
     minibatches: Annotated[
         int | None, typer.Option("--minibatches", help="Optimizer steps per pass over a batch.")
@@ -73,11 +77,9 @@ def train_ppo(
     ] = None,
     lora: Annotated[int | None, typer.Option("--lora", help="Rank of low-rank adapters; 0 trains weights.")] = None,
     train_layers: Annotated[int | None, typer.Option("--train-layers", help="Train only so many last layers.")] = None,
-    learning_rate: Annotated[float | None, typer.Option("--learning-rate")] = None,
-    precision: Annotated[str | None, typer.Option("--precision", help="auto, fp32 or bf16.")] = None,
-    checkpointing: Annotated[
-        bool, typer.Option("--checkpointing", help="Recompute activations to save memory.")
-    ] = False,
+    learning_rate: LearningRate = None,
+    precision: Precision = None,
+    checkpointing: Checkpointing = False,
     seed: Seed = None,
     resume: Resume = False,
     overwrite: Overwrite = False,

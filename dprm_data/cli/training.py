@@ -14,6 +14,10 @@ train_app = typer.Typer(no_args_is_help=True, help="Train models on preference d
 app.add_typer(train_app, name="train")
 
 # What both trainings take.
+Epochs = Annotated[float | None, typer.Option("--epochs")]
+LearningRate = Annotated[float | None, typer.Option("--learning-rate")]
+Precision = Annotated[str | None, typer.Option("--precision", help="auto, fp32 or bf16.")]
+Checkpointing = Annotated[bool, typer.Option("--checkpointing", help="Recompute activations to save memory.")]
 Seed = Annotated[int | None, typer.Option("--seed")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Train anew where the output holds a model.")]
@@ -63,21 +67,19 @@ def train_reward(
         str | None, typer.Option("--freeze", help="backbone: train the head alone, on features that are computed once.")
     ] = None,
     lora: Annotated[int | None, typer.Option("--lora", help="Rank of low-rank adapters; 0 trains all weights.")] = None,
-    epochs: Annotated[float | None, typer.Option("--epochs")] = None,
+    epochs: Epochs = None,
     batch_size: Annotated[int | None, typer.Option("--batch-size", help="Rows per device and step.")] = None,
     accumulation: Annotated[
         int | None, typer.Option("--accumulation", help="Steps whose gradients are summed.")
     ] = None,
-    learning_rate: Annotated[float | None, typer.Option("--learning-rate")] = None,
+    learning_rate: LearningRate = None,
     max_length: Annotated[
         int | None, typer.Option("--max-length", help="Tokens per row; prompts are cut on the left.")
     ] = None,
     chat_template: Annotated[str | None, typer.Option("--chat-template", help="plain, or a Jinja file.")] = None,
     pad_token: Annotated[str | None, typer.Option("--pad-token")] = None,
-    precision: Annotated[str | None, typer.Option("--precision", help="auto, fp32 or bf16.")] = None,
-    checkpointing: Annotated[
-        bool, typer.Option("--checkpointing", help="Recompute activations to save memory.")
-    ] = False,
+    precision: Precision = None,
+    checkpointing: Checkpointing = False,
     early_stopping: Annotated[
         int | None, typer.Option("--early-stopping", help="Epochs without a better validation loss; the best is kept.")
     ] = None,
