@@ -9,9 +9,9 @@ from benchmarks.batch_simulation import Batches, simulate_batches
 from benchmarks.cost_per_call import Costs
 from benchmarks.engine import PERSONAS
 from benchmarks.simulation import Model, Outcome, lognormal, simulate
-from dprm_data.annotate.costs import prices_for
-from dprm_data.providers.base import Usage
-from dprm_data.recipe import ProviderConfig
+from dprm_data.engine.costs import prices_for
+from dprm_data.providers.provider import Usage
+from dprm_data.recipe.recipe import ProviderConfig
 
 LABELS = 1e9
 DAYS = (1, 7, 30)

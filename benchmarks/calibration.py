@@ -19,12 +19,12 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from dprm_data.labels import LabelSpace
-from dprm_data.recipe import FitConfig
-from dprm_data.review.bootstrap import Resamples
-from dprm_data.review.distance import wasserstein
-from dprm_data.review.reading import Sayings
-from dprm_data.review.validating import People, cross_validate
+from dprm_data.labels.bootstrap import Resamples
+from dprm_data.labels.geometry import wasserstein
+from dprm_data.labels.space import LabelSpace
+from dprm_data.recipe.recipe import FitConfig
+from dprm_data.review.annotator_model import Sayings
+from dprm_data.review.cross_validation import People, cross_validate
 
 Labels = NDArray[np.int64]
 

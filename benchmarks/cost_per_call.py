@@ -36,10 +36,10 @@ _WALKED = 40_000  # items that are done, to be walked past
 _DONE = """
 import asyncio, json, sys
 from dprm_data import pipeline
-from dprm_data.annotate.replay import row_id
-from dprm_data.items import load_items
-from dprm_data.recipe import Recipe
-from dprm_data.runs import Run
+from dprm_data.engine.replay import row_id
+from dprm_data.ingest.items import load_items
+from dprm_data.recipe.recipe import Recipe
+from dprm_data.runs.run import Run
 with open("rows.jsonl", "w") as file:
     for i in range(int(sys.argv[2])):
         file.write(json.dumps({"prompt": f"Question {i}: how?", "response": f"Answer {i}. " * 20}) + "\\n")

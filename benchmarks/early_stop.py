@@ -16,10 +16,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from dprm_data.annotate.rounds import EarlyStop
-from dprm_data.labels import Floats, LabelSpace
-from dprm_data.preference import Votes, fit, learn_prior
-from dprm_data.recipe import EarlyStopConfig
+from dprm_data.core.arrays import Floats
+from dprm_data.engine.early_stopping import EarlyStop
+from dprm_data.ingest.votes import Votes
+from dprm_data.labels.space import LabelSpace
+from dprm_data.preference.fitting import fit
+from dprm_data.preference.model_selection import learn_prior
+from dprm_data.recipe.recipe import EarlyStopConfig
 
 
 def sequences(path: Path, most: int, seed: int) -> tuple[list[np.ndarray], list[np.ndarray], int]:

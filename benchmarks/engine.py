@@ -80,8 +80,8 @@ PLAIN = {
 ENGINE = """
 import sys
 from dprm_data import pipeline
-from dprm_data.recipe import Recipe
-from dprm_data.runs import Run
+from dprm_data.recipe.recipe import Recipe
+from dprm_data.runs.run import Run
 pipeline.annotate(Run(Recipe.load(sys.argv[1])))
 """
 OURS, COMMAND, REPLAY = "our engine (pipeline.annotate)", "dprm annotate (with tables)", "dprm annotate, again"
@@ -135,14 +135,14 @@ def prepare(folder: Path, url: str, calls: int, at_once: int) -> None:
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe))
     os.chdir(folder)
-    from dprm_data import pipeline
-    from dprm_data.items import load_items
+    from dprm_data.ingest.items import load_items
+    from dprm_data.pipeline import stages
     from dprm_data.providers.openai import OpenAIProvider
-    from dprm_data.recipe import Recipe
-    from dprm_data.runs import Run
+    from dprm_data.recipe.recipe import Recipe
+    from dprm_data.runs.run import Run
 
     job = Run(Recipe.load(path))
-    pipeline.ingest(job)
+    stages.ingest(job)
     provider = OpenAIProvider(api_key=None, base_url=f"{url}/v1")
     with (folder / "bodies.jsonl").open("w") as file:
         for item in load_items(job.folder.table("items")):
@@ -188,10 +188,10 @@ def replay_seconds(folder: Path, recipe: Path) -> float:
     """Seconds of the engine's own replay of all that the ledger holds, imports and the start of the process apart."""
     script = f"""
 import time
-from dprm_data.annotate.replay import replay
-from dprm_data.items import load_items
-from dprm_data.recipe import Recipe
-from dprm_data.runs import Run
+from dprm_data.engine.replay import replay
+from dprm_data.ingest.items import load_items
+from dprm_data.recipe.recipe import Recipe
+from dprm_data.runs.run import Run
 job = Run(Recipe.load({str(recipe)!r}))
 job.work
 begun = time.perf_counter()

@@ -21,14 +21,21 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from document import write  # noqa: E402
 
-from dprm_data.labels import LabelSpace  # noqa: E402
-from dprm_data.preference import Votes, drift, fit, learn_prior, read_votes, smooth  # noqa: E402
+from dprm_data.ingest.vote_tables import read_votes  # noqa: E402
+from dprm_data.ingest.votes import Votes  # noqa: E402
+from dprm_data.labels.space import LabelSpace  # noqa: E402
 from dprm_data.preference import beta as discretised  # noqa: E402
-from dprm_data.preference.evaluate import evaluate  # noqa: E402
-from dprm_data.preference.learning import held_out_scores  # noqa: E402
+from dprm_data.preference.drift_detection import drift  # noqa: E402
+from dprm_data.preference.fitting import fit  # noqa: E402
+from dprm_data.preference.model_selection import (  # noqa: E402
+    held_out_scores,
+    learn_prior,
+)
+from dprm_data.preference.posterior import evaluate  # noqa: E402
 from dprm_data.preference.sampling import predictive_means  # noqa: E402
 from dprm_data.preference.scores import hold_out, log_likelihood, ranked_probability_score, wasserstein  # noqa: E402
-from dprm_data.recipe import SmoothingConfig  # noqa: E402
+from dprm_data.preference.smoothing import smooth  # noqa: E402
+from dprm_data.recipe.recipe import SmoothingConfig  # noqa: E402
 
 DATA = ROOT.parent / "shared" / "data"
 LEVELS = {"faceratings": 7, "convabuse": 5, "chaosnli": 3, "polis": 3}

@@ -81,9 +81,11 @@ def make(kind: str, items: int, folder: Path) -> Path:
 
 
 def work(kind: str, path: Path, family: str) -> dict[str, float]:
-    from dprm_data.labels import LabelSpace
-    from dprm_data.preference import Votes, fit, read_votes
-    from dprm_data.tables import write_parquet
+    from dprm_data.core.tables import write_parquet
+    from dprm_data.ingest.vote_tables import read_votes
+    from dprm_data.ingest.votes import Votes
+    from dprm_data.labels.space import LabelSpace
+    from dprm_data.preference.fitting import fit
 
     space = LabelSpace.ordinal(K)
     begin = time.perf_counter()

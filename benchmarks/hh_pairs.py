@@ -31,8 +31,8 @@ import pyarrow.parquet as pq
 import yaml
 from aiohttp import web
 
-from dprm_data.annotate.ledger import Ledger
-from dprm_data.personas import NEUTRAL, load_panel
+from dprm_data.ledger.ledger import Ledger
+from dprm_data.panel.personas import NEUTRAL, load_panel
 from dprm_data.providers.local import LocalProvider
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -59,9 +59,9 @@ def write_source(path: Path, rows: int, shape: str) -> None:
 
 
 def measure(source: Path, out: Path) -> None:
-    from dprm_data.items import load_items, store_items
-    from dprm_data.recipe import SourceConfig
-    from dprm_data.sources import read_items
+    from dprm_data.ingest.items import load_items, store_items
+    from dprm_data.ingest.sources import read_items
+    from dprm_data.recipe.recipe import SourceConfig
 
     before = _peak_mb()
     begin, cpu = time.perf_counter(), time.process_time()

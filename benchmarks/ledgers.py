@@ -30,11 +30,11 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from dprm_data.annotate.call import Reply  # noqa: E402
-from dprm_data.annotate.ledger import Ledger  # noqa: E402
-from dprm_data.ledgers.copying import copy_ledger  # noqa: E402
-from dprm_data.ledgers.opening import opened  # noqa: E402
-from dprm_data.providers.base import Usage  # noqa: E402
+from dprm_data.ledger.call import Reply  # noqa: E402
+from dprm_data.ledger.copy import copy_ledger  # noqa: E402
+from dprm_data.ledger.factory import opened  # noqa: E402
+from dprm_data.ledger.ledger import Ledger  # noqa: E402
+from dprm_data.providers.provider import Usage  # noqa: E402
 
 WAITING = (1, 64, 1024)  # calls that wait for the disk at a time
 WRITERS = (1, 2, 4)  # processes on one PostgreSQL ledger
@@ -132,7 +132,7 @@ class Places:
                 yield database.url
             return
         yield self._url
-        from dprm_data.ledgers.pool import connect
+        from dprm_data.ledger.postgres_pool import connect
 
         with connect(self._url) as db:
             db.execute("DROP SCHEMA dprm CASCADE")

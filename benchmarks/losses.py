@@ -18,7 +18,7 @@ import ot
 import torch
 from torch import Tensor
 
-from dprm_data.labels import LabelSpace
+from dprm_data.labels.space import LabelSpace
 from dprm_trainers.losses import Transport, ce_loss, cramer_loss, wasserstein_loss
 
 Loss = Callable[[Tensor, Tensor], Tensor]

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from dprm_data.publish.report import report
+from dprm_data.publish.report.page import report
 from tests.publish.browser import browser, chromium, visit
 from tests.publish.large import large_run
 

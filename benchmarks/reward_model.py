@@ -21,7 +21,8 @@ import numpy as np
 import torch
 from people import SETS, folds, rows_of
 
-from dprm_data.labels import Floats, LabelSpace
+from dprm_data.core.arrays import Floats
+from dprm_data.labels.space import LabelSpace
 from dprm_trainers.caching import BUNDLED
 from dprm_trainers.calibration import temperature
 from dprm_trainers.config import RewardConfig

@@ -119,10 +119,10 @@ def fill_ledger(folder: Path, recipe: Path, done: int) -> int:
     """A ledger as an earlier run would have left it; returns its size in bytes."""
     from itertools import islice
 
-    from dprm_data.annotate.ledger import Ledger
-    from dprm_data.items import load_items
-    from dprm_data.recipe import Recipe
-    from dprm_data.runs import Run
+    from dprm_data.ingest.items import load_items
+    from dprm_data.ledger.ledger import Ledger
+    from dprm_data.recipe.recipe import Recipe
+    from dprm_data.runs.run import Run
 
     os.chdir(folder)
     job = Run(Recipe.load(recipe))

@@ -23,15 +23,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.virtual_time import virtual_run
-from dprm_data.annotate.agenda import Agenda, Opened, OpenItem, Rest
-from dprm_data.annotate.call import Call, Reply
-from dprm_data.annotate.costs import CHARACTERS_PER_TOKEN, Budget, Prices
-from dprm_data.annotate.limits import Limiter, OwnPace
-from dprm_data.annotate.sending import Sender
-from dprm_data.annotate.stopping import Stop
-from dprm_data.annotate.tally import Tally
-from dprm_data.providers.base import Answer, CallFailed, FailureKind, Request, Usage
-from dprm_data.recipe import LimitsConfig
+from dprm_data.engine.cancellation import Stop
+from dprm_data.engine.client import Sender
+from dprm_data.engine.costs import Budget, Prices
+from dprm_data.engine.counters import Tally
+from dprm_data.engine.scheduler import Agenda, Opened, OpenItem, Rest
+from dprm_data.ledger.call import Call, Reply
+from dprm_data.providers.limits import Limiter, OwnPace
+from dprm_data.providers.provider import Answer, CallFailed, FailureKind, Request, Usage
+from dprm_data.providers.token_estimates import CHARACTERS_PER_TOKEN
+from dprm_data.recipe.recipe import LimitsConfig
 
 Latency = Callable[[random.Random], float]
 _LOOK_AGAIN = 0.5  # seconds between two looks at what others have

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from transformers import LlamaConfig, LlamaForSequenceClassification, Trainer, TrainingArguments
 
-from dprm_data.labels import LabelSpace
+from dprm_data.labels.space import LabelSpace
 from dprm_trainers.objectives import Objective
 from dprm_trainers.train_reward import RewardTrainer
 

@@ -14,9 +14,10 @@ from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from dprm_data.annotate import agenda, limits, sending
+from dprm_data.engine import client, scheduler
+from dprm_data.providers import limits
 
-_READERS = (agenda, limits, sending)  # modules that read the clock
+_READERS = (scheduler, limits, client)  # modules that read the clock
 _BEGIN = 1000.0  # some of them take 0 for "never"
 # Every step of the loop takes so long (seconds), or who is woken a rounding error too early would wait for no time at all, for ever.
 _STEP = 1e-7

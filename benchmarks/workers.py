@@ -82,7 +82,7 @@ def empty(folder: Path, url: str | None) -> None:
     """No ledger is there."""
     forget(folder)
     if url:
-        from dprm_data.ledgers.pool import connect
+        from dprm_data.ledger.postgres_pool import connect
 
         with connect(url) as db:
             db.execute("DROP SCHEMA IF EXISTS dprm CASCADE")
@@ -92,7 +92,7 @@ def counted(url: str | None, *, settle: bool = False) -> tuple[int, int]:
     """The database's own counts of transactions and written rows; a server tells them with up to a second's delay."""
     if not url:
         return 0, 0
-    from dprm_data.ledgers.pool import connect
+    from dprm_data.ledger.postgres_pool import connect
 
     if settle:
         time.sleep(1.5)
@@ -106,7 +106,7 @@ def counted(url: str | None, *, settle: bool = False) -> tuple[int, int]:
 def database(url: str | None) -> Iterator[str]:
     """The given one, or a temporary one."""
     if url:
-        from dprm_data.ledgers.opening import exists
+        from dprm_data.ledger.factory import exists
 
         if exists(url):
             raise SystemExit("there is a ledger in that database; give an empty one")

@@ -6,10 +6,10 @@ import shutil
 import sys
 from pathlib import Path
 
+from dprm_data.core.tables import write_text
 from dprm_data.publish.publication import prepared
-from dprm_data.publish.report import report
-from dprm_data.runs import Run
-from dprm_data.tables import write_text
+from dprm_data.publish.report.page import report
+from dprm_data.runs.run import Run
 
 DOCS = Path(__file__).parent
 

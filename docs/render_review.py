@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from dprm_data.review.argilla import push
-from dprm_data.runs import Run
+from dprm_data.runs.run import Run
 from tests.publish.browser import browser
 from tests.servers.argilla import OWNER_KEY, ArgillaServer
 

@@ -17,32 +17,35 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dprm_data.errors import DprmError
-    from dprm_data.items import Item
-    from dprm_data.labels import LabelSpace
-    from dprm_data.personas import Panel, Persona, load_panel
-    from dprm_data.pipeline import RunResult, run
-    from dprm_data.preference import Fit, Votes, fit, read_votes, update
-    from dprm_data.recipe import Recipe
-    from dprm_data.runs import Progress, Run
+    from dprm_data.core.errors import DprmError
+    from dprm_data.ingest.items import Item
+    from dprm_data.ingest.vote_tables import read_votes
+    from dprm_data.ingest.votes import Votes
+    from dprm_data.labels.space import LabelSpace
+    from dprm_data.panel.personas import Panel, Persona, load_panel
+    from dprm_data.pipeline.stages import RunResult, run
+    from dprm_data.preference.fitting import Fit, fit
+    from dprm_data.preference.updater import update
+    from dprm_data.recipe.recipe import Recipe
+    from dprm_data.runs.run import Progress, Run
 
 _HOMES = {
-    "DprmError": "errors",
-    "Fit": "preference",
-    "Item": "items",
-    "LabelSpace": "labels",
-    "Panel": "personas",
-    "Persona": "personas",
-    "Progress": "runs",
-    "Recipe": "recipe",
-    "Run": "runs",
-    "RunResult": "pipeline",
-    "Votes": "preference",
-    "fit": "preference",
-    "load_panel": "personas",
-    "read_votes": "preference",
-    "run": "pipeline",
-    "update": "preference",
+    "DprmError": "core.errors",
+    "Fit": "preference.fitting",
+    "Item": "ingest.items",
+    "LabelSpace": "labels.space",
+    "Panel": "panel.personas",
+    "Persona": "panel.personas",
+    "Progress": "runs.run",
+    "Recipe": "recipe.recipe",
+    "Run": "runs.run",
+    "RunResult": "pipeline.stages",
+    "Votes": "ingest.votes",
+    "fit": "preference.fitting",
+    "load_panel": "panel.personas",
+    "read_votes": "ingest.vote_tables",
+    "run": "pipeline.stages",
+    "update": "preference.updater",
 }
 
 __all__ = [

@@ -60,7 +60,7 @@ def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
 def test_the_public_face(tmp_path: Path) -> None:
     """As people import it: a submodule that bears a function's name would take its place."""
     program = (
-        "import dprm_data.cli.running, dprm_data.pipeline\n"
+        "import dprm_data.cli.run, dprm_data.pipeline.stages\n"
         "from dprm_data import " + ", ".join(sorted(dprm_data.__all__)) + "\n"
         "import types\n"
         "print([name for name, value in list(globals().items()) if name in dprm_data.__all__ and isinstance(value, types.ModuleType)])\n"

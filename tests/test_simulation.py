@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from benchmarks.batch_simulation import Batches, simulate_batches
 from benchmarks.simulation import Latency, Model, exponential, fixed, lognormal, simulate
-from tests.annotate.helpers import dprm
+from tests.engine.helpers import dprm
 from tests.helpers import answer, write_recipe, write_rows
 from tests.servers.llm import LLMServer
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dprm_data.labels import Floats
+from dprm_data.core.arrays import Floats
 
 if TYPE_CHECKING:
     from torch import nn

@@ -17,8 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from dprm_data.errors import DprmError
-from dprm_data.labels import Floats, Ints, LabelSpace
+from dprm_data.core.arrays import Floats, Ints
+from dprm_data.core.errors import DprmError
+from dprm_data.labels.space import LabelSpace
 from dprm_trainers.errors import TrainingDataError
 
 Message = dict[str, str]
@@ -121,8 +122,8 @@ def load_data(
 
 
 def _from_run(path: Path, group: str | None) -> tuple[LabelSpace, pa.Table, list[str] | None]:
-    from dprm_data.publish.splits import split_items
-    from dprm_data.runs import Run
+    from dprm_data.ingest.splits import split_items
+    from dprm_data.runs.run import Run
 
     run = Run.open(path)
     table = pq.read_table(run.folder.needs("distributions"))

@@ -1,8 +1,8 @@
-"""What can be wrong before training begins; all of it is the user's to act on (see `dprm_data.errors`)."""
+"""What can be wrong before training begins; all of it is the user's to act on (see `dprm_data.core.errors`)."""
 
 from __future__ import annotations
 
-from dprm_data.errors import InputError
+from dprm_data.core.errors import InputError
 
 
 class LossError(InputError):

@@ -21,9 +21,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from dprm_data.labels import Floats, LabelSpace
-from dprm_data.publish import charts
-from dprm_data.tables import write_text
+from dprm_data.core import charts
+from dprm_data.core.arrays import Floats
+from dprm_data.core.tables import write_text
+from dprm_data.labels.space import LabelSpace
 from dprm_trainers.data import Split, TrainingData, load_data, preference_pairs
 from dprm_trainers.errors import TrainingDataError
 from dprm_trainers.held_out import HeldOut

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dprm_data.labels import Floats, Ints
+from dprm_data.core.arrays import Floats, Ints
 from dprm_trainers.features import padded
 
 Example = dict[str, Any]

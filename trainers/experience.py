@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dprm_data.labels import Floats
+from dprm_data.core.arrays import Floats
 from dprm_trainers.critic import explained_variance
 from dprm_trainers.data import Message
 from dprm_trainers.errors import TrainingError

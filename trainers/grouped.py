@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from dprm_trainers.errors import TrainingDataError
 
 if TYPE_CHECKING:
-    from dprm_data.runs import Run
+    from dprm_data.runs.run import Run
     from dprm_trainers.config import RewardConfig
 
 
@@ -30,7 +30,7 @@ def named(group: str) -> tuple[str, str]:
 
 def values(run: str | Path, attribute: str) -> list[str]:
     """The values that an attribute of the run's personas has. Raises `DprmError` where none of them has it, or this is no run folder."""
-    from dprm_data.inspecting import persona_attribute
+    from dprm_data.runs.lookup import persona_attribute
 
     return sorted({str(value) for value in persona_attribute(Path(run), attribute).values() if value is not None})
 
@@ -40,10 +40,10 @@ def of_group(run: Run, table: pa.Table, group: str) -> pa.Table:
 
     Items that nobody judged are left out. Raises `TrainingDataError` where there is no such group.
     """
-    from dprm_data.inspecting import persona_attribute
-    from dprm_data.preference import learn_prior
+    from dprm_data.ingest.vote_tables import read_ratings
     from dprm_data.preference.groups import by_group
-    from dprm_data.preference.reading import read_ratings
+    from dprm_data.preference.model_selection import learn_prior
+    from dprm_data.runs.lookup import persona_attribute
 
     attribute, value = named(group)
     membership = persona_attribute(run.folder.path, attribute)

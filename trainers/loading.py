@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from dprm_data.labels import LabelSpace
+from dprm_data.labels.space import LabelSpace
 from dprm_trainers.caching import model_path
 from dprm_trainers.config import RewardConfig
 from dprm_trainers.errors import TrainingDataError, TrainingError

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dprm_data.labels import Floats, Ints, LabelSpace
+from dprm_data.core.arrays import Floats, Ints
+from dprm_data.labels.space import LabelSpace
 
 _LEAST = 1e-12
 _MOST_CELLS = 25_000_000  # of the table of draws: 200 MB; beyond it fewer draws are made, at least 100

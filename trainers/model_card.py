@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dprm_data.labels import LabelSpace
+from dprm_data.core.tables import write_text
+from dprm_data.labels.space import LabelSpace
 from dprm_data.publish.model_cards import RewardModelCard, TrainedOn
-from dprm_data.tables import write_text
 from dprm_trainers.caching import BUNDLED
 from dprm_trainers.objectives import is_scalar
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dprm_data.labels import LabelSpace
+from dprm_data.labels.space import LabelSpace
 from dprm_trainers.errors import LossError
 from dprm_trainers.losses import (
     Transport,

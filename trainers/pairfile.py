@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from dprm_data.messages import BadRow, prompt_messages, read_reply
-from dprm_data.tables import write_text
+from dprm_data.core.tables import write_text
+from dprm_data.ingest.messages import BadRow, prompt_messages, read_reply
 from dprm_trainers.data import Message
 from dprm_trainers.errors import TrainingDataError
 from dprm_trainers.metrics import Bootstrap, Figure

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dprm_data.core.tables import write_text
 from dprm_data.publish.model_cards import PolicyCard, TrainedOn
-from dprm_data.tables import write_text
 from dprm_trainers.caching import BUNDLED
 from dprm_trainers.model_card import shown_reference, simulated_share
 from dprm_trainers.ppo_config import PPOConfig

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dprm_data.errors import SourceError
-from dprm_data.items import Messages, load_items
-from dprm_data.messages import BadRow, at_last_reply, prompt_messages, read_conversation
-from dprm_data.shapes import NAMES, detect
-from dprm_data.sources import file_rows
+from dprm_data.core.errors import SourceError
+from dprm_data.ingest.columns import NAMES, detect
+from dprm_data.ingest.items import Messages, load_items
+from dprm_data.ingest.messages import BadRow, at_last_reply, prompt_messages, read_conversation
+from dprm_data.ingest.sources import file_rows
 from dprm_trainers.data import Message, digest, hold_out
 from dprm_trainers.errors import TrainingDataError
 from dprm_trainers.held_out import HeldOut
@@ -150,8 +150,8 @@ def _read(data: str) -> tuple[Iterator[_Row], str | None]:
 
 
 def _of_run(path: Path) -> Iterator[_Row]:
-    from dprm_data.publish.splits import split_items
-    from dprm_data.runs import Run
+    from dprm_data.ingest.splits import split_items
+    from dprm_data.runs.run import Run
 
     run = Run.open(path)
     items = run.folder.needs("items")

@@ -19,7 +19,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from dprm_data.labels import Floats
+from dprm_data.core.arrays import Floats
 from dprm_trainers.errors import TrainingError
 
 Kind = Literal["mean", "quantile", "cvar", "std", "entropic"]

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from dprm_data.labels import Floats, LabelSpace
+from dprm_data.core.arrays import Floats
+from dprm_data.labels.space import LabelSpace
 from dprm_trainers.data import Message
 from dprm_trainers.errors import TrainingError
 from dprm_trainers.features import padded

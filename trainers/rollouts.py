@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from dprm_data.labels import Floats
+from dprm_data.core.arrays import Floats
 from dprm_trainers.policy import Sampling, positions
 
 # transformers 5.24 gave the argument this name, and warns of the old one.

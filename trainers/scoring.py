@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dprm_data.labels import Floats, Ints
+from dprm_data.core.arrays import Floats, Ints
 from dprm_trainers.data import Message
 from dprm_trainers.errors import RewardError, TrainingError
 from dprm_trainers.reward_model import Judgement, Reading, RewardModel

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel
 
-from dprm_data.yamlfile import read_model, validated
+from dprm_data.core.yamlfile import read_model, validated
 from dprm_trainers.errors import TrainingError
 
 Settings = TypeVar("Settings", bound=BaseModel)

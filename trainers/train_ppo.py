@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import AutoConfig, set_seed
 
+from dprm_data.core.tables import write_text
 from dprm_data.publish.hub import connect
-from dprm_data.tables import write_text
 from dprm_trainers.alignment import Alignment, Questions, StepResult, make_accelerator
 from dprm_trainers.caching import model_path
 from dprm_trainers.errors import TrainingError

@@ -19,7 +19,8 @@ from torch import Tensor
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
-from dprm_data.labels import Floats, Ints, LabelSpace
+from dprm_data.core.arrays import Floats, Ints
+from dprm_data.labels.space import LabelSpace
 from dprm_data.publish.hub import connect
 from dprm_trainers.calibration import into_head, temperature
 from dprm_trainers.config import RewardConfig

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dprm_data.messages import BadRow, prompt_messages, read_reply
+from dprm_data.ingest.messages import BadRow, prompt_messages, read_reply
 from dprm_trainers.data import Message
 from dprm_trainers.errors import TrainingError
 

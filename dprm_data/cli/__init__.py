@@ -7,21 +7,21 @@ import sys
 
 # Each group's commands join the application when it is imported; `--help` lists them in this order.
 # isort: off
-from dprm_data.cli import running  # noqa: F401
-from dprm_data.cli import looking  # noqa: F401
-from dprm_data.cli import voting  # noqa: F401
-from dprm_data.cli import publishing  # noqa: F401
-from dprm_data.cli import reviewing  # noqa: F401
-from dprm_data.cli import training  # noqa: F401
-from dprm_data.cli import ledgers  # noqa: F401
-from dprm_data.cli import aligning  # noqa: F401
-from dprm_data.cli import policies  # noqa: F401
-from dprm_data.cli import serving  # noqa: F401
+from dprm_data.cli import run  # noqa: F401
+from dprm_data.cli import show  # noqa: F401
+from dprm_data.cli import votes  # noqa: F401
+from dprm_data.cli import publish  # noqa: F401
+from dprm_data.cli import review  # noqa: F401
+from dprm_data.cli import train  # noqa: F401
+from dprm_data.cli import ledger  # noqa: F401
+from dprm_data.cli import train_ppo  # noqa: F401
+from dprm_data.cli import evaluate_policy  # noqa: F401
+from dprm_data.cli import serve  # noqa: F401
 
 # isort: on
 from dprm_data.cli.shared import app
-from dprm_data.errors import DprmError
-from dprm_data.texts import visible
+from dprm_data.core.errors import DprmError
+from dprm_data.core.text import visible
 
 __all__ = ["app", "main"]
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dprm_data.errors import InputError
+from dprm_data.core.errors import InputError
 
 app = typer.Typer(
     name="dprm",
@@ -38,8 +38,8 @@ RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Ask again wha
 
 
 def show_summary(job: Any, tally: Any, as_json: bool) -> None:
-    from dprm_data.show import summary_view
-    from dprm_data.summary import summarise
+    from dprm_data.runs.summary import summarise
+    from dprm_data.terminal.run_view import summary_view
 
     summary = summarise(job.folder, job.space)
     content = {"run": str(job.folder), "summary": summary.as_dict()} | ({"annotate": tally.as_dict()} if tally else {})
@@ -83,10 +83,10 @@ def stderr() -> Any:
 @contextmanager
 def open_job(recipe: Path, output: Path | None, quiet: bool) -> Iterator[Any]:
     """A run of this recipe, its folder held (where it is not shared), with progress on stderr."""
-    from dprm_data.folder import RunFolder
-    from dprm_data.progress import TerminalProgress
-    from dprm_data.recipe import Recipe
-    from dprm_data.runs import Run
+    from dprm_data.recipe.recipe import Recipe
+    from dprm_data.runs.folder import RunFolder
+    from dprm_data.runs.run import Run
+    from dprm_data.terminal.progress import TerminalProgress
 
     loaded = Recipe.load(recipe)
     with TerminalProgress(stderr(), quiet=quiet) as progress:

@@ -9,10 +9,11 @@ import numpy as np
 import pyarrow as pa
 from scipy.special import chdtrc
 
-from dprm_data.errors import InputError, VotesError
-from dprm_data.labels import Floats, Ints, LabelSpace
-from dprm_data.preference.ratings import Ratings
-from dprm_data.preference.votes import Votes
+from dprm_data.core.arrays import Floats, Ints
+from dprm_data.core.errors import InputError, VotesError
+from dprm_data.ingest.ratings import Ratings
+from dprm_data.ingest.votes import Votes
+from dprm_data.labels.space import LabelSpace
 
 Level = Literal["nominal", "ordinal", "interval"]
 MOST_ANNOTATORS = 400  # of whom pairs are compared: the most active

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dprm_data.errors import InputError
-from dprm_data.labels import Floats, LabelSpace
+from dprm_data.core.arrays import Floats
+from dprm_data.core.errors import InputError
+from dprm_data.labels.space import LabelSpace
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import betainc
 
-from dprm_data.labels import Floats
+from dprm_data.core.arrays import Floats
 
 SMALLEST, LARGEST = 0.35, 200.0  # concentrations: nearly all mass at the two ends ... narrower than one of ten bins
 FLOOR = 1e-9  # no level is impossible: a vote for it must not make the likelihood 0

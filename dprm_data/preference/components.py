@@ -52,7 +52,7 @@ from functools import cached_property
 import numpy as np
 from scipy.special import gammaln
 
-from dprm_data.labels import Floats
+from dprm_data.core.arrays import Floats
 
 MOST_KNOTS = 600  # distinct counts up to here get their exact value, more are interpolated
 

@@ -16,8 +16,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import digamma
 
-from dprm_data.labels import Floats
-from dprm_data.preference.learn import Sample
+from dprm_data.core.arrays import Floats
+from dprm_data.preference.em import Sample
 from dprm_data.preference.prior import DirichletPart
 
 COMPONENTS = 4

@@ -8,18 +8,19 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pyarrow as pa
 
-from dprm_data.errors import InputError
-from dprm_data.labels import Floats, LabelSpace
+from dprm_data.core.arrays import Floats
+from dprm_data.core.errors import InputError
+from dprm_data.core.tables import DISTRIBUTIONS
+from dprm_data.ingest.votes import Votes, check_space
+from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.components import distinct
-from dprm_data.preference.evaluate import evaluate
 from dprm_data.preference.intervals import expected_wasserstein, interval, reward_steps
-from dprm_data.preference.learning import FamilyChoice, learn_prior
+from dprm_data.preference.model_selection import FamilyChoice, learn_prior
+from dprm_data.preference.posterior import evaluate
 from dprm_data.preference.prior import BetaPart, Family, Prior
 from dprm_data.preference.smoothing import smooth
 from dprm_data.preference.stated import estimate_strength, pseudo_votes
-from dprm_data.preference.votes import Votes, check_space
-from dprm_data.recipe import SmoothingConfig
-from dprm_data.tables import DISTRIBUTIONS
+from dprm_data.recipe.recipe import SmoothingConfig
 
 TABLE_COLUMNS = tuple(name for name in DISTRIBUTIONS.names if name not in ("group_id", "prompt", "completion"))
 
@@ -82,7 +83,7 @@ class Fit:
         )
 
     def to_table(self) -> pa.Table:
-        """`item_id` and the columns of `dprm_data.tables.DISTRIBUTIONS` but the texts."""
+        """`item_id` and the columns of `dprm_data.core.tables.DISTRIBUTIONS` but the texts."""
         schema = pa.schema([DISTRIBUTIONS.field(name) for name in TABLE_COLUMNS], metadata=DISTRIBUTIONS.metadata)
         columns: dict[str, pa.Array] = {
             "item_id": pa.array(self.votes.item_ids, pa.string()),

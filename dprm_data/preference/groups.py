@@ -18,11 +18,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import gammaln
 
-from dprm_data.errors import VotesError
-from dprm_data.labels import Floats, LabelSpace
-from dprm_data.preference.evaluate import evaluate
+from dprm_data.core.arrays import Floats
+from dprm_data.core.errors import VotesError
+from dprm_data.ingest.ratings import Ratings
+from dprm_data.labels.space import LabelSpace
+from dprm_data.preference.posterior import evaluate
 from dprm_data.preference.prior import Prior
-from dprm_data.preference.ratings import Ratings
 
 STRENGTHS = np.geomspace(0.5, 5_000.0, 25)
 LEANING_VOTES = 10.0

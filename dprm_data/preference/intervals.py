@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import betaincinv, betaln, xlogy
 
-from dprm_data.labels import Floats, Ints, LabelSpace
+from dprm_data.core.arrays import Floats, Ints
+from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.beta import from_moments
 
 MOST_EXACT = 20_000

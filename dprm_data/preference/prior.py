@@ -11,8 +11,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from dprm_data.errors import InputError
-from dprm_data.labels import Floats, LabelSpace
+from dprm_data.core.arrays import Floats
+from dprm_data.core.errors import InputError
+from dprm_data.labels.space import LabelSpace
 from dprm_data.preference import beta as discretised
 from dprm_data.preference.axes import Node, chain, flat, nodes
 from dprm_data.preference.components import Components

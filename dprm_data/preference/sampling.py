@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from dprm_data.labels import Floats, LabelSpace
+from dprm_data.core.arrays import Floats
+from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.axes import Node
 from dprm_data.preference.components import Components
 from dprm_data.preference.prior import Prior

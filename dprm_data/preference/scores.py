@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dprm_data.labels import Floats, Ints
+from dprm_data.core.arrays import Floats, Ints
 
 LEAST = 1e-3  # a probability below this counts as this in the log-likelihood: raw frequencies are often 0
 

@@ -17,9 +17,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from dprm_data.errors import InputError
-from dprm_data.labels import Floats, LabelSpace
-from dprm_data.recipe import SmoothingConfig
+from dprm_data.core.arrays import Floats
+from dprm_data.core.errors import InputError
+from dprm_data.labels.space import LabelSpace
+from dprm_data.recipe.recipe import SmoothingConfig
 
 
 def smooth(distribution: Floats, space: LabelSpace, config: SmoothingConfig) -> Floats:

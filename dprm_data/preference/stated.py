@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from dprm_data.errors import VotesError
-from dprm_data.labels import Floats, LabelSpace
-from dprm_data.preference.evaluate import evaluate
+from dprm_data.core.arrays import Floats
+from dprm_data.core.errors import VotesError
+from dprm_data.ingest.votes import Votes
+from dprm_data.labels.space import LabelSpace
+from dprm_data.preference.posterior import evaluate
 from dprm_data.preference.prior import Prior
-from dprm_data.preference.votes import Votes
 
 STRENGTHS = np.array([0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0])
 ENOUGH = 5_000  # items from which the strength is estimated

@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from dprm_data.errors import InputError
-from dprm_data.labels import LabelSpace
+from dprm_data.core.errors import InputError
+from dprm_data.ingest.votes import Votes, check_space
+from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.fitting import Fit, fit
 from dprm_data.preference.prior import Prior
-from dprm_data.preference.votes import Votes, check_space
-from dprm_data.recipe import SmoothingConfig
+from dprm_data.recipe.recipe import SmoothingConfig
 
 
 def update(

@@ -9,17 +9,17 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from dprm_data.errors import InputError
-from dprm_data.providers.base import Provider
-from dprm_data.recipe import ProviderConfig
+from dprm_data.core.errors import InputError
+from dprm_data.providers.provider import Provider
+from dprm_data.recipe.recipe import ProviderConfig
 
 if TYPE_CHECKING:
-    from dprm_data.providers.batch import BatchProvider
+    from dprm_data.providers.batch_api import BatchProvider
     from dprm_data.providers.fleet import Fleet
 
-__all__ = ["check", "make_batch_provider", "make_provider", "model_name", "output_tokens_cap"]
+__all__ = ["check", "make_batch_provider", "make_provider", "model_name"]
 
 _KEY_ENV = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
 _URL_ENV = {"openai": "OPENAI_BASE_URL", "anthropic": "ANTHROPIC_BASE_URL"}
@@ -47,7 +47,7 @@ def make_provider(
 
         return LocalProvider(config.model, timeout=config.timeout, structured=config.structured)
 
-    from dprm_data.providers._http import check_base_url
+    from dprm_data.providers.http import check_base_url
 
     base_url = config.base_url or environ.get(_URL_ENV[config.name]) or None
     if base_url is not None:
@@ -134,17 +134,9 @@ def model_name(config: ProviderConfig) -> str:
     """The model's name as requests carry it and the ledger keeps it; starts nothing. Raises `InputError` where a model file is missing."""
     if config.name != "local":
         return config.model
-    from dprm_data.providers import _model_file
+    from dprm_data.providers import model_file
 
-    return _model_file.model_name(config.model)
-
-
-def output_tokens_cap(params: Mapping[str, Any]) -> int | None:
-    """The most output tokens that one answer to a request with these `params` can be billed; None where nothing bounds it."""
-    extra = params.get("extra") or {}
-    given = [extra[name] for name in ("max_tokens", "max_completion_tokens") if isinstance(extra.get(name), int)]
-    limit = max(given) if given else params.get("max_tokens")
-    return limit if isinstance(limit, int) else None
+    return model_file.model_name(config.model)
 
 
 def _fleet(config: ProviderConfig, environ: Mapping[str, str], say: Callable[[str], None] | None) -> Fleet:

@@ -13,9 +13,9 @@ from typing import Any
 import httpx2
 from anthropic import AsyncAnthropic, DefaultAioHttpClient
 
-from dprm_data.providers._failures import NO_KEY, ContentFiltered, Scrubber
-from dprm_data.providers._http import JsonClient, client_options, count, without_prefill
-from dprm_data.providers.base import Answer, CallFailed, Finish, Request, Usage
+from dprm_data.providers.failures import NO_KEY, ContentFiltered, Scrubber
+from dprm_data.providers.http import JsonClient, client_options, count, without_prefill
+from dprm_data.providers.provider import Answer, CallFailed, Finish, Request, Usage
 
 BASE_URL = "https://api.anthropic.com"
 DEFAULT_MAX_TOKENS = 1024  # the API wants a number

@@ -9,10 +9,8 @@ from typing import Any
 import httpx2
 import orjson
 
-from dprm_data.providers._failures import ContentFiltered, failure_in_reply
 from dprm_data.providers.anthropic import AnthropicProvider
-from dprm_data.providers.base import Answer, CallFailed, Request, Usage
-from dprm_data.providers.batch import (
+from dprm_data.providers.batch_api import (
     UPLOAD_TIMEOUT,
     BatchStatus,
     Result,
@@ -23,6 +21,8 @@ from dprm_data.providers.batch import (
     missing,
     spooled,
 )
+from dprm_data.providers.failures import ContentFiltered, failure_in_reply
+from dprm_data.providers.provider import Answer, CallFailed, Request, Usage
 
 _PATH = "/v1/messages/batches"
 _PAGE = 100

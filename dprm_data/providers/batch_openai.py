@@ -8,10 +8,19 @@ from typing import Any
 import httpx2
 import orjson
 
-from dprm_data.providers._failures import ContentFiltered, failure_in_reply, failure_of_status
-from dprm_data.providers.base import Answer, CallFailed, FailureKind, Request, Usage
-from dprm_data.providers.batch import UPLOAD_TIMEOUT, BatchStatus, Result, Row, decoded, listed_since, missing, spooled
+from dprm_data.providers.batch_api import (
+    UPLOAD_TIMEOUT,
+    BatchStatus,
+    Result,
+    Row,
+    decoded,
+    listed_since,
+    missing,
+    spooled,
+)
+from dprm_data.providers.failures import ContentFiltered, failure_in_reply, failure_of_status
 from dprm_data.providers.openai import OpenAIProvider
+from dprm_data.providers.provider import Answer, CallFailed, FailureKind, Request, Usage
 
 _ENDPOINT = "/v1/chat/completions"
 _TAG = "dprm_tag"

@@ -12,8 +12,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from dprm_data.annotate.limits import Limiter, OwnPace, Turn
-from dprm_data.providers.base import Answer, CallFailed, FailureKind, Provider, Request
+from dprm_data.providers.limits import Limiter, OwnPace, Turn
+from dprm_data.providers.provider import Answer, CallFailed, FailureKind, Provider, Request
 
 MOST_AT_ONCE = 10_000  # where the recipe names no number
 CONGESTION: frozenset[FailureKind] = frozenset({"rate_limit", "overloaded"})

@@ -24,10 +24,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from dprm_data.annotate.costs import estimated_input_tokens
-from dprm_data.providers import output_tokens_cap
-from dprm_data.providers.base import Answer, CallFailed, Request
 from dprm_data.providers.endpoint import CONGESTION, Endpoint, Standing, reason
+from dprm_data.providers.provider import Answer, CallFailed, Request
+from dprm_data.providers.token_estimates import estimated_input_tokens, output_tokens_cap
 
 _LONGEST_WAIT = 5.0  # seconds for a free endpoint, before the engine is told to send fewer calls
 _SHORT_WAIT = 0.5  # seconds that are waited here when all endpoints are out or cooling

@@ -15,11 +15,11 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-from dprm_data.errors import InputError
-from dprm_data.providers._model_file import model_file, model_name
-from dprm_data.providers._pool import PrefixPool
-from dprm_data.providers.base import Answer, Request
+from dprm_data.core.errors import InputError
+from dprm_data.providers.model_file import model_file, model_name
 from dprm_data.providers.openai import OpenAIProvider
+from dprm_data.providers.prefix_pool import PrefixPool
+from dprm_data.providers.provider import Answer, Request
 
 CONTEXT = 4096  # tokens of prompt and answer together: 23 kB of memory each
 MAX_SERVERS = 4  # each takes a quarter of a gigabyte

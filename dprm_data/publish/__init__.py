@@ -1,0 +1,1 @@
+"""Publishing: a run as a dataset repository on the Hugging Face Hub, and back."""

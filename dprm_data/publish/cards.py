@@ -14,16 +14,16 @@ import yaml
 from jinja2 import FileSystemLoader, StrictUndefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from dprm_data.core.resources import bundled_folder
+from dprm_data.core.scrub import public_addresses, without_secrets
+from dprm_data.publish.card_figures import CAPTIONS
 from dprm_data.publish.configs import CONFIGS, Config, dataset_info
-from dprm_data.publish.panel import PanelFindings, panel_findings, validation
-from dprm_data.publish.pictures import CAPTIONS
-from dprm_data.publish.private import public_addresses, without_secrets
-from dprm_data.resources import bundled_folder
+from dprm_data.publish.panel_findings import PanelFindings, panel_findings, validation
 
 if TYPE_CHECKING:
     from dprm_data.publish.parts import Parts
-    from dprm_data.runs import Run
-    from dprm_data.summary import Summary
+    from dprm_data.runs.run import Run
+    from dprm_data.runs.summary import Summary
 
 _SIZES = (
     (1_000, "n<1K"),
@@ -93,7 +93,7 @@ def _values(
         "panel_config": recipe.panel.model_dump(),
         "local": recipe.provider.name == "local",
         "provider": recipe.provider.name,
-        "base_url": public_addresses(recipe.provider),
+        "base_url": public_addresses(place.base_url for place in recipe.provider.places),
         "asked": _asked(run),
         "sampling": without_secrets(run.work.elicitation.params),
         "elicitation": recipe.elicitation,

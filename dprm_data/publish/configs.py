@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import pyarrow as pa
 
-from dprm_data import tables
-from dprm_data.labels import LabelSpace
+from dprm_data.core import tables
+from dprm_data.labels.space import LabelSpace
 
 if TYPE_CHECKING:
     from datasets import Features

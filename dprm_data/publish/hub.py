@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from dprm_data.errors import PublishError
+from dprm_data.core.errors import PublishError
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dprm_data.errors import InputError
+from dprm_data.core.errors import InputError
 from dprm_data.publish.cards import render_card
 
 

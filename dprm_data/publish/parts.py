@@ -11,14 +11,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dprm_data.errors import PublishError
+from dprm_data.core.errors import PublishError
+from dprm_data.ingest.splits import TRAIN, Splits, split_items
 from dprm_data.publish.configs import CONFIGS, SCHEMAS, WHOLE, Config, typed_schema
-from dprm_data.publish.runtexts import run_texts
-from dprm_data.publish.splits import TRAIN, Splits, split_items
+from dprm_data.publish.run_texts import run_texts
 
 if TYPE_CHECKING:
-    from dprm_data.labels import LabelSpace
-    from dprm_data.runs import Run
+    from dprm_data.labels.space import LabelSpace
+    from dprm_data.runs.run import Run
 
 SHARD_BYTES = 400 << 20  # of Parquet: a part that fails is sent again whole
 ROW_GROUP = 5_000  # rows: what a streaming reader holds at a time

@@ -17,14 +17,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from dprm_data.core.scrub import check_no_secrets
+from dprm_data.core.tables import write_text
+from dprm_data.ingest.splits import Splits
 from dprm_data.publish.configs import Config
 from dprm_data.publish.parts import write_parts
-from dprm_data.publish.private import check_no_secrets
-from dprm_data.publish.splits import Splits
-from dprm_data.tables import write_text
 
 if TYPE_CHECKING:
-    from dprm_data.runs import Run
+    from dprm_data.runs.run import Run
 
 CARD = "README.md"
 
@@ -61,10 +61,10 @@ class Publication:
 @contextmanager
 def prepared(run: Run, repo: str) -> Iterator[Publication]:
     """The publication of a run, in a folder that is there as long as the context. Raises `DprmError` where the run is not fitted."""
+    from dprm_data.publish.card_figures import card_pictures
     from dprm_data.publish.cards import dataset_card
-    from dprm_data.publish.panel import panel_findings
-    from dprm_data.publish.pictures import card_pictures
-    from dprm_data.summary import summarise
+    from dprm_data.publish.panel_findings import panel_findings
+    from dprm_data.runs.summary import summarise
 
     with TemporaryDirectory(prefix="dprm-publish-") as temporary:
         folder = Path(temporary)

@@ -16,15 +16,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dprm_data import tables
-from dprm_data.errors import InputError, PublishError
-from dprm_data.folder import RunFolder
-from dprm_data.labels import LabelSpace
+from dprm_data.core import tables
+from dprm_data.core.errors import InputError, PublishError
+from dprm_data.core.tables import write_parquet, write_text
+from dprm_data.labels.space import LabelSpace
 from dprm_data.publish.configs import Config
 from dprm_data.publish.hub import MARKER, Head, Marker, check_repo_name, connect, persist, read_head
 from dprm_data.publish.push import Known
-from dprm_data.publish.runtexts import MANIFEST, RECIPE
-from dprm_data.tables import write_parquet, write_text
+from dprm_data.publish.run_texts import MANIFEST, RECIPE
+from dprm_data.runs.folder import RunFolder
 
 
 def pull(
@@ -161,8 +161,8 @@ def _named(table: pa.Table, names: pa.Array) -> pa.Table:
 
 def _write_card(path: Path) -> None:
     from dprm_data.publish.cards import dataset_card
-    from dprm_data.runs import Run
-    from dprm_data.summary import summarise
+    from dprm_data.runs.run import Run
+    from dprm_data.runs.summary import summarise
 
     run = Run.open(path)
     write_text(run.folder.card_file, dataset_card(run, summarise(run.folder, run.space)))

@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dprm_data.errors import PublishError
+from dprm_data.core.errors import PublishError
+from dprm_data.core.tables import write_text
 from dprm_data.publish.hub import (
     ATTEMPTS,
     MARKER,
@@ -32,7 +33,6 @@ from dprm_data.publish.hub import (
     read_head,
 )
 from dprm_data.publish.publication import Publication
-from dprm_data.tables import write_text
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

@@ -8,21 +8,21 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from dprm_data.errors import InputError, ReviewError
-from dprm_data.folder import RunFolder
-from dprm_data.labels import LabelSpace
-from dprm_data.publish.private import public_url
-from dprm_data.review.form import check_same, payload, settings
-from dprm_data.review.human import DISCARDED, DRAFT, SUBMITTED, Answer, Stored, merge, pseudonym, store
+from dprm_data.core.errors import InputError, ReviewError
+from dprm_data.core.scrub import public_url
+from dprm_data.labels.space import LabelSpace
+from dprm_data.review.argilla_schema import check_same, payload, settings
+from dprm_data.review.argilla_server import Server
+from dprm_data.review.human_annotations import DISCARDED, DRAFT, SUBMITTED, Answer, Stored, merge, pseudonym, store
 from dprm_data.review.records import panel_view, records
-from dprm_data.review.register import Register
 from dprm_data.review.selection import select
-from dprm_data.review.server import Server
+from dprm_data.review.sent_log import Register
+from dprm_data.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     import argilla
 
-    from dprm_data.runs import Run
+    from dprm_data.runs.run import Run
 
 _STATUSES = {"submitted": SUBMITTED, "draft": DRAFT, "discarded": DISCARDED}
 

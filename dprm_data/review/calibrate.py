@@ -20,17 +20,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dprm_data.errors import ReviewError
-from dprm_data.labels import Floats, LabelSpace
-from dprm_data.preference import Fit, Votes
-from dprm_data.preference import fit as fit_votes
-from dprm_data.review.bootstrap import Interval, Resamples
-from dprm_data.review.reading import Reading, Sayings, sayings
-from dprm_data.review.reviewed import reviewed
-from dprm_data.review.validating import Validated, cross_validate, people_of
+from dprm_data.core.arrays import Floats
+from dprm_data.core.errors import ReviewError
+from dprm_data.ingest.votes import Votes
+from dprm_data.labels.bootstrap import Interval, Resamples
+from dprm_data.labels.space import LabelSpace
+from dprm_data.preference.fitting import Fit
+from dprm_data.preference.fitting import fit as fit_votes
+from dprm_data.review.annotator_model import Reading, Sayings, sayings
+from dprm_data.review.cross_validation import Validated, cross_validate, people_of
+from dprm_data.review.overlap import reviewed
 
 if TYPE_CHECKING:
-    from dprm_data.runs import Run
+    from dprm_data.runs.run import Run
 
 OMEGAS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 LEAST_ITEMS, LEAST_PEOPLE = 20, 3

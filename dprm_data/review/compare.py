@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dprm_data.labels import Floats, Ints, LabelSpace
-from dprm_data.preference import Ratings, ratings_from_annotations
-from dprm_data.review.bootstrap import Interval, Resamples, by_reward, nominal
-from dprm_data.review.distance import line, wasserstein
-from dprm_data.review.reviewed import Reviewed, reviewed
+from dprm_data.core.arrays import Floats, Ints
+from dprm_data.ingest.ratings import Ratings, ratings_from_annotations
+from dprm_data.labels.bootstrap import Interval, Resamples, by_reward, nominal
+from dprm_data.labels.geometry import line, wasserstein
+from dprm_data.labels.space import LabelSpace
+from dprm_data.review.overlap import Reviewed, reviewed
 
 if TYPE_CHECKING:
-    from dprm_data.runs import Run
+    from dprm_data.runs.run import Run
 
 _DRAWS = 200  # of people's votes from the panel's distribution, for the floor
 _PROGRAMS = 4_000  # linear programs that the floor may cost, where labels lie on no line

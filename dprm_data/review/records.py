@@ -16,13 +16,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dprm_data.errors import ReviewError
-from dprm_data.fitting import fit_annotations
-from dprm_data.labels import LabelSpace
-from dprm_data.preference import Fit
+from dprm_data.core.errors import ReviewError
+from dprm_data.labels.space import LabelSpace
+from dprm_data.preference.fitting import Fit
+from dprm_data.runs.fit import fit_annotations
 
 if TYPE_CHECKING:
-    from dprm_data.runs import Run
+    from dprm_data.runs.run import Run
 
 _REASON = 200  # characters of a persona's reason
 _AGENT = re.compile(r"[^A-Za-z0-9_:./\s-]+")  # what Argilla does not take in an agent's name

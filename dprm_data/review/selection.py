@@ -18,9 +18,9 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from dprm_data.errors import InputError
-from dprm_data.labels import Floats, Ints
-from dprm_data.preference import Fit
+from dprm_data.core.arrays import Floats, Ints
+from dprm_data.core.errors import InputError
+from dprm_data.preference.fitting import Fit
 
 Purpose = Literal["divided", "uncertain", "random", "stratified", "ids"]
 PURPOSES: tuple[str, ...] = get_args(Purpose)

@@ -77,7 +77,7 @@ HEADER = """\
 
 
 def panel() -> dict[str, object]:
-    """The panel as `dprm_data.personas.load_panel` takes it."""
+    """The panel as `dprm_data.panel.personas.load_panel` takes it."""
     cells = product(AGES, SEXES, REGIONS, EDUCATIONS)
     return {
         "name": "demographic",

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from dprm_data.tables import write_text
+from dprm_data.core.tables import write_text
 from dprm_trainers.policies.responses import read_responses
 
 SHOWN = 6  # held-out prompts among the samples

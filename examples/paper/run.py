@@ -25,8 +25,8 @@ import yaml
 from paper_tables import write_tables
 
 from dprm_data.cli import main as command
-from dprm_data.errors import DprmError, InputError
-from dprm_data.tables import write_text
+from dprm_data.core.errors import DprmError, InputError
+from dprm_data.core.tables import write_text
 
 HERE = Path(__file__).parent
 OBJECTIVES = {"DPRM_OT": "ot", "DPRM_C": "ce", "BT-RM": "bt"}

@@ -19,7 +19,7 @@ from datasets import load_dataset
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification, PreTrainedTokenizerFast
 
 from dprm_data.publish.publication import prepared
-from dprm_data.runs import Run
+from dprm_data.runs.run import Run
 from tests.publish.conftest import finished  # noqa: F401 - a fixture
 
 CHAT = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}</s>{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from dprm_data.labels import Floats, LabelSpace
-from dprm_data.preference import read_votes
+from dprm_data.core.arrays import Floats
+from dprm_data.ingest.vote_tables import read_votes
+from dprm_data.labels.space import LabelSpace
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 LEVELS = {"faceratings": 7, "convabuse": 5, "chaosnli": 3, "polis": 3}

@@ -4,17 +4,18 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dprm_data.errors import InputError, VotesError
-from dprm_data.labels import Floats, LabelSpace
-from dprm_data.preference import (
-    Ratings,
-    Votes,
+from dprm_data.core.arrays import Floats
+from dprm_data.core.errors import InputError, VotesError
+from dprm_data.ingest.ratings import Ratings
+from dprm_data.ingest.vote_tables import read_ratings
+from dprm_data.ingest.votes import Votes
+from dprm_data.labels.space import LabelSpace
+from dprm_data.preference.agreement import (
     agreement_summary,
     annotators,
     krippendorff_alpha,
     polarisation,
     position_bias,
-    read_ratings,
 )
 from tests.preference import real_votes
 

@@ -9,7 +9,7 @@ from scipy.integrate import dblquad
 
 from dprm_data.preference import beta
 from dprm_data.preference.components import Components
-from dprm_data.preference.learn import STEPS, Base, Sample, em, learn_beta, learn_kappa
+from dprm_data.preference.em import STEPS, Base, Sample, learn_beta, learn_kappa
 from dprm_data.preference.scores import hold_out, ranked_probability_score
 from tests.preference import real_votes
 
@@ -118,10 +118,10 @@ def test_kappa_is_small_where_items_do_not_keep_to_betas_and_large_where_they_do
 
 
 def test_em_without_a_base_climbs_the_likelihood(monkeypatch: pytest.MonkeyPatch) -> None:
-    from dprm_data.preference import learn
+    from dprm_data.preference import em
 
-    monkeypatch.setattr(learn, "BASE_ITEMS", 0.0)
-    monkeypatch.setattr(learn, "EVEN_ITEMS", 0.0)
+    monkeypatch.setattr(em, "BASE_ITEMS", 0.0)
+    monkeypatch.setattr(em, "EVEN_ITEMS", 0.0)
     votes = simulate(300, 8, 5, 5)
     sample = Sample.of(votes)
     mu, s = (grid.ravel() for grid in np.meshgrid(beta.mean_grid(15), beta.concentration_grid(7), indexing="ij"))

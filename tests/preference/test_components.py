@@ -9,7 +9,7 @@ from scipy import stats
 from scipy.integrate import dblquad, quad
 from scipy.special import gammaln
 
-from dprm_data.labels import Floats
+from dprm_data.core.arrays import Floats
 from dprm_data.preference.components import Components, dirichlet_multinomial, distinct
 
 RNG = np.random.default_rng(0)

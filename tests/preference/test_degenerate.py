@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dprm_data.labels import LabelSpace
-from dprm_data.preference import Votes, fit
-from dprm_data.recipe import SmoothingConfig
+from dprm_data.ingest.votes import Votes
+from dprm_data.labels.space import LabelSpace
+from dprm_data.preference.fitting import fit
+from dprm_data.recipe.recipe import SmoothingConfig
 
 
 @pytest.mark.parametrize("K", [2, 3, 5])

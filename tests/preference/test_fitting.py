@@ -9,15 +9,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from dprm_data.errors import InputError, VotesError
-from dprm_data.labels import Floats, LabelSpace
-from dprm_data.preference import Prior, Votes, fit, learn_prior
+from dprm_data.core.arrays import Floats
+from dprm_data.core.errors import InputError, VotesError
+from dprm_data.core.tables import DISTRIBUTIONS
+from dprm_data.ingest.votes import Votes
+from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.axes import chain, flat, nodes
-from dprm_data.preference.evaluate import evaluate
-from dprm_data.preference.fitting import TABLE_COLUMNS, FamilyChoice
+from dprm_data.preference.fitting import TABLE_COLUMNS, FamilyChoice, fit
+from dprm_data.preference.model_selection import learn_prior
+from dprm_data.preference.posterior import evaluate
+from dprm_data.preference.prior import Prior
 from dprm_data.preference.sampling import draw, predictive_interval
-from dprm_data.recipe import SmoothingConfig
-from dprm_data.tables import DISTRIBUTIONS
+from dprm_data.recipe.recipe import SmoothingConfig
 
 FAMILIES = [family for family in get_args(FamilyChoice) if family != "auto"]
 HH6 = LabelSpace.load("hh6")

@@ -4,9 +4,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from dprm_data.errors import VotesError
-from dprm_data.labels import LabelSpace
-from dprm_data.preference import Ratings, by_group, learn_prior, read_ratings
+from dprm_data.core.errors import VotesError
+from dprm_data.ingest.ratings import Ratings
+from dprm_data.ingest.vote_tables import read_ratings
+from dprm_data.labels.space import LabelSpace
+from dprm_data.preference.groups import by_group
+from dprm_data.preference.model_selection import learn_prior
 from tests.preference import real_votes
 
 FIVE = LabelSpace.ordinal(5)

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from dprm_data.labels import LabelSpace
-from dprm_data.preference import fit, learn_prior
+from dprm_data.ingest.votes import Votes
+from dprm_data.labels.space import LabelSpace
+from dprm_data.preference.fitting import fit
 from dprm_data.preference.intervals import (
     _exact_quantile,
     _tabled_quantile,
@@ -17,8 +18,8 @@ from dprm_data.preference.intervals import (
     mean_absolute_deviation,
     reward_steps,
 )
+from dprm_data.preference.model_selection import learn_prior
 from dprm_data.preference.sampling import draw
-from dprm_data.preference.votes import Votes
 
 
 @settings(deadline=None, max_examples=100)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dprm_data.labels import Floats, LabelSpace
-from dprm_data.preference import fit, learn_prior
-from dprm_data.preference.evaluate import evaluate
+from dprm_data.core.arrays import Floats
+from dprm_data.ingest.votes import Votes
+from dprm_data.labels.space import LabelSpace
+from dprm_data.preference.fitting import fit
 from dprm_data.preference.intervals import interval
+from dprm_data.preference.model_selection import learn_prior
+from dprm_data.preference.posterior import evaluate
 from dprm_data.preference.sampling import predictive_means
 from dprm_data.preference.scores import hold_out, log_likelihood, ranked_probability_score
-from dprm_data.preference.votes import Votes
 from tests.preference import real_votes
 
 

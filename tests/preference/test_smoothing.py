@@ -6,10 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from dprm_data.errors import InputError
-from dprm_data.labels import Floats, LabelSpace
-from dprm_data.preference import smooth
-from dprm_data.recipe import SmoothingConfig
+from dprm_data.core.arrays import Floats
+from dprm_data.core.errors import InputError
+from dprm_data.labels.space import LabelSpace
+from dprm_data.preference.smoothing import smooth
+from dprm_data.recipe.recipe import SmoothingConfig
 
 HH6 = LabelSpace.load("hh6")
 TARGETED = SmoothingConfig()

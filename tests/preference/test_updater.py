@@ -5,9 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dprm_data.errors import InputError
-from dprm_data.labels import Floats, LabelSpace
-from dprm_data.preference import Prior, Votes, fit, learn_prior, merge, update
+from dprm_data.core.arrays import Floats
+from dprm_data.core.errors import InputError
+from dprm_data.ingest.votes import Votes
+from dprm_data.labels.space import LabelSpace
+from dprm_data.preference.fitting import fit
+from dprm_data.preference.model_selection import learn_prior
+from dprm_data.preference.prior import Prior
+from dprm_data.preference.updater import merge, update
 
 HH6 = LabelSpace.load("hh6")
 RNG = np.random.default_rng(0)

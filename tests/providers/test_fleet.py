@@ -17,14 +17,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dprm_data.errors import DprmError, InputError, RecipeError
+from dprm_data.core.errors import DprmError, InputError, RecipeError
+from dprm_data.core.scrub import public_recipe
 from dprm_data.providers import make_batch_provider, make_provider
-from dprm_data.providers.base import Answer, CallFailed, Request
 from dprm_data.providers.endpoint import Endpoint
 from dprm_data.providers.fleet import Fleet
-from dprm_data.publish.private import public_recipe
-from dprm_data.recipe import ProviderConfig, Recipe
-from tests.annotate.helpers import FunctionProvider, dprm, label, zygote
+from dprm_data.providers.provider import Answer, CallFailed, Request
+from dprm_data.recipe.recipe import ProviderConfig, Recipe
+from tests.engine.helpers import FunctionProvider, dprm, label, zygote
 from tests.helpers import answer, write_recipe, write_rows
 from tests.providers.helpers import request
 from tests.servers.llm import LLMServer

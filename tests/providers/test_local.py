@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from dprm_data.errors import InputError
+from dprm_data.core.errors import InputError
 from dprm_data.providers.anthropic import AnthropicProvider
-from dprm_data.providers.base import Answer, CallFailed, Provider, Request
 from dprm_data.providers.local import LocalProvider
 from dprm_data.providers.openai import OpenAIProvider
+from dprm_data.providers.provider import Answer, CallFailed, Provider, Request
 from tests.providers.helpers import CHOICE, LABELS
 from tests.servers.local_llm import LocalLLM
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from dprm_data.errors import InputError
-from dprm_data.providers import check, make_provider, model_name, output_tokens_cap
-from dprm_data.providers.base import CallFailed
-from dprm_data.recipe import ProviderConfig
+from dprm_data.core.errors import InputError
+from dprm_data.providers import check, make_provider, model_name
+from dprm_data.providers.provider import CallFailed
+from dprm_data.providers.token_estimates import output_tokens_cap
+from dprm_data.recipe.recipe import ProviderConfig
 from tests.providers.helpers import BOTH, KEY, ask, request
 from tests.servers.llm import LLMServer
 

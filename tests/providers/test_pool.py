@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from dprm_data.providers._pool import PrefixPool
+from dprm_data.providers.prefix_pool import PrefixPool
 
 
 class Workers:

@@ -11,9 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dprm_data import pipeline, tables
-from dprm_data.items import Item, ids_of, store_items
-from dprm_data.runs import Run
+from dprm_data.core import tables
+from dprm_data.ingest.items import Item, ids_of, store_items
+from dprm_data.pipeline import stages
+from dprm_data.runs.run import Run
 
 WORDS = [
     "the",
@@ -78,7 +79,7 @@ def large_run(finished: Path, folder: Path, items: int, *, words: int = 150, see
         for field in tables.ANNOTATIONS
     ]
     pq.write_table(pa.table(columns, schema=tables.ANNOTATIONS), run.folder.table("annotations"))
-    pipeline.fit(run)
+    stages.fit(run)
     return run
 
 

@@ -14,12 +14,12 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from dprm_data.errors import InputError
+from dprm_data.core.errors import InputError
 from dprm_data.publish.cards import dataset_card, render_card
 from dprm_data.publish.model_cards import PolicyCard, RewardModelCard, TrainedOn
 from dprm_data.publish.publication import prepared
-from dprm_data.runs import Run
-from dprm_data.summary import summarise
+from dprm_data.runs.run import Run
+from dprm_data.runs.summary import summarise
 from tests.helpers import dprm
 
 

@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dprm_data import pipeline
-from dprm_data.pipeline import run
+from dprm_data.pipeline import stages
+from dprm_data.pipeline.stages import run
 from dprm_data.publish.publication import prepared
-from dprm_data.publish.report import report
-from dprm_data.runs import Run
+from dprm_data.publish.report.page import report
+from dprm_data.runs.run import Run
 from tests.helpers import PAIRS
 from tests.servers.llm import LLMServer
 
@@ -66,7 +66,7 @@ def test_a_run_without_a_single_label(double: LLMServer, tmp_path: Path) -> None
     ledger_less = Run.open(folder.path)
     ledger_less.folder.update_manifest(pulled={"repo": "acme/kind"})
     ledger_less.folder.ledger_at(ledger_less.recipe).unlink()
-    pipeline.fit(ledger_less)
+    stages.fit(ledger_less)
     page = report(ledger_less)
     assert "no annotator chose a label" in page
     assert f"{table.num_rows} × no category in it" in page

@@ -13,13 +13,13 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from dprm_data import pipeline
-from dprm_data.errors import PublishError
+from dprm_data.core.errors import PublishError
+from dprm_data.pipeline import stages
 from dprm_data.publish import parts as parts_module
 from dprm_data.publish.publication import Publication, prepared
 from dprm_data.publish.pull import pull
 from dprm_data.publish.push import Known, Pushed, push
-from dprm_data.runs import Run
+from dprm_data.runs.run import Run
 from tests.servers.hub import READER, TOKEN, Hub
 
 REPO = "acme/prefs"
@@ -377,4 +377,4 @@ def test_many_small_files_come_back_as_one_run(
             for path in (run_folder / f"tables/{name}.parquet", folder.path / f"tables/{name}.parquet")
         ]
         assert ids[0] == ids[1]
-    pipeline.fit(Run.open(folder.path))
+    stages.fit(Run.open(folder.path))

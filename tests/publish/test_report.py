@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from dprm_data.publish.report import report
+from dprm_data.publish.report.page import report
 from tests.helpers import answer, dprm, write_recipe, write_rows
 from tests.publish.browser import Visit, browser, chromium, visit
 from tests.publish.conftest import PROMPTS, TOPICS, rows

@@ -11,15 +11,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dprm_data import pipeline
-from dprm_data.folder import RunFolder
-from dprm_data.items import Item, ids_of, store_items
-from dprm_data.labels import LabelSpace
-from dprm_data.personas import panel_table
-from dprm_data.recipe import Recipe
-from dprm_data.review.human import SUBMITTED, Answer, merge, store
-from dprm_data.runs import Run
-from dprm_data.tables import ANNOTATIONS, PERSONAS, write_parquet
+from dprm_data.core.tables import ANNOTATIONS, PERSONAS, write_parquet
+from dprm_data.ingest.items import Item, ids_of, store_items
+from dprm_data.labels.space import LabelSpace
+from dprm_data.panel.personas import panel_table
+from dprm_data.pipeline import stages
+from dprm_data.recipe.recipe import Recipe
+from dprm_data.review.human_annotations import SUBMITTED, Answer, merge, store
+from dprm_data.runs.folder import RunFolder
+from dprm_data.runs.run import Run
 
 NOBODY = -1  # a persona without a label for an item
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -58,7 +58,7 @@ def make_run(folder: Path, labels: NDArray[Any], *, space: str | int = "hh6", **
     write_parquet(run.folder.table("personas"), PERSONAS, [panel_table(run.panel)])
     run.folder.update_manifest(pulled={"repo": "made/by-a-test"})
     run = Run.open(folder)
-    pipeline.fit(run)
+    stages.fit(run)
     return run
 
 

@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from dprm_data import pipeline
+from dprm_data.pipeline import stages
 from dprm_data.review.argilla import Pushed, pull, push
 from dprm_data.review.calibrate import calibrate
 from dprm_data.review.compare import compare
-from dprm_data.review.human import human_file
-from dprm_data.runs import Run
+from dprm_data.review.human_annotations import human_file
+from dprm_data.runs.run import Run
 from tests.review.helpers import NOBODY, make_run, random_labels
 from tests.servers.argilla import OWNER_KEY, ArgillaServer, Person
 
@@ -70,7 +70,7 @@ def test_pushing_again_updates_and_keeps_every_answer(argilla: ArgillaServer, te
     ben.answer(records[1]["id"], None, status="discarded")
     before = {r["external_id"]: r["responses"] for r in records_of(argilla, first)}
 
-    pipeline.fit(run, family="dirichlet")  # other distributions: suggestions and metadata are to follow
+    stages.fit(run, family="dirichlet")  # other distributions: suggestions and metadata are to follow
     second = push(run, workspace="team", dataset="again", purpose="random", count=20)
     after = {r["external_id"]: r for r in records_of(argilla, second)}
     assert (second.created, second.updated, len(after)) == (10, 10, 20)
@@ -134,8 +134,8 @@ def test_people_weigh_as_the_recipe_says(argilla: ArgillaServer, team: Team, tmp
     team[1][0].answer(record["id"], run.space.names[4])
     before = {row["item_id"]: row["votes"] for row in pq.read_table(run.folder.table("distributions")).to_pylist()}
     pull(run)
-    pipeline.collect(run)
-    pipeline.fit(run)
+    stages.collect(run)
+    stages.fit(run)
     after = {row["item_id"]: row["votes"] for row in pq.read_table(run.folder.table("distributions")).to_pylist()}
     changed = {item for item in after if after[item] != before[item]}
     assert changed == {record["external_id"]}
@@ -179,9 +179,9 @@ def test_records_wait_for_so_many_people(argilla: ArgillaServer, team: Team, tmp
 def test_long_and_empty_messages_are_taken(
     argilla: ArgillaServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dprm_data.review import form
+    from dprm_data.review import argilla_schema
 
-    monkeypatch.setattr(form, "_MESSAGE", 7)
+    monkeypatch.setattr(argilla_schema, "_MESSAGE", 7)
     run = make_run(tmp_path / "run", random_labels(2, 3, 6))
     pushed = push(run, workspace="team", dataset="long", count=2)
     for record in records_of(argilla, pushed):
@@ -190,7 +190,7 @@ def test_long_and_empty_messages_are_taken(
         )
         messages = record["fields"]["conversation"]
         assert "".join(m["content"] for m in messages if m["role"] == "assistant") == row["completion"][0]["content"]
-    assert form._chat([{"role": "user", "content": ""}]) == [{"role": "user", "content": "(empty)"}]
+    assert argilla_schema._chat([{"role": "user", "content": ""}]) == [{"role": "user", "content": "(empty)"}]
 
 
 def test_from_people_to_a_calibrated_dataset(argilla: ArgillaServer, team: Team, tmp_path: Path) -> None:
@@ -213,8 +213,8 @@ def test_from_people_to_a_calibrated_dataset(argilla: ArgillaServer, team: Team,
     assert (compared.excess.low or 0) > 0
     calibrated = calibrate(run, resamples=200)
     assert calibrated.applied
-    pipeline.collect(run)
-    pipeline.fit(run)
+    stages.collect(run)
+    stages.fit(run)
     rewards = [
         np.array(pq.read_table(run.folder.path / "tables" / name)["expected_reward"])
         for name in ("distributions.parquet", "uncalibrated.parquet")

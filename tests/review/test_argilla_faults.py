@@ -9,9 +9,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from dprm_data.errors import ReviewError
+from dprm_data.core.errors import ReviewError
 from dprm_data.review.argilla import pull, push
-from dprm_data.review.server import Server
+from dprm_data.review.argilla_server import Server
 from tests.helpers import answer, dprm
 from tests.review.helpers import make_run, random_labels
 from tests.servers.argilla import OWNER_KEY, ArgillaServer, Person

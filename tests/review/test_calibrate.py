@@ -12,14 +12,15 @@ import pytest
 from numpy.typing import NDArray
 from rich.console import Console
 
-from dprm_data import pipeline
-from dprm_data.errors import ReviewError
-from dprm_data.labels import LabelSpace
-from dprm_data.preference import Votes, fit
+from dprm_data.core.errors import ReviewError
+from dprm_data.ingest.votes import Votes
+from dprm_data.labels.geometry import wasserstein
+from dprm_data.labels.space import LabelSpace
+from dprm_data.pipeline import stages
+from dprm_data.preference.fitting import fit
 from dprm_data.review.calibrate import calibrate, worth_of_a_person
-from dprm_data.review.distance import wasserstein
-from dprm_data.review.validating import answer_scores, folds
-from dprm_data.review.views import calibration_view
+from dprm_data.review.cross_validation import answer_scores, folds
+from dprm_data.terminal.comparison_view import calibration_view
 from tests.helpers import answer, dprm
 from tests.review.helpers import NOBODY, answers_from, make_run, random_labels
 
@@ -56,7 +57,7 @@ def test_a_twisted_panel_is_read_better_everywhere(tmp_path: Path) -> None:
     assert found.applied
     assert (found.gain.low or 0) > 0
     assert found.distance_read < found.distance_given
-    pipeline.fit(run)
+    stages.fit(run)
 
     def distances(table: str) -> float:
         rows = pq.read_table(run.folder.path / "tables" / f"{table}.parquet")
@@ -84,7 +85,7 @@ def test_an_honest_panel_is_not_harmed(tmp_path: Path, seed: int) -> None:
     answers_from(run, people)
     before = pq.read_table(run.folder.table("distributions"))
     found = calibrate(run, resamples=500)
-    pipeline.fit(run)
+    stages.fit(run)
     rows = pq.read_table(run.folder.table("distributions"))
     if not found.applied:
         assert not (run.folder.path / "tables" / "uncalibrated.parquet").exists()
@@ -98,7 +99,7 @@ def test_discarding_it_gives_the_fit_back(tmp_path: Path) -> None:
     _, panel, people = world(0)
     run = make_run(tmp_path / "run", twisted(panel, 1), space=K)
     answers_from(run, people)
-    pipeline.fit(run)
+    stages.fit(run)
     plain = run.folder.table("distributions").read_bytes()
     found = answer(dprm("review", "calibrate", "run", "--json", cwd=tmp_path))
     assert found["applied"]

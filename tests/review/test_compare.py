@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from dprm_data.errors import ReviewError
-from dprm_data.labels import LabelSpace
-from dprm_data.publish.report import report
+from dprm_data.core.errors import ReviewError
+from dprm_data.labels.geometry import wasserstein
+from dprm_data.labels.space import LabelSpace
+from dprm_data.publish.report.page import report
 from dprm_data.review.compare import compare, expected_distance, says_the_others_mode
-from dprm_data.review.distance import wasserstein
-from dprm_data.runs import Run
+from dprm_data.runs.run import Run
 from tests.helpers import answer, dprm
 from tests.review.helpers import NOBODY, answers_from, make_run, random_labels
 
@@ -87,7 +87,7 @@ def test_a_panel_that_is_people_has_no_excess_and_one_that_is_not_has(tmp_path: 
 
 
 def test_representative_choices_are_weighed_and_said(tmp_path: Path) -> None:
-    from dprm_data.review.exchange import export
+    from dprm_data.review.csv_exchange import export
 
     run = make_run(tmp_path / "run", random_labels(200, 4, 6))
     export(run, tmp_path / "x.jsonl", purpose="stratified", count=40, blind=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.calibration import read_labels, trial
-from dprm_data.recipe import FitConfig
+from dprm_data.recipe.recipe import FitConfig
 from tests.helpers import ROOT
 
 FACES = ROOT.parent / "shared" / "data" / "faceratings.parquet"

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dprm_data.errors import InputError
-from dprm_data.labels import LabelSpace
-from dprm_data.preference import Fit, Votes, fit
+from dprm_data.core.errors import InputError
+from dprm_data.ingest.votes import Votes
+from dprm_data.labels.space import LabelSpace
+from dprm_data.preference.fitting import Fit, fit
 from dprm_data.review.selection import select
 
 SPACE = LabelSpace.load("hh6")

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from dprm_data.labels import Floats
+from dprm_data.core.arrays import Floats
 from dprm_trainers.alignment import Alignment, Questions, make_accelerator
 from dprm_trainers.data import Message
 from dprm_trainers.ppo_config import PPOConfig

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dprm_data.publish.splits import split_items
-from dprm_data.runs import Run
+from dprm_data.ingest.splits import split_items
+from dprm_data.runs.run import Run
 from dprm_trainers.data import load_data
 from tests.helpers import dprm, write_recipe, write_rows
 from tests.servers.llm import LLMServer

@@ -12,7 +12,7 @@ from scipy.stats import spearmanr, wasserstein_distance
 from typer.testing import CliRunner
 
 from dprm_data.cli import app
-from dprm_data.errors import DprmError
+from dprm_data.core.errors import DprmError
 from dprm_trainers.data import load_data, preference_pairs
 from dprm_trainers.evaluate import CONSTANT, compare, evaluate
 from dprm_trainers.metrics import Bootstrap, calibration_error, pair_outcomes, reliability, spearman, steps, transport

@@ -9,11 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from dprm_data.errors import DprmError
-from dprm_data.preference import learn_prior
+from dprm_data.core.errors import DprmError
+from dprm_data.ingest.vote_tables import read_ratings
 from dprm_data.preference.groups import by_group
-from dprm_data.preference.reading import read_ratings
-from dprm_data.runs import Run
+from dprm_data.preference.model_selection import learn_prior
+from dprm_data.runs.run import Run
 from dprm_trainers.data import load_data
 from dprm_trainers.evaluate import split_of
 from dprm_trainers.reward_model import RewardModel

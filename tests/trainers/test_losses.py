@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
 
-from dprm_data.labels import LabelSpace
+from dprm_data.labels.space import LabelSpace
 from dprm_trainers.errors import LossError
 from dprm_trainers.losses import (
     Transport,

@@ -133,7 +133,7 @@ def test_another_size_does_not_take_these_stages_for_its_own(finished: tuple[Pat
 
 @pytest.mark.parametrize("size", ["tiny", "full"])
 def test_the_bundled_sizes_are_settings_that_the_commands_accept(size: str, tmp_path: Path) -> None:
-    from dprm_data.recipe import Recipe
+    from dprm_data.recipe.recipe import Recipe
     from dprm_trainers.config import RewardConfig
     from dprm_trainers.ppo_config import PPOConfig
 
@@ -149,7 +149,7 @@ def test_the_bundled_sizes_are_settings_that_the_commands_accept(size: str, tmp_
 
 
 def test_training_and_judging_panels_share_nobody_and_prompts_are_held_out() -> None:
-    from dprm_data.personas import load_panel
+    from dprm_data.panel.personas import load_panel
 
     people = [
         {persona.id for persona in load_panel(str(EXAMPLE / name)).personas} for name in ("panel.yaml", "judges.yaml")

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from dprm_data.cli.policies import evaluate_policy
-from dprm_data.labels import LabelSpace
+from dprm_data.cli.evaluate_policy import evaluate_policy
+from dprm_data.labels.space import LabelSpace
 from dprm_trainers.data import load_data
 from dprm_trainers.errors import TrainingDataError, TrainingError
 from dprm_trainers.policies.evaluation import distinct, evaluate_policies, people_of

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dprm_data.labels import LabelSpace
+from dprm_data.labels.space import LabelSpace
 from dprm_trainers.errors import TrainingDataError
 from dprm_trainers.policy_card import write_policy_card
 from dprm_trainers.ppo_config import PPOConfig

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dprm_data.publish.splits import split_items
-from dprm_data.runs import Run
+from dprm_data.ingest.splits import split_items
+from dprm_data.runs.run import Run
 from dprm_trainers.data import load_data
 from dprm_trainers.errors import TrainingDataError, TrainingError
 from dprm_trainers.held_out import HeldOut, by_reward_models

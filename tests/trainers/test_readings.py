@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dprm_data.labels import LabelSpace
+from dprm_data.labels.space import LabelSpace
 from dprm_trainers.calibration import temperature
 from dprm_trainers.errors import TrainingError
 from dprm_trainers.losses import Transport, ce_loss

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from dprm_data.labels import LabelSpace
+from dprm_data.labels.space import LabelSpace
 from dprm_trainers.data import Message
 from dprm_trainers.errors import TrainingError
 from dprm_trainers.reward_model import RewardModel

@@ -14,7 +14,7 @@ import torch
 import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from dprm_data.errors import DprmError
+from dprm_data.core.errors import DprmError
 from dprm_trainers.data import load_data
 from dprm_trainers.errors import TrainingError
 from dprm_trainers.held_out import HeldOut, by_policies

@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
-from dprm_data.errors import DprmError
+from dprm_data.core.errors import DprmError
 from dprm_trainers.data import load_data
 from dprm_trainers.features import FrozenHead, linear_head
 from dprm_trainers.reward_model import RewardModel

@@ -12,8 +12,8 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification, PreTrainedTokenizerFast
 
-from dprm_data.labels import LabelSpace
-from dprm_data.tables import DISTRIBUTIONS
+from dprm_data.core.tables import DISTRIBUTIONS
+from dprm_data.labels.space import LabelSpace
 from dprm_trainers.config import RewardConfig
 
 WORDS = [

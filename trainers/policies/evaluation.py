@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from dprm_data.labels import Floats
-from dprm_data.tables import write_text
+from dprm_data.core.arrays import Floats
+from dprm_data.core.tables import write_text
 from dprm_trainers.data import digest
 from dprm_trainers.errors import TrainingDataError, TrainingError
 from dprm_trainers.metrics import Bootstrap, Figure

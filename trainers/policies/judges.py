@@ -10,8 +10,8 @@ from typing import cast
 import numpy as np
 import pyarrow.parquet as pq
 
-from dprm_data.items import Messages, ids_of
-from dprm_data.labels import Floats
+from dprm_data.core.arrays import Floats
+from dprm_data.ingest.items import Messages, ids_of
 from dprm_trainers.errors import TrainingDataError
 from dprm_trainers.policies.responses import BLANK, Response
 from dprm_trainers.readings import Reading
@@ -57,7 +57,7 @@ def judged_by(
 
 
 def _by_run(path: Path, responses: Sequence[Response], reading: str) -> Verdict:
-    from dprm_data.runs import Run
+    from dprm_data.runs.run import Run
 
     run = Run.open(path)
     columns = ["item_id", "label_distribution", "evidence"]

@@ -16,8 +16,8 @@ from typing import Any
 
 import orjson
 
-from dprm_data.messages import read_reply
-from dprm_data.tables import write_text
+from dprm_data.core.tables import write_text
+from dprm_data.ingest.messages import read_reply
 from dprm_trainers.data import Message
 from dprm_trainers.errors import TrainingDataError
 from dprm_trainers.held_out import alignment_of

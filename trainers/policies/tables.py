@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dprm_data.publish import charts
+from dprm_data.core import charts
 from dprm_trainers.metrics import Figure
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def picture(found: PolicyEvaluation) -> str:
 def _drawn(judged: Judged) -> tuple[str, float]:
     parts = [charts.text(0, 14, charts.shorten(f"Judge: {judged.judge} ({judged.kind})", 90))]
     y = 24.0
-    colours = charts.reward_colours(np.array(judged.rewards))
+    colours = charts.label_colours(np.array(judged.rewards))
     order = sorted(range(len(judged.labels)), key=lambda k: -judged.rewards[k])
     if judged.shares:
         key, tall = charts.legend([judged.labels[k] for k in order], [colours[k] for k in order], _INNER)

@@ -1,4 +1,4 @@
-"""Figures along a training, as SVG: a curve, and a distribution's shares stacked. Made of the shapes of `dprm_data.publish.charts`."""
+"""Figures along a training, as SVG: a curve, and a distribution's shares stacked. Made of the shapes of `dprm_data.core.charts`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from html import escape
 
 import numpy as np
 
-from dprm_data.labels import Floats
-from dprm_data.publish import charts
+from dprm_data.core import charts
+from dprm_data.core.arrays import Floats
 
 LEFT, BELOW, ABOVE, RIGHT = 46.0, 24.0, 8.0, 4.0  # room for the numbers of the axes, and for what marks the last value
 

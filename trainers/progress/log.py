@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from dprm_data.tables import write_text
+from dprm_data.core.tables import write_text
 from dprm_trainers.errors import TrainingDataError
 from dprm_trainers.progress.history import History
 

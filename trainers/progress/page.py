@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from dprm_data.publish import charts
-from dprm_data.publish.pages import inlined, page_template
+from dprm_data.core import charts
+from dprm_data.core.html import inlined, page_template
 from dprm_trainers.progress.curves import curve, number, shares
 from dprm_trainers.progress.history import History, Point
 
@@ -151,7 +151,7 @@ def _named(labels: Sequence[str], rewards: Sequence[float] | None, count: int) -
     """Names and colours of `count` labels; without rewards the colours go by the labels' order."""
     names = list(labels) if len(labels) == count else [f"label {k + 1}" for k in range(count)]
     worth = np.asarray(rewards, dtype=np.float64) if rewards else -np.arange(count, dtype=np.float64)
-    return names, charts.reward_colours(worth)
+    return names, charts.label_colours(worth)
 
 
 def _order(rewards: Sequence[float] | None, count: int) -> list[int]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from dprm_data.labels import Floats
+from dprm_data.core.arrays import Floats
 from dprm_trainers.data import Message
 from dprm_trainers.scoring import Predictions, Scorer
 from dprm_trainers.serving.metrics import Metrics

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from dprm_data.errors import InputError
+from dprm_data.core.errors import InputError
 from dprm_trainers.errors import TrainingError
 from dprm_trainers.serving.settings import ServiceSettings
 

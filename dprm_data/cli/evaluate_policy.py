@@ -1,0 +1,162 @@
+"""The command that compares policies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from dprm_data.cli.shared import Json, Quiet, answer, app, note, say
+from dprm_data.cli.train import needs_trainers, quiet_libraries
+from dprm_data.core.errors import InputError
+
+
+@app.command("evaluate-policy")
+def evaluate_policy(
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--policy",
+            "-p",
+            help="A causal language model: a folder or a name on the Hub, or name=folder. Give it again to compare several; the one they began from first.",
+        ),
+    ] = None,
+    prompts: Annotated[
+        str | None,
+        typer.Option("--prompts", help="A run folder, a file of prompts, or owner/name@revision:config on the Hub."),
+    ] = None,
+    judge: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--judge",
+            "-j",
+            help="A reward model, or a run folder in which a panel annotated the responses. May be given again.",
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder for responses, tables and picture.")] = Path(
+        "policy-evaluation"
+    ),
+    split: Annotated[
+        str,
+        typer.Option(
+            "--split",
+            help="Which prompts: test, validation, train or all. Held out is what the policies' and the judges' trainings held out.",
+        ),
+    ] = "test",
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most so many prompts.")] = None,
+    responses: Annotated[int, typer.Option("--responses", min=1, help="So many to each prompt.")] = 1,
+    temperature: Annotated[float, typer.Option("--temperature", min=0, help="0 takes the likeliest token.")] = 1.0,
+    top_p: Annotated[float, typer.Option("--top-p", min=0, max=1)] = 1.0,
+    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1)] = 128,
+    max_prompt_length: Annotated[int | None, typer.Option("--max-prompt-length", min=1, help="Tokens.")] = None,
+    overlong: Annotated[
+        Literal["error", "truncate", "drop"], typer.Option("--overlong", help="What becomes of longer prompts.")
+    ] = "error",
+    reference: Annotated[
+        str | None, typer.Option("--reference", help="A policy to which the KL divergence of all is measured.")
+    ] = None,
+    reading: Annotated[
+        str, typer.Option("--reading", help="How a reward is read: mean, quantile:t, cvar:t, std:l or entropic:b.")
+    ] = "mean",
+    tie: Annotated[
+        float,
+        typer.Option("--tie", min=0, max=1, help="Two rewards are a tie within this share of the range of rewards."),
+    ] = 0.05,
+    chat_template: Annotated[str | None, typer.Option("--chat-template", help="plain, or a Jinja file.")] = None,
+    pad_token: Annotated[str | None, typer.Option("--pad-token")] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 16,
+    seed: Annotated[int, typer.Option("--seed")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Sample anew what is there already.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compare policies by what judges say of their responses to the same held-out prompts.
+
+    The responses are kept in the folder, so that they can be judged again: without --policy, those that are there are judged. For a judge that took no part in the training,
+    give responses.jsonl to a recipe as its source, annotate it (dprm run), and give the run folder as --judge.
+    """
+    named = _named(policy or [])
+    if named and prompts is None:
+        raise InputError("evaluate-policy --policy needs --prompts: what the policies are asked")
+    needs_trainers()
+    from dprm_trainers.policies.responses import RESPONSES, read_responses
+
+    if prompts is not None and named:
+        quiet_libraries()
+        from dprm_trainers.held_out import by_policies, by_reward_models
+        from dprm_trainers.policies.samples import SamplingSettings, sample_policies
+        from dprm_trainers.prompts import load_prompts
+
+        settings = SamplingSettings(
+            responses, max_new_tokens, temperature, top_p, seed, max_prompt_length, overlong, chat_template, pad_token
+        )
+        models = [name for name in judge or [] if not _is_run(name)]
+        held_out = {*by_policies(named.values()), *by_reward_models(models)}
+        found = sample_policies(
+            named,
+            load_prompts(prompts, split=split, limit=limit, held_out=tuple(held_out)),
+            out,
+            settings,
+            reference=reference,
+            batch_size=batch_size,
+            overwrite=overwrite,
+            say=note(quiet),
+        )
+    else:
+        found = read_responses(out)
+    _judge(found, judge or [], out, reading, tie, batch_size, as_json)
+    if not judge and not as_json:
+        say(
+            f"Responses: {out / RESPONSES}\nNext: annotate them (a recipe with source: {{path: {(out / RESPONSES).absolute()}}}), then\n"
+            f"  dprm evaluate-policy --out {out} --judge RUN_FOLDER"
+        )
+
+
+def _judge(
+    found: Any,
+    judges: list[str],
+    out: Path,
+    reading: str,
+    tie: float,
+    batch_size: int,
+    as_json: bool,
+) -> None:
+    from dprm_trainers.policies.evaluation import evaluate_policies
+    from dprm_trainers.policies.judges import judged_by
+    from dprm_trainers.policies.responses import policies_trained_for
+
+    if any(not _is_run(name) for name in judges):
+        quiet_libraries()
+    verdicts = [judged_by(name, found, reading=reading, batch_size=batch_size) for name in judges]
+    evaluation = evaluate_policies(found, verdicts, tie=tie)
+    for name in judges:
+        hacked = [who for who in policies_trained_for(name, out) if who in evaluation.style]
+        if hacked:
+            evaluation.notes.append(
+                f"trained for the judge {name}, whose rewards are no evidence for them: {', '.join(hacked)}"
+            )
+    evaluation.write(out)
+    if as_json:
+        answer({"folder": str(out)} | evaluation.as_dict(), None, True)
+    else:
+        say(evaluation.markdown())
+
+
+def _is_run(judge: str) -> bool:
+    return (Path(judge) / "recipe.yaml").is_file()
+
+
+def _named(given: list[str]) -> dict[str, str]:
+    """name=folder, or a folder whose last part is its name."""
+    found: dict[str, str] = {}
+    for text in given:
+        name, equals, policy = text.partition("=")
+        if not equals or Path(text).exists():
+            name, policy = Path(text).name, text
+        if not name or not policy:
+            raise InputError(f"--policy {text}: give a folder, or name=folder")
+        if name in found:
+            raise InputError(f"--policy: two policies are called {name}", hint="Name them: --policy NAME=FOLDER.")
+        found[name] = policy
+    return found

@@ -1,0 +1,258 @@
+"""Commands that train and evaluate: the one door from `dprm` to the package `dprm_trainers`, which is imported when a command runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from dprm_data.cli.shared import Json, Quiet, answer, app, note, say
+from dprm_data.core.errors import InputError
+
+train_app = typer.Typer(no_args_is_help=True, help="Train models on preference distributions (needs the extra: train).")
+app.add_typer(train_app, name="train")
+
+# What both trainings take.
+Epochs = Annotated[float | None, typer.Option("--epochs")]
+LearningRate = Annotated[float | None, typer.Option("--learning-rate")]
+Precision = Annotated[str | None, typer.Option("--precision", help="auto, fp32 or bf16.")]
+Checkpointing = Annotated[bool, typer.Option("--checkpointing", help="Recompute activations to save memory.")]
+Seed = Annotated[int | None, typer.Option("--seed")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Train anew where the output holds a model.")]
+PushToHub = Annotated[str | None, typer.Option("--push-to-hub", help="owner/name of the model's repository.")]
+More = Annotated[
+    list[str] | None, typer.Option("--set", help="Any other setting: name=value (YAML). May be given again.")
+]
+
+Labels = Annotated[
+    str | None, typer.Option("--labels", help="The label space of a Parquet file: a name, a number of levels, or YAML.")
+]
+
+
+@train_app.command("reward")
+def train_reward(
+    data: Annotated[
+        str | None,
+        typer.Option("--data", help="A run folder, a Parquet file of distributions, or owner/name on the Hub."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="A folder or a name on the Hub; smollm2-135m is the small bundled model."),
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", help="The model's folder; reward-model if not given.")
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", help="Settings in YAML; flags go before it. docs/reward-model.md lists all."),
+    ] = None,
+    labels: Labels = None,
+    group: Annotated[
+        str | None,
+        typer.Option("--group", help="attribute=value of a run's personas: train on what that group says."),
+    ] = None,
+    groups: Annotated[
+        str | None,
+        typer.Option("--groups", help="An attribute of a run's personas: a model for each of its values."),
+    ] = None,
+    objective: Annotated[
+        str | None,
+        typer.Option(
+            "--objective", help="ot, wasserstein, ce, cramer, a sum such as ot+0.1*ce, or bt (a scalar on pairs)."
+        ),
+    ] = None,
+    freeze: Annotated[
+        str | None, typer.Option("--freeze", help="backbone: train the head alone, on features that are computed once.")
+    ] = None,
+    lora: Annotated[int | None, typer.Option("--lora", help="Rank of low-rank adapters; 0 trains all weights.")] = None,
+    epochs: Epochs = None,
+    batch_size: Annotated[int | None, typer.Option("--batch-size", help="Rows per device and step.")] = None,
+    accumulation: Annotated[
+        int | None, typer.Option("--accumulation", help="Steps whose gradients are summed.")
+    ] = None,
+    learning_rate: LearningRate = None,
+    max_length: Annotated[
+        int | None, typer.Option("--max-length", help="Tokens per row; prompts are cut on the left.")
+    ] = None,
+    chat_template: Annotated[str | None, typer.Option("--chat-template", help="plain, or a Jinja file.")] = None,
+    pad_token: Annotated[str | None, typer.Option("--pad-token")] = None,
+    precision: Precision = None,
+    checkpointing: Checkpointing = False,
+    early_stopping: Annotated[
+        int | None, typer.Option("--early-stopping", help="Epochs without a better validation loss; the best is kept.")
+    ] = None,
+    calibrate: Annotated[bool, typer.Option("--calibrate", help="Fit a temperature on the validation split.")] = False,
+    seed: Seed = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    report_to: Annotated[str | None, typer.Option("--report-to", help="trackio, wandb or tensorboard.")] = None,
+    push_to_hub: PushToHub = None,
+    more: More = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a reward model that predicts preference distributions."""
+    needs_trainers()
+    from dprm_trainers.config import RewardConfig
+
+    flags: dict[str, Any] = {
+        "data": data, "model": model, "output": output, "labels": labels, "group": group,
+        "objective": objective, "freeze": freeze,
+        "lora": lora, "epochs": epochs, "batch_size": batch_size, "accumulation": accumulation,
+        "learning_rate": learning_rate, "max_length": max_length, "chat_template": chat_template, "pad_token": pad_token,
+        "precision": precision, "early_stopping": early_stopping, "seed": seed, "report_to": report_to,
+        "push_to_hub": push_to_hub, "checkpointing": checkpointing or None, "calibrate": calibrate or None,
+        "resume": resume or None, "overwrite": overwrite or None,
+    }  # fmt: skip
+    settings = RewardConfig.of(config, **(flags | named_settings(more)))
+    quiet_libraries()
+    if groups is not None:
+        _train_groups(settings, groups, as_json, quiet)
+        return
+    from dprm_trainers.train_reward import train_reward as train
+
+    trained = train(settings, note(quiet))
+    if as_json:
+        answer({"model": str(trained.output), "figures": trained.figures, "notes": trained.notes}, None, True)
+    else:
+        say(f"{trained.output}\nNext: dprm evaluate --reward-model {trained.output} --data {settings.data}")
+
+
+def _train_groups(settings: Any, attribute: str, as_json: bool, quiet: bool) -> None:
+    """A reward model for each value of an attribute of the run's personas."""
+    if settings.group is not None or settings.push_to_hub is not None:
+        raise InputError(
+            "--groups trains several models: leave --group and --push-to-hub out",
+            hint="Push each group's model by a training of its own, with --group attribute=value.",
+        )
+    from dprm_trainers.grouped import one_each
+    from dprm_trainers.train_reward import train_reward as train
+
+    trained = {}
+    for each in one_each(settings, attribute):
+        note(quiet)(f"{each.group}:")
+        trained[str(each.group)] = train(each, note(quiet))
+    if as_json:
+        models = {name: {"model": str(done.output), "figures": done.figures, "notes": done.notes} for name, done in trained.items()}  # fmt: skip
+        answer({"models": models}, None, True)
+    else:
+        flags = " ".join(f"--reward-model {done.output}" for done in trained.values())
+        say("\n".join(str(done.output) for done in trained.values()) + f"\nNext: dprm train ppo {flags}")
+
+
+@app.command()
+def evaluate(
+    reward_model: Annotated[
+        list[str], typer.Option("--reward-model", "-m", help="A trained model; give it again to compare several.")
+    ],
+    data: Annotated[
+        str | None,
+        typer.Option("--data", help="A run folder, a Parquet file of distributions, or owner/name on the Hub."),
+    ] = None,
+    pairs_file: Annotated[
+        Path | None, typer.Option("--pairs", help="Pairs as JSON lines (RewardBench's form): prompt, chosen, rejected.")
+    ] = None,
+    split: Annotated[
+        Literal["train", "validation", "test"], typer.Option("--split", help="Which rows of the data.")
+    ] = "test",
+    labels: Labels = None,
+    reading: Annotated[
+        str, typer.Option("--reading", help="How a reward is read: mean, quantile:t, cvar:t, std:l or entropic:b.")
+    ] = "mean",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="A folder for tables, picture and scored pairs.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size")] = 16,
+    as_json: Json = False,
+) -> None:
+    """Evaluate reward models on held-out distributions, or on a file of pairs."""
+    if (data is None) == (pairs_file is None):
+        raise InputError("evaluate needs --data or --pairs, and not both")
+    needs_trainers()
+    quiet_libraries()
+    from dprm_trainers.reward_model import RewardModel
+
+    models = {name: RewardModel.load(name) for name in reward_model}
+    if pairs_file is not None:
+        _evaluate_pairs(models, pairs_file, reading, out, batch_size, as_json)
+        return
+    from dprm_trainers.evaluate import evaluate as run_evaluation
+    from dprm_trainers.evaluate import split_of
+
+    found = run_evaluation(
+        models,
+        split_of(models, str(data), labels=labels),
+        split=split,
+        reading=reading,
+        batch_size=batch_size,
+    )
+    if out is not None:
+        found.write(out)
+    if as_json:
+        answer(found.as_dict(), None, True)
+    else:
+        say(
+            f"{found.rows} responses, {found.groups} prompts, {found.pairs} pairs, split {found.split}\n\n{found.markdown()}"
+        )
+
+
+def _evaluate_pairs(
+    models: dict[str, Any], file: Path, reading: str, out: Path | None, batch_size: int, as_json: bool
+) -> None:
+    from dprm_trainers.pairfile import read_pairs, score_pairs
+
+    pairs = read_pairs(file)
+    found = {}
+    for i, (name, model) in enumerate(models.items()):
+        target = out / f"{i:02d}-{Path(name).name}.jsonl" if out else None
+        found[name] = score_pairs(model, pairs, reading=reading, batch_size=batch_size, out=target)
+    if as_json:
+        plain = {name: {s: {"accuracy": f.value, "low": f.low, "high": f.high, "pairs": n} for s, (f, n) in scores.items()} for name, scores in found.items()}  # fmt: skip
+        answer({"models": plain}, None, True)
+        return
+    for name, scores in found.items():
+        say(name)
+        for subset, (figure, count) in scores.items():
+            say(f"  {subset:<30} {figure}  of {count} pairs")
+
+
+def named_settings(given: list[str] | None) -> dict[str, Any]:
+    """What --set says, as YAML values by name."""
+    import yaml
+
+    found: dict[str, Any] = {}
+    for text in given or []:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise InputError(f"--set {text}: give name=value")
+        try:
+            found[name.strip().replace("-", "_")] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise InputError(f"--set {text}: {value!r} is not valid YAML") from error
+    return found
+
+
+def needs_trainers() -> None:
+    """Say in words what is missing, where the extra is not installed."""
+    import importlib.util
+
+    missing = [
+        name
+        for name in ("dprm_trainers", "torch", "transformers", "accelerate")
+        if importlib.util.find_spec(name) is None
+    ]
+    if missing:
+        raise InputError(
+            f"training and evaluation need packages that are not installed: {', '.join(missing)}",
+            hint="Install them with: pip install 'dprm-data[train]' (in a checkout: pip install -e '.[train]').",
+        )
+
+
+def quiet_libraries() -> None:
+    """What transformers says of every load (a new head is no news here) would bury what we say."""
+    import transformers
+
+    transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]

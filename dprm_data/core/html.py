@@ -1,0 +1,26 @@
+"""Pages: self-contained HTML from a template of `hub_cards/`, every value escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from jinja2 import StrictUndefined, Template
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from markupsafe import Markup
+
+from dprm_data.core.resources import bundled_folder
+
+
+def page_template(name: str, filters: dict[str, Callable[..., Any]]) -> Template:
+    """The template `hub_cards/<name>.html.jinja`."""
+    environment = ImmutableSandboxedEnvironment(
+        undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= filters
+    return environment.from_string((bundled_folder("hub_cards") / f"{name}.html.jinja").read_text(encoding="utf-8"))
+
+
+def inlined(name: str) -> Markup:
+    """A style sheet or script of `hub_cards/`, to stand in a page as it is."""
+    return Markup((bundled_folder("hub_cards") / name).read_text(encoding="utf-8"))

@@ -1,0 +1,1 @@
+"""Elicitation: what an annotator is asked, and how the answer is read."""

@@ -1,0 +1,108 @@
+"""Reading answers: from what a model said to a label, a distribution, or the reason why there is neither.
+
+Pure functions of text. An answer that cannot be read raises `Unreadable` with a reason that can be shown to the model.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import orjson
+
+from dprm_data.core.arrays import Floats
+from dprm_data.labels.space import LabelSpace
+
+_OBJECT = re.compile(r"\{.*\}", re.DOTALL)
+
+
+class Unreadable(Exception):
+    """The answer does not say what was asked; the message says in which way."""
+
+
+def read_choice(text: str, space: LabelSpace) -> tuple[int, str]:
+    """The label that the answer chooses, and its rationale: `{"label": ..., "why": ...}` or the bare words of a label."""
+    bare = space.find(text.strip().strip("\"'.` "))
+    if bare is not None:
+        return bare, ""
+    content = _json_object(text)
+    said = content.get("label")
+    if not isinstance(said, str):
+        raise Unreadable(f'there is no "label" in {_short(text)}')
+    label = space.find(said)
+    if label is None:
+        raise Unreadable(f"{_short(said)} is none of the categories")
+    why = content.get("why")
+    return label, why if isinstance(why, str) else ""
+
+
+def read_distribution(text: str, space: LabelSpace) -> Floats:
+    """The stated distribution, shape (K,), summing to 1. Numbers may be counts, per cent or shares; a label left out has none."""
+    shares = np.zeros(space.K)
+    for said, number in _json_object(text).items():
+        label = space.find(said)
+        if label is None:
+            raise Unreadable(f"{_short(said)} is none of the categories")
+        if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number) or number < 0:
+            raise Unreadable(f"{_short(str(number))} for {said} is not a number of people")
+        shares[label] += number
+    if shares.sum() <= 0:
+        raise Unreadable("the numbers are all 0")
+    return np.asarray(shares / shares.sum())
+
+
+def read_words(top_logprobs: Sequence[tuple[str, float]], words: Sequence[str]) -> Floats:
+    """The log-probabilities of the words as the answer's first word, normalised over the words, shape (number of words,).
+
+    A word counts with all tokens that say it whole (any case, with or without a leading space), or, where the tokenizer splits it, with the
+    tokens that begin it and no other word. A word that is not among the listed tokens gets the least listed log-probability,
+    which it cannot exceed.
+    """
+    stripped = [(token.strip().casefold(), logprob) for token, logprob in top_logprobs]
+    folded = [word.casefold() for word in words]
+    scores = [_whole(word, stripped) for word in folded]
+    scores = [_beginning(i, folded, stripped) if math.isinf(score) else score for i, score in enumerate(scores)]
+    if all(math.isinf(score) for score in scores):
+        raise Unreadable(f"none of the words {', '.join(words)} is among the {len(top_logprobs)} most likely tokens")
+    floor = min(logprob for _, logprob in top_logprobs)
+    found = np.array([floor if math.isinf(score) else score for score in scores])
+    return found - _log_sum_exp(found)
+
+
+def _whole(word: str, tokens: Sequence[tuple[str, float]]) -> float:
+    return _log_sum_exp([logprob for token, logprob in tokens if token == word])
+
+
+def _beginning(i: int, words: Sequence[str], tokens: Sequence[tuple[str, float]]) -> float:
+    others = [word for j, word in enumerate(words) if j != i]
+    begins = [
+        lp
+        for token, lp in tokens
+        if len(token) >= 2 and words[i].startswith(token) and not any(word.startswith(token) for word in others)
+    ]
+    return _log_sum_exp(begins)
+
+
+def _log_sum_exp(values: Sequence[float] | Floats) -> float:
+    if len(values) == 0:
+        return -math.inf
+    top = max(values)
+    return float(top + math.log(sum(math.exp(value - top) for value in values)))
+
+
+def _json_object(text: str) -> dict[str, object]:
+    found = _OBJECT.search(text)
+    if not found:
+        raise Unreadable(f"there is no JSON object in {_short(text)}")
+    try:
+        content = orjson.loads(found.group())
+    except orjson.JSONDecodeError as error:
+        raise Unreadable(f"not valid JSON ({error}): {_short(text)}") from error
+    assert isinstance(content, dict)  # the pattern begins with a brace
+    return content
+
+
+def _short(text: str, limit: int = 80) -> str:
+    return repr(text if len(text) <= limit else text[: limit - 1] + "…")

@@ -1,0 +1,103 @@
+"""Prompt templates: how an item, a persona and the labels become the words that a model reads.
+
+A template is one Jinja file with four blocks, rendered one by one:
+
+    system    who the model is and what the labels mean; the same for every call
+    item      the conversation to be judged; the same for every annotator of the item (it never sees the persona)
+    persona   who judges, and which answers there are, in an order of this call's own
+    prefill   how the answer begins (only where the model is to go on from there)
+
+`system` + `item` come first and `persona` last, so that all annotators of an item share a prefix that providers cache.
+
+Templates run in Jinja's sandbox and see plain data only: strings, numbers, lists and dicts. Texts of items are values, never
+templates. Between `{{ fence }}` marks they are material to be judged: the fence is derived from the item's hash, so a text cannot
+contain its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from dprm_data.core.errors import PromptError
+from dprm_data.core.resources import bundled_file, bundled_names
+
+BLOCKS = ("system", "item", "persona", "prefill")
+
+
+@dataclass(frozen=True)
+class PromptTemplate:
+    """A template's name, its source, and where it came from (for messages)."""
+
+    name: str
+    source: str
+    origin: str = "<prompt>"
+
+    @cached_property
+    def version(self) -> str:
+        """A hash of the source: two templates with one version ask the same question."""
+        return hashlib.sha256(self.source.encode()).hexdigest()[:12]
+
+    @cached_property
+    def _template(self) -> Template:
+        environment = ImmutableSandboxedEnvironment(
+            undefined=StrictUndefined,
+            autoescape=False,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=False,
+        )
+        try:
+            template = environment.from_string(self.source)
+        except TemplateSyntaxError as error:
+            raise PromptError(f"{self.origin}, line {error.lineno}: {error.message}") from error
+        missing = [name for name in ("item", "persona") if name not in template.blocks]
+        if missing:
+            raise PromptError(
+                f"{self.origin}: no block {missing[0]!r}",
+                hint=f"A prompt has the blocks {', '.join(BLOCKS)}; item and persona must be there.",
+            )
+        return template
+
+    def render(self, block: str, values: dict[str, Any]) -> str:
+        """The block's text with these values, stripped; empty where the template has no such block."""
+        template = self._template
+        if block not in template.blocks:
+            return ""
+        try:
+            return "".join(template.blocks[block](template.new_context(values))).strip()
+        except TemplateError as error:  # undefined names, what the sandbox forbids
+            raise PromptError(
+                f"{self.origin}, block {block}: {error}", hint=f"Names this block may use: {', '.join(sorted(values))}."
+            ) from error
+        except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError) as error:
+            raise PromptError(f"{self.origin}, block {block}: {type(error).__name__}: {error}") from error
+
+
+def load_prompt(reference: str, base: Path | None = None) -> PromptTemplate:
+    """A template by its bundled name, or a `.jinja` file (relative to `base`)."""
+    bundled = bundled_file("prompts", reference, ".jinja")
+    path = bundled or (base or Path()) / reference
+    try:
+        source = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        known = ", ".join(bundled_names("prompts", ".jinja"))
+        raise PromptError(
+            f"no prompt template {reference!r}: {error}", hint=f"Give a bundled name ({known}) or a .jinja file."
+        ) from error
+    template = PromptTemplate(
+        name=path.stem, source=source, origin=str(path) if not bundled else f"bundled prompt {path.stem}"
+    )
+    template._template  # noqa: B018 - a template that cannot be parsed is refused here, before anything is planned
+    return template
+
+
+def fence(item_id: str) -> str:
+    """The mark that fences an item's texts in."""
+    return f"#{item_id[:10]}#"

@@ -1,0 +1,70 @@
+"""Annotations: the table of who gave which item which label, read from the ledger. No call is made here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+
+from dprm_data.core import tables
+from dprm_data.core.arrays import Floats
+from dprm_data.elicit.elicitation import Outcome, Question, Task, calibrate, label_probs
+from dprm_data.elicit.work import Work
+from dprm_data.engine.replay import Course, advance, replay
+from dprm_data.ingest.items import Item
+from dprm_data.ledger.ledger import Ledger
+
+_ROWS = 20_000  # in one batch
+
+
+def annotation_batches(work: Work, ledger: Ledger, items: Iterable[Item]) -> Iterator[pa.RecordBatch]:
+    """The annotations of all items in the items' order, as batches of `tables.ANNOTATIONS`.
+
+    Tasks that still wait for a call have no row. Labels of the `logprobs` elicitation are calibrated here.
+    """
+    prior = _calibration(work, ledger)
+    rows: list[dict[str, Any]] = []
+    for _, courses in replay(work, ledger, items):
+        rows += [_row(course, course.outcome, prior) for course in courses if course.outcome]
+        if len(rows) >= _ROWS:
+            yield pa.RecordBatch.from_pylist(rows, schema=tables.ANNOTATIONS)
+            rows = []
+    if rows:
+        yield pa.RecordBatch.from_pylist(rows, schema=tables.ANNOTATIONS)
+
+
+def _calibration(work: Work, ledger: Ledger) -> dict[Question, Floats]:
+    courses = advance(work.calibration_tasks(), ledger)
+    return calibrate([(course.task, course.outcome) for course in courses if course.outcome])
+
+
+def _row(course: Course, outcome: Outcome, prior: dict[Question, Floats]) -> dict[str, Any]:
+    task = course.task
+    probs = _probs(task, outcome, prior)
+    label = int(probs.argmax()) if probs is not None else outcome.label
+    last = course.replies[-1]
+    costs = [reply.cost for reply in course.replies]
+    return {
+        "item_id": task.prefix.item.item_id,
+        "annotator_id": task.annotator.id,
+        "annotator_kind": "persona",
+        "elicitation": task.elicitation.kind,
+        "label": None if label is None else task.elicitation.space.names[label],
+        "probs": None if probs is None else probs.tolist(),
+        "weight": task.annotator.weight,
+        "replicate": task.replicate,
+        "status": outcome.status,
+        "reason": outcome.reason or None,
+        "model": last.model or task.elicitation.model,
+        "prompt_version": task.elicitation.template.version,
+        "rationale": outcome.rationale or None,
+        "call_key": course.calls[-1].key.hex(),
+        "cost": None if None in costs else sum(cost for cost in costs if cost is not None),
+        "created_at": datetime.fromtimestamp(last.created_at, UTC),
+    }
+
+
+def _probs(task: Task, outcome: Outcome, prior: dict[Question, Floats]) -> Floats | None:
+    return label_probs(task, outcome, prior) if outcome.log_levels else outcome.probs

@@ -1,0 +1,297 @@
+"""Sending: one call, from the first attempt to the reply that the ledger keeps.
+
+Every attempt waits for the limits, then reserves its worst case in the budget, and settles what it cost. What is wrong with one call is
+recorded as that call's failure. What is wrong with the provider is raised, and stops the run:
+
+    a dead key, an empty account, an unknown model       at once
+    calls about many items in a row that no retry could save, without one answer between them
+
+Attempts are counted where the call itself may be at fault. A provider that cannot be reached, or is too busy for everyone, is waited for
+(`limits: give_up_after` says how long) and uses up no attempts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from dataclasses import dataclass
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
+
+from dprm_data.core.errors import ProviderUnusable
+from dprm_data.engine.cancellation import Stop, Stopped
+from dprm_data.engine.coordinator import Lease, LeaseLost
+from dprm_data.engine.costs import Budget, Prices
+from dprm_data.engine.counters import Tally
+from dprm_data.ledger.call import Call, Reply
+from dprm_data.ledger.ledger import FailedAttempt, Ledger
+from dprm_data.providers.limits import Limiter
+from dprm_data.providers.provider import Answer, CallFailed, Provider, Usage
+from dprm_data.providers.token_estimates import estimated_input_tokens, output_tokens_cap
+from dprm_data.recipe.recipe import LimitsConfig
+
+_DOWN_AFTER = 20  # items in a row whose calls were given up, without one answer between them
+_CONGESTION = frozenset({"rate_limit", "overloaded"})
+_CONGESTED_ATTEMPT = 0.2  # how much of an attempt a 429 uses up while others are answered
+_backoff = wait_random_exponential(multiplier=0.5, max=60)
+
+
+@dataclass(slots=True)
+class _Trouble:
+    """A call's failures so far: the attempts they used up, and the time of the last."""
+
+    attempts: float = 0.0
+    at: float = math.inf
+
+
+class Sender:
+    """Sends calls to one provider. Raises `Stopped` where the run ends before a call is sent, `DprmError` where it must end."""
+
+    def __init__(
+        self,
+        *,
+        provider: Provider,
+        ledger: Ledger,
+        prices: Prices,
+        budget: Budget,
+        limits: LimitsConfig,
+        limiter: Limiter,
+        tally: Tally,
+        stop: Stop,
+    ) -> None:
+        self._provider = provider
+        self._ledger = ledger
+        self._prices = prices
+        self._budget = budget
+        self._most_attempts = limits.attempts
+        self._patience = limits.give_up_after
+        self.limiter = limiter
+        self._tally = tally
+        self._stop = stop
+        self._asked: dict[bytes, asyncio.Future[Reply]] = {}  # calls in flight, so that none is sent twice at one time
+        self._estimated_tokens = self._real_tokens = 1.0  # of all answers so far: how far the estimate is off
+        self._given_up: set[str] = set()  # items with calls given up since the last answer
+        self._answered_at = 0.0  # when the last answer came
+        self.failing_since: float | None = None
+
+    async def reply(self, call: Call, *, missing: bool, lease: Lease | None = None) -> Reply:
+        """The reply to a call, on disk: from the ledger (unless it is known to be missing there), from a call in flight, or from
+        the provider. Raises `LeaseLost` where the item has gone to another worker before it was sent."""
+        if not missing and (known := self._ledger.find([call.key]).get(call.key)):
+            return known
+        if call.key in self._asked:
+            return await asyncio.shield(self._asked[call.key])
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._asked[call.key] = future
+        try:
+            reply = await self._send(call, lease)
+            await self._ledger.record(call.key, reply)
+            future.set_result(reply)
+        except LeaseLost as error:
+            future.set_exception(error)
+            future.exception()  # nobody may be waiting for it
+            raise
+        finally:
+            del self._asked[call.key]
+            if not future.done():
+                future.set_exception(Stopped())
+                future.exception()  # nobody may be waiting for it
+        if reply.status == "answered":
+            self._tally.answered(reply)
+        return reply
+
+    # -- attempts -----------------------------------------------------------------------------------------------------
+
+    async def _send(self, call: Call, lease: Lease | None) -> Reply:
+        """Send until it is answered, or until trying again is pointless: then the reply says why."""
+        try:
+            return await self._attempt(call, lease)
+        except CallFailed as error:
+            failed = error
+        try:
+            return await self._again(call, lease, failed)
+        except CallFailed as error:
+            return self._give_up(call, error)
+
+    async def _again(self, call: Call, lease: Lease | None, first: CallFailed) -> Reply:
+        """All attempts after the first, which failed like this. (Calls that succeed at once, nearly all, do without this machinery.)"""
+        trouble = _Trouble()
+        failed: CallFailed | None = first
+
+        async def attempt() -> Reply:
+            nonlocal failed
+            if failed:
+                error, failed = failed, None
+                raise error
+            return await self._attempt(call, lease)
+
+        def worth_it(error: BaseException) -> bool:
+            if not isinstance(error, CallFailed) or not error.retryable or self._stop:
+                return False
+            if error.kind not in _CONGESTION and (error.retry_after or 0.0) > self._patience:
+                return False  # it would hold up the run's end; (a congestion that long ends the run, see `Engine`)
+            trouble.attempts += self._weight(error, others_answered=self._answered_at > trouble.at)
+            trouble.at = time.monotonic()
+            return trouble.attempts < self._most_attempts
+
+        retrying = AsyncRetrying(retry=retry_if_exception(worth_it), wait=_wait, sleep=self._sleep, reraise=True)
+        return await retrying(attempt)
+
+    def _weight(self, error: CallFailed, *, others_answered: bool) -> float:
+        """How much of an attempt a failure uses up: nothing where it says more about the provider than about the call.
+
+        others_answered: whether other calls were answered since this one failed before.
+        """
+        if error.kind in _CONGESTION:
+            return _CONGESTED_ATTEMPT if others_answered else 0.0
+        if error.kind == "connection" and not error.sent:
+            return 0.0 if self._answered_at else 1.0
+        return 1.0
+
+    async def _attempt(self, call: Call, lease: Lease | None) -> Reply:
+        tokens = self._estimate(call)
+        while True:
+            with self._stop.cuts_short():
+                until = await self.limiter.acquire(tokens)
+            try:
+                with self._stop.cuts_short():
+                    reserved = await self._budget.reserve(self._prices.worst(call.request))
+                    if lease and not lease.good:
+                        await self._confirm(lease, reserved)
+                if time.monotonic() <= until:
+                    return await self._exchange(call, reserved, tokens)
+                self._budget.settle(reserved, 0.0)  # that took so long that another turn is needed
+            finally:
+                self.limiter.release()
+                self._tally.window = self.limiter.window
+
+    async def _confirm(self, lease: Lease, reserved: float) -> None:
+        try:
+            await lease.confirm()
+        except BaseException:
+            self._budget.settle(reserved, 0.0)
+            raise
+
+    async def _exchange(self, call: Call, reserved: float, tokens: float) -> Reply:
+        cost: float | None = reserved  # what is not known to be less is taken to be the worst
+        sent = time.monotonic()
+        self._tally.in_flight += 1
+        try:
+            answer = await self._provider.complete(call.request)
+            cost = self._prices.cost(answer.usage)
+        except CallFailed as error:
+            cost = self._failed(call, error, sent, reserved)
+            raise
+        finally:
+            self._tally.in_flight -= 1
+            self._budget.settle(reserved, cost)
+        self._succeeded(call, answer, tokens)
+        return answered(answer, cost, time.monotonic() - sent)
+
+    def _succeeded(self, call: Call, answer: Answer, reserved: float) -> None:
+        """What an answer teaches: how long such texts are in tokens, and what the provider still allows."""
+        self._given_up.clear()
+        self._answered_at = time.monotonic()
+        self.failing_since = None
+        self._estimated_tokens += estimated_input_tokens(call.request)
+        self._real_tokens += answer.usage.input_tokens
+        self.limiter.succeeded(reserved, answer.usage.input_tokens + answer.usage.output_tokens)
+        if answer.headers:
+            self.limiter.obey(answer.headers)
+
+    def _estimate(self, call: Call) -> float:
+        """Tokens that a call will about use, for the limit on tokens."""
+        if not self.limiter.counts_tokens:
+            return 0.0
+        given = estimated_input_tokens(call.request) * self._real_tokens / self._estimated_tokens
+        return given + (output_tokens_cap(call.request.params) or 0)
+
+    async def _sleep(self, seconds: float) -> None:
+        with self._stop.cuts_short():
+            await asyncio.sleep(seconds)
+
+    # -- failures -----------------------------------------------------------------------------------------------------
+
+    def _failed(self, call: Call, error: CallFailed, sent: float, reserved: float) -> float | None:
+        """Take note of a failed attempt; returns what it cost."""
+        cost = self._prices.cost(error.usage) if error.usage != Usage() or not _may_be_billed(error) else reserved
+        self._tally.failed_attempt(error.kind, error.message, error.usage, cost if self._prices.known else None)
+        self.failing_since = self.failing_since or time.monotonic()
+        self._ledger.note_failure(FailedAttempt(call.key, error.kind, error.status, error.message, cost))
+        if error.kind in _CONGESTION:
+            self.limiter.congested(sent, error.retry_after)
+        self.limiter.obey(error.headers)
+        return cost
+
+    def _give_up(self, call: Call, error: CallFailed) -> Reply:
+        """What a call that cannot be answered leaves behind; raises where the fault is not the call's own."""
+        if error.fatal:
+            raise refused(error)
+        if self._stop and error.retryable:
+            raise Stopped
+        if error.kind == "connection" and not self._answered_at:
+            raise ProviderUnusable(
+                f"the provider cannot be reached: {error.message}",
+                hint="Check base_url and the network. What was answered is kept; run again to go on.",
+            )
+        self._given_up.add(call.request.cache_hint)
+        if len(self._given_up) >= _DOWN_AFTER:
+            raise ProviderUnusable(
+                f"calls about {len(self._given_up)} items in a row failed for good, the last one with: {error.message}",
+                hint="The provider is down or does not take such requests. Mend that and run again with --retry-failed.",
+            )
+        return failure_reply(error)
+
+
+def refused(error: CallFailed) -> ProviderUnusable:
+    """The error that ends a run when no further call can succeed."""
+    return ProviderUnusable(f"the provider refuses every call: {error.message}", hint=_HINTS[error.kind])
+
+
+_HINTS = {
+    "key": "Check the key (and that it may use this model). Nothing further was sent; run again to go on.",
+    "billing": "The account has no money or quota left. Nothing further was sent; run again to go on.",
+    "not_found": "Check the model's name and base_url. Nothing further was sent; run again to go on.",
+}
+
+
+def failure_reply(error: CallFailed) -> Reply:
+    """How a call that was given up is kept."""
+    status = f"{error.status} " if error.status else ""
+    return Reply(
+        status="rejected" if error.kind == "rejected" else "exhausted",
+        reason=f"{status}{error.kind}: {error.message}",
+        created_at=time.time(),
+    )
+
+
+def answered(answer: Answer, cost: float | None, latency: float) -> Reply:
+    """How an answer is kept."""
+    return Reply(
+        status="answered",
+        text=answer.text,
+        finish=answer.finish,
+        top_logprobs=answer.top_logprobs,
+        model=answer.model,
+        usage=answer.usage,
+        cost=cost,
+        latency=latency,
+        created_at=time.time(),
+    )
+
+
+def _may_be_billed(error: CallFailed) -> bool:
+    """Whether the provider may have answered, and so billed, what never reached us."""
+    return error.kind in ("timeout", "broken") or (error.kind == "connection" and error.sent)
+
+
+def _wait(state: RetryCallState) -> float:
+    """Seconds before the next attempt. (Congestion is waited out by everyone together, in the limiter.)"""
+    error = state.outcome.exception() if state.outcome else None
+    if isinstance(error, CallFailed):
+        if error.kind in _CONGESTION:
+            return 0.0
+        if error.retry_after is not None:
+            return error.retry_after
+    return float(_backoff(state))

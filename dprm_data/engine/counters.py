@@ -1,0 +1,143 @@
+"""The tally of a run: what is counted while it goes on, for the live view, the summary and `--json`."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+from dprm_data.elicit.elicitation import Outcome
+from dprm_data.ledger.call import Reply
+from dprm_data.providers.provider import Usage
+
+if TYPE_CHECKING:
+    from dprm_data.providers.endpoint import Standing
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts of one process's work. Items and annotations count replayed ones too; calls, tokens and dollars only what was sent now."""
+
+    total_items: int | None = None
+    items: int = 0
+    annotations: int = 0
+    replayed: int = 0  # annotations that needed no call now
+    elsewhere: int = 0  # annotations that other workers brought meanwhile
+    workers: int = 1  # at work on the run at present
+    calls_together: int = 0  # answered to all of them
+    statuses: Counter[str] = field(default_factory=Counter)
+    calls: int = 0  # answered now
+    retries: Counter[str] = field(default_factory=Counter)  # failed attempts, by kind
+    reasks: int = 0
+    usage: Usage = field(default_factory=Usage)
+    cost: float = 0.0
+    cost_known: bool = True
+    in_flight: int = 0
+    window: int = 0
+    cooling: float = 0.0  # seconds of cooldown left
+    batches: str = ""  # what is at the provider's batch API
+    waiting: str = ""  # why no answers come just now, if so
+    last_failure: str = ""
+    endpoints: Sequence[Standing] = ()  # of a fleet: how each does
+    started: float = field(default_factory=time.monotonic)
+
+    def answered(self, reply: Reply) -> None:
+        self.calls += 1
+        self.paid(reply.usage, reply.cost)
+
+    def failed_attempt(self, kind: str, message: str, usage: Usage, cost: float | None) -> None:
+        self.retries[kind] += 1
+        self.last_failure = f"{kind.replace('_', ' ')}: {message}"
+        self.paid(usage, cost)
+
+    def paid(self, usage: Usage, cost: float | None) -> None:
+        if usage.input_tokens or usage.output_tokens:
+            self.usage += usage
+        self.cost += cost or 0.0
+        self.cost_known = self.cost_known and cost is not None
+
+    def skipped(self, items: int, annotations_each: int) -> None:
+        """Items that the ledger knows to be done."""
+        self.items += items
+        self.annotations += items * annotations_each
+        self.replayed += items * annotations_each
+
+    def done_elsewhere(self, items: int, annotations_each: int) -> None:
+        """Items that other workers had, and that are done by now."""
+        self.items += items
+        self.annotations += items * annotations_each
+        self.elsewhere += items * annotations_each
+
+    def forget(self, outcomes: Iterable[Outcome], *, replayed: int) -> None:
+        """An item was lost to another worker: its annotations are counted when it is done. replayed: how many of them needed no call."""
+        for outcome in outcomes:
+            self.annotations -= 1
+            self.statuses[outcome.status] -= 1
+        self.replayed -= replayed
+
+    def only_calls(self) -> None:
+        """What was asked so far only calibrates: its calls count, but it is no annotation."""
+        self.annotations = self.replayed = 0
+        self.statuses.clear()
+
+    def ended(self, outcome: Outcome, *, replayed: bool) -> None:
+        self.annotations += 1
+        self.statuses[outcome.status] += 1
+        self.replayed += replayed
+
+    # -- many tallies as one ------------------------------------------------------------------------------------------
+
+    def add_asked(self, other: Tally) -> None:
+        """What another has asked: calls, failed attempts, tokens, dollars."""
+        self.calls += other.calls
+        self.retries += other.retries
+        self.reasks += other.reasks
+        self.usage += other.usage
+        self.cost += other.cost
+        self.cost_known = self.cost_known and other.cost_known
+        self.last_failure = other.last_failure or self.last_failure
+
+    def add_done(self, other: Tally) -> None:
+        """What is through with another: items and annotations."""
+        self.items += other.items
+        self.annotations += other.annotations
+        self.replayed += other.replayed
+        self.elsewhere += other.elsewhere
+        self.statuses += other.statuses
+
+    def add_state(self, other: Tally) -> None:
+        """How another stands just now."""
+        self.in_flight += other.in_flight
+        self.window += other.window
+        self.cooling = max(self.cooling, other.cooling)
+        self.waiting = self.waiting or other.waiting
+
+    def mirror(self, other: Tally) -> None:
+        """Say what another counts; the clock and the number of all items stay this one's."""
+        for name in {each.name for each in fields(self)} - {"total_items", "started"}:
+            setattr(self, name, getattr(other, name))
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "items": self.items,
+            "annotations": self.annotations,
+            "replayed": self.replayed,
+            "elsewhere": self.elsewhere,
+            "statuses": dict(self.statuses),
+            "calls": self.calls,
+            "retries": dict(self.retries),
+            "failures": {status: count for status, count in self.statuses.items() if status != "ok"},
+            "reasks": self.reasks,
+            "input_tokens": self.usage.input_tokens,
+            "output_tokens": self.usage.output_tokens,
+            "cached_tokens": self.usage.cached_tokens,
+            "cost": self.cost if self.cost_known else None,
+            "seconds": round(self.seconds, 3),
+        } | ({"endpoints": {each.name: each.as_dict() for each in self.endpoints}} if self.endpoints else {})

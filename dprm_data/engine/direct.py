@@ -1,0 +1,175 @@
+"""The engine: asks what is not yet answered, and nothing else.
+
+    items ─▶ those not done, and nobody else's ─▶ courses (replayed from the ledger) ─▶ agenda ─▶ tasks ─▶ sender ─▶ provider
+                                                                                                    │
+                                        done ◀─ outcome ◀─ course.take(reply) ◀─ ledger (on disk) ◀─┘
+
+A reply counts only when it is on disk. A fixed number of tasks take the agenda's courses one by one, so that neither they nor memory
+grow with the number of items. What is wrong with one call becomes that call's failure; what is wrong with the provider ends the run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+
+from dprm_data.core.errors import ProviderUnusable
+from dprm_data.elicit.work import Work
+from dprm_data.engine.cancellation import Stop, Stopped
+from dprm_data.engine.client import Sender
+from dprm_data.engine.coordinator import Coordinator, Lease, LeaseLost
+from dprm_data.engine.costs import Budget, Prices
+from dprm_data.engine.counters import Tally
+from dprm_data.engine.early_stopping import Rounds
+from dprm_data.engine.item_queue import Opening
+from dprm_data.engine.replay import Course
+from dprm_data.engine.scheduler import Agenda
+from dprm_data.ingest.items import Item
+from dprm_data.ledger.call import Call
+from dprm_data.ledger.ledger import Ledger
+from dprm_data.providers.provider import Provider
+from dprm_data.recipe.recipe import LimitsConfig
+
+_SAY_AFTER = 3.0  # seconds without an answer, while attempts fail, before the live view says so
+
+
+class Engine:
+    """Runs the work of one recipe against one provider.
+
+    retry_failed: ask again what ended without a label. began: when the run did (seconds since 1970; now if not given): what failed after that,
+    with another worker, is not asked again. coordinator: where other workers may be on the same ledger.
+    """
+
+    def __init__(
+        self,
+        *,
+        provider: Provider,
+        ledger: Ledger,
+        prices: Prices,
+        budget: Budget,
+        limits: LimitsConfig,
+        tally: Tally | None = None,
+        retry_failed: bool = False,
+        began: float | None = None,
+        rounds: Rounds | None = None,
+        coordinator: Coordinator | None = None,
+    ) -> None:
+        self._rounds = rounds or Rounds()
+        self.tally = tally or Tally()
+        self._ledger = ledger
+        self._limits = limits
+        self._retry_failed = retry_failed
+        self._coordinator = coordinator or Coordinator()
+        self._began = time.time() if began is None else began
+        self._stop = Stop()
+        self._sender = Sender(
+            provider=provider,
+            ledger=ledger,
+            prices=prices,
+            budget=budget,
+            limits=limits,
+            limiter=self._coordinator.limiter(limits),
+            tally=self.tally,
+            stop=self._stop,
+        )
+        self._news = asyncio.Event()  # for tasks without work: a course is through, or the run ends
+
+    async def run(self, work: Work, items: Iterable[Item]) -> None:
+        """Ask all that is missing. Returns when everything has an outcome; raises what stopped the run before that (a `DprmError`).
+
+        In either case all calls in flight have ended and all replies are on disk.
+        """
+        opening = Opening(
+            work,
+            ledger=self._ledger,
+            coordinator=self._coordinator,
+            rounds=self._rounds,
+            tally=self.tally,
+            retry_failed=self._retry_failed,
+            began=self._began,
+        )
+        watch = asyncio.create_task(self._watch())
+        try:
+            calibrated = opening.calibrated
+            await self._work_off(Agenda(opening.calibration(), closed=calibrated, lost=calibrated))
+            self.tally.only_calls()
+            found = opening.items(items)
+            await self._work_off(Agenda(found, closed=opening.closed, lost=opening.lost, round_size=opening.round_size))
+        finally:
+            watch.cancel()
+            await self._ledger.flush()
+            opening.leave()
+        if self._stop.reason:
+            raise self._stop.reason
+
+    def stop(self, reason: BaseException) -> None:
+        """Send nothing more; what is in flight is finished and kept. The run then raises the reason."""
+        self._stop.because(reason)
+        self._news.set()
+
+    # -- tasks --------------------------------------------------------------------------------------------------------
+
+    async def _work_off(self, agenda: Agenda) -> None:
+        # A few more tasks than calls may be in flight: while some wait for the disk, the wire is not idle.
+        count = self._limits.concurrency + self._limits.concurrency // 4 + 1
+        await asyncio.gather(*(self._take_courses(agenda) for _ in range(count)))
+
+    async def _take_courses(self, agenda: Agenda) -> None:
+        try:
+            while not self._stop and not agenda.finished:
+                found = agenda.next()
+                if found:
+                    item, course = found
+                    try:
+                        await self._pursue(course, item.lease)
+                    except LeaseLost:
+                        item.lost = True
+                    agenda.through(item, course)
+                    self._news.set()
+                elif agenda.exhausted or (rest := agenda.resting):
+                    self._news.clear()
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(self._news.wait(), None if agenda.exhausted else rest)
+                else:
+                    await asyncio.sleep(0)
+        except Stopped:
+            pass
+        except Exception as error:
+            self.stop(error)
+        finally:
+            self._news.set()
+
+    async def _pursue(self, course: Course, lease: Lease | None) -> None:
+        """Bring a course to its outcome."""
+        missing = not course.is_repeat  # courses come from the ledger: the call they wait for is not there
+        while isinstance(course.step, Call):
+            self.tally.reasks += len(course.replies) >= len(course.task.questions)
+            course.take(await self._sender.reply(course.step, missing=missing, lease=lease))
+            missing = course.begun_anew
+        self.tally.ended(course.step, replayed=False)
+
+    # -- patience -----------------------------------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        """Say when nothing comes, and give up when that has lasted, or is going to last, as long as the recipe allows."""
+        while True:
+            await asyncio.sleep(0.25)
+            since, cooling = self._sender.failing_since, self._sender.limiter.cooling
+            silent = time.monotonic() - since if since else 0.0
+            self.tally.cooling = cooling
+            self._coordinator.report(self.tally)
+            self.tally.waiting = self._silence(silent, cooling) if max(silent, cooling) > _SAY_AFTER else ""
+            if max(silent, cooling) > self._limits.give_up_after:
+                self.stop(
+                    ProviderUnusable(
+                        self._silence(silent, cooling),
+                        hint="What was answered is kept; run again to go on. limits: give_up_after says how long to wait.",
+                    )
+                )
+
+    def _silence(self, silent: float, cooling: float) -> str:
+        parts = [f"no answer for {silent:.0f} s ({self.tally.last_failure})"] if silent else []
+        parts += [f"the provider asks to wait: next try in {cooling:.0f} s"] if cooling >= 1 else []
+        return "; ".join(parts)

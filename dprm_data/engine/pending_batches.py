@@ -1,0 +1,50 @@
+"""The shelf: batches that were handed over to a provider and are not collected yet, as the ledger keeps them.
+
+A batch is noted, with all its rows, before it is handed over, and gets the provider's id afterwards: one without an id may or may not have
+reached the provider.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Sequence
+
+from dprm_data.ledger.ledger import Ledger
+from dprm_data.ledger.store import Shelved
+
+__all__ = ["Shelf", "Shelved"]
+
+
+class Shelf:
+    """The ledger's batches of one run. Every change is on disk when it returns. Raises `RunBusy` where another process has them in hand."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger, self._store, self._run = ledger, ledger.store, ledger.run
+        self._store.hold_shelf(self._run)
+
+    def batches(self) -> list[Shelved]:
+        """All of them, oldest first."""
+        return self._store.batches(self._run)
+
+    def rows(self, batch: Shelved) -> dict[bytes, bytes]:
+        """A batch's calls: key to item id."""
+        return self._store.batch_rows(batch.number)
+
+    def holds(self, items: Sequence[bytes]) -> set[bytes]:
+        """Those of these items that have calls on the shelf."""
+        return self._store.items_in_batches(items)
+
+    def put(self, calls: Sequence[tuple[bytes, bytes]], reserved: float) -> Shelved:
+        """Note a batch of these (key, item id) that is about to be handed over."""
+        tag, now = uuid.uuid4().hex, time.time()
+        number = self._store.add_batch(self._run, tag, calls, reserved, now)
+        return Shelved(number, tag, None, len(calls), reserved, now)
+
+    def confirm(self, batch: Shelved, batch_id: str) -> None:
+        """It is at the provider, under this id."""
+        self._store.confirm_batch(batch.number, batch_id)
+
+    def drop(self, batch: Shelved) -> None:
+        """It was not taken: its calls are missing again."""
+        self._ledger.record_now([], collected=batch.number)

@@ -1,0 +1,1 @@
+"""Several processes on one PostgreSQL ledger: leases, one budget, one rate limit."""

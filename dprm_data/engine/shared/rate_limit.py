@@ -1,0 +1,121 @@
+"""The pace of several workers: no 60 seconds, wherever they begin, see more requests than the limit, over all of them together.
+
+The bucket is a row in the database: the time at which all that was handed out is used up (generic cell rate algorithm, as
+`limits.TokenBucket`), so the units that are handed out stand 1/r seconds apart, whoever gets them. A worker takes a quarter of a second's
+worth of its share at a time. A unit may be used from its time on, and is void a second later: what a worker could not use is lost, and not
+sent in a burst later. So what is sent within 60 s has its time within 61 s: with r = limit/61 that is no more than the limit.
+Tokens are handed out in the same way; a call uses up many units at once, and may be sent at the time of the last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from dprm_data.ledger.postgres_pool import Patient
+from dprm_data.providers.limits import CAUTION, Turn
+
+if TYPE_CHECKING:
+    from dprm_data.ledger.postgres_pool import Connection
+
+VALID = 1.0  # seconds from the time a unit may be used
+_BATCH = 0.25  # seconds' worth of units taken at a time, by all workers together
+
+# now: seconds since 1970; the database's clock where it is not given. Returns the seconds from now until the first of the units.
+_TAKE = """
+INSERT INTO paces (scope, full_at)
+VALUES (%(scope)s, COALESCE(%(now)s, extract(epoch FROM clock_timestamp())::float8) - %(burst)s + %(long)s)
+ON CONFLICT (scope) DO UPDATE
+SET full_at = GREATEST(paces.full_at, COALESCE(%(now)s, extract(epoch FROM clock_timestamp())::float8) - %(burst)s) + %(long)s
+RETURNING full_at - %(long)s - COALESCE(%(now)s, extract(epoch FROM clock_timestamp())::float8)
+"""
+
+
+class SharedBucket:
+    """What all workers may use per minute, under one name.
+
+    workers: how many there are at present.
+    """
+
+    def __init__(self, patient: Patient, name: str, per_minute: float, workers: Callable[[], int]) -> None:
+        self._patient = patient
+        self._name = name
+        self._workers = workers
+        self.rate = (math.floor(per_minute) or per_minute) * CAUTION / (60 + VALID)  # per second
+        self._burst = max(VALID / 2, 1 / self.rate)  # seconds: how far back after a pause the first unit's time may be
+        self._left = 0.0  # units in hand
+        self._at = 0.0  # from when the next of them may be used (time.monotonic), and until when
+        self._until = 0.0
+        self._taking = asyncio.Lock()
+
+    async def take(self, amount: float) -> float:
+        """Wait for `amount` to be usable; returns until when."""
+        async with self._taking:
+            ready = self._from_hand(amount)
+            while ready is None:
+                missing = amount - self._left
+                taken, at, spread = await self._more(max(missing, self.rate * _BATCH / max(1, self._workers()), 1.0))
+                if self._left:  # what is in hand goes with what has come, as its first part
+                    at -= self._left / self.rate
+                    taken += self._left
+                self._left, self._at, self._until = taken, at, at - spread + VALID
+                ready = self._from_hand(amount, fresh=True)
+            at, until = ready
+            while (wait := at - time.monotonic()) > 0:  # noqa: ASYNC110 - a sleep may end early
+                await asyncio.sleep(wait)
+            return until
+
+    def _from_hand(self, amount: float, *, fresh: bool = False) -> tuple[float, float] | None:
+        """When this much of what is in hand may be used, and until when; None where it is not enough."""
+        void = 0.0 if fresh else min(self._left, max(0.0, (time.monotonic() - self._until) * self.rate))
+        self._advance(void)
+        if self._left < amount:
+            return None
+        self._advance(amount)
+        return self._at, self._until
+
+    def _advance(self, amount: float) -> None:
+        self._left -= amount
+        self._at += amount / self.rate
+        self._until += amount / self.rate
+
+    async def _more(self, amount: float) -> tuple[float, float, float]:
+        """Take so many units; returns them, from when the first may be used at the latest, and by how much that may be too late."""
+        asked = time.monotonic()
+        waits = await asyncio.to_thread(self._patient, lambda db: self.taken(db, amount))
+        told = time.monotonic()
+        return amount, told + waits, told - asked
+
+    def taken(self, db: Connection, amount: float, now: float | None = None) -> float:
+        """Take units from the row: seconds from now until the first of them may be used (negative: since then)."""
+        given = {"scope": self._name, "now": now, "burst": self._burst, "long": amount / self.rate}
+        row: Any = db.execute(_TAKE, given).fetchone()
+        return float(row[0])
+
+
+class SharedPace:
+    """Requests and tokens per minute of all workers in one scope (`limits.Pace`)."""
+
+    def __init__(
+        self, patient: Patient, scope: str, *, rpm: float | None, tpm: float | None, workers: Callable[[], int]
+    ) -> None:
+        self._requests = SharedBucket(patient, f"{scope} requests", rpm, workers) if rpm else None
+        self._tokens = SharedBucket(patient, f"{scope} tokens", tpm, workers) if tpm else None
+        self._credit = 0.0  # tokens taken too much
+        self.counts_tokens = tpm is not None
+
+    async def turn(self, tokens: float) -> Turn:
+        if self._tokens:
+            amount = max(0.0, tokens - self._credit)
+            self._credit -= tokens - amount
+            await self._tokens.take(amount)
+        until = await self._requests.take(1.0) if self._requests else math.inf
+        return Turn(time.monotonic(), until)
+
+    def correct(self, tokens: float) -> None:
+        """Too much: the next call needs less, for as much as may be handed out at once. Too little: the next call needs more."""
+        if self._tokens:
+            self._credit = min(self._credit + tokens, self._tokens.rate * _BATCH)

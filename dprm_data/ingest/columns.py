@@ -1,0 +1,280 @@
+"""Shapes: how the columns of a source become prompts and responses.
+
+| shape | columns | items per row |
+|---|---|---|
+| prompt and response | `prompt`, `response` (or `completion`, `answer`, `output`) | 1 |
+| preference pairs | `chosen`, `rejected`, and `prompt` unless both hold the whole conversation | 2 |
+| several responses | `prompt`, `responses` (a list) | as many as there are |
+| conversations | `messages` (or ShareGPT's `conversations`): the last assistant turn is the response, what follows it is left out | 1 |
+
+A text is plain, or a transcript `Human: ... Assistant: ...` as in HH-RLHF; where a text may stand, a list of messages may too. Texts
+are data: they are split and hashed, never rendered or evaluated.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from dprm_data.core.errors import SourceError
+from dprm_data.ingest.items import Item, Messages, Role, ids_of
+from dprm_data.ingest.messages import (
+    BadRow,
+    at_last_reply,
+    kind_of,
+    parting,
+    prompt_messages,
+    read_conversation,
+    read_list,
+    read_reply,
+)
+
+Field = Literal["prompt", "response", "responses", "chosen", "rejected", "messages", "system"]
+Kind = Literal["prompt and response", "preference pairs", "several responses", "conversations"]
+
+# Names by which a column is recognised: those of the first tuple win over those of the second; two of one tuple are a question.
+NAMES: dict[Field, tuple[tuple[str, ...], ...]] = {
+    "prompt": (("prompt",), ("question", "instruction", "query", "input")),
+    "response": (("response", "completion"), ("answer", "output")),
+    "responses": (("responses",), ("completions",)),
+    "chosen": (("chosen",),),
+    "rejected": (("rejected",),),
+    "messages": (("messages",), ("conversations", "conversation")),
+    "system": (("system",), ("system_prompt",)),
+}
+ANSWERS: dict[Kind, tuple[Field, ...]] = {
+    "preference pairs": ("chosen", "rejected"),
+    "several responses": ("responses",),
+    "conversations": ("messages",),
+    "prompt and response": ("response",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Which column of a source holds what. `kept` names the columns that become metadata (None: all others)."""
+
+    kind: Kind
+    columns: dict[Field, str]
+    kept: tuple[str, ...] | None
+    description: str
+
+    def items(self, row: Mapping[str, Any], source: str) -> list[Item]:
+        """The items of one row. Raises BadRow."""
+        metadata = self._metadata(row)
+        if self.kind == "prompt and response":
+            reply, whole = read_reply(self._value(row, "response"), self.columns["response"])
+            return [self._item(row, *self._split(row, reply, whole), None, source, metadata)]
+        if self.kind == "preference pairs":
+            return self._pair(row, source, metadata)
+        if self.kind == "several responses":
+            replies = read_list(self._value(row, "responses"), self.columns["responses"])
+            parsed = [read_reply(reply, f"{self.columns['responses']}[{i}]") for i, reply in enumerate(replies)]
+            return [self._item(row, *self._split(row, *reply), None, source, metadata) for reply in parsed]
+        prompt, completion = at_last_reply(read_conversation(self._value(row, "messages"), self.columns["messages"]))
+        return [self._item(row, prompt, completion, None, source, metadata)]
+
+    def _pair(self, row: Mapping[str, Any], source: str, metadata: dict[str, Any]) -> list[Item]:
+        chosen, chosen_whole = read_reply(self._value(row, "chosen"), self.columns["chosen"])
+        rejected, rejected_whole = read_reply(self._value(row, "rejected"), self.columns["rejected"])
+        if chosen_whole != rejected_whole:
+            raise BadRow("one of chosen and rejected is a whole conversation, the other is not")
+        if chosen_whole:
+            self._check_begins(row, chosen)
+            self._check_begins(row, rejected)
+            at = parting(chosen, rejected)
+            halves = [(chosen[:at], chosen[at:]), (rejected[:at], rejected[at:])]
+        else:
+            prompt = self._prompt(row)
+            halves = [(prompt, chosen), (prompt, rejected)]
+        roles: tuple[Role, Role] = ("chosen", "rejected")
+        return [self._item(row, *half, role, source, metadata) for half, role in zip(halves, roles, strict=True)]
+
+    def _split(self, row: Mapping[str, Any], reply: Messages, whole: bool) -> tuple[Messages, Messages]:
+        if not whole:
+            return self._prompt(row), reply
+        self._check_begins(row, reply)
+        return at_last_reply(reply)
+
+    def _prompt(self, row: Mapping[str, Any]) -> Messages:
+        column = self.columns.get("prompt")
+        if column is None:
+            raise BadRow(f"{' and '.join(ANSWERS[self.kind])} hold no prompt, and there is no prompt column")
+        return prompt_messages(self._value(row, "prompt"), column)
+
+    def _check_begins(self, row: Mapping[str, Any], conversation: Messages) -> None:
+        """Where a whole conversation stands beside a prompt, the two must not contradict each other."""
+        if "prompt" not in self.columns:
+            return
+        prompt = [m["content"].strip() for m in self._prompt(row) if m["role"] != "system"]
+        begin = [m["content"].strip() for m in conversation if m["role"] != "system"][: len(prompt)]
+        if begin != prompt:
+            raise BadRow("the conversation does not begin with the row's prompt")
+
+    def _item(
+        self,
+        row: Mapping[str, Any],
+        prompt: Messages,
+        completion: Messages,
+        role: Role | None,
+        source: str,
+        metadata: dict[str, Any],
+    ) -> Item:
+        if _blank(prompt):
+            raise BadRow("the prompt is empty")
+        if _blank(completion):
+            raise BadRow("the response is empty")
+        prompt = self._with_system(row, prompt)
+        try:
+            item_id, group_id = ids_of(prompt, completion)
+        except TypeError as error:
+            raise BadRow("a text holds half a surrogate pair, which is no valid Unicode") from error
+        return Item(item_id, prompt, completion, group_id, role, source, metadata)
+
+    def _with_system(self, row: Mapping[str, Any], prompt: Messages) -> Messages:
+        column = self.columns.get("system")
+        text = row.get(column) if column else None
+        if text is None or text == "" or prompt[0]["role"] == "system":
+            return prompt
+        if not isinstance(text, str):
+            raise BadRow(f"{column} must be a text, found {kind_of(text)}")
+        return ({"role": "system", "content": text}, *prompt)
+
+    def _value(self, row: Mapping[str, Any], field: Field) -> Any:
+        column = self.columns[field]
+        value = row.get(column)
+        if value is None:
+            raise BadRow(f"{column} is missing" if column not in row else f"{column} is null")
+        return value
+
+    def _metadata(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        if self.kept is not None:
+            return {column: row[column] for column in self.kept if column in row}
+        used = self.columns.values()
+        return {column: value for column, value in row.items() if column not in used}
+
+
+def _blank(messages: Messages) -> bool:
+    """Whether there is no message, or the last one says nothing."""
+    last = messages[-1]["content"] if messages else ""
+    return not last or last.isspace()
+
+
+def detect(columns: Sequence[str], mapping: Mapping[str, str], keep: Sequence[str] | None, where: str) -> Shape:
+    """The shape of a source with these columns. `mapping` (our field to the source's column) goes before what is detected.
+
+    Raises SourceError where no shape fits or more than one does; it names the columns found and says what to do.
+    """
+    given = _given(columns, mapping, where)
+    for column in keep or ():
+        _check_column("keep", column, columns, where)
+    kind = _kind_given(given, where) or _kind_found(columns, where)
+    fields: dict[Field, str] = {}
+    for field in ANSWERS[kind]:
+        fields[field] = _required(field, given, columns, where)
+    if kind == "conversations":
+        if "prompt" in given:
+            raise SourceError(f"{where}: columns maps both messages and prompt, but messages hold the prompt already")
+    elif kind == "preference pairs":
+        prompt = given.get("prompt") or _by_name("prompt", columns, where)
+        fields |= {"prompt": prompt} if prompt else {}
+    else:
+        fields["prompt"] = _required("prompt", given, columns, where)
+    system = given.get("system") or _by_name("system", columns, where)
+    fields |= {"system": system} if system else {}
+    return Shape(kind, fields, tuple(keep) if keep is not None else None, _description(kind, fields, columns, keep))
+
+
+def _given(columns: Sequence[str], mapping: Mapping[str, str], where: str) -> dict[Field, str]:
+    if "completion" in mapping and "response" in mapping:
+        raise SourceError(f"{where}: columns maps both response and completion, which are two words for the same")
+    given: dict[Field, str] = {}
+    for field, column in mapping.items():
+        _check_column(f"columns: {field}", column, columns, where)
+        given["response" if field == "completion" else cast(Field, field)] = column
+    return given
+
+
+def _check_column(asked: str, column: str, columns: Sequence[str], where: str) -> None:
+    if column in columns:
+        return
+    close = difflib.get_close_matches(column, columns, n=1)
+    guess = f"Did you mean {close[0]!r}? " if close else ""
+    raise SourceError(f"{where}: {asked}: there is no column {column!r}", hint=f"{guess}{_found(columns)}")
+
+
+def _kind_given(given: dict[Field, str], where: str) -> Kind | None:
+    kinds = [kind for kind, fields in ANSWERS.items() if any(field in given for field in fields)]
+    if len(kinds) > 1:
+        raise SourceError(
+            f"{where}: columns maps fields of {_either(kinds)} at once", hint="Map the fields of one shape only."
+        )
+    return kinds[0] if kinds else None
+
+
+def _kind_found(columns: Sequence[str], where: str) -> Kind:
+    kinds = [kind for kind, fields in ANSWERS.items() if all(_has(field, columns) for field in fields)]
+    if "preference pairs" in kinds and "conversations" in kinds:
+        kinds.remove("conversations")  # many preference sets repeat the chosen conversation as messages
+    if len(kinds) > 1 and "prompt and response" in kinds and not _has("response", columns, tiers=1):
+        kinds.remove("prompt and response")  # an answer or output beside something clearer is a reference answer
+    if len(kinds) > 1:
+        raise SourceError(
+            f"{where}: the columns can be read as {_either(kinds)}",
+            hint=f"Say which by columns, for instance {_example(kinds[0])}. {_found(columns)}",
+        )
+    if not kinds:
+        raise SourceError(
+            f"{where}: no column holds a response",
+            hint=f"{_found(columns)} Expected prompt and response, prompt with chosen and rejected, prompt and responses, "
+            "or messages; or say by columns which is which, for instance columns: {prompt: question, response: reply}.",
+        )
+    return kinds[0]
+
+
+def _has(field: Field, columns: Sequence[str], tiers: int = 2) -> bool:
+    return any(name in columns for names in NAMES[field][:tiers] for name in names)
+
+
+def _by_name(field: Field, columns: Sequence[str], where: str) -> str | None:
+    for names in NAMES[field]:
+        present = [name for name in names if name in columns]
+        if len(present) > 1:
+            raise SourceError(
+                f"{where}: {_either(present)} may be the {field}",
+                hint=f"Say which: columns: {{{field}: {present[0]}}}. {_found(columns)}",
+            )
+        if present:
+            return present[0]
+    return None
+
+
+def _required(field: Field, given: dict[Field, str], columns: Sequence[str], where: str) -> str:
+    column = given.get(field) or _by_name(field, columns, where)
+    if column is None:
+        raise SourceError(
+            f"{where}: no column holds the {field}",
+            hint=f"{_found(columns)} Say which it is: columns: {{{field}: <column>}}.",
+        )
+    return column
+
+
+def _found(columns: Sequence[str]) -> str:
+    return f"Columns found: {', '.join(map(str, columns)) or 'none'}."
+
+
+def _either(names: Iterable[str]) -> str:
+    return " or ".join(names)
+
+
+def _example(kind: Kind) -> str:
+    return "columns: {" + ", ".join(f"{field}: <column>" for field in ANSWERS[kind]) + "}"
+
+
+def _description(kind: Kind, fields: dict[Field, str], columns: Sequence[str], keep: Sequence[str] | None) -> str:
+    found = [(field, fields[field]) for field in NAMES if field in fields]
+    roles = [f"{column} as {field}" if column != field else field for field, column in found]
+    kept = keep if keep is not None else [column for column in columns if column not in fields.values()]
+    return f"{kind} ({', '.join(roles)})" + (f", metadata: {', '.join(kept)}" if kept else "")

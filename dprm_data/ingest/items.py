@@ -1,0 +1,358 @@
+"""Items: one prompt with one response to be judged, and the table they are kept in.
+
+An item's id is a hash of its content, so the same text has the same id wherever it comes from, and a call that was paid for once is
+found again. `group_id` is the hash of the prompt alone: the responses to one prompt share it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from dprm_data.core import tables
+from dprm_data.core.conversation import Message
+from dprm_data.core.errors import DprmError, SourceError
+
+Messages = tuple[Message, ...]
+Role = Literal["chosen", "rejected"]
+
+BATCH_ROWS = 16_384  # items per row group of items.parquet
+BATCH_CHARS = 32 << 20  # ... or fewer, where texts are long
+EXAMPLES = 20  # refusals and duplicates that a report shows one by one
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One prompt with one response.
+
+    role: `chosen` or `rejected` where the source ranks its responses; source: file and line (or row), as in `pairs.jsonl:17`;
+    metadata: the row's other columns.
+    """
+
+    item_id: str
+    prompt: Messages
+    completion: Messages
+    group_id: str
+    role: Role | None
+    source: str
+    metadata: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A row that cannot be used: where it stands and why. The other rows go on."""
+
+    source: str
+    reason: str
+
+
+def ids_of(prompt: Messages, completion: Messages) -> tuple[str, str]:
+    """(item_id, group_id): hashes of the prompt with this response, and of the prompt alone. Every character counts, white space too.
+
+    Each is 32 hex digits, the first half of the SHA-256 of canonical JSON (sorted keys, no spaces, UTF-8) of `{"completion": [messages],
+    "prompt": [messages]}` and of `[messages]`. Raises TypeError where a text is no valid Unicode (half a surrogate pair).
+    """
+    question = orjson.dumps(prompt, option=orjson.OPT_SORT_KEYS)
+    answer = orjson.dumps(completion, option=orjson.OPT_SORT_KEYS)
+    return _digits(b'{"completion":%b,"prompt":%b}' % (answer, question)), _digits(question)
+
+
+def _digits(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:32]
+
+
+@dataclass(slots=True)
+class ItemsReport:
+    """What became of a source.
+
+    items: stored; rows: read from the source, refused ones included; duplicates: items left out because the same prompt and response
+    came before; contested: items that came as chosen in one place and as rejected in another (their role is null).
+    refusals, duplicate_examples and contested_examples hold the first few; shapes: what was detected, by file.
+    """
+
+    items: int = 0
+    rows: int = 0
+    duplicates: int = 0
+    refused: int = 0
+    contested: int = 0
+    refusals: list[Refused] = field(default_factory=list)
+    duplicate_examples: list[tuple[str, str]] = field(default_factory=list)  # where it came again, where it came first
+    contested_examples: list[str] = field(default_factory=list)  # sources
+    shapes: dict[str, str] = field(default_factory=dict)
+
+    def lines(self) -> list[str]:
+        """The report in sentences for a person."""
+        lines = [f"{name}: {shape}" for name, shape in self.shapes.items()]
+        lines.append(f"{self.items:,} items from {self.rows:,} rows")
+        if self.duplicates:
+            lines.append(f"{self.duplicates:,} duplicates left out{_some(self.duplicates, self.duplicate_examples)}")
+            lines += [f"  {again} repeats {first}" for again, first in self.duplicate_examples]
+        if self.contested:
+            lines.append(
+                f"{self.contested:,} items are chosen in one place and rejected in another; they count as neither"
+            )
+            lines += [f"  {source}" for source in self.contested_examples]
+        if self.refused:
+            lines.append(f"{self.refused:,} rows refused{_some(self.refused, self.refusals)}")
+            lines += [f"  {row.source}: {row.reason}" for row in self.refusals]
+        return lines
+
+
+def _some(total: int, shown: list[Any]) -> str:
+    return "" if len(shown) >= total else f" (the first {len(shown)} are shown)"
+
+
+def store_items(
+    stream: Iterable[Item | Refused], path: Path, *, progress: Callable[[int], None] | None = None
+) -> ItemsReport:
+    """Write the stream's items to `path` (Parquet, `tables.ITEMS`), each id once, in the order in which they come.
+
+    Memory stays flat but for about 70 bytes per item, which finding duplicates costs. `progress` is told, now and then, how many
+    items are stored. Raises SourceError where no row is usable, DprmError where the file cannot be written.
+    """
+    store = _Store(progress)
+    staged = path.with_name(f".{path.name}.staged")
+    try:
+        with tables.parquet_writer(staged, tables.ITEMS) as writer:
+            store.take(stream, writer)
+        report = store.finish(stream, staged)
+        if store.new_roles:
+            _rewrite_roles(staged, path, store.new_roles)
+        else:
+            staged.replace(path)
+    except OSError as error:  # what goes wrong in reading a source is a SourceError already
+        raise DprmError(
+            f"cannot write {path}: {error}", hint="Check that the folder may be written to and has room left."
+        ) from error
+    finally:
+        with suppress(OSError):
+            staged.unlink(missing_ok=True)
+    return report
+
+
+def load_items(path: Path) -> Iterator[Item]:
+    """The stored items in their order, one row group in memory at a time."""
+    with pq.ParquetFile(path) as file:
+        for group in range(file.num_row_groups):
+            yield from items_of(file.read_row_group(group))
+
+
+class _Store:
+    """Finds duplicates and collects items into batches.
+
+    Seen ids are kept as their first 60 bits, by the role they were stored with: an int of 60 bits is the largest that fits Python's
+    smallest object for it. Two of a million different items share 60 bits with a chance of 4e-7.
+    """
+
+    def __init__(self, progress: Callable[[int], None] | None) -> None:
+        self.report = ItemsReport()
+        self.seen: dict[Role | None, set[int]] = {None: set(), "chosen": set(), "rejected": set()}
+        self.new_roles: dict[str, Role | None] = {}  # items stored with a role that later rows changed
+        self._repeats: list[tuple[str, str]] = []  # item_id and where it came again
+        self._progress = progress
+
+    def take(self, stream: Iterable[Item | Refused], writer: pq.ParquetWriter) -> None:
+        batch = _Batch()
+        for found in stream:
+            if isinstance(found, Refused):
+                self._refuse(found)
+                continue
+            mark = int(found.item_id[:15], 16)
+            if self._is_repeat(mark, found):
+                continue
+            try:
+                batch.add(found)
+            except TypeError as error:
+                self._refuse(Refused(found.source, f"a column kept as metadata cannot be written as JSON: {error}"))
+                continue
+            self.seen[found.role].add(mark)
+            if batch.full:
+                self._write(batch, writer)
+                batch = _Batch()
+        if batch.ids:
+            self._write(batch, writer)
+
+    def _write(self, batch: _Batch, writer: pq.ParquetWriter) -> None:
+        writer.write(batch.table())
+        self.report.items += len(batch.ids)
+        if self._progress:
+            self._progress(self.report.items)
+
+    def _refuse(self, row: Refused) -> None:
+        self.report.refused += 1
+        if len(self.report.refusals) < EXAMPLES:
+            self.report.refusals.append(row)
+
+    def _is_repeat(self, mark: int, item: Item) -> bool:
+        for stored, marks in self.seen.items():
+            if mark in marks:
+                self.report.duplicates += 1
+                if len(self._repeats) < EXAMPLES:
+                    self._repeats.append((item.item_id, item.source))
+                self._settle_role(stored, item)
+                return True
+        return False
+
+    def _settle_role(self, stored: Role | None, item: Item) -> None:
+        """A role beats none; chosen here and rejected there is neither, whatever comes later."""
+        contested = item.item_id in self.new_roles and self.new_roles[item.item_id] is None
+        role = self.new_roles.get(item.item_id, stored)
+        if contested or item.role is None or item.role == role:
+            return
+        if role is None:
+            self.new_roles[item.item_id] = item.role
+            return
+        self.new_roles[item.item_id] = None
+        self.report.contested += 1
+        if len(self.report.contested_examples) < EXAMPLES:
+            self.report.contested_examples.append(item.source)
+
+    def finish(self, stream: Iterable[Item | Refused], stored: Path) -> ItemsReport:
+        report = self.report
+        report.shapes = dict(getattr(stream, "shapes", {}))
+        report.rows = getattr(stream, "rows", report.items + report.duplicates + report.refused)
+        if not report.items:
+            reasons = "\n".join(f"  {row.source}: {row.reason}" for row in report.refusals[:5])
+            raise SourceError(
+                f"no row of the source can be used: {report.refused} refused\n{reasons}",
+                hint="Correct the rows, or say with columns which column holds what.",
+            )
+        first = _sources_of({item_id for item_id, _ in self._repeats}, stored)
+        report.duplicate_examples = [(again, first.get(item_id, "?")) for item_id, again in self._repeats]
+        return report
+
+
+class _Batch:
+    """Columns of `tables.ITEMS`, filled item by item: far cheaper than rows of nested Python objects."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self._groups: list[str] = []
+        self._roles: list[str | None] = []
+        self._sources: list[str] = []
+        self._metadata: list[str] = []
+        self._prompts = _MessageColumn()
+        self._completions = _MessageColumn()
+
+    def add(self, item: Item) -> None:
+        self._metadata.append(dump_metadata(item.metadata))
+        self.ids.append(item.item_id)
+        self._groups.append(item.group_id)
+        self._roles.append(item.role)
+        self._sources.append(item.source)
+        self._prompts.add(item.prompt)
+        self._completions.add(item.completion)
+
+    @property
+    def full(self) -> bool:
+        return len(self.ids) >= BATCH_ROWS or self._prompts.chars + self._completions.chars >= BATCH_CHARS
+
+    def table(self) -> pa.Table:
+        columns: list[Any] = [self.ids, self._prompts.array(), self._completions.array(), self._groups]
+        columns += [self._roles, self._sources, self._metadata]
+        arrays = [pa.array(c, pa.string()) if isinstance(c, list) else c for c in columns]
+        return pa.Table.from_arrays(arrays, schema=tables.ITEMS)
+
+
+class _MessageColumn:
+    def __init__(self) -> None:
+        self.chars = 0
+        self._offsets = [0]
+        self._roles: list[str] = []
+        self._contents: list[str] = []
+
+    def add(self, messages: Messages) -> None:
+        roles = self._roles
+        for message in messages:
+            content = message["content"]
+            roles.append(message["role"])
+            self._contents.append(content)
+            self.chars += len(content)
+        self._offsets.append(len(roles))
+
+    def array(self) -> pa.Array:
+        fields = [pa.array(self._roles, pa.string()), pa.array(self._contents, pa.string())]
+        structs = pa.StructArray.from_arrays(fields, fields=list(tables.MESSAGES.value_type))
+        return pa.ListArray.from_arrays(pa.array(self._offsets, pa.int32()), structs, type=tables.MESSAGES)
+
+
+def dump_metadata(metadata: dict[str, Any]) -> str:
+    """Metadata as JSON; what JSON does not know (dates, decimals, bytes, whole numbers over 64 bits) as text, NaN as null.
+
+    Raises TypeError where a text is no valid Unicode.
+    """
+    if not metadata:
+        return "{}"
+    options = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
+    try:
+        return orjson.dumps(metadata, default=_as_text, option=options).decode()
+    except TypeError:  # once more without huge numbers
+        return orjson.dumps(_without_huge(metadata), default=_as_text, option=options).decode()
+
+
+def _without_huge(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_huge(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_huge(inner) for inner in value]
+    return str(value) if isinstance(value, int) and value.bit_length() > 63 else value
+
+
+def _as_text(value: object) -> str:
+    return f"<{len(value)} bytes>" if isinstance(value, bytes | bytearray | memoryview) else str(value)
+
+
+def items_of(table: pa.Table) -> Iterator[Item]:
+    """The items in (a part of) the table."""
+    columns = [table[name].to_pylist() for name in ("item_id", "group_id", "role", "source", "metadata")]
+    prompts, completions = _messages_of(table["prompt"]), _messages_of(table["completion"])
+    for item_id, group_id, role, source, metadata, prompt, completion in zip(
+        *columns, prompts, completions, strict=True
+    ):
+        yield Item(item_id, prompt, completion, group_id, role, source, orjson.loads(metadata) if metadata else {})
+
+
+def _messages_of(column: pa.ChunkedArray) -> Iterator[Messages]:
+    lists = column.combine_chunks()
+    structs = lists.flatten()
+    roles, contents = structs.field("role").to_pylist(), structs.field("content").to_pylist()
+    messages = [
+        cast(Message, {"role": role, "content": content}) for role, content in zip(roles, contents, strict=True)
+    ]
+    start = 0
+    for length in lists.value_lengths().to_pylist():
+        yield tuple(messages[start : start + (length or 0)])
+        start += length or 0
+
+
+def _sources_of(item_ids: set[str], path: Path) -> dict[str, str]:
+    """Where the items with these ids came from first; reads two columns, a row group at a time."""
+    found: dict[str, str] = {}
+    wanted = pa.array(sorted(item_ids), pa.string())
+    with pq.ParquetFile(path) as file:
+        for group in range(file.num_row_groups):
+            if len(found) == len(item_ids):
+                break
+            table = file.read_row_group(group, columns=["item_id", "source"])
+            rows = table.filter(pc.is_in(table["item_id"], value_set=wanted))
+            found |= dict(zip(rows["item_id"].to_pylist(), rows["source"].to_pylist(), strict=True))
+    return found
+
+
+def _rewrite_roles(staged: Path, path: Path, new_roles: dict[str, Role | None]) -> None:
+    position = tables.ITEMS.get_field_index("role")
+    with tables.parquet_writer(path, tables.ITEMS) as writer, pq.ParquetFile(staged) as file:
+        for group in range(file.num_row_groups):
+            table = file.read_row_group(group)
+            pairs = zip(table["item_id"].to_pylist(), table["role"].to_pylist(), strict=True)
+            roles = pa.array([new_roles.get(item_id, role) for item_id, role in pairs], pa.string())
+            writer.write(table.set_column(position, tables.ITEMS.field(position), roles))

@@ -1,0 +1,69 @@
+"""Ratings: who gave which item which label. Votes forget the annotators; agreement, drift of people and groups need them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dprm_data.core.arrays import Floats, Ints
+from dprm_data.ingest.votes import Votes, item_codes, label_codes
+from dprm_data.labels.space import LabelSpace
+
+
+@dataclass(frozen=True)
+class Ratings:
+    """R ratings of N items by A annotators on K labels.
+
+    `item`, `annotator`, `label`, `replicate` (R,) are numbers into `item_ids`, `annotator_ids`, the space's labels and the annotator's
+    repetitions; `weight` (R,). Where annotators are not known, `annotator_ids` and `annotator` are empty.
+    """
+
+    item_ids: list[str]
+    annotator_ids: list[str]
+    K: int
+    item: Ints
+    annotator: Ints
+    label: Ints
+    weight: Floats
+    replicate: Ints
+
+    def __len__(self) -> int:
+        return len(self.item)
+
+    def votes(self) -> Votes:
+        """The weighted label counts of all items."""
+        N, K = len(self.item_ids), self.K
+        counts = np.bincount(self.item * K + self.label, weights=self.weight, minlength=N * K)
+        return Votes(self.item_ids, counts.reshape(N, K).astype(np.float64))
+
+    def take(self, rows: Ints) -> Ratings:
+        """These ratings only; items and annotators keep their numbers."""
+        people = self.annotator[rows] if len(self.annotator) else self.annotator
+        return replace(
+            self,
+            item=self.item[rows],
+            annotator=people,
+            label=self.label[rows],
+            weight=self.weight[rows],
+            replicate=self.replicate[rows],
+        )
+
+
+def ratings_from_annotations(table: pa.Table, space: LabelSpace) -> Ratings:
+    """The ratings in a table of annotations: its rows with status `ok` that have a label, but for stated distributions."""
+    counted = pc.and_(
+        pc.equal(table["status"], "ok"), pc.not_equal(pc.fill_null(table["elicitation"], ""), "distribution")
+    )
+    kept = table.filter(pc.and_(pc.fill_null(counted, False), pc.is_valid(table["label"])))
+    ids, items = item_codes(kept["item_id"], None)
+    names, people = item_codes(kept["annotator_id"], None)
+    weights = pc.fill_null(kept["weight"], 1.0).to_numpy() if "weight" in kept.column_names else np.ones(len(items))
+    rounds = np.zeros(len(items), dtype=np.int64)
+    if "replicate" in kept.column_names:
+        rounds = pc.fill_null(pc.cast(kept["replicate"], pa.int64()), 0).to_numpy()
+    return Ratings(
+        ids, names, space.K, items, people, label_codes(kept["label"], space, "annotations"), weights, rounds
+    )

@@ -1,0 +1,133 @@
+"""Splits: which items are for training and which are kept for testing, without a leak between them.
+
+What is split is never an item but a *conversation*: all items whose prompts open with the same system message and the same first user
+turn (upper and lower case and white space aside), so that neither two responses to one prompt nor two stages of one conversation stand on both sides.
+
+Without a split column, a conversation's place is read from a hash of the seed and its opening: the same on every machine, and
+new items never move old ones from test to training. (The one exception: where no hash is below the share, the smallest is taken, so that a
+small dataset has a test split too; and the largest is always for training.)
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+import pyarrow.parquet as pq
+
+from dprm_data.core.errors import PublishError
+from dprm_data.ingest.items import Item, items_of
+from dprm_data.recipe.recipe import PublishConfig
+
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
+
+
+@dataclass(frozen=True)
+class Splits:
+    """names: in the order in which they are published; elsewhere: the items outside the first one, by their split.
+
+    counts: items per split; how: a sentence for the card; moved: items that stand in another split than their source said, because
+    their conversation is there.
+    """
+
+    names: list[str]
+    elsewhere: dict[str, str]
+    counts: dict[str, int]
+    how: str
+    moved: int = 0
+
+    def of(self, item_id: str) -> str:
+        return self.elsewhere.get(item_id, self.names[0])
+
+
+def split_items(items_file: Path, config: PublishConfig, column: str | None = None) -> Splits:
+    """The splits of the stored items: by the source's column where there is one, else seeded.
+
+    Raises `PublishError` where an item has no value in the column, or one that no split can be called.
+    """
+    if column:
+        return _by_column(items_file, column)
+    return _seeded(items_file, config)
+
+
+def _seeded(items_file: Path, config: PublishConfig) -> Splits:
+    place: dict[str, float] = {}
+    conversations: list[tuple[str, str]] = []
+    for item in _items(items_file):
+        opening = _opening(item)
+        conversations.append((item.item_id, opening))
+        if opening not in place:
+            place[opening] = _fraction(config.seed, opening)
+    smallest, largest = min(place.values()), max(place.values())
+
+    def split(opening: str) -> str:
+        at = place[opening]
+        if at == largest:
+            return TRAIN
+        if config.test and (at < config.test or at == smallest):
+            return TEST
+        return VALIDATION if at < config.test + config.validation else TRAIN
+
+    how = f"seeded ({config.seed}), {len(place):,} conversations, none of which stands in two splits"
+    return _splits([(item_id, split(opening)) for item_id, opening in conversations], how)
+
+
+def _by_column(items_file: Path, column: str) -> Splits:
+    """By the source's own column. A conversation that the source puts into several splits goes whole into the smallest of them."""
+    said: list[tuple[str, str, str]] = []
+    for item in _items(items_file):
+        said.append((item.item_id, _opening(item), _name(item, column)))
+    sizes = Counter(name for _, _, name in said)
+    where: dict[str, str] = {}
+    for _, opening, name in said:
+        if opening not in where or (sizes[name], name) < (sizes[where[opening]], where[opening]):
+            where[opening] = name
+    moved = sum(where[opening] != name for _, opening, name in said)
+    how = f"as the source's column `{column}` says"
+    if moved:
+        how += f"; {moved:,} items follow their conversation into a smaller split, so that none stands in two"
+    return _splits([(item_id, where[opening]) for item_id, opening, _ in said], how, moved)
+
+
+def _splits(rows: Iterable[tuple[str, str]], how: str, moved: int = 0) -> Splits:
+    rows = list(rows)
+    counts = Counter(name for _, name in rows)
+    usual = [name for name in (TRAIN, VALIDATION, TEST) if name in counts]
+    names = usual + sorted(name for name in counts if name not in usual)
+    elsewhere = {item_id: name for item_id, name in rows if name != names[0]}
+    return Splits(names, elsewhere, {name: counts[name] for name in names}, how, moved)
+
+
+def _name(item: Item, column: str) -> str:
+    value = item.metadata.get(column)
+    name = str(value).strip().lower().replace("-", "_").replace(" ", "_") if value is not None else ""
+    if not name.isidentifier():
+        found = f"{value!r}, which cannot name a split" if column in item.metadata else "no such column"
+        raise PublishError(
+            f"{item.source}: split_column {column!r}: found {found}",
+            hint="Give every row a word such as train or test there, or leave source.split_column out of the recipe.",
+        )
+    return {"val": VALIDATION, "dev": VALIDATION, "valid": VALIDATION}.get(name, name)
+
+
+def _opening(item: Item) -> str:
+    """What marks a conversation: its system message and first user turn, as a hash."""
+    turns = item.prompt
+    end = next((i for i, turn in enumerate(turns) if turn["role"] == "user"), len(turns) - 1)
+    said = [[turn["role"], " ".join(turn["content"].casefold().split())] for turn in turns[: end + 1]]
+    return hashlib.sha256(orjson.dumps(said)).hexdigest()
+
+
+def _fraction(seed: int, opening: str) -> float:
+    """A number in [0, 1) that looks random."""
+    return int(hashlib.sha256(f"split\0{seed}\0{opening}".encode()).hexdigest()[:12], 16) / 16**12
+
+
+def _items(items_file: Path) -> Iterator[Item]:
+    with pq.ParquetFile(items_file) as file:
+        for group in range(file.num_row_groups):
+            yield from items_of(file.read_row_group(group))

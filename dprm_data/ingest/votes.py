@@ -1,0 +1,190 @@
+"""Votes: an item's weighted label counts, the sufficient statistic of everything after.
+
+All families of distributions see an item only through `counts[i, k]`, the summed weight of the annotations that gave label k to
+item i. An annotation that is itself a distribution over the labels (the `logprobs` elicitation) is split over them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dprm_data.core.arrays import Floats, Ints
+from dprm_data.core.errors import VotesError
+from dprm_data.labels.space import LabelSpace
+
+
+@dataclass(frozen=True)
+class Votes:
+    """Weighted label counts of N items on K labels: `counts` has shape (N, K), in votes; row i belongs to `item_ids[i]`."""
+
+    item_ids: list[str]
+    counts: Floats
+
+    def __post_init__(self) -> None:
+        counts = np.asarray(self.counts, dtype=np.float64)
+        if counts.ndim != 2 or counts.shape[0] != len(self.item_ids):
+            raise VotesError(
+                f"counts must have one row per item: {len(self.item_ids)} items, counts of shape {counts.shape}"
+            )
+        wrong = ~np.isfinite(counts) | (counts < 0)
+        if wrong.any():
+            i, k = (int(index) for index in np.argwhere(wrong)[0])
+            raise VotesError(
+                f"item {self.item_ids[i]!r}, label {k}: a count of {counts[i, k]} (allowed: a finite number, not negative)"
+            )
+        object.__setattr__(self, "counts", counts)
+
+    def __len__(self) -> int:
+        return len(self.item_ids)
+
+    @property
+    def K(self) -> int:
+        """The number of labels."""
+        return int(self.counts.shape[1])
+
+    @property
+    def totals(self) -> Floats:
+        """The weight of all votes of every item, shape (N,)."""
+        return np.asarray(self.counts.sum(axis=1))
+
+    def take(self, rows: Ints | Sequence[int]) -> Votes:
+        """The votes of these rows, in this order."""
+        return Votes([self.item_ids[int(i)] for i in rows], self.counts[rows])
+
+
+def check_space(votes: Votes, space: LabelSpace) -> None:
+    """Refuses votes that are on another number of labels than the space has."""
+    if votes.K != space.K:
+        raise VotesError(f"the votes are on {votes.K} labels, the label space {space.name!r} has {space.K}")
+
+
+def label_codes(labels: pa.ChunkedArray, space: LabelSpace, where: str) -> Ints:
+    """Label names to indices, -1 where there is none; an unknown name is refused."""
+    codes = pc.dictionary_encode(labels)
+    codes = codes.combine_chunks() if isinstance(codes, pa.ChunkedArray) else codes
+    if isinstance(codes, pa.ChunkedArray):  # what combine_chunks gives for no chunks at all
+        return np.zeros(0, dtype=np.int64)
+    names = codes.dictionary.to_pylist()
+    found = [space.find(str(name)) for name in names]
+    if None in found:
+        unknown = names[found.index(None)]
+        row = pc.index(pc.cast(labels, pa.large_string()), str(unknown)).as_py()
+        raise VotesError(
+            f"{where}: row {row + 1}, column 'label': found {unknown!r} (allowed: {', '.join(space.names)})"
+        )
+    table = np.array([*found, -1], dtype=np.int64)
+    return np.asarray(table[pc.fill_null(codes.indices, -1).to_numpy(zero_copy_only=False)])
+
+
+def item_codes(ids: pa.ChunkedArray, item_ids: Sequence[str] | None) -> tuple[list[str], Ints]:
+    """Rows to item numbers: by first appearance, or by `item_ids` (-1 for an item that is not among them)."""
+    if item_ids is not None:
+        known = pa.array(list(item_ids), pa.large_string())
+        codes = pc.index_in(pc.cast(ids, pa.large_string()), value_set=known)
+        return list(item_ids), pc.fill_null(codes, -1).to_numpy().astype(np.int64)
+    if len(ids) == 0:
+        return [], np.zeros(0, dtype=np.int64)
+    # One pass over a whole column gives all its chunks one dictionary; chunks that come encoded each have their own.
+    encoded = ids.unify_dictionaries() if pa.types.is_dictionary(ids.type) else pc.dictionary_encode(ids)
+    names = encoded.chunk(0).dictionary.to_pylist()
+    return names, np.concatenate([chunk.indices.to_numpy(zero_copy_only=False) for chunk in encoded.chunks]).astype(
+        np.int64
+    )
+
+
+def votes_from_annotations(
+    table: pa.Table, space: LabelSpace, *, item_ids: Sequence[str] | None = None, human_weight: float = 1.0
+) -> Votes:
+    """The votes in a table of annotations (`dprm_data.core.tables.ANNOTATIONS`).
+
+    Rows with status `ok` count, except those of the `distribution` elicitation (see `stated_from_annotations`). A row with `probs`
+    contributes weight x probs, any other weight x one-hot(label); a human's weight is multiplied by `human_weight`. With `item_ids` the
+    items come in that order, those without votes with zero counts, and rows of other items are left out.
+    """
+    if not (np.isfinite(human_weight) and human_weight >= 0):
+        raise VotesError(f"human_weight must be finite and not negative, found {human_weight}")
+    counted = pc.and_(
+        pc.equal(table["status"], "ok"), pc.not_equal(pc.fill_null(table["elicitation"], ""), "distribution")
+    )
+    kept = table.filter(pc.fill_null(counted, False))
+    weights = pc.fill_null(kept["weight"], 1.0).to_numpy() if "weight" in kept.column_names else np.ones(kept.num_rows)
+    if "annotator_kind" in kept.column_names:
+        human = pc.fill_null(pc.equal(kept["annotator_kind"], "human"), False).to_numpy(zero_copy_only=False)
+        weights = np.where(human, weights * human_weight, weights)
+    bad = ~np.isfinite(weights) | (weights < 0)
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise VotesError(
+            f"annotations: the weight of {kept['annotator_id'][row].as_py()!r} on item {kept['item_id'][row].as_py()!r} "
+            f"is {weights[row]} (allowed: a finite number, not negative)"
+        )
+    return _tally(kept, space, item_ids, weights)
+
+
+def stated_from_annotations(table: pa.Table, space: LabelSpace, item_ids: Sequence[str]) -> Floats:
+    """The stated distribution of every item, shape (N, K): the weighted mean of `probs` over its ok rows of the `distribution`
+    elicitation, zeros where there is none."""
+    stated = pc.and_(pc.equal(table["status"], "ok"), pc.equal(table["elicitation"], "distribution"))
+    kept = table.filter(pc.fill_null(stated, False))
+    weights = pc.fill_null(kept["weight"], 1.0).to_numpy() if "weight" in kept.column_names else np.ones(kept.num_rows)
+    sums = _tally(kept, space, item_ids, weights).counts
+    totals = sums.sum(axis=1, keepdims=True)
+    return np.asarray(np.divide(sums, totals, out=np.zeros_like(sums), where=totals > 0))
+
+
+def _tally(kept: pa.Table, space: LabelSpace, item_ids: Sequence[str] | None, weights: Floats) -> Votes:
+    ids, items = item_codes(kept["item_id"], item_ids)
+    labels = label_codes(kept["label"], space, "annotations")
+    shares = shares_of(kept, space)
+    unread = (labels < 0) & np.isnan(shares[:, 0])
+    if unread.any():
+        row = int(np.argmax(unread))
+        raise VotesError(
+            f"annotations: {kept['annotator_id'][row].as_py()!r} on item {kept['item_id'][row].as_py()!r} "
+            "is marked ok but has neither a label nor probs"
+        )
+    K = space.K
+    counts = np.zeros((len(ids), K))
+    listed = items >= 0
+    split = listed & ~np.isnan(shares[:, 0])
+    whole = listed & np.isnan(shares[:, 0])
+    counts += np.bincount(items[whole] * K + labels[whole], weights=weights[whole], minlength=len(ids) * K).reshape(
+        -1, K
+    )
+    np.add.at(counts, items[split], shares[split] * weights[split, None])
+    return Votes(ids, counts)
+
+
+def shares_of(kept: pa.Table, space: LabelSpace) -> Floats:
+    """`probs` as an array of shape (rows, K), normalised to 1; NaN where a row has none."""
+    K = space.K
+    shares = np.full((kept.num_rows, K), np.nan)
+    if kept.num_rows == 0 or "probs" not in kept.column_names or pa.types.is_null(kept["probs"].type):
+        return shares
+    probs = kept["probs"].combine_chunks()
+    given = pc.is_valid(probs).to_numpy(zero_copy_only=False)
+    if not given.any():
+        return shares
+    lengths = pc.fill_null(pc.list_value_length(probs), 0).to_numpy(zero_copy_only=False)[given]
+    where = np.flatnonzero(given)
+    if (lengths != K).any():
+        raise VotesError(
+            _annotation(kept, where[lengths != K][0])
+            + f"{lengths[lengths != K][0]} probs, the label space has {K} labels"
+        )
+    values = probs.filter(pc.is_valid(probs)).flatten().to_numpy(zero_copy_only=False).astype(np.float64).reshape(-1, K)
+    total = values.sum(axis=1)
+    wrong = ~np.isfinite(values).all(axis=1) | (values < 0).any(axis=1) | ~(total > 0)
+    if wrong.any():
+        raise VotesError(_annotation(kept, where[wrong][0]) + f"probs {values[wrong][0].tolist()} are no distribution")
+    shares[given] = values / total[:, None]
+    return shares
+
+
+def _annotation(kept: pa.Table, row: int | np.integer) -> str:
+    return f"annotations: {kept['annotator_id'][int(row)].as_py()!r} on item {kept['item_id'][int(row)].as_py()!r}: "

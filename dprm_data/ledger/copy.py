@@ -1,0 +1,128 @@
+"""Copying a ledger into another store, row by row with all their numbers.
+
+It may be broken off and begun again, or done once more after the source has grown: only what is missing is written. A destination that holds
+anything that the source does not hold is another ledger, and is refused.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+
+from dprm_data.core.errors import InputError, LedgerError
+from dprm_data.core.ledger_address import Reference, shown
+from dprm_data.ledger.factory import open_store
+from dprm_data.ledger.store import TABLES, Row, Select, Store
+
+_CHUNK = 5000  # rows in one transaction
+
+
+@dataclass(frozen=True)
+class Copied:
+    """Rows of every table that are there now, and how many of them were written this time."""
+
+    calls: int
+    failures: int
+    done: int
+    batches: int
+    written: int
+
+    def as_dict(self) -> dict[str, int]:
+        return asdict(self)
+
+
+def copy_ledger(source: Reference, destination: Reference, *, tell: Callable[[int], None] | None = None) -> Copied:
+    """Copy everything. tell: is called with the number of rows looked at so far. Memory does not grow with the ledger.
+
+    The source is read as it is at one moment, and may be in use. Raises `InputError` where both are the same, `LedgerError` where the
+    destination holds another ledger.
+    """
+    if str(source) == str(destination):
+        raise InputError(f"{shown(source)} would be copied into itself")
+    old = open_store(source, readonly=True)
+    try:
+        new = open_store(destination)
+        try:
+            with old.snapshot() as select:
+                return _Copying(old, new, select, tell or (lambda rows: None)).all()
+        finally:
+            new.close()
+    finally:
+        old.close()
+
+
+class _Copying:
+    def __init__(self, old: Store, new: Store, select: Select, tell: Callable[[int], None]) -> None:
+        self._old, self._new, self._select, self._tell = old, new, select, tell
+        self._looked_at = self._written = 0
+        self._counts = dict.fromkeys(TABLES, 0)
+
+    def all(self) -> Copied:
+        for table in ("calls", "failures"):
+            self._refuse_strangers(table)
+        self._refuse_strange_batches()
+        # The shelf first: a batch whose rows are missing would be handed over again.
+        for table in ("batch_rows", "batches"):
+            self._new.clear(table)
+            if self._old.has(table):
+                self._put_all(table)
+        for table in ("calls", "failures"):
+            self._numbered(table)
+        self._put_all("done")
+        if self._new.count("done") != self._counts["done"]:  # some are no longer done
+            self._new.clear("done")
+            self._put_all("done")
+        self._new.set_totals(self._old.totals())
+        counts = {name: self._counts[name] for name in ("calls", "failures", "done", "batches")}
+        return Copied(**counts, written=self._written)
+
+    def _refuse_strangers(self, table: str) -> None:
+        """Before anything is written: the first and the last row of the destination must be rows of the source."""
+        with self._new.snapshot() as select:
+            ((first, last),) = select(f"SELECT MIN(id), MAX(id) FROM {table}")
+        for number in () if first is None else (first, last):
+            mine = list(self._select(f"SELECT {', '.join(TABLES[table])} FROM {table} WHERE id = {int(number)}"))
+            if mine != self._new.between(table, number, number):
+                raise self._stranger()
+
+    def _refuse_strange_batches(self) -> None:
+        """Nor may it have handed over a batch of its own: only one that the source has, or has collected since."""
+        known = {tag for (tag,) in self._select("SELECT tag FROM batches")} if self._old.has("batches") else set()
+        with self._new.snapshot() as select:
+            others = [number for number, tag in select("SELECT id, tag FROM batches") if tag not in known]
+        for number in others:
+            keys = list(self._new.batch_rows(number))
+            if len(self._old.find(keys)) < len(keys):
+                raise self._stranger()
+
+    def _numbered(self, table: str) -> None:
+        before = -(2**62)
+        for rows in self._chunks(table, "id"):
+            there = {row[0]: row for row in self._new.between(table, before + 1, rows[-1][0])}
+            missing = [row for row in rows if row[0] not in there]
+            if len(there) != len(rows) - len(missing) or any(there.get(row[0], row) != row for row in rows):
+                raise self._stranger()
+            if missing:
+                self._new.put(table, missing)
+                self._written += len(missing)
+            before = rows[-1][0]
+
+    def _put_all(self, table: str) -> None:
+        self._counts[table] = 0
+        for rows in self._chunks(table, ", ".join(TABLES[table][:2])):
+            self._new.put(table, rows)
+
+    def _chunks(self, table: str, order: str) -> Iterator[list[Row]]:
+        rows = self._select(f"SELECT {', '.join(TABLES[table])} FROM {table} ORDER BY {order}")
+        while some := list(itertools.islice(rows, _CHUNK)):
+            self._counts[table] += len(some)
+            self._looked_at += len(some)
+            self._tell(self._looked_at)
+            yield some
+
+    def _stranger(self) -> LedgerError:
+        return LedgerError(
+            f"{self._new.where} holds calls that {self._old.where} does not hold: it is another ledger",
+            hint="It was left as it is. Copy into an empty one; two ledgers are never mixed.",
+        )

@@ -1,0 +1,226 @@
+"""The ledger: every call ever paid for, on disk before it counts.
+
+A reply is acknowledged only after its transaction is on disk, so neither `kill -9` nor a power cut takes back what was acknowledged. One
+writer per process commits whatever has gathered, in batches. Where the rows are is a store's matter (`dprm_data/ledgers/`): a file, which
+one process at a time holds, or PostgreSQL, which many may share. What the tables mean is said in `ledgers/ledgerfile.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from dprm_data.core.errors import LedgerError
+from dprm_data.core.ledger_address import Reference
+from dprm_data.ledger.call import Reply
+from dprm_data.ledger.factory import open_store
+from dprm_data.ledger.sqlite_file import cannot_write
+from dprm_data.ledger.store import INT, Commit, Row
+from dprm_data.providers.provider import Usage
+
+_OFF = -math.inf  # a log-probability that JSON cannot say: of what is as good as impossible
+
+
+@dataclass(frozen=True, slots=True)
+class FailedAttempt:
+    """One attempt that failed and was (or could have been) tried again."""
+
+    key: bytes
+    kind: str
+    status: int | None
+    message: str
+    cost: float | None
+
+
+class Ledger:
+    """One ledger, opened for reading and writing. Use as a context manager.
+
+    reference: a file's path, or postgresql://user@host/database. run: the name under which this process's calls are counted against a budget.
+    Raises `LedgerError` where it is no ledger, is newer than this program, or cannot be reached or written; `RunBusy` where another process
+    holds the file.
+    """
+
+    def __init__(self, reference: Reference, *, run: str = "", price_table: str = "", readonly: bool = False) -> None:
+        self.run = run
+        self.store = open_store(reference, readonly=readonly)
+        self._price_table = price_table
+        self._gathered = Commit(run)
+        self._in_hand: Commit | None = None  # what is being written, until it is on disk
+        self._broken: LedgerError | None = None  # why nothing can be written any more
+        self._written: asyncio.Future[None] | None = None
+        self._writer: asyncio.Task[None] | None = None
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Write what is still to be written, and let go of the store. Raises `LedgerError` where it cannot be written.
+
+        That is what gathered last, and what could not be written before: it was paid for, and there may be room by now.
+        """
+        try:
+            for commit in (self._in_hand, self._gathered):
+                if commit:
+                    self.store.commit(commit)
+        finally:
+            self.store.close()
+
+    # -- reading ------------------------------------------------------------------------------------------------------
+
+    def find(self, keys: Sequence[bytes]) -> dict[bytes, Reply]:
+        """The newest reply to each of these calls, where there is one."""
+        return {key: reply_of(row) for key, row in self.store.find(keys).items()}
+
+    def find_done(self, plan: bytes, items: Sequence[bytes]) -> set[bytes]:
+        """Those of the items (ids as bytes) that need no further call under this plan."""
+        return self.store.find_done(plan, items)
+
+    def spent(self) -> float:
+        """Dollars that this run's calls and failed attempts have cost so far (unknown prices count nothing)."""
+        return self.store.spent(self.run)
+
+    def counts(self) -> dict[str, int]:
+        """Rows of every table."""
+        return {table: self.store.count(table) for table in ("calls", "failures", "done")}
+
+    def failures_by_kind(self) -> dict[str, int]:
+        """How many attempts failed, by kind (for the summary)."""
+        return self.store.failures_by_kind(self.run)
+
+    # -- writing ------------------------------------------------------------------------------------------------------
+
+    async def record(self, key: bytes, reply: Reply) -> None:
+        """Keep a reply. Returns when it is on disk; raises `LedgerError` where it cannot be written."""
+        row = self._call_row(key, reply)
+        self._gathered.calls.append(row)
+        self._gathered.cost += row[11] or 0.0
+        await asyncio.shield(self._soon())
+
+    def record_now(
+        self,
+        replies: Sequence[tuple[bytes, Reply]],
+        failures: Sequence[FailedAttempt] = (),
+        *,
+        collected: int | None = None,
+    ) -> None:
+        """Keep replies and failed attempts in one transaction, at once (outside the writer's task). With them goes the note of the batch
+        (by its number in the ledger) from which they were collected."""
+        commit = Commit(self.run, calls=[self._call_row(key, reply) for key, reply in replies])
+        commit.failures = [self._failure_row(failed) for failed in failures]
+        commit.cost = sum(row[11] or 0.0 for row in commit.calls) + sum(row[5] or 0.0 for row in commit.failures)
+        commit.collected = [collected] if collected is not None else []
+        self.store.commit(commit)
+
+    def note_failure(self, failed: FailedAttempt) -> None:
+        """Keep a failed attempt; it is written with the next batch, and nobody waits for it."""
+        row = self._failure_row(failed)
+        self._gathered.failures.append(row)
+        self._gathered.cost += row[5] or 0.0
+        self._soon()
+
+    def note_done(self, plan: bytes, item: bytes) -> None:
+        """Keep that an item needs no further call; written with the next batch."""
+        self._gathered.done.append((plan, item))
+        self._soon()
+
+    def note_undone(self, plan: bytes, item: bytes) -> None:
+        """An item that was done is asked again. Written with the next batch, so before any new reply about it."""
+        self._gathered.undone.append((plan, item))
+        self._soon()
+
+    def _call_row(self, key: bytes, reply: Reply) -> Row:
+        usage = reply.usage
+        logprobs = None if reply.top_logprobs is None else zlib.compress(orjson.dumps(reply.top_logprobs), 1)
+        counts = (usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.cache_write_tokens)
+        said = (self.run, reply.status, reply.text, reply.finish, logprobs, reply.model)
+        kept = (max(-INT, min(count, INT)) for count in counts)  # a server may say any number
+        told = (_finite(reply.cost), _finite(reply.latency) or 0.0, _finite(reply.created_at) or 0.0)
+        return (key, *said, *kept, *told, reply.reason, self._price_table)
+
+    def _failure_row(self, failed: FailedAttempt) -> Row:
+        return (
+            failed.key,
+            self.run,
+            failed.kind,
+            failed.status,
+            failed.message[:2000],
+            _finite(failed.cost),
+            time.time(),
+        )
+
+    def _soon(self) -> asyncio.Future[None]:
+        """What was gathered is written soon; the future is done when it is on disk."""
+        if self._broken:
+            raise self._broken
+        if self._written is None:
+            self._written = asyncio.get_running_loop().create_future()
+            # A failure is raised to whoever waits; a batch nobody waits for must not complain about that.
+            self._written.add_done_callback(lambda future: future.cancelled() or future.exception())
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.create_task(self._write())
+        return self._written
+
+    async def _write(self) -> None:
+        """Commit batch after batch until nothing is left. Rows that come while a batch is being written gather for the next."""
+        loop = asyncio.get_running_loop()
+        while self._gathered and not self._broken:
+            self._in_hand, written = self._gathered, self._written
+            self._gathered, self._written = Commit(self.run), None
+            assert written is not None
+            try:
+                await loop.run_in_executor(None, self._commit_in_hand)
+            except Exception as error:  # whatever it is: nobody may be left waiting
+                self._broken = error if isinstance(error, LedgerError) else cannot_write(self.store.where, error)
+                written.set_exception(self._broken)
+            else:
+                written.set_result(None)
+        if self._broken and self._written:
+            self._written.set_exception(self._broken)
+            self._written = None
+
+    async def flush(self) -> None:
+        """Wait until everything noted is on disk, or cannot be written."""
+        while self._writer is not None and not self._writer.done():
+            await asyncio.shield(self._writer)
+
+    def _commit_in_hand(self) -> None:
+        assert self._in_hand
+        self.store.commit(self._in_hand)
+        self._in_hand = None
+
+
+def _finite(number: float | None) -> float | None:
+    """What is no number is not known: it would spoil every sum."""
+    return number if number is not None and math.isfinite(number) else None
+
+
+def reply_of(row: Row) -> Reply:
+    """The reply that a row of `CALL` keeps."""
+    logprobs = (
+        None
+        if row[6] is None
+        else tuple(
+            (token, _OFF if logprob is None else logprob) for token, logprob in orjson.loads(zlib.decompress(row[6]))
+        )
+    )
+    return Reply(
+        status=row[3],
+        text=row[4],
+        finish=row[5],
+        top_logprobs=logprobs,
+        model=row[7],
+        usage=Usage(row[8], row[9], row[10], row[11]),
+        cost=row[12],
+        latency=row[13],
+        created_at=row[14],
+        reason=row[15],
+    )

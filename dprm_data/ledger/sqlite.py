@@ -1,0 +1,202 @@
+"""The ledger in a file: SQLite in WAL mode with full synchronisation, so that neither `kill -9` nor a power cut takes back what was committed.
+
+One process at a time holds it for writing; anybody may look.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock
+
+from dprm_data.ledger.sqlite_file import connect, hold, speaking, version_of
+from dprm_data.ledger.store import CALL, FAILURE, TABLES, Commit, Row, Select, Shelved, parts
+
+_COLUMNS = ", ".join(CALL)
+_INSERT_CALL = (
+    f"INSERT INTO calls ({_COLUMNS}) VALUES "
+    f"(?1, (SELECT COALESCE(MAX(attempt) + 1, 0) FROM calls WHERE key = ?1), {', '.join(f'?{i}' for i in range(2, len(CALL)))})"
+)
+_INSERT_FAILURE = f"INSERT INTO failures ({', '.join(FAILURE)}) VALUES ({', '.join('?' * len(FAILURE))})"
+_ADD_TOTAL = (
+    "INSERT INTO totals (run, cost) VALUES (?, ?) ON CONFLICT (run) DO UPDATE SET cost = totals.cost + excluded.cost"
+)
+_LOOKUP = 500  # values in one query
+
+
+class SqliteStore:
+    """A ledger's file. Raises `LedgerError` where it is no ledger, is newer than this program, or cannot be written; `RunBusy` where
+    another process holds it."""
+
+    def __init__(self, path: Path, *, readonly: bool) -> None:
+        self.path = path
+        self._lock: FileLock | None = None if readonly else hold(path)
+        self._committing = threading.Lock()
+        try:
+            # Commits happen in a thread of their own; a connection of their own keeps half a transaction out of the readers' sight.
+            self._writer = None if readonly else connect(path, readonly=False)
+            self.db = connect(path, readonly=readonly)
+        except BaseException:
+            self._release()
+            raise
+
+    @property
+    def where(self) -> str:
+        return str(self.path)
+
+    def close(self) -> None:
+        for db in (self._writer, self.db):
+            if db:
+                db.close()
+        self._release()
+
+    def _release(self) -> None:
+        if self._lock:
+            self._lock.release()
+
+    # -- reading ------------------------------------------------------------------------------------------------------
+
+    def find(self, keys: Sequence[bytes]) -> dict[bytes, Row]:
+        found: dict[bytes, Row] = {}
+        for some in parts(keys, _LOOKUP):
+            for row in self._select(f"SELECT {_COLUMNS} FROM calls WHERE key IN ({_marks(some)})", some):
+                if row[0] not in found or found[row[0]][1] < row[1]:
+                    found[row[0]] = row
+        return found
+
+    def find_done(self, plan: bytes, items: Sequence[bytes]) -> set[bytes]:
+        done: set[bytes] = set()
+        for some in parts(items, _LOOKUP):
+            query = f"SELECT item FROM done WHERE plan = ? AND item IN ({_marks(some)})"
+            done.update(item for (item,) in self._select(query, (plan, *some)))
+        return done
+
+    def spent(self, run: str) -> float:
+        query = "SELECT cost FROM totals WHERE run = ?1"
+        if version_of(self.db) < 2:  # opened for reading only, and so not brought up to date
+            both = "SELECT cost, run FROM calls UNION ALL SELECT cost, run FROM failures"
+            query = f"SELECT COALESCE(SUM(cost), 0) FROM ({both}) WHERE run = ?1"
+        found = self._select(query, (run,))
+        return float(found[0][0]) if found else 0.0
+
+    def count(self, table: str) -> int:
+        return int(self._select(f"SELECT COUNT(*) FROM {table}")[0][0])
+
+    def failures_by_kind(self, run: str) -> dict[str, int]:
+        query = "SELECT kind, COUNT(*) FROM failures WHERE run = ? GROUP BY kind ORDER BY kind"
+        return dict(self._select(query, (run,)))
+
+    def _select(self, query: str, values: Sequence[object] = ()) -> list[Row]:
+        with speaking(self.path):
+            return self.db.execute(query, values).fetchall()
+
+    # -- writing ------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All of what is done inside, or nothing; on disk at the end. One at a time, from whichever thread."""
+        assert self._writer is not None, "opened for reading only"
+        with speaking(self.path), self._committing, self._writer as db:
+            db.execute("BEGIN IMMEDIATE")
+            yield db
+
+    def commit(self, commit: Commit) -> None:
+        with self.transaction() as db:
+            db.executemany(_INSERT_CALL, commit.calls)
+            db.executemany(_INSERT_FAILURE, commit.failures)
+            db.executemany("DELETE FROM done WHERE plan = ? AND item = ?", commit.undone)
+            db.executemany("INSERT OR IGNORE INTO done (plan, item) VALUES (?, ?)", commit.done)
+            collected = [(number,) for number in commit.collected]
+            db.executemany("DELETE FROM batch_rows WHERE batch = ?", collected)
+            db.executemany("DELETE FROM batches WHERE id = ?", collected)
+            if commit.calls or commit.failures:
+                db.execute(_ADD_TOTAL, (commit.run, commit.cost))
+
+    # -- the shelf ----------------------------------------------------------------------------------------------------
+
+    def hold_shelf(self, run: str) -> None:
+        """The file's lock is enough."""
+
+    def batches(self, run: str) -> list[Shelved]:
+        query = "SELECT id, tag, batch_id, rows, reserved, created_at FROM batches WHERE run = ? ORDER BY id"
+        return [Shelved(*row) for row in self._select(query, (run,))]
+
+    def batch_rows(self, number: int) -> dict[bytes, bytes]:
+        return dict(self._select("SELECT key, item FROM batch_rows WHERE batch = ?", (number,)))
+
+    def items_in_batches(self, items: Sequence[bytes]) -> set[bytes]:
+        held: set[bytes] = set()
+        for some in parts(items, _LOOKUP):
+            query = f"SELECT DISTINCT item FROM batch_rows WHERE item IN ({_marks(some)})"
+            held.update(item for (item,) in self._select(query, some))
+        return held
+
+    def add_batch(self, run: str, tag: str, calls: Sequence[tuple[bytes, bytes]], reserved: float, now: float) -> int:
+        with self.transaction() as db:
+            made = db.execute(
+                "INSERT INTO batches (run, tag, rows, reserved, created_at) VALUES (?, ?, ?, ?, ?)",
+                (run, tag, len(calls), reserved, now),
+            )
+            number = int(made.lastrowid or 0)
+            db.executemany("INSERT INTO batch_rows VALUES (?, ?, ?)", [(number, key, item) for key, item in calls])
+        return number
+
+    def confirm_batch(self, number: int, batch_id: str) -> None:
+        with self.transaction() as db:
+            db.execute("UPDATE batches SET batch_id = ? WHERE id = ?", (batch_id, number))
+
+    # -- all of it ----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Select]:
+        with speaking(self.path):
+            db = connect(self.path, readonly=True)
+            try:
+                db.execute("BEGIN")
+                yield lambda query: iter(db.execute(query))
+            finally:
+                db.close()
+
+    def has(self, table: str) -> bool:
+        return bool(self._select("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)))
+
+    def between(self, table: str, first: int, last: int) -> list[Row]:
+        query = f"SELECT {', '.join(TABLES[table])} FROM {table} WHERE id BETWEEN ? AND ? ORDER BY id"
+        return self._select(query, (first, last))
+
+    def put(self, table: str, rows: Sequence[Row]) -> None:
+        names = TABLES[table]
+        with self.transaction() as db:
+            db.executemany(
+                f"INSERT OR IGNORE INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})", rows
+            )
+
+    def clear(self, table: str) -> None:
+        with self.transaction() as db:
+            db.execute(f"DELETE FROM {table}")
+
+    def totals(self) -> dict[str, float]:
+        if version_of(self.db) < 2:
+            return {run: self.spent(run) for (run,) in self._select("SELECT DISTINCT run FROM calls")}
+        return dict(self._select("SELECT run, cost FROM totals"))
+
+    def set_totals(self, totals: dict[str, float]) -> None:
+        with self.transaction() as db:
+            db.execute("DELETE FROM totals")
+            db.executemany("INSERT INTO totals (run, cost) VALUES (?, ?)", totals.items())
+
+    def bytes(self) -> int:
+        files = (self.path, Path(f"{self.path}-wal"))
+        return sum(file.stat().st_size for file in files if file.exists())
+
+    def faults(self) -> list[str]:
+        found = [str(line) for (line,) in self._select("PRAGMA quick_check(20)")]
+        return [] if found == ["ok"] else [f"SQLite's quick check: {line}" for line in found]
+
+
+def _marks(values: Sequence[bytes]) -> str:
+    return ", ".join("?" * len(values))

@@ -1,0 +1,179 @@
+"""The ledger's file: its lock, its schema and the steps from older schemas to the newest, and SQLite's errors in words that help.
+
+calls       one row per (key, attempt): the newest attempt counts; older ones stay for ever
+failures    one row per failed attempt that was or could have been retried: what it said and what it cost
+done        items that need no further call under one plan: resuming skips them without looking at each call
+totals      what each run's calls and failed attempts have cost, kept up to date by the commits that keep them
+batches     what was handed to a batch API and is not collected yet, with its rows in batch_rows
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from dprm_data.core.errors import LedgerError, RunBusy
+
+APPLICATION_ID = 0x4450524D  # "DPRM": says in the file itself whose it is
+
+# Each step leads from one version to the next; a new file takes them all. A step is never changed once it is released.
+_STEPS = (
+    """
+CREATE TABLE calls (
+    id INTEGER PRIMARY KEY,
+    key BLOB NOT NULL,
+    attempt INTEGER NOT NULL,
+    run TEXT NOT NULL,
+    status TEXT NOT NULL,
+    text TEXT NOT NULL,
+    finish TEXT NOT NULL,
+    logprobs BLOB,
+    model TEXT NOT NULL,
+    input_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    cached_tokens INTEGER NOT NULL,
+    cache_write_tokens INTEGER NOT NULL,
+    cost REAL,
+    latency REAL NOT NULL,
+    created_at REAL NOT NULL,
+    reason TEXT NOT NULL,
+    price_table TEXT NOT NULL,
+    UNIQUE (key, attempt)
+);
+CREATE TABLE failures (
+    id INTEGER PRIMARY KEY,
+    key BLOB NOT NULL,
+    run TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    status INTEGER,
+    message TEXT NOT NULL,
+    cost REAL,
+    created_at REAL NOT NULL
+);
+CREATE TABLE done (plan BLOB NOT NULL, item BLOB NOT NULL, PRIMARY KEY (plan, item)) WITHOUT ROWID;
+""",
+    """
+CREATE TABLE totals (run TEXT PRIMARY KEY, cost REAL NOT NULL) WITHOUT ROWID;
+INSERT INTO totals SELECT run, SUM(cost) FROM
+    (SELECT run, COALESCE(cost, 0) AS cost FROM calls UNION ALL SELECT run, COALESCE(cost, 0) FROM failures) GROUP BY run;
+CREATE TABLE batches (
+    id INTEGER PRIMARY KEY,
+    run TEXT NOT NULL,
+    tag TEXT NOT NULL,
+    batch_id TEXT,
+    rows INTEGER NOT NULL,
+    reserved REAL NOT NULL,
+    created_at REAL NOT NULL
+);
+CREATE TABLE batch_rows (batch INTEGER NOT NULL, key BLOB NOT NULL, item BLOB NOT NULL, PRIMARY KEY (batch, key)) WITHOUT ROWID;
+CREATE INDEX batch_rows_by_item ON batch_rows (item);
+""",
+)
+VERSION = len(_STEPS)
+
+
+def hold(path: Path) -> FileLock:
+    """The lock beside the ledger, taken; it dies with its holder. Raises `RunBusy`, or `LedgerError` where it cannot be made."""
+    if path.is_dir():
+        raise LedgerError(f"{path} is a folder, not a ledger's file", hint="Name a file in the recipe (ledger: ...).")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(f"{path}.lock")
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise RunBusy(
+            f"another process is using the ledger {path}",
+            hint="Wait for it, or stop it; two runs never share a ledger at one time.",
+        ) from error
+    except OSError as error:
+        raise LedgerError(
+            f"cannot write in {path.parent}: {error.strerror or error}",
+            hint="Choose another output folder, or make this one writable.",
+        ) from error
+    return lock
+
+
+def connect(path: Path, *, readonly: bool) -> sqlite3.Connection:
+    """A connection to the ledger, made or brought up to date where it is to be written. Raises `LedgerError`."""
+    if readonly and not path.is_file():
+        raise LedgerError(f"no ledger at {path}")
+    with speaking(path):
+        mode = "ro" if readonly else "rwc"
+        db = sqlite3.connect(
+            f"file:{_quoted(path)}?mode={mode}", uri=True, check_same_thread=False, timeout=30, isolation_level=None
+        )
+        try:
+            version = _checked_version(db, path)
+            if not readonly:
+                db.execute("PRAGMA journal_mode = WAL")
+                db.execute("PRAGMA synchronous = FULL")
+                _bring_up_to_date(db, version)
+        except BaseException:
+            db.close()
+            raise
+    return db
+
+
+def version_of(db: sqlite3.Connection) -> int:
+    """The version of the file's schema."""
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    return int(version)
+
+
+def _quoted(path: Path) -> str:
+    return str(path.absolute()).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+
+
+def _checked_version(db: sqlite3.Connection, path: Path) -> int:
+    (tables,) = db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+    (application,) = db.execute("PRAGMA application_id").fetchone()
+    version = version_of(db)
+    if tables and application != APPLICATION_ID:
+        raise LedgerError(
+            f"{path} is a database, but not a ledger of dprm-data",
+            hint="It was left as it is. Name another file in the recipe (ledger: ...).",
+        )
+    if version > VERSION:
+        raise LedgerError(
+            f"{path} was written by a newer dprm-data (ledger version {version}, this one reads up to {VERSION})",
+            hint="Upgrade dprm-data.",
+        )
+    return version
+
+
+def _bring_up_to_date(db: sqlite3.Connection, version: int) -> None:
+    if version < VERSION:  # all steps or none
+        steps = "".join(_STEPS[version:])
+        identity = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};"
+        db.executescript(f"BEGIN IMMEDIATE; {steps} {identity} COMMIT;")
+
+
+def cannot_write(path: Path | str, error: Exception) -> LedgerError:
+    """What to say when a transaction failed."""
+    return LedgerError(
+        f"the ledger {path} cannot be written: {error}",
+        hint="What was acknowledged is safe. Make room (or the folder writable) and run again: it goes on from there.",
+    )
+
+
+@contextmanager
+def speaking(path: Path) -> Iterator[None]:
+    """SQLite's errors in words that say what to do."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        if "not a database" in str(error) or "malformed" in str(error):
+            raise LedgerError(
+                f"{path} is not a ledger: {error}",
+                hint="It was left as it is. Move it away, or name another file in the recipe (ledger: ...).",
+            ) from error
+        if "unable to open" in str(error) and not os.access(path.parent, os.W_OK):
+            raise LedgerError(
+                f"cannot write in {path.parent}", hint="Choose another output folder, or make this one writable."
+            ) from error
+        raise cannot_write(path, error) from error

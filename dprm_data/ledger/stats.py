@@ -1,0 +1,93 @@
+"""What a ledger holds, in numbers. No call is made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from dprm_data.ledger.store import Row, Store
+
+_CALLS = (
+    "SELECT run, model, status, COUNT(*), SUM(input_tokens * 1.0), SUM(output_tokens * 1.0), SUM(cached_tokens * 1.0), "
+    "SUM(cost), COUNT(cost), SUM(CASE WHEN attempt > 0 THEN 1 ELSE 0 END), MIN(created_at), MAX(created_at) "
+    "FROM calls GROUP BY run, model, status ORDER BY run, model, status"
+)
+_FAILURES = "SELECT run, kind, COUNT(*), SUM(cost) FROM failures GROUP BY run, kind ORDER BY run, kind"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Calls of one run that one model (as it calls itself) answered and that ended alike.
+
+    cost: dollars; unpriced: calls whose price is not known; again: of the calls, those asked although there was a reply; first and last:
+    seconds since 1970.
+    """
+
+    run: str
+    model: str
+    status: str
+    calls: int
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int
+    cost: float
+    unpriced: int
+    again: int
+    first: float
+    last: float
+
+
+@dataclass(frozen=True)
+class FailureGroup:
+    """Failed attempts of one kind. cost: dollars, with the worst case of those that may have been billed."""
+
+    run: str
+    kind: str
+    attempts: int
+    cost: float
+
+
+@dataclass(frozen=True)
+class Stats:
+    """A ledger in numbers. totals: dollars of each run, as its budget counts them; bytes: on disk; done: items noted as done under some
+    plan; batches: handed over and not yet collected."""
+
+    ledger: str
+    groups: list[Group]
+    failures: list[FailureGroup]
+    totals: dict[str, float]
+    done: int
+    batches: int
+    bytes: int
+
+    @property
+    def calls(self) -> int:
+        return sum(group.calls for group in self.groups)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"calls": self.calls}
+
+
+def stats_of(store: Store) -> Stats:
+    """Read through all rows once. Raises `LedgerError`."""
+    with store.snapshot() as select:
+        groups = [_group(row) for row in select(_CALLS)]
+        failures = [
+            FailureGroup(run, kind, int(count), float(cost or 0.0)) for run, kind, count, cost in select(_FAILURES)
+        ]
+        (done,) = _first(select("SELECT COUNT(*) FROM done"))
+        (batches,) = _first(select("SELECT COUNT(*) FROM batches")) if store.has("batches") else (0,)
+    return Stats(store.where, groups, failures, store.totals(), int(done), int(batches), store.bytes())
+
+
+def _group(row: Row) -> Group:
+    run, model, status, calls, given, said, cached, cost, priced, again, first, last = row
+    tokens = (round(given), round(said), round(cached))
+    return Group(
+        run, model, status, int(calls), *tokens, float(cost or 0.0), int(calls - priced), int(again), first, last
+    )
+
+
+def _first(rows: Iterable[Row]) -> Row:
+    return next(iter(rows))

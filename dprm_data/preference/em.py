@@ -1,0 +1,221 @@
+"""Learning a prior over the grid of betas from the votes of many items (empirical Bayes).
+
+The weights over the grid are found by EM, the nonparametric maximum likelihood estimate of a mixing distribution (Laird 1978), held together
+by a base: where the items are few or their votes are, likelihood alone would put all weight on a handful of grid points, or leave it where it
+started. The base G is a bivariate normal of (logit mu, log s), fitted to the items' own posterior weights in every step (START's moments
+count as HYPER_ITEMS items in it), and enters as BASE_ITEMS pseudo-items; EVEN_ITEMS more lie evenly on the grid, so that no shape is impossible:
+
+    R_ig = w_g p(n_i | g) / sum_h w_h p(n_i | h),     w_g  ~  sum_i R_ig + BASE_ITEMS G_g(R) + EVEN_ITEMS / size of the grid
+
+With thousands of items the base is nothing and the weights are what the data say, whatever their form.
+
+The level weights omega are found beside it by iterative scaling (Darroch & Ratcliff 1972): at the maximum, every level is expected as often as
+it was observed,
+
+    sum_i n_il = O_l = E_l = sum_i N_i sum_g R_ig P_gl,    step: log omega_l += (O_l - E_l - lambda log omega_l) / (E_l + lambda)
+
+where lambda is the precision of a normal prior around omega = 1, in votes: it keeps a scale with few votes near the plain beta.
+
+The constants were chosen on real votes; how little they matter is in `docs/statistics.md`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from dprm_data.core.arrays import Floats
+from dprm_data.preference import beta as discretised
+from dprm_data.preference.components import Components, dirichlet_multinomial, distinct
+from dprm_data.preference.prior import BetaPart
+
+BASE_ITEMS = 50.0
+EVEN_ITEMS = 0.2
+HYPER_ITEMS = 5.0
+START_CONCENTRATION = 3.0  # a beta of concentration 3 is broad, with a soft peak
+START_VARIANCE = np.array([1.5, 0.5])  # of logit mu and log s
+LEAST_VARIANCE = 0.02  # finer than the grid
+LEVEL_PRECISION = 20.0
+LAPSE, LAPSE_VOTES, LAPSE_STEPS = 0.01, 100.0, 10
+MOST_ROWS = 5_000  # distinct vote vectors that a prior is learned from
+ROUNDS = 12  # of level weights; each is followed by EM steps on the grid
+STEPS = 8
+KAPPAS = np.geomspace(4.0, 4000.0, 10)
+# No real population keeps exactly to a beta. The two real scales of five levels and more at hand, with all their raters, have a kappa
+# of 86 and of 860; few votes cannot tell it, and then it is this.
+KAPPA_MEDIAN, KAPPA_SPREAD = 200.0, 1.0
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Distinct vote vectors (U, L) and how many items have each (U,)."""
+
+    votes: Floats
+    items: Floats
+
+    @classmethod
+    def of(cls, votes: Floats) -> Sample:
+        """Items without votes on this scale say nothing about it."""
+        votes = votes[votes.sum(axis=1) > 0]
+        rows, where = distinct(votes)
+        return cls(rows, np.bincount(where, minlength=len(rows)).astype(np.float64))
+
+    def thinned(self, most: int) -> Sample:
+        """The same, or so many of its items, at random, that at most `most` distinct rows are left. The choice is always the same."""
+        if len(self.votes) <= most:
+            return self
+        owner = np.random.default_rng(0).permutation(np.repeat(np.arange(len(self.votes)), self.items.astype(np.int64)))
+        _, first = np.unique(owner, return_index=True)
+        owner = owner[: np.sort(first)[most]]
+        rows, items = np.unique(owner, return_counts=True)
+        return Sample(self.votes[rows], items.astype(np.float64))
+
+
+class Base:
+    """The normal base measure of (logit mu, log s) on the points of a grid."""
+
+    def __init__(self, mu: Floats, s: Floats) -> None:
+        self.points = np.stack([np.log(mu / (1.0 - mu)), np.log(s)], axis=1)
+        # The points are even in arcsin(sqrt(mu)): a point stands for d logit mu = d arcsine / sqrt(mu (1 - mu)).
+        self.width = 1.0 / np.sqrt(mu * (1.0 - mu))
+        self._start = np.array([0.0, np.log(START_CONCENTRATION)])
+
+    def at(self, mean: Floats, covariance: Floats) -> Floats:
+        away = self.points - mean
+        distance = np.einsum("gi,ij,gj->g", away, np.linalg.inv(covariance), away)
+        density = self.width * np.exp(-0.5 * (distance - distance.min()))
+        return np.asarray(density / density.sum())
+
+    def fitted(self, items: Floats) -> Floats:
+        """The base with the moments of the weights that items have on the grid, and of HYPER_ITEMS at the start.
+
+        Without these, a single unanimous item would draw the base towards an end, the base the item, and so on to certainty.
+        """
+        total = items.sum()
+        if total <= 0:
+            return self.start(0.5)
+        share = total / (total + HYPER_ITEMS)
+        mean = items @ self.points / total
+        away = self.points - mean
+        covariance = share * (away.T @ (away * items[:, None])) / total
+        covariance += np.diag((1.0 - share) * START_VARIANCE + LEAST_VARIANCE)
+        return self.at(share * mean + (1.0 - share) * self._start, covariance)
+
+    def start(self, mean: float) -> Floats:
+        self._start[0] = np.log(mean / (1.0 - mean))
+        return self.at(self._start, np.diag(START_VARIANCE))
+
+
+def learn_beta(votes: Floats, *, level_weights: bool = True, lapses: bool = True) -> BetaPart:
+    """The prior of a scale of L levels from the votes (I, L) of the items on it."""
+    sample = Sample.of(votes).thinned(MOST_ROWS)
+    L = votes.shape[1]
+    omega = np.ones(L)
+    part = BetaPart(*discretised.grids(_typical(sample)), np.ones(1), omega)
+    mu, s = part.grid()
+    base, plain = Base(mu, s), discretised.cells(mu, s, L)
+    observed = sample.items @ sample.votes
+    N = sample.votes.sum(axis=1)
+    # One vote has no shape: what it says of the levels' weights cannot be told from what it says of the prior.
+    shaped = sample.items * (N > 1.0)
+    # The start's mean is that of all votes, drawn a little to the middle.
+    weights = base.start(float((observed + 1.0) @ (np.arange(L) + 0.5) / L / (observed.sum() + L)))
+    lapse = LAPSE if lapses and L > 2 else 0.0
+    for _ in range(ROUNDS):
+        P = discretised.weighted(plain, omega, lapse)
+        likelihood = _relative(sample.votes @ np.log(P).T)
+        weights = em(likelihood, sample.items, weights, base, STEPS)
+        if lapse:
+            found = weights[:, None] * (likelihood.T @ (sample.votes * (shaped / (likelihood @ weights))[:, None]))
+            lapse = _lapse_rate(found, discretised.weighted(plain, omega), lapse)
+        # On two levels there is no shape that a weight could correct: the prior over the mean absorbs it.
+        if level_weights and L > 2:
+            P = discretised.weighted(plain, omega, lapse)
+            expected = (weights * (likelihood.T @ (shaped * N / (likelihood @ weights)))) @ P
+            log_omega = np.log(omega)
+            log_omega += (shaped @ sample.votes - expected - LEVEL_PRECISION * log_omega) / (expected + LEVEL_PRECISION)
+            omega = np.exp(np.clip(log_omega - log_omega.mean(), -5.0, 5.0))
+    return replace(part, weights=weights, level_weights=omega, lapse=lapse)
+
+
+def em(likelihood: Floats, items: Floats, weights: Floats, base: Base, steps: int) -> Floats:
+    """EM steps for the weights of the grid: `likelihood` (U, G) up to a factor per row, `items` (U,) the rows' multiplicities."""
+    for _ in range(steps):
+        found = weights * (likelihood.T @ (items / (likelihood @ weights)))
+        weights = found + BASE_ITEMS * base.fitted(found) + EVEN_ITEMS / len(weights)
+        weights /= weights.sum()
+    return weights
+
+
+def learn_kappa(votes: Floats, part: BetaPart) -> BetaPart:
+    """How closely the items keep to their betas: the part with the likeliest kappa, p ~ Dirichlet(kappa x cells), and its weights.
+
+    The largest posterior probability over a geometric grid, each kappa with EM steps of its own, under a lognormal prior: what few votes
+    cannot tell is taken from other sets.
+    """
+    sample = Sample.of(votes).thinned(MOST_ROWS // 4)
+    if votes.shape[1] == 2 or len(sample.votes) == 0:  # any distribution on two levels is a beta's
+        return part
+    P, base = part.components().means, Base(*part.grid())
+    best, best_score = part, -np.inf
+    for kappa in KAPPAS:
+        log_likelihood = dirichlet_multinomial(sample.votes, kappa * P)
+        top = log_likelihood.max(axis=1)
+        likelihood = _relative(log_likelihood)
+        weights = em(likelihood, sample.items, part.weights, base, STEPS)
+        score = float(sample.items @ (np.log(likelihood @ weights) + top))
+        score -= 0.5 * (np.log(kappa / KAPPA_MEDIAN) / KAPPA_SPREAD) ** 2
+        if score > best_score:
+            best_score, best = score, replace(part, weights=weights, kappa=float(kappa), exact=False)
+    return best
+
+
+def learn_dispersion(votes: Floats, components: Components, *, ordered: bool) -> float:
+    """By what the posterior variances must be multiplied, as the distances between raw and posterior means tell (see `Components`), 1 to 4.
+
+    The functional is the mean level of an ordered scale, else each label's probability. What few items say is drawn towards 1.
+    """
+    sample = Sample.of(votes).thinned(MOST_ROWS // 4)
+    N = sample.votes.sum(axis=1)
+    several = N > 1.0
+    if not several.any():
+        return 1.0
+    n, items, N = sample.votes[several], sample.items[several], N[several]
+    L = votes.shape[1]
+    values = np.arange(L, dtype=np.float64)[:, None] if ordered else np.eye(L)
+    moments, variances = components.posterior(n).moments(np.hstack([values, values**2]))
+    m = values.shape[1]
+    mean, claimed = moments[:, :m], variances[:, :m]
+    sampling = np.maximum(moments[:, m:] - claimed - mean**2, 0.0) / N[:, None]
+    found = sampling - (n @ values / N[:, None] - mean) ** 2
+    # Items are weighed by their votes: variances fall with these.
+    weight = items * N
+    ratio = (weight @ found).sum() / max((weight @ claimed).sum(), 1e-300)
+    share = items.sum() / (items.sum() + HYPER_ITEMS)
+    return float(1.0 + share * (np.clip(ratio, 1.0, 4.0) - 1.0))
+
+
+def _lapse_rate(found: Floats, cells: Floats, lapse: float) -> float:
+    """EM for the share of lapses given the expected votes (G, L) of every component's levels and its cells without them.
+
+    Its steps are short, so that several are taken; LAPSE_VOTES votes with a share LAPSE of lapses are its prior.
+    """
+    L, votes = cells.shape[1], found.sum() + LAPSE_VOTES
+    for _ in range(LAPSE_STEPS):
+        lapsed = (found * (lapse / L) / ((1.0 - lapse) * cells + lapse / L)).sum()
+        lapse = float((lapsed + LAPSE * LAPSE_VOTES) / votes)
+    return lapse
+
+
+def _typical(sample: Sample) -> float:
+    """The number of votes that nine items in ten do not exceed."""
+    order = np.argsort(sample.votes.sum(axis=1))
+    share = np.cumsum(sample.items[order])
+    return float(sample.votes[order[np.searchsorted(share, 0.9 * share[-1])]].sum()) if len(order) else 0.0
+
+
+def _relative(log_likelihood: Floats) -> Floats:
+    """exp of the log-likelihoods, each row relative to its largest: what EM needs, with one exp for all its steps."""
+    log_likelihood -= log_likelihood.max(axis=1, keepdims=True)
+    return np.asarray(np.exp(log_likelihood))

@@ -1,0 +1,31 @@
+"""How many tokens a request may take, before any real usage is known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dprm_data.providers.provider import Request, Usage
+
+_MESSAGE_OVERHEAD = 8  # tokens that a chat format spends on one message, generously
+CHARACTERS_PER_TOKEN = 4.0  # a first guess; corrected by the first real usages
+
+
+def estimated_input_tokens(request: Request) -> float:
+    """About how many input tokens a request is, before any real usage is known."""
+    return sum(len(message["content"]) / CHARACTERS_PER_TOKEN + 4 for message in request.messages)
+
+
+def worst_case(request: Request) -> Usage:
+    """The most that a request can be billed: a token for every byte of its input (no tokenizer makes more), and all the output it may have."""
+    written = sum(len(message["content"].encode()) + _MESSAGE_OVERHEAD for message in request.messages)
+    schema = len(repr(request.params["schema"])) if "schema" in request.params else 0
+    return Usage(input_tokens=written + schema, output_tokens=output_tokens_cap(request.params) or 0)
+
+
+def output_tokens_cap(params: Mapping[str, Any]) -> int | None:
+    """The most output tokens that one answer to a request with these `params` can be billed; None where nothing bounds it."""
+    extra = params.get("extra") or {}
+    given = [extra[name] for name in ("max_tokens", "max_completion_tokens") if isinstance(extra.get(name), int)]
+    limit = max(given) if given else params.get("max_tokens")
+    return limit if isinstance(limit, int) else None

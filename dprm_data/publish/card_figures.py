@@ -1,0 +1,81 @@
+"""The pictures of a dataset card: SVG files that lie beside it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from dprm_data.core import charts
+from dprm_data.publish.panel_findings import PanelFindings, clustered
+from dprm_data.runs.summary import Summary
+
+if TYPE_CHECKING:
+    from dprm_data.labels.space import LabelSpace
+    from dprm_data.runs.run import Run
+
+_INNER = charts.WIDTH - 40
+_MOST_ROWS = 24  # of a picture
+CAPTIONS = {
+    "expected_reward": "How the expected reward is spread over the items",
+    "divided": "The items about which the annotators are most divided",
+    "agreement": "How often two annotators choose the same label for the same item, in per cent; those who agree stand together",
+    "cost": "What each annotator's labels cost",
+}
+
+
+def card_pictures(run: Run, summary: Summary, findings: PanelFindings) -> dict[str, str]:
+    """Name to SVG, for what there is to draw."""
+    drawn = {
+        "expected_reward": _expected_reward(run),
+        "divided": _divided(summary, run.space),
+        "agreement": _agreement(run, findings),
+        "cost": _cost(run, summary),
+    }
+    return {name: svg for name, svg in drawn.items() if svg}
+
+
+def _expected_reward(run: Run) -> str:
+    values = pq.read_table(run.folder.needs("distributions"), columns=["expected_reward"])["expected_reward"].to_numpy()
+    rewards = run.space.rewards
+    body = charts.histogram(
+        values.astype(np.float64), float(rewards.min()), float(rewards.max()), _INNER, 230, "expected reward"
+    )
+    return charts.picture(CAPTIONS["expected_reward"], body, 236)
+
+
+def _divided(summary: Summary, space: LabelSpace) -> str:
+    items = [line for line in summary.divided if line.evidence > 0]
+    if not items:
+        return ""
+    colours = charts.label_colours(space.rewards)
+    key, top = charts.legend(space.names, colours, _INNER)
+    parts = [key]
+    for i, line in enumerate(items):
+        y = top + 8 + i * 62
+        parts.append(charts.text(0, y + 14, charts.shorten(line.prompt, 100), "ink"))
+        parts.append(charts.text(0, y + 31, charts.shorten(line.response, 112), "dim", size=12))
+        parts.append(charts.stacked(line.distribution, colours, 0, y + 37, _INNER - 60, 14))
+        parts.append(charts.text(_INNER, y + 49, f"{line.disagreement:.0%}", "dim", "end"))
+    return charts.picture(CAPTIONS["divided"], "".join(parts), top + 12 + len(items) * 62)
+
+
+def _agreement(run: Run, findings: PanelFindings) -> str:
+    who = findings.who
+    if who is None or len(who.compared) < 2:
+        return ""
+    order = clustered(who.agreement)[:_MOST_ROWS]
+    said = {persona.id: persona.said for persona in run.panel.personas}
+    names = [said.get(who.annotator_ids[i], who.annotator_ids[i]) for i in who.compared[order]]
+    body, height = charts.matrix(who.agreement[np.ix_(order, order)], names, _INNER)
+    return charts.picture(CAPTIONS["agreement"].split(";")[0], body, height + 8)
+
+
+def _cost(run: Run, summary: Summary) -> str:
+    said = {persona.id: persona.said for persona in run.panel.personas}
+    spent = sorted(((line.cost or 0.0, line.annotator_id) for line in summary.personas), reverse=True)[:_MOST_ROWS]
+    if not any(cost for cost, _ in spent):
+        return ""
+    body, height = charts.bars([(said.get(who, who), cost, f"${cost:.4f}") for cost, who in spent], _INNER)
+    return charts.picture(CAPTIONS["cost"], body, height + 8)

@@ -1,0 +1,137 @@
+"""The panel's findings: how its annotators agree, repeat themselves, and whether they prefer a place in the list. For cards and reports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from dprm_data.core.arrays import Floats, Ints
+from dprm_data.elicit.elicitation import Prefix
+from dprm_data.ingest.items import Item
+from dprm_data.ingest.ratings import ratings_from_annotations
+from dprm_data.preference.agreement import Annotators, agreement_summary, annotators, position_bias
+
+if TYPE_CHECKING:
+    from dprm_data.preference.agreement import PositionBias
+    from dprm_data.runs.run import Run
+
+MOST_ROWS = 500_000  # annotations that agreement is computed from: the first ones
+_POSITIONS = 20_000  # annotations whose list is drawn again
+_COLUMNS = ["item_id", "annotator_id", "annotator_kind", "elicitation", "label", "weight", "replicate", "status"]
+
+
+@dataclass(frozen=True)
+class PanelFindings:
+    """agreement: the summary's figures, None where nobody judged what another judged too. who: of every annotator. positions: by
+    question, where the chosen answer stood in the list. rows: annotations these come from."""
+
+    agreement: dict[str, Any]
+    who: Annotators | None
+    positions: dict[str, PositionBias]
+    rows: int
+
+
+def panel_findings(run: Run) -> PanelFindings:
+    """Read from the run's annotations; nothing is asked."""
+    table = _annotations(run)
+    ratings = ratings_from_annotations(table, run.space)
+    if not len(ratings):
+        return PanelFindings({}, None, {}, 0)
+    return PanelFindings(
+        agreement_summary(ratings, run.space), annotators(ratings, run.space), _positions(run, table), len(ratings)
+    )
+
+
+def _annotations(run: Run) -> pa.Table:
+    batches, rows = [], 0
+    with pq.ParquetFile(run.folder.needs("annotations")) as file:
+        schema = file.schema_arrow
+        for batch in file.iter_batches(batch_size=100_000, columns=_COLUMNS):
+            batches.append(batch)
+            rows += batch.num_rows
+            if rows >= MOST_ROWS:
+                break
+    return pa.Table.from_batches(batches, pa.schema([schema.field(name) for name in _COLUMNS]))
+
+
+def _positions(run: Run, table: pa.Table) -> dict[str, PositionBias]:
+    """Each list's order is drawn again from its seed; where the chosen answer stood in it is what is counted."""
+    elicitation, space = run.work.elicitation, run.space
+    by_panel = pc.and_(pc.equal(table["annotator_kind"], "persona"), pc.equal(table["elicitation"], elicitation.kind))
+    mine = table.filter(pc.and_(pc.and_(by_panel, pc.equal(table["status"], "ok")), pc.is_valid(table["label"])))
+    if not mine.num_rows:
+        return {}
+    if mine.num_rows > _POSITIONS:
+        rows = np.random.default_rng(0).choice(mine.num_rows, _POSITIONS, replace=False)
+        mine = mine.take(pa.array(np.sort(rows)))
+    personas = {persona.id: persona for persona in run.panel.personas}
+    found: dict[int, list[int]] = {}
+    sizes: dict[int, int] = {}
+    for row in mine.select(["item_id", "annotator_id", "label", "replicate"]).to_pylist():
+        persona = personas.get(row["annotator_id"])
+        if persona is None:
+            continue
+        item = Item(row["item_id"], (), (), "", None, "", {})
+        label = space.names.index(row["label"])
+        for question in elicitation.task(Prefix(item, "", ""), persona, row["replicate"]).questions:
+            axis = -1 if question.axis is None or not space.axes else question.axis
+            answer = label if axis < 0 else int(space.level_index[label, axis])
+            found.setdefault(axis, []).append(question.order.index(answer))
+            sizes[axis] = len(question.order)
+    named = {axis: "all labels" if axis < 0 else space.axes[axis].name for axis in found}
+    return {named[axis]: position_bias(np.array(places), sizes[axis]) for axis, places in sorted(found.items())}
+
+
+def clustered(agreement: Floats) -> Ints:
+    """An order in which those who agree stand together (average linkage); where two never met, they count as agreeing by average."""
+    from scipy.cluster.hierarchy import leaves_list, linkage
+    from scipy.spatial.distance import squareform
+
+    n = len(agreement)
+    if n < 3:
+        return np.arange(n)
+    known = np.isfinite(agreement)
+    distance = 1.0 - np.where(known, agreement, agreement[known].mean() if known.any() else 0.5)
+    distance = np.clip((distance + distance.T) / 2, 0.0, None)
+    np.fill_diagonal(distance, 0.0)
+    return np.asarray(leaves_list(linkage(squareform(distance, checks=False), "average", optimal_ordering=n <= 200)))
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The panel against people, on the items that both judged: how many, and how far their mean rewards go together."""
+
+    items: int
+    correlation: float | None
+    mean_difference: float
+    same_label: float
+
+
+def validation(run: Run) -> Validation | None:
+    """None where no item was judged by both."""
+    table = _annotations(run)
+    people = pc.fill_null(pc.equal(table["annotator_kind"], "human"), False)
+    if not pc.any(people).as_py():
+        return None
+    panel, human = (
+        ratings_from_annotations(rows, run.space).votes()
+        for rows in (table.filter(pc.invert(people)), table.filter(people))
+    )
+    place = {item: i for i, item in enumerate(panel.item_ids)}
+    pairs = [(place[item], i) for i, item in enumerate(human.item_ids) if item in place]
+    if not pairs:
+        return None
+    a, b = panel.counts[[i for i, _ in pairs]], human.counts[[j for _, j in pairs]]
+    x, y = (votes @ run.space.rewards / votes.sum(axis=1) for votes in (a, b))
+    varied = len(x) > 2 and x.std() > 0 and y.std() > 0
+    return Validation(
+        len(pairs),
+        float(np.corrcoef(x, y)[0, 1]) if varied else None,
+        float((x - y).mean()),
+        float((a.argmax(axis=1) == b.argmax(axis=1)).mean()),
+    )

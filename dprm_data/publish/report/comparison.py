@@ -1,0 +1,139 @@
+"""Two runs side by side: what became of the items that both judged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from dprm_data.core.arrays import Floats
+from dprm_data.core.errors import InputError
+
+if TYPE_CHECKING:
+    from dprm_data.runs.run import Run
+
+_MOVERS = 12
+_CUT = 400  # characters of a text
+
+
+@dataclass(frozen=True)
+class Mover:
+    """An item whose expected reward differs much: here and in the other run."""
+
+    item_id: str
+    prompt: str
+    response: str
+    here: float
+    there: float
+    shares_here: list[float]
+    shares_there: list[float]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The items that both runs judged. `rewards` (n, 2): here and there. agree, flipped, tied: pairs of responses to one prompt that
+    both order alike, that they order differently, that one of them does not order."""
+
+    name: str
+    models: list[str]
+    items: int
+    only_here: int
+    only_there: int
+    rewards: Floats
+    correlation: float | None
+    mean_difference: float
+    mean_distance: float
+    shares_here: list[float]
+    shares_there: list[float]
+    agree: int
+    flipped: int
+    tied: int
+    movers: list[Mover]
+
+
+def compare(run: Run, other: Run) -> Comparison:
+    """Raises `InputError` where the runs are not on the same labels, or judged no common item."""
+    if run.space.names != other.space.names or run.space.rewards.tolist() != other.space.rewards.tolist():
+        raise InputError(
+            f"{other.folder} is on other labels ({other.space.name}) than {run.folder} ({run.space.name})",
+            hint="Only runs on the same label space can be compared.",
+        )
+    here, there = _figures(run), _figures(other)
+    common = [item for item in here if item in there]
+    if not common:
+        raise InputError(f"{run.folder} and {other.folder} have no judged item in common")
+    a = np.array([here[item][1] for item in common])
+    b = np.array([there[item][1] for item in common])
+    rewards = np.stack([a @ run.space.rewards, b @ run.space.rewards], axis=1)
+    gap = rewards[:, 0] - rewards[:, 1]
+    varied = len(common) > 2 and rewards.std(axis=0).min() > 1e-9
+    order = np.argsort(-np.abs(gap), kind="stable")[:_MOVERS]
+    agree, flipped, tied = _pairs([here[item][0] for item in common], rewards)
+    texts = _texts(run, [common[i] for i in order])
+    return Comparison(
+        name=other.recipe.name,
+        models=sorted({str(name) for name in _models(other)}),
+        items=len(common),
+        only_here=len(here) - len(common),
+        only_there=len(there) - len(common),
+        rewards=rewards,
+        correlation=float(np.corrcoef(rewards[:, 0], rewards[:, 1]).item(1)) if varied else None,
+        mean_difference=float(gap.mean()),
+        mean_distance=float(np.abs(gap).mean()),
+        shares_here=[float(share) for share in a.mean(axis=0)],
+        shares_there=[float(share) for share in b.mean(axis=0)],
+        agree=agree,
+        flipped=flipped,
+        tied=tied,
+        movers=[
+            Mover(
+                common[i], *texts[common[i]], float(rewards[i, 0]), float(rewards[i, 1]), a[i].tolist(), b[i].tolist()
+            )
+            for i in order.tolist()
+        ],
+    )
+
+
+def _figures(run: Run) -> dict[str, tuple[str, list[float]]]:
+    """Judged items: their group and distribution."""
+    columns = ["item_id", "group_id", "label_distribution", "evidence"]
+    table = pq.read_table(run.folder.needs("distributions"), columns=columns)
+    rows = zip(*(table[column].to_pylist() for column in columns), strict=True)
+    return {item: (group, shares) for item, group, shares, evidence in rows if evidence > 0}
+
+
+def _models(run: Run) -> list[str]:
+    column = pq.read_table(run.folder.needs("annotations"), columns=["model"])["model"]
+    return [name for name in column.unique().to_pylist() if name]
+
+
+def _pairs(groups: list[str], rewards: Floats) -> tuple[int, int, int]:
+    members: dict[str, list[int]] = {}
+    for i, group in enumerate(groups):
+        members.setdefault(group, []).append(i)
+    agree = flipped = tied = 0
+    for rows in members.values():
+        for k, i in enumerate(rows[:20]):
+            for j in rows[k + 1 : 20]:
+                signs = np.sign(np.round(rewards[i] - rewards[j], 6))
+                product = signs[0] * signs[1]
+                agree, flipped, tied = agree + (product > 0), flipped + (product < 0), tied + (product == 0)
+    return int(agree), int(flipped), int(tied)
+
+
+def _texts(run: Run, item_ids: list[str]) -> dict[str, tuple[str, str]]:
+    table = pq.read_table(
+        run.folder.needs("distributions"),
+        columns=["item_id", "prompt", "completion"],
+        filters=[("item_id", "in", item_ids)],
+    )
+    return {
+        row["item_id"]: (_last(row["prompt"]), "\n".join(message["content"] for message in row["completion"])[:_CUT])
+        for row in table.to_pylist()
+    }
+
+
+def _last(prompt: list[dict[str, str]]) -> str:
+    return prompt[-1]["content"][:_CUT] if prompt else ""

@@ -1,0 +1,202 @@
+"""What a report says, as plain data: every section's figures from the run's tables. Nothing here is HTML, and no call is made."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from dprm_data.core.arrays import Floats, Ints
+from dprm_data.ingest.ratings import ratings_from_annotations
+from dprm_data.preference.fitting import Fit
+from dprm_data.preference.groups import by_group
+from dprm_data.preference.posterior_checks import Quality, quality
+from dprm_data.publish.panel_findings import PanelFindings, panel_findings
+from dprm_data.publish.report import item_selection
+from dprm_data.publish.report.spending import Spending, spending
+from dprm_data.recipe.recipe import FitConfig
+from dprm_data.review.apply_calibration import fit_calibrated
+from dprm_data.runs.summary import Summary, summarise
+
+if TYPE_CHECKING:
+    from dprm_data.runs.run import Run
+
+_MOST_VALUES = 20  # of an attribute by which personas are grouped
+_MOST_GROUPED = 5_000  # items on which groups of personas are compared; of more, a random choice
+_DRAWS = 120  # for the check of the fit: enough to tell one in a hundred
+
+
+@dataclass(frozen=True)
+class AnnotatorRow:
+    """One annotator: how often each label (K,), statuses, mean reward, and what the comparison with the others says."""
+
+    id: str
+    name: str
+    human: bool
+    asked: int
+    ok: int
+    shares: list[float]
+    statuses: dict[str, int]
+    cost: float | None
+    severity: float | None
+    repeat: float | None
+
+
+@dataclass(frozen=True)
+class GroupRow:
+    """The mean expected reward of some items, with its standard error; or that of all items in the view of some annotators, with how much
+    these differ from the others, and the standard error of that."""
+
+    name: str
+    items: int
+    mean: float
+    error: float | None
+    shares: list[float]
+    difference: float | None = None
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that a report is made of. `posterior`: before smoothing; `observed`: the shares of all votes (K,)."""
+
+    summary: Summary
+    panel: PanelFindings
+    fit: Fit
+    quality: Quality
+    worst: Ints
+    spending: Spending | None
+    annotators: list[AnnotatorRow]
+    items_by: dict[str, list[GroupRow]]
+    people_by: dict[str, list[GroupRow]]
+    observed: Floats
+    rows: list[dict[str, Any]]
+    columns: list[str]
+
+
+def find(run: Run) -> Findings:
+    """Look at a run that has been fitted."""
+    settings = run.folder.read_manifest().get("fit", {}).get("settings")
+    if settings:  # a family given on the command line counts
+        run.recipe = run.recipe.model_copy(update={"fit": FitConfig(**settings)})
+    summary = summarise(run.folder, run.space)
+    annotations = pq.read_table(run.folder.needs("annotations"))
+    fit, panel = fit_calibrated(run, annotations), panel_findings(run)
+    checked = quality(fit, run.space, draws=_DRAWS)
+    worst = checked.rows[np.argsort(checked.p_values, kind="stable")]
+    p_values = dict(zip(checked.rows.tolist(), checked.p_values.tolist(), strict=True))
+    groupings = item_selection.groupings(run)
+    columns = [column for column in groupings if column != "role"]
+    rows = item_selection.item_rows(run, fit, item_selection.chosen(fit, worst), p_values, columns)
+    counts = fit.votes.counts.sum(axis=0)
+    return Findings(
+        summary=summary,
+        panel=panel,
+        fit=fit,
+        quality=checked,
+        worst=worst,
+        spending=spending(run, summary.items),
+        annotators=_annotators(run, annotations, panel),
+        items_by={column: _items_by(fit, values) for column, values in groupings.items()},
+        people_by=_people_by(run, annotations, fit),
+        observed=counts / max(counts.sum(), 1e-12),
+        rows=rows,
+        columns=columns,
+    )
+
+
+def _annotators(run: Run, table: pa.Table, panel: PanelFindings) -> list[AnnotatorRow]:
+    """A row for every annotator, in the panel's order, then the people."""
+    said = {persona.id: persona.said for persona in run.panel.personas} | {"population": "Population (stated)"}
+    order = {name: i for i, name in enumerate(["population", *[p.id for p in run.panel.personas]])}
+    who = panel.who
+    place = {name: i for i, name in enumerate(who.annotator_ids)} if who else {}
+    found: list[AnnotatorRow] = []
+    encoded = table["annotator_id"].combine_chunks().dictionary_encode()
+    indices, names = encoded.indices.to_numpy(zero_copy_only=False), encoded.dictionary.to_pylist()
+    lists = np.split(np.argsort(indices, kind="stable"), np.cumsum(np.bincount(indices, minlength=len(names)))[:-1])
+    space_names = pa.array(run.space.names)
+    for name, rows in zip(names, lists, strict=True):
+        mine = table.select(["annotator_kind", "label", "probs", "status", "cost"]).take(pa.array(rows))
+        statuses = Counter(mine["status"].to_pylist())
+        codes = pc.index_in(mine["label"], value_set=space_names, skip_nulls=True).drop_null().to_numpy()
+        at = place.get(name)
+        costs = mine["cost"]
+        found.append(
+            AnnotatorRow(
+                id=name,
+                name=said.get(name, name),
+                human=mine["annotator_kind"][0].as_py() == "human",
+                asked=mine.num_rows,
+                ok=statuses["ok"],
+                shares=_shares(mine, codes, run.space.K),
+                statuses={status: count for status, count in statuses.items() if status != "ok"},
+                cost=None if costs.null_count else float(pc.sum(costs).as_py() or 0.0),
+                severity=_known(who.severity[at]) if who and at is not None else None,
+                repeat=_known(who.repeat_agreement[at]) if who and at is not None else None,
+            )
+        )
+    return sorted(found, key=lambda row: (row.human, order.get(row.id, len(order)), row.id))
+
+
+def _shares(mine: pa.Table, codes: Any, K: int) -> list[float]:
+    """How often each label: by the stated probabilities where an annotator gives those, else by the labels."""
+    probs = mine["probs"].combine_chunks().drop_null()
+    if len(probs):
+        flat = probs.flatten().to_numpy(zero_copy_only=False).reshape(-1, K).mean(axis=0)
+        return [float(share) for share in flat / flat.sum()]
+    counts = np.bincount(codes.astype(np.int64), minlength=K).astype(np.float64)
+    return [float(share) for share in counts / max(counts.sum(), 1.0)]
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _items_by(fit: Fit, values: list[str | None]) -> list[GroupRow]:
+    found = []
+    judged = fit.evidence > 0
+    for name in sorted({value for value in values if value is not None}):
+        here = np.array([value == name for value in values]) & judged
+        n = int(here.sum())
+        if n:
+            rewards = fit.expected_reward[here]
+            error = float(rewards.std(ddof=1) / np.sqrt(n)) if n > 1 else None
+            shares = [float(share) for share in fit.distribution[here].mean(axis=0)]
+            found.append(GroupRow(name, n, float(rewards.mean()), error, shares))
+    return found
+
+
+def _people_by(run: Run, table: pa.Table, fit: Fit) -> dict[str, list[GroupRow]]:
+    """By the personas' attributes: each group's own view of all items, with partial pooling."""
+    ratings = ratings_from_annotations(table, run.space)
+    found: dict[str, list[GroupRow]] = {}
+    if not len(ratings):
+        return found
+    if len(ratings.item_ids) > _MOST_GROUPED:
+        some = np.random.default_rng(0).choice(len(ratings.item_ids), _MOST_GROUPED, replace=False)
+        kept = pc.is_in(table["item_id"], value_set=pa.array([ratings.item_ids[i] for i in some]))
+        ratings = ratings_from_annotations(table.filter(kept), run.space)
+    for attribute in run.panel.attribute_names:
+        membership = {p.id: p.attributes[attribute] for p in run.panel.personas if attribute in p.attributes}
+        values = {value for name, value in membership.items() if name in set(ratings.annotator_ids)}
+        if not 2 <= len(values) <= _MOST_VALUES or any(isinstance(value, float) for value in values):
+            continue
+        if all(isinstance(value, int) for value in values):  # an age is no group
+            continue
+        found[attribute] = [
+            GroupRow(
+                group.name,
+                int((group.votes > 0).sum()),
+                float(group.expected_reward.mean()),
+                _known(group.difference_error),
+                [float(share) for share in group.distribution.mean(axis=0)],
+                group.difference,
+            )
+            for group in by_group(ratings, run.space, fit.prior, membership)
+        ]
+    return found

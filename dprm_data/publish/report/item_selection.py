@@ -1,0 +1,128 @@
+"""Which items a report shows with their texts: all of a small run; of a large one the most divided, those that fit worst, and some at random.
+
+A page must stay small however many items there are: texts are cut, and items are left out, until all fits.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from dprm_data.core.arrays import Floats, Ints
+
+if TYPE_CHECKING:
+    from dprm_data.preference.fitting import Fit
+    from dprm_data.runs.run import Run
+
+MOST_ITEMS = 2_000
+BUDGET = 4 << 20  # bytes of texts and figures
+_PROMPT, _RESPONSE = 1_000, 1_600  # characters
+_MOST_VALUES = 20  # of a column that items are grouped by
+_MOST_COLUMNS = 6
+
+
+def chosen(fit: Fit, worst: Ints) -> Ints:
+    """The rows to show, those first that matter most."""
+    N = len(fit)
+    judged = np.where(fit.evidence > 0, fit.disagreement, -1.0)
+    divided = np.argsort(-judged, kind="stable")
+    if N <= MOST_ITEMS:
+        return divided
+    ends = np.argsort(fit.expected_reward, kind="stable")
+    some = np.random.default_rng(0).choice(N, MOST_ITEMS, replace=False)
+    parts = [divided[: MOST_ITEMS * 6 // 10], worst[: MOST_ITEMS // 20], ends[:100], ends[-100:], some]
+    ranked = np.concatenate(parts)
+    _, first = np.unique(ranked, return_index=True)
+    kept = ranked[np.sort(first)[:MOST_ITEMS]]
+    # A quarter of each kind, then the next quarter: what does not fit on the page is missing from all of them alike.
+    rest = kept[len(parts[0]) :]
+    mixed = [np.concatenate([a, b]) for a, b in zip(np.array_split(parts[0], 4), np.array_split(rest, 4), strict=True)]
+    return np.asarray(np.concatenate(mixed))
+
+
+def item_rows(run: Run, fit: Fit, rows: Ints, p_values: dict[int, float], columns: list[str]) -> list[dict[str, Any]]:
+    """The items to show, short keys for a small page: i id, p prompt, t earlier turns, r response, d distribution and v votes per
+    mille, e expected reward, l and h its interval, s disagreement, n votes, f p-value of the fit, c role, m values of the columns."""
+    found, size = [], 0
+    texts = _texts(run, rows)
+    for row in rows.tolist():
+        item, votes = texts[row], fit.votes.counts[row]
+        metadata = orjson.loads(item["metadata"] or "{}")
+        entry = {
+            "i": item["item_id"],
+            "p": _cut(item["prompt"][-1]["content"] if item["prompt"] else "", _PROMPT),
+            "t": max(len(item["prompt"]) - 1, 0),
+            "r": _cut("\n".join(message["content"] for message in item["completion"]), _RESPONSE),
+            "d": _mille(fit.distribution[row]),
+            "v": _mille(votes),
+            "e": round(float(fit.expected_reward[row]), 3),
+            "l": round(float(fit.reward_low[row]), 2),
+            "h": round(float(fit.reward_high[row]), 2),
+            "s": round(float(fit.disagreement[row]), 3),
+            "n": round(float(fit.evidence[row]), 1),
+            "f": round(p_values[row], 3) if row in p_values else None,
+            "c": item["role"],
+            "m": [_value(metadata.get(column)) for column in columns],
+        }
+        size += len(orjson.dumps(entry))
+        if size > BUDGET:
+            break
+        found.append(entry)
+    return found
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else text[:length].rstrip() + " …"
+
+
+def _mille(shares: Floats) -> list[int]:
+    total = shares.sum()
+    return [round(1000 * share / total) for share in shares.tolist()] if total > 0 else []
+
+
+def _texts(run: Run, rows: Ints) -> dict[int, dict[str, Any]]:
+    """These rows of the items; a row group at a time."""
+    found: dict[int, dict[str, Any]] = {}
+    columns = ["item_id", "prompt", "completion", "role", "metadata"]
+    with pq.ParquetFile(run.folder.needs("items")) as file:
+        start = 0
+        for group in range(file.num_row_groups):
+            end = start + file.metadata.row_group(group).num_rows
+            here = rows[(rows >= start) & (rows < end)]
+            if len(here):
+                table = file.read_row_group(group, columns=columns).take(pa.array(here - start))
+                found |= dict(zip(here.tolist(), table.to_pylist(), strict=True))
+            start = end
+    return found
+
+
+def groupings(run: Run) -> dict[str, list[str | None]]:
+    """The columns by which items can be grouped, with every item's value: the source's own, where they have 2 to 20 different short values,
+    and whether it was chosen or rejected."""
+    items = pq.read_table(run.folder.needs("items"), columns=["role", "metadata"])
+    found: dict[str, list[str | None]] = {}
+    if pc.count_distinct(items["role"], mode="only_valid").as_py() > 1:
+        found["role"] = items["role"].to_pylist()
+    texts = items["metadata"].to_pylist()
+    known: dict[str, list[str | None]] = {}
+    for i, text in enumerate(texts):
+        for column, value in orjson.loads(text or "{}").items():
+            if column not in known and i < 1_000:
+                known[column] = [None] * len(texts)
+            if column in known:
+                known[column][i] = _value(value)
+                if i == 1_000 and len(set(known[column])) > _MOST_VALUES:
+                    del known[column]
+    for column, values in known.items():
+        if 2 <= len({value for value in values if value is not None}) <= _MOST_VALUES and len(found) < _MOST_COLUMNS:
+            found[column] = values
+    return found
+
+
+def _value(value: Any) -> str | None:
+    return None if value is None or isinstance(value, dict | list) or len(str(value)) > 60 else str(value)

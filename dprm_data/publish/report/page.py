@@ -1,0 +1,242 @@
+"""The report: one self-contained HTML page about a run, for whoever decides whether to pay for more or to publish.
+
+Everything is in the page: style, script, figures. It asks nothing of any network. Texts of items reach it as JSON in which no `<` stands, and are put into
+the page as text, never as HTML.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+from markupsafe import Markup
+
+from dprm_data.core import charts
+from dprm_data.core.html import inlined, page_template
+from dprm_data.core.scrub import public_addresses, without_secrets
+from dprm_data.publish.panel_findings import clustered, validation
+from dprm_data.publish.report.comparison import Comparison, compare
+from dprm_data.publish.report.findings import Findings, find
+
+if TYPE_CHECKING:
+    from dprm_data.core.arrays import Floats
+    from dprm_data.runs.run import Run
+
+_MOST_IN_MATRIX = 60
+_CELLS = (48, 26)  # of a map of all items
+_CHART = (520.0, 250.0)  # width and height
+
+
+def report(run: Run, against: Run | None = None) -> str:
+    """The page, as text. Raises `DprmError` where the run is not fitted, or the other one cannot be compared with it."""
+    found = find(run)
+    filters = {"count": _count, "signed": _signed, "share": _share, "number": _number, "dollars": _dollars}
+    other = compare(run, against) if against else None
+    parts = {name: inlined(f"report.{name}") for name in ("css", "js")}
+    return page_template("report", filters).render(_values(run, found, other) | parts)
+
+
+def _values(run: Run, found: Findings, other: Comparison | None) -> dict[str, Any]:
+    space, fit, recipe = run.space, found.fit, run.recipe
+    colours = charts.label_colours(space.rewards)
+    moved = np.abs(fit.distribution - fit.posterior).max(axis=1) > 1e-9
+    manifest = run.folder.read_manifest()
+    elicitations = [elicitation for elicitation in (run.work.elicitation, run.work.prior) if elicitation]
+    return {
+        "name": recipe.name,
+        "summary": found.summary,
+        "local": recipe.provider.name == "local",
+        "written": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        "version": version("dprm-data"),
+        "labels": [
+            {
+                "name": label.name,
+                "reward": label.reward,
+                "colour": colour,
+                "ink": charts.ink_on(colour),
+                "about": label.description,
+            }
+            for label, colour in zip(space.labels, colours, strict=True)
+        ],
+        "space": space,
+        "panel": run.panel,
+        "recipe": recipe,
+        "base_url": public_addresses(place.base_url for place in recipe.provider.places),
+        "sampling": without_secrets(run.work.elicitation.params),
+        "prompts": [
+            {"name": e.template.name, "version": e.template.version, "source": e.template.source} for e in elicitations
+        ],
+        "expected": found.summary.items * run.work.annotations_per_item,
+        "last": manifest.get("last_annotate", {}),
+        "spending": found.spending,
+        "annotators": found.annotators,
+        "agreement": found.panel.agreement,
+        "compared_rows": found.panel.rows,
+        "positions": found.panel.positions,
+        "matrix": _matrix(run, found),
+        "fit": fit,
+        "quality": found.quality,
+        "calibration": _calibration(found),
+        "worst": len(found.worst) > 0,
+        "settings": recipe.fit,
+        "smoothed": {
+            "changed": int(moved.sum()),
+            "share": float(moved.mean()) if len(moved) else 0.0,
+            "change": float(((fit.distribution - fit.posterior) @ space.rewards)[moved].mean()) if moved.any() else 0.0,
+            "largest": float(np.abs((fit.distribution - fit.posterior) @ space.rewards).max(initial=0.0)),
+            "before": [float(share) for share in fit.posterior.mean(axis=0)] if len(fit) else [],
+            "after": [float(share) for share in fit.distribution.mean(axis=0)] if len(fit) else [],
+        },
+        "items_by": found.items_by,
+        "people_by": found.people_by,
+        "histogram": _histogram(fit.expected_reward, space.rewards),
+        "map": _map(fit.expected_reward, fit.disagreement, space.rewards),
+        "low": float(space.rewards.min()),
+        "high": float(space.rewards.max()),
+        "validation": validation(run),
+        "review": manifest.get("review"),
+        "reading": manifest.get("calibration"),
+        "against": other,
+        "scatter": _scatter(other, space.rewards) if other else "",
+        "payload": _payload(found, colours, space.names),
+        "shown": len(found.rows),
+    }
+
+
+def _payload(found: Findings, colours: list[str], names: list[str]) -> Markup:
+    """The items as JSON that may stand in a script element: no `<` and no `&` in it."""
+    content = {"labels": names, "colours": colours, "columns": found.columns, "items": found.rows}
+    text = orjson.dumps(content).decode()
+    return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
+
+
+def _calibration(found: Findings) -> list[dict[str, float]]:
+    """Observed and fitted share of every label, over the items that have votes, each counting as often as it has votes."""
+    weights = found.fit.evidence / max(found.fit.evidence.sum(), 1e-12)
+    fitted = weights @ found.fit.posterior
+    return [{"observed": float(o), "fitted": float(f)} for o, f in zip(found.observed, fitted, strict=True)]
+
+
+def _matrix(run: Run, found: Findings) -> dict[str, Any] | None:
+    """The agreement matrix, those who agree side by side."""
+    who = found.panel.who
+    if who is None or len(who.compared) < 2:
+        return None
+    most = np.argsort(-who.ratings[who.compared], kind="stable")[:_MOST_IN_MATRIX]
+    square = who.agreement[np.ix_(most, most)]
+    order = clustered(square)
+    said = {row.id: row.name for row in found.annotators}
+    ids = [who.annotator_ids[i] for i in who.compared[most][order]]
+    cells = square[np.ix_(order, order)]
+    rows = [
+        [
+            None
+            if np.isnan(value)
+            else {"value": float(value), "colour": charts.heat(value), "ink": charts.ink_on(charts.heat(value))}
+            for value in row
+        ]
+        for row in cells
+    ]
+    return {"names": [said.get(i, i) for i in ids], "rows": rows, "left_out": len(who.compared) - len(ids)}
+
+
+def _histogram(values: Floats, rewards: Floats) -> Markup:
+    body = charts.histogram(values, float(rewards.min()), float(rewards.max()), *_CHART, "expected reward")
+    return _svg(body, *_CHART, "Histogram of the expected reward")
+
+
+def _map(rewards: Floats, disagreement: Floats, scale: Floats) -> Markup:
+    """Where the items lie between expected reward and disagreement: the darker, the more."""
+    low, high = float(scale.min()), float(scale.max())
+    top = max(1.1 * float(disagreement.max(initial=0.0)), 0.5)
+    return _density(rewards, disagreement, (low, high), (0.0, top), "expected reward", "two annotators differ")
+
+
+def _scatter(other: Comparison, scale: Floats) -> Markup:
+    bounds = float(scale.min()), float(scale.max())
+    return _density(other.rewards[:, 0], other.rewards[:, 1], bounds, bounds, "this run", other.name, diagonal=True)
+
+
+def _density(
+    x: Floats,
+    y: Floats,
+    across: tuple[float, float],
+    up: tuple[float, float],
+    below: str,
+    beside: str,
+    *,
+    diagonal: bool = False,
+) -> Markup:
+    width, height = _CHART
+    counts, _, _ = np.histogram2d(x, y, bins=_CELLS, range=[across, up])
+    most = max(float(counts.max(initial=0)), 1.0)
+    wide, tall = (width - 40) / _CELLS[0], (height - 44) / _CELLS[1]
+    parts = [f'<rect class="plot" x="40" y="4" width="{width - 40:.0f}" height="{height - 44:.0f}"/>']
+    if diagonal:
+        parts.append(f'<line class="rule" x1="40" y1="{height - 40:.0f}" x2="{width:.0f}" y2="4"/>')
+    for i, j in zip(*np.nonzero(counts), strict=True):
+        count = counts[i, j]
+        opacity = 0.25 + 0.75 * float(np.sqrt(count / most))
+        parts.append(
+            f'<rect class="bar" x="{40 + i * wide:.1f}" y="{4 + (_CELLS[1] - 1 - j) * tall:.1f}" width="{wide - 0.6:.1f}" '
+            f'height="{tall - 0.6:.1f}" opacity="{opacity:.2f}"><title>{int(count):,}</title></rect>'
+        )
+    for share in (0.0, 0.5, 1.0):
+        anchor = ("start", "middle", "end")[int(share * 2)]
+        parts.append(
+            charts.text(
+                40 + share * (width - 40),
+                height - 24,
+                charts.figure(across[0] + share * (across[1] - across[0])),
+                "dim",
+                anchor,
+                12,
+            )
+        )
+        parts.append(
+            charts.text(
+                34, 14 + (1 - share) * (height - 54), charts.figure(up[0] + share * (up[1] - up[0])), "dim", "end", 12
+            )
+        )
+    parts.append(charts.text(40 + (width - 40) / 2, height - 6, f"{below} →", "dim", "middle", 12))
+    parts.append(charts.text(46, 18, f"↑ {charts.shorten(beside, 40)}", "dim", "start", 12))
+    return _svg("".join(parts), width, height, f"{beside} against {below}")
+
+
+def _svg(body: str, width: float, height: float, title: str) -> Markup:
+    escaped = Markup.escape(title)
+    return Markup(
+        f'<svg viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-label="{escaped}"><title>{escaped}</title>{body}</svg>'
+    )
+
+
+# -- filters ----------------------------------------------------------------------------------------------------------
+
+
+def _count(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.0f}"
+
+
+def _number(value: float | None, digits: int = 2) -> str:
+    return "–" if value is None or np.isnan(value) else f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
+
+
+def _signed(value: float | None, digits: int = 2) -> str:
+    return "–" if value is None or np.isnan(value) else f"{value:+.{digits}f}".replace("-", "−")
+
+
+def _share(value: float | None, digits: int = 0) -> str:
+    if value is None or np.isnan(value):
+        return "–"
+    if digits == 0 and (0 < value < 0.005 or 0.995 < value < 1):
+        digits = 1
+    return f"{100 * value:.{digits}f} %"
+
+
+def _dollars(value: float | None) -> str:
+    if value is None:
+        return "not known"
+    return f"${value:,.2f}" if value >= 1 or value == 0 else f"${value:.4f}"

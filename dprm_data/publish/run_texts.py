@@ -1,0 +1,41 @@
+"""The config `run`: the texts by which a dataset can be computed again, each a row with name, media type and content."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from dprm_data.core.scrub import public_recipe, without_secrets
+
+if TYPE_CHECKING:
+    from dprm_data.runs.run import Run
+
+RECIPE, MANIFEST = "recipe.yaml", "manifest.json"
+_PARTS = ("label_space", "prior")  # of the manifest: also by themselves, to be found
+
+
+def run_texts(run: Run) -> list[dict[str, str]]:
+    """Recipe, manifest, label space, fitted prior, panel and prompts."""
+    manifest = run.folder.read_manifest()
+    manifest = manifest | {"sampling": without_secrets(manifest.get("sampling", {}))}
+    recipe = public_recipe(yaml.safe_load(run.folder.recipe_file.read_text(encoding="utf-8")))
+    chosen = run.recipe.publish.model_dump(mode="json", exclude_defaults=True)  # as it is published, not as it was run
+    recipe = recipe | ({"publish": chosen} if chosen else {})
+    rows = [
+        _row(RECIPE, "application/yaml", yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=120)),
+        _row(MANIFEST, "application/json", _json(manifest)),
+        *[_row(f"{name}.json", "application/json", _json(manifest[name])) for name in _PARTS if name in manifest],
+        _row("panel.json", "application/json", _json(run.panel.model_dump(mode="json"))),
+    ]
+    prompts = sorted((run.folder.path / "prompts").glob("*.jinja"))
+    return rows + [_row(f"prompts/{p.name}", "text/x-jinja", p.read_text(encoding="utf-8")) for p in prompts]
+
+
+def _row(name: str, media_type: str, content: str) -> dict[str, str]:
+    return {"name": name, "media_type": media_type, "content": content}
+
+
+def _json(content: Any) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False, sort_keys=True) + "\n"

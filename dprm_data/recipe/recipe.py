@@ -1,0 +1,340 @@
+"""The recipe: one YAML page that says what to annotate, by whom, with which model, and what to make of it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
+
+from dprm_data.core.errors import RecipeError
+from dprm_data.core.ledger_address import fault_in, is_postgres
+from dprm_data.core.yamlfile import read_model, validated
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class SourceConfig(_Section):
+    """Where prompts and responses come from: files on disk (`path`) or a dataset of the Hugging Face Hub (`dataset`)."""
+
+    path: str | None = (
+        None  # a file or a folder: .jsonl, .json, .csv, .tsv (each also .gz), .parquet; relative to the recipe
+    )
+    dataset: str | None = None  # org/name
+    config: str | None = None
+    split: str = "train"
+    revision: str | None = None
+    # Our field -> the source's column, where it is not found by its name (dprm_data/ingest/columns.py lists the names).
+    columns: dict[
+        Literal["prompt", "response", "completion", "responses", "chosen", "rejected", "messages", "system"], str
+    ] = {}
+    keep: list[str] | None = None  # columns kept as metadata; all others if not given
+    limit: Annotated[int, Field(gt=0)] | None = None  # rows of the source, from the beginning
+    split_column: str | None = None  # the column that says to which split of the published dataset a row belongs
+
+    @model_validator(mode="after")
+    def _one_place(self) -> SourceConfig:
+        if (self.path is None) == (self.dataset is None):
+            raise ValueError("give either path (a file or folder) or dataset (a Hugging Face id)")
+        if self.split_column and self.keep is not None and self.split_column not in self.keep:
+            raise ValueError(f"split_column: {self.split_column!r} must be among the columns that keep names")
+        return self
+
+
+class PanelConfig(_Section):
+    """Which personas judge. `use` is a bundled panel's name, a YAML file, or the panel itself."""
+
+    use: str | dict[str, Any] = "paper"
+    sample: Annotated[int, Field(gt=0)] | None = None  # personas per item; all if not given
+    stratify: list[str] = []  # attributes whose shares every sample keeps
+    seed: int = 0
+
+
+class PriceConfig(_Section):
+    """Dollars per million tokens, where the price table does not know the model (or knows it wrongly)."""
+
+    input: NotNegative
+    output: NotNegative
+    cached: NotNegative | None = None
+    cache_write: NotNegative | None = None
+
+
+class EndpointConfig(_Section):
+    """One server, or one key, of a fleet, with limits of its own. What is not given is the provider's."""
+
+    base_url: str | None = None
+    api_key_env: str | None = None  # the NAME of the environment variable that holds the key
+    weight: Positive = 1.0  # its share of the items, beside the others' weights
+    concurrency: Annotated[int, Field(gt=0, le=10_000)] | None = None  # calls at once
+    rpm: Positive | None = None  # requests per minute
+    tpm: Positive | None = None  # tokens per minute
+
+
+class ProviderConfig(_Section):
+    """Who plays the personas. `openai` is any server that speaks OpenAI's chat completions; `local` is the bundled small model."""
+
+    name: Literal["openai", "anthropic", "local"]
+    model: str = ""
+    base_url: str | None = None
+    api_key_env: str | None = None  # the NAME of the environment variable that holds the key
+    endpoints: Annotated[list[EndpointConfig], Field(min_length=1, max_length=1000)] | None = None  # docs/fleet.md
+    temperature: NotNegative | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    max_tokens: Annotated[int, Field(gt=0)] | None = (
+        None  # of one answer; as many as the elicitation needs if not given
+    )
+    seed: int | None = None
+    timeout: Positive = 120.0  # seconds for one attempt
+    structured: Literal["json_schema", "json_object", "none"] = "json_schema"
+    extra: dict[str, Any] = {}  # sent to the provider as it is
+    price: PriceConfig | None = None
+
+    @property
+    def places(self) -> list[EndpointConfig]:
+        """Where it is asked: its endpoints, or the one that it is itself."""
+        return self.endpoints or [EndpointConfig(base_url=self.base_url, api_key_env=self.api_key_env)]
+
+    @model_validator(mode="after")
+    def _named(self) -> ProviderConfig:
+        if self.name != "local" and not self.model:
+            raise ValueError(f"model: missing; say which model of {self.name} plays the personas")
+        return self
+
+    @model_validator(mode="after")
+    def _one_or_many(self) -> ProviderConfig:
+        if self.endpoints is None:
+            return self
+        if self.name == "local":
+            raise ValueError(
+                "endpoints: the local model runs in this process; for servers of your own, use name: openai"
+            )
+        given = [name for name in ("base_url", "api_key_env") if getattr(self, name) is not None]
+        if given:
+            raise ValueError(f"{given[0]}: with endpoints, give it for each of them")
+        places = [(endpoint.base_url, endpoint.api_key_env) for endpoint in self.endpoints]
+        if len(set(places)) < len(places):
+            raise ValueError("endpoints: two of them have the same base_url and the same api_key_env")
+        return self
+
+
+class LimitsConfig(_Section):
+    """How fast the provider may be asked. What is not given is found out by going slowly at first."""
+
+    concurrency: Annotated[int, Field(gt=0, le=10_000)] = 32
+    rpm: Positive | None = None  # requests per minute
+    tpm: Positive | None = None  # tokens per minute
+    attempts: Annotated[int, Field(gt=0, le=50)] = 6  # per call, before it is recorded as failed
+    give_up_after: Positive = 900.0  # seconds without a single answer before the run stops
+    # Seconds after which a process that says nothing is taken for dead, where several share a ledger (docs/workers.md).
+    lease: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 30.0
+    poll_every: Positive = 60.0  # seconds between two looks at a batch (mode: batch)
+
+
+class BudgetConfig(_Section):
+    """What the run may cost. A stop, not a wish: the worst case of every call is reserved before it is sent."""
+
+    max_cost: NotNegative | None = None  # dollars
+    allow_unknown_price: bool = False
+
+
+class EarlyStopConfig(_Section):
+    """Ask the personas of an item in rounds, and no more of them once its posterior is narrow enough."""
+
+    within: Positive  # the bound, in units of reward
+    # Half the 90 % credible interval of the expected reward, or the expected Wasserstein-1 distance of the distribution from the truth.
+    measure: Literal["reward", "wasserstein"] = "reward"
+    first: Annotated[int, Field(gt=0)] = 6  # personas in the first round
+    step: Annotated[int, Field(gt=0)] = 3  # personas in every further round
+    pilot: Annotated[int, Field(ge=20)] = 100  # items that are asked in full, to learn how items differ
+
+
+class RayConfig(_Section):
+    """How the work is spread (engine: ray). docs/ray.md says what a cluster needs."""
+
+    # Of a running cluster: auto, or host:port. If not given, a Ray of this run's own is started on this machine.
+    address: str | None = None
+    # So many, or [fewest, most].
+    actors: Annotated[int, Field(gt=0)] | tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]] = 2
+    cpus: Positive = 1.0  # processors that Ray sets aside for each actor
+    batch_size: Annotated[int, Field(gt=0)] | None = None  # items that an actor takes at a time; chosen if not given
+    runtime_env: dict[str, Any] = {}  # what Ray prepares on the nodes (pip, working_dir, ...), as it is
+
+    @property
+    def fewest_and_most(self) -> tuple[int, int]:
+        """Actors between which Ray may choose."""
+        return (self.actors, self.actors) if isinstance(self.actors, int) else self.actors
+
+    @model_validator(mode="after")
+    def _sensible(self) -> RayConfig:
+        fewest, most = self.fewest_and_most
+        if fewest > most:
+            raise ValueError(f"actors: [{fewest}, {most}] must be [fewest, most]")
+        if (self.address or "").startswith("ray://"):
+            raise ValueError(
+                "address: Ray's client (ray://) cannot do this; start the run on a node, with address: auto"
+            )
+        if "env_vars" in self.runtime_env:
+            raise ValueError(
+                "runtime_env: env_vars cannot be given in a recipe, where keys would be kept; set them on the nodes"
+            )
+        return self
+
+
+class PriorConfig(_Section):
+    """Also ask the model, once per item, for the distribution of a whole population (the paper's prior)."""
+
+    strength: Positive | Literal["auto"] = 2.0  # how many votes the stated distribution counts for
+
+
+class SmoothingConfig(_Section):
+    """Targeted label smoothing: only where the top probability exceeds `threshold`."""
+
+    kind: Literal["targeted", "uniform", "cost", "none"] = "targeted"
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    epsilon: Annotated[float, Field(ge=0, lt=1)] = 0.05
+
+
+class FitConfig(_Section):
+    """From votes to distributions. None of this is ever sent: change it and run `dprm fit` again for nothing."""
+
+    family: Literal["empirical", "dirichlet", "beta", "beta-dirichlet", "mixture", "auto"] = "beta"
+    smoothing: SmoothingConfig = SmoothingConfig()
+    interval: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    human_weight: Positive = 1.0
+
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class PublishConfig(_Section):
+    """How the dataset is published: its splits, and what only its owner can say about it."""
+
+    test: Share = 0.1  # of the prompts; the source's split_column goes before it
+    validation: Share = 0.0
+    seed: int = 0
+    license: str | None = None  # as the Hub spells it: cc-by-4.0, mit, other, ...
+    language: list[str] = []  # ISO 639: en, de, ...
+    sources: list[str] = []  # where the texts are from, each with its licence
+
+    @model_validator(mode="after")
+    def _something_to_train_on(self) -> PublishConfig:
+        if self.test + self.validation >= 1:
+            raise ValueError("test and validation together leave nothing to train on")
+        return self
+
+
+def _known_ledger(reference: str) -> str:
+    if fault := fault_in(reference):
+        raise ValueError("\n".join(fault))
+    return reference
+
+
+def _panel(value: object) -> object:
+    return {"use": value} if isinstance(value, str) else value
+
+
+class Recipe(_Section):
+    """Everything a run needs to know. Relative paths of inputs are relative to the recipe's own folder, outputs to where you stand."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "run"
+    source: SourceConfig | None = None
+    labels: str | int | dict[str, Any] = "hh6"
+    panel: Annotated[PanelConfig, BeforeValidator(_panel)] = PanelConfig()
+    elicitation: Literal["choice", "logprobs", "distribution"] = "choice"
+    prompt: str | None = None  # a bundled template's name or a .jinja file; the elicitation's own if not given
+    rationale: bool = False  # also ask for a sentence that says why (choice only)
+    prior: PriorConfig | None = None
+    provider: ProviderConfig
+    replicates: Annotated[int, Field(gt=0, le=1000)] = 1
+    max_reasks: Annotated[int, Field(ge=0, le=10)] = 2
+    seed: int = 0
+    mode: Literal["direct", "batch"] = "direct"  # batch: the provider's batch API, half the price, within a day
+    engine: Literal["direct", "ray"] = "direct"  # ray: spread over the actors of a Ray cluster
+    ray: RayConfig = RayConfig()
+    early_stop: EarlyStopConfig | None = None
+    limits: LimitsConfig = LimitsConfig()
+    budget: BudgetConfig = BudgetConfig()
+    fit: FitConfig = FitConfig()
+    publish: PublishConfig = PublishConfig()
+    output: str | None = None  # the run folder; runs/<name> if not given
+    # A file (in the run folder if not given), or postgresql://user@host/database.
+    ledger: Annotated[str, AfterValidator(_known_ledger)] | None = None
+
+    _folder: Path = PrivateAttr(default_factory=Path)
+
+    @property
+    def folder(self) -> Path:
+        """What the recipe's relative paths are relative to."""
+        return self._folder
+
+    @property
+    def calls_at_once(self) -> int:
+        """The most calls in flight: `limits: concurrency`, or where only the endpoints say theirs, what they take together."""
+        each = [endpoint.concurrency for endpoint in self.provider.endpoints or []]
+        if "concurrency" in self.limits.model_fields_set or not each or None in each:
+            return self.limits.concurrency
+        return min(10_000, sum(filter(None, each)))
+
+    @property
+    def output_folder(self) -> Path:
+        return Path(self.output or f"runs/{self.name}")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Recipe:
+        if self.rationale and self.elicitation != "choice":
+            raise ValueError(f"rationale: only elicitation: choice can say why, not {self.elicitation}")
+        if self.elicitation == "logprobs" and self.provider.name == "anthropic":
+            raise ValueError(
+                "elicitation: logprobs needs log-probabilities, which Anthropic's API does not give (use choice)"
+            )
+        if self.mode == "batch" and self.provider.name == "local":
+            raise ValueError(
+                "mode: batch: the local model has no batches (and nothing there costs anything); leave it out"
+            )
+        if self.mode == "batch" and self.provider.endpoints:
+            raise ValueError(
+                "mode: batch: a batch belongs to one account; give the one provider instead of endpoints, or leave mode out"
+            )
+        if self.engine == "ray":
+            self._can_be_spread()
+        if self.early_stop and self.elicitation == "logprobs":
+            raise ValueError(
+                "early_stop: logprobs is calibrated after all calls; only choice and distribution stop early"
+            )
+        if self.elicitation == "logprobs" and self.replicates > 1:
+            raise ValueError(
+                "replicates: logprobs reads probabilities, which do not change when asked again; leave it at 1"
+            )
+        return self
+
+    def _can_be_spread(self) -> None:
+        if not is_postgres(self.ledger or ""):
+            raise ValueError(
+                "engine: ray needs a ledger that all actors share: give ledger: postgresql://user@host/database "
+                "(a SQLite file can be held by one process only)"
+            )
+        if self.mode == "batch":
+            raise ValueError("engine: ray makes its calls itself; the provider's batches (mode: batch) need no actors")
+        if self.early_stop:
+            raise ValueError("early_stop learns from the items of one process; with engine: ray, leave it out")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Recipe:
+        """The recipe in a YAML file. Raises `RecipeError` with file, line, field, what was found and what is allowed."""
+        recipe = read_model(Path(path), cls, RecipeError, "a recipe")
+        recipe._folder = Path(path).absolute().parent
+        return recipe
+
+    @classmethod
+    def of(cls, given: Recipe | str | os.PathLike[str] | dict[str, Any]) -> Recipe:
+        """A recipe from whatever a caller has: a recipe, a file, or a dict."""
+        if isinstance(given, Recipe):
+            return given
+        return validated(given, cls, RecipeError, "recipe") if isinstance(given, dict) else cls.load(given)

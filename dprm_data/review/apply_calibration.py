@@ -1,0 +1,62 @@
+"""Applying a calibration: the votes that `dprm fit` counts where one gained something, and the fit without it, kept beside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dprm_data.core.errors import InputError
+from dprm_data.ingest.votes import Votes, votes_from_annotations
+from dprm_data.labels.space import LabelSpace
+from dprm_data.preference.fitting import Fit
+from dprm_data.review.annotator_model import Reading, sayings
+from dprm_data.runs.fit import fit_annotations, item_ids_of
+from dprm_data.runs.folder import RunFolder
+
+if TYPE_CHECKING:
+    from dprm_data.runs.run import Run
+
+
+def applied_calibration(folder: RunFolder) -> dict[str, Any] | None:
+    """The calibration that counts, from the run's manifest; None where there is none, or it gained nothing."""
+    content = folder.read_manifest().get("calibration")
+    return content if isinstance(content, dict) and content.get("applied") else None
+
+
+def discard(folder: RunFolder) -> bool:
+    """Forget the calibration. Returns whether there was one."""
+    there = bool(folder.read_manifest().get("calibration"))
+    folder.update_manifest(calibration=None)
+    return there
+
+
+def uncalibrated_file(folder: RunFolder) -> Path:
+    """The distributions as they would be without the calibration (`tables.DISTRIBUTIONS`)."""
+    return folder.path / "tables" / "uncalibrated.parquet"
+
+
+def fit_calibrated(run: Run, annotations: pa.Table) -> Fit:
+    """The fit of the run's annotations, with the calibration that counts, if there is one."""
+    calibration = applied_calibration(run.folder)
+    if calibration is None:
+        return fit_annotations(run, annotations)
+    return fit_annotations(run, annotations, votes_as_read(annotations, run.space, item_ids_of(run), calibration))
+
+
+def votes_as_read(annotations: pa.Table, space: LabelSpace, item_ids: list[str], calibration: dict[str, Any]) -> Votes:
+    """All votes: the panel's as the calibration reads them, people's with the weight that it found.
+
+    Raises InputError where it was learned on other labels.
+    """
+    if calibration["reading"]["labels"] != space.names:
+        raise InputError(
+            "the calibration was learned on other labels than the run has now", hint="dprm review calibrate RUN, again."
+        )
+    panel = sayings(annotations, space, item_ids)
+    read = Reading.from_dict(calibration["reading"], panel.personas).read(panel)
+    human = annotations.filter(pc.equal(annotations["annotator_kind"], "human"))
+    people = votes_from_annotations(human, space, item_ids=item_ids, human_weight=calibration["human_weight"])
+    return Votes(item_ids, read + people.counts)

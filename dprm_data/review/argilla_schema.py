@@ -1,0 +1,152 @@
+"""The form: what an Argilla dataset of ours asks and shows, and whether one that exists asks the same."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dprm_data.core.errors import ReviewError
+from dprm_data.labels.space import LabelSpace
+from dprm_data.review.records import Record
+
+if TYPE_CHECKING:
+    import argilla
+
+NUMBERS = {
+    "expected_reward": "expected reward",
+    "disagreement": "disagreement (chance that two of the panel differ)",
+    "entropy": "entropy (nats)",
+    "uncertainty": "uncertainty (width of the reward's interval)",
+    "evidence": "evidence (votes)",
+    "cost": "cost (dollars)",
+}
+WORDS = {"source": "source", "chosen_as": "chosen as"}
+_MESSAGE = 19_000  # characters of one message; the server takes 20,000
+_DESCRIPTION, _GUIDELINES = 1_000, 10_000  # as long as the server takes them
+
+
+def settings(space: LabelSpace, *, people: int, blind: bool, markdown: bool) -> argilla.Settings:
+    """The dataset's settings. blind: what the panel said is not shown, and its figures are hidden from annotators."""
+    import argilla as rg
+
+    fields: list[Any] = [rg.ChatField("conversation", title="Conversation", use_markdown=markdown)]
+    if not blind:
+        fields.append(rg.TextField("panel", title="What the panel said", use_markdown=True, required=False))
+    shown = not blind
+    return rg.Settings(
+        guidelines=_guidelines(space, blind),
+        fields=fields,
+        questions=[
+            rg.LabelQuestion(
+                "label",
+                title="How do you judge the last answer?",
+                description=_within(_descriptions(space), _DESCRIPTION),
+                labels={label.name: label.said for label in space.labels},
+                visible_labels=space.K if space.K >= 3 else None,
+            ),
+            rg.TextQuestion("comment", title="Why? (if you like)", required=False),
+        ],
+        metadata=[
+            *(
+                rg.FloatMetadataProperty(name, title=title, visible_for_annotators=shown)
+                for name, title in NUMBERS.items()
+            ),
+            *(
+                rg.TermsMetadataProperty(name, title=title, visible_for_annotators=shown)
+                for name, title in WORDS.items()
+            ),
+        ],
+        vectors=[rg.VectorField("distribution", title="the panel's distribution", dimensions=space.K)],
+        distribution=rg.TaskDistribution(min_submitted=people),
+    )
+
+
+def _descriptions(space: LabelSpace) -> str:
+    return "\n\n".join(
+        f"**{label.said}**{f': {label.description}' if label.description else ''}" for label in space.labels
+    )
+
+
+def _guidelines(space: LabelSpace, blind: bool) -> str:
+    panel = (
+        "A panel of personas, played by a language model, has judged these answers before you. You do not see what it said, so that "
+        "your judgement is your own."
+        if blind
+        else "A panel of personas, played by a language model, has judged these answers before you; its answer is marked. It is simulated and it can "
+        "be wrong. Say what you think: where you differ, that is what we want to know."
+    )
+    about = f"{space.description.strip()}\n\n" if space.description.strip() else ""
+    return _within(
+        f"Read the conversation and judge its **last answer**.\n\n{about}{_descriptions(space)}\n\n{panel}", _GUIDELINES
+    )
+
+
+def _within(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def check_same(dataset: argilla.Dataset, wanted: argilla.Settings) -> None:
+    """Raises ReviewError where a dataset that exists asks or shows something else than ours would."""
+    found, ours = _outline(dataset.settings), _outline(wanted)
+    # More metadata than ours does no harm; all else must be equal.
+    found["metadata"] = {name: kind for name, kind in found["metadata"].items() if name in ours["metadata"]}
+    differences = [
+        f"{part}: it has {_said(found[part])}, this run needs {_said(ours[part])}"
+        for part in ours
+        if found[part] != ours[part]
+    ]
+    if differences:
+        raise ReviewError(
+            f"the dataset {dataset.name!r} is there already, with other settings ({'; '.join(differences)})",
+            hint="Nothing was changed. Choose another --dataset name (or, if it is another run's, push that run there; --blind must be as it was).",
+        )
+
+
+def _outline(settings: argilla.Settings) -> dict[str, dict[str, str]]:
+    """What matters of settings: the names and kinds of everything, and the question's answers."""
+    kinds = {
+        part: {one.name: type(one).__name__ for one in getattr(settings, part)}
+        for part in ("fields", "questions", "metadata")
+    }
+    labels = next(
+        (list(one.labels) for one in settings.questions if one.name == "label" and hasattr(one, "labels")), []
+    )
+    vectors = {one.name: str(one.dimensions) for one in settings.vectors}
+    # In what order the answers are listed changes nothing.
+    return kinds | {"vectors": vectors, "labels": dict.fromkeys(sorted(map(str, labels)), "")}
+
+
+def _said(part: dict[str, str]) -> str:
+    return ", ".join(part) or "none"
+
+
+def payload(record: Record, agent: str, question_id: str, *, blind: bool) -> dict[str, Any]:
+    """A record as the REST API takes it. It never speaks of responses, so it cannot touch them."""
+    fields: dict[str, Any] = {"conversation": _chat(record.conversation)}
+    suggestions = []
+    if not blind:
+        fields["panel"] = record.panel
+        suggestion = {
+            "question_id": question_id,
+            "value": record.suggestion,
+            "score": record.probability,
+            "agent": agent,
+        }
+        suggestions.append(suggestion | {"type": "model"})
+    return {
+        "external_id": record.item_id,
+        "fields": fields,
+        "metadata": record.metadata,
+        "suggestions": suggestions,
+        "vectors": {"distribution": record.distribution},
+    }
+
+
+def _chat(conversation: list[dict[str, str]]) -> list[dict[str, str]]:
+    """The messages, none empty and none longer than the server takes: a long one goes on in the next."""
+    pieces = []
+    for message in conversation:
+        text = message["content"] or "(empty)"
+        pieces += [
+            {"role": message["role"][:20], "content": text[at : at + _MESSAGE]} for at in range(0, len(text), _MESSAGE)
+        ]
+    return pieces

@@ -1,0 +1,175 @@
+"""The Argilla server: connecting, what its failures mean, and sending again when it was away for a moment.
+
+The address is ARGILLA_API_URL, the key ARGILLA_API_KEY: from the environment, never an argument, never written down.
+
+Workspaces, datasets and their settings go through Argilla's own client. Records and responses go over its REST API: that is the only way to the time of
+a response, and a batch can be sent again. Every write is an upsert by the item's id, so sending it twice is sending it once.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from dprm_data.core.errors import ReviewError
+from dprm_data.core.scrub import public_url
+
+if TYPE_CHECKING:
+    import argilla
+    import httpx
+
+PATIENCE = 90.0  # seconds that a server may be away in the middle of a push or a pull
+BATCH = 100  # records in one request; the server takes 500, a slow one is kinder to people who annotate meanwhile
+PAGE = 250
+TIMEOUT = 60
+
+
+class Server:
+    """A connection. Raises ReviewError where there is none to be had."""
+
+    def __init__(self, *, patience: float = PATIENCE) -> None:
+        self.url = (os.environ.get("ARGILLA_API_URL") or "http://localhost:6900").strip().rstrip("/")
+        self.patience = patience
+        key = (os.environ.get("ARGILLA_API_KEY") or "").strip()
+        if not key:
+            raise ReviewError(
+                "ARGILLA_API_KEY is not set",
+                hint="Set it to the key of an owner or admin (Argilla: My settings), and ARGILLA_API_URL to the server's address.",
+            )
+        try:
+            import argilla
+        except ImportError as error:
+            raise ReviewError(
+                f"the Argilla client is not installed ({error})", hint="pip install 'dprm-data[argilla]'"
+            ) from error
+        with self.explained():
+            self.client = argilla.Argilla(api_url=self.url, api_key=key, timeout=TIMEOUT, retries=1)
+
+    @property
+    def http(self) -> httpx.Client:
+        return self.client.http_client  # type: ignore[no-any-return]
+
+    # -- workspaces and datasets ----------------------------------------------------------------------------------------
+
+    def workspace(self, name: str) -> argilla.Workspace:
+        """The workspace by this name. Raises ReviewError that says which there are."""
+        with self.explained(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that there is none is an answer
+            found = self.client.workspaces(name)
+            if found is None:
+                names = ", ".join(sorted(workspace.name for workspace in self.client.workspaces)) or "none"
+                raise ReviewError(
+                    f"{public_url(self.url)} has no workspace {name!r} that this key may see",
+                    hint=f"Workspaces: {names}. An owner makes one in Argilla's settings.",
+                )
+        return found
+
+    def dataset(self, workspace: argilla.Workspace, name: str) -> argilla.Dataset | None:
+        """The dataset by this name, with its settings; None where there is none. Raises ReviewError for one that is not ready."""
+        with self.explained(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = self.client.datasets(name, workspace=workspace)
+            if found is None:
+                return None
+            status = self.ask("GET", f"/datasets/{found.id}")["status"]
+            if status != "ready":
+                raise ReviewError(
+                    f"the dataset {name!r} in {workspace.name!r} is a {status} that was never finished",
+                    hint="Delete it in Argilla, or choose another --dataset.",
+                )
+            found.settings.get()
+        return found
+
+    # -- records --------------------------------------------------------------------------------------------------------
+
+    def upsert(
+        self, dataset_id: Any, records: Iterable[dict[str, Any]], *, sent: Callable[[int], None] = lambda count: None
+    ) -> int:
+        """Send records, some at a time; `sent` is told how many are there. Returns their number. (The server does not tell the new from the updated.)"""
+        source = iter(records)
+        total = 0
+        while batch := list(islice(source, BATCH)):
+            self.ask("PUT", f"/datasets/{dataset_id}/records/bulk", json={"items": batch})
+            total += len(batch)
+            sent(total)
+        return total
+
+    def records(self, dataset_id: Any, *, responses: bool = True) -> Iterator[dict[str, Any]]:
+        """All records of a dataset as the REST API gives them, in the order in which they were made."""
+        start = 0
+        while True:
+            window: dict[str, Any] = {"offset": start, "limit": PAGE} | ({"include": "responses"} if responses else {})
+            page = self.ask("GET", f"/datasets/{dataset_id}/records", params=window)["items"]
+            yield from page
+            if len(page) < PAGE:
+                return
+            start += PAGE
+
+    def ask(self, method: str, path: str, **content: Any) -> Any:
+        """One request; the answer's JSON. Asks again while the server is away or stumbles, for `patience` seconds. Raises ReviewError."""
+        from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
+
+        again = Retrying(
+            retry=retry_if_exception(_passing),
+            stop=stop_after_delay(self.patience),
+            wait=wait_random_exponential(multiplier=0.25, max=4.0),
+            reraise=True,
+        )
+        with self.explained():
+            return again(self._once, method, path, content)
+
+    def _once(self, method: str, path: str, content: dict[str, Any]) -> Any:
+        answer = self.http.request(method, f"/api/v1{path}", **content)
+        answer.raise_for_status()
+        return answer.json() if answer.content else None
+
+    # -- failures -------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """What goes wrong inside becomes a ReviewError that says what to do."""
+        import httpx
+        from argilla._exceptions import ArgillaError
+
+        try:
+            yield
+        except httpx.TransportError as error:
+            raise ReviewError(
+                f"no answer from the Argilla server at {public_url(self.url)} ({type(error).__name__})",
+                hint="Is it running, and is ARGILLA_API_URL its address? What was sent before is there: the same command goes on.",
+            ) from error
+        except (httpx.HTTPStatusError, ArgillaError) as error:
+            raise self._refused(error) from error
+
+    def _refused(self, error: Exception) -> ReviewError:
+        # The client wraps what the server said, sometimes twice.
+        chain: list[BaseException] = [error]
+        while (inner := chain[-1].__cause__ or chain[-1].__context__) is not None:
+            chain.append(inner)
+        answers = [answer for one in chain if (answer := getattr(one, "response", None)) is not None]
+        status = answers[0].status_code if answers else None
+        if status == 401:
+            return ReviewError(
+                f"{public_url(self.url)} does not know the key in ARGILLA_API_KEY",
+                hint="Copy it again from Argilla (My settings), and see that it belongs to this server.",
+            )
+        if status == 403:
+            return ReviewError(
+                "this key's user may not do that",
+                hint="Pushing and pulling need an owner, or an admin of the workspace; annotators can only answer.",
+            )
+        said = answers[0].text if answers else str(error)
+        return ReviewError(f"{public_url(self.url)} refuses{f' ({status})' if status else ''}: {said[:400]}")
+
+
+def _passing(error: BaseException) -> bool:
+    """A failure that may be over in a moment."""
+    import httpx
+
+    if isinstance(error, httpx.HTTPStatusError):
+        return error.response.status_code >= 500 or error.response.status_code in (408, 429)
+    return isinstance(error, httpx.TransportError)

@@ -1,0 +1,162 @@
+"""The run folder: one recipe's inputs, calls and results, in one place.
+
+recipe.yaml            the recipe as it was run, whole: panel and label space in it, prompts beside it
+prompts/*.jinja        the templates that were sent
+ledger.sqlite          every call ever paid for
+tables/*.parquet       items, personas, annotations, distributions, preferences (`dprm_data/core/tables.py`)
+README.md              the dataset card; `datasets.load_dataset` opens the folder by it
+manifest.json          versions, seeds, hashes, models, counts, cost, the fitted prior
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from filelock import FileLock, Timeout
+
+from dprm_data.core.errors import DprmError, InputError, RunBusy
+from dprm_data.core.ledger_address import Reference, absolute, parse
+from dprm_data.recipe.recipe import Recipe
+from dprm_data.core.tables import write_text
+
+# The one in C writes a large panel in a hundredth of a second instead of a fifth; PyYAML may be built without it.
+_Dumper: type[yaml.SafeDumper] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+Table = Literal["items", "personas", "annotations", "distributions", "preferences"]
+
+
+class RunFolder:
+    """The paths of a run, its lock and its manifest."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def recipe_file(self) -> Path:
+        return self.path / "recipe.yaml"
+
+    @property
+    def manifest_file(self) -> Path:
+        return self.path / "manifest.json"
+
+    @property
+    def card_file(self) -> Path:
+        return self.path / "README.md"
+
+    def table(self, name: Table) -> Path:
+        return self.path / "tables" / f"{name}.parquet"
+
+    def needs(self, name: Table) -> Path:
+        """The table's file. Raises `InputError` where the run has not come that far."""
+        path = self.table(name)
+        if not path.is_file():
+            raise InputError(
+                f"{self.path} has no {name} yet",
+                hint=f"Run it first: dprm run {self.recipe_file if self.recipe_file.exists() else 'RECIPE'}",
+            )
+        return path
+
+    def ledger_at(self, recipe: Recipe) -> Reference:
+        """The file, or the database's address, of the run's ledger."""
+        return parse(recipe.ledger) if recipe.ledger else self.path / "ledger.sqlite"
+
+    @classmethod
+    def existing(cls, path: str | os.PathLike[str]) -> RunFolder:
+        """A folder in which a run was done. Raises `InputError` where it is none."""
+        folder = cls(path)
+        if not folder.recipe_file.is_file():
+            found = "no such folder" if not folder.path.exists() else "it has no recipe.yaml"
+            raise InputError(
+                f"{path} is not a run folder ({found})",
+                hint="Give the folder that `dprm run` named at its end, such as runs/my-run.",
+            )
+        return folder
+
+    @contextmanager
+    def held(self, *, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+        """Nobody else works in this folder meanwhile. Raises `DprmError` where it cannot be written, and `RunBusy` where somebody is there; with
+        `waiting`, that is told and waited for instead."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.path / ".lock")
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                if not waiting:
+                    raise
+                waiting()
+                lock.acquire()
+        except Timeout as error:
+            raise RunBusy(
+                f"another process is working in {self.path}",
+                hint="Wait for it or stop it, or choose another output folder.",
+            ) from error
+        except OSError as error:
+            raise DprmError(
+                f"cannot write in {self.path}: {error.strerror or error}",
+                hint="Choose another output folder, or make this one writable.",
+            ) from error
+        try:
+            yield
+        except OSError as error:
+            if error.filename is None and error.errno is None:
+                raise
+            raise DprmError(
+                f"cannot write {error.filename or self.path}: {error.strerror or error}",
+                hint="What the ledger holds is safe. Make room (or the folder writable) and run again.",
+            ) from error
+        finally:
+            lock.release()
+
+    # -- the recipe and the manifest ------------------------------------------------------------------------------------
+
+    def freeze(self, recipe: Recipe, *, labels: dict[str, Any], panel: dict[str, Any], prompts: dict[str, str]) -> None:
+        """Keep the recipe so that the folder says everything by itself: what it named is written out."""
+        content = recipe.model_dump(mode="json", exclude_defaults=True)
+        if recipe.source and recipe.source.path:
+            content["source"]["path"] = str((recipe.folder / recipe.source.path).absolute())
+        content |= {
+            "labels": labels,
+            "panel": recipe.panel.model_dump(mode="json", exclude_defaults=True) | {"use": panel},
+            "output": str(self.path.absolute()),
+        }
+        if recipe.ledger:
+            content["ledger"] = absolute(recipe.ledger)
+        for name, source in prompts.items():
+            write_text(self.path / "prompts" / f"{name}.jinja", source)
+        content["prompt"] = f"prompts/{next(iter(prompts))}.jinja"
+        write_text(
+            self.recipe_file,
+            "# As it was run; written by dprm.\n"
+            + yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120),
+        )
+
+    def recipe(self) -> Recipe:
+        return Recipe.load(self.recipe_file)
+
+    def read_manifest(self) -> dict[str, Any]:
+        """What the manifest says; empty where there is none yet."""
+        try:
+            content = json.loads(self.manifest_file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"{self.manifest_file} cannot be read: {error}", hint="Delete it: the next run writes it again."
+            ) from error
+        return content if isinstance(content, dict) else {}
+
+    def update_manifest(self, **parts: Any) -> None:
+        """Replace these parts of the manifest and keep the others; where several processes do so, those of all."""
+        with FileLock(self.path / ".manifest.lock"):
+            content = self.read_manifest() | parts
+            write_text(self.manifest_file, json.dumps(content, indent=2, ensure_ascii=False, sort_keys=True) + "\n")

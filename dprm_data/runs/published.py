@@ -1,0 +1,110 @@
+"""What travels with fitted distributions, so that anyone can go on updating them: the votes, the prior and the label space.
+
+A Parquet file of distributions carries the prior and the label space in its metadata; a run folder in its manifest.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dprm_data.core.errors import InputError, VotesError
+from dprm_data.runs.folder import RunFolder
+from dprm_data.labels.space import LabelSpace
+from dprm_data.preference.prior import Prior
+from dprm_data.preference.fitting import Fit
+from dprm_data.ingest.votes import Votes
+from dprm_data.recipe.recipe import SmoothingConfig
+from dprm_data.core.tables import write_parquet
+
+_KEY = b"dprm_fit"
+
+
+@dataclass(frozen=True)
+class Published:
+    """Distributions as they were published. interval: level of their credible intervals."""
+
+    votes: Votes
+    prior: Prior
+    space: LabelSpace
+    smoothing: SmoothingConfig
+    interval: float
+
+
+def write_fit(fitted: Fit, space: LabelSpace, path: Path, smoothing: SmoothingConfig | None = None) -> None:
+    """Write the distributions to a Parquet file that carries all that an update needs."""
+    table = fitted.to_table()
+    content = {
+        "prior": fitted.prior.to_dict(),
+        "space": space.model_dump(mode="json"),
+        "smoothing": (smoothing or SmoothingConfig()).model_dump(mode="json"),
+        "interval": fitted.level,
+    }
+    table = table.replace_schema_metadata((table.schema.metadata or {}) | {_KEY: orjson.dumps(content)})
+    try:
+        write_parquet(path, table.schema, [table])
+    except OSError as error:
+        raise InputError(
+            f"cannot write {path}: {error.strerror or error}", hint="Choose another file with --out."
+        ) from error
+
+
+def read_published(path: str | os.PathLike[str]) -> Published:
+    """The distributions in a run folder, or in a file that `dprm fit --out` or `dprm update --out` wrote.
+
+    Raises `InputError` where they do not say what an update needs.
+    """
+    return _of_run(RunFolder.existing(path)) if Path(path).is_dir() else _of_file(Path(path))
+
+
+def _of_run(folder: RunFolder) -> Published:
+    manifest, recipe = folder.read_manifest(), folder.recipe()
+    if "prior" not in manifest:
+        raise InputError(f"{folder} has no fitted prior yet", hint=f"Fit it first: dprm fit {folder}")
+    table = pq.read_table(folder.needs("distributions"), columns=["item_id", "votes"])
+    space = LabelSpace.load(recipe.labels)
+    return Published(
+        _votes(table, space, folder),
+        Prior.from_dict(manifest["prior"]),
+        space,
+        recipe.fit.smoothing,
+        recipe.fit.interval,
+    )
+
+
+def _of_file(path: Path) -> Published:
+    try:
+        table = pq.read_table(path, columns=["item_id", "votes"])
+    except FileNotFoundError as error:
+        raise InputError(f"no file {path}", hint="Give a run folder, or a file that dprm fit wrote.") from error
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(
+            f"{path} holds no published distributions: {error}",
+            hint="Give a run folder, or a file that dprm fit wrote.",
+        ) from error
+    carried = (table.schema.metadata or {}).get(_KEY)
+    if carried is None:
+        raise InputError(
+            f"{path} carries no prior",
+            hint="Give a run folder, or a file that dprm fit --out or dprm update --out wrote.",
+        )
+    content: dict[str, Any] = orjson.loads(carried)
+    space = LabelSpace.load(content["space"])
+    smoothing = SmoothingConfig.model_validate(content["smoothing"])
+    return Published(
+        _votes(table, space, path), Prior.from_dict(content["prior"]), space, smoothing, content["interval"]
+    )
+
+
+def _votes(table: pa.Table, space: LabelSpace, where: object) -> Votes:
+    counts = table["votes"].combine_chunks().flatten().to_numpy().astype(np.float64)
+    if len(counts) != table.num_rows * space.K:
+        raise VotesError(f"{where}: the votes are not on the {space.K} labels of {space.name}")
+    return Votes(table["item_id"].to_pylist(), counts.reshape(-1, space.K))

@@ -1,0 +1,220 @@
+"""The summary of a run: what a person wants to know when it is over, as plain data.
+
+`show.py` prints it, `--json` hands it on, the card quotes it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from dprm_data.runs.folder import RunFolder
+from dprm_data.labels.space import LabelSpace
+from dprm_data.runs.dataset import pair_accuracy
+
+
+@dataclass(frozen=True)
+class ItemLine:
+    """One item in short. distribution: shape (K,)."""
+
+    item_id: str
+    prompt: str
+    response: str
+    distribution: list[float]
+    expected_reward: float
+    reward_low: float
+    reward_high: float
+    disagreement: float
+    evidence: float
+
+
+@dataclass(frozen=True)
+class PersonaLine:
+    """What one annotator did: annotations by status, mean reward of its labels, dollars."""
+
+    annotator_id: str
+    annotations: int
+    ok: int
+    mean_reward: float | None
+    cost: float | None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A run's figures. first: the first few items; divided: those about which the panel is most divided.
+
+    simulated: annotations that a model made; human: those that people made. pair_accuracy: (share, pairs) against the source's own
+    chosen/rejected, where it has them; longer_accuracy: the same for "the longer response is better".
+    """
+
+    labels: list[str]
+    rewards: list[float]
+    items: int
+    pairs: int
+    annotations: int
+    simulated: int
+    human: int
+    statuses: dict[str, int]
+    failures: dict[str, int]
+    models: list[str]
+    cost: float | None
+    label_shares: list[float]
+    mean_expected_reward: float | None
+    mean_disagreement: float | None
+    personas: list[PersonaLine]
+    first: list[ItemLine]
+    divided: list[ItemLine]
+    pair_accuracy: tuple[float, int] | None
+    longer_accuracy: tuple[float, int] | None
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def summarise(folder: RunFolder, space: LabelSpace, *, first: int = 12, divided: int = 3) -> Summary:
+    """Read the run's tables into a summary."""
+    annotations = pq.read_table(
+        folder.needs("annotations"),
+        columns=["annotator_id", "annotator_kind", "label", "status", "reason", "model", "cost"],
+    )
+    figures = pq.read_table(
+        folder.needs("distributions"), columns=["expected_reward", "disagreement", "evidence", "label_distribution"]
+    )
+    rewards = figures["expected_reward"].to_numpy().astype(np.float64)
+    disagreement = figures["disagreement"].to_numpy()
+    evidence = figures["evidence"].to_numpy()
+    judged = np.where(evidence > 0, rewards, np.nan)
+    voted = evidence > 0  # an item without a vote has the prior's distribution: it says nothing of the item
+    most_divided = np.flatnonzero(voted)[np.argsort(-disagreement[voted], kind="stable")][:divided]
+    costs = annotations["cost"]
+    return Summary(
+        labels=space.names,
+        rewards=space.rewards.tolist(),
+        items=len(rewards),
+        pairs=pq.read_metadata(folder.needs("preferences")).num_rows,
+        annotations=annotations.num_rows,
+        simulated=_count(annotations, "annotator_kind", "persona"),
+        human=_count(annotations, "annotator_kind", "human"),
+        statuses=_counts(annotations["status"]),
+        failures=_counts(annotations["reason"].filter(pc.not_equal(annotations["status"], "ok")).drop_null(), most=5),
+        models=sorted(_counts(annotations["model"].drop_null())),  # people have none
+        cost=None if costs.null_count else pc.sum(costs).as_py() or 0.0,
+        label_shares=_mean_distribution(figures["label_distribution"], space.K),
+        mean_expected_reward=float(rewards[voted].mean()) if voted.any() else None,
+        mean_disagreement=float(disagreement[voted].mean()) if voted.any() else None,
+        personas=_personas(annotations, space),
+        first=_lines(folder, range(min(first, len(rewards)))),
+        divided=_lines(folder, most_divided.tolist()),
+        pair_accuracy=pair_accuracy(folder.needs("items"), judged),
+        longer_accuracy=pair_accuracy(folder.needs("items"), np.where(np.isnan(judged), np.nan, _lengths(folder))),
+    )
+
+
+def _counts(column: pa.ChunkedArray, most: int | None = None) -> dict[str, int]:
+    counted = [(entry["values"], entry["counts"]) for entry in pc.value_counts(column).to_pylist()]
+    return dict(sorted(counted, key=lambda pair: -pair[1])[:most])
+
+
+def _count(table: pa.Table, column: str, value: str) -> int:
+    return int(pc.sum(pc.equal(table[column], value)).as_py() or 0)
+
+
+def _mean_distribution(column: pa.ChunkedArray, K: int) -> list[float]:
+    flat = column.combine_chunks().flatten().to_numpy().reshape(-1, K)
+    return np.asarray(flat.mean(axis=0), dtype=np.float64).tolist() if len(flat) else [0.0] * K
+
+
+def annotators(folder: RunFolder, space: LabelSpace) -> list[PersonaLine]:
+    """What every annotator of the run did."""
+    return _personas(
+        pq.read_table(folder.needs("annotations"), columns=["annotator_id", "label", "status", "cost"]), space
+    )
+
+
+def _personas(annotations: pa.Table, space: LabelSpace) -> list[PersonaLine]:
+    ids = annotations["annotator_id"].combine_chunks().dictionary_encode()
+    names, who = ids.dictionary.to_pylist(), ids.indices.to_numpy()
+    ok = pc.equal(annotations["status"], "ok").to_numpy()
+    reward = _label_rewards(annotations["label"], space)
+    with_label = ok & ~np.isnan(reward)
+    cost = annotations["cost"].to_numpy()  # NaN where not known
+    total = np.bincount(who, minlength=len(names))
+    good = np.bincount(who, ok, minlength=len(names))
+    labelled = np.bincount(who, with_label, minlength=len(names))
+    summed = np.bincount(who, np.where(with_label, reward, 0.0), minlength=len(names))
+    dollars = np.bincount(who, cost.astype(np.float64), minlength=len(names))
+    return [
+        PersonaLine(
+            annotator_id=name,
+            annotations=int(total[i]),
+            ok=int(good[i]),
+            mean_reward=float(summed[i] / labelled[i]) if labelled[i] else None,
+            cost=None if np.isnan(dollars[i]) else float(dollars[i]),
+        )
+        for i, name in enumerate(names)
+    ]
+
+
+def _label_rewards(labels: pa.ChunkedArray, space: LabelSpace) -> np.ndarray[Any, np.dtype[np.float64]]:
+    at = pc.index_in(labels, pa.array(space.names)).to_numpy()  # NaN where there is no label
+    known = ~np.isnan(at.astype(np.float64))
+    return np.where(known, space.rewards[np.where(known, at, 0).astype(int)], np.nan)
+
+
+def _lengths(folder: RunFolder) -> np.ndarray[Any, np.dtype[np.float64]]:
+    lengths: list[int] = []
+    with pq.ParquetFile(folder.needs("items")) as file:
+        for batch in file.iter_batches(columns=["completion"]):
+            lengths += [
+                sum(len(message["content"]) for message in messages) for messages in batch.column(0).to_pylist()
+            ]
+    return np.array(lengths, dtype=np.float64)
+
+
+_LINE_COLUMNS = [
+    "item_id",
+    "prompt",
+    "completion",
+    "label_distribution",
+    "expected_reward",
+    "reward_low",
+    "reward_high",
+    "disagreement",
+    "evidence",
+]
+
+
+def _lines(folder: RunFolder, rows: range | list[int]) -> list[ItemLine]:
+    """These rows of the distributions, in this order, reading only the row groups they are in."""
+    wanted = sorted(set(rows))
+    found: dict[int, ItemLine] = {}
+    with pq.ParquetFile(folder.needs("distributions")) as file:
+        start = 0
+        for group in range(file.num_row_groups):
+            end = start + file.metadata.row_group(group).num_rows
+            here = [row for row in wanted if start <= row < end]
+            if here:
+                table = file.read_row_group(group, columns=_LINE_COLUMNS).take([row - start for row in here])
+                found |= {row: item_line(content) for row, content in zip(here, table.to_pylist(), strict=True)}
+            start = end
+    return [found[row] for row in rows]
+
+
+def item_line(row: dict[str, Any]) -> ItemLine:
+    """A row of the distributions in short: the last turn of the prompt and of the response."""
+    return ItemLine(
+        item_id=row["item_id"],
+        prompt=row["prompt"][-1]["content"] if row["prompt"] else "",
+        response=row["completion"][-1]["content"] if row["completion"] else "",
+        distribution=row["label_distribution"],
+        expected_reward=row["expected_reward"],
+        reward_low=row["reward_low"],
+        reward_high=row["reward_high"],
+        disagreement=row["disagreement"],
+        evidence=row["evidence"],
+    )

@@ -1,0 +1,76 @@
+"""Intervals and agreement: against a library, by hand, and by simulation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dprm_data.ingest.votes import Votes
+from dprm_data.labels.bootstrap import Resamples, by_reward, nominal
+from dprm_data.labels.space import LabelSpace
+from dprm_data.preference.agreement import krippendorff_alpha
+
+SPACE = LabelSpace.load("hh6")
+
+
+def resamples(groups: list[str], **settings: float) -> Resamples:
+    given = {"resamples": 400, "level": 0.9, "seed": 0} | settings
+    return Resamples.of(groups, np.ones(len(groups)), **given)  # type: ignore[arg-type]
+
+
+def test_alpha_is_that_of_the_library() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        counts = rng.multinomial(4, rng.dirichlet(np.ones(6)), size=50).astype(float)
+        counts[:5] = 0
+        counts[:5, 0] = 1  # a single vote says nothing about agreement
+        draw = resamples([str(i) for i in range(50)])
+        votes = Votes([str(i) for i in range(50)], counts)
+        for level, squared in (("nominal", nominal(6)), ("interval", by_reward(SPACE.rewards))):
+            found = draw.alpha(counts, squared)
+            assert found.value == pytest.approx(krippendorff_alpha(votes, SPACE, level))  # type: ignore[arg-type]
+            assert found.low is not None
+            assert found.high is not None
+            assert found.low < found.value < found.high  # type: ignore[operator]
+
+
+def test_alpha_between_two_groups() -> None:
+    one = np.eye(3)[[0, 1, 2, 0, 1, 2]]
+    draw = resamples(list("abcdef"))
+    assert draw.alpha_between(one, one, nominal(3)).value == pytest.approx(1.0)
+    assert draw.alpha_between(one, one[:, [1, 2, 0]], nominal(3)).value == pytest.approx(1.0 - 1.0 / (1.0 - 1.0 / 3.0))
+    rng = np.random.default_rng(1)
+    p, q = rng.dirichlet(np.ones(3), size=(2, 4000))
+    groups = [str(i) for i in range(4000)]
+    assert resamples(groups).alpha_between(p, q, nominal(3)).value == pytest.approx(0.0, abs=0.01)
+    # Brute force: every cross pair, each item once.
+    few = slice(0, 7)
+    pairs = np.mean([sum(p[u, c] * q[u, k] for c in range(3) for k in range(3) if c != k) for u in range(7)])
+    chance = 1.0 - p[few].mean(axis=0) @ q[few].mean(axis=0)
+    assert resamples(groups[few]).alpha_between(p[few], q[few], nominal(3)).value == pytest.approx(1.0 - pairs / chance)
+
+
+def test_nothing_to_differ_about() -> None:
+    everybody = np.tile([3.0, 0.0], (4, 1))
+    draw = resamples(list("abcd"))
+    assert draw.alpha(everybody, nominal(2)).value == 1.0
+    assert draw.alpha(np.eye(2)[[0, 1, 0, 1]], nominal(2)).value is None  # no item has two votes
+
+
+def test_intervals_cover_what_they_say() -> None:
+    """Of items in groups that share half of their variance; the truth is 0."""
+    rng = np.random.default_rng(0)
+    hits = 0
+    for trial in range(200):
+        group = np.repeat(np.arange(40), 3)
+        values = rng.normal(size=40)[group] + rng.normal(size=120)
+        found = resamples([str(g) for g in group], seed=trial).mean(values)
+        hits += found.low <= 0 <= found.high  # type: ignore[operator]
+    assert 0.82 <= hits / 200 <= 0.95  # nominal 0.90; the percentile bootstrap is a little narrow with 40 groups
+
+
+def test_weighted_and_missing_values() -> None:
+    draw = Resamples.of(list("abc"), np.array([1.0, 1.0, 2.0]), resamples=50, level=0.9, seed=0)
+    assert draw.mean(np.array([1.0, np.nan, 4.0])).value == pytest.approx(3.0)
+    assert draw.mean(np.array([np.nan] * 3)).value is None
+    assert draw.mean(np.array([1.0, 4.0]), np.array([0, 2])).value == pytest.approx(3.0)

@@ -1,0 +1,210 @@
+"""Limits: never faster than allowed, one cooldown for everyone, and a window that adapts."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dprm_data.providers.limits import Limiter, TokenBucket, seconds_until
+
+
+@given(
+    per_minute=st.integers(1, 3000),
+    pauses=st.lists(st.floats(0, 30), min_size=0, max_size=30),
+    amounts=st.lists(st.integers(1, 3), min_size=1, max_size=5),
+)
+@settings(max_examples=150, deadline=None)
+def test_no_minute_sees_more_than_the_limit(per_minute: int, pauses: list[float], amounts: list[int]) -> None:
+    """Greedy callers with pauses between them; every window of 60 s is looked at, wherever it begins."""
+    bucket, now = TokenBucket(per_minute, 0.0), 0.0
+    taken: list[tuple[float, int]] = []
+    for turn in range(600):
+        amount = min(amounts[turn % len(amounts)], per_minute)
+        now = bucket.reserve(amount, now)
+        taken.append((now, amount))
+        if pauses and turn % 20 == 0:
+            now += pauses[turn // 20 % len(pauses)]
+    start = total = 0
+    for at, amount in taken:
+        total += amount
+        while taken[start][0] <= at - 60:
+            total -= taken[start][1]
+            start += 1
+        # An amount larger than the burst is granted as a whole when its last unit may go.
+        assert total <= per_minute + max(amounts) - 1
+
+
+@pytest.mark.parametrize("per_minute", [1, 2, 10, 60, 600, 30_000])
+def test_the_limit_is_used(per_minute: int) -> None:
+    bucket, now, count = TokenBucket(per_minute, 0.0), 0.0, 0
+    while now < 600:
+        now = bucket.reserve(1, now)
+        count += 1
+    assert count >= 10 * per_minute * 0.97
+
+
+def test_slow_start_then_halving_then_one_more_per_round_trip() -> None:
+    limiter = Limiter(concurrency=1000)
+    assert limiter.window == 8
+    for _ in range(92):
+        limiter.succeeded(0, 0)
+    assert limiter.window == 100
+    sent = time.monotonic()
+    for _ in range(50):  # of one round trip: it counts once
+        limiter.congested(sent - 0.001 if _ else sent, 0.0)
+    assert limiter.window == 50
+    for _ in range(51):
+        limiter.succeeded(0, 0)
+    assert limiter.window == 51
+
+
+def test_a_burst_of_429s_is_one_congestion() -> None:
+    """Sixty-four calls of one round trip meet a 429 without any advice: the cooldown is the first one's, not the sixty-fourth's."""
+    limiter = Limiter(concurrency=64)
+    sent = time.monotonic()
+    for _ in range(64):
+        limiter.congested(sent, None)
+    assert 0 < limiter.cooling <= 0.5
+
+
+def test_one_cooldown_for_everyone() -> None:
+    async def go() -> None:
+        limiter = Limiter(concurrency=8)
+        times: list[float] = []
+
+        async def call() -> None:
+            await limiter.acquire(0)
+            times.append(time.monotonic())
+            limiter.release()
+
+        begun = time.monotonic()
+        limiter.congested(begun, 0.2)
+        await asyncio.gather(*(call() for _ in range(20)))
+        assert min(times) - begun >= 0.2
+
+    asyncio.run(go())
+
+
+def test_after_a_cooldown_only_as_many_go_on_as_the_narrowed_window_has_room_for() -> None:
+    async def go() -> None:
+        limiter = Limiter(concurrency=8)
+        together = most = 0
+
+        async def call() -> None:
+            nonlocal together, most
+            await limiter.acquire(0)
+            together += 1
+            most = max(most, together)
+            await asyncio.sleep(0.02)
+            together -= 1
+            limiter.release()
+
+        limiter.cool_down(0.05)
+        calls = [asyncio.create_task(call()) for _ in range(16)]
+        await asyncio.sleep(0.01)  # eight of them have a slot and wait
+        limiter.congested(time.monotonic(), 0.05)
+        await asyncio.gather(*calls)
+        assert most == 4
+
+    asyncio.run(go())
+
+
+def test_a_cancelled_wait_gives_its_place_back() -> None:
+    async def go() -> None:
+        limiter = Limiter(concurrency=1)
+        await limiter.acquire(0)
+        waiting = [asyncio.create_task(limiter.acquire(0)) for _ in range(3)]
+        await asyncio.sleep(0)
+        waiting[0].cancel()
+        limiter.release()  # the slot is given to the first in line, which is being cancelled in the same moment
+        waiting[1].cancel()
+        async with asyncio.timeout(5):
+            await waiting[2]
+        limiter.release()
+        assert limiter.in_flight == 0
+
+    asyncio.run(go())
+
+
+def test_nothing_left_says_the_provider() -> None:
+    async def go() -> None:
+        limiter = Limiter(concurrency=8)
+        limiter.obey({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "150ms"})
+        begun = time.monotonic()
+        await limiter.acquire(0)
+        assert time.monotonic() - begun >= 0.15
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize("name", ["tokens", "requests"])
+def test_anthropic_s_headers(name: str) -> None:
+    limiter = Limiter(concurrency=8)
+    reset = (datetime.now(UTC) + timedelta(seconds=30)).isoformat()
+    limiter.obey({f"anthropic-ratelimit-{name}-remaining": "0", f"anthropic-ratelimit-{name}-reset": reset})
+    assert 28 < limiter.cooling <= 30
+
+
+def test_no_more_than_what_is_left_before_the_reset() -> None:
+    async def go() -> None:
+        limiter = Limiter(concurrency=8)
+        limiter.obey({"x-ratelimit-remaining-requests": "3", "x-ratelimit-reset-requests": "0.2"})
+        begun = time.monotonic()
+        times = []
+        for _ in range(6):
+            await limiter.acquire(0)
+            times.append(time.monotonic() - begun)
+            limiter.release()
+        assert sum(at < 0.2 for at in times) <= 4  # three, and the one whose answer said so
+
+    asyncio.run(go())
+
+
+def test_waiting_for_an_allowance_does_not_outlast_newer_word() -> None:
+    async def go() -> None:
+        limiter = Limiter(concurrency=8)
+        await limiter.acquire(0)
+        limiter.obey({"x-ratelimit-remaining-requests": "0.5", "x-ratelimit-reset-requests": "60"})
+        waiting = asyncio.create_task(limiter.acquire(0))
+        await asyncio.sleep(0.01)
+        limiter.obey({"x-ratelimit-remaining-requests": "500", "x-ratelimit-reset-requests": "60"})
+        async with asyncio.timeout(5):
+            await waiting
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("12ms", 0.012), ("1m30s", 90), ("6m0s", 360), ("2.5", 2.5), ("1h", 3600), ("", None), ("soon", None)],
+)
+def test_words_for_a_reset(text: str, seconds: float | None) -> None:
+    assert seconds_until(text) == seconds
+
+
+def test_who_is_cancelled_with_a_slot_in_hand_has_sent_nothing() -> None:
+    """Else the provider's word for what is left would be taken for one request more."""
+
+    async def go() -> None:
+        limiter = Limiter(concurrency=1)
+        await limiter.acquire(0)
+        second = asyncio.create_task(limiter.acquire(0))
+        await asyncio.sleep(0)
+        limiter.release()  # the slot is the second's,
+        second.cancel()  # which hears of both at once
+        with pytest.raises(asyncio.CancelledError):
+            await second
+        assert limiter.in_flight == 0
+        limiter.obey({"x-ratelimit-remaining-requests": "1", "x-ratelimit-reset-requests": "60s"})
+        for _ in range(2):  # what is left, and one that the provider may not have counted
+            await asyncio.wait_for(limiter.acquire(0), 10)
+            limiter.release()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(limiter.acquire(0), 0.05)
+
+    asyncio.run(go())

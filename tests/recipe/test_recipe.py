@@ -1,0 +1,84 @@
+"""Recipes: what is refused, and how it is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dprm_data.core.errors import RecipeError
+from dprm_data.recipe.recipe import Recipe
+
+GOOD = "source:\n  path: a.jsonl\nprovider:\n  name: openai\n  model: m\n"
+
+
+def refused(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    with pytest.raises(RecipeError) as caught:
+        Recipe.load(path)
+    return str(caught.value).replace(str(path), "FILE")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (GOOD + "panle: paper\n", "FILE:6: panle: unknown key; did you mean 'panel'? (allowed: name, source, labels,"),
+        (
+            GOOD + "limits:\n  concurrency: many\n",
+            "FILE:7: limits.concurrency: input should be a valid integer, unable to parse string as an integer (found 'many')",
+        ),
+        (GOOD + "limits:\n  rpn: 5\n", "FILE:7: limits.rpn: unknown key; did you mean 'rpm'?"),
+        (GOOD + "replicates: 0\n", "FILE:6: replicates: input should be greater than 0 (found 0)"),
+        (
+            GOOD + "elicitation: guess\n",
+            "FILE:6: elicitation: input should be 'choice', 'logprobs' or 'distribution' (found 'guess')",
+        ),
+        (GOOD + "fit:\n  smoothing:\n    epsilon: 2\n", "FILE:8: fit.smoothing.epsilon: input should be less than 1"),
+        (GOOD + "budget:\n  max_cost: -1\n", "FILE:7: budget.max_cost: input should be greater than or equal to 0"),
+        (GOOD + "name: a/b\n", "FILE:6: name: "),
+        (GOOD + "seed: 1\nseed: 2\n", "FILE:7: the key 'seed' stands there twice; keep one"),
+        ("source: {path: a}\n", "FILE: provider: missing, and there is no default"),
+        ("source: {}\nprovider: {name: local}\n", "FILE:1: source: give either path (a file or folder) or dataset"),
+        ("source: {path: a, dataset: b}\nprovider: {name: local}\n", "give either path"),
+        (
+            "provider: {name: openai}\n",
+            "FILE:1: provider: model: missing; say which model of openai plays the personas",
+        ),
+        (
+            "provider: {name: anthropic, model: m}\nelicitation: logprobs\n",
+            "logprobs needs log-probabilities, which Anthropic's API does not give",
+        ),
+        ("provider: {name: local}\nelicitation: logprobs\nreplicates: 2\n", "leave it at 1"),
+        ("provider: {name: local}\nelicitation: logprobs\nrationale: true\n", "only elicitation: choice can say why"),
+        ("a: [1, 2\n", "FILE: not valid YAML: line 2"),
+        ("- a\n", "FILE: a recipe is a mapping of keys to values, found list"),
+        ("", "found NoneType"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, text: str, said: str) -> None:
+    assert said in refused(tmp_path, text)
+
+
+def test_all_mistakes_are_said_at_once(tmp_path: Path) -> None:
+    assert len(refused(tmp_path, GOOD + "replicates: 0\nmax_reasks: 99\npanle: x\n").splitlines()) == 3
+
+
+def test_a_key_in_a_recipe_is_not_echoed(tmp_path: Path) -> None:
+    assert "sk-secret" not in refused(tmp_path, GOOD.replace("model: m", "model: m\n  api_key: sk-secret"))
+
+
+def test_no_file(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"cannot read .*nothing\.yaml: No such file"):
+        Recipe.load(tmp_path / "nothing.yaml")
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(RecipeError, match="not UTF-8"):
+        Recipe.load(tmp_path / "binary.yaml")
+
+
+def test_a_recipe_as_a_dict() -> None:
+    recipe = Recipe.of({"provider": {"name": "local"}, "panel": "small"})
+    assert recipe.panel.use == "small"
+    assert recipe.output_folder == Path("runs/run")
+    with pytest.raises(RecipeError, match="recipe: provider: missing"):
+        Recipe.of({})
