@@ -1,0 +1,123 @@
+"""Registries: the names by which recipes and commands ask for providers, elicitations, families and the like.
+
+A class or function enters by a decorator, ours as anybody's:
+
+    @provider("bedrock")
+    class BedrockProvider: ...
+
+Our own modules are imported when one of their names is first asked for. An installed package extends a registry by an entry point in the
+group `dprm_data` that names the module with its decorators; it needs no import by the user:
+
+    [project.entry-points.dprm_data]
+    bedrock = "our_package.bedrock"
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any, Generic, TypeVar
+
+from dprm_data.core.errors import DprmError
+
+GROUP = "dprm_data"
+
+T = TypeVar("T")
+Registered = TypeVar("Registered")
+
+
+class Registry(Generic[T]):
+    """What is registered under the names of one kind.
+
+    kind: the noun in messages. builtin: the names that this project registers, each with the module that does so.
+    """
+
+    def __init__(self, kind: str, builtin: Mapping[str, str] | None = None) -> None:
+        self.kind = kind
+        self._builtin = dict(builtin or {})
+        self._found: dict[str, T] = {}
+
+    def register(self, name: str) -> Callable[[Registered], Registered]:
+        """A decorator that registers a class or function under this name. Raises `ValueError` where another has the name."""
+
+        def decorate(target: Registered) -> Registered:
+            present: Any = self._found.get(name)
+            if present is not None and _origin(present) != _origin(target):
+                raise ValueError(f"the {self.kind} {name!r} is registered already, by {'.'.join(_origin(present))}")
+            self._found[name] = target  # type: ignore[assignment]  # each package's own decorator has the exact type
+            return target
+
+        return decorate
+
+    def get(self, name: str) -> T:
+        """What is registered under this name. Raises `DprmError` that says what is, where nothing is."""
+        if name not in self._found and name in self._builtin:
+            importlib.import_module(self._builtin[name])
+        if name not in self._found:
+            load_extensions()
+        if name not in self._found:
+            raise DprmError(self._unknown(name))
+        return self._found[name]
+
+    def names(self) -> list[str]:
+        """Every name that can be asked for: ours in their own order, then those of extensions."""
+        load_extensions()
+        return list(dict.fromkeys([*self._builtin, *sorted(self._found)]))
+
+    def check(self, name: str) -> str:
+        """The name itself, for a field of a settings model. Raises `ValueError` where nothing is registered under it."""
+        if name not in self._builtin and name not in self._found and name not in self.names():
+            raise ValueError(self._unknown(name))
+        return name
+
+    def _unknown(self, name: str) -> str:
+        names = self.names()
+        close = difflib.get_close_matches(name, names, n=1)
+        guess = f"; did you mean {close[0]!r}?" if close else ""
+        return f"there is no {self.kind} {name!r}{guess} (installed: {', '.join(names)})"
+
+
+@cache
+def load_extensions() -> None:
+    """Import the modules that installed packages name in the entry-point group `dprm_data`. Raises `DprmError` where one cannot be imported."""
+    for point in entry_points(group=GROUP):
+        try:
+            point.load()
+        except Exception as error:
+            owner = point.dist.name if point.dist else point.value
+            raise DprmError(
+                f"the extension {point.name!r} of the package {owner} cannot be loaded: {type(error).__name__}: {error}",
+                hint=f"Mend or uninstall it: pip uninstall {owner}.",
+            ) from error
+
+
+def _origin(target: Any) -> tuple[str, str]:
+    """Where a class or function is defined: the same after its module was loaded again."""
+    return target.__module__, target.__qualname__
+
+
+PROVIDERS: Registry[Any] = Registry(
+    "provider",
+    {
+        "openai": "dprm_data.providers.openai",
+        "anthropic": "dprm_data.providers.anthropic",
+        "local": "dprm_data.providers.local",
+    },
+)
+ELICITATIONS: Registry[Any] = Registry(
+    "elicitation",
+    {
+        "choice": "dprm_data.elicit.choice",
+        "logprobs": "dprm_data.elicit.logprobs",
+        "distribution": "dprm_data.elicit.distribution",
+    },
+)
+FAMILIES: Registry[Any] = Registry("family")
+SMOOTHINGS: Registry[Any] = Registry("smoothing")
+PANEL_SOURCES: Registry[Any] = Registry("panel source")
+LEDGER_STORES: Registry[Any] = Registry("ledger store")
+LOSSES: Registry[Any] = Registry("loss")
+RISK_MEASURES: Registry[Any] = Registry("risk measure")
