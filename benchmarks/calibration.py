@@ -23,7 +23,7 @@ from dprm_data.labels.bootstrap import Resamples
 from dprm_data.labels.geometry import wasserstein
 from dprm_data.labels.space import LabelSpace
 from dprm_data.recipe.recipe import FitConfig
-from dprm_data.review.annotator_model import Sayings
+from dprm_data.review.annotator_model import PanelAnswers
 from dprm_data.review.cross_validation import People, cross_validate
 
 Labels = NDArray[np.int64]
@@ -83,7 +83,7 @@ def trial(
     panel = twist(panel, K, rng) if twisted else panel
     N = len(labels)
     ids = [str(i) for i in range(N)]
-    said = Sayings(
+    said = PanelAnswers(
         N,
         [f"p{a}" for a in range(personas)],
         np.repeat(np.arange(N), personas),

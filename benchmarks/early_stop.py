@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from dprm_data.core.arrays import Floats
-from dprm_data.engine.early_stopping import EarlyStop
+from dprm_data.engine.early_stopping import EarlyStopping
 from dprm_data.ingest.votes import Votes
 from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.fitting import fit
@@ -49,7 +49,7 @@ def counts(labels: np.ndarray, K: int) -> Floats:
 
 def stopped(asked: list[np.ndarray], config: EarlyStopConfig, space: LabelSpace) -> list[int]:
     """How many votes each item gets."""
-    rounds = EarlyStop(config, space)
+    rounds = EarlyStopping(config, space)
     taken = []
     for labels in asked:
         if not rounds.ready:

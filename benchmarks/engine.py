@@ -196,7 +196,7 @@ job = Run(Recipe.load({str(recipe)!r}))
 job.work
 begun = time.perf_counter()
 with job.ledger(readonly=True) as ledger:
-    found = sum(course.outcome is not None for _, courses in replay(job.work, ledger, load_items(job.folder.table("items"))) for course in courses)
+    found = sum(state.outcome is not None for _, states in replay(job.work, ledger, load_items(job.folder.table("items"))) for state in states)
 print(time.perf_counter() - begun, found)
 """
     done = subprocess.run([sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, check=True)

@@ -118,7 +118,7 @@ def kill_one(ray_folder: str) -> None:
     for folder in Path("/proc").iterdir():
         with contextlib.suppress(OSError, ValueError):
             ours = f"RAY_TMPDIR={ray_folder}".encode() in (folder / "environ").read_bytes()
-            if ours and (folder / "cmdline").read_bytes().startswith(b"ray::MapWorker(MapBatches(Asker)"):
+            if ours and (folder / "cmdline").read_bytes().startswith(b"ray::MapWorker(MapBatches(AnnotatorActor)"):
                 os.kill(int(folder.name), signal.SIGKILL)
                 return
 

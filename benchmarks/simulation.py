@@ -1,6 +1,6 @@
 """A discrete-event simulation of the engine's scheduling: how long a run takes, and what it asks, on machines and providers that are not here.
 
-What decides is the engine's own code, in virtual time: `Limiter` (cooldown, adaptive window, rpm and tpm), `Sender` (attempts, backoff), `Agenda`
+What decides is the engine's own code, in virtual time: `Limiter` (cooldown, adaptive window, rpm and tpm), `RetryingClient` (attempts, backoff), `Scheduler`
 (an item's first call ahead of the others). What is simulated is what they act on:
 
     the provider    a latency per call, failures by chance, a limit of its own with 429s
@@ -23,13 +23,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.virtual_time import virtual_run
-from dprm_data.engine.cancellation import Stop
-from dprm_data.engine.client import Sender
+from dprm_data.engine.cancellation import Cancellation
+from dprm_data.engine.client import RetryingClient
 from dprm_data.engine.costs import Budget, Prices
-from dprm_data.engine.counters import Tally
-from dprm_data.engine.scheduler import Agenda, Opened, OpenItem, Rest
+from dprm_data.engine.counters import Counters
+from dprm_data.engine.scheduler import OpenItem, Pause, ReadyItem, Scheduler
 from dprm_data.ledger.call import Call, Reply
-from dprm_data.providers.limits import Limiter, OwnPace
+from dprm_data.providers.limits import Limiter, LocalRateLimit
 from dprm_data.providers.provider import Answer, CallFailed, FailureKind, Request, Usage
 from dprm_data.providers.token_estimates import CHARACTERS_PER_TOKEN
 from dprm_data.recipe.recipe import LimitsConfig
@@ -157,7 +157,7 @@ class _World:
         self.model = model
         self.provider = _Provider(model)
         self.database = _Station(1 / model.rows_per_second)
-        self.pace = OwnPace(model.rpm, model.tpm)
+        self.pace = LocalRateLimit(model.rpm, model.tpm)
         self.kept: dict[bytes, str] = {}  # key: status
         self.ended: list[float] = []  # when
         self.pile = _Pile(model)
@@ -260,7 +260,7 @@ class _Pile:
 
 @dataclass(slots=True, eq=False)
 class _Course:
-    """What `Agenda` hands out: here, one call."""
+    """What `Scheduler` hands out: here, one call."""
 
     call: Call
     outcome: str | None = None
@@ -280,20 +280,20 @@ class _Process:
         self._gathered: list[asyncio.Future[None]] = []
         self._writer: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
-        self._sender = Sender(
+        self._client = RetryingClient(
             provider=self,
             ledger=self,  # type: ignore[arg-type]
             prices=Prices(lambda usage: 0.0, "simulated"),
             budget=Budget(None),
             limits=LimitsConfig(attempts=model.attempts, give_up_after=1e9),
             limiter=Limiter(concurrency=model.concurrency, pace=world.pace),
-            tally=Tally(),
-            stop=Stop(),
+            counters=Counters(),
+            stop=Cancellation(),
         )
 
     async def run(self) -> None:
         """Until nothing is open anywhere; or until it is killed, which leaves its items to the others."""
-        agenda = Agenda(self._opened(), closed=self._closed)  # type: ignore[arg-type]
+        agenda = Scheduler(self._opened(), closed=self._closed)  # type: ignore[arg-type]
         many = self._world.model.concurrency
         workers = [asyncio.create_task(self._work(agenda)) for _ in range(many + many // 4 + 1)]
         try:
@@ -306,37 +306,37 @@ class _Process:
             self._world.pile.give_back(list(self._held.values()), asyncio.get_running_loop().time())
             raise
 
-    async def _work(self, agenda: Agenda) -> None:
+    async def _work(self, agenda: Scheduler) -> None:
         while not agenda.finished:  # as `Engine._worker`
             found = agenda.next()
             if found:
-                item, course = found
-                reply = await self._sender.reply(course.call, missing=True)  # type: ignore[attr-defined]
-                course.outcome = reply.status  # type: ignore[misc, assignment]
-                agenda.through(item, course)
+                item, state = found
+                reply = await self._client.reply(state.call, missing=True)  # type: ignore[attr-defined]
+                state.outcome = reply.status  # type: ignore[misc, assignment]
+                agenda.through(item, state)
                 self._news.set()
-            elif agenda.exhausted or agenda.resting:
+            elif agenda.exhausted or agenda.paused_for:
                 self._news.clear()
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._news.wait(), agenda.resting or None)
+                    await asyncio.wait_for(self._news.wait(), agenda.paused_for or None)
             else:
                 await asyncio.sleep(0)
         self._news.set()
 
-    def _opened(self) -> Iterator[Opened | Rest]:
+    def _opened(self) -> Iterator[ReadyItem | Pause]:
         pile, model = self._world.pile, self._world.model
         while pile.open:
             item = pile.take(asyncio.get_running_loop().time())
             if item is None and model.processes == 1:
-                return  # as `Opening`: alone, nobody can leave anything
+                return  # as `ItemQueue`: alone, nobody can leave anything
             if item is None:
-                yield Rest(_LOOK_AGAIN)
+                yield Pause(_LOOK_AGAIN)
                 continue
             self._held[item.number] = item
             keys = [item.number.to_bytes(8, "big") + place.to_bytes(8, "big") for place in range(model.calls_each)]
             missing = [_Course(self._call(key)) for key in keys if key not in self._world.kept]
             if missing:
-                yield Opened(item, [], missing)  # type: ignore[arg-type]
+                yield ReadyItem(item, [], missing)  # type: ignore[arg-type]
             else:
                 self._close(item)
 

@@ -109,13 +109,13 @@ def _annotate(
 
     with open_job(recipe, output, quiet or as_json) as job:
         prepare(job)
-        tally = annotate_and_keep(job, max_cost=max_cost, retry_failed=retry_failed, fitted=fit)
+        counters = annotate_and_keep(job, max_cost=max_cost, retry_failed=retry_failed, fitted=fit)
     if fit:
-        show_summary(job, tally, as_json)
+        show_summary(job, counters, as_json)
     else:
-        from dprm_data.terminal.run_view import tally_line
+        from dprm_data.terminal.run_view import counters_line
 
-        answer({"run": str(job.folder), "annotate": tally.as_dict()}, lambda: tally_line(tally), as_json)
+        answer({"run": str(job.folder), "annotate": counters.as_dict()}, lambda: counters_line(counters), as_json)
 
 
 @app.command()

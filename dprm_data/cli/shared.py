@@ -37,14 +37,16 @@ MaxCost = Annotated[
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Ask again what ended without a label.")]
 
 
-def show_summary(job: Any, tally: Any, as_json: bool) -> None:
+def show_summary(job: Any, counters: Any, as_json: bool) -> None:
     from dprm_data.runs.summary import summarise
     from dprm_data.terminal.run_view import summary_view
 
     summary = summarise(job.folder, job.space)
-    content = {"run": str(job.folder), "summary": summary.as_dict()} | ({"annotate": tally.as_dict()} if tally else {})
+    content = {"run": str(job.folder), "summary": summary.as_dict()} | (
+        {"annotate": counters.as_dict()} if counters else {}
+    )
     answer(
-        content, lambda: summary_view(summary, job.folder, tally, local=job.recipe.provider.name == "local"), as_json
+        content, lambda: summary_view(summary, job.folder, counters, local=job.recipe.provider.name == "local"), as_json
     )
 
 

@@ -12,7 +12,7 @@ from dprm_data.core import tables
 from dprm_data.core.arrays import Floats
 from dprm_data.elicit.elicitation import Outcome, Question, Task, calibrate, label_probs
 from dprm_data.elicit.work import Work
-from dprm_data.engine.replay import Course, advance, replay
+from dprm_data.engine.replay import TaskState, advance, replay
 from dprm_data.ingest.items import Item
 from dprm_data.ledger.ledger import Ledger
 
@@ -26,8 +26,8 @@ def annotation_batches(work: Work, ledger: Ledger, items: Iterable[Item]) -> Ite
     """
     prior = _calibration(work, ledger)
     rows: list[dict[str, Any]] = []
-    for _, courses in replay(work, ledger, items):
-        rows += [_row(course, course.outcome, prior) for course in courses if course.outcome]
+    for _, states in replay(work, ledger, items):
+        rows += [_row(state, state.outcome, prior) for state in states if state.outcome]
         if len(rows) >= _ROWS:
             yield pa.RecordBatch.from_pylist(rows, schema=tables.ANNOTATIONS)
             rows = []
@@ -36,16 +36,16 @@ def annotation_batches(work: Work, ledger: Ledger, items: Iterable[Item]) -> Ite
 
 
 def _calibration(work: Work, ledger: Ledger) -> dict[Question, Floats]:
-    courses = advance(work.calibration_tasks(), ledger)
-    return calibrate([(course.task, course.outcome) for course in courses if course.outcome])
+    states = advance(work.calibration_tasks(), ledger)
+    return calibrate([(state.task, state.outcome) for state in states if state.outcome])
 
 
-def _row(course: Course, outcome: Outcome, prior: dict[Question, Floats]) -> dict[str, Any]:
-    task = course.task
+def _row(state: TaskState, outcome: Outcome, prior: dict[Question, Floats]) -> dict[str, Any]:
+    task = state.task
     probs = _probs(task, outcome, prior)
     label = int(probs.argmax()) if probs is not None else outcome.label
-    last = course.replies[-1]
-    costs = [reply.cost for reply in course.replies]
+    last = state.replies[-1]
+    costs = [reply.cost for reply in state.replies]
     return {
         "item_id": task.prefix.item.item_id,
         "annotator_id": task.annotator.id,
@@ -60,7 +60,7 @@ def _row(course: Course, outcome: Outcome, prior: dict[Question, Floats]) -> dic
         "model": last.model or task.elicitation.model,
         "prompt_version": task.elicitation.template.version,
         "rationale": outcome.rationale or None,
-        "call_key": course.calls[-1].key.hex(),
+        "call_key": state.calls[-1].key.hex(),
         "cost": None if None in costs else sum(cost for cost in costs if cost is not None),
         "created_at": datetime.fromtimestamp(last.created_at, UTC),
     }

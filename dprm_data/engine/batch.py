@@ -1,11 +1,11 @@
 """Batch mode: all missing calls are handed over in batches, at half the price, and collected when the provider is through with them.
 
-    items ─▶ those not done, with nothing on the shelf ─▶ missing calls ─▶ batches ─▶ shelf (in the ledger) ─▶ provider
+    items ─▶ those not done, with nothing on the pending ─▶ missing calls ─▶ batches ─▶ pending (in the ledger) ─▶ provider
       ▲                                                                                                          │
-      └── replies and failures, in one transaction with the batch's leaving the shelf ◀── results, in any order ◀┘
+      └── replies and failures, in one transaction with the batch's leaving the pending ◀── results, in any order ◀┘
 
 It goes round until nothing is missing: answers that cannot be read are asked again in the next round, rows that failed or expired are handed
-over again. The process may be closed at any moment and started again a day later: what is on the shelf is collected then.
+over again. The process may be closed at any moment and started again a day later: what is on the pending is collected then.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from dataclasses import dataclass, field
 
 from dprm_data.core.errors import BudgetReached, ProviderUnusable
 from dprm_data.elicit.work import Work
-from dprm_data.engine.cancellation import Stop, Stopped
+from dprm_data.engine.cancellation import Cancellation, Cancelled
 from dprm_data.engine.client import answered, failure_reply, refused
 from dprm_data.engine.costs import Budget, Prices
-from dprm_data.engine.counters import Tally
-from dprm_data.engine.early_stopping import Rounds
-from dprm_data.engine.pending_batches import Shelf, Shelved
-from dprm_data.engine.replay import Course, advance, chunks, courses_of, row_id
+from dprm_data.engine.counters import Counters
+from dprm_data.engine.early_stopping import RoundPolicy
+from dprm_data.engine.pending_batches import PendingBatch, PendingBatches
+from dprm_data.engine.replay import TaskState, advance, chunks, row_id, states_of
 from dprm_data.ingest.items import Item
 from dprm_data.ledger.call import Call, Reply
 from dprm_data.ledger.ledger import FailedAttempt, Ledger
@@ -42,7 +42,7 @@ Load = Callable[[], Iterable[Item]]
 
 
 @dataclass(slots=True)
-class _Parcel:
+class _Batch:
     """A batch in the making."""
 
     rows: list[tuple[bytes, bytes, Request]] = field(default_factory=list)  # key, item id, request
@@ -64,19 +64,19 @@ class BatchEngine:
         prices: Prices,
         budget: Budget,
         limits: LimitsConfig,
-        tally: Tally | None = None,
+        counters: Counters | None = None,
         retry_failed: bool = False,
-        rounds: Rounds | None = None,
+        rounds: RoundPolicy | None = None,
     ) -> None:
-        self.tally = tally or Tally()
+        self.counters = counters or Counters()
         self._provider = provider
         self._ledger = ledger
-        self._shelf = Shelf(ledger)
+        self._shelf = PendingBatches(ledger)
         self._prices = prices
         self._budget = budget
         self._limits = limits
         self._retry_failed = retry_failed
-        self._rounds = rounds or Rounds()
+        self._rounds = rounds or RoundPolicy()
         self._walked = False  # through all items, at least once
         self._opened = 0  # items in this walk
         self._left_closed = False  # whether there were more, for which it is too early
@@ -84,10 +84,10 @@ class BatchEngine:
         self._most = provider.max_requests  # of one batch; less where the provider refuses so many
         self._failed: Counter[bytes] = Counter()  # times each call has failed
         self._silent_since: float | None = None  # when the provider was last heard of, while it cannot be reached
-        self._stop = Stop()
+        self._stop = Cancellation()
 
     def stop(self, reason: BaseException) -> None:
-        """Hand over nothing more. The run then raises the reason; what is on the shelf stays there."""
+        """Hand over nothing more. The run then raises the reason; what is on the pending stays there."""
         self._stop.because(reason)
 
     async def run(self, work: Work, load: Load) -> None:
@@ -108,7 +108,7 @@ class BatchEngine:
                         continue
                     break
                 await self._collect(work, load)
-        except Stopped:
+        except Cancelled:
             pass
         finally:
             await self._ledger.flush()
@@ -119,7 +119,7 @@ class BatchEngine:
 
     async def _hand_over(self, work: Work, items: Iterable[Item]) -> BudgetReached | None:
         """Hand over all that is missing; returns the budget's refusal where it did not suffice for all."""
-        parcel = _Parcel()
+        parcel = _Batch()
         short: BudgetReached | None = None
         for item, call in self._missing(work, items):
             need = self._budget.need(self._prices.worst(call.request))
@@ -129,7 +129,7 @@ class BatchEngine:
             size = self._provider.row_bytes(call.key.hex(), call.request)
             if parcel.rows and (len(parcel.rows) >= self._most or parcel.size + size > self._provider.max_bytes):
                 await self._submit(parcel)
-                parcel = _Parcel()
+                parcel = _Batch()
             parcel.rows.append((call.key, item, call.request))
             parcel.size += size
             parcel.reserved += need
@@ -137,7 +137,7 @@ class BatchEngine:
             await self._submit(parcel)
         return short
 
-    async def _submit(self, parcel: _Parcel) -> None:
+    async def _submit(self, parcel: _Batch) -> None:
         batch = self._shelf.put([(key, item) for key, item, _ in parcel.rows], parcel.reserved)
         self._budget.hold(parcel.reserved)
         self._show([])
@@ -154,7 +154,7 @@ class BatchEngine:
             self._silent_since = None
             self._shelf.confirm(batch, batch_id)
 
-    async def _not_taken(self, batch: Shelved, error: CallFailed) -> None:
+    async def _not_taken(self, batch: PendingBatch, error: CallFailed) -> None:
         """A batch was refused as a whole: nothing of it was run or billed. Its calls are missing again, or have failed if it was one."""
         if error.kind == "rejected" and batch.rows == 1:
             [key] = self._shelf.rows(batch)
@@ -210,7 +210,7 @@ class BatchEngine:
                 return
             await self._sleep(self._limits.poll_every)
 
-    async def _poll(self, batch: Shelved) -> BatchStatus | None:
+    async def _poll(self, batch: PendingBatch) -> BatchStatus | None:
         """Where a batch stands; None where it was refused as a whole after all."""
         assert batch.batch_id
         while True:
@@ -226,7 +226,7 @@ class BatchEngine:
                 self._silent_since = None
                 return status
 
-    async def _fetch(self, batch: Shelved, work: Work, load: Load) -> bool:
+    async def _fetch(self, batch: PendingBatch, work: Work, load: Load) -> bool:
         """Keep a batch's results; False where they could not be read this time."""
         assert batch.batch_id
         rows = self._shelf.rows(batch)
@@ -262,14 +262,14 @@ class BatchEngine:
         cost = 0.0
         if billed:
             cost = (self._prices.cost(error.usage) if error.usage != Usage() else self._prices.worst(request)) or 0.0
-        self.tally.failed_attempt(error.kind, error.message, error.usage, cost if self._prices.known else None)
+        self.counters.failed_attempt(error.kind, error.message, error.usage, cost if self._prices.known else None)
         return FailedAttempt(key, error.kind, error.status, error.message, cost)
 
-    def _finish(self, batch: Shelved, replies: dict[bytes, Reply], failures: Sequence[FailedAttempt]) -> None:
+    def _finish(self, batch: PendingBatch, replies: dict[bytes, Reply], failures: Sequence[FailedAttempt]) -> None:
         self._ledger.record_now(list(replies.items()), failures, collected=batch.number)
         for reply in replies.values():
             if reply.status == "answered":
-                self.tally.answered(reply)
+                self.counters.answered(reply)
         costs = [reply.cost for reply in replies.values() if reply.status == "answered"]
         unknown = None in costs
         paid = sum(cost or 0.0 for cost in costs) + sum(failed.cost or 0.0 for failed in failures)
@@ -295,18 +295,18 @@ class BatchEngine:
             done = set() if self._retry_failed else self._ledger.find_done(plan, ids)
             held = self._shelf.holds(ids)
             if first_time:
-                self.tally.skipped(len(done), work.annotations_per_item)
+                self.counters.skipped(len(done), work.annotations_per_item)
             left = (item for item in some if row_id(item) not in done and row_id(item) not in held)
             for few in chunks(left, max(1, _OPEN // max(1, work.annotations_per_item))):
-                for item, courses in zip(few, courses_of(work, self._ledger, few), strict=True):
-                    begun = [self._begun(course) for course in courses]
+                for item, states in zip(few, states_of(work, self._ledger, few), strict=True):
+                    begun = [self._begun(course) for course in states]
                     yield from self._missing_of(plan, item, begun, replayed=first_time)
 
     def _missing_of(
-        self, plan: bytes, item: Item, courses: list[Course], *, replayed: bool
+        self, plan: bytes, item: Item, states: list[TaskState], *, replayed: bool
     ) -> Iterator[tuple[bytes, Call]]:
-        settled = [course for course in courses if course.outcome]
-        waiting = [course for course in courses if course.waits_for]
+        settled = [course for course in states if course.outcome]
+        waiting = [course for course in states if course.waits_for]
         begun = [course for course in waiting if course.replies or course.begun_anew]
         fresh = [course for course in waiting if not (course.replies or course.begun_anew)]
         if not begun and fresh:
@@ -323,16 +323,16 @@ class BatchEngine:
                 keys.add(call.key)
                 yield row_id(item), call
         if not keys:
-            self.tally.items += 1
+            self.counters.items += 1
             for course in settled:
                 if course.outcome:
-                    self.tally.ended(course.outcome, replayed=replayed)
+                    self.counters.ended(course.outcome, replayed=replayed)
             self._rounds.closed(settled, in_full=not waiting)
             self._ledger.note_done(plan, row_id(item))
         elif self._retry_failed:
             self._ledger.note_undone(plan, row_id(item))
 
-    def _begun(self, course: Course) -> Course:
+    def _begun(self, course: TaskState) -> TaskState:
         """A course that failed begins anew where that is wanted, once."""
         if not (self._retry_failed and course.outcome and course.outcome.status != "ok"):
             return course
@@ -348,12 +348,12 @@ class BatchEngine:
         """After a failure of the provider as a whole. Raises where waiting is pointless, or has lasted long enough."""
         if error.fatal:
             raise refused(error)
-        self.tally.failed_attempt(error.kind, error.message, error.usage, 0.0)
+        self.counters.failed_attempt(error.kind, error.message, error.usage, 0.0)
         now = time.monotonic()
         self._silent_since = self._silent_since or now
         if now - self._silent_since > self._limits.give_up_after:
             raise ProviderUnusable(
-                f"the batch API has not been reached for {now - self._silent_since:.0f} s; the last failure was {self.tally.last_failure}",
+                f"the batch API has not been reached for {now - self._silent_since:.0f} s; the last failure was {self.counters.last_failure}",
                 hint="What was handed over stays there. Run again to collect it.",
             )
         await self._sleep(error.retry_after if error.retry_after is not None else min(self._limits.poll_every, 10.0))
@@ -366,12 +366,12 @@ class BatchEngine:
         batches = self._shelf.batches()
         total, done = sum(batch.rows for batch in batches), sum(status.done for status in statuses)
         word = "batch" if len(batches) == 1 else "batches"
-        self.tally.batches = (
+        self.counters.batches = (
             f"{len(batches)} {word} at the provider, {done:,} of {total:,} requests done" if batches else ""
         )
 
 
-def _is_it(batch: Shelved, status: BatchStatus) -> bool:
+def _is_it(batch: PendingBatch, status: BatchStatus) -> bool:
     """Whether a batch that the provider lists is this one of ours."""
     if status.tag is not None:
         return status.tag == batch.tag
@@ -383,8 +383,8 @@ def _requests(work: Work, ledger: Ledger, items: Iterable[Item], rows: dict[byte
     ids = set(rows.values())
     found: dict[bytes, Request] = {}
 
-    def look(courses: Iterable[Course]) -> None:
-        for course in courses:
+    def look(states: Iterable[TaskState]) -> None:
+        for course in states:
             for call in (course.waits_for, course.anew().waits_for if course.outcome else None):
                 if call and call.key in rows:
                     found[call.key] = call.request
@@ -392,7 +392,7 @@ def _requests(work: Work, ledger: Ledger, items: Iterable[Item], rows: dict[byte
     if b"calibration" in ids:
         look(advance(work.calibration_tasks(), ledger))
     for few in chunks((item for item in items if row_id(item) in ids), _OPEN // 16):
-        look(itertools.chain.from_iterable(courses_of(work, ledger, few)))
+        look(itertools.chain.from_iterable(states_of(work, ledger, few)))
         if len(found) == len(rows):
             break
     return found

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Stopped(Exception):
+class Cancelled(Exception):
     """The run is ending: this call is not sent."""
 
 
-class Stop:
+class Cancellation:
     """Whether, and why, the run is ending. What is in flight is finished and kept; what waits to be sent is not sent."""
 
     def __init__(self) -> None:
@@ -32,9 +32,9 @@ class Stop:
 
     @contextmanager
     def cuts_short(self) -> Iterator[None]:
-        """Around every wait before a call is sent: when the run stops, the wait ends with `Stopped`."""
+        """Around every wait before a call is sent: when the run stops, the wait ends with `Cancelled`."""
         if self.reason is not None:
-            raise Stopped
+            raise Cancelled
         task = asyncio.current_task()
         assert task
         self._waiting.add(task)
@@ -42,7 +42,7 @@ class Stop:
             yield
         except asyncio.CancelledError:
             if self.reason is not None and task.uncancel() == 0:
-                raise Stopped from None
+                raise Cancelled from None
             raise
         finally:
             self._waiting.discard(task)

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
 
 from dprm_data.core.errors import ProviderUnusable
-from dprm_data.engine.cancellation import Stop, Stopped
+from dprm_data.engine.cancellation import Cancellation, Cancelled
 from dprm_data.engine.coordinator import Lease, LeaseLost
 from dprm_data.engine.costs import Budget, Prices
-from dprm_data.engine.counters import Tally
+from dprm_data.engine.counters import Counters
 from dprm_data.ledger.call import Call, Reply
 from dprm_data.ledger.ledger import FailedAttempt, Ledger
 from dprm_data.providers.limits import Limiter
@@ -45,8 +45,8 @@ class _Trouble:
     at: float = math.inf
 
 
-class Sender:
-    """Sends calls to one provider. Raises `Stopped` where the run ends before a call is sent, `DprmError` where it must end."""
+class RetryingClient:
+    """Sends calls to one provider. Raises `Cancelled` where the run ends before a call is sent, `DprmError` where it must end."""
 
     def __init__(
         self,
@@ -57,8 +57,8 @@ class Sender:
         budget: Budget,
         limits: LimitsConfig,
         limiter: Limiter,
-        tally: Tally,
-        stop: Stop,
+        counters: Counters,
+        stop: Cancellation,
     ) -> None:
         self._provider = provider
         self._ledger = ledger
@@ -67,7 +67,7 @@ class Sender:
         self._most_attempts = limits.attempts
         self._patience = limits.give_up_after
         self.limiter = limiter
-        self._tally = tally
+        self._counters = counters
         self._stop = stop
         self._asked: dict[bytes, asyncio.Future[Reply]] = {}  # calls in flight, so that none is sent twice at one time
         self._estimated_tokens = self._real_tokens = 1.0  # of all answers so far: how far the estimate is off
@@ -95,10 +95,10 @@ class Sender:
         finally:
             del self._asked[call.key]
             if not future.done():
-                future.set_exception(Stopped())
+                future.set_exception(Cancelled())
                 future.exception()  # nobody may be waiting for it
         if reply.status == "answered":
-            self._tally.answered(reply)
+            self._counters.answered(reply)
         return reply
 
     # -- attempts -----------------------------------------------------------------------------------------------------
@@ -164,7 +164,7 @@ class Sender:
                 self._budget.settle(reserved, 0.0)  # that took so long that another turn is needed
             finally:
                 self.limiter.release()
-                self._tally.window = self.limiter.window
+                self._counters.window = self.limiter.window
 
     async def _confirm(self, lease: Lease, reserved: float) -> None:
         try:
@@ -176,7 +176,7 @@ class Sender:
     async def _exchange(self, call: Call, reserved: float, tokens: float) -> Reply:
         cost: float | None = reserved  # what is not known to be less is taken to be the worst
         sent = time.monotonic()
-        self._tally.in_flight += 1
+        self._counters.in_flight += 1
         try:
             answer = await self._provider.complete(call.request)
             cost = self._prices.cost(answer.usage)
@@ -184,7 +184,7 @@ class Sender:
             cost = self._failed(call, error, sent, reserved)
             raise
         finally:
-            self._tally.in_flight -= 1
+            self._counters.in_flight -= 1
             self._budget.settle(reserved, cost)
         self._succeeded(call, answer, tokens)
         return answered(answer, cost, time.monotonic() - sent)
@@ -216,7 +216,7 @@ class Sender:
     def _failed(self, call: Call, error: CallFailed, sent: float, reserved: float) -> float | None:
         """Take note of a failed attempt; returns what it cost."""
         cost = self._prices.cost(error.usage) if error.usage != Usage() or not _may_be_billed(error) else reserved
-        self._tally.failed_attempt(error.kind, error.message, error.usage, cost if self._prices.known else None)
+        self._counters.failed_attempt(error.kind, error.message, error.usage, cost if self._prices.known else None)
         self.failing_since = self.failing_since or time.monotonic()
         self._ledger.note_failure(FailedAttempt(call.key, error.kind, error.status, error.message, cost))
         if error.kind in _CONGESTION:
@@ -229,7 +229,7 @@ class Sender:
         if error.fatal:
             raise refused(error)
         if self._stop and error.retryable:
-            raise Stopped
+            raise Cancelled
         if error.kind == "connection" and not self._answered_at:
             raise ProviderUnusable(
                 f"the provider cannot be reached: {error.message}",

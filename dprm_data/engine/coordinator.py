@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, Self
 
 from dprm_data.engine.costs import Budget
-from dprm_data.engine.counters import Tally
+from dprm_data.engine.counters import Counters
 from dprm_data.providers.limits import Limiter
 from dprm_data.recipe.recipe import LimitsConfig
 
@@ -61,8 +61,8 @@ class Coordinator:
         """The item is closed, and all its replies are on disk: it may be another's."""
         raise NotImplementedError("alone, there is nothing to be released")
 
-    def report(self, tally: Tally) -> None:
-        """Show in the tally what all workers together do."""
+    def report(self, counters: Counters) -> None:
+        """Show in the counters what all workers together do."""
 
     async def __aenter__(self) -> Self:
         return self

@@ -1,4 +1,4 @@
-"""The tally of a run: what is counted while it goes on, for the live view, the summary and `--json`."""
+"""The counters of a run: what is counted while it goes on, for the live view, the summary and `--json`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Tally:
+class Counters:
     """Counts of one process's work. Items and annotations count replayed ones too; calls, tokens and dollars only what was sent now."""
 
     total_items: int | None = None
@@ -89,7 +89,7 @@ class Tally:
 
     # -- many tallies as one ------------------------------------------------------------------------------------------
 
-    def add_asked(self, other: Tally) -> None:
+    def add_asked(self, other: Counters) -> None:
         """What another has asked: calls, failed attempts, tokens, dollars."""
         self.calls += other.calls
         self.retries += other.retries
@@ -99,7 +99,7 @@ class Tally:
         self.cost_known = self.cost_known and other.cost_known
         self.last_failure = other.last_failure or self.last_failure
 
-    def add_done(self, other: Tally) -> None:
+    def add_done(self, other: Counters) -> None:
         """What is through with another: items and annotations."""
         self.items += other.items
         self.annotations += other.annotations
@@ -107,14 +107,14 @@ class Tally:
         self.elsewhere += other.elsewhere
         self.statuses += other.statuses
 
-    def add_state(self, other: Tally) -> None:
+    def add_state(self, other: Counters) -> None:
         """How another stands just now."""
         self.in_flight += other.in_flight
         self.window += other.window
         self.cooling = max(self.cooling, other.cooling)
         self.waiting = self.waiting or other.waiting
 
-    def mirror(self, other: Tally) -> None:
+    def mirror(self, other: Counters) -> None:
         """Say what another counts; the clock and the number of all items stay this one's."""
         for name in {each.name for each in fields(self)} - {"total_items", "started"}:
             setattr(self, name, getattr(other, name))

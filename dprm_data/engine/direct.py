@@ -1,10 +1,10 @@
 """The engine: asks what is not yet answered, and nothing else.
 
-    items ─▶ those not done, and nobody else's ─▶ courses (replayed from the ledger) ─▶ agenda ─▶ tasks ─▶ sender ─▶ provider
+    items ─▶ those not done, and nobody else's ─▶ states (replayed from the ledger) ─▶ scheduler ─▶ tasks ─▶ client ─▶ provider
                                                                                                     │
-                                        done ◀─ outcome ◀─ course.take(reply) ◀─ ledger (on disk) ◀─┘
+                                        done ◀─ outcome ◀─ state.take(reply) ◀─ ledger (on disk) ◀─┘
 
-A reply counts only when it is on disk. A fixed number of tasks take the agenda's courses one by one, so that neither they nor memory
+A reply counts only when it is on disk. A fixed number of tasks take the scheduler's states one by one, so that neither they nor memory
 grow with the number of items. What is wrong with one call becomes that call's failure; what is wrong with the provider ends the run.
 """
 
@@ -17,15 +17,15 @@ from contextlib import suppress
 
 from dprm_data.core.errors import ProviderUnusable
 from dprm_data.elicit.work import Work
-from dprm_data.engine.cancellation import Stop, Stopped
-from dprm_data.engine.client import Sender
+from dprm_data.engine.cancellation import Cancellation, Cancelled
+from dprm_data.engine.client import RetryingClient
 from dprm_data.engine.coordinator import Coordinator, Lease, LeaseLost
 from dprm_data.engine.costs import Budget, Prices
-from dprm_data.engine.counters import Tally
-from dprm_data.engine.early_stopping import Rounds
-from dprm_data.engine.item_queue import Opening
-from dprm_data.engine.replay import Course
-from dprm_data.engine.scheduler import Agenda
+from dprm_data.engine.counters import Counters
+from dprm_data.engine.early_stopping import RoundPolicy
+from dprm_data.engine.item_queue import ItemQueue
+from dprm_data.engine.replay import TaskState
+from dprm_data.engine.scheduler import Scheduler
 from dprm_data.ingest.items import Item
 from dprm_data.ledger.call import Call
 from dprm_data.ledger.ledger import Ledger
@@ -50,53 +50,55 @@ class Engine:
         prices: Prices,
         budget: Budget,
         limits: LimitsConfig,
-        tally: Tally | None = None,
+        counters: Counters | None = None,
         retry_failed: bool = False,
         began: float | None = None,
-        rounds: Rounds | None = None,
+        rounds: RoundPolicy | None = None,
         coordinator: Coordinator | None = None,
     ) -> None:
-        self._rounds = rounds or Rounds()
-        self.tally = tally or Tally()
+        self._rounds = rounds or RoundPolicy()
+        self.counters = counters or Counters()
         self._ledger = ledger
         self._limits = limits
         self._retry_failed = retry_failed
         self._coordinator = coordinator or Coordinator()
         self._began = time.time() if began is None else began
-        self._stop = Stop()
-        self._sender = Sender(
+        self._stop = Cancellation()
+        self._client = RetryingClient(
             provider=provider,
             ledger=ledger,
             prices=prices,
             budget=budget,
             limits=limits,
             limiter=self._coordinator.limiter(limits),
-            tally=self.tally,
+            counters=self.counters,
             stop=self._stop,
         )
-        self._news = asyncio.Event()  # for tasks without work: a course is through, or the run ends
+        self._news = asyncio.Event()  # for tasks without work: a state is through, or the run ends
 
     async def run(self, work: Work, items: Iterable[Item]) -> None:
         """Ask all that is missing. Returns when everything has an outcome; raises what stopped the run before that (a `DprmError`).
 
         In either case all calls in flight have ended and all replies are on disk.
         """
-        opening = Opening(
+        opening = ItemQueue(
             work,
             ledger=self._ledger,
             coordinator=self._coordinator,
             rounds=self._rounds,
-            tally=self.tally,
+            counters=self.counters,
             retry_failed=self._retry_failed,
             began=self._began,
         )
         watch = asyncio.create_task(self._watch())
         try:
             calibrated = opening.calibrated
-            await self._work_off(Agenda(opening.calibration(), closed=calibrated, lost=calibrated))
-            self.tally.only_calls()
+            await self._work_off(Scheduler(opening.calibration(), closed=calibrated, lost=calibrated))
+            self.counters.only_calls()
             found = opening.items(items)
-            await self._work_off(Agenda(found, closed=opening.closed, lost=opening.lost, round_size=opening.round_size))
+            await self._work_off(
+                Scheduler(found, closed=opening.closed, lost=opening.lost, round_size=opening.round_size)
+            )
         finally:
             watch.cancel()
             await self._ledger.flush()
@@ -111,44 +113,44 @@ class Engine:
 
     # -- tasks --------------------------------------------------------------------------------------------------------
 
-    async def _work_off(self, agenda: Agenda) -> None:
+    async def _work_off(self, scheduler: Scheduler) -> None:
         # A few more tasks than calls may be in flight: while some wait for the disk, the wire is not idle.
         count = self._limits.concurrency + self._limits.concurrency // 4 + 1
-        await asyncio.gather(*(self._take_courses(agenda) for _ in range(count)))
+        await asyncio.gather(*(self._take_courses(scheduler) for _ in range(count)))
 
-    async def _take_courses(self, agenda: Agenda) -> None:
+    async def _take_courses(self, scheduler: Scheduler) -> None:
         try:
-            while not self._stop and not agenda.finished:
-                found = agenda.next()
+            while not self._stop and not scheduler.finished:
+                found = scheduler.next()
                 if found:
-                    item, course = found
+                    item, state = found
                     try:
-                        await self._pursue(course, item.lease)
+                        await self._pursue(state, item.lease)
                     except LeaseLost:
                         item.lost = True
-                    agenda.through(item, course)
+                    scheduler.through(item, state)
                     self._news.set()
-                elif agenda.exhausted or (rest := agenda.resting):
+                elif scheduler.exhausted or (rest := scheduler.paused_for):
                     self._news.clear()
                     with suppress(TimeoutError):
-                        await asyncio.wait_for(self._news.wait(), None if agenda.exhausted else rest)
+                        await asyncio.wait_for(self._news.wait(), None if scheduler.exhausted else rest)
                 else:
                     await asyncio.sleep(0)
-        except Stopped:
+        except Cancelled:
             pass
         except Exception as error:
             self.stop(error)
         finally:
             self._news.set()
 
-    async def _pursue(self, course: Course, lease: Lease | None) -> None:
-        """Bring a course to its outcome."""
-        missing = not course.is_repeat  # courses come from the ledger: the call they wait for is not there
-        while isinstance(course.step, Call):
-            self.tally.reasks += len(course.replies) >= len(course.task.questions)
-            course.take(await self._sender.reply(course.step, missing=missing, lease=lease))
-            missing = course.begun_anew
-        self.tally.ended(course.step, replayed=False)
+    async def _pursue(self, state: TaskState, lease: Lease | None) -> None:
+        """Bring a state to its outcome."""
+        missing = not state.is_repeat  # states come from the ledger: the call they wait for is not there
+        while isinstance(state.step, Call):
+            self.counters.reasks += len(state.replies) >= len(state.task.questions)
+            state.take(await self._client.reply(state.step, missing=missing, lease=lease))
+            missing = state.begun_anew
+        self.counters.ended(state.step, replayed=False)
 
     # -- patience -----------------------------------------------------------------------------------------------------
 
@@ -156,11 +158,11 @@ class Engine:
         """Say when nothing comes, and give up when that has lasted, or is going to last, as long as the recipe allows."""
         while True:
             await asyncio.sleep(0.25)
-            since, cooling = self._sender.failing_since, self._sender.limiter.cooling
+            since, cooling = self._client.failing_since, self._client.limiter.cooling
             silent = time.monotonic() - since if since else 0.0
-            self.tally.cooling = cooling
-            self._coordinator.report(self.tally)
-            self.tally.waiting = self._silence(silent, cooling) if max(silent, cooling) > _SAY_AFTER else ""
+            self.counters.cooling = cooling
+            self._coordinator.report(self.counters)
+            self.counters.waiting = self._silence(silent, cooling) if max(silent, cooling) > _SAY_AFTER else ""
             if max(silent, cooling) > self._limits.give_up_after:
                 self.stop(
                     ProviderUnusable(
@@ -170,6 +172,6 @@ class Engine:
                 )
 
     def _silence(self, silent: float, cooling: float) -> str:
-        parts = [f"no answer for {silent:.0f} s ({self.tally.last_failure})"] if silent else []
+        parts = [f"no answer for {silent:.0f} s ({self.counters.last_failure})"] if silent else []
         parts += [f"the provider asks to wait: next try in {cooling:.0f} s"] if cooling >= 1 else []
         return "; ".join(parts)

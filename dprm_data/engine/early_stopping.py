@@ -1,4 +1,4 @@
-"""Rounds: how many more personas an item is asked about. The default is all of them at once; early stop asks in rounds.
+"""RoundPolicy: how many more personas an item is asked about. The default is all of them at once; early stop asks in rounds.
 
 With early stop the first items (the pilot) are asked in full, and the prior over items is learned from their votes; it is learned again when
 their number has doubled. Every other item is asked of a few personas, in an order of its own so that nobody is always left out, until
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dprm_data.core.arrays import Floats
-from dprm_data.engine.replay import Course
+from dprm_data.engine.replay import TaskState
 from dprm_data.ingest.items import Item
 from dprm_data.labels.space import LabelSpace
 from dprm_data.recipe.recipe import EarlyStopConfig
@@ -21,26 +21,26 @@ from dprm_data.recipe.recipe import EarlyStopConfig
 _MOST_PILOTS = 3200  # items that the prior is learned from at most
 
 
-class Rounds:
+class RoundPolicy:
     """Everything at once."""
 
-    def ordered(self, item: Item, courses: list[Course]) -> list[Course]:
-        """The order in which an item's courses are asked."""
-        return courses
+    def ordered(self, item: Item, states: list[TaskState]) -> list[TaskState]:
+        """The order in which an item's states are asked."""
+        return states
 
     def may_open(self, opened: int) -> bool:
         """Whether one more item may be asked about now, where so many wait for their first answers already."""
         return True
 
-    def size(self, *, settled: Sequence[Course], waiting: int) -> int | None:
-        """How many more of an item's courses are asked now: None for all, 0 for no more."""
+    def size(self, *, settled: Sequence[TaskState], waiting: int) -> int | None:
+        """How many more of an item's states are asked now: None for all, 0 for no more."""
         return None
 
-    def closed(self, settled: Sequence[Course], *, in_full: bool) -> None:
+    def closed(self, settled: Sequence[TaskState], *, in_full: bool) -> None:
         """Told of every item with nothing left to ask; in_full: nobody was left out."""
 
 
-class EarlyStop(Rounds):
+class EarlyStopping(RoundPolicy):
     """Stops asking about an item when its posterior is narrow (`early_stop` in the recipe)."""
 
     def __init__(self, config: EarlyStopConfig, space: LabelSpace) -> None:
@@ -51,8 +51,8 @@ class EarlyStop(Rounds):
         self._prior: object | None = None
         self._known: dict[bytes, bool] = {}  # verdicts by votes: the same votes come again and again
 
-    def ordered(self, item: Item, courses: list[Course]) -> list[Course]:
-        shuffled = list(courses)
+    def ordered(self, item: Item, states: list[TaskState]) -> list[TaskState]:
+        shuffled = list(states)
         random.Random(f"early stop {item.item_id}").shuffle(shuffled)
         return shuffled
 
@@ -64,7 +64,7 @@ class EarlyStop(Rounds):
     def may_open(self, opened: int) -> bool:
         return self.ready or opened < self._config.pilot - len(self._pilots)
 
-    def size(self, *, settled: Sequence[Course], waiting: int) -> int | None:
+    def size(self, *, settled: Sequence[TaskState], waiting: int) -> int | None:
         if not self.ready:
             return None
         votes = self.votes(settled)
@@ -72,21 +72,21 @@ class EarlyStop(Rounds):
             return self._config.first - len(settled)
         return 0 if self.narrow(votes) else self._config.step
 
-    def closed(self, settled: Sequence[Course], *, in_full: bool) -> None:
+    def closed(self, settled: Sequence[TaskState], *, in_full: bool) -> None:
         if in_full and len(self._pilots) < _MOST_PILOTS:
             self.learn(self.votes(settled))
 
-    def votes(self, settled: Sequence[Course]) -> Floats:
-        """The votes (K,) of courses at their end; those that ended without a label have none."""
+    def votes(self, settled: Sequence[TaskState]) -> Floats:
+        """The votes (K,) of states at their end; those that ended without a label have none."""
         counts = np.zeros(self._space.K)
-        for course in settled:
-            outcome = course.outcome
-            if outcome is None or outcome.status != "ok" or course.task.annotator.id == "population":
+        for state in settled:
+            outcome = state.outcome
+            if outcome is None or outcome.status != "ok" or state.task.annotator.id == "population":
                 continue
             if outcome.probs is not None:
-                counts += course.task.annotator.weight * outcome.probs
+                counts += state.task.annotator.weight * outcome.probs
             elif outcome.label is not None:
-                counts[outcome.label] += course.task.annotator.weight
+                counts[outcome.label] += state.task.annotator.weight
         return counts
 
     def learn(self, votes: Floats) -> None:
@@ -118,6 +118,6 @@ class EarlyStop(Rounds):
         return float(fitted.reward_high[0] - fitted.reward_low[0]) / 2
 
 
-def rounds_for(config: EarlyStopConfig | None, space: LabelSpace) -> Rounds:
+def round_policy_for(config: EarlyStopConfig | None, space: LabelSpace) -> RoundPolicy:
     """The recipe's way of asking."""
-    return EarlyStop(config, space) if config else Rounds()
+    return EarlyStopping(config, space) if config else RoundPolicy()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
 from dprm_data.core.errors import Interrupted
-from dprm_data.engine.counters import Tally
+from dprm_data.engine.counters import Counters
 
 Result = TypeVar("Result")
 
@@ -45,7 +45,7 @@ def _new_loop(work: Coroutine[Any, Any, Result]) -> Result:
     return uvloop.run(work)
 
 
-class LastingLoop:
+class BackgroundLoop:
     """An event loop in a thread of its own, which goes on between one piece of work and the next."""
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class LastingLoop:
 class Stoppable(Protocol):
     """An engine."""
 
-    tally: Tally
+    counters: Counters
 
     def stop(self, reason: BaseException) -> None: ...
 
@@ -102,9 +102,9 @@ class interruptible:
             self._task.cancel()
             return
         self._asked = True
-        tally = self._engine.tally
-        if tally.batches:
-            self._say(f"stopping: {tally.batches}; they are collected when you run it again")
+        counters = self._engine.counters
+        if counters.batches:
+            self._say(f"stopping: {counters.batches}; they are collected when you run it again")
         else:
-            self._say(f"stopping: {tally.in_flight} calls in flight are being finished; Ctrl-C again leaves at once")
+            self._say(f"stopping: {counters.in_flight} calls in flight are being finished; Ctrl-C again leaves at once")
         self._engine.stop(self._reason)

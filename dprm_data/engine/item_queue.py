@@ -1,4 +1,4 @@
-"""Opening: which items are asked about, one after the other: those that miss something, and that no other worker has.
+"""ItemQueue: which items are asked about, one after the other: those that miss something, and that no other worker has.
 
 Where others work on the same ledger, an item is leased first and looked up in the ledger then, so that what another has finished in between
 is found. Items that others have are put aside and looked at again: they are done by then, or free because their worker has gone.
@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 from dprm_data.elicit.work import Work
 from dprm_data.engine.coordinator import Coordinator, Lease
-from dprm_data.engine.counters import Tally
-from dprm_data.engine.early_stopping import Rounds
-from dprm_data.engine.replay import Course, advance, chunks, courses_of, row_id
-from dprm_data.engine.scheduler import Opened, OpenItem, Rest
+from dprm_data.engine.counters import Counters
+from dprm_data.engine.early_stopping import RoundPolicy
+from dprm_data.engine.replay import TaskState, advance, chunks, row_id, states_of
+from dprm_data.engine.scheduler import OpenItem, Pause, ReadyItem
 from dprm_data.ingest.items import Item
 from dprm_data.ledger.ledger import Ledger
 
@@ -35,7 +35,7 @@ class _Candidate:
     keys: tuple[bytes, ...] = ()
 
 
-class Opening:
+class ItemQueue:
     """Opens the items of one work, and closes them."""
 
     def __init__(
@@ -44,8 +44,8 @@ class Opening:
         *,
         ledger: Ledger,
         coordinator: Coordinator,
-        rounds: Rounds,
-        tally: Tally,
+        rounds: RoundPolicy,
+        counters: Counters,
         retry_failed: bool,
         began: float,
     ) -> None:
@@ -55,7 +55,7 @@ class Opening:
         self._ledger = ledger
         self._coordinator = coordinator
         self._rounds = rounds
-        self._tally = tally
+        self._counters = counters
         self._retry_failed = retry_failed
         self._began = began
         self._each = work.annotations_per_item
@@ -64,10 +64,10 @@ class Opening:
         self._calibrating = False
         self._leased: dict[str, tuple[_Candidate, Lease]] = {}  # what is open here, by its item's id
 
-    # -- what the agenda asks for ---------------------------------------------------------------------------------------
+    # -- what the scheduler asks for ---------------------------------------------------------------------------------------
 
-    def items(self, items: Iterable[Item]) -> Iterator[Opened | Rest | None]:
-        """The items that miss something, with their courses; None now and then where there is none for long, so that others may breathe,
+    def items(self, items: Iterable[Item]) -> Iterator[ReadyItem | Pause | None]:
+        """The items that miss something, with their states; None now and then where there is none for long, so that others may breathe,
         and a rest where only other workers have something left."""
         for some in chunks(items, _LOOK_UP):
             yield from self._opened(self._missing(some))
@@ -78,23 +78,23 @@ class Opening:
             if self._aside and time.monotonic() >= self._look_at:
                 yield from self._look_again()
             else:
-                yield Rest(self._look_at - time.monotonic() if self._aside else _LOOK_AGAIN)
+                yield Pause(self._look_at - time.monotonic() if self._aside else _LOOK_AGAIN)
 
-    def calibration(self) -> Iterator[Opened | Rest | None]:
+    def calibration(self) -> Iterator[ReadyItem | Pause | None]:
         """What must be asked to calibrate, as if it were one item."""
         tasks = self._work.calibration_tasks()
         keys = self._work.keys_of(task.prefix for task in tasks) if self._coordinator.shared else ()
         while tasks:
             lease = self._coordinator.claim([keys], 1)[0] if keys and not self._calibrating else None
             if keys and not lease:
-                yield Rest(_LOOK_AGAIN)
+                yield Pause(_LOOK_AGAIN)
                 continue
-            courses = advance(tasks, self._ledger)
-            missing = [course for course in courses if not course.outcome]
+            states = advance(tasks, self._ledger)
+            missing = [state for state in states if not state.outcome]
             if missing:
                 self._calibrating = True
-                settled = [course for course in courses if course.outcome]
-                yield Opened(missing[0].task.prefix.item, settled, missing, lease)
+                settled = [state for state in states if state.outcome]
+                yield ReadyItem(missing[0].task.prefix.item, settled, missing, lease)
             elif lease:
                 self._coordinator.release(lease)
             if not missing or not lease:
@@ -107,7 +107,7 @@ class Opening:
             self._coordinator.release(item.lease)
 
     def round_size(self, item: OpenItem) -> int | None:
-        """How many more courses of the item are asked now (`Agenda`)."""
+        """How many more states of the item are asked now (`Scheduler`)."""
         return self._rounds.size(settled=item.settled, waiting=len(item.waiting))
 
     def closed(self, item: OpenItem) -> None:
@@ -117,7 +117,7 @@ class Opening:
 
     def lost(self, item: OpenItem) -> None:
         """The item has gone to another worker: it is looked at again."""
-        self._tally.forget(item.outcomes, replayed=item.replayed)
+        self._counters.forget(item.outcomes, replayed=item.replayed)
         candidate, _ = self._leased.pop(item.item.item_id)
         self._aside.append(candidate)
 
@@ -132,29 +132,29 @@ class Opening:
     def _missing(self, items: Sequence[Item]) -> deque[_Candidate]:
         """Those of the items that are not known to be done."""
         done = self._done(items)
-        self._tally.skipped(len(done), self._each)
+        self._counters.skipped(len(done), self._each)
         keys = self._work.prefix_keys if self._coordinator.shared else lambda item: ()
         return deque(_Candidate(item, keys(item)) for item in items if row_id(item) not in done)
 
     def _done(self, items: Sequence[Item]) -> set[bytes]:
         return set() if self._retry_failed else self._ledger.find_done(self._plan, [row_id(item) for item in items])
 
-    def _look_again(self) -> Iterator[Opened | None]:
+    def _look_again(self) -> Iterator[ReadyItem | None]:
         """Once more at what others had: what is done by now is done; what is free by now is opened."""
         aside, self._aside = self._aside, deque()
         self._look_at = time.monotonic() + _LOOK_AGAIN
         for some in chunks(aside, _LOOK_UP):
             done = self._done([candidate.item for candidate in some])
-            self._tally.done_elsewhere(len(done), self._each)
+            self._counters.done_elsewhere(len(done), self._each)
             yield from self._opened(deque(each for each in some if row_id(each.item) not in done))
 
-    def _opened(self, candidates: deque[_Candidate]) -> Iterator[Opened | None]:
+    def _opened(self, candidates: deque[_Candidate]) -> Iterator[ReadyItem | None]:
         at_a_time = max(1, _OPEN // max(1, self._each))
         while candidates:
             mine = self._claimed(candidates, at_a_time)
-            found = courses_of(self._work, self._ledger, [candidate.item for candidate, _ in mine])
-            for (candidate, lease), courses in zip(mine, found, strict=True):
-                if opened := self._open(candidate, lease, courses):
+            found = states_of(self._work, self._ledger, [candidate.item for candidate, _ in mine])
+            for (candidate, lease), states in zip(mine, found, strict=True):
+                if opened := self._open(candidate, lease, states):
                     yield opened
             yield None
 
@@ -172,12 +172,12 @@ class Opening:
                 self._aside.append(candidate)
         return mine
 
-    def _open(self, candidate: _Candidate, lease: Lease | None, courses: Sequence[Course]) -> Opened | None:
+    def _open(self, candidate: _Candidate, lease: Lease | None, states: Sequence[TaskState]) -> ReadyItem | None:
         item = candidate.item
-        settled, missing = self._divided(courses)
-        for course in settled:
-            if course.outcome:
-                self._tally.ended(course.outcome, replayed=True)
+        settled, missing = self._divided(states)
+        for state in settled:
+            if state.outcome:
+                self._counters.ended(state.outcome, replayed=True)
         if not missing:
             self._rounds.closed(settled, in_full=True)
             self._close(item, lease)
@@ -186,31 +186,31 @@ class Opening:
             self._ledger.note_undone(self._plan, row_id(item))
         if lease:
             self._leased[item.item_id] = candidate, lease
-        return Opened(item, settled, self._rounds.ordered(item, missing), lease)
+        return ReadyItem(item, settled, self._rounds.ordered(item, missing), lease)
 
-    def _divided(self, courses: Sequence[Course]) -> tuple[list[Course], list[Course]]:
+    def _divided(self, states: Sequence[TaskState]) -> tuple[list[TaskState], list[TaskState]]:
         """Courses that need no call, and those that do; failed ones begin anew where that is wanted."""
-        settled: list[Course] = []
-        missing: list[Course] = []
+        settled: list[TaskState] = []
+        missing: list[TaskState] = []
         keys: set[bytes] = set()
-        for course in courses:
-            if course.outcome and not self._to_be_retried(course):
-                settled.append(course)
+        for state in states:
+            if state.outcome and not self._to_be_retried(state):
+                settled.append(state)
                 continue
-            course = course.anew() if course.outcome else course
-            missing.append(course)
-            if call := course.waits_for:
-                course.is_repeat = call.key in keys
+            state = state.anew() if state.outcome else state
+            missing.append(state)
+            if call := state.waits_for:
+                state.is_repeat = call.key in keys
                 keys.add(call.key)
         return settled, missing
 
-    def _to_be_retried(self, course: Course) -> bool:
-        if not self._retry_failed or course.outcome is None or course.outcome.status == "ok":
+    def _to_be_retried(self, state: TaskState) -> bool:
+        if not self._retry_failed or state.outcome is None or state.outcome.status == "ok":
             return False
-        return not (self._coordinator.shared and course.replies[-1].created_at >= self._began)
+        return not (self._coordinator.shared and state.replies[-1].created_at >= self._began)
 
     def _close(self, item: Item, lease: Lease | None) -> None:
-        self._tally.items += 1
+        self._counters.items += 1
         self._ledger.note_done(self._plan, row_id(item))
         if lease:
             self._leased.pop(item.item_id, None)

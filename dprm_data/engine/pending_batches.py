@@ -1,4 +1,4 @@
-"""The shelf: batches that were handed over to a provider and are not collected yet, as the ledger keeps them.
+"""The pending: batches that were handed over to a provider and are not collected yet, as the ledger keeps them.
 
 A batch is noted, with all its rows, before it is handed over, and gets the provider's id afterwards: one without an id may or may not have
 reached the provider.
@@ -11,40 +11,40 @@ import uuid
 from collections.abc import Sequence
 
 from dprm_data.ledger.ledger import Ledger
-from dprm_data.ledger.store import Shelved
+from dprm_data.ledger.store import PendingBatch
 
-__all__ = ["Shelf", "Shelved"]
+__all__ = ["PendingBatch", "PendingBatches"]
 
 
-class Shelf:
+class PendingBatches:
     """The ledger's batches of one run. Every change is on disk when it returns. Raises `RunBusy` where another process has them in hand."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger, self._store, self._run = ledger, ledger.store, ledger.run
-        self._store.hold_shelf(self._run)
+        self._store.hold_pending_batches(self._run)
 
-    def batches(self) -> list[Shelved]:
+    def batches(self) -> list[PendingBatch]:
         """All of them, oldest first."""
         return self._store.batches(self._run)
 
-    def rows(self, batch: Shelved) -> dict[bytes, bytes]:
+    def rows(self, batch: PendingBatch) -> dict[bytes, bytes]:
         """A batch's calls: key to item id."""
         return self._store.batch_rows(batch.number)
 
     def holds(self, items: Sequence[bytes]) -> set[bytes]:
-        """Those of these items that have calls on the shelf."""
+        """Those of these items that have calls on the pending."""
         return self._store.items_in_batches(items)
 
-    def put(self, calls: Sequence[tuple[bytes, bytes]], reserved: float) -> Shelved:
+    def put(self, calls: Sequence[tuple[bytes, bytes]], reserved: float) -> PendingBatch:
         """Note a batch of these (key, item id) that is about to be handed over."""
         tag, now = uuid.uuid4().hex, time.time()
         number = self._store.add_batch(self._run, tag, calls, reserved, now)
-        return Shelved(number, tag, None, len(calls), reserved, now)
+        return PendingBatch(number, tag, None, len(calls), reserved, now)
 
-    def confirm(self, batch: Shelved, batch_id: str) -> None:
+    def confirm(self, batch: PendingBatch, batch_id: str) -> None:
         """It is at the provider, under this id."""
         self._store.confirm_batch(batch.number, batch_id)
 
-    def drop(self, batch: Shelved) -> None:
+    def drop(self, batch: PendingBatch) -> None:
         """It was not taken: its calls are missing again."""
         self._ledger.record_now([], collected=batch.number)

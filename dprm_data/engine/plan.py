@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from dprm_data.elicit.work import Work
 from dprm_data.engine.costs import Prices
-from dprm_data.engine.replay import Course, advance, replay
+from dprm_data.engine.replay import TaskState, advance, replay
 from dprm_data.ingest.items import Item, items_of
 from dprm_data.ledger.call import Call, Reply
 from dprm_data.ledger.ledger import Ledger
@@ -66,7 +66,7 @@ def make_plan(work: Work, items_file: Path, prices: Prices, ledger: Ledger | Non
         total = file.metadata.num_rows
         exact = total * work.annotations_per_item <= _EXACT
         sample = list(items_of(file.read()) if exact else _spread(file, _SAMPLE))
-    shares = [_Share(prices).count(courses) for courses in _courses(work, sample, ledger)]
+    shares = [_Share(prices).count(states) for states in _states(work, sample, ledger)]
     calibration = _Share(prices).count(_calibration(work, ledger))
     spent = ledger.spent() if ledger else 0.0
     figures = np.array([share.figures() for share in shares])
@@ -116,15 +116,15 @@ class _Share:
             self._answers,
         )
 
-    def count(self, courses: list[Course]) -> _Share:
-        for course in courses:
-            self._known += len(course.replies)
-            for call, reply in zip(course.calls, course.replies, strict=True):
+    def count(self, states: list[TaskState]) -> _Share:
+        for state in states:
+            self._known += len(state.replies)
+            for call, reply in zip(state.calls, state.replies, strict=True):
                 self._learn(call, reply)
-            if course.waits_for:
+            if state.waits_for:
                 # Further questions of the same task are about as long as the one that comes next.
-                missing = max(1, len(course.task.questions) - len(course.replies))
-                self._expect(course, course.waits_for, missing)
+                missing = max(1, len(state.task.questions) - len(state.replies))
+                self._expect(state, state.waits_for, missing)
         return self
 
     def _learn(self, call: Call, reply: Reply) -> None:
@@ -133,8 +133,8 @@ class _Share:
             self._real += reply.usage.input_tokens
             self._estimated += estimated_input_tokens(call.request)
 
-    def _expect(self, course: Course, call: Call, count: int) -> None:
-        elicitation = course.task.elicitation
+    def _expect(self, state: TaskState, call: Call, count: int) -> None:
+        elicitation = state.task.elicitation
         output = _OUTPUT_TOKENS.get(elicitation.kind, 8.0 * elicitation.space.K) + _RATIONALE * elicitation.rationale
         output = min(output, float(call.request.params.get("max_tokens", output)))
         given = estimated_input_tokens(call.request)
@@ -145,16 +145,16 @@ class _Share:
         self._at_most += count * (self._prices.worst(call.request) or 0.0)
 
 
-def _courses(work: Work, items: list[Item], ledger: Ledger | None) -> Iterator[list[Course]]:
+def _states(work: Work, items: list[Item], ledger: Ledger | None) -> Iterator[list[TaskState]]:
     if ledger:
-        yield from (list(courses) for _, courses in replay(work, ledger, items))
+        yield from (list(states) for _, states in replay(work, ledger, items))
     else:
-        yield from ([Course.start(task) for task in work.tasks(item)] for item in items)
+        yield from ([TaskState.start(task) for task in work.tasks(item)] for item in items)
 
 
-def _calibration(work: Work, ledger: Ledger | None) -> list[Course]:
+def _calibration(work: Work, ledger: Ledger | None) -> list[TaskState]:
     tasks = work.calibration_tasks()
-    return advance(tasks, ledger) if ledger else [Course.start(task) for task in tasks]
+    return advance(tasks, ledger) if ledger else [TaskState.start(task) for task in tasks]
 
 
 def _spread(file: pq.ParquetFile, count: int) -> Iterator[Item]:

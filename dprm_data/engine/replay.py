@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 @dataclass(slots=True)
-class Course:
+class TaskState:
     """A task with the calls made and the replies had so far; `step` is the call that it waits for, or its outcome."""
 
     task: Task
@@ -27,10 +27,10 @@ class Course:
     calls: list[Call] = field(default_factory=list)
     replies: list[Reply] = field(default_factory=list)
     begun_anew: bool = False  # what the ledger holds about it failed, and is not looked at
-    is_repeat: bool = False  # another course of the item asks the very same: its reply will be there
+    is_repeat: bool = False  # another state of the item asks the very same: its reply will be there
 
     @classmethod
-    def start(cls, task: Task) -> Course:
+    def start(cls, task: Task) -> TaskState:
         return cls(task, task.next(()))
 
     def take(self, reply: Reply) -> None:
@@ -40,9 +40,9 @@ class Course:
         self.replies.append(reply)
         self.step = self.task.next(self.replies)
 
-    def anew(self) -> Course:
+    def anew(self) -> TaskState:
         """The same task from its beginning."""
-        return Course(self.task, self.task.next(()), begun_anew=True)
+        return TaskState(self.task, self.task.next(()), begun_anew=True)
 
     @property
     def outcome(self) -> Outcome | None:
@@ -53,35 +53,35 @@ class Course:
         return self.step if isinstance(self.step, Call) else None
 
 
-def advance(tasks: Iterable[Task], ledger: Ledger) -> list[Course]:
+def advance(tasks: Iterable[Task], ledger: Ledger) -> list[TaskState]:
     """Take every task as far as the ledger's replies lead."""
-    courses = [Course.start(task) for task in tasks]
-    going = courses
+    states = [TaskState.start(task) for task in tasks]
+    going = states
     while going:
-        found = ledger.find([course.step.key for course in going if isinstance(course.step, Call)])
-        went: list[Course] = []
-        for course in going:
-            reply = found.get(course.step.key) if isinstance(course.step, Call) else None
+        found = ledger.find([state.step.key for state in going if isinstance(state.step, Call)])
+        went: list[TaskState] = []
+        for state in going:
+            reply = found.get(state.step.key) if isinstance(state.step, Call) else None
             if reply:
-                course.take(reply)
-                if course.waits_for:
-                    went.append(course)
+                state.take(reply)
+                if state.waits_for:
+                    went.append(state)
         going = went
-    return courses
+    return states
 
 
-def replay(work: Work, ledger: Ledger, items: Iterable[Item]) -> Iterator[tuple[Item, Sequence[Course]]]:
-    """Every item with the courses of its tasks, a few items in memory at a time."""
+def replay(work: Work, ledger: Ledger, items: Iterable[Item]) -> Iterator[tuple[Item, Sequence[TaskState]]]:
+    """Every item with the states of its tasks, a few items in memory at a time."""
     for some in chunks(items, _ITEMS_AT_A_TIME):
-        yield from zip(some, courses_of(work, ledger, some), strict=True)
+        yield from zip(some, states_of(work, ledger, some), strict=True)
 
 
-def courses_of(work: Work, ledger: Ledger, items: Sequence[Item]) -> Iterator[list[Course]]:
-    """The courses of each of these items."""
+def states_of(work: Work, ledger: Ledger, items: Sequence[Item]) -> Iterator[list[TaskState]]:
+    """The states of each of these items."""
     tasks = [work.tasks(item) for item in items]
-    courses = iter(advance(itertools.chain.from_iterable(tasks), ledger))
+    states = iter(advance(itertools.chain.from_iterable(tasks), ledger))
     for some in tasks:
-        yield list(itertools.islice(courses, len(some)))
+        yield list(itertools.islice(states, len(some)))
 
 
 def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -1,7 +1,7 @@
-"""The agenda: which call comes next.
+"""The scheduler: which call comes next.
 
 Items are opened one after the other, and only when nothing else is ready, so that few are open at a time however many there are. The first
-course of an item goes ahead alone; when it is through, the provider's cache holds what the item's calls share, and the others follow.
+state of an item goes ahead alone; when it is through, the provider's cache holds what the item's calls share, and the others follow.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from dataclasses import dataclass, field
 
 from dprm_data.elicit.elicitation import Outcome
 from dprm_data.engine.coordinator import Lease
-from dprm_data.engine.replay import Course
+from dprm_data.engine.replay import TaskState
 from dprm_data.ingest.items import Item
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
-    """An item that misses something: courses that need no call, and those that do; lease: where there are other workers."""
+class ReadyItem:
+    """An item that misses something: states that need no call, and those that do; lease: where there are other workers."""
 
     item: Item
-    settled: list[Course]
-    missing: list[Course]
+    settled: list[TaskState]
+    missing: list[TaskState]
     lease: Lease | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Rest:
+class Pause:
     """There is nothing to be opened for so many seconds, or until an item is closed."""
 
     seconds: float
@@ -36,38 +36,38 @@ class Rest:
 
 @dataclass(slots=True, eq=False)
 class OpenItem:
-    """An item with courses that still need calls.
+    """An item with states that still need calls.
 
-    settled: its courses that need none; waiting: those whose turn has not come (if early stop lets it come); following: those that
+    settled: its states that need none; waiting: those whose turn has not come (if early stop lets it come); following: those that
     follow when the one that went ahead is through; replayed: how many needed no call from the beginning; lost: its lease is.
     """
 
     item: Item
-    settled: list[Course]
-    waiting: deque[Course]
+    settled: list[TaskState]
+    waiting: deque[TaskState]
     lease: Lease | None = None
-    following: list[Course] = field(default_factory=list)
+    following: list[TaskState] = field(default_factory=list)
     under_way: int = 0
     replayed: int = 0
     lost: bool = False
 
     @property
     def outcomes(self) -> list[Outcome]:
-        """Of the courses that are at their end."""
-        return [course.outcome for course in self.settled if course.outcome]
+        """Of the states that are at their end."""
+        return [state.outcome for state in self.settled if state.outcome]
 
 
-class Agenda:
-    """Hands out courses, and takes them back when they are through.
+class Scheduler:
+    """Hands out states, and takes them back when they are through.
 
-    items: opens the next item; it may yield None to let others have a turn, and a `Rest`. closed: told of every item with nothing left to
-    ask; lost: of every item that has gone to another worker. How many courses of an item are asked before the next decision is
+    items: opens the next item; it may yield None to let others have a turn, and a `Pause`. closed: told of every item with nothing left to
+    ask; lost: of every item that has gone to another worker. How many states of an item are asked before the next decision is
     `round_size`'s to say: None for all that are left, 0 for no more.
     """
 
     def __init__(
         self,
-        items: Iterator[Opened | Rest | None],
+        items: Iterator[ReadyItem | Pause | None],
         *,
         closed: Callable[[OpenItem], None],
         lost: Callable[[OpenItem], None] = lambda item: None,
@@ -76,9 +76,9 @@ class Agenda:
         self._items = items
         self._closed = closed
         self._lost = lost
-        self._rest_until = 0.0
+        self._paused_until = 0.0
         self._round_size = round_size
-        self._ready: deque[tuple[OpenItem, Course]] = deque()
+        self._ready: deque[tuple[OpenItem, TaskState]] = deque()
         self._open_items = 0
         self.exhausted = False  # no further items
 
@@ -88,14 +88,14 @@ class Agenda:
         return self.exhausted and not self._open_items
 
     @property
-    def resting(self) -> float:
+    def paused_for(self) -> float:
         """Seconds for which nothing can be opened, unless an item is closed before."""
-        return max(0.0, self._rest_until - time.monotonic()) if self._rest_until else 0.0
+        return max(0.0, self._paused_until - time.monotonic()) if self._paused_until else 0.0
 
-    def next(self) -> tuple[OpenItem, Course] | None:
-        """The next course to be pursued; None where there is none just now: `exhausted` says whether only courses under way can
-        bring more, `resting` for how long."""
-        while not self._ready and not self.exhausted and not self.resting:
+    def next(self) -> tuple[OpenItem, TaskState] | None:
+        """The next state to be pursued; None where there is none just now: `exhausted` says whether only states under way can
+        bring more, `paused_for` for how long."""
+        while not self._ready and not self.exhausted and not self.paused_for:
             try:
                 found = next(self._items)
             except StopIteration:
@@ -103,8 +103,8 @@ class Agenda:
                 return None
             if found is None:
                 return None
-            if isinstance(found, Rest):
-                self._rest_until = time.monotonic() + found.seconds
+            if isinstance(found, Pause):
+                self._paused_until = time.monotonic() + found.seconds
             else:
                 self._open(OpenItem(found.item, found.settled, deque(found.missing), found.lease))
         return self._ready.popleft() if self._ready else None
@@ -114,11 +114,11 @@ class Agenda:
         item.replayed = len(item.settled)
         self._next_round(item, ahead=not item.settled)
 
-    def through(self, item: OpenItem, course: Course) -> None:
-        """This course needs no further call, or the item is lost."""
+    def through(self, item: OpenItem, state: TaskState) -> None:
+        """This state needs no further call, or the item is lost."""
         item.under_way -= 1
-        if course.outcome:
-            item.settled.append(course)
+        if state.outcome:
+            item.settled.append(state)
         if item.lost:
             if not item.under_way:
                 self._leave(item, self._lost)
@@ -132,20 +132,20 @@ class Agenda:
     def _next_round(self, item: OpenItem, *, ahead: bool) -> None:
         size = self._round_size(item) if item.waiting else 0
         count = len(item.waiting) if size is None else min(size, len(item.waiting))
-        courses = [item.waiting.popleft() for _ in range(count)]
-        if not courses:
+        states = [item.waiting.popleft() for _ in range(count)]
+        if not states:
             self._leave(item, self._closed)
         elif ahead:
-            item.following = courses[1:]
-            self._release(item, courses[:1])
+            item.following = states[1:]
+            self._release(item, states[:1])
         else:
-            self._release(item, courses)
+            self._release(item, states)
 
     def _leave(self, item: OpenItem, told: Callable[[OpenItem], None]) -> None:
         self._open_items -= 1
-        self._rest_until = 0.0
+        self._paused_until = 0.0
         told(item)
 
-    def _release(self, item: OpenItem, courses: Sequence[Course]) -> None:
-        item.under_way += len(courses)
-        self._ready.extend((item, course) for course in courses)
+    def _release(self, item: OpenItem, states: Sequence[TaskState]) -> None:
+        item.under_way += len(states)
+        self._ready.extend((item, state) for state in states)

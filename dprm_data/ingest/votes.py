@@ -123,7 +123,7 @@ def votes_from_annotations(
             f"annotations: the weight of {kept['annotator_id'][row].as_py()!r} on item {kept['item_id'][row].as_py()!r} "
             f"is {weights[row]} (allowed: a finite number, not negative)"
         )
-    return _tally(kept, space, item_ids, weights)
+    return _counters(kept, space, item_ids, weights)
 
 
 def stated_from_annotations(table: pa.Table, space: LabelSpace, item_ids: Sequence[str]) -> Floats:
@@ -132,12 +132,12 @@ def stated_from_annotations(table: pa.Table, space: LabelSpace, item_ids: Sequen
     stated = pc.and_(pc.equal(table["status"], "ok"), pc.equal(table["elicitation"], "distribution"))
     kept = table.filter(pc.fill_null(stated, False))
     weights = pc.fill_null(kept["weight"], 1.0).to_numpy() if "weight" in kept.column_names else np.ones(kept.num_rows)
-    sums = _tally(kept, space, item_ids, weights).counts
+    sums = _counters(kept, space, item_ids, weights).counts
     totals = sums.sum(axis=1, keepdims=True)
     return np.asarray(np.divide(sums, totals, out=np.zeros_like(sums), where=totals > 0))
 
 
-def _tally(kept: pa.Table, space: LabelSpace, item_ids: Sequence[str] | None, weights: Floats) -> Votes:
+def _counters(kept: pa.Table, space: LabelSpace, item_ids: Sequence[str] | None, weights: Floats) -> Votes:
     ids, items = item_codes(kept["item_id"], item_ids)
     labels = label_codes(kept["label"], space, "annotations")
     shares = shares_of(kept, space)

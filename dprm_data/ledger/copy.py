@@ -62,7 +62,7 @@ class _Copying:
         for table in ("calls", "failures"):
             self._refuse_strangers(table)
         self._refuse_strange_batches()
-        # The shelf first: a batch whose rows are missing would be handed over again.
+        # The pending first: a batch whose rows are missing would be handed over again.
         for table in ("batch_rows", "batches"):
             self._new.clear(table)
             if self._old.has(table):

@@ -17,7 +17,7 @@ from dprm_data.core.ledger_address import shown
 from dprm_data.ledger.postgres_codec import arrays, back, columns, kept, type_of
 from dprm_data.ledger.postgres_pool import Patient, Speaking, begin, connect, dial, open_pool, patiently
 from dprm_data.ledger.postgres_schema import bring_up_to_date, version_of
-from dprm_data.ledger.store import CALL, FAILURE, TABLES, Commit, Row, Select, Shelved, parts
+from dprm_data.ledger.store import CALL, FAILURE, TABLES, Commit, PendingBatch, Row, Select, parts
 
 if TYPE_CHECKING:
     from dprm_data.ledger.postgres_pool import Connection
@@ -121,10 +121,10 @@ class PostgresStore:
         with self._committing:
             self._patient(work)
 
-    # -- the shelf ----------------------------------------------------------------------------------------------------
+    # -- the pending ----------------------------------------------------------------------------------------------------
 
-    def hold_shelf(self, run: str) -> None:
-        """Under an advisory lock of a connection of its own, on which all of the shelf's changes are made: who has lost the lock with the
+    def hold_pending_batches(self, run: str) -> None:
+        """Under an advisory lock of a connection of its own, on which all of the pending's changes are made: who has lost the lock with the
         connection changes nothing."""
         self._shelf_run = run
         self._on_shelf(lambda db: None)
@@ -158,9 +158,9 @@ class PostgresStore:
             hint="Wait for it, or stop it; a run in batch mode is one process at a time.",
         )
 
-    def batches(self, run: str) -> list[Shelved]:
+    def batches(self, run: str) -> list[PendingBatch]:
         query = "SELECT id, tag, batch_id, rows, reserved, created_at FROM batches WHERE run = %s ORDER BY id"
-        return [Shelved(*row) for row in self._select(query, (kept(run),))]
+        return [PendingBatch(*row) for row in self._select(query, (kept(run),))]
 
     def batch_rows(self, number: int) -> dict[bytes, bytes]:
         return dict(self._select("SELECT key, item FROM batch_rows WHERE batch = %s", (number,)))

@@ -14,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from dprm_data.ledger.sqlite_file import connect, hold, speaking, version_of
-from dprm_data.ledger.store import CALL, FAILURE, TABLES, Commit, Row, Select, Shelved, parts
+from dprm_data.ledger.store import CALL, FAILURE, TABLES, Commit, PendingBatch, Row, Select, parts
 
 _COLUMNS = ", ".join(CALL)
 _INSERT_CALL = (
@@ -116,14 +116,14 @@ class SqliteStore:
             if commit.calls or commit.failures:
                 db.execute(_ADD_TOTAL, (commit.run, commit.cost))
 
-    # -- the shelf ----------------------------------------------------------------------------------------------------
+    # -- the pending ----------------------------------------------------------------------------------------------------
 
-    def hold_shelf(self, run: str) -> None:
+    def hold_pending_batches(self, run: str) -> None:
         """The file's lock is enough."""
 
-    def batches(self, run: str) -> list[Shelved]:
+    def batches(self, run: str) -> list[PendingBatch]:
         query = "SELECT id, tag, batch_id, rows, reserved, created_at FROM batches WHERE run = ? ORDER BY id"
-        return [Shelved(*row) for row in self._select(query, (run,))]
+        return [PendingBatch(*row) for row in self._select(query, (run,))]
 
     def batch_rows(self, number: int) -> dict[bytes, bytes]:
         return dict(self._select("SELECT key, item FROM batch_rows WHERE batch = ?", (number,)))

@@ -33,7 +33,7 @@ class Commit:
     """What one transaction holds.
 
     calls: rows of `CALL` without the attempt, which the store counts; failures: rows of `FAILURE`; done and undone: (plan, item);
-    collected: numbers of batches that leave the shelf; cost: dollars of these calls and failures together. name: one commit is never
+    collected: numbers of batches that leave the pending; cost: dollars of these calls and failures together. name: one commit is never
     made twice, however often it is tried.
     """
 
@@ -51,8 +51,8 @@ class Commit:
 
 
 @dataclass(frozen=True, slots=True)
-class Shelved:
-    """A batch on the shelf. number: in the ledger; batch_id: at the provider, None where it is not known to have got there; reserved:
+class PendingBatch:
+    """A batch on the pending. number: in the ledger; batch_id: at the provider, None where it is not known to have got there; reserved:
     dollars; created_at: seconds since 1970."""
 
     number: int
@@ -106,13 +106,13 @@ class Store(Protocol):
         """All of it or nothing; on disk when it returns."""
         ...
 
-    # -- the shelf ----------------------------------------------------------------------------------------------------
+    # -- the pending ----------------------------------------------------------------------------------------------------
 
-    def hold_shelf(self, run: str) -> None:
+    def hold_pending_batches(self, run: str) -> None:
         """From now until the store is closed, nobody else changes this run's batches. Raises `RunBusy` where somebody does."""
         ...
 
-    def batches(self, run: str) -> list[Shelved]:
+    def batches(self, run: str) -> list[PendingBatch]:
         """The run's batches, oldest first."""
         ...
 

@@ -93,7 +93,7 @@ def _sums(select: Select, totals: dict[str, float]) -> Iterator[str]:
 def _shelf(select: Select) -> Iterator[str]:
     ((orphans,),) = select("SELECT COUNT(*) FROM batch_rows WHERE batch NOT IN (SELECT id FROM batches)")
     if orphans:
-        yield f"{orphans:,} rows on the shelf belong to no batch"
+        yield f"{orphans:,} rows on the pending belong to no batch"
     query = "SELECT tag, rows, (SELECT COUNT(*) FROM batch_rows WHERE batch = batches.id) FROM batches"
     for tag, said, there in select(query):
         if said != there:

@@ -25,8 +25,8 @@ from dprm_data.core.errors import BudgetReached, DprmError, InputError, Provider
 from dprm_data.core.ledger_address import shown
 from dprm_data.core.tables import ANNOTATIONS, PERSONAS, write_parquet
 from dprm_data.engine.costs import Budget
-from dprm_data.engine.counters import Tally
-from dprm_data.engine.early_stopping import rounds_for
+from dprm_data.engine.counters import Counters
+from dprm_data.engine.early_stopping import round_policy_for
 from dprm_data.engine.event_loop import Stoppable, in_a_loop, interruptible
 from dprm_data.engine.plan import Plan, make_plan
 from dprm_data.ingest.items import ItemsReport, load_items, store_items
@@ -43,13 +43,13 @@ from dprm_data.runs.worker import Worker, check_budget
 
 @dataclass(frozen=True, repr=False)
 class RunResult:
-    """What `run` leaves: the folder, and the tally of this process's calls."""
+    """What `run` leaves: the folder, and the counters of this process's calls."""
 
     folder: RunFolder
-    tally: Tally
+    counters: Counters
 
     def __repr__(self) -> str:
-        return f"RunResult({str(self.folder)!r}: {self.tally.items:,} items, {self.tally.calls:,} calls made now)"
+        return f"RunResult({str(self.folder)!r}: {self.counters.items:,} items, {self.counters.calls:,} calls made now)"
 
     def distributions(self) -> Any:
         """The fitted distributions as an Arrow table (`.to_pandas()` for pandas)."""
@@ -79,8 +79,8 @@ def run(
     job = Run(loaded, RunFolder(output) if output else None, source=source, progress=progress)
     with job.at_work():
         prepare(job)
-        tally = annotate_and_keep(job, max_cost=max_cost, retry_failed=retry_failed)
-    return RunResult(job.folder, tally)
+        counters = annotate_and_keep(job, max_cost=max_cost, retry_failed=retry_failed)
+    return RunResult(job.folder, counters)
 
 
 def prepare(run: Run) -> None:
@@ -97,14 +97,14 @@ def prepare(run: Run) -> None:
 
 def annotate_and_keep(
     run: Run, *, max_cost: float | None = None, retry_failed: bool = False, fitted: bool = True
-) -> Tally:
+) -> Counters:
     """Annotate, collect and fit; where annotating is stopped, collect and fit what there is before saying so.
 
     Raises `DprmError` where not a single annotation has a label: that is no dataset.
     """
     began = time.time()
     try:
-        tally = annotate(run, max_cost=max_cost, retry_failed=retry_failed)
+        counters = annotate(run, max_cost=max_cost, retry_failed=retry_failed)
     except (BudgetReached, ProviderUnusable):
         with suppress(DprmError), run.by_turns():  # what stopped the run is the news
             if collect(run) and fitted:
@@ -113,7 +113,7 @@ def annotate_and_keep(
     with run.by_turns():
         if retry_failed or not _kept_by_another(run, began, fitted):
             _keep(run, fitted)
-    return tally
+    return counters
 
 
 def _keep(run: Run, fitted: bool) -> None:
@@ -191,7 +191,7 @@ def plan(run: Run) -> Plan:
         return make_plan(run.work, run.folder.table("items"), run.prices, ledger)
 
 
-def annotate(run: Run, *, max_cost: float | None = None, retry_failed: bool = False) -> Tally:
+def annotate(run: Run, *, max_cost: float | None = None, retry_failed: bool = False) -> Counters:
     """Make all calls that are missing. Returns when everything has an outcome; raises what stopped it before that."""
     if run.is_pulled():
         raise InputError(
@@ -200,43 +200,45 @@ def annotate(run: Run, *, max_cost: float | None = None, retry_failed: bool = Fa
         )
     with run.by_turns():
         run.freeze()
-    tally = Tally(total_items=_count(run))
+    counters = Counters(total_items=_count(run))
     run.progress.stage("annotating")
     with run.ledger() as ledger:
         limit = max_cost if max_cost is not None else run.recipe.budget.max_cost
         check_budget(run, limit)
         try:
-            in_a_loop(_annotate(run, ledger, limit, tally, retry_failed))
+            in_a_loop(_annotate(run, ledger, limit, counters, retry_failed))
         finally:
-            run.folder.update_manifest(last_annotate=tally.as_dict())
-    return tally
+            run.folder.update_manifest(last_annotate=counters.as_dict())
+    return counters
 
 
-async def _annotate(run: Run, ledger: Ledger, limit: float | None, tally: Tally, retry_failed: bool) -> None:
+async def _annotate(run: Run, ledger: Ledger, limit: float | None, counters: Counters, retry_failed: bool) -> None:
     if run.recipe.mode == "batch":
-        await _annotate_in_batches(run, ledger, limit, tally, retry_failed)
+        await _annotate_in_batches(run, ledger, limit, counters, retry_failed)
         return
     if run.recipe.engine == "ray":
-        await _annotate_on_ray(run, limit, tally, retry_failed)
+        await _annotate_on_ray(run, limit, counters, retry_failed)
         return
     async with Worker(run, ledger, max_cost=limit, retry_failed=retry_failed) as worker:
-        engine = worker.engine(tally)
+        engine = worker.engine(counters)
         async with _watched(run, engine):
             await engine.run(run.work, load_items(run.folder.needs("items")))
 
 
-async def _annotate_on_ray(run: Run, limit: float | None, tally: Tally, retry_failed: bool) -> None:
+async def _annotate_on_ray(run: Run, limit: float | None, counters: Counters, retry_failed: bool) -> None:
     from dprm_data.pipeline.ray.cluster import joined
-    from dprm_data.pipeline.ray.job_spec import Parcel
+    from dprm_data.pipeline.ray.job_spec import JobSpec
     from dprm_data.pipeline.ray.ray_engine import RayEngine
 
     with joined(run.recipe.ray) as ray:
-        engine = RayEngine(ray, run, Parcel.of(run, max_cost=limit, retry_failed=retry_failed), tally)
+        engine = RayEngine(ray, run, JobSpec.of(run, max_cost=limit, retry_failed=retry_failed), counters)
         async with _watched(run, engine):
             await engine.run()
 
 
-async def _annotate_in_batches(run: Run, ledger: Ledger, limit: float | None, tally: Tally, retry_failed: bool) -> None:
+async def _annotate_in_batches(
+    run: Run, ledger: Ledger, limit: float | None, counters: Counters, retry_failed: bool
+) -> None:
     from dprm_data.engine.batch import BatchEngine
 
     budget = Budget(limit, ledger.spent() if limit is not None else 0.0)
@@ -247,9 +249,9 @@ async def _annotate_in_batches(run: Run, ledger: Ledger, limit: float | None, ta
         prices=run.prices,
         budget=budget,
         limits=run.recipe.limits,
-        tally=tally,
+        counters=counters,
         retry_failed=retry_failed,
-        rounds=rounds_for(run.recipe.early_stop, run.space),
+        rounds=round_policy_for(run.recipe.early_stop, run.space),
     )
     try:
         async with _watched(run, engine):
@@ -261,18 +263,18 @@ async def _annotate_in_batches(run: Run, ledger: Ledger, limit: float | None, ta
 @asynccontextmanager
 async def _watched(run: Run, engine: Stoppable) -> AsyncIterator[None]:
     """While the engine runs: show how it goes, and let it be interrupted."""
-    showing = asyncio.create_task(_show(run, engine.tally))
+    showing = asyncio.create_task(_show(run, engine.counters))
     try:
         with interruptible(engine, run.progress.say, shown(run.folder.ledger_at(run.recipe))):
             yield
     finally:
         showing.cancel()
-        run.progress.tally(engine.tally)
+        run.progress.update(engine.counters)
 
 
-async def _show(run: Run, tally: Tally) -> None:
+async def _show(run: Run, counters: Counters) -> None:
     while True:
-        run.progress.tally(tally)
+        run.progress.update(counters)
         await asyncio.sleep(0.25)
 
 

@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from dprm_data.providers.limits import Limiter, OwnPace, Turn
+from dprm_data.providers.limits import Limiter, LocalRateLimit, Permit
 from dprm_data.providers.provider import Answer, CallFailed, FailureKind, Provider, Request
 
 MOST_AT_ONCE = 10_000  # where the recipe names no number
@@ -44,14 +44,14 @@ class Standing:
         return {"answered": self.answered, "failed": dict(self.failed), "out": self.out or None}
 
 
-class _SeenPace(OwnPace):
+class _SeenPace(LocalRateLimit):
     """A pace that says when it will have the next turn."""
 
     def __init__(self, rpm: float | None, tpm: float | None) -> None:
         super().__init__(rpm, tpm)
         self.free_at = 0.0
 
-    async def turn(self, tokens: float) -> Turn:
+    async def turn(self, tokens: float) -> Permit:
         turn = await super().turn(tokens)
         self.free_at = turn.at  # who comes next, comes after this one
         return turn

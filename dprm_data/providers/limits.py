@@ -56,26 +56,26 @@ class TokenBucket:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class Permit:
     """When a call may be sent: not before `at`, and not after `until` (seconds of `time.monotonic`)."""
 
     at: float
     until: float = math.inf
 
 
-class Pace(Protocol):
+class RateLimit(Protocol):
     """Hands out the turns that the limits per minute allow."""
 
     counts_tokens: bool
 
-    async def turn(self, tokens: float) -> Turn:
+    async def turn(self, tokens: float) -> Permit:
         """A turn for one call of about this many tokens."""
 
     def correct(self, tokens: float) -> None:
         """So many tokens were taken too much (or, negative, too little)."""
 
 
-class OwnPace:
+class LocalRateLimit:
     """The pace of one process."""
 
     def __init__(self, rpm: float | None, tpm: float | None) -> None:
@@ -84,11 +84,11 @@ class OwnPace:
         self._tokens = TokenBucket(tpm, now) if tpm else None
         self.counts_tokens = tpm is not None
 
-    async def turn(self, tokens: float) -> Turn:
+    async def turn(self, tokens: float) -> Permit:
         now = time.monotonic()
         requests_at = self._requests.reserve(1, now) if self._requests else now
         tokens_at = self._tokens.reserve(tokens, now) if self._tokens else now
-        return Turn(max(requests_at, tokens_at))
+        return Permit(max(requests_at, tokens_at))
 
     def correct(self, tokens: float) -> None:
         if self._tokens:
@@ -107,10 +107,10 @@ class Limiter:
         concurrency: int,
         rpm: float | None = None,
         tpm: float | None = None,
-        pace: Pace | None = None,
+        pace: RateLimit | None = None,
         told: Callable[[float], None] | None = None,
     ) -> None:
-        self._pace = pace or OwnPace(rpm, tpm)
+        self._pace = pace or LocalRateLimit(rpm, tpm)
         self._told = told
         self._ceiling = concurrency
         self._window = float(min(_FIRST_WINDOW, concurrency))
@@ -126,8 +126,8 @@ class Limiter:
     # -- a call's way through ------------------------------------------------------------------------------------------
 
     async def acquire(self, tokens: float) -> float:
-        """Wait until a call of about this many tokens may be sent; returns until when it may (`Turn`). `release` must follow."""
-        turn: Turn | None = None
+        """Wait until a call of about this many tokens may be sent; returns until when it may (`Permit`). `release` must follow."""
+        turn: Permit | None = None
         while True:
             await self._slot()
             try:

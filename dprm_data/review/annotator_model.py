@@ -50,7 +50,7 @@ _CHUNK = 200_000
 
 
 @dataclass(frozen=True)
-class Sayings:
+class PanelAnswers:
     """What a panel said: R answers. `item`, `who` (R,) numbers into the items and `personas`; `said` (R, K), rows sum to 1; `weight` (R,)."""
 
     items: int
@@ -60,7 +60,7 @@ class Sayings:
     said: Floats
     weight: Floats
 
-    def of_items(self, rows: Ints) -> Sayings:
+    def of_items(self, rows: Ints) -> PanelAnswers:
         """Those on these items, which are numbered anew in this order."""
         place = np.full(self.items, -1, dtype=np.int64)
         place[rows] = np.arange(len(rows))
@@ -75,9 +75,9 @@ class Sayings:
         )
 
 
-def sayings(
+def panel_answers(
     annotations: pa.Table, space: LabelSpace, item_ids: list[str], personas: list[str] | None = None
-) -> Sayings:
+) -> PanelAnswers:
     """A panel's answers that count as votes: ok ones, but for stated distributions."""
     counted = pc.and_(
         pc.and_(pc.equal(annotations["status"], "ok"), pc.equal(annotations["annotator_kind"], "persona")),
@@ -92,7 +92,7 @@ def sayings(
     said[plain] = np.eye(space.K)[labels[plain]]
     weight = pc.fill_null(kept["weight"], 1.0).to_numpy().astype(np.float64)
     there = (item >= 0) & (who >= 0)
-    return Sayings(len(item_ids), names, item[there], who[there], said[there], weight[there])
+    return PanelAnswers(len(item_ids), names, item[there], who[there], said[there], weight[there])
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Strength:
 
 
 @dataclass(frozen=True)
-class Reading:
+class AnnotatorModel:
     """`ratio` (A,) of a persona's weight to the given one (rho); `bias` (A, K, K) its matrix; `shared` (K, K) that of personas not met before."""
 
     personas: list[str]
@@ -117,11 +117,11 @@ class Reading:
     shared: Floats
 
     @classmethod
-    def literal(cls, personas: list[str], K: int) -> Reading:
+    def literal(cls, personas: list[str], K: int) -> AnnotatorModel:
         """Every persona at its word, by the given weights."""
         return cls(personas, np.ones(len(personas)), np.tile(np.eye(K), (len(personas), 1, 1)), np.eye(K))
 
-    def read(self, panel: Sayings) -> Floats:
+    def read(self, panel: PanelAnswers) -> Floats:
         """The votes (N, K) that the panel's answers come to: of every item as many as before, weighed and read anew."""
         K = self.shared.shape[0]
         ratio = self.ratio[panel.who]
@@ -148,16 +148,16 @@ class Reading:
         return {"labels": space.names, "ratio": ratio, "shared": self.shared.tolist(), "own": own}
 
     @classmethod
-    def from_dict(cls, content: dict[str, Any], personas: list[str]) -> Reading:
+    def from_dict(cls, content: dict[str, Any], personas: list[str]) -> AnnotatorModel:
         """For these personas; one that the reading does not know is read as all are."""
         shared = np.array(content["shared"], dtype=np.float64)
         bias = np.array([content["own"].get(name, content["shared"]) for name in personas]).reshape(-1, *shared.shape)
         return cls(personas, np.array([content["ratio"].get(name, 1.0) for name in personas]), bias, shared)
 
 
-def learn(panel: Sayings, people: Floats, strength: Strength, K: int) -> Reading:
+def learn(panel: PanelAnswers, people: Floats, strength: Strength, K: int) -> AnnotatorModel:
     """The reading of a panel that predicts people's votes (N, K) on the same items best, held to what was given by `strength`."""
-    reading = Reading.literal(panel.personas, K)
+    reading = AnnotatorModel.literal(panel.personas, K)
     if strength.shared is not None:
         reading, _ = climb(panel, people, reading, Strength(strength.weights, shared=strength.shared), reading.shared)
     if strength.own is not None:
@@ -168,8 +168,8 @@ def learn(panel: Sayings, people: Floats, strength: Strength, K: int) -> Reading
 
 
 def climb(
-    panel: Sayings, people: Floats, start: Reading, strength: Strength, base: Floats, steps: int = STEPS
-) -> tuple[Reading, list[float]]:
+    panel: PanelAnswers, people: Floats, start: AnnotatorModel, strength: Strength, base: Floats, steps: int = STEPS
+) -> tuple[AnnotatorModel, list[float]]:
     """EM steps from `start` with the penalty towards `base` (K, K). Returns the reading and the objective before every step and at the end."""
     K, A = people.shape[1], len(panel.personas)
     order = np.argsort(panel.who, kind="stable")
@@ -211,7 +211,7 @@ def climb(
             top = np.bincount(panel.who, R, minlength=A) + prior
             bottom = np.bincount(panel.who, panel.weight * per_unit[panel.item], minlength=A) + prior
             ratio = np.divide(top, bottom, out=np.ones(A), where=bottom > 0)
-    return Reading(panel.personas, ratio, bias, shared), path
+    return AnnotatorModel(panel.personas, ratio, bias, shared), path
 
 
 def _objective(

@@ -12,7 +12,7 @@ from dprm_data.core.errors import InputError
 from dprm_data.ingest.votes import Votes, votes_from_annotations
 from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.fitting import Fit
-from dprm_data.review.annotator_model import Reading, sayings
+from dprm_data.review.annotator_model import AnnotatorModel, panel_answers
 from dprm_data.runs.fit import fit_annotations, item_ids_of
 from dprm_data.runs.folder import RunFolder
 
@@ -55,8 +55,8 @@ def votes_as_read(annotations: pa.Table, space: LabelSpace, item_ids: list[str],
         raise InputError(
             "the calibration was learned on other labels than the run has now", hint="dprm review calibrate RUN, again."
         )
-    panel = sayings(annotations, space, item_ids)
-    read = Reading.from_dict(calibration["reading"], panel.personas).read(panel)
+    panel = panel_answers(annotations, space, item_ids)
+    read = AnnotatorModel.from_dict(calibration["reading"], panel.personas).read(panel)
     human = annotations.filter(pc.equal(annotations["annotator_kind"], "human"))
     people = votes_from_annotations(human, space, item_ids=item_ids, human_weight=calibration["human_weight"])
     return Votes(item_ids, read + people.counts)

@@ -16,7 +16,7 @@ from dprm_data.review.argilla_server import Server
 from dprm_data.review.human_annotations import DISCARDED, DRAFT, SUBMITTED, Answer, Stored, merge, pseudonym, store
 from dprm_data.review.records import panel_view, records
 from dprm_data.review.selection import select
-from dprm_data.review.sent_log import Register
+from dprm_data.review.sent_log import SentLog
 from dprm_data.runs.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def push(
     there = [] if target is None else [r["external_id"] for r in server.records(target.id, responses=False)]
     ours = list(dict.fromkeys(item for item in there if item in known))
     chosen = select(panel.fit, purpose, count, seed=seed, ids=ids, already=ours)
-    register = Register.of(run.folder)
+    register = SentLog.of(run.folder)
     register.add(chosen, item_ids)
     if target is None:
         target = _created(server, space, dataset, wanted)
@@ -190,7 +190,7 @@ def pull(
 def _places(folder: RunFolder, workspace: str | None, dataset: str | None) -> list[tuple[str, str]]:
     if workspace and dataset:
         return [(workspace, dataset)]
-    pushed = [place for place in Register.of(folder).places if place.get("kind") == "argilla"]
+    pushed = [place for place in SentLog.of(folder).places if place.get("kind") == "argilla"]
     wanted = [
         (place["workspace"], place["dataset"])
         for place in pushed

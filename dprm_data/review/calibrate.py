@@ -27,7 +27,7 @@ from dprm_data.labels.bootstrap import Interval, Resamples
 from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.fitting import Fit
 from dprm_data.preference.fitting import fit as fit_votes
-from dprm_data.review.annotator_model import Reading, Sayings, sayings
+from dprm_data.review.annotator_model import AnnotatorModel, PanelAnswers, panel_answers
 from dprm_data.review.cross_validation import Validated, cross_validate, people_of
 from dprm_data.review.overlap import reviewed
 
@@ -41,7 +41,7 @@ LEAST_ITEMS, LEAST_PEOPLE = 20, 3
 @dataclass(frozen=True)
 class Calibration:
     """What was learned and what it gains. distance_given, distance_read: mean held-out W1; gain: their difference; score_gain: the same in the energy score;
-    weights: the panel's on the simplex, before and after; reading: `Reading.to_dict`; human_weight: what a person's vote counts, None where nothing is applied.
+    weights: the panel's on the simplex, before and after; reading: `AnnotatorModel.to_dict`; human_weight: what a person's vote counts, None where nothing is applied.
     """
 
     applied: bool
@@ -81,7 +81,7 @@ def calibrate(run: Run, *, level: float = 0.9, resamples: int = 2000, seed: int 
         )
     space = run.space
     item_ids = both.view.fit.votes.item_ids
-    panel = sayings(both.view.annotations, space, item_ids)
+    panel = panel_answers(both.view.annotations, space, item_ids)
     if not len(panel.item):
         raise ReviewError(
             "the panel has no votes to weigh: its personas were not asked one by one",
@@ -152,7 +152,7 @@ def worth_of_a_person(
     return OMEGAS[best] if gains[best].sum() > error else given
 
 
-def _weights(panel: Sayings, reading: Reading) -> dict[str, tuple[float, float]]:
+def _weights(panel: PanelAnswers, reading: AnnotatorModel) -> dict[str, tuple[float, float]]:
     """The panel's shares of all weight, as given and as read."""
     given = np.bincount(panel.who, panel.weight, minlength=len(panel.personas))
     given = given / given.sum()

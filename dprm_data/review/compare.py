@@ -22,7 +22,7 @@ from dprm_data.ingest.ratings import Ratings, ratings_from_annotations
 from dprm_data.labels.bootstrap import Interval, Resamples, by_reward, nominal
 from dprm_data.labels.geometry import line, wasserstein
 from dprm_data.labels.space import LabelSpace
-from dprm_data.review.overlap import Reviewed, reviewed
+from dprm_data.review.overlap import Overlap, reviewed
 
 if TYPE_CHECKING:
     from dprm_data.runs.run import Run
@@ -156,7 +156,7 @@ def _same_mode(modes: Ints, people: Floats) -> Floats:
     return np.asarray(top[np.arange(len(modes)), modes] / top.sum(axis=1))
 
 
-def _alphas(both: Reviewed, space: LabelSpace, draw: Resamples, Q: Floats) -> dict[str, dict[str, Interval]]:
+def _alphas(both: Overlap, space: LabelSpace, draw: Resamples, Q: Floats) -> dict[str, dict[str, Interval]]:
     """Within the panel, within people, and between them; of labels that are equal or not, and of their rewards."""
     panel = _panel_ratings(both, space).votes().counts
     shares = both.panel / np.maximum(both.panel.sum(axis=1, keepdims=True), 1e-12)
@@ -172,7 +172,7 @@ def _alphas(both: Reviewed, space: LabelSpace, draw: Resamples, Q: Floats) -> di
     }
 
 
-def _panel_ratings(both: Reviewed, space: LabelSpace) -> Ratings:
+def _panel_ratings(both: Overlap, space: LabelSpace) -> Ratings:
     """The panel's ratings of the reviewed items, numbered as these are."""
     found = ratings_from_annotations(both.view.annotations, space)
     place = {item: i for i, item in enumerate(both.item_ids)}
@@ -199,7 +199,7 @@ def _by(names: list[str], gap: Floats, draw: Resamples) -> dict[str, Interval]:
     return {name: draw.mean(gap[rows], rows) for name, rows in found.items() if len(rows) >= 5}
 
 
-def _personas(both: Reviewed, space: LabelSpace, draw: Resamples, Q: Floats) -> list[PersonaCompared]:
+def _personas(both: Overlap, space: LabelSpace, draw: Resamples, Q: Floats) -> list[PersonaCompared]:
     """Every persona, the one closest to people first."""
     ratings = _panel_ratings(both, space)
     cost = (Q @ space.ground_cost)[ratings.item, ratings.label]
@@ -224,7 +224,7 @@ def _personas(both: Reviewed, space: LabelSpace, draw: Resamples, Q: Floats) -> 
 
 
 def _items(
-    both: Reviewed, space: LabelSpace, modes: Ints, distance: Floats, excess: Floats, gap: Floats
+    both: Overlap, space: LabelSpace, modes: Ints, distance: Floats, excess: Floats, gap: Floats
 ) -> list[ItemCompared]:
     """Every item, the one on which panel and people differ most (beyond what few votes explain) first."""
     names, theirs = space.names, both.people.argmax(axis=1)
@@ -242,7 +242,7 @@ def _items(
     ]
 
 
-def _notes(both: Reviewed, n: Floats) -> list[str]:
+def _notes(both: Overlap, n: Floats) -> list[str]:
     notes = []
     if not both.representative:
         ways = ", ".join(f"{count} as {purpose}" for purpose, count in both.purposes.items())

@@ -34,7 +34,7 @@ from dprm_data.preference.fitting import Fit
 from dprm_data.preference.fitting import fit as fit_votes
 from dprm_data.preference.prior import Prior
 from dprm_data.recipe.recipe import FitConfig
-from dprm_data.review.annotator_model import Reading, Sayings, Strength, learn
+from dprm_data.review.annotator_model import AnnotatorModel, PanelAnswers, Strength, learn
 
 STRENGTHS = (
     Strength(),
@@ -89,7 +89,7 @@ class Validated:
     read_fit: Floats
     votes: Floats
     fit: Fit
-    reading: Reading
+    reading: AnnotatorModel
     strength: Strength
 
     @property
@@ -98,7 +98,7 @@ class Validated:
 
 
 def cross_validate(
-    panel: Sayings,
+    panel: PanelAnswers,
     rows: Ints,
     people: People,
     groups: Sequence[str],
@@ -111,7 +111,7 @@ def cross_validate(
     """Held-out distances of the panel as given and as read. rows (n,): the reviewed items among all; people: their answers, items numbered as in `rows`."""
     n, K = len(rows), space.K
     seen = panel.of_items(rows)
-    literal = Reading.literal(panel.personas, K)
+    literal = AnnotatorModel.literal(panel.personas, K)
     given = _fitted(literal.read(panel), item_ids, space, config).distribution[rows]
     priors: dict[Strength, Prior] = {}
     chooser = _Chooser(seen, groups, space, config, priors)
@@ -164,13 +164,13 @@ def _fitted(
 class _Chooser:
     """Learns and judges readings of one panel. `priors`: each strength's, learned once from the panel's votes under its first reading; that is what takes time."""
 
-    seen: Sayings
+    seen: PanelAnswers
     groups: Sequence[str]
     space: LabelSpace
     config: FitConfig
     priors: dict[Strength, Prior]
 
-    def learn(self, people: People, strength: Strength) -> Reading:
+    def learn(self, people: People, strength: Strength) -> AnnotatorModel:
         """From the items that these people have judged."""
         counts = people.counts()
         inside = np.flatnonzero(counts.sum(axis=1) > 0)

@@ -27,7 +27,7 @@ from dprm_data.labels.space import LabelSpace
 from dprm_data.review.human_annotations import DISCARDED, DRAFT, SUBMITTED, Answer, Stored, merge, pseudonym, store
 from dprm_data.review.records import Record, panel_view, records
 from dprm_data.review.selection import select
-from dprm_data.review.sent_log import Register
+from dprm_data.review.sent_log import SentLog
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,7 +65,7 @@ def export(
     panel = panel_view(run)
     item_ids = panel.fit.votes.item_ids
     chosen = select(panel.fit, purpose, count, seed=seed, ids=ids)
-    register = Register.of(run.folder)
+    register = SentLog.of(run.folder)
     register.add(chosen, item_ids)
     register.went({"kind": "file", "file": file.name, "blind": blind, "at": _now()}, ("file",))
     purposes = {item: why for item, (why, _) in register.chosen.items()}

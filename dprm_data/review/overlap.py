@@ -16,14 +16,14 @@ from dprm_data.ingest.votes import votes_from_annotations
 from dprm_data.review.human_annotations import submitted
 from dprm_data.review.records import PanelView, panel_view
 from dprm_data.review.selection import REPRESENTATIVE
-from dprm_data.review.sent_log import Register
+from dprm_data.review.sent_log import SentLog
 
 if TYPE_CHECKING:
     from dprm_data.runs.run import Run
 
 
 @dataclass(frozen=True)
-class Reviewed:
+class Overlap:
     """n items that both the panel and people have judged, a row each.
 
     `rows` (n,) in the panel's fit; `groups`, `sources` the items' prompts and origins; `people` (n, K) counts of submitted answers; `panel` (n, K) the panel's
@@ -51,7 +51,7 @@ class Reviewed:
         return len(self.rows)
 
 
-def reviewed(run: Run) -> Reviewed:
+def reviewed(run: Run) -> Overlap:
     """Raises ReviewError where people have submitted nothing on items that the panel judged."""
     answers = submitted(run.folder)
     if not answers.num_rows:
@@ -71,14 +71,14 @@ def reviewed(run: Run) -> Reviewed:
             "people and the panel have judged no item in common", hint="Are these the answers to this run?"
         )
     ids = [item_ids[int(row)] for row in rows]
-    register = Register.of(run.folder)
+    register = SentLog.of(run.folder)
     chosen = [register.chosen.get(item, ("", 1.0)) for item in ids]
     purposes = [purpose or "elsewhere" for purpose, _ in chosen]
     # Weights of different ways of choosing cannot be added up.
     representative = len(set(purposes)) == 1 and purposes[0] in REPRESENTATIVE
     about = pq.read_table(run.folder.needs("items"), columns=["group_id", "source"]).take(rows)
     places = [place.get("blind") for place in register.places]
-    return Reviewed(
+    return Overlap(
         view=view,
         answers=answers.filter(pc.is_in(answers["item_id"], pa.array(ids, pa.string()))),
         rows=rows,

@@ -14,14 +14,14 @@ from dprm_data.runs.folder import RunFolder
 
 
 @dataclass
-class Register:
+class SentLog:
     """`chosen`: item id to (purpose, for how many items it stands); `places`: where the items went, the latest last."""
 
     chosen: dict[str, tuple[str, float]] = field(default_factory=dict)
     places: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
-    def of(cls, folder: RunFolder) -> Register:
+    def of(cls, folder: RunFolder) -> SentLog:
         """The run's register; an empty one where nothing went out yet."""
         path = folder.path / "review" / "register.json"
         if not path.is_file():

@@ -13,7 +13,7 @@ from typing import Any
 
 from dprm_data.engine.costs import Prices, prices_for
 from dprm_data.ledger.ledger import Ledger
-from dprm_data.engine.counters import Tally
+from dprm_data.engine.counters import Counters
 from dprm_data.elicit.work import Work, make_work
 from dprm_data.core.errors import PanelError, RecipeError
 from dprm_data.runs.folder import RunFolder
@@ -38,7 +38,7 @@ class Progress:
     def items(self, count: int) -> None:
         """So many items are stored."""
 
-    def tally(self, tally: Tally) -> None:
+    def update(self, counters: Counters) -> None:
         """Called four times a second while calls are made, and once at the end."""
 
     def say(self, text: str) -> None:

@@ -7,9 +7,9 @@ from typing import Self
 
 from dprm_data.core.errors import DprmError
 from dprm_data.engine.shared.factory import coordinator_for
-from dprm_data.engine.counters import Tally
+from dprm_data.engine.counters import Counters
 from dprm_data.engine.direct import Engine
-from dprm_data.engine.early_stopping import rounds_for
+from dprm_data.engine.early_stopping import round_policy_for
 from dprm_data.ledger.ledger import Ledger
 from dprm_data.providers import make_provider
 from dprm_data.runs.run import Run
@@ -19,7 +19,7 @@ class Worker:
     """One process's part in a run: its provider, its budget, its place among the others. Use as an asynchronous context manager.
 
         async with Worker(run, ledger) as worker:
-            await worker.engine(tally).run(run.work, items)
+            await worker.engine(counters).run(run.work, items)
 
     As many engines may be made as there are batches of items; what they have learned about the provider's limits stays. max_cost: dollars, in
     place of the recipe's budget. began: when the run did, for `Engine`. Raises `DprmError`: `LedgerError` where the others cannot be met.
@@ -44,19 +44,19 @@ class Worker:
         limit = max_cost if max_cost is not None else run.recipe.budget.max_cost
         check_budget(run, limit)
         self._budget = self._coordinator.budget(limit, ledger.spent() if limit is not None else 0.0)
-        self._rounds = rounds_for(run.recipe.early_stop, run.space)
+        self._rounds = round_policy_for(run.recipe.early_stop, run.space)
 
-    def engine(self, tally: Tally | None = None) -> Engine:
+    def engine(self, counters: Counters | None = None) -> Engine:
         """An engine, good for one `run`."""
-        tally = tally or Tally()
-        tally.endpoints = getattr(self._provider, "standings", ())
+        counters = counters or Counters()
+        counters.endpoints = getattr(self._provider, "standings", ())
         return Engine(
             provider=self._provider,
             ledger=self._ledger,
             prices=self._run.prices,
             budget=self._budget,
             limits=self._limits,
-            tally=tally,
+            counters=counters,
             retry_failed=self._retry_failed,
             began=self._began,
             rounds=self._rounds,

@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.text import Text
 
 from dprm_data.core.text import visible
-from dprm_data.engine.counters import Tally
+from dprm_data.engine.counters import Counters
 from dprm_data.runs.run import Progress
 from dprm_data.terminal.run_view import clock, money
 
@@ -47,8 +47,8 @@ class TerminalProgress(Progress, AbstractContextManager["TerminalProgress"]):
     def items(self, count: int) -> None:
         self._line(Text(f"reading items … {count:,}"))
 
-    def tally(self, tally: Tally) -> None:
-        self._line(_tally_text(tally))
+    def update(self, counters: Counters) -> None:
+        self._line(_counters_text(counters))
 
     def say(self, text: str) -> None:
         if not self._quiet:
@@ -65,46 +65,46 @@ class TerminalProgress(Progress, AbstractContextManager["TerminalProgress"]):
             self._console.print(text, soft_wrap=True)
 
 
-def _tally_text(tally: Tally) -> Text:
-    done = tally.items / tally.total_items if tally.total_items else 0.0
-    seconds = max(tally.seconds, 1e-9)
+def _counters_text(counters: Counters) -> Text:
+    done = counters.items / counters.total_items if counters.total_items else 0.0
+    seconds = max(counters.seconds, 1e-9)
     text = Text()
     text.append(_bar(done), style="green")
-    text.append(f" {tally.items:,}/{tally.total_items or 0:,} items", style="bold")
-    text.append(f"  {tally.calls:,} calls ({tally.calls / seconds:.1f}/s)")
-    if tally.workers > 1:
-        text.append(f" of the {tally.calls_together:,} of {tally.workers} workers")
-    cost = tally.cost if tally.cost_known else None
+    text.append(f" {counters.items:,}/{counters.total_items or 0:,} items", style="bold")
+    text.append(f"  {counters.calls:,} calls ({counters.calls / seconds:.1f}/s)")
+    if counters.workers > 1:
+        text.append(f" of the {counters.calls_together:,} of {counters.workers} workers")
+    cost = counters.cost if counters.cost_known else None
     text.append(f"  {money(cost)}")
-    projected = _projected(tally, done)
+    projected = _projected(counters, done)
     if projected is not None and cost:
         text.append(f" of about {money(projected)}")
-    if tally.batches:
-        text.append(f"  {tally.batches}")
+    if counters.batches:
+        text.append(f"  {counters.batches}")
     else:
-        text.append(f"  {tally.in_flight} in flight of {tally.window}")
-    left = _time_left(tally, done)
+        text.append(f"  {counters.in_flight} in flight of {counters.window}")
+    left = _time_left(counters, done)
     if left is not None:
         text.append(f"  {clock(left)} left")
-    for counts, what in ((_failed(tally), ""), (tally.retries, " tried again")):
+    for counts, what in ((_failed(counters), ""), (counters.retries, " tried again")):
         if counts:
             listed = ", ".join(f"{count:,} {kind.replace('_', ' ')}" for kind, count in counts.items())
             text.append(f"  {listed}{what}", style="yellow")
-    for endpoint in tally.endpoints:
+    for endpoint in counters.endpoints:
         if endpoint.out:
             text.append(
                 f"  {endpoint.name} is out for {max(0.0, endpoint.back_at - time.monotonic()):.0f} s", style="yellow"
             )
-    if tally.waiting:
-        text.append(f"\n{tally.waiting}", style="bold yellow")
-    elif tally.cooling >= 1:
-        text.append(f"  cooling down for {tally.cooling:.0f} s", style="yellow")
+    if counters.waiting:
+        text.append(f"\n{counters.waiting}", style="bold yellow")
+    elif counters.cooling >= 1:
+        text.append(f"  cooling down for {counters.cooling:.0f} s", style="yellow")
     return text
 
 
-def _failed(tally: Tally) -> dict[str, int]:
+def _failed(counters: Counters) -> dict[str, int]:
     """Annotations that ended without a label, by status."""
-    return {status: count for status, count in tally.statuses.items() if status != "ok"}
+    return {status: count for status, count in counters.statuses.items() if status != "ok"}
 
 
 def _bar(share: float, width: int = 20) -> str:
@@ -112,20 +112,20 @@ def _bar(share: float, width: int = 20) -> str:
     return "━" * full + "╌" * (width - full)
 
 
-def _new_share(tally: Tally, done: float) -> float:
+def _new_share(counters: Counters, done: float) -> float:
     """The share of all work that was done now (what was replayed costs neither time nor money)."""
-    if not tally.annotations:
+    if not counters.annotations:
         return 0.0
-    return done * (1 - tally.replayed / tally.annotations)
+    return done * (1 - counters.replayed / counters.annotations)
 
 
-def _time_left(tally: Tally, done: float) -> float | None:
-    share = _new_share(tally, done)
-    return tally.seconds * (1 - done) / share if share > 0 and done < 1 else None
+def _time_left(counters: Counters, done: float) -> float | None:
+    share = _new_share(counters, done)
+    return counters.seconds * (1 - done) / share if share > 0 and done < 1 else None
 
 
-def _projected(tally: Tally, done: float) -> float | None:
+def _projected(counters: Counters, done: float) -> float | None:
     """What all that was missing will have cost: in proportion to what was done here."""
-    share = _new_share(tally, done)
-    own = share - done * tally.elsewhere / tally.annotations if tally.annotations else 0.0
-    return tally.cost * (share + 1 - done) / own if own > 0 else None
+    share = _new_share(counters, done)
+    own = share - done * counters.elsewhere / counters.annotations if counters.annotations else 0.0
+    return counters.cost * (share + 1 - done) / own if own > 0 else None

@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dprm_data.core.text import one_line, visible
-from dprm_data.engine.counters import Tally
+from dprm_data.engine.counters import Counters
 from dprm_data.engine.plan import Plan
 from dprm_data.labels.space import LabelSpace
 from dprm_data.runs.folder import RunFolder
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _ROOMY = 100  # columns of a screen from which on there is room for more figures
 
 
-def summary_view(summary: Summary, folder: RunFolder, tally: Tally | None, *, local: bool) -> RenderableType:
+def summary_view(summary: Summary, folder: RunFolder, counters: Counters | None, *, local: bool) -> RenderableType:
     """The end of a run, for a person."""
     parts: list[RenderableType] = [_legend(summary), _items_table(summary, summary.first), Text()]
     if summary.items > len(summary.first):
@@ -42,7 +42,7 @@ def summary_view(summary: Summary, folder: RunFolder, tally: Tally | None, *, lo
         )
     if summary.divided and summary.items > 3:
         parts += [_divided(summary), Text()]
-    parts += [_figures(summary, tally), _warning(summary, local), _next_steps(summary, folder)]
+    parts += [_figures(summary, counters), _warning(summary, local), _next_steps(summary, folder)]
     return Group(*parts)
 
 
@@ -109,7 +109,7 @@ def _divided(summary: Summary) -> RenderableType:
     )
 
 
-def _figures(summary: Summary, tally: Tally | None) -> Text:
+def _figures(summary: Summary, counters: Counters | None) -> Text:
     failed = sum(count for status, count in summary.statuses.items() if status != "ok")
     text = Text()
     text.append(f"{summary.items:,} items, {summary.annotations:,} annotations", style="bold")
@@ -119,8 +119,8 @@ def _figures(summary: Summary, tally: Tally | None) -> Text:
         text.append(f"  {count:,} × {one_line(reason, 120)}\n", style="yellow")
     if failed:
         text.append("  run again with --retry-failed to ask these anew\n", style="yellow")
-    if tally:
-        text.append_text(tally_line(tally))
+    if counters:
+        text.append_text(counters_line(counters))
     if summary.pair_accuracy and summary.longer_accuracy:
         share, pairs = summary.pair_accuracy
         text.append(
@@ -133,21 +133,22 @@ def _reward(value: float | None) -> str:
     return "–" if value is None else f"{value:+.2f}"
 
 
-def tally_line(tally: Tally) -> Text:
+def counters_line(counters: Counters) -> Text:
     """Calls, tokens, dollars and time of this process."""
-    usage = tally.usage
-    text = Text(f"now: {tally.calls:,} calls", style="none")
-    if tally.replayed:
-        text.append(f" ({tally.replayed:,} annotations were in the ledger, for nothing)")
+    usage = counters.usage
+    text = Text(f"now: {counters.calls:,} calls", style="none")
+    if counters.replayed:
+        text.append(f" ({counters.replayed:,} annotations were in the ledger, for nothing)")
     text.append(f", {usage.input_tokens:,} tokens in")
     if usage.cached_tokens:
         text.append(f" ({usage.cached_tokens / max(1, usage.input_tokens):.0%} from the provider's cache)")
     text.append(
-        f", {usage.output_tokens:,} out, {money(tally.cost if tally.cost_known else None)}, {clock(tally.seconds)}"
+        f", {usage.output_tokens:,} out, {money(counters.cost if counters.cost_known else None)}, {clock(counters.seconds)}"
     )
-    if tally.retries:
+    if counters.retries:
         text.append(
-            "\nretried: " + ", ".join(f"{count} × {kind.replace('_', ' ')}" for kind, count in tally.retries.items()),
+            "\nretried: "
+            + ", ".join(f"{count} × {kind.replace('_', ' ')}" for kind, count in counters.retries.items()),
             style="yellow",
         )
     return text

@@ -17,7 +17,7 @@ from typing import Any
 from dprm_data.elicit.template import load_prompt
 from dprm_data.elicit.work import Work, make_work
 from dprm_data.engine.costs import Budget, Prices
-from dprm_data.engine.counters import Tally
+from dprm_data.engine.counters import Counters
 from dprm_data.engine.direct import Engine
 from dprm_data.ingest.items import Item, ids_of
 from dprm_data.labels.space import LabelSpace
@@ -96,10 +96,10 @@ def annotate(
     budget: Budget | None = None,
     retry_failed: bool = False,
     **limits: Any,
-) -> Tally:
+) -> Counters:
     """Run the engine once on a ledger in the folder. Raises what stopped it."""
 
-    async def go() -> Tally:
+    async def go() -> Counters:
         with Ledger(folder / "ledger.sqlite", run="test", price_table=prices.source) as ledger:
             engine = Engine(
                 provider=provider,
@@ -111,7 +111,7 @@ def annotate(
             )
             async with asyncio.timeout(60):  # only against hanging
                 await engine.run(asked, rows)
-            return engine.tally
+            return engine.counters
 
     return asyncio.run(go())
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dprm_data.core.errors import RecipeError
-from dprm_data.engine.early_stopping import EarlyStop
+from dprm_data.engine.early_stopping import EarlyStopping
 from dprm_data.labels.space import LabelSpace
 from dprm_data.recipe.recipe import EarlyStopConfig, Recipe
 from tests.engine.helpers import dprm
@@ -83,7 +83,7 @@ def test_more_votes_make_it_narrower() -> None:
     dice = np.random.default_rng(0)
     for measure in ("reward", "wasserstein"):
         config = EarlyStopConfig(within=0.3, pilot=20, measure=measure)  # type: ignore[arg-type]
-        rounds = EarlyStop(config, LabelSpace.load(6))
+        rounds = EarlyStopping(config, LabelSpace.load(6))
         for _ in range(20):
             rounds.learn(dice.multinomial(15, dice.dirichlet(np.ones(6))).astype(float))
         assert rounds.ready

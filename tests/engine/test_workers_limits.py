@@ -21,19 +21,19 @@ from hypothesis import strategies as st
 from dprm_data.core.errors import BudgetReached
 from dprm_data.engine.coordinator import Coordinator
 from dprm_data.engine.costs import Budget
-from dprm_data.engine.counters import Tally
+from dprm_data.engine.counters import Counters
 from dprm_data.engine.direct import Engine
 from dprm_data.engine.shared.budget import SharedBudget
 from dprm_data.engine.shared.factory import coordinator_for
-from dprm_data.engine.shared.leases import Held, Leases
-from dprm_data.engine.shared.membership import Member
-from dprm_data.engine.shared.postgres_coordinator import Together
+from dprm_data.engine.shared.leases import Leases, PostgresLease
+from dprm_data.engine.shared.membership import Membership
+from dprm_data.engine.shared.postgres_coordinator import PostgresCoordinator
 from dprm_data.engine.shared.rate_limit import VALID, SharedBucket
 from dprm_data.ledger.ledger import Ledger
 from dprm_data.ledger.postgres import PostgresStore
 from dprm_data.ledger.postgres_pool import Patient, connect
 from dprm_data.ledger.store import Commit
-from dprm_data.providers.limits import Limiter, OwnPace, Turn
+from dprm_data.providers.limits import Limiter, LocalRateLimit, Permit
 from dprm_data.providers.provider import Answer, Request
 from dprm_data.recipe.recipe import LimitsConfig, Recipe
 from tests.engine.helpers import FREE, FunctionProvider, items, label, work
@@ -205,7 +205,7 @@ def test_all_together_never_come_to_more_than_the_budget(
 
     async def at_work(dice: random.Random, writer: UUID) -> None:
         patient = Patient(store.pool, store.url)
-        member = Member(patient, run=run, scope=run, writer=writer, lease=30, ceiling=lambda: 0.0)
+        member = Membership(patient, run=run, scope=run, writer=writer, lease=30, ceiling=lambda: 0.0)
         await asyncio.to_thread(member.stay)
         budget = SharedBudget(limit, patient, member, run)
 
@@ -270,15 +270,15 @@ def test_a_key_has_one_holder(store: PostgresStore, data: st.DataObject) -> None
         db.execute("DELETE FROM workers")
     patient = Patient(store.pool, store.url)
 
-    async def sure(lease: Held) -> None: ...
+    async def sure(lease: PostgresLease) -> None: ...
 
-    members = [Member(patient, run="r", scope="s", writer=uuid4(), lease=60, ceiling=lambda: 0.0) for _ in range(3)]
+    members = [Membership(patient, run="r", scope="s", writer=uuid4(), lease=60, ceiling=lambda: 0.0) for _ in range(3)]
     for member in members:
         member.stay()
     workers = [Leases(patient, member, sure) for member in members]
     keys = [bytes([number]) * 16 for number in range(6)]
     holder: dict[bytes, int] = {}
-    held: list[list[Held]] = [[], [], []]
+    held: list[list[PostgresLease]] = [[], [], []]
     for _ in range(data.draw(st.integers(5, 15))):
         me = data.draw(st.integers(0, 2))
         what = data.draw(st.sampled_from(["claim", "claim", "claim", "release", "die"]))
@@ -295,7 +295,7 @@ def test_a_key_has_one_holder(store: PostgresStore, data: st.DataObject) -> None
                 free = all(holder.get(key, me) == me for key in wanted[place])
                 assert (lease is not None) == free
                 if lease:
-                    assert isinstance(lease, Held)
+                    assert isinstance(lease, PostgresLease)
                     held[me].append(lease)
                     holder.update(dict.fromkeys(wanted[place], me))
             assert sum(lease is not None for lease in got) <= most
@@ -323,7 +323,9 @@ def test_a_worker_out_of_touch_is_no_judge(postgres: Database) -> None:
     """Late is not dead: as long as nobody else has looked, a worker that was late has lost nothing."""
     store = PostgresStore(postgres.url, readonly=False)
     patient = Patient(store.pool, store.url)
-    late, other = (Member(patient, run="r", scope="s", writer=uuid4(), lease=1, ceiling=lambda: 0.0) for _ in range(2))
+    late, other = (
+        Membership(patient, run="r", scope="s", writer=uuid4(), lease=1, ceiling=lambda: 0.0) for _ in range(2)
+    )
     late.stay()
     assert late.good
     time.sleep(1.0)
@@ -353,10 +355,10 @@ def test_a_turn_that_was_over_before_the_budget_answered_is_not_used(tmp_path: P
                 await asyncio.sleep(0.6)
             return await super().reserve(worst)
 
-    class Brief(OwnPace):
-        async def turn(self, tokens: float) -> Turn:
+    class Brief(LocalRateLimit):
+        async def turn(self, tokens: float) -> Permit:
             turns.append(time.monotonic())
-            return Turn(turns[-1], turns[-1] + 0.5)
+            return Permit(turns[-1], turns[-1] + 0.5)
 
     class Alone(Coordinator):
         def limiter(self, limits: LimitsConfig) -> Limiter:
@@ -383,25 +385,25 @@ def test_a_turn_that_was_over_before_the_budget_answered_is_not_used(tmp_path: P
 def test_who_leaves_while_it_asks_for_more_time_is_gone(postgres: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """The answer to that question, "there is no such row", must not bring it back."""
     asking, answered = threading.Event(), threading.Event()
-    stay = Member._stay
+    stay = Membership._stay
 
-    def late(self: Member, db: Any) -> bool:
+    def late(self: Membership, db: Any) -> bool:
         asking.set()
         time.sleep(0.3)
         return stay(self, db)
 
-    def noted(self: Member) -> None:
+    def noted(self: Membership) -> None:
         ask(self)
         answered.set()
 
     async def go() -> None:
-        async with Together(store, run="r", scope="s", lease=1):
+        async with PostgresCoordinator(store, run="r", scope="s", lease=1):
             ask_late = asyncio.to_thread(asking.wait, 10)
-            monkeypatch.setattr(Member, "_stay", late)
-            monkeypatch.setattr(Member, "stay", noted)
+            monkeypatch.setattr(Membership, "_stay", late)
+            monkeypatch.setattr(Membership, "stay", noted)
             assert await ask_late
 
-    ask = Member.stay
+    ask = Membership.stay
     store = PostgresStore(postgres.url, readonly=False)
     asyncio.run(go())
     assert answered.wait(10)
@@ -424,7 +426,7 @@ def test_who_was_taken_for_dead_begins_anew(postgres: Database) -> None:
 
     provider = FunctionProvider(complete)
 
-    async def go() -> Tally:
+    async def go() -> Counters:
         recipe = Recipe.of(
             {"provider": {"name": "openai", "model": "m"}, "ledger": postgres.url, "limits": {"lease": 1}}
         )

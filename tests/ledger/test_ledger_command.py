@@ -17,7 +17,7 @@ import duckdb
 import pytest
 
 from dprm_data.core.errors import InputError, LedgerError
-from dprm_data.engine.pending_batches import Shelf
+from dprm_data.engine.pending_batches import PendingBatches
 from dprm_data.ledger.call import Reply
 from dprm_data.ledger.copy import copy_ledger
 from dprm_data.ledger.factory import opened
@@ -50,7 +50,7 @@ def make(place: Path | str) -> None:
                 ledger.note_failure(FailedAttempt(key(2), "timeout", None, "", None))
                 ledger.note_done(b"plan", run.encode())
                 await ledger.flush()
-                Shelf(ledger).put([(key(1000), b"item"), (key(1001), b"item")], 2.0)
+                PendingBatches(ledger).put([(key(1000), b"item"), (key(1001), b"item")], 2.0)
 
     asyncio.run(go())
 
@@ -100,7 +100,7 @@ def test_another_ledger_is_refused_and_left_alone(postgres: Database, tmp_path: 
             copy_ledger(first, place)
         assert content(place) == before
     with Ledger(tmp_path / "batch.sqlite", run="theirs") as ledger:  # nothing but a batch at the provider
-        Shelf(ledger).put([(key(7000), b"item")], 1.0)
+        PendingBatches(ledger).put([(key(7000), b"item")], 1.0)
     with pytest.raises(LedgerError, match="another ledger"):
         copy_ledger(first, tmp_path / "batch.sqlite")
     with pytest.raises(InputError, match="into itself"):

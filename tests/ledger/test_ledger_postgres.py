@@ -20,7 +20,7 @@ import pytest
 
 from dprm_data.core.errors import DprmError, InputError, LedgerError, RunBusy
 from dprm_data.core.ledger_address import parse, shown
-from dprm_data.engine.pending_batches import Shelf
+from dprm_data.engine.pending_batches import PendingBatches
 from dprm_data.ledger.factory import exists
 from dprm_data.ledger.ledger import Ledger
 from dprm_data.ledger.postgres_schema import STEPS
@@ -168,13 +168,13 @@ def test_a_commit_whose_acknowledgement_is_lost_is_not_made_twice(postgres: Data
         for number in range(3):
             between.cut_next = True
             ledger.record_now([(key(number), reply())])
-        batch = Shelf(ledger).put([(key(9), b"item")], 1.0)
+        batch = PendingBatches(ledger).put([(key(9), b"item")], 1.0)
     assert between.cuts == 3
     between.close()
     assert postgres.execute("SELECT count(*), max(attempt) FROM dprm.calls") == [(3, 0)]
     with Ledger(postgres.url, run="r") as ledger:
         assert ledger.spent() == 0.75
-        assert [kept.number for kept in Shelf(ledger).batches()] == [batch.number]
+        assert [kept.number for kept in PendingBatches(ledger).batches()] == [batch.number]
 
 
 def test_a_server_that_stays_away(postgres: Database, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,23 +224,23 @@ def test_connections_are_ours_whatever_the_database_says(postgres: Database) -> 
 
 def test_a_runs_batches_are_one_process_s_business(postgres: Database) -> None:
     with Ledger(postgres.url, run="r") as first, Ledger(postgres.url, run="r") as second:
-        shelf = Shelf(first)
+        shelf = PendingBatches(first)
         with pytest.raises(RunBusy, match="collects the batches of r"):
-            Shelf(second)
+            PendingBatches(second)
         with Ledger(postgres.url, run="another") as third:
-            Shelf(third)
+            PendingBatches(third)
         # The connection that holds the lock is cut: it is taken up again before anything is changed.
         postgres.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
         batch = shelf.put([(key(1), b"item")], 1.0)
         with pytest.raises(RunBusy):
-            Shelf(second)
+            PendingBatches(second)
         # Somebody else was faster: then nothing is changed.
         postgres.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
         time.sleep(0.2)
-        Shelf(second)
+        PendingBatches(second)
         with pytest.raises(RunBusy):
             shelf.confirm(batch, "an id")
-        assert Shelf(second).batches()[0].batch_id is None
+        assert PendingBatches(second).batches()[0].batch_id is None
 
 
 # -- the whole command ------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from dprm_data.core.errors import LedgerError
 from dprm_data.core.ledger_address import Reference
-from dprm_data.engine.pending_batches import Shelf
+from dprm_data.engine.pending_batches import PendingBatches
 from dprm_data.ledger.call import Reply
 from dprm_data.ledger.factory import opened
 from dprm_data.ledger.ledger import FailedAttempt, Ledger
@@ -137,7 +137,7 @@ def test_more_calls_than_one_query_takes(place: Reference) -> None:
 
 def test_the_shelf(place: Reference) -> None:
     with Ledger(place, run="r") as ledger, pytest.raises(AssertionError, match="stop here"):
-        shelf = Shelf(ledger)
+        shelf = PendingBatches(ledger)
         first, second = shelf.put([(key(1), b"a"), (key(2), b"b")], 2.5), shelf.put([(key(3), b"b")], 1.0)
         shelf.confirm(first, "batch-1")
         assert [(b.number, b.batch_id, b.rows, b.reserved) for b in shelf.batches()] == [
@@ -151,7 +151,7 @@ def test_the_shelf(place: Reference) -> None:
         assert [b.number for b in shelf.batches()] == [second.number] and ledger.spent() == 0.75
         raise AssertionError("stop here")
     with Ledger(place, run="r") as ledger:  # another process, later
-        shelf = Shelf(ledger)
+        shelf = PendingBatches(ledger)
         shelf.drop(second)
         assert shelf.batches() == [] and shelf.holds([b"b"]) == set()
 

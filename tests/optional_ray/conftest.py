@@ -71,7 +71,9 @@ class Job:
 
     def actors(self) -> list[int]:
         """The processes of this Ray that ask."""
-        return [pid for pid, command in self.processes() if command.startswith("ray::MapWorker(MapBatches(Asker)")]
+        return [
+            pid for pid, command in self.processes() if command.startswith("ray::MapWorker(MapBatches(AnnotatorActor)")
+        ]
 
     def processes(self) -> Iterator[tuple[int, str]]:
         """Everything that Ray has started for this job."""

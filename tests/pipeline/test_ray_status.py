@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dprm_data.core.errors import BudgetReached, Interrupted
-from dprm_data.engine.counters import Tally
-from dprm_data.pipeline.ray.status import Board
+from dprm_data.engine.counters import Counters
+from dprm_data.pipeline.ray.status import RunStatus
 from dprm_data.providers.provider import Usage
 
 
-def tally(calls: int, items: int) -> Tally:
+def counters(calls: int, items: int) -> Counters:
     """An asker's: one call per annotation, two annotations per item, a dollar a call."""
-    return Tally(
+    return Counters(
         calls=calls,
         cost=float(calls),
         usage=Usage(10 * calls, calls),
@@ -31,67 +31,67 @@ def tally(calls: int, items: int) -> Tally:
 
 
 def test_a_batch_that_is_taken_over_is_done_once_and_all_its_calls_count() -> None:
-    board = Board()
+    board = RunStatus()
     assert board.begin("one", "batch")
-    assert board.report("one", "batch", tally(calls=7, items=3))
+    assert board.report("one", "batch", counters(calls=7, items=3))
     assert board.begin("two", "batch")  # the first has died
-    board.report("one", "batch", tally(calls=99, items=99))  # or was only taken for dead: it has no say any more
-    board.report("two", "batch", tally(calls=2, items=4))
+    board.report("one", "batch", counters(calls=99, items=99))  # or was only taken for dead: it has no say any more
+    board.report("two", "batch", counters(calls=2, items=4))
     seen = board.look()
-    assert (seen.tally.calls, seen.tally.items, seen.tally.statuses) == (9, 4, {"ok": 8})
-    assert (seen.tally.in_flight, seen.tally.window, seen.working) == (1, 8, 1)
-    board.end("two", "batch", tally(calls=5, items=6), through=True)
+    assert (seen.counters.calls, seen.counters.items, seen.counters.statuses) == (9, 4, {"ok": 8})
+    assert (seen.counters.in_flight, seen.counters.window, seen.working) == (1, 8, 1)
+    board.end("two", "batch", counters(calls=5, items=6), through=True)
     seen = board.look()
-    assert (seen.tally.calls, seen.tally.cost, seen.tally.items, seen.working) == (12, 12.0, 6, 0)
-    assert seen.tally.usage == Usage(120, 12)
-    assert seen.tally.retries == {"timeout": 12}
+    assert (seen.counters.calls, seen.counters.cost, seen.counters.items, seen.working) == (12, 12.0, 6, 0)
+    assert seen.counters.usage == Usage(120, 12)
+    assert seen.counters.retries == {"timeout": 12}
 
 
 def test_a_batch_that_ray_hands_out_once_more_is_not_counted_again() -> None:
-    board = Board()
+    board = RunStatus()
     for calls in (5, 0):
         board.begin("one", "batch")
-        board.end("one", "batch", tally(calls=calls, items=6), through=True)
+        board.end("one", "batch", counters(calls=calls, items=6), through=True)
     board.begin("two", "batch")
-    board.report("two", "batch", tally(calls=0, items=6))
-    assert (board.look().tally.calls, board.look().tally.items) == (5, 6)
+    board.report("two", "batch", counters(calls=0, items=6))
+    assert (board.look().counters.calls, board.look().counters.items) == (5, 6)
 
 
 def test_after_a_word_to_stop_nothing_is_begun_and_the_first_error_is_the_reason() -> None:
-    board = Board()
+    board = RunStatus()
     board.begin("one", "batch")
     assert not board.look().stopped
     board.fail(BudgetReached("all spent"))
     board.fail(Interrupted("by hand"))
     assert not board.begin("two", "another")
-    assert not board.report("one", "batch", tally(1, 0))
+    assert not board.report("one", "batch", counters(1, 0))
     seen = board.look()
     assert seen.stopped and isinstance(seen.error, BudgetReached) and seen.working == 1
-    board.end("one", "batch", tally(3, 1), through=False)
+    board.end("one", "batch", counters(3, 1), through=False)
     seen = board.look()
-    assert (seen.working, seen.tally.calls, seen.tally.items) == (0, 3, 1)
+    assert (seen.working, seen.counters.calls, seen.counters.items) == (0, 3, 1)
 
 
 def test_a_stop_by_hand_is_no_error() -> None:
-    board = Board()
+    board = RunStatus()
     board.stop()
     assert board.look().stopped and board.look().error is None and not board.begin("one", "batch")
 
 
 def test_a_batch_of_which_everybody_dies_ends_the_run() -> None:
-    board = Board()
+    board = RunStatus()
     begun = 0
     while board.begin(f"asker {begun}", "poison"):
         begun += 1
         board.begin("another", f"batch {begun}")
-        board.end("another", f"batch {begun}", Tally(), through=True)
+        board.end("another", f"batch {begun}", Counters(), through=True)
         assert begun <= 10, "it goes on for ever"
     assert begun == 10
     assert "begins with poison" in str(board.look().error)
 
 
 def test_what_several_say_is_said_once() -> None:
-    board = Board()
+    board = RunStatus()
     for text in ("a key is dead", "a key is dead", "a server is out"):
         board.say(text)
     assert board.look().said == ("a key is dead", "a server is out")
@@ -100,7 +100,7 @@ def test_what_several_say_is_said_once() -> None:
 
 
 def test_who_comes_and_goes() -> None:
-    board = Board()
+    board = RunStatus()
     for asker in ("one", "two"):
         board.come(asker)
     board.go("one")
@@ -114,21 +114,21 @@ class Batch:
 
     done: int = 0
     asker: str | None = None
-    tally: Tally = field(default_factory=Tally)
+    counters: Counters = field(default_factory=Counters)
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from(["work", "die", "finish"])), max_size=60))
 def test_whatever_dies_every_call_counts_and_no_item_counts_twice(events: list[tuple[int, str]]) -> None:
     """An oracle that knows the truth: it is told of every call when it is made and of every item when it is done."""
-    board, batches = Board(), [Batch() for _ in range(3)]
+    board, batches = RunStatus(), [Batch() for _ in range(3)]
     calls = askers = 0
 
     def begin(number: int, batch: Batch) -> None:
         nonlocal askers
         askers += 1
-        batch.asker, batch.tally = f"asker {askers}", Tally(items=batch.done)  # what is done, the ledger knows
+        batch.asker, batch.counters = f"asker {askers}", Counters(items=batch.done)  # what is done, the ledger knows
         assert board.begin(batch.asker, str(number))
-        board.report(batch.asker, str(number), snapshot(batch.tally))
+        board.report(batch.asker, str(number), snapshot(batch.counters))
 
     for number, event in events:
         batch = batches[number]
@@ -137,21 +137,21 @@ def test_whatever_dies_every_call_counts_and_no_item_counts_twice(events: list[t
         assert batch.asker
         if event == "work" and batch.done < 6:
             calls, batch.done = calls + 1, batch.done + 1
-            batch.tally.calls += 1
-            batch.tally.items += 1
-            board.report(batch.asker, str(number), snapshot(batch.tally))
+            batch.counters.calls += 1
+            batch.counters.items += 1
+            board.report(batch.asker, str(number), snapshot(batch.counters))
         elif event == "die":
             begin(number, batch)
         elif event == "finish":
-            board.end(batch.asker, str(number), snapshot(batch.tally), through=batch.done == 6)
+            board.end(batch.asker, str(number), snapshot(batch.counters), through=batch.done == 6)
             if batch.done < 6:  # only a run that stops leaves a batch unfinished
                 return
             batch.asker = None
-        seen = board.look().tally
+        seen = board.look().counters
         assert seen.calls == calls
         assert seen.items == sum(each.done for each in batches)
 
 
-def snapshot(tally: Tally) -> Any:
+def snapshot(counters: Counters) -> Any:
     """As it arrives where it is sent."""
-    return Tally(calls=tally.calls, items=tally.items)
+    return Counters(calls=counters.calls, items=counters.items)

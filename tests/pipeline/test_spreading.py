@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dprm_data.core.errors import InputError, RecipeError
-from dprm_data.pipeline.ray.job_spec import Parcel
+from dprm_data.pipeline.ray.job_spec import JobSpec
 from dprm_data.recipe.recipe import Recipe
 from dprm_data.runs.run import Run
 from tests.engine.helpers import dprm
@@ -78,22 +78,22 @@ def test_a_parcel_says_everything_where_nothing_can_be_read(tmp_path: Path, monk
     }
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     here = Run(Recipe.load(write_recipe(tmp_path, **changes)))
-    packed = pickle.dumps(Parcel.of(here, max_cost=1.5, retry_failed=True))
+    packed = pickle.dumps(JobSpec.of(here, max_cost=1.5, retry_failed=True))
     assert b"sk-secret" not in packed
     for name in ("panel.yaml", "labels.yaml", "ask.jinja", "recipe.yaml"):
         (tmp_path / name).unlink()
-    parcel = pickle.loads(packed)
-    there = parcel.open()
+    job_spec = pickle.loads(packed)
+    there = job_spec.open()
     assert there.work.plan_key() == here.work.plan_key()
-    assert (parcel.max_cost, parcel.retry_failed) == (1.5, True)
+    assert (job_spec.max_cost, job_spec.retry_failed) == (1.5, True)
 
 
 def test_a_parcel_is_not_opened_by_a_program_that_asks_otherwise(tmp_path: Path) -> None:
-    parcel = Parcel.of(Run(Recipe.of({"provider": PROVIDER})), max_cost=None, retry_failed=False)
+    job_spec = JobSpec.of(Run(Recipe.of({"provider": PROVIDER})), max_cost=None, retry_failed=False)
     with pytest.raises(InputError, match=r"0\.0\.0 where the run was started"):
-        replace(parcel, program="0.0.0").open()
+        replace(job_spec, program="0.0.0").open()
     with pytest.raises(InputError, match="means something else here"):
-        replace(parcel, plan_key=b"another").open()
+        replace(job_spec, plan_key=b"another").open()
 
 
 @pytest.mark.skipif(find_spec("ray") is not None, reason="Ray is installed here")

@@ -10,18 +10,18 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from dprm_data.labels.space import LabelSpace
-from dprm_data.review.annotator_model import LAPSE, Reading, Sayings, Strength, climb, learn
+from dprm_data.review.annotator_model import LAPSE, AnnotatorModel, PanelAnswers, Strength, climb, learn
 
 Array = NDArray[np.float64]
 
 
-def panel_of(labels: NDArray[np.int64], K: int, weights: Array | None = None) -> Sayings:
+def panel_of(labels: NDArray[np.int64], K: int, weights: Array | None = None) -> PanelAnswers:
     """Labels (items, personas), -1 for an item that a persona did not judge."""
     N, A = labels.shape
     there = labels.ravel() >= 0
     weight = np.tile(np.ones(A) if weights is None else weights, N)[there]
     item, who = np.repeat(np.arange(N), A)[there], np.tile(np.arange(A), N)[there]
-    return Sayings(N, [f"p{a}" for a in range(A)], item, who, np.eye(K)[labels.ravel()[there]], weight)
+    return PanelAnswers(N, [f"p{a}" for a in range(A)], item, who, np.eye(K)[labels.ravel()[there]], weight)
 
 
 def people_of(rng: np.random.Generator, y: Array, count: int) -> Array:
@@ -42,7 +42,7 @@ def test_no_step_lowers_the_objective(seed: int, strength: Strength) -> None:
     labels[:, 0] = np.maximum(labels[:, 0], 0)
     panel = panel_of(labels, K, rng.uniform(0.2, 3.0, size=A))
     people = people_of(rng, rng.dirichlet(np.ones(K), size=N), 3)
-    reading, path = climb(panel, people, Reading.literal(panel.personas, K), strength, np.eye(K), steps=25)
+    reading, path = climb(panel, people, AnnotatorModel.literal(panel.personas, K), strength, np.eye(K), steps=25)
     assert (np.diff(path) >= -1e-7 * abs(path[0])).all()
     np.testing.assert_allclose(reading.bias.sum(axis=2), 1.0)
     assert (reading.ratio > 0).all()
@@ -58,7 +58,7 @@ def test_the_weights_are_the_optimum() -> None:
     truth = np.array([0.6, 0.1, 0.25, 0.05])
     people = people_of(rng, np.einsum("a,nak->nk", truth, np.eye(K)[labels]), 5)
     panel = panel_of(labels, K, given_weights)
-    reading, _ = climb(panel, people, Reading.literal(panel.personas, K), Strength(kappa), np.eye(K), steps=3000)
+    reading, _ = climb(panel, people, AnnotatorModel.literal(panel.personas, K), Strength(kappa), np.eye(K), steps=3000)
     found = w0 * reading.ratio / (w0 @ reading.ratio)
 
     def loss(w: Array) -> float:  # on the simplex, log rho - rho is log w + constant at the best common factor
@@ -86,7 +86,7 @@ def test_known_truth_is_found() -> None:
     reading = learn(panel, people, Strength(weights=30.0, shared=10.0, own=10.0), K)
     kind = reading.bias[2]
     assert all(kind[k].argmax() == k - 1 for k in range(1, K - 1))
-    before = ((Reading.literal(panel.personas, K).read(panel) / 4 - truth) ** 2).sum(axis=1).mean()
+    before = ((AnnotatorModel.literal(panel.personas, K).read(panel) / 4 - truth) ** 2).sum(axis=1).mean()
     after = ((reading.read(panel) / 4 - truth) ** 2).sum(axis=1).mean()
     assert after < 0.7 * before
     # The one that rolls dice says nothing: whatever it says is read as much the same.
@@ -103,7 +103,7 @@ def test_strong_penalties_leave_the_panel_at_its_word() -> None:
         reading = learn(panel, people, strength, K)
         np.testing.assert_allclose(reading.ratio, 1.0, atol=1e-4)
         np.testing.assert_allclose(reading.bias, np.tile(np.eye(K), (4, 1, 1)), atol=1e-3)
-    assert np.array_equal(learn(panel, people, Strength(), K).bias, Reading.literal(panel.personas, K).bias)
+    assert np.array_equal(learn(panel, people, Strength(), K).bias, AnnotatorModel.literal(panel.personas, K).bias)
 
 
 @settings(max_examples=30, deadline=None)
@@ -113,7 +113,9 @@ def test_reading_is_what_its_formula_says(seed: int) -> None:
     K, A, N = 3, 4, 6
     labels = rng.integers(-1, K, size=(N, A))
     panel = panel_of(labels, K, rng.uniform(0.1, 2.0, size=A))
-    reading = Reading(panel.personas, rng.uniform(0.2, 5.0, size=A), rng.dirichlet(np.ones(K), size=(A, K)), np.eye(K))
+    reading = AnnotatorModel(
+        panel.personas, rng.uniform(0.2, 5.0, size=A), rng.dirichlet(np.ones(K), size=(A, K)), np.eye(K)
+    )
     votes = reading.read(panel)
     for i in range(N):
         rows = np.flatnonzero(panel.item == i)
@@ -125,7 +127,7 @@ def test_reading_is_what_its_formula_says(seed: int) -> None:
         )
         np.testing.assert_allclose(votes[i], expected, atol=1e-12)
     space = LabelSpace.ordinal(K)
-    again = Reading.from_dict(reading.to_dict(space), [*panel.personas, "new"])
+    again = AnnotatorModel.from_dict(reading.to_dict(space), [*panel.personas, "new"])
     np.testing.assert_allclose(again.bias[:A], reading.bias)
     np.testing.assert_allclose(again.bias[A], reading.shared)
     assert again.ratio[A] == 1.0
@@ -134,6 +136,6 @@ def test_reading_is_what_its_formula_says(seed: int) -> None:
 @pytest.mark.parametrize("order", [[2, 0, 1], [0, 2]])
 def test_taking_items_keeps_their_answers(order: list[int]) -> None:
     panel = panel_of(np.array([[0, 1], [1, -1], [2, 2]]), 3)
-    votes = Reading.literal(panel.personas, 3).read(panel)
+    votes = AnnotatorModel.literal(panel.personas, 3).read(panel)
     part = panel.of_items(np.array(order))
-    np.testing.assert_array_equal(Reading.literal(panel.personas, 3).read(part), votes[order])
+    np.testing.assert_array_equal(AnnotatorModel.literal(panel.personas, 3).read(part), votes[order])

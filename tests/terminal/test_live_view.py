@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from dprm_data.elicit.elicitation import Outcome
-from dprm_data.engine.counters import Tally
+from dprm_data.engine.counters import Counters
 from dprm_data.ledger.call import Reply
 from dprm_data.providers.provider import Usage
 from dprm_data.terminal.progress import TerminalProgress
@@ -19,23 +19,23 @@ from tests.helpers import answer, write_recipe
 from tests.servers.llm import LLMServer
 
 
-def in_the_middle() -> Tally:
-    tally = Tally(total_items=100, items=25, window=32, in_flight=17)
-    tally.started = time.monotonic() - 10
+def in_the_middle() -> Counters:
+    counters = Counters(total_items=100, items=25, window=32, in_flight=17)
+    counters.started = time.monotonic() - 10
     for _ in range(100):
-        tally.answered(Reply("answered", usage=Usage(100, 5), cost=0.01))
-        tally.ended(Outcome("ok", label=1), replayed=False)
-    tally.ended(Outcome("refusal"), replayed=False)
-    tally.failed_attempt("rate_limit", "too fast", Usage(), 0.0)
-    return tally
+        counters.answered(Reply("answered", usage=Usage(100, 5), cost=0.01))
+        counters.ended(Outcome("ok", label=1), replayed=False)
+    counters.ended(Outcome("refusal"), replayed=False)
+    counters.failed_attempt("rate_limit", "too fast", Usage(), 0.0)
+    return counters
 
 
-def seen(tally: Tally, *, terminal: bool) -> str:
+def seen(counters: Counters, *, terminal: bool) -> str:
     out = io.StringIO()
     console = Console(file=out, force_terminal=terminal, width=240, highlight=False)
     with TerminalProgress(console) as progress:
         progress._spoke = -1e9
-        progress.tally(tally)
+        progress.update(counters)
     return out.getvalue()
 
 
@@ -49,13 +49,13 @@ def test_everything_at_a_glance() -> None:
 
 
 def test_a_cooldown_a_stall_and_batches() -> None:
-    tally = in_the_middle()
-    tally.cooling = 12.2
-    assert "cooling down for 12 s" in seen(tally, terminal=False)
-    tally.waiting = "no answer for 40 s (rate limit: too fast)"
-    assert "no answer for 40 s (rate limit: too fast)" in seen(tally, terminal=False)
-    tally.batches = "2 batches at the provider, 10 of 40 requests done"
-    assert tally.batches in seen(tally, terminal=False) and "in flight" not in seen(tally, terminal=False)
+    counters = in_the_middle()
+    counters.cooling = 12.2
+    assert "cooling down for 12 s" in seen(counters, terminal=False)
+    counters.waiting = "no answer for 40 s (rate limit: too fast)"
+    assert "no answer for 40 s (rate limit: too fast)" in seen(counters, terminal=False)
+    counters.batches = "2 batches at the provider, 10 of 40 requests done"
+    assert counters.batches in seen(counters, terminal=False) and "in flight" not in seen(counters, terminal=False)
 
 
 def test_what_a_machine_is_told(tmp_path: Path, double: LLMServer) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from dprm_data.core.errors import BudgetReached
 from dprm_data.engine.costs import Budget
-from dprm_data.engine.shared.membership import Member
+from dprm_data.engine.shared.membership import Membership
 from dprm_data.ledger.postgres_pool import Patient
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class SharedBudget(Budget):
     In the database the same is counted from what the ledger's writer has recorded before this budget was made (`_before`).
     """
 
-    def __init__(self, total: float, patient: Patient, member: Member, run: str) -> None:
+    def __init__(self, total: float, patient: Patient, member: Membership, run: str) -> None:
         super().__init__(0.0)
         self.total = total
         found: Any = patient(lambda db: db.execute(_RECORDED, (run, member.writer)).fetchone())

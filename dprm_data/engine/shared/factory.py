@@ -18,10 +18,10 @@ def coordinator_for(ledger: Ledger, recipe: Recipe) -> Coordinator:
     """The coordinator of a run on this ledger. Other workers may be there where the recipe's ledger is in PostgreSQL."""
     if not is_postgres(recipe.ledger or ""):
         return Coordinator()
-    from dprm_data.engine.shared.postgres_coordinator import Together
+    from dprm_data.engine.shared.postgres_coordinator import PostgresCoordinator
 
     store = cast("PostgresStore", ledger.store)
-    return Together(store, run=recipe.name, scope=_scope(recipe.provider), lease=recipe.limits.lease)
+    return PostgresCoordinator(store, run=recipe.name, scope=_scope(recipe.provider), lease=recipe.limits.lease)
 
 
 def _scope(provider: ProviderConfig) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dprm_data.engine.coordinator import Lease
-from dprm_data.engine.shared.membership import Member
+from dprm_data.engine.shared.membership import Membership
 from dprm_data.ledger.postgres_pool import Patient
 
 if TYPE_CHECKING:
@@ -34,13 +34,13 @@ Keys = tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class PostgresLease:
     """An item's lease (`coordination.Lease`): of the life in which it was claimed."""
 
     keys: Keys
     life: int
-    member: Member
-    sure: Callable[[Held], Awaitable[None]]
+    member: Membership
+    sure: Callable[[PostgresLease], Awaitable[None]]
 
     @property
     def good(self) -> bool:
@@ -53,7 +53,7 @@ class Held:
 class Leases:
     """This worker's leases. Not for several threads, but for `let_go`."""
 
-    def __init__(self, patient: Patient, member: Member, sure: Callable[[Held], Awaitable[None]]) -> None:
+    def __init__(self, patient: Patient, member: Membership, sure: Callable[[PostgresLease], Awaitable[None]]) -> None:
         self._patient = patient
         self._member = member
         self._sure = sure
@@ -77,7 +77,7 @@ class Leases:
             most -= 1
             self._held.update(keys)
             self._to_let_go.difference_update(keys)
-            claimed.append(Held(keys, life, self._member, self._sure))
+            claimed.append(PostgresLease(keys, life, self._member, self._sure))
         # Where another was quicker with one of an item's keys, the others are of no use.
         self._to_let_go |= {key for key in got if key not in self._held}
         return claimed
@@ -102,7 +102,7 @@ class Leases:
 
         return self._patient(work)
 
-    def release(self, lease: Held) -> None:
+    def release(self, lease: PostgresLease) -> None:
         """The item is closed; its keys are let go soon."""
         if lease.life != self._member.life:
             return

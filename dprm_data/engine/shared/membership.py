@@ -56,7 +56,7 @@ class Figures:
     in_flight: int = 0
 
 
-class Member:
+class Membership:
     """This process's row among the workers.
 
     run: whose budget; scope: whose limits; writer: under which the ledger counts this process's costs; lease: seconds that the row is good for

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, Self, cast
 from dprm_data.core.errors import LedgerError
 from dprm_data.engine.coordinator import Coordinator, Lease, LeaseLost
 from dprm_data.engine.costs import Budget
-from dprm_data.engine.counters import Tally
+from dprm_data.engine.counters import Counters
 from dprm_data.engine.shared.budget import SharedBudget
-from dprm_data.engine.shared.leases import Held, Keys, Leases
-from dprm_data.engine.shared.membership import Figures, Member
-from dprm_data.engine.shared.rate_limit import SharedPace
+from dprm_data.engine.shared.leases import Keys, Leases, PostgresLease
+from dprm_data.engine.shared.membership import Figures, Membership
+from dprm_data.engine.shared.rate_limit import SharedRateLimit
 from dprm_data.ledger.postgres import PostgresStore
 from dprm_data.ledger.postgres_pool import Patient
 from dprm_data.providers.limits import Limiter
@@ -60,7 +60,7 @@ class _News:
     in_flight: int = 0
 
 
-class Together(Coordinator):
+class PostgresCoordinator(Coordinator):
     """This process among the workers on one ledger. Raises `LedgerError` where the database is away for longer than it is waited for.
 
     run: whose budget is shared; scope: whose limits (one account's calls to one model); lease: seconds after which a worker that says
@@ -74,7 +74,7 @@ class Together(Coordinator):
         self._names = {"run": run, "scope": scope}
         self._budget: SharedBudget | None = None
         self._limiter: Limiter | None = None
-        self._member = Member(
+        self._member = Membership(
             self._patient, run=run, scope=scope, writer=store.writer, lease=lease, ceiling=self._under_way
         )
         self._leases = Leases(self._patient, self._member, self._make_sure)
@@ -98,7 +98,7 @@ class Together(Coordinator):
 
     def limiter(self, limits: LimitsConfig) -> Limiter:
         if self._limiter is None:
-            pace = SharedPace(
+            pace = SharedRateLimit(
                 self._patient,
                 self._names["scope"],
                 rpm=limits.rpm,
@@ -113,11 +113,11 @@ class Together(Coordinator):
         return self._leases.claim(wanted, most)
 
     def release(self, lease: Lease) -> None:
-        self._leases.release(cast(Held, lease))
+        self._leases.release(cast(PostgresLease, lease))
 
-    def report(self, tally: Tally) -> None:
-        self._member.figures = Figures(tally.calls, tally.in_flight)
-        tally.workers, tally.calls_together = self._news.workers, self._news.calls
+    def report(self, counters: Counters) -> None:
+        self._member.figures = Figures(counters.calls, counters.in_flight)
+        counters.workers, counters.calls_together = self._news.workers, self._news.calls
 
     # -- being there ----------------------------------------------------------------------------------------------------
 
@@ -140,7 +140,7 @@ class Together(Coordinator):
         with suppress(Exception):  # then the others find it expired
             await asyncio.to_thread(self._member.leave)
 
-    async def _make_sure(self, lease: Held) -> None:
+    async def _make_sure(self, lease: PostgresLease) -> None:
         async with self._staying:
             if not self._member.good:
                 await asyncio.to_thread(self._member.stay)

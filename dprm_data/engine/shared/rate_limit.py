@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from dprm_data.ledger.postgres_pool import Patient
-from dprm_data.providers.limits import CAUTION, Turn
+from dprm_data.providers.limits import CAUTION, Permit
 
 if TYPE_CHECKING:
     from dprm_data.ledger.postgres_pool import Connection
@@ -96,8 +96,8 @@ class SharedBucket:
         return float(row[0])
 
 
-class SharedPace:
-    """Requests and tokens per minute of all workers in one scope (`limits.Pace`)."""
+class SharedRateLimit:
+    """Requests and tokens per minute of all workers in one scope (`limits.RateLimit`)."""
 
     def __init__(
         self, patient: Patient, scope: str, *, rpm: float | None, tpm: float | None, workers: Callable[[], int]
@@ -107,13 +107,13 @@ class SharedPace:
         self._credit = 0.0  # tokens taken too much
         self.counts_tokens = tpm is not None
 
-    async def turn(self, tokens: float) -> Turn:
+    async def turn(self, tokens: float) -> Permit:
         if self._tokens:
             amount = max(0.0, tokens - self._credit)
             self._credit -= tokens - amount
             await self._tokens.take(amount)
         until = await self._requests.take(1.0) if self._requests else math.inf
-        return Turn(time.monotonic(), until)
+        return Permit(time.monotonic(), until)
 
     def correct(self, tokens: float) -> None:
         """Too much: the next call needs less, for as much as may be handed out at once. Too little: the next call needs more."""

@@ -17,46 +17,46 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from dprm_data.core.errors import DprmError
-from dprm_data.engine.counters import Tally
+from dprm_data.engine.counters import Counters
 from dprm_data.engine.direct import Engine
-from dprm_data.engine.event_loop import LastingLoop
+from dprm_data.engine.event_loop import BackgroundLoop
 from dprm_data.ingest.items import Item, items_of
 from dprm_data.runs.worker import Worker
 
 if TYPE_CHECKING:
-    from dprm_data.pipeline.ray.job_spec import Parcel
+    from dprm_data.pipeline.ray.job_spec import JobSpec
 
 _EVERY = 0.5  # seconds between two reports
 _IDLE = 1.0  # seconds without a batch after which an asker leaves the other workers
 
 
-class _ToldToStop(Exception):
+class _StopRequested(Exception):
     """The run ends, and why is somebody else's news."""
 
 
-class Asker:
+class AnnotatorActor:
     """Asks about one batch of items after the other.
 
-    parcel: the run; board: the handle of the actor that holds the `Board`.
+    job_spec: the run; board: the handle of the actor that holds the `RunStatus`.
     """
 
-    def __init__(self, parcel: Parcel, board: Any) -> None:
+    def __init__(self, job_spec: JobSpec, board: Any) -> None:
         self._name = uuid.uuid4().hex
-        self._parcel = parcel
+        self._parcel = job_spec
         self._board = board
-        self._loop = LastingLoop()
+        self._loop = BackgroundLoop()
         self._worker: Worker | None = None
         self._begun = 0  # batches, and the start
         self._door = asyncio.Lock()
         self._leaving: asyncio.Task[None] | None = None
         self._ready = False
         try:
-            self._run = parcel.open()
+            self._run = job_spec.open()
             self._ledger = self._run.ledger()
             self._loop.run(self._start())
             self._ready = True
         except Exception as error:
-            self._fail(_told_where(error) if parcel.recipe.ray.address else error)
+            self._fail(_told_where(error) if job_spec.recipe.ray.address else error)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Ask all that is missing about the items in this part of the items table; returns how many there are."""
@@ -64,7 +64,7 @@ class Asker:
         try:
             if items and self._ready:
                 self._loop.run(self._ask(items))
-        except _ToldToStop:
+        except _StopRequested:
             pass
         except Exception as error:
             self._fail(error)
@@ -93,7 +93,7 @@ class Asker:
                 going_on = await self._board.report.remote(self._name, batch, _counts(engine))
             except Exception:  # the board is gone, and with it whoever started the run
                 going_on = False
-        engine.stop(_ToldToStop())
+        engine.stop(_StopRequested())
 
     # -- among the other workers ----------------------------------------------------------------------------------------
 
@@ -139,9 +139,9 @@ class Asker:
         ray.get(self._board.fail.remote(_sendable(error)))
 
 
-def _counts(engine: Engine) -> Tally:
-    """The tally as it travels: without the provider's own parts."""
-    return replace(engine.tally, endpoints=())
+def _counts(engine: Engine) -> Counters:
+    """The counters as it travels: without the provider's own parts."""
+    return replace(engine.counters, endpoints=())
 
 
 def _told_where(error: Exception) -> Exception:

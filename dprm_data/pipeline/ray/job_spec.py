@@ -1,4 +1,4 @@
-"""A parcel: all that a process elsewhere needs to know to do a share of a run's work. It can be pickled.
+"""A job_spec: all that a process elsewhere needs to know to do a share of a run's work. It can be pickled.
 
 What the recipe names (panel, label space, templates) is in it, so that nothing has to be read there. Keys and passwords are not: they
 come from the environment of whoever opens it.
@@ -20,7 +20,7 @@ from dprm_data.runs.run import Run
 
 
 @dataclass(frozen=True)
-class Parcel:
+class JobSpec:
     """A run's recipe with everything that it names, and what was said on the command line."""
 
     recipe: Recipe
@@ -35,7 +35,7 @@ class Parcel:
     began: float  # seconds since 1970: what failed after that is not asked again
 
     @classmethod
-    def of(cls, run: Run, *, max_cost: float | None, retry_failed: bool) -> Parcel:
+    def of(cls, run: Run, *, max_cost: float | None, retry_failed: bool) -> JobSpec:
         """The run as it is here."""
         return cls(
             recipe=run.recipe,

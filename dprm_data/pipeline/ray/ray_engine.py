@@ -19,10 +19,10 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from dprm_data.core.errors import DprmError
-from dprm_data.engine.counters import Tally
-from dprm_data.pipeline.ray.actor import Asker
-from dprm_data.pipeline.ray.job_spec import Parcel
-from dprm_data.pipeline.ray.status import Board, Sight
+from dprm_data.engine.counters import Counters
+from dprm_data.pipeline.ray.actor import AnnotatorActor
+from dprm_data.pipeline.ray.job_spec import JobSpec
+from dprm_data.pipeline.ray.status import RunStatus, StatusSnapshot
 from dprm_data.runs.run import Run
 
 _EVERY = 0.25  # seconds between two looks at the board
@@ -34,16 +34,16 @@ _MOST_ITEMS = 10_000  # in one batch
 
 
 class RayEngine:
-    """Asks all that a run misses, by actors of the Ray cluster that `ray` (the module) is connected to. tally: the sum over them all."""
+    """Asks all that a run misses, by actors of the Ray cluster that `ray` (the module) is connected to. counters: the sum over them all."""
 
-    def __init__(self, ray: Any, run: Run, parcel: Parcel, tally: Tally) -> None:
-        self.tally = tally
+    def __init__(self, ray: Any, run: Run, job_spec: JobSpec, counters: Counters) -> None:
+        self.counters = counters
         self._ray = ray
         self._run = run
-        self._parcel = parcel
+        self._parcel = job_spec
         self._reason: BaseException | None = None
         self._over = threading.Event()  # nothing is begun any more, and nobody is at work
-        self._board = ray.remote(Board).options(num_cpus=0, scheduling_strategy=_beside_us(ray)).remote()
+        self._board = ray.remote(RunStatus).options(num_cpus=0, scheduling_strategy=_beside_us(ray)).remote()
 
     async def run(self) -> None:
         """Returns when everything has an outcome; raises what stopped the run before that."""
@@ -66,21 +66,21 @@ class RayEngine:
         self._reason = self._reason or reason
         self._board.stop.remote()
 
-    def _note(self, sight: Sight) -> None:
-        self.tally.mirror(sight.tally)
+    def _note(self, sight: StatusSnapshot) -> None:
+        self.counters.mirror(sight.counters)
         for text in sight.said:
             self._run.progress.say(text)
         if sight.error:
             self._reason = self._reason or sight.error
-        elif not sight.come and self.tally.seconds > _NO_ASKER:
-            self.tally.waiting = "waiting for Ray to start actors: has the cluster enough free processors?"
+        elif not sight.come and self.counters.seconds > _NO_ASKER:
+            self.counters.waiting = "waiting for Ray to start actors: has the cluster enough free processors?"
         if sight.stopped and not sight.working:
             self._over.set()
 
     async def _parted(self) -> None:
         """Give those who asked a moment to leave the others, so that nobody waits for their leases and their share of the budget."""
         for _ in range(round(_GOODBYE / _EVERY)):
-            sight: Sight = await self._board.look.remote()
+            sight: StatusSnapshot = await self._board.look.remote()
             if not sight.present:
                 return
             await asyncio.sleep(_EVERY)
@@ -122,8 +122,8 @@ class RayEngine:
             data.read_parquet(str(items), num_cpus=0, label_selector=here)
             .repartition(target_num_rows_per_block=size)
             .map_batches(
-                Asker,
-                fn_constructor_kwargs={"parcel": self._parcel, "board": self._board},
+                AnnotatorActor,
+                fn_constructor_kwargs={"job_spec": self._parcel, "board": self._board},
                 batch_size=size,
                 batch_format="pyarrow",
                 compute=data.ActorPoolStrategy(min_size=fewest, max_size=most),

@@ -57,12 +57,12 @@ def spending(run: Run, items: int) -> Spending | None:
     try:
         with run.ledger(readonly=True) as ledger:
             some = itertools.islice(load_items(run.folder.needs("items")), look_at)
-            for _, courses in replay(run.work, ledger, some):
-                for course in courses:
-                    spent = by.setdefault(course.task.annotator.id, Spent())
-                    spent.calls += len(course.replies)
-                    spent.reasked += len(course.replies) > len(course.task.questions)
-                    for reply in course.replies:
+            for _, states in replay(run.work, ledger, some):
+                for state in states:
+                    spent = by.setdefault(state.task.annotator.id, Spent())
+                    spent.calls += len(state.replies)
+                    spent.reasked += len(state.replies) > len(state.task.questions)
+                    for reply in state.replies:
                         spent.usage += reply.usage
             return Spending(by, look_at, items, ledger.failures_by_kind())
     except DprmError:

@@ -1,0 +1,1 @@
+"""A run: one recipe in one folder, and what that folder holds."""

@@ -1,0 +1,41 @@
+"""The fit of a run's annotations: from what the ledger gave to the distributions of all its items. No call is made here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dprm_data.ingest.votes import Votes, stated_from_annotations, votes_from_annotations
+from dprm_data.preference.fitting import Fit, fit
+
+if TYPE_CHECKING:
+    from dprm_data.runs.run import Run
+
+
+def item_ids_of(run: Run) -> list[str]:
+    """The ids of all the run's items, in their order."""
+    ids: list[str] = pq.read_table(run.folder.needs("items"), columns=["item_id"])["item_id"].to_pylist()
+    return ids
+
+
+def fit_annotations(run: Run, annotations: pa.Table, votes: Votes | None = None) -> Fit:
+    """The distributions of all the run's items, in their order, from these annotations by the recipe's `fit`. Writes nothing.
+
+    votes: of all items, where they are not simply counted (a calibration reads them another way).
+    """
+    item_ids = item_ids_of(run)
+    config, prior = run.recipe.fit, run.recipe.prior
+    if votes is None:
+        votes = votes_from_annotations(annotations, run.space, item_ids=item_ids, human_weight=config.human_weight)
+    states_distributions = prior is not None or run.recipe.elicitation == "distribution"
+    return fit(
+        votes,
+        run.space,
+        family=config.family,
+        stated=stated_from_annotations(annotations, run.space, item_ids) if states_distributions else None,
+        stated_strength=prior.strength if prior else 2.0,
+        smoothing=config.smoothing,
+        interval=config.interval,
+    )
