@@ -157,9 +157,9 @@ def make_batch(folder: Path, server: LLMServer) -> None:
 
 
 def shelf(folder: Path) -> list[str]:
-    with suppress(sqlite3.OperationalError):
-        with closing(sqlite3.connect(f"file:{folder}/run/ledger.sqlite?mode=ro", uri=True)) as db:
-            return [name for (name,) in db.execute("SELECT batch_id FROM batches")]
+    address = f"file:{folder}/run/ledger.sqlite?mode=ro"
+    with suppress(sqlite3.OperationalError), closing(sqlite3.connect(address, uri=True)) as db:
+        return [name for (name,) in db.execute("SELECT batch_id FROM batches")]
     return []
 
 

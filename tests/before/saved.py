@@ -65,7 +65,9 @@ def pack(folder: Path, name: str, url: str = NOWHERE) -> Path:
 
 def unpack(name: str, to: Path, url: str = NOWHERE) -> Path:
     """A copy of a packed folder, for a double at `url`."""
-    unpacked = _copy(DATA / name, to, {"@FOLDER@": str(to), "@DOUBLE@": url})
+    unpacked = _copy(
+        DATA / name, to, {"@FOLDER@": str(to), "@DOUBLE@": url, "@LOCALHOST@": url.replace("127.0.0.1", "localhost")}
+    )
     for file in unpacked.rglob("*.sqlite.xz"):
         file.with_suffix("").write_bytes(lzma.decompress(file.read_bytes()))
         file.unlink()
