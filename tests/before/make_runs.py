@@ -120,7 +120,7 @@ RUNS: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
     ),
     "local": (
         questions(1),
-        {"labels": SPACE, "panel": {"use": "small", "sample": 2}, "provider": {"name": "local"}},
+        {"labels": SPACE, "panel": {"use": "small", "sample": 2}, "provider": {"name": "local"}, "fit": {"family": "dirichlet"}},
     ),
 }  # fmt: skip
 
@@ -153,7 +153,7 @@ def make_batch(folder: Path, server: LLMServer) -> None:
     assert process.wait(30) == 130
     batch = server._batches._batches["batch_2"]
     kept = {"metadata": batch.metadata, "rows": [[name, json.loads(body)] for name, body in batch.rows]}
-    (folder / "batch_2.json").write_text(json.dumps(kept, indent=1) + "\n")
+    (folder / "batch_2.json").write_text(json.dumps(kept) + "\n")
 
 
 def shelf(folder: Path) -> list[str]:
