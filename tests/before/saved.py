@@ -34,7 +34,7 @@ TABLES = {
     "preferences": ("prompt", "chosen", "rejected"),
 }
 _TEXTS = {".yaml", ".json", ".jsonl", ".md", ".csv"}
-_LEFT_OUT = shutil.ignore_patterns("*.lock", ".lock", "*.sqlite-wal", "*.sqlite-shm", "report.html")
+_LEFT_OUT = shutil.ignore_patterns("*.lock", ".lock", "*.sqlite-wal", "*.sqlite-shm", "report.html", "progress.html")
 
 # A process that runs commands one after the other: importing takes longer than most of them.
 _COMMANDS = """
@@ -123,19 +123,21 @@ def rows(run: Path, table: str) -> dict[str, dict[str, Any]]:
     return named
 
 
-def assert_holds(new: Any, old: Any, where: str = "") -> None:
+def assert_holds(new: Any, old: Any, where: str = "", *, within: float = 1e-6) -> None:
     """Whatever the old version said, the new one says as well, numbers to within rounding. It may say more: new columns, new fields."""
     if isinstance(old, dict):
         assert isinstance(new, dict), where
         assert old.keys() <= new.keys(), f"{where}: {sorted(old.keys() - new.keys())} missing"
         for name, value in old.items():
-            assert_holds(new[name], value, f"{where}.{name}")
+            assert_holds(new[name], value, f"{where}.{name}", within=within)
     elif isinstance(old, list):
         assert isinstance(new, list) and len(new) == len(old), f"{where}: {new} is not {old}"
         for i, value in enumerate(old):
-            assert_holds(new[i], value, f"{where}[{i}]")
+            assert_holds(new[i], value, f"{where}[{i}]", within=within)
     elif isinstance(old, float):
-        assert new is not None and math.isclose(new, old, rel_tol=1e-6, abs_tol=1e-6), f"{where}: {new} is not {old}"
+        assert new is not None and math.isclose(new, old, rel_tol=within, abs_tol=within), (
+            f"{where}: {new} is not {old}"
+        )
     else:
         assert new == old, f"{where}: {new!r} is not {old!r}"
 
