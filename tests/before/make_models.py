@@ -10,12 +10,8 @@ import tempfile
 import time
 from pathlib import Path
 
-import torch
-from transformers import LlamaConfig, LlamaForCausalLM
-
 from tests.before.saved import dprm_each, pack
 from tests.helpers import environ, write_rows
-from tests.trainers import tiny
 
 REWARD = [
     "train", "reward", "--data", "data.parquet", "--labels", "hh6", "--model", "base", "--batch-size", 8,
@@ -30,6 +26,11 @@ EVALUATE = ["evaluate", "--reward-model", "reward", "--data", "data.parquet", "-
 
 
 def base_model(folder: Path) -> None:
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from tests.trainers import tiny
+
     torch.manual_seed(0)
     shape = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     ends = {"pad_token_id": 0, "eos_token_id": 2, "bos_token_id": None}
@@ -50,6 +51,9 @@ def break_off(folder: Path) -> None:
 
 
 def main() -> None:
+    from dprm_trainers import reward_function
+    from tests.trainers import tiny
+
     folder = Path(tempfile.mkdtemp(prefix="before-"))
     base_model(folder / "base")
     tiny.write(folder / "data.parquet", tiny.rows(24))
@@ -61,8 +65,6 @@ def main() -> None:
     ]
     said = dprm_each(commands, cwd=folder, CUDA_VISIBLE_DEVICES="")
     (folder / "evaluated.json").write_text(said[1])
-    from dprm_trainers import reward_function
-
     rewards = reward_function(str(folder / "reward"))(["what is red", "what is blue"], ["good kind", "bad rude"])
     (folder / "rewards.json").write_text(json.dumps(rewards) + "\n")
     shutil.copytree(folder / "reward", folder / "resumed")  # the checkpoint of the second of three epochs
