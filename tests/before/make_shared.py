@@ -67,7 +67,7 @@ def make_reviewed() -> None:
     with LLMServer() as server:
         server.says = too_kind
         panel = {"use": {"name": "kind", "personas": personas}}
-        recipe = {"labels": LEVELS, "panel": panel, "provider": openai()}
+        recipe = {"labels": LEVELS, "panel": panel, "provider": openai(), "fit": {"family": "dirichlet"}}
         write_job(folder, server.url, "reviewed", pairs, recipe)
         export = ["review", "export", "run", "people.csv", "--select", "random", "--records", REVIEWED, "--blind"]
         dprm_each([["run", "recipe.yaml", "--quiet"], export], cwd=folder)
