@@ -1,4 +1,4 @@
-"""Makes the run folders of `data/runs`: python -m tests.before.make_runs [NAME ...]. Only ever with the version whose work is to be kept."""
+"""Makes the run folders of `data/run-folders`: python -m tests.before.make_runs [NAME ...]. Only ever with the version whose work is to be kept."""
 
 from __future__ import annotations
 
@@ -189,12 +189,12 @@ def make(name: str) -> None:
             make_batch(folder, server)
         else:
             make_run(folder, server.url)
-        pack(folder, f"runs/{name}", server.url)
+        pack(folder, f"run-folders/{name}", server.url)
     if name == "distribution":
         make_ledger_1(folder / "run/ledger.sqlite")
         (folder / "old").mkdir()
         (folder / "run/ledger.sqlite").rename(folder / "old/ledger.sqlite")
-        pack(folder / "old", "runs/ledger-1")
+        pack(folder / "old", "run-folders/ledger-1")
     shutil.rmtree(folder)
 
 

@@ -25,7 +25,7 @@ ITEMS, REVIEWED, PEOPLE, LEVELS = 80, 40, 10, 5
 
 def make_published() -> None:
     """The repository of the run `rationale`."""
-    folder = unpack("runs/rationale", Path(tempfile.mkdtemp(prefix="before-")))
+    folder = unpack("run-folders/rationale", Path(tempfile.mkdtemp(prefix="before-")))
     options = ["--test", 0.25, "--license", "mit", "--language", "en", "--quiet"]
     with Hub() as hub:
         environment = hub_environment(hub, folder / "hf")

@@ -37,8 +37,8 @@ FACTS = (
 def test_run_again(tmp_path: Path, double: LLMServer, name: str) -> None:
     if name == "local" and os.environ.get("DPRM_TEST_NO_LOCAL"):
         pytest.skip("DPRM_TEST_NO_LOCAL is set")
-    old = unpack(f"runs/{name}", tmp_path / "old", double.url)
-    job = unpack(f"runs/{name}", tmp_path / "new", double.url)
+    old = unpack(f"run-folders/{name}", tmp_path / "old", double.url)
+    job = unpack(f"run-folders/{name}", tmp_path / "new", double.url)
     shutil.rmtree(job / "run/tables")
     keys = call_keys(job / "run/ledger.sqlite")
     commands = [["run", "recipe.yaml"], ["run", "run/recipe.yaml"], ["show", "run"], ["ledger", "stats", "run"], ["ledger", "check", "run"]]  # fmt: skip
@@ -57,8 +57,8 @@ def test_run_again(tmp_path: Path, double: LLMServer, name: str) -> None:
 @pytest.mark.parametrize("name", ["choice", "rationale"])
 def test_looked_at_and_fitted_as_it_lies_there(tmp_path: Path, name: str) -> None:
     """Without its recipe and without a server: the folder alone."""
-    old = unpack(f"runs/{name}", tmp_path / "old")
-    run = unpack(f"runs/{name}", tmp_path / "new") / "run"
+    old = unpack(f"run-folders/{name}", tmp_path / "old")
+    run = unpack(f"run-folders/{name}", tmp_path / "new") / "run"
     item, vote = next(iter(rows(run, "items"))), next(iter(rows(run, "annotations").values()))
     commands = [
         ["show", run, "--item", item.strip("[']"), "--json"],
@@ -78,7 +78,7 @@ def test_looked_at_and_fitted_as_it_lies_there(tmp_path: Path, name: str) -> Non
 
 
 def test_failures_are_asked_again(tmp_path: Path, double: LLMServer) -> None:
-    job = unpack("runs/choice", tmp_path / "job", double.url)
+    job = unpack("run-folders/choice", tmp_path / "job", double.url)
     statuses = Counter(row["status"] for row in rows(job / "run", "annotations").values())
     wanted = statuses.total() - statuses["ok"] + 2 * statuses["unparsable"]  # the latter again and again
     dprm_each([["run", "recipe.yaml", "--retry-failed", "--quiet"]], cwd=job)
@@ -87,7 +87,7 @@ def test_failures_are_asked_again(tmp_path: Path, double: LLMServer) -> None:
 
 def test_batches_that_were_under_way_are_collected(tmp_path: Path, double: LLMServer) -> None:
     """The first was collected; the second, of what is asked again, was at the provider when the run was broken off."""
-    job = unpack("runs/batch", tmp_path / "job", double.url)
+    job = unpack("run-folders/batch", tmp_path / "job", double.url)
     batch = json.loads((job / "batch_2.json").read_text())
     hand_over(double.url, batch["rows"][:1], {})  # the provider's batch_1
     hand_over(double.url, batch["rows"], batch["metadata"])
@@ -121,9 +121,9 @@ def post(url: str, content: str, kind: str) -> dict[str, Any]:
 
 
 def test_a_ledger_of_the_first_version(tmp_path: Path, double: LLMServer) -> None:
-    old = unpack("runs/distribution", tmp_path / "old", double.url)
-    job = unpack("runs/distribution", tmp_path / "new", double.url)
-    unpack("runs/ledger-1", job / "run")
+    old = unpack("run-folders/distribution", tmp_path / "old", double.url)
+    job = unpack("run-folders/distribution", tmp_path / "new", double.url)
+    unpack("run-folders/ledger-1", job / "run")
     ledger = job / "run/ledger.sqlite"
     keys = call_keys(ledger)
     assert version(ledger) == 1
