@@ -32,7 +32,8 @@ import yaml
 from aiohttp import web
 
 from dprm_data.ledger.ledger import Ledger
-from dprm_data.panel.personas import NEUTRAL, load_panel
+from dprm_data.panel.panel_sources import load_panel
+from dprm_data.panel.personas import NEUTRAL
 from dprm_data.providers.local import LocalProvider
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from dprm_data.ingest.vote_tables import read_votes
     from dprm_data.ingest.votes import Votes
     from dprm_data.labels.space import LabelSpace
-    from dprm_data.panel.personas import Panel, Persona, load_panel
+    from dprm_data.panel.panel_sources import load_panel
+    from dprm_data.panel.personas import Panel, Persona
     from dprm_data.pipeline.stages import RunResult, run
     from dprm_data.preference.fitting import Fit, fit
     from dprm_data.preference.updater import update
@@ -42,7 +43,7 @@ _HOMES = {
     "RunResult": "pipeline.stages",
     "Votes": "ingest.votes",
     "fit": "preference.fitting",
-    "load_panel": "panel.personas",
+    "load_panel": "panel.panel_sources",
     "read_votes": "ingest.vote_tables",
     "run": "pipeline.stages",
     "update": "preference.updater",

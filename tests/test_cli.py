@@ -98,7 +98,7 @@ def test_new_rows_and_new_personas_pay_for_themselves_only(double: LLMServer, tm
 
 
 def _small_panel() -> list[dict[str, Any]]:
-    from dprm_data.panel.personas import load_panel
+    from dprm_data.panel.panel_sources import load_panel
 
     return [persona.model_dump(mode="json") for persona in load_panel("small").personas]
 

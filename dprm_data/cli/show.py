@@ -50,7 +50,7 @@ def panels(
     as_json: Json = False,
 ) -> None:
     """List the bundled panels, or the personas of one."""
-    from dprm_data.panel.personas import load_panel
+    from dprm_data.panel.panel_sources import load_panel
     from dprm_data.terminal.catalogue import panel_entries, panel_view, panels_view
 
     if name:

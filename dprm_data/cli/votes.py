@@ -142,7 +142,7 @@ def rake(
 ) -> None:
     """Weigh a panel so that it stands for a population with these margins."""
     from dprm_data.core.tables import write_text
-    from dprm_data.panel.personas import load_panel
+    from dprm_data.panel.panel_sources import load_panel
     from dprm_data.panel.raking import raked_panel, read_margins
     from dprm_data.terminal.votes_view import raking_view
 

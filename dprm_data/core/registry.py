@@ -117,7 +117,9 @@ ELICITATIONS: Registry[Any] = Registry(
 )
 FAMILIES: Registry[Any] = Registry("family")
 SMOOTHINGS: Registry[Any] = Registry("smoothing")
-PANEL_SOURCES: Registry[Any] = Registry("panel source")
+PANEL_SOURCES: Registry[Any] = Registry(
+    "panel source", dict.fromkeys(("bundled", "file", "raked"), "dprm_data.panel.panel_sources")
+)
 LEDGER_STORES: Registry[Any] = Registry("ledger store")
 LOSSES: Registry[Any] = Registry("loss")
 RISK_MEASURES: Registry[Any] = Registry("risk measure")

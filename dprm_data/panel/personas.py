@@ -18,10 +18,8 @@ The draw depends on the seed, the item's id and the panel alone: not on the orde
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -33,8 +31,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from dprm_data.core import tables
 from dprm_data.core.errors import PanelError
-from dprm_data.core.resources import bundled_file, bundled_names
-from dprm_data.core.yamlfile import read_model, validated
 from dprm_data.recipe.recipe import PanelConfig
 
 Attribute = str | int | Annotated[float, Field(allow_inf_nan=False)]
@@ -210,23 +206,6 @@ def _check_attributes(panel: Panel, stratify: Sequence[str]) -> None:
                 f"panel {panel.name!r}: stratify: no persona has the attribute {name!r}",
                 hint=f"Attributes of this panel: {known}.",
             )
-
-
-# -- where panels come from -------------------------------------------------------------------------------------------
-
-
-def load_panel(reference: str | os.PathLike[str] | dict[str, Any] | Panel, *, base: Path | None = None) -> Panel:
-    """A panel by its bundled name, from a YAML file (relative to `base`), or from its content as a dict. Raises PanelError."""
-    if isinstance(reference, Panel):
-        return reference
-    if isinstance(reference, dict):
-        return validated(reference, Panel, PanelError, "panel")
-    text = os.fspath(reference)
-    path = bundled_file("personas", text) or (base or Path()) / Path(text).expanduser()
-    if not path.is_file():
-        known = ", ".join(bundled_names("personas"))
-        raise PanelError(f"no panel {text!r}", hint=f"Give a bundled name ({known}) or a YAML file that exists.")
-    return read_model(path, Panel, PanelError, "a panel")
 
 
 def panel_table(panel: Panel) -> pa.Table:

@@ -10,7 +10,8 @@ from rich.text import Text
 
 from dprm_data.core.resources import bundled_names
 from dprm_data.labels.space import LabelSpace
-from dprm_data.panel.personas import Panel, load_panel
+from dprm_data.panel.panel_sources import load_panel
+from dprm_data.panel.personas import Panel
 
 
 def panel_entries() -> list[dict[str, Any]]:

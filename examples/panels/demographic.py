@@ -77,7 +77,7 @@ HEADER = """\
 
 
 def panel() -> dict[str, object]:
-    """The panel as `dprm_data.panel.personas.load_panel` takes it."""
+    """The panel as `dprm_data.panel.panel_sources.load_panel` takes it."""
     cells = product(AGES, SEXES, REGIONS, EDUCATIONS)
     return {
         "name": "demographic",

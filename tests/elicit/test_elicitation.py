@@ -13,7 +13,8 @@ from dprm_data.elicit.template import load_prompt
 from dprm_data.ingest.items import Item, ids_of
 from dprm_data.labels.space import LabelSpace
 from dprm_data.ledger.call import Call, Reply
-from dprm_data.panel.personas import Persona, load_panel
+from dprm_data.panel.panel_sources import load_panel
+from dprm_data.panel.personas import Persona
 from dprm_data.providers.provider import Usage
 
 HH6 = LabelSpace.load("hh6")

@@ -22,7 +22,7 @@ from dprm_data.engine.direct import Engine
 from dprm_data.ingest.items import Item, ids_of
 from dprm_data.labels.space import LabelSpace
 from dprm_data.ledger.ledger import Ledger
-from dprm_data.panel.personas import load_panel
+from dprm_data.panel.panel_sources import load_panel
 from dprm_data.providers.provider import Answer, Request, Usage
 from dprm_data.recipe.recipe import LimitsConfig, Recipe
 from tests.helpers import ROOT, environ

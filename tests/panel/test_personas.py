@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from dprm_data.core import tables
 from dprm_data.core.errors import PanelError
 from dprm_data.core.resources import bundled_names
-from dprm_data.panel.personas import NEUTRAL, Panel, Persona, inclusion_probabilities, load_panel, panel_table
+from dprm_data.panel.panel_sources import load_panel
+from dprm_data.panel.personas import NEUTRAL, Panel, Persona, inclusion_probabilities, panel_table
 from dprm_data.recipe.recipe import PanelConfig
 from tests.helpers import ROOT
 

@@ -149,7 +149,7 @@ def test_the_bundled_sizes_are_settings_that_the_commands_accept(size: str, tmp_
 
 
 def test_training_and_judging_panels_share_nobody_and_prompts_are_held_out() -> None:
-    from dprm_data.panel.personas import load_panel
+    from dprm_data.panel.panel_sources import load_panel
 
     people = [
         {persona.id for persona in load_panel(str(EXAMPLE / name)).personas} for name in ("panel.yaml", "judges.yaml")
