@@ -13,6 +13,7 @@ saved model is a plain one.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dprm_data.core.tables import whole_file
 from dprm_trainers.caching import cache_folder
 from dprm_trainers.errors import TrainingError
 
@@ -28,6 +30,12 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _RIDGE = 1e-4  # of the constant's regression, as a share of the features' mean square
+
+# What a configuration says of the model's origin and of its head; features do not depend on it. (The weights' own type is hashed.)
+_NOT_OF_FEATURES = frozenset(
+    {"_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype"}
+    | {"id2label", "label2id", "num_labels", "problem_type", "dprm"}
+)
 
 
 def linear_head(model: PreTrainedModel) -> nn.Linear:
@@ -59,17 +67,15 @@ def features_of(
 ) -> np.ndarray:
     """The head's input for every row (N, H), float32: read from the cache, or computed in batches of rows of like length and kept there.
 
-    What is kept is known by the backbone's weights and the token ids, so that another model, template or length never finds it. progress: called with (done, all).
+    The cache key is a hash of the backbone's weights and configuration and of the token ids, so another model, precision, template or length never finds them.
+    Reading and writing the cache draws no random number. progress: called with (done, all).
     """
     file = (cache or cache_folder() / "features") / f"{_key(model, ids)}.npy"
     if file.is_file():
         return np.asarray(np.load(file))
     found = _computed(model, ids, batch_size, progress)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_suffix(f".{torch.randint(1 << 30, ()).item()}.tmp")
-    with temporary.open("wb") as out:
+    with whole_file(file) as temporary, temporary.open("wb") as out:
         np.save(out, found)
-    temporary.replace(file)
     return found
 
 
@@ -112,13 +118,24 @@ def padded(ids: Sequence[Sequence[int]], pad: int) -> dict[str, Tensor]:
 
 
 def _key(model: PreTrainedModel, ids: Sequence[Sequence[int]]) -> str:
+    """The hash of all that features follow from, but for rounding: the backbone's class, configuration, every weight and buffer, and the token ids."""
     digest = hashlib.sha256(type(model).__name__.encode())
-    for name, parameter in model.base_model.named_parameters():
-        sample = parameter.detach().flatten()[:: max(1, parameter.numel() // 256)].double()
-        digest.update(f"{name}{tuple(parameter.shape)}{parameter.dtype}{sample.sum().item()!r}".encode())
+    digest.update(json.dumps(_of_features(model.config.to_dict()), sort_keys=True, default=str).encode())
+    backbone = model.base_model
+    tensors = dict(backbone.named_parameters()) | dict(backbone.named_buffers())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     for row in ids:
         digest.update(np.asarray(row, dtype=np.int64).tobytes() + b"|")
     return digest.hexdigest()[:32]
+
+
+def _of_features(config: Any) -> Any:
+    """A configuration (nested, where a model has parts) without what features do not depend on."""
+    if isinstance(config, dict):
+        return {str(name): _of_features(value) for name, value in config.items() if name not in _NOT_OF_FEATURES}
+    return config
 
 
 class FrozenHead(nn.Module):
