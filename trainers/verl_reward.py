@@ -11,14 +11,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 _AGAIN = frozenset({429, 502, 503, 504})
+_PAUSE = 1.0  # seconds before another try, where the service does not say
 
 
 async def compute_score(
@@ -81,11 +84,23 @@ def _ask(url: str, content: dict[str, Any], key_env: str | None, patience: float
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             said = error.read().decode(errors="replace")[:500]
-            if error.code not in _AGAIN or time.monotonic() > until:
+            if error.code not in _AGAIN or time.monotonic() >= until:
                 raise RuntimeError(f"{url} refused to judge a response ({error.code}): {said}") from None
-            pause = float(error.headers.get("Retry-After", "1"))
+            pause = _retry_after(error.headers.get("Retry-After"))
         except OSError as error:
-            if time.monotonic() > until:
+            if time.monotonic() >= until:
                 raise RuntimeError(f"{url} cannot be reached: {error}") from error
-            pause = 1.0
-        time.sleep(pause)
+            pause = _PAUSE
+        time.sleep(max(0.0, min(pause, until - time.monotonic())))
+
+
+def _retry_after(header: str | None) -> float:
+    """The seconds that a `Retry-After` header asks for, which is a number or an HTTP date (RFC 9110, 10.2.3)."""
+    try:
+        seconds = float(header or _PAUSE)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(str(header)).timestamp() - time.time()
+        except (TypeError, ValueError):
+            seconds = _PAUSE
+    return max(0.0, seconds) if math.isfinite(seconds) else _PAUSE
