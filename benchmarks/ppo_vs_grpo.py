@@ -68,8 +68,8 @@ def measure_ppo(given: argparse.Namespace) -> list[float]:
     import numpy as np
 
     from dprm_trainers.ppo_config import PPOConfig
+    from dprm_trainers.ppo_trainer import train_ppo
     from dprm_trainers.prompts import Prompts
-    from dprm_trainers.train_ppo import train_ppo
 
     def reward(asked: Any, responses: Any) -> Any:
         found = np.array([share(text) for text in responses])

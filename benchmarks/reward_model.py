@@ -43,8 +43,8 @@ from dprm_trainers.metrics import (
 )
 from dprm_trainers.objectives import Objective, order_of
 from dprm_trainers.reward_model import softmax
+from dprm_trainers.reward_trainer import make_trainer
 from dprm_trainers.tokens import encode
-from dprm_trainers.train_reward import make_trainer
 
 VARIANTS = {
     "DPRM_OT": "ot",

@@ -19,7 +19,7 @@ from transformers import LlamaConfig, LlamaForSequenceClassification, Trainer, T
 
 from dprm_data.labels.space import LabelSpace
 from dprm_trainers.objectives import Objective
-from dprm_trainers.train_reward import RewardTrainer
+from dprm_trainers.reward_trainer import RewardTrainer
 
 
 def main() -> None:

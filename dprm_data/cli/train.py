@@ -111,7 +111,7 @@ def train_reward(
     if groups is not None:
         _train_groups(settings, groups, as_json, quiet)
         return
-    from dprm_trainers.train_reward import train_reward as train
+    from dprm_trainers.reward_trainer import train_reward as train
 
     trained = train(settings, note(quiet))
     if as_json:
@@ -128,7 +128,7 @@ def _train_groups(settings: Any, attribute: str, as_json: bool, quiet: bool) -> 
             hint="Push each group's model by a training of its own, with --group attribute=value.",
         )
     from dprm_trainers.grouped import one_each
-    from dprm_trainers.train_reward import train_reward as train
+    from dprm_trainers.reward_trainer import train_reward as train
 
     trained = {}
     for each in one_each(settings, attribute):

@@ -102,7 +102,7 @@ def train_ppo(
     }  # fmt: skip
     settings = PPOConfig.of(config, **(flags | named_settings(more)))
     quiet_libraries()
-    from dprm_trainers.train_ppo import train_ppo as train
+    from dprm_trainers.ppo_trainer import train_ppo as train
 
     aligned = train(settings, note(quiet))
     if as_json:

@@ -18,7 +18,7 @@ from dprm_trainers.evaluate import CONSTANT, compare, evaluate
 from dprm_trainers.metrics import Bootstrap, calibration_error, pair_outcomes, reliability, spearman, steps, transport
 from dprm_trainers.pairfile import read_pairs, score_pairs
 from dprm_trainers.reward_model import Judgement, RewardModel
-from dprm_trainers.train_reward import train_reward
+from dprm_trainers.reward_trainer import train_reward
 from tests.helpers import ROOT
 from tests.trainers import tiny
 

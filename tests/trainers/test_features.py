@@ -16,7 +16,7 @@ from transformers import (
 )
 
 from dprm_trainers.features import features_of
-from dprm_trainers.train_reward import train_reward
+from dprm_trainers.reward_trainer import train_reward
 from tests.trainers import tiny
 
 IDS = [[5, 9, 14, 3], [7, 7, 30, 2, 11, 4], [1]]

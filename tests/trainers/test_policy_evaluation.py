@@ -25,7 +25,7 @@ from dprm_trainers.policies.judges import Verdict, judged_by
 from dprm_trainers.policies.responses import BLANK, Response, read_responses, write_responses
 from dprm_trainers.policies.samples import SamplingSettings, sample_policies
 from dprm_trainers.prompts import Prompts
-from dprm_trainers.train_reward import train_reward
+from dprm_trainers.reward_trainer import train_reward
 from tests.helpers import answer, dprm, write_recipe, write_rows
 from tests.servers.llm import LLMServer
 from tests.trainers import tiny

@@ -15,7 +15,7 @@ from dprm_data.core.errors import DprmError
 from dprm_trainers.data import load_data
 from dprm_trainers.features import FrozenHead, linear_head
 from dprm_trainers.reward_model import RewardModel
-from dprm_trainers.train_reward import train_reward
+from dprm_trainers.reward_trainer import train_reward
 from tests.trainers import tiny
 
 
