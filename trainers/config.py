@@ -7,11 +7,27 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from dprm_trainers.objectives import is_scalar, parse
-from dprm_trainers.settings import given_settings
-
-Share = Annotated[float, Field(ge=0, lt=1)]
-Positive = Annotated[float, Field(gt=0)]
+from dprm_trainers.settings import (
+    AtLeastZero,
+    ChatTemplate,
+    Checkpointing,
+    Count,
+    CountOrZero,
+    Flag,
+    LoraAlpha,
+    LoraTargets,
+    Overwrite,
+    PadToken,
+    Positive,
+    Precision,
+    PushToHub,
+    Resume,
+    Section,
+    Seed,
+    Share,
+    Warmup,
+    given_settings,
+)
 
 
 class RewardConfig(BaseModel):
@@ -19,60 +35,78 @@ class RewardConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
-    # What is trained on what
-    data: str  # a run folder, a Parquet file of distributions, or owner/name on the Hub
-    model: str  # a folder or a name on the Hub; smollm2-135m is the small bundled model
-    output: str = "reward-model"
-    labels: str | int | dict[str, Any] | None = None  # the label space, where the data does not say it
-    group: Annotated[str, Field(pattern=r"^[^=]+=.+$")] | None = (
-        None  # attribute=value of a run's personas: the distributions of that group, not of everyone
+    data: Annotated[str, Section("Data and model")] = Field(
+        description="A run folder, a Parquet file of distributions, or owner/name on the Hub."
     )
-    test: Share = (
-        0.1  # of the prompts, kept out of everything for `dprm evaluate`; a split that the data brings goes before it
+    model: str = Field(
+        description="The base model: a folder or a name on the Hub; smollm2-135m is the small bundled model."
     )
-    validation: Share = 0.1  # of the prompts: early stopping and calibration
-    split_seed: int = 0
+    output: Annotated[str, Flag("-o")] = Field("reward-model", description="The folder for the trained model.")
+    labels: str | int | dict[str, Any] | None = Field(
+        None, description="The label space, where the data does not name it: a name, a number of levels, or YAML."
+    )
+    group: Annotated[str, Field(pattern=r"^[^=]+=.+$")] | None = Field(
+        None, description="attribute=value of a run's personas: train on what this group says."
+    )
+    test: Share = Field(
+        0.1, description="The share of the prompts held out for `dprm evaluate`; splits of the data take precedence."
+    )
+    validation: Share = Field(0.1, description="The share of the prompts held out for early stopping and calibration.")
+    split_seed: int = Field(0, description="The seed that chooses the prompts held out.")
 
-    # What is minimised
-    objective: str = "ot+0.1*ce"  # ot, wasserstein, ce, cramer, sums of them, or bt (docs/reward-model.md)
-    pairs: Literal["group", "any"] = "group"  # for bt: responses to one prompt, or rows of different prompts too
-    calibrate: bool = False  # a temperature on the validation split, written into the head
-
-    # Texts
-    max_length: Annotated[int, Field(ge=8)] | None = (
-        None  # tokens; at most 1,024 and what the model reads, if not given
+    objective: Annotated[str, Section("Objective")] = Field(
+        "ot+0.1*ce",
+        description="ot, wasserstein, ce, cramer, a weighted sum such as ot+0.1*ce, or bt (a scalar, on pairs).",
     )
-    overlong: Literal["error", "truncate"] = "error"  # a response that does not fit by itself
-    chat_template: str | None = None  # `plain`, or a Jinja file, for a tokenizer without one
-    pad_token: str | None = None
-
-    # How it is trained
-    freeze: Literal["none", "backbone"] = "none"  # backbone: the head alone, on features that are computed once
-    lora: Annotated[int, Field(ge=0)] = 0  # rank; 0 trains all weights
-    lora_alpha: Positive | None = None  # twice the rank, if not given
-    lora_targets: str | list[str] = "all-linear"
-    epochs: Positive | None = None  # 1; 30 with freeze: backbone
-    batch_size: Annotated[int, Field(gt=0)] = 16  # per device
-    accumulation: Annotated[int, Field(gt=0)] = 1
-    learning_rate: Positive | None = None  # 1e-5; 1e-4 with lora; 1e-3 with freeze: backbone
-    scheduler: str = "cosine"
-    warmup: Share = 0.05  # of the steps
-    weight_decay: Annotated[float, Field(ge=0)] | None = None  # 0; 0.01 with freeze: backbone
-    precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 on a GPU that has it
-    checkpointing: bool = False  # recompute activations: less memory, a third more time
-    group_by_length: bool = True
-    early_stopping: Annotated[int, Field(ge=0)] = (
-        0  # epochs without a better validation loss; the best epoch is kept. 0: off
+    pairs: Literal["group", "any"] = Field(
+        "group", description="The pairs of bt: responses to one prompt, or any two rows."
     )
-    seed: int = 0
-    overwrite: bool = False  # train anew where the output holds a model
-    resume: bool = False  # go on from the last checkpoint in the output folder
-    report_to: str = "none"  # trackio, wandb, tensorboard: the Trainer's own
-    push_to_hub: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")] | None = None  # owner/name; a new one is private
-    trainer: dict[str, Any] = Field(default_factory=dict)  # any other TrainingArguments of transformers
+    calibrate: bool = Field(False, description="Fit a temperature on the validation split and write it into the head.")
+
+    max_length: Annotated[Annotated[int, Field(ge=8)] | None, Section("Texts")] = Field(
+        None,
+        description="Tokens per row; longer prompts are cut on the left. At most 1,024 and the model's context if not given.",
+    )
+    overlong: Literal["error", "truncate"] = Field(
+        "error", description="What to do with a response that is too long without its prompt."
+    )
+    chat_template: ChatTemplate = None
+    pad_token: PadToken = None
+
+    freeze: Annotated[Literal["none", "backbone"], Section("Training")] = Field(
+        "none", description="backbone: train the head alone, on features computed once."
+    )
+    lora: CountOrZero = Field(0, description="The rank of low-rank adapters; 0 trains all weights.")
+    lora_alpha: LoraAlpha = None
+    lora_targets: LoraTargets = "all-linear"
+    epochs: Positive | None = Field(
+        None, description="Passes over the training rows: 1 if not given, 30 with a frozen backbone."
+    )
+    batch_size: Count = Field(16, description="Rows per device and step.")
+    accumulation: Count = Field(1, description="Steps over which gradients are summed.")
+    learning_rate: Positive | None = Field(
+        None, description="Of AdamW: 1e-5 if not given, 1e-4 with lora, 1e-3 with a frozen backbone."
+    )
+    scheduler: str = Field("cosine", description="The schedule of the learning rate, by transformers' name for it.")
+    warmup: Warmup = 0.05
+    weight_decay: AtLeastZero | None = Field(None, description="Of AdamW: 0 if not given, 0.01 with a frozen backbone.")
+    precision: Precision = "auto"
+    checkpointing: Checkpointing = False
+    group_by_length: bool = Field(True, description="Put rows of similar length into one batch.")
+    early_stopping: CountOrZero = Field(
+        0, description="Stop after this many epochs without a better validation loss and keep the best; 0: off."
+    )
+    seed: Seed = 0
+    overwrite: Overwrite = False
+    resume: Resume = False
+    report_to: str = Field("none", description="The Trainer's tracker: trackio, wandb or tensorboard.")
+    push_to_hub: PushToHub = None
+    trainer: dict[str, Any] = Field(default_factory=dict, description="Any other TrainingArguments of transformers.")
 
     @model_validator(mode="after")
     def _fits_together(self) -> RewardConfig:
+        from dprm_trainers.objectives import parse  # brings torch, which `--help` does not need
+
         parse(self.objective)
         if self.scalar and self.calibrate:
             raise ValueError("calibrate: a scalar model has no distribution to calibrate")
@@ -87,6 +121,8 @@ class RewardConfig(BaseModel):
     @property
     def scalar(self) -> bool:
         """Whether a scalar is trained on pairs (BT-RM)."""
+        from dprm_trainers.objectives import is_scalar
+
         return is_scalar(self.objective)
 
     @property
@@ -95,5 +131,5 @@ class RewardConfig(BaseModel):
 
     @classmethod
     def of(cls, file: str | Path | None = None, **flags: Any) -> RewardConfig:
-        """Settings from a YAML file, flags (which go before the file; None is not given), or both. Raises `TrainingError`."""
+        """Settings from a YAML file, flags (which take precedence; None is not given), or both. Raises `TrainingError`."""
         return given_settings(cls, file, flags)

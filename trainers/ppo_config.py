@@ -7,12 +7,28 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from dprm_trainers.settings import given_settings
+from dprm_trainers.settings import (
+    AtLeastZero,
+    ChatTemplate,
+    Checkpointing,
+    Count,
+    CountOrZero,
+    Flag,
+    LoraAlpha,
+    LoraTargets,
+    Overwrite,
+    PadToken,
+    Positive,
+    Precision,
+    PushToHub,
+    Resume,
+    Section,
+    Seed,
+    Warmup,
+    given_settings,
+)
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-AtLeastZero = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(gt=0)]
 
 
 class PPOConfig(BaseModel):
@@ -20,80 +36,113 @@ class PPOConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
-    # What is aligned with what
-    prompts: str  # a run folder, a file, or owner/name on the Hub
-    policy: str  # a folder or a name on the Hub; smollm2-135m is the small bundled model
-    reward_model: list[str]  # one, or several: the models of a dataset's groups, whose least reward counts
-    reading: str = "mean"  # mean, quantile:t, cvar:t, std:l or entropic:b: how a distribution is read as a reward
-    output: str = "policy"
-    prompt_split: str = "train"
-    limit: Count | None = None  # prompts
-
-    # Rollouts
-    max_new_tokens: Count = 64
-    min_new_tokens: Annotated[int, Field(ge=0)] = 0  # the end token is forbidden before: to policy and reference
-    max_prompt_length: Count | None = None  # tokens; what the context leaves beside the response, at most 1,024
-    overlong: Literal["error", "truncate", "drop"] = "error"  # prompts that are longer
-    temperature: Positive = 1.0  # the policy that is trained is the tempered one
-    top_k: Annotated[int, Field(ge=0)] = (
-        0  # 0: off. With it, samples are not the policy's own, and PPO is only about right
+    prompts: Annotated[str, Section("Prompts and models")] = Field(
+        description="A run folder, a file of prompts or conversations, or owner/name on the Hub."
     )
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0  # 1: off; the same warning
-    missing_end_penalty: AtLeastZero = 0.0  # taken off the reward of a response that did not end by itself
-    chat_template: str | None = None  # `plain`, or a Jinja file, for a tokenizer without one
-    pad_token: str | None = None
-
-    # What is maximised
-    kl_coefficient: AtLeastZero = 0.05
-    kl_target: Positive | None = None  # nats per response: the coefficient is then led to it
-    kl_horizon: Positive = 10_000.0  # responses
-    discount: Share = 1.0
-    gae_lambda: Share = 0.95
-    clip: Positive = 0.2  # of the ratio
-    entropy_coefficient: AtLeastZero = 0.0
-    whiten_advantages: bool = True
-    whiten_rewards: bool = False  # token rewards are divided by their spread
-    reward_clip: Positive | None = None  # rewards are held within +- this
-    stop_kl: Positive | None = None  # nats per token between the sampling policy and the new one: ends a batch's epochs
-
-    # The critic
-    critic: Literal["shared", "own"] = "shared"  # a head on the policy's backbone, or on a copy of its own
-    quantiles: Annotated[int, Field(ge=0)] = 0  # 0: a scalar critic; else the quantiles of the return
-    quantile_huber: Positive = 0.05  # where the quantile loss turns from squares to lines
-    value_coefficient: AtLeastZero = 0.5
-    value_clip: AtLeastZero = 0.2  # 0: off
-
-    # How it is trained
-    lora: Annotated[int, Field(ge=0)] = 0  # rank; the reference is then the base without adapters. 0 trains the weights
-    lora_alpha: Positive | None = None  # twice the rank, if not given
-    lora_targets: str | list[str] = "all-linear"
-    train_layers: Annotated[int, Field(ge=0)] = 0  # train only so many last layers; 0 trains all
-    epochs: Positive = 1.0  # over the prompts
-    steps: Count | None = None  # batches of responses; goes before epochs
-    batch_size: Count = 16  # responses per device and step
-    update_epochs: Count = 4  # over every batch
-    minibatches: Count = 4  # parts of a batch, an optimizer step each
-    micro_batch: Count | None = None  # responses per forward pass; a minibatch if not given. Less takes less memory
-    learning_rate: AtLeastZero | None = None  # 1e-6; 1e-5 with train_layers; 1e-4 with lora
-    value_learning_rate: AtLeastZero | None = (
-        None  # of the critic's own weights; ten times the learning rate, at least 1e-4
+    policy: str = Field(
+        description="The model to align: a folder or a name on the Hub; smollm2-135m is the small bundled model."
     )
-    scheduler: Literal["constant", "linear", "cosine"] = "linear"
-    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05  # of the steps
-    weight_decay: AtLeastZero = 0.0
-    max_grad_norm: Positive = 1.0
-    precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 on a GPU that has it
-    checkpointing: bool = False  # recompute activations: less memory, a third more time
-    seed: int = 0
+    reward_model: Annotated[list[str], Flag("-m")] = Field(
+        description="A model of `dprm train reward`. Repeat it for models of groups: the least satisfied group counts."
+    )
+    reading: str = Field(
+        "mean",
+        description="How a distribution becomes a reward: mean, quantile:t, cvar:t, std:l or entropic:b.",
+    )
+    output: Annotated[str, Flag("-o")] = Field("policy", description="The folder for the aligned policy.")
+    prompt_split: str = Field("train", description="The split of the prompts to train on.")
+    limit: Count | None = Field(None, description="Train on at most this many prompts.")
 
-    # What is written
-    save: Literal["merged", "adapter"] = "merged"  # with lora: a plain model, or the adapter alone
-    save_every: Annotated[int, Field(ge=0)] = 50  # steps between checkpoints; 0: none
-    samples_every: Annotated[int, Field(ge=0)] = 10  # steps between tables of samples; 0: none
-    samples: Count = 8  # rows of such a table
-    overwrite: bool = False  # train anew where the output holds a model
-    resume: bool = False  # go on from the last checkpoint in the output folder
-    push_to_hub: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")] | None = None  # owner/name; a new one is private
+    max_new_tokens: Annotated[Count, Section("Rollouts")] = Field(64, description="The longest response, in tokens.")
+    min_new_tokens: CountOrZero = Field(
+        0, description="Tokens before which the end token is forbidden, to policy and reference."
+    )
+    max_prompt_length: Count | None = Field(
+        None,
+        description="The longest prompt, in tokens. What the context (at most 1,024) leaves beside the response if not given.",
+    )
+    overlong: Literal["error", "truncate", "drop"] = Field("error", description="What to do with longer prompts.")
+    temperature: Positive = Field(
+        1.0, description="The temperature of sampling; the policy that is trained is the tempered one."
+    )
+    top_k: CountOrZero = Field(
+        0, description="Sample from the k most likely tokens; 0: off. PPO is then only approximate."
+    )
+    top_p: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0, description="Sample from the most likely tokens of this mass; 1: off. PPO is then only approximate."
+    )
+    missing_end_penalty: AtLeastZero = Field(
+        0.0, description="Subtracted from the reward of a response that does not end by itself."
+    )
+    chat_template: ChatTemplate = None
+    pad_token: PadToken = None
+
+    kl_coefficient: Annotated[AtLeastZero, Section("Objective"), Flag("--kl")] = Field(
+        0.05, description="The weight of the KL divergence from the reference."
+    )
+    kl_target: Positive | None = Field(None, description="Nats per response: adapt the coefficient to reach it.")
+    kl_horizon: Positive = Field(10_000.0, description="Responses over which the coefficient adapts.")
+    discount: Share = Field(1.0, description="The discount of later rewards.")
+    gae_lambda: Share = Field(0.95, description="The lambda of generalized advantage estimation.")
+    clip: Positive = Field(0.2, description="The range of the clipped probability ratio.")
+    entropy_coefficient: AtLeastZero = Field(0.0, description="The weight of the policy's entropy.")
+    whiten_advantages: bool = Field(True, description="Give the advantages of a batch mean 0 and variance 1.")
+    whiten_rewards: bool = Field(False, description="Divide token rewards by their standard deviation.")
+    reward_clip: Positive | None = Field(None, description="Clip rewards to plus and minus this.")
+    stop_kl: Positive | None = Field(
+        None, description="Nats per token from the sampling policy to the new one that end the epochs over a batch."
+    )
+
+    critic: Annotated[Literal["shared", "own"], Section("Critic")] = Field(
+        "shared", description="A head on the policy's backbone, or on its own copy of it."
+    )
+    quantiles: CountOrZero = Field(
+        0, description="Quantiles of the return that the critic predicts; 0: it predicts the mean."
+    )
+    quantile_huber: Positive = Field(0.05, description="Where the quantile loss turns from quadratic to linear.")
+    value_coefficient: AtLeastZero = Field(0.5, description="The weight of the critic's loss.")
+    value_clip: AtLeastZero = Field(0.2, description="The range of the clipped value; 0: off.")
+
+    lora: Annotated[CountOrZero, Section("Training")] = Field(
+        0, description="The rank of low-rank adapters (the reference is the base without them); 0 trains the weights."
+    )
+    lora_alpha: LoraAlpha = None
+    lora_targets: LoraTargets = "all-linear"
+    train_layers: CountOrZero = Field(0, description="Train this many of the last layers only; 0 trains all.")
+    epochs: Positive = Field(1.0, description="Passes over the prompts.")
+    steps: Count | None = Field(None, description="Batches of responses; takes precedence over epochs.")
+    batch_size: Count = Field(16, description="Responses per device and step.")
+    update_epochs: Count = Field(4, description="Passes over every batch.")
+    minibatches: Count = Field(4, description="Parts of a batch, with an optimizer step each.")
+    micro_batch: Count | None = Field(
+        None, description="Responses per forward pass: fewer take less memory. A minibatch if not given."
+    )
+    learning_rate: AtLeastZero | None = Field(
+        None, description="Of AdamW: 1e-6 if not given, 1e-5 with train_layers, 1e-4 with lora."
+    )
+    value_learning_rate: AtLeastZero | None = Field(
+        None,
+        description="Of the critic's own weights; 10 times the learning rate if not given, with a shared backbone at least 1e-4.",
+    )
+    scheduler: Literal["constant", "linear", "cosine"] = Field(
+        "linear", description="The schedule of the learning rate."
+    )
+    warmup: Warmup = 0.05
+    weight_decay: AtLeastZero = Field(0.0, description="Of AdamW.")
+    max_grad_norm: Positive = Field(1.0, description="Clip gradients to this norm.")
+    precision: Precision = "auto"
+    checkpointing: Checkpointing = False
+    seed: Seed = 0
+
+    save: Annotated[Literal["merged", "adapter"], Section("Output")] = Field(
+        "merged", description="With lora: a plain model, or the adapter alone."
+    )
+    save_every: CountOrZero = Field(50, description="Steps between checkpoints; 0: none.")
+    samples_every: CountOrZero = Field(10, description="Steps between tables of samples; 0: none.")
+    samples: Count = Field(8, description="Rows of a table of samples.")
+    overwrite: Overwrite = False
+    resume: Resume = False
+    push_to_hub: PushToHub = None
 
     @field_validator("reward_model", mode="before")
     @classmethod
@@ -141,5 +190,5 @@ class PPOConfig(BaseModel):
 
     @classmethod
     def of(cls, file: str | Path | None = None, **flags: Any) -> PPOConfig:
-        """Settings from a YAML file, flags (which go before the file; None is not given), or both. Raises `TrainingError`."""
+        """Settings from a YAML file, flags (which take precedence; None is not given), or both. Raises `TrainingError`."""
         return given_settings(cls, file, flags)

@@ -1,6 +1,6 @@
-"""Align a policy with a distributional reward: `dprm train ppo`, or `accelerate launch -m dprm_trainers.train_ppo` with the same flags on several devices.
+"""Align a policy with a distributional reward: PPO as `dprm_trainers.ppo` derives it.
 
-PPO as `dprm_trainers.ppo` derives it. What is left in the output folder is a plain causal language model. Everything that can be wrong with prompts, policy, reward model and settings is said before training begins.
+What is left in the output folder is a plain causal language model. Everything that can be wrong with prompts, policy, reward model and settings is said before training begins.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import hashlib
 import json
 import math
 import shutil
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -112,14 +111,6 @@ def train_ppo(
             push_folder(config.push_to_hub, output, say, keep=(SAMPLES, PAGE))  # prompts are data
     accelerator.wait_for_everyone()
     return Aligned(output, run.figures(), run.notes)
-
-
-def main() -> None:
-    """The command of `accelerate launch -m dprm_trainers.train_ppo`: the flags of `dprm train ppo`."""
-    from dprm_data.cli import main as dprm
-
-    sys.argv[1:1] = ["train", "ppo"]
-    dprm()
 
 
 # -- before ---------------------------------------------------------------------------------------------------------------
@@ -325,7 +316,3 @@ def _sentence(step: int, steps: int, result: StepResult) -> str:
         f"step {step} of {steps}: reward {found['reward']:.3f}, KL {found['kl']:.3f}, entropy {found['entropy']:.2f}, "
         f"{found['length']:.0f} tokens, {found['ended']:.0%} ended, {found['seconds']:.1f} s"
     )
-
-
-if __name__ == "__main__":
-    main()

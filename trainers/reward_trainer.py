@@ -1,6 +1,6 @@
-"""Train a reward model: `dprm train reward`, or `accelerate launch -m dprm_trainers.train_reward` with the same flags on several devices.
+"""Train a reward model: a `transformers.Trainer` whose loss is an objective of `dprm_trainers.objectives`.
 
-A `transformers.Trainer` whose loss is an objective of `dprm_trainers.objectives`. Everything that can be wrong with data, model and settings is said before training begins.
+Everything that can be wrong with data, model and settings is said before training begins.
 """
 
 from __future__ import annotations
@@ -144,14 +144,6 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
     if config.push_to_hub and trainer.is_world_process_zero():
         push_folder(config.push_to_hub, output, say)
     return Trained(output, figures, notes)
-
-
-def main() -> None:
-    """The command of `accelerate launch -m dprm_trainers.train_reward`: the flags of `dprm train reward`."""
-    from dprm_data.cli import main as dprm
-
-    sys.argv[1:1] = ["train", "reward"]
-    dprm()
 
 
 # -- before ---------------------------------------------------------------------------------------------------------------
@@ -351,7 +343,3 @@ def _describe(
     content["notes"] = notes
     (output / "dprm_training.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     write_model_card(output, content, space, repo=config.push_to_hub)
-
-
-if __name__ == "__main__":
-    main()

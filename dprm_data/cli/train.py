@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from dprm_data.cli.options import given, settings_command
 from dprm_data.cli.shared import Json, Quiet, answer, app, note, say
 from dprm_data.core.errors import InputError
+
+if TYPE_CHECKING:
+    from dprm_trainers.config import RewardConfig
 
 train_app = typer.Typer(no_args_is_help=True, help="Train models on preference distributions (needs the extra: train).")
 app.add_typer(train_app, name="train")
 
-# What both trainings take.
-Epochs = Annotated[float | None, typer.Option("--epochs")]
-LearningRate = Annotated[float | None, typer.Option("--learning-rate")]
-Precision = Annotated[str | None, typer.Option("--precision", help="auto, fp32 or bf16.")]
-Checkpointing = Annotated[bool, typer.Option("--checkpointing", help="Recompute activations to save memory.")]
-Seed = Annotated[int | None, typer.Option("--seed")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Train anew where the output holds a model.")]
-PushToHub = Annotated[str | None, typer.Option("--push-to-hub", help="owner/name of the model's repository.")]
+# What both trainings take beside their settings.
 More = Annotated[
-    list[str] | None, typer.Option("--set", help="Any other setting: name=value (YAML). May be given again.")
+    list[str] | None, typer.Option("--set", help="A setting by its name, as YAML: name=value. May be repeated.")
 ]
 
 Labels = Annotated[
@@ -31,82 +27,30 @@ Labels = Annotated[
 ]
 
 
-@train_app.command("reward")
+def reward_config() -> type[RewardConfig]:
+    from dprm_trainers.config import RewardConfig
+
+    return RewardConfig
+
+
+@train_app.command("reward", cls=settings_command(reward_config))
 def train_reward(
-    data: Annotated[
-        str | None,
-        typer.Option("--data", help="A run folder, a Parquet file of distributions, or owner/name on the Hub."),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option("--model", help="A folder or a name on the Hub; smollm2-135m is the small bundled model."),
-    ] = None,
-    output: Annotated[
-        str | None, typer.Option("--output", "-o", help="The model's folder; reward-model if not given.")
-    ] = None,
+    context: typer.Context,
     config: Annotated[
         Path | None,
-        typer.Option("--config", help="Settings in YAML; flags go before it. docs/reward-model.md lists all."),
-    ] = None,
-    labels: Labels = None,
-    group: Annotated[
-        str | None,
-        typer.Option("--group", help="attribute=value of a run's personas: train on what that group says."),
+        typer.Option("--config", help="Settings in YAML; flags take precedence. docs/reward-model.md lists all."),
     ] = None,
     groups: Annotated[
         str | None,
-        typer.Option("--groups", help="An attribute of a run's personas: a model for each of its values."),
+        typer.Option("--groups", help="An attribute of a run's personas: train a model for each of its values."),
     ] = None,
-    objective: Annotated[
-        str | None,
-        typer.Option(
-            "--objective", help="ot, wasserstein, ce, cramer, a sum such as ot+0.1*ce, or bt (a scalar on pairs)."
-        ),
-    ] = None,
-    freeze: Annotated[
-        str | None, typer.Option("--freeze", help="backbone: train the head alone, on features that are computed once.")
-    ] = None,
-    lora: Annotated[int | None, typer.Option("--lora", help="Rank of low-rank adapters; 0 trains all weights.")] = None,
-    epochs: Epochs = None,
-    batch_size: Annotated[int | None, typer.Option("--batch-size", help="Rows per device and step.")] = None,
-    accumulation: Annotated[
-        int | None, typer.Option("--accumulation", help="Steps whose gradients are summed.")
-    ] = None,
-    learning_rate: LearningRate = None,
-    max_length: Annotated[
-        int | None, typer.Option("--max-length", help="Tokens per row; prompts are cut on the left.")
-    ] = None,
-    chat_template: Annotated[str | None, typer.Option("--chat-template", help="plain, or a Jinja file.")] = None,
-    pad_token: Annotated[str | None, typer.Option("--pad-token")] = None,
-    precision: Precision = None,
-    checkpointing: Checkpointing = False,
-    early_stopping: Annotated[
-        int | None, typer.Option("--early-stopping", help="Epochs without a better validation loss; the best is kept.")
-    ] = None,
-    calibrate: Annotated[bool, typer.Option("--calibrate", help="Fit a temperature on the validation split.")] = False,
-    seed: Seed = None,
-    resume: Resume = False,
-    overwrite: Overwrite = False,
-    report_to: Annotated[str | None, typer.Option("--report-to", help="trackio, wandb or tensorboard.")] = None,
-    push_to_hub: PushToHub = None,
     more: More = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Train a reward model that predicts preference distributions."""
     needs_trainers()
-    from dprm_trainers.config import RewardConfig
-
-    flags: dict[str, Any] = {
-        "data": data, "model": model, "output": output, "labels": labels, "group": group,
-        "objective": objective, "freeze": freeze,
-        "lora": lora, "epochs": epochs, "batch_size": batch_size, "accumulation": accumulation,
-        "learning_rate": learning_rate, "max_length": max_length, "chat_template": chat_template, "pad_token": pad_token,
-        "precision": precision, "early_stopping": early_stopping, "seed": seed, "report_to": report_to,
-        "push_to_hub": push_to_hub, "checkpointing": checkpointing or None, "calibrate": calibrate or None,
-        "resume": resume or None, "overwrite": overwrite or None,
-    }  # fmt: skip
-    settings = RewardConfig.of(config, **(flags | named_settings(more)))
+    settings = reward_config().of(config, **(given(context) | named_settings(more)))
     quiet_libraries()
     if groups is not None:
         _train_groups(settings, groups, as_json, quiet)
@@ -218,12 +162,12 @@ def _evaluate_pairs(
             say(f"  {subset:<30} {figure}  of {count} pairs")
 
 
-def named_settings(given: list[str] | None) -> dict[str, Any]:
-    """What --set says, as YAML values by name."""
+def named_settings(texts: list[str] | None) -> dict[str, Any]:
+    """The settings of `--set name=value`, values read as YAML."""
     import yaml
 
     found: dict[str, Any] = {}
-    for text in given or []:
+    for text in texts or []:
         name, equals, value = text.partition("=")
         if not equals:
             raise InputError(f"--set {text}: give name=value")

@@ -228,7 +228,7 @@ import contextlib, hashlib, json, sys
 import torch
 
 from dprm_trainers.ppo_config import PPOConfig
-from dprm_trainers.ppo_trainer import main
+from dprm_trainers.train_ppo import main
 from tests.trainers.ppo_tiny import alignment, by_text, run
 
 torch.set_num_threads(1)

@@ -1,0 +1,20 @@
+"""`accelerate launch -m dprm_trainers.train_ppo`: `dprm train ppo` on several devices, with the same flags.
+
+A door to the command line, above all other modules of this package; nothing imports it.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from dprm_data.cli import main as dprm
+
+
+def main() -> None:
+    """Run `dprm train ppo` with this process's arguments."""
+    sys.argv[1:1] = ["train", "ppo"]
+    dprm()
+
+
+if __name__ == "__main__":
+    main()
