@@ -13,6 +13,7 @@ import typer
 from pydantic import BaseModel, Field
 from typer.testing import CliRunner
 
+from docs.render_settings import PAGES, rendered
 from dprm_data.cli import app
 from dprm_data.cli.options import given, options_of, settings_command
 from dprm_trainers.config import RewardConfig
@@ -82,6 +83,13 @@ def test_every_field_has_an_option_and_says_what_it_is(model: type[BaseModel]) -
     fields = set(model.model_fields) - {"trainer"}  # a mapping: YAML or --set alone can say it
     assert {option.name for option in options_of(model)} == fields
     assert not [name for name, field in model.model_fields.items() if not (field.description or "").endswith(".")]
+
+
+def test_the_documentation_has_the_settings_as_they_are() -> None:
+    """docs/render_settings.py writes it."""
+    for page, model in PAGES.items():
+        text = page.read_text(encoding="utf-8")
+        assert rendered(text, model) == text, page.name
 
 
 REWARD = {

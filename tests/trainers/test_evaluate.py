@@ -19,7 +19,6 @@ from dprm_trainers.metrics import Bootstrap, calibration_error, pair_outcomes, r
 from dprm_trainers.pairfile import read_pairs, score_pairs
 from dprm_trainers.reward_model import Judgement, RewardModel
 from dprm_trainers.reward_trainer import train_reward
-from tests.helpers import ROOT
 from tests.trainers import tiny
 
 SPACE = tiny.SPACE
@@ -195,13 +194,6 @@ def test_a_settings_file(trained: SimpleNamespace, tmp_path: Path) -> None:
     file.write_text("data: a.parquet\nmodel: b\nepoch: 3\n")
     with pytest.raises(DprmError, match="epoch"):
         RewardConfig.of(file)
-
-
-def test_the_documentation_lists_every_setting() -> None:
-    from dprm_trainers.config import RewardConfig
-
-    text = (ROOT / "docs" / "reward-model.md").read_text(encoding="utf-8")
-    assert not [name for name in RewardConfig.model_fields if f"| `{name}` |" not in text]
 
 
 def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -160,10 +160,3 @@ def test_training_and_judging_panels_share_nobody_and_prompts_are_held_out() -> 
         for name in ("prompts.jsonl", "heldout.jsonl")
     ]
     assert not prompts[0] & prompts[1]
-
-
-def test_the_documentation_lists_every_setting_of_ppo() -> None:
-    from dprm_trainers.ppo_config import PPOConfig
-
-    text = (ROOT / "docs" / "alignment.md").read_text(encoding="utf-8")
-    assert not [name for name in PPOConfig.model_fields if f"| `{name}` |" not in text]
