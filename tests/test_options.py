@@ -18,6 +18,7 @@ from dprm_data.cli import app
 from dprm_data.cli.options import given, options_of, settings_command
 from dprm_trainers.config import RewardConfig
 from dprm_trainers.ppo_config import PPOConfig
+from dprm_trainers.serving.settings import ServiceSettings
 from dprm_trainers.settings import Flag, Section
 from tests.helpers import environ
 
@@ -78,7 +79,7 @@ def test_help_has_descriptions_defaults_and_sections() -> None:
     assert text.index("--rate") < text.index("Ways") < text.index("--mode")
 
 
-@pytest.mark.parametrize("model", [RewardConfig, PPOConfig])
+@pytest.mark.parametrize("model", [RewardConfig, PPOConfig, ServiceSettings])
 def test_every_field_has_an_option_and_says_what_it_is(model: type[BaseModel]) -> None:
     fields = set(model.model_fields) - {"trainer"}  # a mapping: YAML or --set alone can say it
     assert {option.name for option in options_of(model)} == fields
@@ -135,6 +136,10 @@ def test_the_flags_people_use(which: str, flags: dict[str, Any], monkeypatch: py
     found = trained_with(monkeypatch, which, *typed).model_dump()
     names = {flag: "kl_coefficient" if flag == "--kl" else flag[2:].replace("-", "_") for flag in flags}
     assert {flag: found[name] for flag, name in names.items()} == flags
+
+
+def test_what_no_file_gives_is_required() -> None:
+    assert "Missing option '--reward-model' / '-m'" in CliRunner().invoke(app, ["serve-reward"]).output
 
 
 def test_short_flags(monkeypatch: pytest.MonkeyPatch) -> None:

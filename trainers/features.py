@@ -125,7 +125,7 @@ def _key(model: PreTrainedModel, ids: Sequence[Sequence[int]]) -> str:
     tensors = dict(backbone.named_parameters()) | dict(backbone.named_buffers())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     for row in ids:
         digest.update(np.asarray(row, dtype=np.int64).tobytes() + b"|")
     return digest.hexdigest()[:32]

@@ -26,12 +26,13 @@ class SettingsCommand(TyperCommand):
     """A command with an option for each field of a settings model, beside its function's own. See `settings_command`."""
 
     load: ClassVar[Callable[[], type[BaseModel]]]
+    required: ClassVar[bool]
     _names: frozenset[str] = frozenset()
 
     def get_params(self, ctx: Any) -> list[Any]:
         """All options of the command; those of the settings are generated once, at the first call."""
         if not self._names:
-            generated = options_of(type(self).load())
+            generated = options_of(type(self).load(), required=self.required)
             self._names = frozenset(option.name for option in generated)
             self.params = [*generated, *self.params]
         return super().get_params(ctx)
@@ -45,9 +46,12 @@ class SettingsCommand(TyperCommand):
         return super().invoke(ctx)
 
 
-def settings_command(load: Callable[[], type[BaseModel]]) -> type[SettingsCommand]:
-    """The class of a command (`cls=` of typer's decorator) with the options of the model that `load` imports."""
-    return type("Command", (SettingsCommand,), {"load": staticmethod(load)})
+def settings_command(load: Callable[[], type[BaseModel]], *, required: bool = False) -> type[SettingsCommand]:
+    """The class of a command (`cls=` of typer's decorator) with the options of the model that `load` imports.
+
+    required: a field without a default must be an option, as no file gives it.
+    """
+    return type("Command", (SettingsCommand,), {"load": staticmethod(load), "required": required})
 
 
 def given(context: typer.Context) -> dict[str, Any]:
@@ -55,12 +59,12 @@ def given(context: typer.Context) -> dict[str, Any]:
     return dict(context.meta[_SETTINGS])
 
 
-def options_of(model: type[BaseModel]) -> list[Any]:
+def options_of(model: type[BaseModel], *, required: bool = False) -> list[Any]:
     """The options of a model's fields, in their order. A field that only YAML can say (a mapping) has none."""
 
     def command(**_: Any) -> None: ...
 
-    parameters = list(_parameters(model))
+    parameters = list(_parameters(model, required))
     # Typer reads a function's signature; this one is put together here.
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
@@ -69,7 +73,7 @@ def options_of(model: type[BaseModel]) -> list[Any]:
     return list(typer.main.get_command(app).params)
 
 
-def _parameters(model: type[BaseModel]) -> Iterator[inspect.Parameter]:
+def _parameters(model: type[BaseModel], required: bool) -> Iterator[inspect.Parameter]:
     from dprm_trainers.settings import Flag, Section
 
     section: str | None = None
@@ -82,7 +86,9 @@ def _parameters(model: type[BaseModel]) -> Iterator[inspect.Parameter]:
         if kind is bool:
             flag = f"{flag}/--no-{name.replace('_', '-')}"
         flags = [flag, *(mark.name for mark in field.metadata if isinstance(mark, Flag))]
-        default = None if field.is_required() else field.get_default(call_default_factory=True)
+        default = field.get_default(call_default_factory=True)
+        if field.is_required():
+            default = ... if required else None
         option = typer.Option(default, *flags, help=field.description, rich_help_panel=section, **_bounds(constraints))
         yield inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=kind)
 

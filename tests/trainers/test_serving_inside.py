@@ -52,7 +52,7 @@ def picky(model: str) -> Scorer:
 
 @contextmanager
 def served(load: Callable[[], Loaded]) -> Iterator[tuple[Service, Callable[..., tuple[int, Any]]]]:
-    service = Service(ServiceSettings(("model",)))
+    service = Service(ServiceSettings(reward_model=["model"]))
     server: uvicorn.Server
 
     def stop() -> None:

@@ -28,7 +28,7 @@ from dprm_trainers.serving.gate import OPEN, Gate, problem
 from dprm_trainers.serving.gathering import Gatherer
 from dprm_trainers.serving.metrics import CONTENT_TYPE, Metrics
 from dprm_trainers.serving.queries import QueryReader
-from dprm_trainers.serving.settings import Limits, ServiceSettings
+from dprm_trainers.serving.settings import ServiceSettings
 from dprm_trainers.turns import all_judged
 
 PATHS = frozenset({OPEN, "/metrics", "/model", "/score", "/get_reward", "/compute_score"})
@@ -72,8 +72,10 @@ class Service:
 
     async def start(self, load: Callable[[], Loaded]) -> None:
         """Load, then judge for as long as the task lives."""
-        loaded, limits = await asyncio.to_thread(load), self.settings.limits
-        self._gatherer = Gatherer(loaded.scorer, self.metrics, max_batch=limits.max_batch, max_wait=limits.max_wait)
+        loaded, settings = await asyncio.to_thread(load), self.settings
+        self._gatherer = Gatherer(
+            loaded.scorer, self.metrics, max_batch=settings.max_batch, max_wait=settings.wait_seconds
+        )
         self._loaded, self.metrics.ready = loaded, 1
         try:
             await self._gatherer.run()
@@ -82,18 +84,16 @@ class Service:
 
     async def scores_of_queries(self, queries: list[str], prompts: list[str] | None) -> Scores:
         """The scores of N texts of prompt and response. Raises `TrainingError`."""
-        limits = self.settings.limits
-        _within(limits, [len(query) for query in queries], 2 * limits.max_text)
+        _within(self.settings, [len(query) for query in queries], 2 * self.settings.max_text)
         # In a thread: a text of many turns takes its time, and others must not wait for it.
         return await self.scores(*await asyncio.to_thread(self.loaded.reader.read, queries, prompts))
 
     async def scores(self, prompts: list[list[Message]], responses: list[str], reading: str | None = None) -> Scores:
         """The scores of N rows, judged in batches with the rows of others. Raises `TrainingError`."""
         scorer = self.loaded.scorer
-        limits = self.settings.limits
         pairs = zip(prompts, responses, strict=True)
         lengths = [max(len(text), sum(len(turn["content"]) for turn in prompt)) for prompt, text in pairs]
-        _within(limits, lengths, limits.max_text)
+        _within(self.settings, lengths, self.settings.max_text)
         if reading is not None or not responses:
             nothing = scorer.read(scorer.predict([], []), reading)  # a wrong reading is said before anything is judged
             if not responses:
@@ -114,9 +114,7 @@ def make_app(service: Service, load: Callable[[], Loaded], stop: Callable[[], No
         await asyncio.wait([task])
 
     app = FastAPI(title="dprm serve-reward", lifespan=life)
-    app.add_middleware(
-        Gate, limits=service.settings.limits, metrics=service.metrics, key=service.settings.key, paths=PATHS
-    )
+    app.add_middleware(Gate, settings=service.settings, metrics=service.metrics, paths=PATHS)
     _add_routes(app, service)
     _add_problems(app)
     return app
@@ -206,11 +204,11 @@ def _ended(service: Service, task: asyncio.Task[None], stop: Callable[[], None])
         stop()
 
 
-def _within(limits: Limits, lengths: Sequence[int], longest: int) -> None:
+def _within(settings: ServiceSettings, lengths: Sequence[int], longest: int) -> None:
     """Whether so many rows of such lengths, in characters, are taken. Raises `TooMuch`."""
-    if len(lengths) > limits.max_rows:
+    if len(lengths) > settings.max_rows:
         raise TooMuch(
-            f"{len(lengths)} rows in one request, and at most {limits.max_rows} are taken",
+            f"{len(lengths)} rows in one request, and at most {settings.max_rows} are taken",
             hint="Send fewer at a time, or raise --max-rows.",
         )
     row = next((row for row, length in enumerate(lengths) if length > longest), None)

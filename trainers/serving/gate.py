@@ -16,7 +16,7 @@ import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dprm_trainers.serving.metrics import Metrics
-from dprm_trainers.serving.settings import Limits
+from dprm_trainers.serving.settings import ServiceSettings
 
 OPEN = "/health"  # needs no key
 ALWAYS = frozenset({OPEN, "/metrics"})  # need no place: they must answer also where the house is full
@@ -38,9 +38,9 @@ def problem(message: str, hint: str | None = None, **more: Any) -> dict[str, Any
 class Gate:
     """ASGI middleware around the routes. paths: those that are counted by name."""
 
-    def __init__(self, app: ASGIApp, limits: Limits, metrics: Metrics, key: str | None, paths: frozenset[str]) -> None:
-        self._app, self._limits, self._metrics, self._paths = app, limits, metrics, paths
-        self._key = None if key is None else key.encode()
+    def __init__(self, app: ASGIApp, settings: ServiceSettings, metrics: Metrics, paths: frozenset[str]) -> None:
+        self._app, self._settings, self._metrics, self._paths = app, settings, metrics, paths
+        self._key = None if settings.key is None else settings.key.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -87,10 +87,10 @@ class Gate:
             )
 
     def _check_room(self) -> None:
-        if self._metrics.in_flight >= self._limits.max_concurrency:
+        if self._metrics.in_flight >= self._settings.max_concurrency:
             raise _Refused(
                 503,
-                f"{self._limits.max_concurrency} requests are being answered already",
+                f"{self._settings.max_concurrency} requests are being answered already",
                 "Try again, with more rows in fewer requests; or raise --max-concurrency.",
                 {"retry-after": str(_RETRY_SECONDS)},
             )
@@ -98,7 +98,7 @@ class Gate:
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
         """The whole body, of which never more than the limit is held."""
         said = dict(scope["headers"]).get(b"content-length", b"")
-        if said.isdigit() and int(said) > self._limits.max_body:
+        if said.isdigit() and int(said) > self._settings.body_bytes:
             raise self._too_large()
         parts, size = [], 0
         try:
@@ -108,7 +108,7 @@ class Gate:
                     if message["type"] == "http.disconnect":
                         raise _Refused(400, "the caller went away", "")
                     size += len(message.get("body", b""))
-                    if size > self._limits.max_body:
+                    if size > self._settings.body_bytes:
                         raise self._too_large()
                     parts.append(message.get("body", b""))
                     if not message.get("more_body"):
@@ -119,7 +119,7 @@ class Gate:
     def _too_large(self) -> _Refused:
         return _Refused(
             413,
-            f"the body has more than {self._limits.max_body} bytes",
+            f"the body has more than {self._settings.body_bytes} bytes",
             "Send fewer rows at a time, or raise --max-body.",
             {"connection": "close"},
         )

@@ -60,10 +60,10 @@ def load(settings: ServiceSettings) -> Loaded:
     from dprm_trainers.serving.queries import QueryReader
 
     scorer = Scorer.load(
-        settings.references,
+        settings.reward_model,
         reading=settings.reading,
         device=settings.device,
-        batch_size=settings.limits.max_batch,
+        batch_size=settings.max_batch,
         bf16=settings.bf16,
     )
     tokenizer: Any = scorer.models[0].tokenizer

@@ -1,38 +1,66 @@
-"""What a service of rewards is told: which models, how they are read, and its limits."""
+"""The settings of `dprm serve-reward`: the models, how they are read, and the limits of requests."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+import os
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from dprm_data.core.errors import InputError
+from dprm_trainers.settings import Count, Flag, Section
 
 Queries = Literal["template", "plain"]
 
 
-@dataclass(frozen=True)
-class Limits:
-    """max_body: bytes. max_rows: of one request. max_text: characters of a response, or of all turns of a prompt. max_concurrency: requests in the house, each of which may hold a
-    body. max_batch: rows of one pass of the model. max_wait: seconds that a row waits for others."""
+class ServiceSettings(BaseModel):
+    """Settings of `dprm serve-reward`. Only reward_model must be given."""
 
-    max_body: int = 8 * 1024 * 1024
-    max_rows: int = 1024
-    max_text: int = 100_000
-    max_concurrency: int = 1024
-    max_batch: int = 32
-    max_wait: float = 0.005
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
+    reward_model: Annotated[list[str], Flag("-m")] = Field(
+        description="A trained model. Repeat it for models of groups: the least satisfied group counts."
+    )
+    host: str = Field("127.0.0.1", description="The address to listen on; 0.0.0.0 is reached from elsewhere.")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(8000, description="The port to listen on; 0 takes a free one.")
+    reading: str = Field(
+        "mean", description="How a distribution becomes a reward: mean, quantile:t, cvar:t, std:l or entropic:b."
+    )
+    queries: Queries = Field(
+        "template", description="What OpenRLHF's texts are: rendered by a chat template, or plain."
+    )
+    policy_tokenizer: str | None = Field(
+        None, description="The tokenizer whose template renders queries; the reward model's if not given."
+    )
+    api_key_env: str | None = Field(None, description="The environment variable with the key that callers must send.")
+    device: str | None = Field(None, description="cpu, cuda, cuda:1, ...")
+    bf16: bool = Field(False, description="Load the model in half the memory.")
 
-@dataclass(frozen=True)
-class ServiceSettings:
-    """references: one reward model, or one per group. queries: what OpenRLHF's texts are: made by a chat template (that of `policy_tokenizer`, else the reward model's own), or plain.
-    key: what callers must show; it is in no message and no log."""
+    max_body: Annotated[float, Field(ge=0.001), Section("Limits")] = Field(8.0, description="MiB of a request's body.")
+    max_rows: Count = Field(1024, description="Responses in a request.")
+    max_text: Count = Field(100_000, description="Characters of a response, or of all turns of a prompt.")
+    max_concurrency: Count = Field(1024, description="Requests at once; others are asked to come again.")
+    max_batch: Count = Field(32, description="Responses in a forward pass.")
+    max_wait: Annotated[float, Field(ge=0)] = Field(
+        5.0, description="Milliseconds that a response waits for others to fill a batch."
+    )
 
-    references: tuple[str, ...]
-    host: str = "127.0.0.1"
-    port: int = 8000
-    reading: str = "mean"
-    device: str | None = None
-    bf16: bool = False
-    queries: Queries = "template"
-    policy_tokenizer: str | None = None
-    key: str | None = field(default=None, repr=False)
-    limits: Limits = field(default_factory=Limits)
+    @property
+    def body_bytes(self) -> int:
+        """The most bytes of a request's body."""
+        return int(self.max_body * 1024 * 1024)
+
+    @property
+    def wait_seconds(self) -> float:
+        """The longest wait of a response for others."""
+        return self.max_wait / 1000
+
+    @property
+    def key(self) -> str | None:
+        """The key that callers must send, from the environment, so that no message or log of the settings shows it. Raises `InputError` where there is none."""
+        if self.api_key_env is None:
+            return None
+        key = os.environ.get(self.api_key_env, "").strip()
+        if not key:
+            raise InputError(f"--api-key-env: the environment variable {self.api_key_env} is not set, or empty")
+        return key
