@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from dprm_data.labels.space import LabelSpace
-from dprm_trainers.losses import Transport, ce_loss, cramer_loss, wasserstein_loss
+from dprm_trainers.reward.losses import Transport, ce_loss, cramer_loss, wasserstein_loss
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 

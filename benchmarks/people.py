@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from dprm_data.ingest.vote_tables import read_votes
 from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.fitting import fit
-from dprm_trainers.data import Message, Rows
+from dprm_trainers.data.rows import Message, Rows
 
 # ConvAbuse (Cercas Curry et al., EMNLP 2021): how abusive a person's turn to a chatbot is, five ordered levels. The rewards are ours: uneven on purpose, so that the
 # cost from rewards is not the same as counting steps.

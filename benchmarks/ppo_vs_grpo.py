@@ -67,9 +67,9 @@ def measure_ppo(given: argparse.Namespace) -> list[float]:
 
     import numpy as np
 
-    from dprm_trainers.ppo_config import PPOConfig
-    from dprm_trainers.ppo_trainer import train_ppo
-    from dprm_trainers.prompts import Prompts
+    from dprm_trainers.ppo.ppo_config import PPOConfig
+    from dprm_trainers.ppo.ppo_trainer import train_ppo
+    from dprm_trainers.ppo.prompt_sets import Prompts
 
     def reward(asked: Any, responses: Any) -> Any:
         found = np.array([share(text) for text in responses])

@@ -23,14 +23,10 @@ from people import SETS, folds, rows_of
 
 from dprm_data.core.arrays import Floats
 from dprm_data.labels.space import LabelSpace
-from dprm_trainers.caching import BUNDLED
-from dprm_trainers.calibration import temperature
-from dprm_trainers.config import RewardConfig
-from dprm_trainers.data import Rows, preference_pairs
-from dprm_trainers.examples import Examples
-from dprm_trainers.features import FrozenHead, features_of
-from dprm_trainers.loading import load_model, load_tokenizer
-from dprm_trainers.metrics import (
+from dprm_trainers.core.cache import BUNDLED
+from dprm_trainers.data.rows import Rows, preference_pairs
+from dprm_trainers.data.tokens import encode
+from dprm_trainers.evaluation.metrics import (
     Bootstrap,
     calibration_error,
     cross_entropy,
@@ -41,10 +37,14 @@ from dprm_trainers.metrics import (
     steps,
     transport,
 )
-from dprm_trainers.objectives import Objective, order_of
-from dprm_trainers.reward_model import softmax
-from dprm_trainers.reward_trainer import make_trainer
-from dprm_trainers.tokens import encode
+from dprm_trainers.reward.batches import Examples
+from dprm_trainers.reward.features import FrozenHead, features_of
+from dprm_trainers.reward.objective import Objective, order_of
+from dprm_trainers.reward.pretrained import load_model, load_tokenizer
+from dprm_trainers.reward.reward_config import RewardConfig
+from dprm_trainers.reward.reward_model import softmax
+from dprm_trainers.reward.reward_trainer import make_trainer
+from dprm_trainers.reward.temperature import temperature
 
 VARIANTS = {
     "DPRM_OT": "ot",

@@ -18,8 +18,8 @@ import torch
 from transformers import LlamaConfig, LlamaForSequenceClassification, Trainer, TrainingArguments
 
 from dprm_data.labels.space import LabelSpace
-from dprm_trainers.objectives import Objective
-from dprm_trainers.reward_trainer import RewardTrainer
+from dprm_trainers.reward.objective import Objective
+from dprm_trainers.reward.reward_trainer import RewardTrainer
 
 
 def main() -> None:

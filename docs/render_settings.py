@@ -11,8 +11,8 @@ from pydantic.fields import FieldInfo
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from dprm_trainers.config import RewardConfig
-from dprm_trainers.ppo_config import PPOConfig
+from dprm_trainers.ppo.ppo_config import PPOConfig
+from dprm_trainers.reward.reward_config import RewardConfig
 
 PAGES = {
     Path(__file__).parent / "reward-model.md": RewardConfig,

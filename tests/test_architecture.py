@@ -36,12 +36,21 @@ ORDER = [
     "dprm_data.pipeline",  # a run's stages
     "dprm_data.terminal",  # what the terminal shows
     "dprm_data",  # the public names
-    "dprm_trainers",  # reward models, PPO, evaluation, serving
+    "dprm_trainers.core",  # errors, settings, caches
+    "dprm_trainers.data",  # rows in splits, conversations as tokens
+    "dprm_trainers.reward",  # reward models: losses, training, scoring
+    "dprm_trainers.progress",  # how a training is seen while it goes on
+    "dprm_trainers.ppo",  # a policy aligned with a reward
+    "dprm_trainers.evaluation",  # how good reward models are, how policies compare
+    "dprm_trainers.serving",  # the reward over HTTP
+    "dprm_trainers",  # the public names
     "dprm_data.cli",  # the command line
+    "dprm_trainers.train_reward",  # … as `accelerate launch -m` finds it
+    "dprm_trainers.train_ppo",
 ]
 FOLDERS = {"dprm_data": "dprm_data", "dprm_trainers": "trainers"}
 # One name for one thing: these are the same thing in two packages.
-SAME_IN_TWO_PACKAGES = {"__init__", "__main__", "budget", "factory"}
+SAME_IN_TWO_PACKAGES = {"__init__", "__main__", "budget", "factory", "errors"}
 
 
 def modules() -> dict[str, Path]:

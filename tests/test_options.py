@@ -16,10 +16,10 @@ from typer.testing import CliRunner
 from docs.render_settings import PAGES, rendered
 from dprm_data.cli import app
 from dprm_data.cli.options import given, options_of, settings_command
-from dprm_trainers.config import RewardConfig
-from dprm_trainers.ppo_config import PPOConfig
-from dprm_trainers.serving.settings import ServiceSettings
-from dprm_trainers.settings import Flag, Section
+from dprm_trainers.core.settings import Flag, Section
+from dprm_trainers.ppo.ppo_config import PPOConfig
+from dprm_trainers.reward.reward_config import RewardConfig
+from dprm_trainers.serving.service_settings import ServiceSettings
 from tests.helpers import environ
 
 
@@ -111,8 +111,8 @@ PPO = {
 
 def trained_with(monkeypatch: pytest.MonkeyPatch, which: str, *arguments: str) -> Any:
     """The settings with which `dprm train` would train."""
-    import dprm_trainers.ppo_trainer
-    import dprm_trainers.reward_trainer
+    import dprm_trainers.ppo.ppo_trainer
+    import dprm_trainers.reward.reward_trainer
 
     seen: list[Any] = []
 
@@ -120,8 +120,8 @@ def trained_with(monkeypatch: pytest.MonkeyPatch, which: str, *arguments: str) -
         seen.append(settings)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(dprm_trainers.reward_trainer, "train_reward", train)
-    monkeypatch.setattr(dprm_trainers.ppo_trainer, "train_ppo", train)
+    monkeypatch.setattr(dprm_trainers.reward.reward_trainer, "train_reward", train)
+    monkeypatch.setattr(dprm_trainers.ppo.ppo_trainer, "train_ppo", train)
     done = CliRunner().invoke(app, ["train", which, *arguments])
     assert seen, done.output
     return seen[0]

@@ -80,13 +80,13 @@ def evaluate_policy(
     if named and prompts is None:
         raise InputError("evaluate-policy --policy needs --prompts: what the policies are asked")
     needs_trainers()
-    from dprm_trainers.policies.responses import RESPONSES, read_responses
+    from dprm_trainers.evaluation.policy_responses import RESPONSES, read_responses
 
     if prompts is not None and named:
         quiet_libraries()
-        from dprm_trainers.held_out import by_policies, by_reward_models
-        from dprm_trainers.policies.samples import SamplingSettings, sample_policies
-        from dprm_trainers.prompts import load_prompts
+        from dprm_trainers.evaluation.policy_samples import SamplingSettings, sample_policies
+        from dprm_trainers.ppo.prompt_sets import load_prompts
+        from dprm_trainers.reward.holdout import by_policies, by_reward_models
 
         settings = SamplingSettings(
             responses, max_new_tokens, temperature, top_p, seed, max_prompt_length, overlong, chat_template, pad_token
@@ -122,9 +122,10 @@ def _judge(
     batch_size: int,
     as_json: bool,
 ) -> None:
-    from dprm_trainers.policies.evaluation import evaluate_policies
-    from dprm_trainers.policies.judges import judged_by
-    from dprm_trainers.policies.responses import policies_trained_for
+    from dprm_trainers.evaluation.comparison_tables import markdown, write_evaluation
+    from dprm_trainers.evaluation.judges import judged_by
+    from dprm_trainers.evaluation.policy_comparison import evaluate_policies
+    from dprm_trainers.evaluation.policy_responses import policies_trained_for
 
     if any(not _is_run(name) for name in judges):
         quiet_libraries()
@@ -136,11 +137,11 @@ def _judge(
             evaluation.notes.append(
                 f"trained for the judge {name}, whose rewards are no evidence for them: {', '.join(hacked)}"
             )
-    evaluation.write(out)
+    write_evaluation(evaluation, out)
     if as_json:
         answer({"folder": str(out)} | evaluation.as_dict(), None, True)
     else:
-        say(evaluation.markdown())
+        say(markdown(evaluation))
 
 
 def _is_run(judge: str) -> bool:

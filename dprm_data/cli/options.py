@@ -74,7 +74,7 @@ def options_of(model: type[BaseModel], *, required: bool = False) -> list[Any]:
 
 
 def _parameters(model: type[BaseModel], required: bool) -> Iterator[inspect.Parameter]:
-    from dprm_trainers.settings import Flag, Section
+    from dprm_trainers.core.settings import Flag, Section
 
     section: str | None = None
     for name, field in model.model_fields.items():

@@ -13,13 +13,13 @@ from dprm_data.cli.train import needs_trainers, quiet_libraries
 from dprm_data.core.errors import InputError
 
 if TYPE_CHECKING:
-    from dprm_trainers.serving.settings import ServiceSettings
+    from dprm_trainers.serving.service_settings import ServiceSettings
 
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
 def service_settings() -> type[ServiceSettings]:
-    from dprm_trainers.serving.settings import ServiceSettings
+    from dprm_trainers.serving.service_settings import ServiceSettings
 
     return ServiceSettings
 
@@ -32,8 +32,8 @@ def serve_reward(context: typer.Context, as_json: Json = False) -> None:
     """
     needs_trainers()
     _needs_server()
+    from dprm_trainers.core.settings import given_settings
     from dprm_trainers.serving.server import serve
-    from dprm_trainers.settings import given_settings
 
     settings = given_settings(service_settings(), None, given(context))
     if settings.key is None and settings.host not in _LOCAL:

@@ -12,7 +12,7 @@ from dprm_data.cli.shared import Json, Quiet, answer, app, note, say
 from dprm_data.core.errors import InputError
 
 if TYPE_CHECKING:
-    from dprm_trainers.config import RewardConfig
+    from dprm_trainers.reward.reward_config import RewardConfig
 
 train_app = typer.Typer(no_args_is_help=True, help="Train models on preference distributions (needs the extra: train).")
 app.add_typer(train_app, name="train")
@@ -28,7 +28,7 @@ Labels = Annotated[
 
 
 def reward_config() -> type[RewardConfig]:
-    from dprm_trainers.config import RewardConfig
+    from dprm_trainers.reward.reward_config import RewardConfig
 
     return RewardConfig
 
@@ -55,7 +55,7 @@ def train_reward(
     if groups is not None:
         _train_groups(settings, groups, as_json, quiet)
         return
-    from dprm_trainers.reward_trainer import train_reward as train
+    from dprm_trainers.reward.reward_trainer import train_reward as train
 
     trained = train(settings, note(quiet))
     if as_json:
@@ -71,11 +71,10 @@ def _train_groups(settings: Any, attribute: str, as_json: bool, quiet: bool) -> 
             "--groups trains several models: leave --group and --push-to-hub out",
             hint="Push each group's model by a training of its own, with --group attribute=value.",
         )
-    from dprm_trainers.grouped import one_each
-    from dprm_trainers.reward_trainer import train_reward as train
+    from dprm_trainers.reward.reward_trainer import train_reward as train
 
     trained = {}
-    for each in one_each(settings, attribute):
+    for each in settings.per_group(attribute):
         note(quiet)(f"{each.group}:")
         trained[str(each.group)] = train(each, note(quiet))
     if as_json:
@@ -116,14 +115,14 @@ def evaluate(
         raise InputError("evaluate needs --data or --pairs, and not both")
     needs_trainers()
     quiet_libraries()
-    from dprm_trainers.reward_model import RewardModel
+    from dprm_trainers.reward.reward_model import RewardModel
 
     models = {name: RewardModel.load(name) for name in reward_model}
     if pairs_file is not None:
         _evaluate_pairs(models, pairs_file, reading, out, batch_size, as_json)
         return
-    from dprm_trainers.evaluate import evaluate as run_evaluation
-    from dprm_trainers.evaluate import split_of
+    from dprm_trainers.evaluation.evaluate import evaluate as run_evaluation
+    from dprm_trainers.evaluation.evaluate import split_of
 
     found = run_evaluation(
         models,
@@ -145,7 +144,7 @@ def evaluate(
 def _evaluate_pairs(
     models: dict[str, Any], file: Path, reading: str, out: Path | None, batch_size: int, as_json: bool
 ) -> None:
-    from dprm_trainers.pairfile import read_pairs, score_pairs
+    from dprm_trainers.evaluation.pair_file import read_pairs, score_pairs
 
     pairs = read_pairs(file)
     found = {}

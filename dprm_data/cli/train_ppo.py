@@ -12,11 +12,11 @@ from dprm_data.cli.shared import Json, Quiet, answer, note, say
 from dprm_data.cli.train import More, named_settings, needs_trainers, quiet_libraries, train_app
 
 if TYPE_CHECKING:
-    from dprm_trainers.ppo_config import PPOConfig
+    from dprm_trainers.ppo.ppo_config import PPOConfig
 
 
 def ppo_config() -> type[PPOConfig]:
-    from dprm_trainers.ppo_config import PPOConfig
+    from dprm_trainers.ppo.ppo_config import PPOConfig
 
     return PPOConfig
 
@@ -36,7 +36,7 @@ def train_ppo(
     needs_trainers()
     settings = ppo_config().of(config, **(given(context) | named_settings(more)))
     quiet_libraries()
-    from dprm_trainers.ppo_trainer import train_ppo as train
+    from dprm_trainers.ppo.ppo_trainer import train_ppo as train
 
     aligned = train(settings, note(quiet))
     if as_json:

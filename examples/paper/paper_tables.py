@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from dprm_data.core.tables import write_text
-from dprm_trainers.policies.responses import read_responses
+from dprm_trainers.evaluation.policy_responses import read_responses
 
 SHOWN = 6  # held-out prompts among the samples
 

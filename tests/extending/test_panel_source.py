@@ -34,7 +34,9 @@ def test_a_recipe_asks_for_it(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("village")
 def test_its_options_are_checked() -> None:
-    with pytest.raises(PanelError, match=r"panel source .village.: got an unexpected keyword argument .sise.") as caught:
+    with pytest.raises(
+        PanelError, match=r"panel source .village.: got an unexpected keyword argument .sise."
+    ) as caught:
         load_panel({"source": "village", "size": 3, "sise": 3})
     assert "Its options: size." in str(caught.value)
 

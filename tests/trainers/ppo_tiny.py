@@ -12,9 +12,9 @@ import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from dprm_data.core.arrays import Floats
-from dprm_trainers.alignment import Alignment, Questions, make_accelerator
-from dprm_trainers.data import Message
-from dprm_trainers.ppo_config import PPOConfig
+from dprm_trainers.data.rows import Message
+from dprm_trainers.ppo.alignment import Alignment, Questions, make_accelerator
+from dprm_trainers.ppo.ppo_config import PPOConfig
 from tests.trainers import tiny
 
 PROMPTS: list[list[Message]] = [[{"role": "user", "content": f"what is {word}"}] for word in tiny.WORDS[:8]]

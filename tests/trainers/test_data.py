@@ -10,7 +10,7 @@ import pytest
 
 from dprm_data.ingest.splits import split_items
 from dprm_data.runs.run import Run
-from dprm_trainers.data import load_data
+from dprm_trainers.data.rows import load_data
 from tests.helpers import dprm, write_recipe, write_rows
 from tests.servers.llm import LLMServer
 from tests.trainers import tiny

@@ -13,7 +13,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from dprm_trainers.reward_trainer import train_reward
+from dprm_trainers.reward.reward_trainer import train_reward
 from tests.helpers import environ
 from tests.trainers import tiny
 

@@ -13,12 +13,20 @@ from typer.testing import CliRunner
 
 from dprm_data.cli import app
 from dprm_data.core.errors import DprmError
-from dprm_trainers.data import load_data, preference_pairs
-from dprm_trainers.evaluate import CONSTANT, compare, evaluate
-from dprm_trainers.metrics import Bootstrap, calibration_error, pair_outcomes, reliability, spearman, steps, transport
-from dprm_trainers.pairfile import read_pairs, score_pairs
-from dprm_trainers.reward_model import Judgement, RewardModel
-from dprm_trainers.reward_trainer import train_reward
+from dprm_trainers.data.rows import load_data, preference_pairs
+from dprm_trainers.evaluation.evaluate import CONSTANT, compare, evaluate
+from dprm_trainers.evaluation.metrics import (
+    Bootstrap,
+    calibration_error,
+    pair_outcomes,
+    reliability,
+    spearman,
+    steps,
+    transport,
+)
+from dprm_trainers.evaluation.pair_file import read_pairs, score_pairs
+from dprm_trainers.reward.reward_model import Judgement, RewardModel
+from dprm_trainers.reward.reward_trainer import train_reward
 from tests.trainers import tiny
 
 SPACE = tiny.SPACE
@@ -152,7 +160,7 @@ def test_pairs_of_rows() -> None:
 def load_rows(responses: int):  # type: ignore[no-untyped-def]
     import pyarrow as pa
 
-    from dprm_trainers.data import checked_rows
+    from dprm_trainers.data.rows import checked_rows
 
     return checked_rows(pa.Table.from_pylist(tiny.rows(30, responses)), SPACE, "rows")
 
@@ -186,7 +194,7 @@ def test_the_commands(trained: SimpleNamespace, tmp_path: Path) -> None:
 
 
 def test_a_settings_file(trained: SimpleNamespace, tmp_path: Path) -> None:
-    from dprm_trainers.config import RewardConfig
+    from dprm_trainers.reward.reward_config import RewardConfig
 
     file = tmp_path / "settings.yaml"
     file.write_text("data: a.parquet\nmodel: b\nepochs: 3\n")

@@ -15,8 +15,8 @@ from transformers import (
     PreTrainedModel,
 )
 
-from dprm_trainers.features import features_of
-from dprm_trainers.reward_trainer import train_reward
+from dprm_trainers.reward.features import features_of
+from dprm_trainers.reward.reward_trainer import train_reward
 from tests.trainers import tiny
 
 IDS = [[5, 9, 14, 3], [7, 7, 30, 2, 11, 4], [1]]

@@ -14,10 +14,10 @@ from dprm_data.ingest.vote_tables import read_ratings
 from dprm_data.preference.groups import by_group
 from dprm_data.preference.model_selection import learn_prior
 from dprm_data.runs.run import Run
-from dprm_trainers.data import load_data
-from dprm_trainers.evaluate import split_of
-from dprm_trainers.reward_model import RewardModel
-from dprm_trainers.scoring import Scorer
+from dprm_trainers.data.rows import load_data
+from dprm_trainers.evaluation.evaluate import split_of
+from dprm_trainers.reward.reward_model import RewardModel
+from dprm_trainers.reward.scorer import Scorer
 from tests.helpers import answer, dprm, write_recipe, write_rows
 from tests.servers.llm import LLMServer
 from tests.trainers import tiny

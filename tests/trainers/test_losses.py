@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
 
 from dprm_data.labels.space import LabelSpace
-from dprm_trainers.errors import LossError
-from dprm_trainers.losses import (
+from dprm_trainers.core.errors import LossError
+from dprm_trainers.reward.lipschitz_vertices import is_metric, line_positions, lipschitz_vertices
+from dprm_trainers.reward.losses import (
     Transport,
     bradley_terry_loss,
     ce_loss,
@@ -24,7 +25,6 @@ from dprm_trainers.losses import (
     ot_loss,
     wasserstein_loss,
 )
-from dprm_trainers.vertices import is_metric, line_positions, lipschitz_vertices
 
 HH6 = LabelSpace.load("hh6")
 REWARDS = HH6.ground_cost
@@ -275,6 +275,6 @@ def test_positions_on_a_line() -> None:
 
 
 def test_importing_the_losses_needs_torch_only() -> None:
-    program = "import sys, dprm_trainers.losses; print(sorted({'transformers', 'ot', 'peft', 'pandas', 'datasets'} & set(sys.modules)))"
+    program = "import sys, dprm_trainers.reward.losses; print(sorted({'transformers', 'ot', 'peft', 'pandas', 'datasets'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
     assert done.stdout.strip() == "[]", done.stderr

@@ -134,8 +134,8 @@ def test_another_size_does_not_take_these_stages_for_its_own(finished: tuple[Pat
 @pytest.mark.parametrize("size", ["tiny", "full"])
 def test_the_bundled_sizes_are_settings_that_the_commands_accept(size: str, tmp_path: Path) -> None:
     from dprm_data.recipe.recipe import Recipe
-    from dprm_trainers.config import RewardConfig
-    from dprm_trainers.ppo_config import PPOConfig
+    from dprm_trainers.ppo.ppo_config import PPOConfig
+    from dprm_trainers.reward.reward_config import RewardConfig
 
     for name in ("annotate", "judge"):
         Recipe.of(EXAMPLE / size / f"{name}.yaml")

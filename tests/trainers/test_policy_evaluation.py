@@ -18,14 +18,15 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from dprm_data.cli.evaluate_policy import evaluate_policy
 from dprm_data.labels.space import LabelSpace
-from dprm_trainers.data import load_data
-from dprm_trainers.errors import TrainingDataError, TrainingError
-from dprm_trainers.policies.evaluation import distinct, evaluate_policies, people_of
-from dprm_trainers.policies.judges import Verdict, judged_by
-from dprm_trainers.policies.responses import BLANK, Response, read_responses, write_responses
-from dprm_trainers.policies.samples import SamplingSettings, sample_policies
-from dprm_trainers.prompts import Prompts
-from dprm_trainers.reward_trainer import train_reward
+from dprm_trainers.core.errors import TrainingDataError, TrainingError
+from dprm_trainers.data.rows import load_data
+from dprm_trainers.evaluation.comparison_tables import markdown
+from dprm_trainers.evaluation.judges import Verdict, judged_by
+from dprm_trainers.evaluation.policy_comparison import distinct, evaluate_policies, people_of
+from dprm_trainers.evaluation.policy_responses import BLANK, Response, read_responses, write_responses
+from dprm_trainers.evaluation.policy_samples import SamplingSettings, sample_policies
+from dprm_trainers.ppo.prompt_sets import Prompts
+from dprm_trainers.reward.reward_trainer import train_reward
 from tests.helpers import answer, dprm, write_recipe, write_rows
 from tests.servers.llm import LLMServer
 from tests.trainers import tiny
@@ -173,7 +174,7 @@ def test_the_comparison_by_hand() -> None:
     assert found.style["new"]["distinct-1"].value == 5 / 7
     assert found.style["new"]["distinct-2"].value == 2 / 3
     assert found.style["new"]["tokens"].value == 7 / 4
-    assert "new against old | 50 / 25 / 25 %" in found.markdown()
+    assert "new against old | 50 / 25 / 25 %" in markdown(found)
 
 
 def test_a_tie_is_a_small_difference_where_rewards_have_a_range() -> None:

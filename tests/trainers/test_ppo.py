@@ -12,8 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dprm_trainers.critic import critic_loss, explained_variance, midpoints, quantile_huber, quantile_loss, value_loss
-from dprm_trainers.ppo import (
+from dprm_trainers.ppo.critic import (
+    critic_loss,
+    explained_variance,
+    midpoints,
+    quantile_huber,
+    quantile_loss,
+    value_loss,
+)
+from dprm_trainers.ppo.ppo import (
     KLControl,
     gae,
     kl_estimate,
@@ -70,7 +77,7 @@ def test_kl_estimators_have_the_expectations_that_are_claimed(seed: int) -> None
 
 
 def test_only_k1_in_the_rewards_follows_the_gradient_of_the_divergence() -> None:
-    """The derivation in `dprm_trainers.ppo`: the policy gradient sum_y grad pi(y) k(y), with k held fixed, against autograd on the divergences."""
+    """The derivation in `dprm_trainers.ppo.ppo`: the policy gradient sum_y grad pi(y) k(y), with k held fixed, against autograd on the divergences."""
     q = torch.randn(6, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).log_softmax(0)
     logits = torch.randn(6, dtype=torch.float64, generator=torch.Generator().manual_seed(1), requires_grad=True)
 

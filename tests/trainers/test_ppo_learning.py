@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from dprm_trainers.alignment import Alignment, rate_factor
-from dprm_trainers.errors import TrainingError
+from dprm_trainers.core.errors import TrainingError
+from dprm_trainers.ppo.alignment import Alignment, rate_factor
 from tests.trainers import ppo_tiny
 from tests.trainers.ppo_tiny import PROMPTS, alignment, by_text, config, run, share_of
 

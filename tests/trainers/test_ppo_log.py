@@ -16,12 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dprm_data.labels.space import LabelSpace
-from dprm_trainers.errors import TrainingDataError
-from dprm_trainers.policy_card import write_policy_card
-from dprm_trainers.ppo_config import PPOConfig
+from dprm_trainers.core.errors import TrainingDataError
+from dprm_trainers.ppo.policy_card import write_policy_card
+from dprm_trainers.ppo.ppo_config import PPOConfig
 from dprm_trainers.progress.curves import curve, number, ticks
 from dprm_trainers.progress.history import History
-from dprm_trainers.progress.log import TrainingLog
+from dprm_trainers.progress.training_log import TrainingLog
 from tests.publish.browser import browser, chromium, visit
 from tests.publish.test_report import CONTRAST
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
-from dprm_trainers.alignment import make_actor
-from dprm_trainers.errors import TrainingError
-from dprm_trainers.policy import ActorCritic, Reference, Sampling, end_tokens, freeze_all_but
-from dprm_trainers.ppo_config import PPOConfig
-from dprm_trainers.rollouts import (
+from dprm_trainers.core.errors import TrainingError
+from dprm_trainers.ppo.alignment import make_actor
+from dprm_trainers.ppo.policy import ActorCritic, Reference, Sampling, end_tokens, freeze_all_but
+from dprm_trainers.ppo.ppo_config import PPOConfig
+from dprm_trainers.ppo.rollouts import (
     Rollouts,
     drawn,
     left_padded,

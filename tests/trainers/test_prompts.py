@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from dprm_data.ingest.splits import split_items
 from dprm_data.runs.run import Run
-from dprm_trainers.data import load_data
-from dprm_trainers.errors import TrainingDataError, TrainingError
-from dprm_trainers.held_out import HeldOut, by_reward_models
-from dprm_trainers.prompts import Prompts, encode_prompts, load_prompts
+from dprm_trainers.core.errors import TrainingDataError, TrainingError
+from dprm_trainers.data.rows import load_data
+from dprm_trainers.ppo.prompt_sets import Prompts, encode_prompts, load_prompts
+from dprm_trainers.reward.holdout import HeldOut, by_reward_models
 from tests.helpers import dprm, write_recipe, write_rows
 from tests.servers.llm import LLMServer
 from tests.trainers import tiny
@@ -120,7 +120,7 @@ def test_a_prompt_in_several_splits_of_a_hub_dataset_is_held_out(monkeypatch: py
         return {name: [{"prompt": f"ask {i}"} for i in which] for name, which in named.items()}
 
     monkeypatch.setattr(datasets, "load_dataset", load)
-    monkeypatch.setattr("dprm_trainers.prompts._commit", lambda repo, revision: "c0ffee")
+    monkeypatch.setattr("dprm_trainers.ppo.prompt_sets._commit", lambda repo, revision: "c0ffee")
     found = load_prompts("owner/name@v2:preferences", split="test")
     assert asked == [("owner/name", "preferences", "v2")]
     assert found.revision == "c0ffee"

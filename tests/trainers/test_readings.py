@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from dprm_data.labels.space import LabelSpace
-from dprm_trainers.calibration import temperature
-from dprm_trainers.errors import TrainingError
-from dprm_trainers.losses import Transport, ce_loss
-from dprm_trainers.readings import Reading, reward_std
-from dprm_trainers.reward_model import softmax
+from dprm_trainers.core.errors import TrainingError
+from dprm_trainers.reward.losses import Transport, ce_loss
+from dprm_trainers.reward.reward_model import softmax
+from dprm_trainers.reward.risk_measures import Reading, reward_std
+from dprm_trainers.reward.temperature import temperature
 
 SPACE = LabelSpace.load("hh6")
 R = SPACE.rewards

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from dprm_trainers import reward_function
-from dprm_trainers.errors import TrainingError
-from dprm_trainers.scoring import Scorer
+from dprm_trainers.core.errors import TrainingError
+from dprm_trainers.reward.scorer import Scorer
 from tests.helpers import environ
 from tests.trainers import tiny
 

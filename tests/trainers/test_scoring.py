@@ -10,10 +10,10 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from dprm_data.labels.space import LabelSpace
-from dprm_trainers.data import Message
-from dprm_trainers.errors import TrainingError
-from dprm_trainers.reward_model import RewardModel
-from dprm_trainers.scoring import Scorer
+from dprm_trainers.core.errors import TrainingError
+from dprm_trainers.data.rows import Message
+from dprm_trainers.reward.reward_model import RewardModel
+from dprm_trainers.reward.scorer import Scorer
 from tests.trainers import tiny
 
 ASK: list[Message] = [{"role": "user", "content": "what is the red"}]

@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 
 from dprm_trainers import verl_reward
-from dprm_trainers.scoring import Scorer
+from dprm_trainers.reward.scorer import Scorer
 from tests.helpers import dprm
 from tests.servers.rewards import RewardServer
 from tests.trainers import tiny

@@ -18,15 +18,15 @@ import pytest
 import torch
 import uvicorn
 
-from dprm_trainers.data import Message
-from dprm_trainers.errors import TrainingError
-from dprm_trainers.reward_model import RewardModel
-from dprm_trainers.scoring import Predictions, Scorer
+from dprm_trainers.core.errors import TrainingError
+from dprm_trainers.data.rows import Message
+from dprm_trainers.reward.reward_model import RewardModel
+from dprm_trainers.reward.scorer import Predictions, Scorer
 from dprm_trainers.serving.app import Loaded, Service, make_app
-from dprm_trainers.serving.gathering import Gatherer
-from dprm_trainers.serving.metrics import Metrics
+from dprm_trainers.serving.batching import Gatherer
 from dprm_trainers.serving.queries import QueryReader
-from dprm_trainers.serving.settings import ServiceSettings
+from dprm_trainers.serving.service_metrics import Metrics
+from dprm_trainers.serving.service_settings import ServiceSettings
 from tests.trainers import tiny
 
 ASK: list[Message] = [{"role": "user", "content": "what is red"}]

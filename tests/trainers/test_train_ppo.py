@@ -15,14 +15,14 @@ import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from dprm_data.core.errors import DprmError
-from dprm_trainers.data import load_data
-from dprm_trainers.errors import TrainingError
-from dprm_trainers.held_out import HeldOut, by_policies
-from dprm_trainers.ppo_config import PPOConfig
-from dprm_trainers.ppo_trainer import Aligned, train_ppo
-from dprm_trainers.prompts import Prompts
-from dprm_trainers.reward_model import RewardModel
-from dprm_trainers.reward_trainer import train_reward
+from dprm_trainers.core.errors import TrainingError
+from dprm_trainers.data.rows import load_data
+from dprm_trainers.ppo.ppo_config import PPOConfig
+from dprm_trainers.ppo.ppo_trainer import Aligned, train_ppo
+from dprm_trainers.ppo.prompt_sets import Prompts
+from dprm_trainers.reward.holdout import HeldOut, by_policies
+from dprm_trainers.reward.reward_model import RewardModel
+from dprm_trainers.reward.reward_trainer import train_reward
 from tests.helpers import answer, dprm, environ, write_rows
 from tests.trainers import tiny
 from tests.trainers.ppo_tiny import PROMPTS, base_model, by_text, config
@@ -227,7 +227,7 @@ import contextlib, hashlib, json, sys
 
 import torch
 
-from dprm_trainers.ppo_config import PPOConfig
+from dprm_trainers.ppo.ppo_config import PPOConfig
 from dprm_trainers.train_ppo import main
 from tests.trainers.ppo_tiny import alignment, by_text, run
 

@@ -12,10 +12,10 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from dprm_data.core.errors import DprmError
-from dprm_trainers.data import load_data
-from dprm_trainers.features import FrozenHead, linear_head
-from dprm_trainers.reward_model import RewardModel
-from dprm_trainers.reward_trainer import train_reward
+from dprm_trainers.data.rows import load_data
+from dprm_trainers.reward.features import FrozenHead, linear_head
+from dprm_trainers.reward.reward_model import RewardModel
+from dprm_trainers.reward.reward_trainer import train_reward
 from tests.trainers import tiny
 
 

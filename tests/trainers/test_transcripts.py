@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dprm_trainers.data import Message
-from dprm_trainers.errors import TrainingError
-from dprm_trainers.transcripts import Marks
+from dprm_trainers.core.errors import TrainingError
+from dprm_trainers.data.rows import Message
+from dprm_trainers.data.transcripts import Marks
 from tests.trainers import tiny
 
 # Written after the templates of model families, with what makes each of them hard: a default system prompt, trimmed texts, no separator after the user's turn.

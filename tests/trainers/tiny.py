@@ -14,7 +14,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassifi
 
 from dprm_data.core.tables import DISTRIBUTIONS
 from dprm_data.labels.space import LabelSpace
-from dprm_trainers.config import RewardConfig
+from dprm_trainers.reward.reward_config import RewardConfig
 
 WORDS = [
     "good",

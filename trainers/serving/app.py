@@ -13,10 +13,14 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
 from starlette.exceptions import HTTPException
 
-from dprm_trainers.data import Message
-from dprm_trainers.errors import RewardError, TrainingError
-from dprm_trainers.scoring import Scorer, Scores
-from dprm_trainers.serving.forms import (
+from dprm_trainers.core.errors import RewardError, TrainingError
+from dprm_trainers.data.chat import all_judged
+from dprm_trainers.data.rows import Message
+from dprm_trainers.reward.scorer import Scorer, Scores
+from dprm_trainers.serving.admission import OPEN, Gate, problem
+from dprm_trainers.serving.batching import Gatherer
+from dprm_trainers.serving.queries import QueryReader
+from dprm_trainers.serving.request_forms import (
     OpenRLHFAnswer,
     OpenRLHFForm,
     ScoreAnswer,
@@ -24,12 +28,8 @@ from dprm_trainers.serving.forms import (
     VerlForm,
     verl_answers,
 )
-from dprm_trainers.serving.gate import OPEN, Gate, problem
-from dprm_trainers.serving.gathering import Gatherer
-from dprm_trainers.serving.metrics import CONTENT_TYPE, Metrics
-from dprm_trainers.serving.queries import QueryReader
-from dprm_trainers.serving.settings import ServiceSettings
-from dprm_trainers.turns import all_judged
+from dprm_trainers.serving.service_metrics import CONTENT_TYPE, Metrics
+from dprm_trainers.serving.service_settings import ServiceSettings
 
 PATHS = frozenset({OPEN, "/metrics", "/model", "/score", "/get_reward", "/compute_score"})
 _ERRORS_SHOWN = 10

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from dprm_trainers.data import Message
-from dprm_trainers.errors import TrainingError
-from dprm_trainers.serving.settings import Queries
-from dprm_trainers.transcripts import Marks
-from dprm_trainers.turns import judged
+from dprm_trainers.core.errors import TrainingError
+from dprm_trainers.data.chat import judged
+from dprm_trainers.data.rows import Message
+from dprm_trainers.data.transcripts import Marks
+from dprm_trainers.serving.service_settings import Queries
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

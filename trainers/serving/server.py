@@ -13,8 +13,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from dprm_data.core.errors import InputError
-from dprm_trainers.errors import TrainingError
-from dprm_trainers.serving.settings import ServiceSettings
+from dprm_trainers.core.errors import TrainingError
+from dprm_trainers.serving.service_settings import ServiceSettings
 
 if TYPE_CHECKING:
     import uvicorn
@@ -55,7 +55,7 @@ def serve(settings: ServiceSettings, listening: Callable[[str], None]) -> None:
 
 def load(settings: ServiceSettings) -> Loaded:
     """The models of a service, and how it reads queries. Raises `TrainingError`."""
-    from dprm_trainers.scoring import Scorer
+    from dprm_trainers.reward.scorer import Scorer
     from dprm_trainers.serving.app import Loaded
     from dprm_trainers.serving.queries import QueryReader
 

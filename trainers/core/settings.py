@@ -1,0 +1,79 @@
+"""What settings of trainings share: fields that several have, how they appear on the command line, and where their values come from.
+
+A setting is one field of a model: the command's option is generated from its type, default and description.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, Field
+
+from dprm_data.core.yamlfile import read_model, validated
+from dprm_trainers.core.errors import TrainingError
+
+Settings = TypeVar("Settings", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A field's other flag, beside `--its-name`."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """The heading in `--help` of this field and of those after it."""
+
+    title: str
+
+
+Positive = Annotated[float, Field(gt=0)]
+AtLeastZero = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+CountOrZero = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+# Fields of every training.
+ChatTemplate = Annotated[
+    str | None, Field(description="plain, or a Jinja file, for a tokenizer without a chat template.")
+]
+PadToken = Annotated[str | None, Field(description="The token to pad with, for a tokenizer without a pad token.")]
+LoraAlpha = Annotated[Positive | None, Field(description="The scale of the adapters; twice the rank if not given.")]
+LoraTargets = Annotated[
+    str | list[str],
+    Field(description="The layers that get adapters: all-linear, a regular expression, or (in YAML) a list."),
+]
+Warmup = Annotated[Share, Field(description="The share of the steps over which the learning rate rises.")]
+Precision = Annotated[
+    Literal["auto", "fp32", "bf16"], Field(description="auto computes in bf16 on a GPU that supports it.")
+]
+Checkpointing = Annotated[bool, Field(description="Recompute activations: less memory, about a third more time.")]
+Seed = Annotated[int, Field(description="The random seed of the training.")]
+Overwrite = Annotated[bool, Field(description="Train again where the output folder holds a model.")]
+Resume = Annotated[bool, Field(description="Continue from the last checkpoint in the output folder.")]
+PushToHub = Annotated[
+    Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")] | None,
+    Field(description="The repository, owner/name, to push the model to; a new one is private."),
+]
+
+
+def given_settings(model: type[Settings], file: str | Path | None, flags: dict[str, Any]) -> Settings:
+    """The settings of a file, flags (None is not given), or both; flags take precedence. Raises `TrainingError`."""
+    given = {name: value for name, value in flags.items() if value is not None}
+    if file is None:
+        return validated(given, model, TrainingError, "settings")
+    if not given:
+        return read_model(Path(file), model, TrainingError, "settings of a training")
+    # The file may lack what the flags give, so it is read plainly first; alone it is read with the lines of what is wrong.
+    try:
+        content = yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise TrainingError(f"cannot read {file}: {error}", hint="Give a YAML file of settings.") from error
+    if not isinstance(content, dict):
+        raise TrainingError(f"{file}: settings are a mapping of keys to values")
+    return validated(content | given, model, TrainingError, str(file))

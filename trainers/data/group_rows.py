@@ -1,0 +1,69 @@
+"""The distributions of one group of a run's personas, to train a reward model of that group on.
+
+What a group sees in an item is `dprm_data.preference.groups`' answer: its own votes, drawn towards everyone else's as far as they agree. So every item that anybody judged has a
+distribution of the group's, also where none of the group voted.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dprm_trainers.core.errors import TrainingDataError
+
+if TYPE_CHECKING:
+    from dprm_data.runs.run import Run
+
+
+def named(group: str) -> tuple[str, str]:
+    """Attribute and value of `attribute=value`. Raises `TrainingDataError`."""
+    attribute, equals, value = group.partition("=")
+    if not (equals and attribute and value):
+        raise TrainingDataError(f"group: {group!r} is no group", hint="Give attribute=value, such as age=old.")
+    return attribute, value
+
+
+def values(run: str | Path, attribute: str) -> list[str]:
+    """The values that an attribute of the run's personas has. Raises `DprmError` where none of them has it, or this is no run folder."""
+    from dprm_data.runs.lookup import persona_attribute
+
+    return sorted({str(value) for value in persona_attribute(Path(run), attribute).values() if value is not None})
+
+
+def of_group(run: Run, table: pa.Table, group: str) -> pa.Table:
+    """The table of distributions (schema `DISTRIBUTIONS`) with those of the group in place of everyone's, and the group's own votes as evidence.
+
+    Items that nobody judged are left out. Raises `TrainingDataError` where there is no such group.
+    """
+    from dprm_data.ingest.vote_tables import read_ratings
+    from dprm_data.preference.groups import by_group
+    from dprm_data.preference.model_selection import learn_prior
+    from dprm_data.runs.lookup import persona_attribute
+
+    attribute, value = named(group)
+    membership = persona_attribute(run.folder.path, attribute)
+    ratings = read_ratings(run.folder.needs("annotations"), run.space)
+    prior, _ = learn_prior(ratings.votes().counts, run.space, "beta")
+    found = {seen.name: seen for seen in by_group(ratings, run.space, prior, membership)}
+    if value not in found:
+        raise TrainingDataError(
+            f"{run.folder.path}: no persona that voted has {attribute}={value}",
+            hint=f"Values of {attribute}: {', '.join(found)}.",
+        )
+    theirs = pa.table(
+        {
+            "item_id": pa.array(ratings.item_ids, pa.string()),
+            "label_distribution": pa.array(
+                found[value].distribution.tolist(), table.schema.field("label_distribution").type
+            ),
+            "evidence": pa.array(found[value].votes, table.schema.field("evidence").type),
+        }
+    )
+    place = pc.index_in(table["item_id"], theirs["item_id"])
+    table, place = table.filter(pc.is_valid(place)), pc.drop_null(place)
+    for name in ("label_distribution", "evidence"):
+        table = table.set_column(table.schema.get_field_index(name), table.schema.field(name), theirs[name].take(place))
+    return table

@@ -1,0 +1,307 @@
+"""What is trained on: rows of prompt, response and target distribution, in splits, from a run folder, a Parquet file or the Hub.
+
+Nothing here needs torch. Whatever is wrong with the data is said here, before a model is loaded: every check names the file and the first row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from dprm_data.core.arrays import Floats, Ints
+from dprm_data.core.errors import DprmError
+from dprm_data.labels.space import LabelSpace
+from dprm_trainers.core.errors import TrainingDataError
+
+Message = dict[str, str]
+Split = Literal["train", "validation", "test"]
+Labels = str | int | dict[str, Any] | LabelSpace
+
+_NEEDED = ("prompt", "completion", "label_distribution")
+_SUM_WITHIN = 1e-3  # of a distribution from 1: the tables hold float32
+_ALL_PAIRS_UP_TO = 8  # responses to one prompt, as in the `preferences` of a run
+
+
+@dataclass(frozen=True)
+class Rows:
+    """N responses: `prompts` and `completions` are message lists, `groups` (N,) marks responses to one prompt, `target` (N, K) are
+    distributions, `evidence` (N,) the votes behind each."""
+
+    prompts: list[list[Message]]
+    completions: list[list[Message]]
+    groups: NDArray[np.str_]
+    target: Floats
+    evidence: Floats
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def take(self, index: Ints) -> Rows:
+        chosen = index.tolist()
+        return Rows(
+            [self.prompts[i] for i in chosen],
+            [self.completions[i] for i in chosen],
+            self.groups[index],
+            self.target[index],
+            self.evidence[index],
+        )
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Rows in splits on one label space. `how` says in a sentence how they were split."""
+
+    space: LabelSpace
+    splits: dict[Split, Rows]
+    how: str
+    source: str
+
+    def split(self, name: Split) -> Rows:
+        """The split's rows. Raises `TrainingDataError` where it is empty."""
+        rows = self.splits.get(name)
+        if rows is None or not len(rows):
+            sizes = ", ".join(f"{split} {len(found)}" for split, found in self.splits.items())
+            raise TrainingDataError(
+                f"{self.source}: the {name} split is empty ({sizes}; {self.how})",
+                hint="Give more data, or another share or seed for the split.",
+            )
+        return rows
+
+
+def load_data(
+    reference: str | Path,
+    *,
+    labels: Labels | None = None,
+    test: float = 0.1,
+    validation: float = 0.1,
+    seed: int = 0,
+    group: str | None = None,
+) -> TrainingData:
+    """Rows from a run folder, a Parquet file (schema `DISTRIBUTIONS`; `labels` names its label space) or a dataset on the Hub.
+
+    What the data says about its splits is kept: a published dataset's own, the recipe's for a run folder. Otherwise `test` and `validation` are the
+    shares of *prompts* held out, by a hash of the seed and the prompt: the same on every machine, and no prompt stands in two splits.
+
+    group: attribute=value of a run's personas; the distributions are then that group's (`dprm_trainers.data.group_rows`).
+
+    Raises `TrainingDataError`.
+    """
+    path = Path(reference)
+    if (path / "recipe.yaml").is_file():
+        space, table, named = _from_run(path, group)
+    elif group is not None:
+        raise TrainingDataError(
+            f"{reference} is no run folder: who is in the group {group} is not known", hint="Give a run folder."
+        )
+    elif path.suffix == ".parquet" or path.exists():
+        space, table, named = None, _read_parquet(path), None
+    else:
+        space, table, named = _from_hub(str(reference))
+    source = str(reference)
+    if labels is not None:
+        space = LabelSpace.load(labels)
+    if space is None:
+        raise TrainingDataError(
+            f"{source} does not say on which label space its distributions are",
+            hint="Give labels: a bundled name (hh6), a number of levels, or a YAML file.",
+        )
+    rows = checked_rows(table, space, source)
+    return _split(rows, named, space, source + (f", {group}" if group else ""), test, validation, seed)
+
+
+# -- where rows come from -------------------------------------------------------------------------------------------------
+
+
+def _from_run(path: Path, group: str | None) -> tuple[LabelSpace, pa.Table, list[str] | None]:
+    from dprm_data.ingest.splits import split_items
+    from dprm_data.runs.run import Run
+
+    run = Run.open(path)
+    table = pq.read_table(run.folder.needs("distributions"))
+    if group is not None:
+        from dprm_trainers.data.group_rows import of_group
+
+        table = of_group(run, table, group)
+    splits = split_items(
+        run.folder.needs("items"), run.recipe.publish, run.recipe.source.split_column if run.recipe.source else None
+    )
+    return run.space, table, [splits.of(item) for item in table["item_id"].to_pylist()]
+
+
+def _read_parquet(path: Path) -> pa.Table:
+    files = [path] if path.is_file() else sorted(path.glob("*.parquet")) if path.is_dir() else []
+    if not files:
+        what = "no such file" if not path.exists() else "a folder with neither recipe.yaml nor Parquet files"
+        raise TrainingDataError(f"{path}: {what}", hint="Give a run folder, a Parquet file, or owner/name on the Hub.")
+    try:
+        return pa.concat_tables([pq.read_table(file) for file in files])
+    except (pa.ArrowInvalid, OSError) as error:
+        raise TrainingDataError(f"{path} cannot be read as Parquet: {error}") from error
+
+
+def _from_hub(repo: str) -> tuple[LabelSpace | None, pa.Table, list[str] | None]:
+    from datasets import load_dataset
+
+    try:
+        found = load_dataset(repo, "default")
+        parts = [(str(name), split.with_format("arrow")[:]) for name, split in found.items()]
+    except (OSError, ValueError) as error:
+        raise TrainingDataError(
+            f"{repo}: neither a file here nor a dataset on the Hub with a config `default` ({error})",
+            hint="Give a run folder, a Parquet file, or owner/name of a dataset that dprm published.",
+        ) from error
+    space = None
+    try:
+        texts = load_dataset(repo, "run", split="train")
+        content = next((row["content"] for row in texts if row["name"] == "label_space.json"), None)
+        space = LabelSpace.load(json.loads(content)) if content else None
+    except (OSError, ValueError, DprmError):
+        pass  # a dataset of somebody else's: `labels` must say
+    named = [name for name, table in parts for _ in range(table.num_rows)]
+    return space, pa.concat_tables([table for _, table in parts], promote_options="default"), named
+
+
+# -- checks ---------------------------------------------------------------------------------------------------------------
+
+
+def checked_rows(table: pa.Table, space: LabelSpace, source: str) -> Rows:
+    """The table's rows. Raises `TrainingDataError` where a column is missing, a distribution is none on this space, or a text is empty."""
+    for name in _NEEDED:
+        if name not in table.column_names:
+            raise TrainingDataError(
+                f"{source} has no column {name!r} (found: {', '.join(table.column_names)})",
+                hint="A table of distributions with texts is what `dprm run` writes: tables/distributions.parquet.",
+            )
+    if not table.num_rows:
+        raise TrainingDataError(f"{source} has no rows")
+    completions = [_messages(row, source, i, "completion") for i, row in enumerate(table["completion"].to_pylist())]
+    prompts = [_messages(row, source, i, "prompt") for i, row in enumerate(table["prompt"].to_pylist())]
+    target = _distributions(table["label_distribution"].to_pylist(), space, source)
+    names = table.column_names
+    groups = table["group_id"].to_pylist() if "group_id" in names else [None] * len(prompts)
+    evidence = table["evidence"].to_pylist() if "evidence" in names else [1.0] * len(prompts)
+    return Rows(
+        prompts,
+        completions,
+        np.array([group or digest(prompt) for group, prompt in zip(groups, prompts, strict=True)]),
+        target,
+        np.array([1.0 if value is None else value for value in evidence], dtype=np.float64),
+    )
+
+
+def _messages(value: Any, source: str, row: int, column: str) -> list[Message]:
+    turns = [{"role": turn["role"], "content": turn["content"]} for turn in value or [] if turn]
+    if column == "completion" and not any((turn["content"] or "").strip() for turn in turns):
+        raise TrainingDataError(f"{source}, row {row + 1}: the completion is empty")
+    if any(not isinstance(turn["content"], str) or not turn["role"] for turn in turns):
+        raise TrainingDataError(f"{source}, row {row + 1}: {column} has a turn without role or text")
+    return turns
+
+
+def _distributions(values: Sequence[Any], space: LabelSpace, source: str) -> Floats:
+    lengths = [len(value) if value is not None else 0 for value in values]
+    wrong = next((i for i, length in enumerate(lengths) if length != space.K), None)
+    if wrong is not None:
+        raise TrainingDataError(
+            f"{source}, row {wrong + 1}: a distribution over {lengths[wrong]} labels, but the label space {space.name} has {space.K}",
+            hint="Data and model must be on the same label space; `labels` names that of a Parquet file.",
+        )
+    target = np.array(values, dtype=np.float64)
+    for bad, what in (
+        (~np.isfinite(target).all(axis=1), "has a probability that is no number"),
+        ((target < -1e-6).any(axis=1), "has a negative probability"),
+        (np.abs(target.sum(axis=1) - 1) > _SUM_WITHIN, "does not sum to 1"),
+    ):
+        if bad.any():
+            row = int(bad.argmax())
+            shown = ", ".join(f"{value:.4g}" for value in target[row])
+            raise TrainingDataError(
+                f"{source}, row {row + 1}: the distribution {what}: [{shown}] ({int(bad.sum())} such rows)",
+                hint="Fit the votes again: dprm fit.",
+            )
+    target = np.clip(target, 0.0, None)
+    return np.asarray(target / target.sum(axis=1, keepdims=True))
+
+
+def digest(prompt: list[Message]) -> str:
+    """What stands for a prompt where the data does not name its groups."""
+    return hashlib.sha256(json.dumps(prompt).encode()).hexdigest()[:16]
+
+
+# -- splits and pairs -----------------------------------------------------------------------------------------------------
+
+
+def _split(
+    rows: Rows, named: list[str] | None, space: LabelSpace, source: str, test: float, validation: float, seed: int
+) -> TrainingData:
+    where = np.array(named if named else ["train"] * len(rows))
+    how = "as the data says" if named else f"seeded ({seed}) by prompt"
+    unknown = set(where.tolist()) - {"train", "validation", "test"}
+    if unknown:
+        how += f"; {', '.join(sorted(unknown))} left out"
+    if "test" not in where.tolist():
+        where = hold_out(where, rows.groups, "test", test, seed)
+    if "validation" not in where.tolist():
+        where = hold_out(where, rows.groups, "validation", validation, seed)
+        how += ", a part of train held out as validation" if named else ""
+    splits: dict[Split, Rows] = {}
+    for name in ("train", "validation", "test"):
+        splits[name] = rows.take(np.flatnonzero(where == name))
+    return TrainingData(space, splits, how, source)
+
+
+def hold_out(where: NDArray[np.str_], groups: NDArray[np.str_], name: str, share: float, seed: int) -> NDArray[np.str_]:
+    """Move a share of the training prompts to the split `name`: (N,) splits and groups to splits; at least one where there are three or more, so that small data can be tried too."""
+    distinct = np.unique(groups[where == "train"]).tolist()
+    if share <= 0 or len(distinct) < 3:
+        return where
+    place = {group: _fraction(f"{name}\0{seed}\0{group}") for group in distinct}
+    held = {group for group, at in place.items() if at < share} or {min(place, key=lambda group: place[group])}
+    moved = np.array([group in held for group in groups.tolist()]) & (where == "train")
+    return np.where(moved, name, where.astype("<U10"))
+
+
+def _fraction(text: str) -> float:
+    """A number in [0, 1) that looks random."""
+    return int(hashlib.sha256(text.encode()).hexdigest()[:12], 16) / 16**12
+
+
+def preference_pairs(
+    rows: Rows, rewards: Floats, *, within: Literal["group", "any"] = "group", each: int = 4, seed: int = 0
+) -> Ints:
+    """Pairs of rows (P, 2), the one with the higher expected reward under `rewards` (K,) first; exact ties say nothing and are left out.
+
+    within: `group` pairs responses to one prompt: every pair of up to 8, beyond that the best with each of the others, as in a run's `preferences`. `any`
+    pairs every row with `each` others at random: for data with one response per prompt, where "better" compares across prompts.
+    """
+    expected = rows.target @ rewards
+    judged = np.flatnonzero(rows.evidence > 0)  # without a vote there is no preference, only the prior's
+    if within == "any":
+        if len(judged) < 2:
+            return np.zeros((0, 2), dtype=np.int64)
+        rng = np.random.default_rng(seed)
+        first = np.repeat(judged, each)
+        second = judged[rng.integers(0, len(judged), len(first))]
+        found = np.unique(np.sort(np.stack([first, second], axis=1), axis=1), axis=0)
+    else:
+        by_group: dict[str, list[int]] = {}
+        for i in judged.tolist():
+            by_group.setdefault(str(rows.groups[i]), []).append(i)
+        found_pairs: list[tuple[int, int]] = []
+        for members in by_group.values():
+            ranked = sorted(members, key=lambda i: -expected[i])
+            best = len(ranked) if len(ranked) <= _ALL_PAIRS_UP_TO else 1
+            found_pairs += [(a, b) for i, a in enumerate(ranked[:best]) for b in ranked[i + 1 :]]
+        found = np.array(found_pairs, dtype=np.int64).reshape(-1, 2)
+    margin = expected[found[:, 0]] - expected[found[:, 1]]
+    found = np.where((margin < 0)[:, None], found[:, ::-1], found)
+    return np.asarray(found[np.abs(margin) > 0])

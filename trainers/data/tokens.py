@@ -1,0 +1,126 @@
+"""From conversations to token ids: the chat template, the pad token, and what becomes of texts that are too long."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from dprm_trainers.core.errors import TrainingDataError, TrainingError
+from dprm_trainers.data.rows import Message
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Overlong = Literal["error", "truncate"]
+
+# For tokenizers of models that were never tuned to chat; `chat_template: plain` takes it.
+PLAIN_TEMPLATE = (
+    "{% for message in messages %}{{ message['role'] + ': ' + message['content'] + '\\n\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
+)
+_DEFAULT_LENGTH = 1024
+
+
+@dataclass
+class Encoded:
+    """Token ids per row, and how many prompts were cut on their left side."""
+
+    ids: list[list[int]]
+    cut: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def tokens(self) -> int:
+        return sum(map(len, self.ids))
+
+
+def prepare_tokenizer(
+    tokenizer: PreTrainedTokenizerBase, *, chat_template: str | None = None, pad_token: str | None = None
+) -> PreTrainedTokenizerBase:
+    """The tokenizer with a chat template and a pad token. Raises `TrainingError` where it has none and none is given.
+
+    chat_template: `plain`, or a file with a Jinja template. pad_token: one of the tokenizer's own tokens.
+    """
+    if chat_template == "plain":
+        tokenizer.chat_template = PLAIN_TEMPLATE
+    elif chat_template is not None:
+        file = Path(chat_template)
+        if not file.is_file():
+            raise TrainingError(f"chat_template: no such file {chat_template}", hint="Give `plain` or a Jinja file.")
+        tokenizer.chat_template = file.read_text(encoding="utf-8")
+    if not tokenizer.chat_template:
+        raise TrainingError(
+            f"the tokenizer of {tokenizer.name_or_path} has no chat template: how a conversation becomes a text is not known",
+            hint="Give chat_template: plain (`role: text`), or a Jinja file.",
+        )
+    if pad_token is not None:
+        if tokenizer.convert_tokens_to_ids(pad_token) in (None, tokenizer.unk_token_id):
+            raise TrainingError(f"pad_token: {pad_token!r} is no token of this tokenizer")
+        tokenizer.pad_token = pad_token
+    if tokenizer.pad_token_id is None:
+        known = ", ".join(repr(token) for token in tokenizer.all_special_tokens) or "none"
+        raise TrainingError(
+            f"the tokenizer of {tokenizer.name_or_path} has no pad token, and batches need one",
+            hint=f"Give pad_token: a token that no text ends with (special tokens here: {known}).",
+        )
+    return tokenizer
+
+
+def context_length(config: Any, asked: int | None) -> int:
+    """Tokens per row: what was asked for, or at most 1,024. Raises `TrainingError` where the model cannot read so many."""
+    most = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
+    if asked is not None and most is not None and asked > most:
+        raise TrainingError(f"max_length: {asked} tokens, but the model reads at most {most}")
+    return asked or min(_DEFAULT_LENGTH, most or _DEFAULT_LENGTH)
+
+
+def encode(
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: list[list[Message]],
+    completions: list[list[Message]],
+    max_length: int,
+    *,
+    overlong: Overlong = "error",
+    source: str = "data",
+) -> Encoded:
+    """Token ids of prompt and response by the chat template, at most `max_length` of them.
+
+    What is too long loses the *left* of its prompt: the response is what is judged. A response that does not fit by itself raises `TrainingDataError`, or with
+    overlong="truncate" loses its own left too. A first token that begins every text (BOS) is kept.
+    """
+    encoded = Encoded([])
+    too_long: list[int] = []
+    for row, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
+        ids = template_ids(tokenizer, prompt + completion)
+        if len(ids) > max_length:
+            encoded.cut += 1
+            before = len(template_ids(tokenizer, prompt, add_generation_prompt=True)) if prompt else 0
+            bos = ids[:1] if ids[0] == tokenizer.bos_token_id else []
+            if len(ids) - before > max_length - len(bos):
+                too_long.append(row)
+            ids = bos + ids[len(ids) - (max_length - len(bos)) :]
+        encoded.ids.append(ids)
+    if too_long and overlong == "error":
+        raise TrainingDataError(
+            f"{source}: {len(too_long)} of {len(prompts)} responses are by themselves longer than {max_length} tokens (the first: row {too_long[0] + 1})",
+            hint="Raise max_length, or give overlong: truncate to keep their ends only.",
+        )
+    if encoded.cut:
+        encoded.notes.append(f"{encoded.cut} of {len(prompts)} prompts were cut on the left to {max_length} tokens")
+    if too_long:
+        encoded.notes.append(f"{len(too_long)} responses were cut as well")
+    return encoded
+
+
+def template_ids(tokenizer: PreTrainedTokenizerBase, messages: list[Message], **options: Any) -> list[int]:
+    """Token ids of a conversation by the chat template. Raises `TrainingError` where the template does not accept it."""
+    try:
+        ids: Any = tokenizer.apply_chat_template(messages, tokenize=True, return_dict=False, **options)
+    except Exception as error:  # a template raises what it likes (Jinja's errors, or its own `raise_exception`)
+        roles = ", ".join(message["role"] for message in messages)
+        raise TrainingError(
+            f"the chat template does not accept a conversation of the turns {roles}: {error}",
+            hint="Give chat_template: plain, or a template that accepts them.",
+        ) from error
+    return list(ids)

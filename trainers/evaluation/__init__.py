@@ -1,0 +1,1 @@
+"""How good reward models are, and how policies compare."""

@@ -1,0 +1,198 @@
+"""Evaluate reward models on held-out distributions, side by side, beside the predictor that says the same of everything.
+
+    ot          transport from the predicted to the held-out distribution under the ground cost, in units of reward
+    w1          Wasserstein-1 at unit steps between the labels in the order of their rewards
+    nll         cross-entropy of the held-out distribution, nats
+    ece         expected calibration error of the cells, with the reliability picture
+    entropy     of the prediction, nats: low is sharp (good only where nll is good too)
+    spearman    rank correlation of predicted and held-out expected reward
+    pairs       accuracy on pairs of responses, the better by held-out expected reward; in bands of margin and of disagreement
+
+**The constant predictor** gives every response the mean distribution of the training split. It knows the population and nothing of the texts: what a model adds to it is
+what it has learned from the texts. A scalar model has a reward but no distribution: the first five figures are not defined for it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from dprm_data.core import charts
+from dprm_data.core.arrays import Floats
+from dprm_data.core.tables import write_text
+from dprm_data.labels.space import LabelSpace
+from dprm_trainers.core.errors import TrainingDataError
+from dprm_trainers.data.rows import Split, TrainingData, load_data, preference_pairs
+from dprm_trainers.evaluation.metrics import Bootstrap, Figure, distribution_figures, reliability, reward_figures
+from dprm_trainers.reward.holdout import HeldOut
+from dprm_trainers.reward.objective import order_of
+from dprm_trainers.reward.reward_model import Judgement, RewardModel
+
+CONSTANT = "constant"
+MAIN = ("ot", "w1", "nll", "ece", "entropy", "spearman", "pairs")
+BETTER: dict[str, Literal["lower", "higher", ""]] = {
+    "ot": "lower",
+    "w1": "lower",
+    "nll": "lower",
+    "ece": "lower",
+    "entropy": "",
+    "spearman": "higher",
+    "pairs": "higher",
+}
+
+
+@dataclass
+class Evaluation:
+    """Figures by model and name, on `rows` responses and `pairs` pairs; `curves`: the reliability of each model with a distribution."""
+
+    rows: int
+    groups: int
+    pairs: int
+    split: str
+    reading: str
+    figures: dict[str, dict[str, Figure]] = field(default_factory=dict)
+    curves: dict[str, list[tuple[float, float, int]]] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+    def markdown(self) -> str:
+        """The main figures, a row per model; then the pairs by bands."""
+        lines = [_row(["", *MAIN]), _row(["---", *["---:"] * len(MAIN)])]
+        lines += [_row([name, *[_shown(found.get(figure)) for figure in MAIN]]) for name, found in self.figures.items()]
+        bands = list(dict.fromkeys(name for found in self.figures.values() for name in found if name not in MAIN))
+        if bands:
+            models = list(self.figures)
+            lines += ["", _row(["accuracy on pairs", *models]), _row(["---", *["---:"] * len(models)])]
+            for band in bands:
+                cells = [_shown(self.figures[model].get(band)) for model in models]
+                lines.append(_row([band.removeprefix("pairs, "), *cells]))
+        return "\n".join(lines) + "\n"
+
+    def picture(self) -> str:
+        """The reliability of every model with a distribution, as SVG."""
+        return charts.picture("Reliability: what was predicted, and what was there", *_reliability_body(self.curves))
+
+    def write(self, folder: Path) -> None:
+        """evaluation.json, evaluation.md and reliability.svg."""
+        write_text(folder / "evaluation.json", json.dumps(self.as_dict(), indent=2) + "\n")
+        write_text(folder / "evaluation.md", self.markdown())
+        write_text(folder / "reliability.svg", self.picture())
+
+
+def split_of(models: dict[str, RewardModel], reference: str, *, labels: Any = None) -> TrainingData:
+    """The data as the first model's training split it, so that what is held out here was held out there. For a Parquet file without `labels`, the label space is the model's.
+    Models that are all of one group are compared on what that group says in a run.
+
+    Raises `TrainingDataError` where the data cannot be read, or is on another label space than the model.
+    """
+    model = next(iter(models.values()))
+    space = labels if labels is not None else model.space if Path(reference).suffix == ".parquet" else None
+    shares = asdict(HeldOut.of(model.info.get("split")))
+    groups = [other.info.get("group") for other in models.values()]
+    one = (
+        groups[0]
+        if (Path(reference) / "recipe.yaml").is_file() and all(found == groups[0] for found in groups)
+        else None
+    )
+    return load_data(reference, labels=space, group=f"{one['attribute']}={one['value']}" if one else None, **shares)
+
+
+def evaluate(
+    models: dict[str, RewardModel],
+    data: TrainingData,
+    *,
+    split: Split = "test",
+    reading: str = "mean",
+    pairs: Literal["group", "any"] | None = None,
+    resamples: int = 500,
+    batch_size: int = 16,
+) -> Evaluation:
+    """Evaluate models on a split of the data. pairs: see `preference_pairs`; `any` where no prompt has two responses, if not given.
+
+    Raises `TrainingDataError` where a model is on another label space than the data, or the split is empty.
+    """
+    rows = data.split(split)
+    for name, model in models.items():
+        if model.space.names != data.space.names:
+            raise TrainingDataError(
+                f"{name} is on the label space {model.space.name} ({', '.join(model.space.names)}), the data on {data.space.name} ({', '.join(data.space.names)})",
+                hint="Compare models on data of their own label space.",
+            )
+    judged = {
+        name: model.judge(rows.prompts, rows.completions, reading=reading, batch_size=batch_size)
+        for name, model in models.items()
+    }
+    train = data.splits["train"]
+    base = (train if len(train) else rows).target.mean(axis=0)
+    found = preference_pairs(rows, data.space.rewards, within=pairs or "group")
+    if pairs is None and not len(found):
+        found = preference_pairs(rows, data.space.rewards, within="any")
+    return compare(
+        judged, rows.target, base, data.space, rows.groups, found, split=split, reading=reading, resamples=resamples
+    )
+
+
+def compare(
+    judged: dict[str, Judgement],
+    target: Floats,
+    base: Floats,
+    space: LabelSpace,
+    groups: np.ndarray,
+    pairs: np.ndarray,
+    *,
+    split: str = "test",
+    reading: str = "mean",
+    resamples: int = 500,
+) -> Evaluation:
+    """The figures of judgements of the same N rows, beside the constant predictor that says `base` (K,) of all."""
+    draws = Bootstrap(groups, resamples=resamples)
+    order = order_of(space)
+    result = Evaluation(len(target), len(np.unique(groups)), len(pairs), split, reading)
+    same = np.tile(base, (len(target), 1))
+    result.figures[CONSTANT] = distribution_figures(same, target, space, order, draws)
+    for name, judgement in judged.items():
+        figures: dict[str, Figure] = {}
+        if judgement.distribution is not None:
+            figures |= distribution_figures(judgement.distribution, target, space, order, draws)
+            result.curves[name] = reliability(judgement.distribution, target)
+        result.figures[name] = figures | reward_figures(judgement.reward, target, space, pairs, draws)
+    return result
+
+
+def _row(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _shown(figure: Figure | None) -> str:
+    return "–" if figure is None or np.isnan(figure.value) else str(figure)
+
+
+def _reliability_body(curves: dict[str, list[tuple[float, float, int]]]) -> tuple[str, float]:
+    size, left = 320.0, 40.0
+    colours = ["#0f766e", "#b5472f", "#6d5bd0", "#b08900", "#3b82c4", "#8a8f98"]
+    parts = [
+        f'<rect x="{left}" y="0" width="{size}" height="{size}" fill="none" class="rule"/>',
+        f'<line class="rule" x1="{left}" y1="{size}" x2="{left + size}" y2="0" stroke-dasharray="4 4"/>',
+    ]
+    for share in (0.0, 0.5, 1.0):
+        parts.append(charts.text(left + share * size, size + 18, f"{share:g}", "dim", "middle", 12))
+        parts.append(charts.text(left - 8, size - share * size + 4, f"{share:g}", "dim", "end", 12))
+    parts.append(charts.text(left + size / 2, size + 36, "predicted probability", "dim", "middle", 12))
+    for i, (name, curve) in enumerate(curves.items()):
+        colour = colours[i % len(colours)]
+        at = [(left + a * size, size - b * size, n) for a, b, n in curve]
+        line = " ".join(f"{x:.1f},{y:.1f}" for x, y, _ in at)
+        parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        parts += [
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{colour}"><title>{n:,} cells</title></circle>'
+            for x, y, n in at
+        ]
+        parts.append(f'<rect x="{left + size + 24}" y="{6 + 22 * i}" width="12" height="12" rx="2" fill="{colour}"/>')
+        parts.append(charts.text(left + size + 44, 16 + 22 * i, charts.shorten(name, 40)))
+    return "".join(parts), size + 44

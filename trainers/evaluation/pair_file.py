@@ -1,0 +1,101 @@
+"""Preference pairs as JSON lines, in and out: the form of RewardBench and of every simple pair benchmark.
+
+In: one object per line with `prompt`, `chosen`, `rejected` (texts, `Human:/Assistant:` transcripts, or message lists), and where there are `subset` and `id`.
+Out: the same objects with `score_chosen`, `score_rejected` and `correct` (1, 0, or 0.5 at a tie; `results` of RewardBench). Source of the form: Lambert et al., "RewardBench", arXiv:2403.13787.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dprm_data.core.tables import write_text
+from dprm_data.ingest.messages import BadRow, prompt_messages, read_reply
+from dprm_trainers.core.errors import TrainingDataError
+from dprm_trainers.data.rows import Message
+from dprm_trainers.evaluation.metrics import Bootstrap, Figure
+from dprm_trainers.reward.reward_model import RewardModel
+
+_NEEDED = ("prompt", "chosen", "rejected")
+
+
+@dataclass(frozen=True)
+class PairFile:
+    """P pairs: what stood in the file, and their messages."""
+
+    rows: list[dict[str, Any]]
+    prompts: list[list[Message]]
+    chosen: list[list[Message]]
+    rejected: list[list[Message]]
+
+
+def read_pairs(path: Path) -> PairFile:
+    """The pairs of a file. Raises `TrainingDataError` with the line of what cannot be read."""
+    if not path.is_file():
+        raise TrainingDataError(f"{path}: no such file", hint="Give JSON lines with prompt, chosen and rejected.")
+    pairs = PairFile([], [], [], [])
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            missing = [name for name in _NEEDED if name not in row]
+            if missing:
+                raise BadRow(f"no {missing[0]!r}")
+            prompt = prompt_messages(row["prompt"], "prompt")
+            replies = [_reply(row[name], name, len(prompt)) for name in ("chosen", "rejected")]
+        except (json.JSONDecodeError, BadRow, TypeError) as error:
+            raise TrainingDataError(
+                f"{path}, line {number}: {error}", hint="A line is an object with prompt, chosen and rejected."
+            ) from error
+        pairs.rows.append(row)
+        pairs.prompts.append([dict(turn) for turn in prompt])  # type: ignore[arg-type]
+        pairs.chosen.append(replies[0])
+        pairs.rejected.append(replies[1])
+    if not pairs.rows:
+        raise TrainingDataError(f"{path} has no pairs")
+    return pairs
+
+
+def _reply(value: Any, name: str, turns: int) -> list[Message]:
+    """The response alone, where the file gives the whole conversation too."""
+    messages, whole = read_reply(value, name)
+    kept = messages[turns:] if whole and len(messages) > turns else messages
+    return [dict(turn) for turn in kept]  # type: ignore[arg-type]
+
+
+def score_pairs(
+    model: RewardModel, pairs: PairFile, *, reading: str = "mean", batch_size: int = 16, out: Path | None = None
+) -> dict[str, tuple[Figure, int]]:
+    """Accuracy over all pairs and per subset, with the number of pairs; `out` receives every pair with its scores."""
+    scores = [
+        model.judge(pairs.prompts, side, reading=reading, batch_size=batch_size).reward
+        for side in (pairs.chosen, pairs.rejected)
+    ]
+    correct = (scores[0] > scores[1]) + 0.5 * (scores[0] == scores[1])
+    if out is not None:
+        write_text(
+            out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in _scored(pairs.rows, scores, correct))
+        )
+    subsets = np.array([str(row.get("subset") or "") for row in pairs.rows])
+    found = {"all": (_accuracy(correct), len(correct))}
+    for name in sorted(set(subsets.tolist()) - {""}):
+        part = correct[subsets == name]
+        found[name] = (_accuracy(part), len(part))
+    return found
+
+
+def _scored(rows: Sequence[dict[str, Any]], scores: list[Any], correct: Any) -> list[dict[str, Any]]:
+    return [
+        row | {"score_chosen": float(a), "score_rejected": float(b), "correct": float(c)}
+        for row, a, b, c in zip(rows, *scores, correct, strict=True)
+    ]
+
+
+def _accuracy(correct: Any) -> Figure:
+    return Bootstrap(np.arange(len(correct))).mean(np.asarray(correct, dtype=np.float64))

@@ -1,0 +1,204 @@
+"""Policies side by side: what judges say of their responses to the same held-out prompts.
+
+    reward      the mean reading over the responses
+    shares      the mean predicted (or annotated) distribution over the judge's labels: the paper's Table 2
+    win, tie, lose      pairs of responses to one prompt, by the judge's reward: the paper's comparison. A tie is a difference within a share `tie` of the range of rewards
+    people      the same for two people drawn at random from the judge's population, each asked about one of the two responses: they differ, or not, in the reward of their label
+    distinct-n  different n-grams of words over all n-grams, in all responses of a policy (Li et al., NAACL 2016): falls when a policy repeats itself
+    KL          to the reference, nats per response, on the policy's own samples
+
+Intervals are 95 % bootstrap intervals over prompts, with the same draws for all policies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from dprm_data.core.arrays import Floats
+from dprm_trainers.core.errors import TrainingDataError, TrainingError
+from dprm_trainers.data.rows import digest
+from dprm_trainers.evaluation.judges import Verdict
+from dprm_trainers.evaluation.metrics import Bootstrap, Figure
+from dprm_trainers.evaluation.policy_responses import Response
+
+TIE = 0.05  # share of the range of rewards
+_FEW = 10  # prompts below which a bootstrap over them is not to be trusted
+
+
+@dataclass(frozen=True)
+class Duel:
+    """`first` against `second`: shares of the pairs; net is win - lose. people: win, tie and lose of two random people; None where the judge has no distribution."""
+
+    first: str
+    second: str
+    win: float
+    tie: float
+    lose: float
+    net: Figure
+    difference: Figure
+    people: tuple[float, float, float] | None
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A judge's figures. shares: by policy and label."""
+
+    judge: str
+    kind: str
+    reading: str
+    labels: tuple[str, ...]
+    rewards: tuple[float, ...]
+    reward: dict[str, Figure]
+    shares: dict[str, dict[str, Figure]]
+    duels: list[Duel]
+    notes: list[str]
+
+
+@dataclass
+class PolicyEvaluation:
+    """prompts and responses: how many of each, per policy. style: length, ended, distinct-n and KL, by policy."""
+
+    prompts: int
+    responses: int
+    tie: float
+    style: dict[str, dict[str, Figure]]
+    judged: list[Judged] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON: what is no number is None."""
+        return dict(_finite(asdict(self)))
+
+
+class Sheet:
+    """Responses in a table: one row per prompt and sample, a column per policy. Rows that not every policy has are left out, and counted."""
+
+    def __init__(self, responses: Sequence[Response]) -> None:
+        self.responses = list(responses)
+        self.policies = list(dict.fromkeys(row.policy for row in responses))
+        at: dict[tuple[str, int], dict[str, int]] = {}
+        for i, row in enumerate(responses):
+            at.setdefault((digest(row.prompt), row.sample), {})[row.policy] = i
+        whole = [found for found in at.values() if len(found) == len(self.policies)]
+        if not whole:
+            raise TrainingDataError(
+                "the policies have no prompt in common that all of them answered",
+                hint="Sample them together, with one set of prompts.",
+            )
+        self.left_out = len(at) - len(whole)
+        self.columns = {name: np.array([found[name] for found in whole]) for name in self.policies}
+        rows = [responses[next(iter(found.values()))] for found in whole]
+        self.groups = np.array([digest(row.prompt) for row in rows])
+
+    def of(self, policy: str) -> list[Response]:
+        """A policy's responses, in the order of the rows."""
+        return [self.responses[i] for i in self.columns[policy]]
+
+
+def evaluate_policies(
+    responses: Sequence[Response], verdicts: Sequence[Verdict], *, tie: float = TIE, resamples: int = 1000
+) -> PolicyEvaluation:
+    """The comparison of the policies that gave these N responses, by verdicts on all of them.
+
+    tie: the share of the range of rewards within which two rewards are a tie (a scalar judge has no range: only equal ones are).
+
+    Raises `TrainingDataError` where the policies have no row in common, `TrainingError` for a tie outside 0 to 1.
+    """
+    if not 0 <= tie < 1:
+        raise TrainingError(f"tie: {tie} is no share from 0 to below 1")
+    sheet = Sheet(responses)
+    draws = Bootstrap(sheet.groups, resamples=resamples)
+    style = {name: _style(sheet.of(name), draws) for name in sheet.policies}
+    found = PolicyEvaluation(len(set(sheet.groups.tolist())), len(sheet.groups), tie, style)
+    if sheet.left_out:
+        found.notes.append(f"{sheet.left_out} responses' places were left out: not every policy has them")
+    if found.prompts < _FEW:
+        found.notes.append(
+            f"with {found.prompts} prompts the intervals are too narrow: they cannot show what other prompts would"
+        )
+    found.judged = [_judged(verdict, sheet, draws, tie) for verdict in verdicts]
+    return found
+
+
+def _judged(verdict: Verdict, sheet: Sheet, draws: Bootstrap, tie: float) -> Judged:
+    reward = {name: draws.mean(verdict.reward[at]) for name, at in sheet.columns.items()}
+    shares: dict[str, dict[str, Figure]] = {}
+    if verdict.distribution is not None:
+        for name, at in sheet.columns.items():
+            columns = zip(verdict.labels, verdict.distribution[at].T, strict=True)
+            shares[name] = {label: draws.mean(values) for label, values in columns}
+    margin = tie * float(np.ptp(verdict.rewards)) if verdict.distribution is not None else 0.0
+    duels = [_duel(later, earlier, verdict, sheet, draws, margin) for earlier, later in combinations(sheet.policies, 2)]
+    return Judged(
+        verdict.judge,
+        verdict.kind,
+        verdict.reading,
+        verdict.labels,
+        tuple(verdict.rewards.tolist()),
+        reward,
+        shares,
+        duels,
+        list(verdict.notes),
+    )
+
+
+def _duel(first: str, second: str, verdict: Verdict, sheet: Sheet, draws: Bootstrap, margin: float) -> Duel:
+    a, b = sheet.columns[first], sheet.columns[second]
+    difference = verdict.reward[a] - verdict.reward[b]
+    won, lost = (difference > margin).astype(np.float64), (difference < -margin).astype(np.float64)
+    people = None
+    if verdict.distribution is not None:
+        people = people_of(verdict.distribution[a], verdict.distribution[b], verdict.rewards)
+    return Duel(
+        first,
+        second,
+        float(won.mean()),
+        float(((won + lost) == 0).mean()),
+        float(lost.mean()),
+        draws.mean(won - lost),
+        draws.mean(difference),
+        people,
+    )
+
+
+def people_of(first: Floats, second: Floats, rewards: Floats) -> tuple[float, float, float]:
+    """Win, tie and lose between a random person's label for the first response and another's for the second: distributions (N, K), rewards (K,); means over N."""
+    sign = np.sign(np.subtract.outer(rewards, rewards))
+    won, lost = (float(np.einsum("nk,kl,nl->n", first, sign == s, second).mean()) for s in (1, -1))
+    return won, max(0.0, 1 - won - lost), lost
+
+
+def _style(rows: Sequence[Response], draws: Bootstrap) -> dict[str, Figure]:
+    found = {
+        "tokens": draws.mean(np.array([float(row.tokens) for row in rows])),
+        "ended": draws.mean(np.array([float(row.ended) for row in rows])),
+        "empty": draws.mean(np.array([float(not row.text.strip()) for row in rows])),
+    }
+    for n in (1, 2):
+        found[f"distinct-{n}"] = Figure(distinct([row.text for row in rows], n), np.nan, np.nan)
+    measured = [row.kl for row in rows if row.kl is not None]
+    if len(measured) == len(rows):
+        found["kl"] = draws.mean(np.array(measured))
+    return found
+
+
+def distinct(texts: Sequence[str], n: int) -> float:
+    """Different n-grams of words over all n-grams of the texts; NaN where there are none."""
+    grams = [
+        tuple(words[i : i + n]) for words in (text.lower().split() for text in texts) for i in range(len(words) - n + 1)
+    ]
+    return len(set(grams)) / len(grams) if grams else float("nan")
+
+
+def _finite(value: Any) -> Any:
+    """The same with null for what is no number: JSON has no NaN."""
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value

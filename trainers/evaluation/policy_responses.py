@@ -1,0 +1,103 @@
+"""Responses of policies in a folder: what they are, and how they are kept there.
+
+    responses.jsonl   one line per response; as it stands a source that `dprm run` can annotate (a panel that took no part in the training: the held-out judge)
+    sampling.json     policies, prompts and settings
+
+Nothing here needs torch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from dprm_data.core.tables import write_text
+from dprm_data.ingest.messages import read_reply
+from dprm_trainers.core.errors import TrainingDataError
+from dprm_trainers.data.rows import Message
+from dprm_trainers.reward.holdout import alignment_of
+
+RESPONSES, SAMPLING = "responses.jsonl", "sampling.json"
+BLANK = "(no response)"  # what judges of a run see of an empty response: a row without text would be refused, and an empty response go unpunished
+
+
+@dataclass(frozen=True)
+class Response:
+    """One policy's answer. sample: its number among those to the prompt; text: empty where it is white space alone; kl: to the reference, in nats (None where not measured)."""
+
+    policy: str
+    prompt_id: str
+    sample: int
+    prompt: list[Message]
+    text: str
+    tokens: int
+    ended: bool
+    kl: float | None = None
+
+    @property
+    def shown(self) -> str:
+        """The text as a judge of a run sees it."""
+        return self.text if self.text.strip() else BLANK
+
+
+def read_responses(folder: Path) -> list[Response]:
+    """The responses that are kept in a folder. Raises `TrainingDataError` where there are none."""
+    file = folder / RESPONSES
+    if not file.is_file():
+        raise TrainingDataError(
+            f"{folder} holds no {RESPONSES}", hint="Sample first: dprm evaluate-policy --policy ... --prompts ..."
+        )
+    found = []
+    for number, line in enumerate(file.read_bytes().splitlines(), start=1):
+        try:
+            row = orjson.loads(line)
+            said = row.pop("response")
+            text = said if isinstance(said, str) else said[0]["content"]
+            row["text"] = "" if row.pop("blank") else text
+            found.append(Response(**row))
+        except (orjson.JSONDecodeError, KeyError, IndexError, TypeError) as error:
+            raise TrainingDataError(f"{file}, line {number} is no response of ours: {error}") from error
+    return found
+
+
+def write_responses(folder: Path, found: Mapping[str, Sequence[Response]], facts: Mapping[str, Any]) -> None:
+    """Write the responses of all policies, and the facts of their sampling."""
+    lines = []
+    for row in (row for rows in found.values() for row in rows):
+        content = asdict(row) | {"response": _as_source(row.shown), "blank": row.shown != row.text}
+        del content["text"]
+        lines.append(orjson.dumps(content).decode())
+    write_text(folder / RESPONSES, "\n".join(lines) + "\n")
+    write_text(folder / SAMPLING, json.dumps(facts, indent=2) + "\n")
+
+
+def _as_source(text: str) -> str | list[Message]:
+    """As a text; one that a source would take for a transcript (`Human: ... Assistant: ...`) as a message, which is taken as it stands."""
+    return [{"role": "assistant", "content": text}] if read_reply(text, "response")[1] else text
+
+
+def sampling_facts(folder: Path) -> dict[str, Any]:
+    """The facts that were written; none where there are none."""
+    file = folder / SAMPLING
+    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
+
+
+def trained_for(policy: str) -> list[str]:
+    """The reward models for which a policy's folder says that it was trained: absolute paths of folders, names of what is on the Hub."""
+    record = alignment_of(policy)
+    return [_absolute(model) for model in record["settings"]["reward_model"]] if record else []
+
+
+def policies_trained_for(judge: str, folder: Path) -> list[str]:
+    """Which of the policies whose responses are in the folder were trained for this judge."""
+    policies: dict[str, Any] = sampling_facts(folder).get("policies", {})
+    return [name for name, facts in policies.items() if _absolute(judge) in facts["trained_for"]]
+
+
+def _absolute(model: str) -> str:
+    return str(Path(model).resolve()) if Path(model).exists() else model

@@ -1,0 +1,77 @@
+"""Checkpoints of an alignment: what cannot be computed again, written whole.
+
+The trained weights, the optimizer's state, the step, the KL coefficient and the figures so far. Prompts, samples and shuffles are functions of the seed and the step (`dprm_trainers.ppo.rollouts`), so there
+is no other state: a training that goes on from a checkpoint is the uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dprm_trainers.core.errors import TrainingError
+
+_PREFIX = "step-"
+_FILE = "state.pt"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state after `step` steps. identity: the settings and data under which alone it can go on."""
+
+    step: int
+    weights: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    coefficient: float
+    history: list[dict[str, float]]
+    identity: dict[str, Any]
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
+    """Write it as a folder of its own, then remove the older ones."""
+    place = folder / f"{_PREFIX}{checkpoint.step:08d}"
+    staged = folder / f".{place.name}"
+    shutil.rmtree(staged, ignore_errors=True)
+    staged.mkdir(parents=True)
+    torch.save(dict(checkpoint.__dict__), staged / _FILE)
+    shutil.rmtree(place, ignore_errors=True)
+    staged.replace(place)
+    for older in _all(folder)[:-1]:
+        shutil.rmtree(older)
+
+
+def has_checkpoint(folder: Path) -> bool:
+    return bool(_all(folder))
+
+
+def load_checkpoint(folder: Path, identity: dict[str, Any]) -> Checkpoint | None:
+    """The last checkpoint, or None where there is none. Raises `TrainingError` where it is of a training with other settings or data, or cannot be read."""
+    places = _all(folder)
+    if not places:
+        return None
+    try:
+        checkpoint = Checkpoint(**torch.load(places[-1] / _FILE, map_location="cpu", weights_only=True))
+    except (OSError, RuntimeError, TypeError, ValueError, EOFError, UnpicklingError) as error:
+        raise TrainingError(
+            f"{places[-1]} cannot be read as a checkpoint ({type(error).__name__})",
+            hint="Remove it to go on from an older one, or give --overwrite to begin anew.",
+        ) from error
+    changed = [name for name, value in identity.items() if checkpoint.identity.get(name) != value]
+    if changed:
+        was = ", ".join(f"{name}: {checkpoint.identity.get(name)!r} (now {identity[name]!r})" for name in changed[:3])
+        raise TrainingError(
+            f"{places[-1]} is of another training: {was}",
+            hint="Resume with the settings that it began with, or give --overwrite to begin anew.",
+        )
+    return checkpoint
+
+
+def _all(folder: Path) -> list[Path]:
+    """Checkpoints, the latest last. A folder that was not renamed is none."""
+    return sorted(folder.glob(f"{_PREFIX}*")) if folder.is_dir() else []

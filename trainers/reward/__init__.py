@@ -1,0 +1,1 @@
+"""Reward models: losses, training, the trained model in use, the reward for others."""

@@ -1,0 +1,178 @@
+"""Training the head alone on features of a frozen backbone: computed once, kept on disk, so that a small machine trains in seconds.
+
+The head of a sequence classifier is a linear map W (d, H) of the backbone's last hidden state x at the last token. What is trained is not W itself but its
+coordinates in standardised features, where all directions learn at a like speed. Stock heads of decoder models have no bias, so the constant is made of the features:
+u solves the ridge regression u'x = 1, and
+
+    z = [ (x - (u'x) m) / s , u'x ]    with the training features' mean m and standard deviation s
+
+is *linear* in x, not only affine. So the trained map is W = V A for the coordinates V (d, H + 1) and a fixed A, exactly, and `fold` writes it back into the stock head: the
+saved model is a plain one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dprm_data.core.tables import whole_file
+from dprm_trainers.core.cache import cache_folder
+from dprm_trainers.core.errors import TrainingError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+_RIDGE = 1e-4  # of the constant's regression, as a share of the features' mean square
+
+# What a configuration says of the model's origin and of its head; features do not depend on it. (The weights' own type is hashed.)
+_NOT_OF_FEATURES = frozenset(
+    {"_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype"}
+    | {"id2label", "label2id", "num_labels", "problem_type", "dprm"}
+)
+
+
+def linear_head(model: PreTrainedModel) -> nn.Linear:
+    """The head of a sequence classifier: the one linear layer outside its backbone.
+
+    Raises `TrainingError` where there is more to the head than that (then it cannot be trained on cached features).
+    """
+    inside = {id(parameter) for parameter in model.base_model.parameters()}
+    owners = [
+        module
+        for module in model.modules()
+        if any(id(parameter) not in inside for parameter in module.parameters(recurse=False))
+    ]
+    if len(owners) != 1 or not isinstance(owners[0], nn.Linear):
+        raise TrainingError(
+            f"freeze: backbone needs a model whose head is one linear layer; that of {type(model).__name__} is {len(owners)} modules",
+            hint="Train without freeze, with lora for a small memory.",
+        )
+    return owners[0]
+
+
+def features_of(
+    model: PreTrainedModel,
+    ids: Sequence[Sequence[int]],
+    *,
+    batch_size: int = 16,
+    cache: Path | None = None,
+    progress: Any = None,
+) -> np.ndarray:
+    """The head's input for every row (N, H), float32: read from the cache, or computed in batches of rows of like length and kept there.
+
+    The cache key is a hash of the backbone's weights and configuration and of the token ids, so another model, precision, template or length never finds them.
+    Reading and writing the cache draws no random number. progress: called with (done, all).
+    """
+    file = (cache or cache_folder() / "features") / f"{_key(model, ids)}.npy"
+    if file.is_file():
+        return np.asarray(np.load(file))
+    found = _computed(model, ids, batch_size, progress)
+    with whole_file(file) as temporary, temporary.open("wb") as out:
+        np.save(out, found)
+    return found
+
+
+@torch.inference_mode()
+def _computed(model: PreTrainedModel, ids: Sequence[Sequence[int]], batch_size: int, progress: Any) -> np.ndarray:
+    head = linear_head(model)
+    seen: dict[str, Tensor] = {}
+    hook = head.register_forward_pre_hook(lambda _, inputs: seen.update(x=inputs[0]))
+    was_training = model.training
+    model.train(False)
+    pad = model.config.pad_token_id or 0
+    order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
+    out = np.zeros((len(ids), head.in_features), dtype=np.float32)
+    try:
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            batch = padded([ids[i] for i in rows], pad)
+            model(**{name: value.to(model.device) for name, value in batch.items()})
+            x = seen["x"]
+            if x.dim() == 3:  # a decoder's head sees every position; the classifier reads the last that is not padding
+                real = batch["input_ids"].ne(pad)
+                last = (torch.arange(real.shape[1]) * real).argmax(dim=1)
+                x = x[torch.arange(len(rows), device=x.device), last.to(x.device)]
+            out[rows] = x.float().cpu().numpy()
+            if progress is not None:
+                progress(min(start + batch_size, len(order)), len(order))
+    finally:
+        hook.remove()
+        model.train(was_training)
+    return out
+
+
+def padded(ids: Sequence[Sequence[int]], pad: int) -> dict[str, Tensor]:
+    """`input_ids` and `attention_mask` (B, T), padded on the right."""
+    width = max(map(len, ids))
+    return {
+        "input_ids": torch.tensor([[*row, *[pad] * (width - len(row))] for row in ids]),
+        "attention_mask": torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in ids]),
+    }
+
+
+def _key(model: PreTrainedModel, ids: Sequence[Sequence[int]]) -> str:
+    """The hash of all that features follow from, but for rounding: the backbone's class, configuration, every weight and buffer, and the token ids."""
+    digest = hashlib.sha256(type(model).__name__.encode())
+    digest.update(json.dumps(_of_features(model.config.to_dict()), sort_keys=True, default=str).encode())
+    backbone = model.base_model
+    tensors = dict(backbone.named_parameters()) | dict(backbone.named_buffers())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    for row in ids:
+        digest.update(np.asarray(row, dtype=np.int64).tobytes() + b"|")
+    return digest.hexdigest()[:32]
+
+
+def _of_features(config: Any) -> Any:
+    """A configuration (nested, where a model has parts) without what features do not depend on."""
+    if isinstance(config, dict):
+        return {str(name): _of_features(value) for name, value in config.items() if name not in _NOT_OF_FEATURES}
+    return config
+
+
+class FrozenHead(nn.Module):
+    """The trainable part: logits (B, d) of features (B, H), in the coordinates of the module's docstring.
+
+    base: the distribution (d,) that it predicts of everything before it has learned anything: the mean of the training targets is where a constant predictor ends.
+    """
+
+    mean: Tensor
+    scale: Tensor
+    constant: Tensor
+
+    def __init__(self, features: np.ndarray, outputs: int, base: np.ndarray | None = None) -> None:
+        super().__init__()
+        x = torch.from_numpy(np.asarray(features, dtype=np.float64))
+        width = x.shape[1]
+        gram = x.T @ x / len(x)
+        ridge = _RIDGE * gram.diagonal().mean() * torch.eye(width, dtype=torch.float64)
+        self.register_buffer("constant", torch.linalg.solve(gram + ridge, x.mean(dim=0)).float())
+        self.register_buffer("mean", x.mean(dim=0).float())
+        self.register_buffer("scale", x.std(dim=0, correction=0).clamp_min(1e-6).float())
+        start = torch.randn(outputs, width + 1) * 1e-3
+        if base is not None and outputs > 1:
+            logs = torch.from_numpy(np.log(np.maximum(base, 1e-6)))
+            start[:, -1] = (logs - logs.mean()).float()
+        self.weight = nn.Parameter(start)
+
+    def forward(self, features: Tensor) -> dict[str, Tensor]:
+        one = features @ self.constant
+        z = (features - one[:, None] * self.mean) / self.scale
+        return {"logits": z @ self.weight[:, :-1].T + one[:, None] * self.weight[:, -1]}
+
+    @torch.no_grad()
+    def fold(self, head: nn.Linear) -> None:
+        """Write the trained map into the stock head, whose output is then the same."""
+        slope = self.weight[:, :-1] / self.scale
+        level = self.weight[:, -1] - slope @ self.mean
+        head.weight.copy_(slope + level[:, None] * self.constant)
+        if head.bias is not None:
+            head.bias.zero_()

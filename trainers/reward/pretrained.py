@@ -1,0 +1,141 @@
+"""Pretrained models, as they are loaded to be trained: tokenizers; a reward model with the right head and the label space in its config; LoRA around it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from dprm_data.labels.space import LabelSpace
+from dprm_trainers.core.cache import model_path
+from dprm_trainers.core.errors import TrainingDataError, TrainingError
+from dprm_trainers.data.group_rows import named
+from dprm_trainers.data.tokens import context_length, prepare_tokenizer
+from dprm_trainers.reward.reward_config import RewardConfig
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def open_tokenizer(reference: str, what: str) -> tuple[Any, PreTrainedTokenizerBase]:
+    """Configuration and tokenizer of a model (a folder or a name on the Hub), before its weights are read. what: the model's part, for messages. Raises `TrainingError`."""
+    from transformers import AutoConfig, AutoTokenizer
+
+    path = model_path(reference)
+    try:
+        return AutoConfig.from_pretrained(path), AutoTokenizer.from_pretrained(path)
+    except (OSError, ValueError, KeyError) as error:
+        raise TrainingError(
+            f"cannot load the {what} {reference}: {str(error).splitlines()[0]}",
+            hint="Give a folder that transformers can load, or the name of a model on the Hub.",
+        ) from error
+
+
+def load_policy_tokenizer(
+    reference: str,
+    *,
+    max_new_tokens: int,
+    max_prompt_length: int | None,
+    chat_template: str | None,
+    pad_token: str | None,
+) -> tuple[PreTrainedTokenizerBase, int]:
+    """A policy's tokenizer, and how many tokens a prompt may have beside a response of `max_new_tokens`. Raises `TrainingError`."""
+    model_config, tokenizer = open_tokenizer(reference, "policy")
+    prepare_tokenizer(tokenizer, chat_template=chat_template, pad_token=pad_token)
+    asked = max_prompt_length + max_new_tokens if max_prompt_length else None
+    room = context_length(model_config, asked) - max_new_tokens
+    if room < 1:
+        raise TrainingError(
+            f"max_new_tokens: {max_new_tokens} leave no room for a prompt in a context of {room + max_new_tokens} tokens",
+            hint="Give fewer, or a max_prompt_length that fits the model's context with them.",
+        )
+    return tokenizer, room
+
+
+def load_tokenizer(config: RewardConfig, space: LabelSpace) -> tuple[PreTrainedTokenizerBase, Any, int]:
+    """Tokenizer, model configuration and tokens per row: all that can be wrong with a model before its weights are read.
+
+    Raises `TrainingError` for a model that cannot be loaded or used, `TrainingDataError` where it is on another label space than the data.
+    """
+    model_config, tokenizer = open_tokenizer(config.model, "model")
+    _check_labels(model_config, config, space)
+    prepare_tokenizer(tokenizer, chat_template=config.chat_template, pad_token=config.pad_token)
+    return tokenizer, model_config, context_length(model_config, config.max_length)
+
+
+def _check_labels(model_config: Any, config: RewardConfig, space: LabelSpace) -> None:
+    known = (getattr(model_config, "dprm", None) or {}).get("label_space")
+    if known is not None:
+        theirs = LabelSpace.load(known)
+        if theirs.names != space.names:
+            raise TrainingDataError(
+                f"{config.model} is on the label space {theirs.name} ({', '.join(theirs.names)}), the data on {space.name} ({', '.join(space.names)})",
+                hint="Train from the base model, or give data on the model's label space.",
+            )
+        return
+    names = list((model_config.id2label or {}).values())
+    if any(architecture.endswith("ForSequenceClassification") for architecture in model_config.architectures or []):
+        outputs = 1 if config.scalar else space.K
+        if len(names) != outputs:
+            raise TrainingDataError(
+                f"{config.model} is a classifier of {len(names)} labels already, and {outputs} outputs are to be trained",
+                hint="Give the base model that it was made from.",
+            )
+
+
+def load_model(
+    config: RewardConfig, model_config: Any, tokenizer: PreTrainedTokenizerBase, space: LabelSpace, max_length: int
+) -> PreTrainedModel:
+    """The model with one output per label (one in all for a scalar), its label space written into its config, in float32 (bf16 is autocast's)."""
+    from transformers import AutoModelForSequenceClassification
+
+    names = ["reward"] if config.scalar else space.names
+    model_config.num_labels = len(names)
+    model_config.id2label = dict(enumerate(names))
+    model_config.label2id = {name: i for i, name in enumerate(names)}
+    model_config.problem_type = "regression" if config.scalar else "single_label_classification"
+    model_config.pad_token_id = tokenizer.pad_token_id
+    model_config.use_cache = False
+    model_config.dprm = {
+        "version": 1,
+        "label_space": space.model_dump(mode="json"),
+        "rewards": space.rewards.tolist(),
+        "ground_cost": space.ground_cost.tolist(),
+        "scalar": config.scalar,
+        "objective": config.objective,
+        "max_length": max_length,
+        "temperature": 1.0,
+        "trained_on": config.data,
+        "group": dict(zip(("attribute", "value"), named(config.group), strict=True)) if config.group else None,
+        "split": {"test": config.test, "validation": config.validation, "seed": config.split_seed},
+    }
+    try:
+        model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
+            model_path(config.model), config=model_config, dtype=torch.float32
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise TrainingError(f"{config.model} cannot be loaded as a sequence classifier: {error}") from error
+    return model
+
+
+def with_lora(
+    model: PreTrainedModel, *, rank: int, alpha: float | None, targets: str | list[str], task: str = "SEQ_CLS"
+) -> Any:
+    """The model with low-rank adapters; a classifier's head is trained whole. alpha: twice the rank if None; task: SEQ_CLS or CAUSAL_LM.
+
+    Raises `TrainingError` where no layer has the given names."""
+    from peft import LoraConfig, get_peft_model
+
+    settings = LoraConfig(
+        task_type=task,
+        r=rank,
+        lora_alpha=alpha or 2 * rank,  # type: ignore[arg-type]
+        target_modules=targets,
+        lora_dropout=0.0,
+    )
+    try:
+        return get_peft_model(model, settings)
+    except ValueError as error:
+        raise TrainingError(
+            f"lora_targets: {error}", hint="Leave it at all-linear, or name layers of this model."
+        ) from error

@@ -1,0 +1,80 @@
+"""The card of a trained reward model, from what its training knows of itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from dprm_data.core.tables import write_text
+from dprm_data.labels.space import LabelSpace
+from dprm_data.publish.model_cards import RewardModelCard, TrainedOn
+from dprm_trainers.core.cache import BUNDLED
+from dprm_trainers.reward.objective import is_scalar
+
+_BUNDLED_FROM = "HuggingFaceTB/SmolLM2-135M-Instruct"
+_SMALL = "The base model has 135 million parameters and is bundled to show that training works on a small machine: do not use its rewards for anything else."
+
+
+def write_model_card(output: Path, training: dict[str, Any], space: LabelSpace, *, repo: str | None = None) -> None:
+    """Write README.md. training: the content of `dprm_training.json`; repo: owner/name, where it is to be pushed."""
+    settings, figures = training["settings"], training["figures"]
+    base, name = settings["model"], repo or output.name
+    shown = shown_reference(base)
+    if is_scalar(settings["objective"]):
+        write_text(output / "README.md", _scalar_card(name, shown, training))
+        return
+    weights = "the head alone" if settings["freeze"] == "backbone" else f"LoRA of rank {settings['lora']}, merged"
+    facts = {
+        "distributions of the group": settings.get("group"),
+        "trained weights": weights if settings["freeze"] == "backbone" or settings["lora"] else "all",
+        "epochs": figures["epochs"],
+        "steps": figures["steps"],
+        "batch": settings["batch_size"] * settings["accumulation"] * figures["processes"],
+        "seed": settings["seed"],
+        "split": training["split"],
+        "training loss": figures["training_loss"],
+        "validation loss": figures["validation_loss"],
+        "temperature (in the head's weights already)": figures.get("temperature"),
+    }
+    card = RewardModelCard(
+        name=name,
+        base_model=shown,
+        data=TrainedOn(
+            dataset=shown_reference(settings["data"]),
+            simulated=simulated_share(Path(settings["data"])),
+            rows=training["rows"]["train"],
+        ),
+        labels=[(label.name, label.reward) for label in space.labels],
+        loss=f"`{settings['objective']}` between the predicted and the fitted distribution",
+        training={fact: value for fact, value in facts.items() if value is not None},
+        notes=[*training["notes"], *([_SMALL] if base == BUNDLED else [])],
+    )
+    write_text(output / "README.md", card.render())
+
+
+def shown_reference(reference: str) -> str:
+    """A model or dataset as a card names it: the bundled model by where it comes from, a folder or file by its own name (the rest of a path is nobody's business)."""
+    if reference == BUNDLED:
+        return _BUNDLED_FROM
+    return Path(reference).name if Path(reference).exists() else reference
+
+
+def _scalar_card(name: str, base: str, training: dict[str, Any]) -> str:
+    return (
+        "---\nlibrary_name: transformers\ntags:\n- reward-model\n- dprm\n---\n"
+        f"# {name}\n\nA scalar reward model (Bradley-Terry on preference pairs), trained from {base} with dprm-data as the baseline to a "
+        f"distributional one. Its one output is the reward; only differences between responses mean anything.\n\n"
+        f"{training['rows']['train']:,} responses, {training['figures']['epochs']:g} epochs, seed {training['settings']['seed']}. "
+        "Settings and figures are in `dprm_training.json`.\n"
+    )
+
+
+def simulated_share(run: Path) -> float | None:
+    """The share of annotations in a run folder that a language model gave; None where that is not known."""
+    file = run / "tables" / "annotations.parquet"
+    if not file.is_file():
+        return None
+    import pyarrow.parquet as pq
+
+    kinds = pq.read_table(file, columns=["annotator_kind"])["annotator_kind"].to_pylist()
+    return kinds.count("persona") / len(kinds) if kinds else None

@@ -1,0 +1,149 @@
+"""The settings of a reward model's training: what a YAML file or the command line may say."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from dprm_trainers.core.settings import (
+    AtLeastZero,
+    ChatTemplate,
+    Checkpointing,
+    Count,
+    CountOrZero,
+    Flag,
+    LoraAlpha,
+    LoraTargets,
+    Overwrite,
+    PadToken,
+    Positive,
+    Precision,
+    PushToHub,
+    Resume,
+    Section,
+    Seed,
+    Share,
+    Warmup,
+    given_settings,
+)
+
+
+class RewardConfig(BaseModel):
+    """Settings of `dprm train reward`. Only data and model must be given."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+    data: Annotated[str, Section("Data and model")] = Field(
+        description="A run folder, a Parquet file of distributions, or owner/name on the Hub."
+    )
+    model: str = Field(
+        description="The base model: a folder or a name on the Hub; smollm2-135m is the small bundled model."
+    )
+    output: Annotated[str, Flag("-o")] = Field("reward-model", description="The folder for the trained model.")
+    labels: str | int | dict[str, Any] | None = Field(
+        None, description="The label space, where the data does not name it: a name, a number of levels, or YAML."
+    )
+    group: Annotated[str, Field(pattern=r"^[^=]+=.+$")] | None = Field(
+        None, description="attribute=value of a run's personas: train on what this group says."
+    )
+    test: Share = Field(
+        0.1, description="The share of the prompts held out for `dprm evaluate`; splits of the data take precedence."
+    )
+    validation: Share = Field(0.1, description="The share of the prompts held out for early stopping and calibration.")
+    split_seed: int = Field(0, description="The seed that chooses the prompts held out.")
+
+    objective: Annotated[str, Section("Objective")] = Field(
+        "ot+0.1*ce",
+        description="ot, wasserstein, ce, cramer, a weighted sum such as ot+0.1*ce, or bt (a scalar, on pairs).",
+    )
+    pairs: Literal["group", "any"] = Field(
+        "group", description="The pairs of bt: responses to one prompt, or any two rows."
+    )
+    calibrate: bool = Field(False, description="Fit a temperature on the validation split and write it into the head.")
+
+    max_length: Annotated[Annotated[int, Field(ge=8)] | None, Section("Texts")] = Field(
+        None,
+        description="Tokens per row; longer prompts are cut on the left. At most 1,024 and the model's context if not given.",
+    )
+    overlong: Literal["error", "truncate"] = Field(
+        "error", description="What to do with a response that is too long without its prompt."
+    )
+    chat_template: ChatTemplate = None
+    pad_token: PadToken = None
+
+    freeze: Annotated[Literal["none", "backbone"], Section("Training")] = Field(
+        "none", description="backbone: train the head alone, on features computed once."
+    )
+    lora: CountOrZero = Field(0, description="The rank of low-rank adapters; 0 trains all weights.")
+    lora_alpha: LoraAlpha = None
+    lora_targets: LoraTargets = "all-linear"
+    epochs: Positive | None = Field(
+        None, description="Passes over the training rows: 1 if not given, 30 with a frozen backbone."
+    )
+    batch_size: Count = Field(16, description="Rows per device and step.")
+    accumulation: Count = Field(1, description="Steps over which gradients are summed.")
+    learning_rate: Positive | None = Field(
+        None, description="Of AdamW: 1e-5 if not given, 1e-4 with lora, 1e-3 with a frozen backbone."
+    )
+    scheduler: str = Field("cosine", description="The schedule of the learning rate, by transformers' name for it.")
+    warmup: Warmup = 0.05
+    weight_decay: AtLeastZero | None = Field(None, description="Of AdamW: 0 if not given, 0.01 with a frozen backbone.")
+    precision: Precision = "auto"
+    checkpointing: Checkpointing = False
+    group_by_length: bool = Field(True, description="Put rows of similar length into one batch.")
+    early_stopping: CountOrZero = Field(
+        0, description="Stop after this many epochs without a better validation loss and keep the best; 0: off."
+    )
+    seed: Seed = 0
+    overwrite: Overwrite = False
+    resume: Resume = False
+    report_to: str = Field("none", description="The Trainer's tracker: trackio, wandb or tensorboard.")
+    push_to_hub: PushToHub = None
+    trainer: dict[str, Any] = Field(default_factory=dict, description="Any other TrainingArguments of transformers.")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> RewardConfig:
+        from dprm_trainers.reward.objective import parse  # brings torch, which `--help` does not need
+
+        parse(self.objective)
+        if self.scalar and self.calibrate:
+            raise ValueError("calibrate: a scalar model has no distribution to calibrate")
+        if self.freeze == "backbone" and self.lora:
+            raise ValueError("freeze: backbone trains the head alone; leave lora out")
+        if self.test + self.validation >= 1:
+            raise ValueError("test and validation together leave nothing to train on")
+        if (self.early_stopping or self.calibrate) and not self.validation:
+            raise ValueError("early_stopping and calibrate need a validation share")
+        return self
+
+    @property
+    def scalar(self) -> bool:
+        """Whether a scalar is trained on pairs (BT-RM)."""
+        from dprm_trainers.reward.objective import is_scalar
+
+        return is_scalar(self.objective)
+
+    @property
+    def frozen(self) -> bool:
+        return self.freeze == "backbone"
+
+    @classmethod
+    def of(cls, file: str | Path | None = None, **flags: Any) -> RewardConfig:
+        """Settings from a YAML file, flags (which take precedence; None is not given), or both. Raises `TrainingError`."""
+        return given_settings(cls, file, flags)
+
+    def per_group(self, attribute: str) -> list[RewardConfig]:
+        """The settings of one training per value that the attribute of the run's personas has, each in a folder of its own in the output.
+
+        Raises `DprmError` where none of them has the attribute, or the data is no run folder.
+        """
+        from dprm_trainers.data.group_rows import values
+
+        def of(group: str) -> RewardConfig:
+            folder = Path(self.output) / re.sub(r"[^\w.=-]+", "-", group)
+            return self.model_copy(update={"group": group, "output": str(folder)})
+
+        return [of(f"{attribute}={value}") for value in values(self.data, attribute)]

@@ -1,0 +1,93 @@
+"""The reward as a callable for trainers that take one, such as TRL's GRPOTrainer and RLOOTrainer.
+
+Models are loaded when the first reward is asked for: what travels to another process is the settings alone, and importing this needs no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dprm_trainers.reward.scorer import Scorer, Scores
+
+
+class RewardFunction:
+    """`rewards = function(prompts, completions, **columns)`. Columns of the dataset are ignored: the texts alone are judged.
+
+    prompts and completions: N texts, or N lists of messages (TRL's standard and conversational formats). Returned are N floats.
+
+    Given TRL's `log_metric` it logs means over the batch: `reward_std` (the spread over the predicted population), `preference/<label>` (the share of each label),
+    `worst/<group>` (how often each group is the least satisfied, where there are several) and `cut` (the share of texts too long for the model).
+    """
+
+    def __init__(
+        self,
+        references: str | Sequence[str],
+        *,
+        reading: str,
+        device: str | None,
+        batch_size: int,
+        bf16: bool,
+        name: str,
+    ) -> None:
+        self.__name__ = name  # what trainers log it as
+        self._references = [references] if isinstance(references, str) else list(references)
+        self._settings: dict[str, Any] = {"reading": reading, "device": device, "batch_size": batch_size, "bf16": bf16}
+        self._scorer: Scorer | None = None
+
+    def __call__(
+        self,
+        prompts: Sequence[Any],
+        completions: Sequence[Any],
+        log_metric: Callable[[str, float], None] | None = None,
+        **columns: Any,
+    ) -> list[float]:
+        """The rewards of N completions, each to its prompt. Raises `TrainingError` where they are no texts or messages, or the models fail."""
+        from dprm_trainers.data.chat import all_judged
+
+        found = self.scorer(*all_judged(prompts, completions))
+        if log_metric is not None and len(found.reward):
+            for name, value in _figures(self.scorer, found).items():
+                log_metric(name, value)
+        return [float(reward) for reward in found.reward]
+
+    @property
+    def scorer(self) -> Scorer:
+        """The models behind it, loaded when they are first asked for."""
+        if self._scorer is None:
+            from dprm_trainers.reward.scorer import Scorer
+
+            self._scorer = Scorer.load(self._references, **self._settings)
+        return self._scorer
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_scorer": None}
+
+
+def reward_function(
+    references: str | Sequence[str],
+    *,
+    reading: str = "mean",
+    device: str | None = None,
+    batch_size: int = 16,
+    bf16: bool = False,
+    name: str = "dprm_reward",
+) -> RewardFunction:
+    """A reward for TRL's trainers: `GRPOTrainer(model=..., reward_funcs=reward_function("my-reward-model"), ...)`.
+
+    references: a reward model (a folder or a name on the Hub), or several, one per group of the population: the least of their readings is the reward.
+    reading: see `dprm_trainers.reward.risk_measures`. device: a GPU, if there is one and none is given. bf16: half the memory. name: what trainers log it as.
+    """
+    return RewardFunction(references, reading=reading, device=device, batch_size=batch_size, bf16=bf16, name=name)
+
+
+def _figures(scorer: Scorer, found: Scores) -> dict[str, float]:
+    figures = {"cut": found.cut / len(found.reward)}
+    if found.distribution is not None:
+        figures["reward_std"] = float(found.std.mean())
+        means = zip(scorer.labels, found.distribution.mean(axis=0), strict=True)
+        figures |= {f"preference/{label}": float(mean) for label, mean in means}
+    if found.worst is not None:
+        figures |= {f"worst/{group}": float((found.worst == g).mean()) for g, group in enumerate(scorer.groups)}
+    return figures

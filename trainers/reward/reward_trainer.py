@@ -1,0 +1,345 @@
+"""Train a reward model: a `transformers.Trainer` whose loss is an objective of `dprm_trainers.reward.objective`.
+
+Everything that can be wrong with data, model and settings is said before training begins.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers.trainer_utils import get_last_checkpoint
+
+from dprm_data.core.arrays import Floats, Ints
+from dprm_data.labels.space import LabelSpace
+from dprm_data.publish.hub import connect
+from dprm_trainers.core.errors import TrainingDataError, TrainingError
+from dprm_trainers.core.outputs import in_bf16, output_folder, peak_memory, push_folder
+from dprm_trainers.data.rows import Rows, TrainingData, load_data, preference_pairs
+from dprm_trainers.data.tokens import encode
+from dprm_trainers.reward.batches import Collator, Examples
+from dprm_trainers.reward.features import FrozenHead, features_of, linear_head
+from dprm_trainers.reward.objective import Objective
+from dprm_trainers.reward.pretrained import load_model, load_tokenizer, with_lora
+from dprm_trainers.reward.reward_config import RewardConfig
+from dprm_trainers.reward.reward_model import RewardModel
+from dprm_trainers.reward.temperature import into_head, temperature
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Say = Callable[[str], None]
+
+# transformers 5.24 gave the setting this name, and warns of the old one.
+_CHECKPOINTING = next(
+    n for n in ("activation_checkpointing", "gradient_checkpointing") if hasattr(TrainingArguments, n)
+)
+
+
+class RewardTrainer(Trainer):
+    """A Trainer whose loss is `objective(logits, labels)`, the mean over the batch."""
+
+    # The loss is a mean over one batch: the Trainer divides it by the steps of accumulation.
+    loss_is_scaled_for_ga = False
+    objective: Objective
+
+    def __init__(self, *args: Any, objective: Objective, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.objective = objective.to(self.args.device)
+        self.model_accepts_loss_kwargs = False
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        target = inputs["labels"]
+        outputs = model(**{name: value for name, value in inputs.items() if name != "labels"})
+        loss = self.objective(outputs["logits"], target).mean()
+        return (loss, {"logits": outputs["logits"]}) if return_outputs else loss
+
+
+@dataclass
+class Trained:
+    """What a training leaves: the folder of the model, and its figures (loss, seconds, tokens per second, memory in MB, temperature)."""
+
+    output: Path
+    figures: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: TrainingData | None = None) -> Trained:
+    """Train and save a reward model. `data` goes before what `config.data` names.
+
+    Raises `DprmError` before training begins for anything that cannot work.
+    """
+    output = output_folder(config.output, resume=config.resume, overwrite=config.overwrite)
+    if config.push_to_hub:
+        connect(needs_token=True)  # that there is no token is said now, not after the training
+    found = data or load_data(
+        config.data,
+        labels=config.labels,
+        test=config.test,
+        validation=config.validation,
+        seed=config.split_seed,
+        group=config.group,
+    )
+    space = found.space
+    objective = Objective(config.objective, space)
+    train, validation = found.split("train"), found.splits["validation"]
+    if config.calibrate or config.early_stopping:
+        found.split("validation")
+    pairs = {name: _pairs(config, rows, space, name) for name, rows in (("train", train), ("validation", validation))}
+    tokenizer, model_config, max_length = load_tokenizer(config, space)
+    encoded = {
+        name: encode(
+            tokenizer,
+            rows.prompts,
+            rows.completions,
+            max_length,
+            overlong=config.overlong,
+            source=f"{found.source}, {name}",
+        )
+        for name, rows in (("train", train), ("validation", validation))
+    }
+    notes = [f"{name}: {note}" for name, parts in encoded.items() for note in parts.notes]
+    say(f"{len(train)} rows to train on, {len(validation)} to validate on ({found.how}); objective {config.objective}")
+    for note in notes:
+        say(note)
+    set_seed(config.seed)
+    model = load_model(config, model_config, tokenizer, space, max_length)
+    inputs: dict[str, Any] = {name: parts.ids for name, parts in encoded.items()}
+    module: Any = model
+    if config.frozen:
+        inputs = {name: _features(model, parts.ids, config, say) for name, parts in encoded.items()}
+        module = FrozenHead(inputs["train"], int(model.config.num_labels or 1), train.target.mean(axis=0))
+    elif config.lora:
+        module = with_lora(model, rank=config.lora, alpha=config.lora_alpha, targets=config.lora_targets)
+    examples = {
+        name: Examples(inputs[name], rows.target, pairs[name])
+        for name, rows in (("train", train), ("validation", validation))
+    }
+    trainer = make_trainer(config, output, module, examples, objective, tokenizer, say)
+    result = _run(trainer, config, output, say)
+    figures = _figures(result, trainer, examples["train"])
+    say(
+        f"trained {figures['epochs']:g} epochs in {figures['seconds']:.0f} s: {figures['tokens_per_second']:,.0f} "
+        f"{'rows' if config.frozen else 'tokens'}/s, {figures['memory_mb']:,.0f} MB of {figures['memory_of']}"
+    )
+    if trainer.is_world_process_zero():
+        _finish(trainer, config, model, inputs, validation, figures, tokenizer, output)
+        _describe(config, found, figures, notes, output, space)
+    trainer.accelerator.wait_for_everyone()
+    if config.push_to_hub and trainer.is_world_process_zero():
+        push_folder(config.push_to_hub, output, say)
+    return Trained(output, figures, notes)
+
+
+# -- before ---------------------------------------------------------------------------------------------------------------
+
+
+def _pairs(config: RewardConfig, rows: Rows, space: LabelSpace, name: str) -> Ints | None:
+    if not config.scalar:
+        return None
+    pairs = preference_pairs(rows, space.rewards, within=config.pairs, seed=config.split_seed)
+    if not len(pairs) and name == "train":
+        raise TrainingDataError(
+            f"{config.data}: bt trains on pairs, and no two responses to one prompt have different expected rewards",
+            hint="Give pairs: any to compare responses to different prompts, or another objective.",
+        )
+    return pairs
+
+
+def _features(model: PreTrainedModel, ids: list[list[int]], config: RewardConfig, say: Say) -> np.ndarray:
+    if not ids:
+        return np.zeros((0, linear_head(model).in_features), dtype=np.float32)
+    half = in_bf16(config.precision)
+    backbone: Any = model
+    backbone.to(device="cuda" if torch.cuda.is_available() else "cpu", dtype=torch.bfloat16 if half else torch.float32)
+    spoke = time.monotonic()
+
+    def progress(done: int, whole: int) -> None:
+        nonlocal spoke
+        if time.monotonic() - spoke > 10:
+            spoke = time.monotonic()
+            say(f"features of {done} of {whole} rows")
+
+    found = features_of(backbone, ids, batch_size=config.batch_size, progress=progress)
+    backbone.to(device="cpu", dtype=torch.float32)
+    return found
+
+
+def make_trainer(
+    config: RewardConfig,
+    output: Path,
+    module: Any,
+    examples: dict[str, Examples],
+    objective: Objective,
+    tokenizer: PreTrainedTokenizerBase,
+    say: Say,
+) -> RewardTrainer:
+    """The trainer of a module (the model, with adapters, or the frozen backbone's head) by the settings. Raises `TrainingError` where they cannot be used."""
+    validated = len(examples["validation"]) > 0
+    if config.early_stopping and not validated:
+        raise TrainingDataError("early_stopping needs a validation split with rows", hint="Raise validation.")
+    rate = config.learning_rate or (1e-3 if config.frozen else 1e-4 if config.lora else 1e-5)
+    decay = config.weight_decay if config.weight_decay is not None else 0.01 if config.frozen else 0.0
+    on_gpu = torch.cuda.is_available()
+    settings: dict[str, Any] = {
+        "output_dir": str(output / "checkpoints"),
+        "num_train_epochs": config.epochs or (30.0 if config.frozen else 1.0),
+        "per_device_train_batch_size": config.batch_size,
+        "per_device_eval_batch_size": config.batch_size,
+        "gradient_accumulation_steps": config.accumulation,
+        "learning_rate": rate,
+        "lr_scheduler_type": config.scheduler,
+        "warmup_steps": config.warmup,
+        "weight_decay": decay,
+        "bf16": in_bf16(config.precision) and not config.frozen,
+        _CHECKPOINTING: config.checkpointing,
+        "train_sampling_strategy": "group_by_length" if config.group_by_length and not config.frozen else "random",
+        "eval_strategy": "epoch" if validated else "no",
+        "save_strategy": "epoch",
+        "save_total_limit": 1,
+        "load_best_model_at_end": bool(config.early_stopping),
+        "metric_for_best_model": "eval_loss" if validated else None,
+        "prediction_loss_only": True,
+        "remove_unused_columns": False,
+        "label_names": ["labels"],
+        "ddp_find_unused_parameters": False,
+        "dataloader_pin_memory": on_gpu,
+        "use_cpu": not on_gpu and not torch.backends.mps.is_available(),
+        "logging_steps": 10,
+        "disable_tqdm": not sys.stderr.isatty(),
+        "report_to": config.report_to,
+        "seed": config.seed,
+        "data_seed": config.seed,
+    }
+    try:
+        arguments = TrainingArguments(**(settings | config.trainer))
+    except (TypeError, ValueError) as error:
+        raise TrainingError(f"trainer: {error}", hint="Allowed are the TrainingArguments of transformers.") from error
+    trainer = RewardTrainer(
+        model=module,
+        args=arguments,
+        data_collator=Collator(tokenizer.pad_token_id),
+        train_dataset=examples["train"],
+        eval_dataset=examples["validation"] if validated else None,
+        objective=objective,
+        callbacks=[_Speaker(say)],
+    )
+    trainer.remove_callback(PrinterCallback)
+    if config.early_stopping:
+        trainer.add_callback(EarlyStoppingCallback(early_stopping_patience=config.early_stopping))
+    if trainer.is_fsdp_enabled and (config.lora or config.calibrate or config.frozen):
+        raise TrainingError(
+            "with FSDP, lora, calibrate and freeze are not supported", hint="Use DDP, or leave them out."
+        )
+    return trainer
+
+
+class _Speaker(TrainerCallback):
+    """Says the losses of an epoch."""
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        losses = [f"{entry['loss']:.4f}" for entry in state.log_history[-8:] if "loss" in entry][-1:]
+        trained = f"training loss {losses[0]}, " if losses else ""
+        if state.is_world_process_zero:
+            self._say(f"epoch {state.epoch:.3g}: {trained}validation loss {more['metrics']['eval_loss']:.4f}")
+
+
+# -- training and after ---------------------------------------------------------------------------------------------------
+
+
+def _run(trainer: RewardTrainer, config: RewardConfig, output: Path, say: Say) -> Any:
+    checkpoint = None
+    if config.resume and (output / "checkpoints").is_dir():
+        checkpoint = get_last_checkpoint(str(output / "checkpoints"))  # type: ignore[no-untyped-call]
+    if config.resume:
+        say(f"going on from {checkpoint}" if checkpoint else "no checkpoint to go on from: beginning anew")
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    return trainer.train(resume_from_checkpoint=checkpoint)
+
+
+def _figures(result: Any, trainer: RewardTrainer, train: Examples) -> dict[str, Any]:
+    seconds, epochs = float(result.metrics["train_runtime"]), float(trainer.state.epoch or 0.0)
+    evaluations: list[float] = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry]
+    memory, memory_of = peak_memory()
+    return {
+        "training_loss": float(result.training_loss),
+        "validation_loss": (min(evaluations) if trainer.args.load_best_model_at_end else evaluations[-1])
+        if evaluations
+        else None,
+        "epochs": epochs,
+        "steps": trainer.state.global_step,
+        "seconds": seconds,
+        "tokens_per_second": train.tokens * epochs / max(seconds, 1e-9),
+        "memory_mb": memory,
+        "memory_of": memory_of,
+        "processes": trainer.accelerator.num_processes,
+    }
+
+
+def _finish(
+    trainer: RewardTrainer,
+    config: RewardConfig,
+    model: Any,
+    inputs: dict[str, Any],
+    validation: Rows,
+    figures: dict[str, Any],
+    tokenizer: PreTrainedTokenizerBase,
+    output: Path,
+) -> None:
+    """The trained weights as a plain classifier in the output folder: adapters merged, head folded back, temperature in the head."""
+    trained: Any = trainer.accelerator.unwrap_model(trainer.model)
+    state = None
+    if config.frozen:
+        trained.to("cpu").fold(linear_head(model))
+    elif config.lora:
+        model = trained.merge_and_unload()
+    elif trainer.is_fsdp_enabled:
+        state = trainer.accelerator.get_state_dict(trainer.model)
+    else:
+        model = trained
+    if config.calibrate:
+        logits = _logits(config, model, tokenizer, inputs["validation"])
+        figures["temperature"] = temperature(logits, validation.target)
+        into_head(linear_head(model), figures["temperature"])
+        model.config.dprm["temperature"] = figures["temperature"]
+    model.save_pretrained(output, state_dict=state)
+    tokenizer.save_pretrained(str(output))
+
+
+def _logits(config: RewardConfig, model: Any, tokenizer: PreTrainedTokenizerBase, inputs: Any) -> Floats:
+    if config.frozen:
+        head = linear_head(model)
+        with torch.inference_mode():
+            return np.asarray(head(torch.from_numpy(inputs)).double().numpy())
+    return RewardModel(model, tokenizer).logits(inputs, config.batch_size)
+
+
+def _describe(
+    config: RewardConfig, data: TrainingData, figures: dict[str, Any], notes: list[str], output: Path, space: LabelSpace
+) -> None:
+    from dprm_trainers.reward.reward_card import write_model_card
+
+    rows = {name: len(split) for name, split in data.splits.items()}
+    content = {"settings": config.model_dump(mode="json"), "rows": rows, "split": data.how, "figures": figures}
+    content["notes"] = notes
+    (output / "dprm_training.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_model_card(output, content, space, repo=config.push_to_hub)

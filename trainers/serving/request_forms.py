@@ -1,0 +1,124 @@
+"""What is asked of the service, and what it answers.
+
+    /score           our own: messages or texts in; rewards, spreads and distributions out
+    /get_reward      OpenRLHF's remote reward: {"query", "prompts", "labels"} to {"rewards", "scores", "extra_logs"}, lists of one length. It posts from
+                     `SingleTurnAgentExecutor._fetch_rewards_via_http` in openrlhf/utils/agent.py (0.9 and 0.10); `query` is the decoded tokens of prompt and response, with all special tokens
+    /compute_score   the arguments of a custom reward function of verl, by their names: {"data_source", "solution_str", "ground_truth", "extra_info"} to {"score", ...}, or the plurals of its
+                     batched form (verl/workers/reward_manager/batch.py) to {"scores": [{"score", ...}, ...]}. `extra_info["prompt"]` must hold the prompt: verl passes it nowhere else
+
+Labels, ground truths and data sources are taken and not looked at: the texts alone are judged.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, WithJsonSchema, model_validator
+
+from dprm_trainers.reward.scorer import Scorer, Scores
+
+# Read by `dprm_trainers.data.chat`, which says what is wrong with one in fewer words.
+Turns = Annotated[Any, WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}]})]
+
+
+class ScoreForm(BaseModel):
+    """N prompts and N responses, each a text or messages; another reading than the service's, if one is given."""
+
+    model_config = ConfigDict(extra="forbid")
+    prompts: list[Turns]
+    responses: list[Turns]
+    reading: str | None = None
+
+
+class ScoreAnswer(BaseModel):
+    """rewards (N,); std (N,) and distributions (N, K) over `labels`, null for a scalar model; worst_groups (N,), null with one model; cut: texts too long for the model."""
+
+    model: str
+    reading: str
+    labels: list[str]
+    rewards: list[float]
+    std: list[float] | None
+    distributions: list[list[float]] | None
+    worst_groups: list[str] | None
+    cut: int
+
+    @classmethod
+    def of(cls, scorer: Scorer, found: Scores, reading: str) -> ScoreAnswer:
+        """The answer that says these scores."""
+        known = found.distribution is not None
+        return cls(
+            model=scorer.name,
+            reading=reading,
+            labels=list(scorer.labels),
+            rewards=found.reward.tolist(),
+            std=found.std.tolist() if known else None,
+            distributions=found.distribution.tolist() if found.distribution is not None else None,
+            worst_groups=None if found.worst is None else [scorer.groups[g] for g in found.worst.tolist()],
+            cut=found.cut,
+        )
+
+
+class OpenRLHFForm(BaseModel):
+    """query: N texts of prompt and response; prompts: the N prompts in them."""
+
+    query: list[str]
+    prompts: list[str] | None = None
+    labels: list[Any] | None = None
+
+
+class OpenRLHFAnswer(BaseModel):
+    """scores are for OpenRLHF's dynamic filtering: the rewards once more. extra_logs: N values of each figure."""
+
+    rewards: list[float]
+    scores: list[float]
+    extra_logs: dict[str, list[float]]
+
+    @classmethod
+    def of(cls, scorer: Scorer, found: Scores) -> OpenRLHFAnswer:
+        """The answer that says these scores."""
+        rewards = found.reward.tolist()
+        return cls(rewards=rewards, scores=rewards, extra_logs=figures(scorer, found))
+
+
+class VerlForm(BaseModel):
+    """One row by the names of verl's arguments, or N by their plurals."""
+
+    solution_str: str | None = None
+    extra_info: dict[str, Any] | None = None
+    solution_strs: list[str] | None = None
+    extra_infos: list[dict[str, Any] | None] | None = None
+
+    @model_validator(mode="after")
+    def _one_or_many(self) -> VerlForm:
+        if (self.solution_str is None) == (self.solution_strs is None):
+            raise ValueError("give solution_str with extra_info, or solution_strs with extra_infos")
+        return self
+
+    @property
+    def many(self) -> bool:
+        return self.solution_strs is not None
+
+    @property
+    def responses(self) -> list[str]:
+        """N texts."""
+        return self.solution_strs if self.solution_strs is not None else [str(self.solution_str)]
+
+    @property
+    def prompts(self) -> list[Any]:
+        """What each row's `extra_info` says of its prompt; None where it says nothing."""
+        infos = (self.extra_infos or []) if self.many else [self.extra_info]
+        return [(info or {}).get("prompt") for info in infos]
+
+
+def verl_answers(scorer: Scorer, found: Scores) -> list[dict[str, float]]:
+    """N answers: `score`, and figures that verl logs beside it."""
+    columns = {"score": found.reward.tolist()} | figures(scorer, found)
+    return [{name: values[row] for name, values in columns.items()} for row in range(len(found.reward))]
+
+
+def figures(scorer: Scorer, found: Scores) -> dict[str, list[float]]:
+    """What is worth a log beside the reward, N values each: the spread over the population, and the share of each label."""
+    if found.distribution is None:
+        return {}
+    shares = {f"preference_{label}": found.distribution[:, k].tolist() for k, label in enumerate(scorer.labels)}
+    return {"reward_std": found.std.tolist()} | shares

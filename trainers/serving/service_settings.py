@@ -1,0 +1,66 @@
+"""The settings of `dprm serve-reward`: the models, how they are read, and the limits of requests."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from dprm_data.core.errors import InputError
+from dprm_trainers.core.settings import Count, Flag, Section
+
+Queries = Literal["template", "plain"]
+
+
+class ServiceSettings(BaseModel):
+    """Settings of `dprm serve-reward`. Only reward_model must be given."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    reward_model: Annotated[list[str], Flag("-m")] = Field(
+        description="A trained model. Repeat it for models of groups: the least satisfied group counts."
+    )
+    host: str = Field("127.0.0.1", description="The address to listen on; 0.0.0.0 is reached from elsewhere.")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(8000, description="The port to listen on; 0 takes a free one.")
+    reading: str = Field(
+        "mean", description="How a distribution becomes a reward: mean, quantile:t, cvar:t, std:l or entropic:b."
+    )
+    queries: Queries = Field(
+        "template", description="What OpenRLHF's texts are: rendered by a chat template, or plain."
+    )
+    policy_tokenizer: str | None = Field(
+        None, description="The tokenizer whose template renders queries; the reward model's if not given."
+    )
+    api_key_env: str | None = Field(None, description="The environment variable with the key that callers must send.")
+    device: str | None = Field(None, description="cpu, cuda, cuda:1, ...")
+    bf16: bool = Field(False, description="Load the model in half the memory.")
+
+    max_body: Annotated[float, Field(ge=0.001), Section("Limits")] = Field(8.0, description="MiB of a request's body.")
+    max_rows: Count = Field(1024, description="Responses in a request.")
+    max_text: Count = Field(100_000, description="Characters of a response, or of all turns of a prompt.")
+    max_concurrency: Count = Field(1024, description="Requests at once; others are asked to come again.")
+    max_batch: Count = Field(32, description="Responses in a forward pass.")
+    max_wait: Annotated[float, Field(ge=0)] = Field(
+        5.0, description="Milliseconds that a response waits for others to fill a batch."
+    )
+
+    @property
+    def body_bytes(self) -> int:
+        """The most bytes of a request's body."""
+        return int(self.max_body * 1024 * 1024)
+
+    @property
+    def wait_seconds(self) -> float:
+        """The longest wait of a response for others."""
+        return self.max_wait / 1000
+
+    @property
+    def key(self) -> str | None:
+        """The key that callers must send, from the environment, so that no message or log of the settings shows it. Raises `InputError` where there is none."""
+        if self.api_key_env is None:
+            return None
+        key = os.environ.get(self.api_key_env, "").strip()
+        if not key:
+            raise InputError(f"--api-key-env: the environment variable {self.api_key_env} is not set, or empty")
+        return key
