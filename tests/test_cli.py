@@ -382,6 +382,32 @@ def test_a_users_mistake_is_a_message(
     assert "Traceback" not in done.stderr
 
 
+TIED = {"name": "tied", "labels": [{"name": "a", "reward": 1}, {"name": "b", "reward": 1}]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"fit": {"smoothing": {"epsilon": 0.6}}}, "fit.smoothing.epsilon: targeted smoothing"),
+        (
+            {"labels": TIED, "fit": {"family": "mixture"}, "early_stop": {"within": 0.2, "pilot": 20}},
+            "early_stop learns a beta prior",
+        ),
+        ({"elicitation": "distribution", "prior": {"strength": "auto"}}, "prior.strength: auto"),
+    ],
+)
+def test_what_cannot_be_fitted_is_refused_before_the_first_call(
+    double: LLMServer, tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    write_rows(tmp_path / "pairs.jsonl", [{"prompt": f"Question {i}?", "response": "Yes."} for i in range(24)])
+    write_recipe(tmp_path, double.url, **changes)
+    for command in ("plan", "run"):
+        done = dprm(command, "recipe.yaml", cwd=tmp_path)
+        assert done.returncode == 2, done.stderr
+        assert said in " ".join(done.stderr.split())
+    assert calls(double) == 0
+
+
 def test_a_wrong_key_stops_at_once_and_is_never_shown(tmp_path: Path) -> None:
     with LLMServer(key="right-key") as double:
         write_recipe(tmp_path, double.url, limits={"concurrency": 4})

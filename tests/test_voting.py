@@ -92,6 +92,46 @@ def test_groups_and_agreement_of_a_run(double: LLMServer, tmp_path: Path) -> Non
     assert "no persona of run has the attribute 'shoes'" in dprm("groups", "run", "--by", "shoes", cwd=tmp_path).stderr
 
 
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        *(
+            (["fit", "run"], option)
+            for option in (
+                ["--labels", "5"],
+                ["--out", "o.parquet"],
+                ["--column", "item_id=question"],
+                ["--duplicates", "mean"],
+                ["--duplicates", "error"],
+                ["--base", "1"],
+                ["--base", "0"],
+            )
+        ),
+        (["agreement", "run"], ["--labels", "5"]),
+        (["agreement", "run"], ["--column", "item_id=question"]),
+        (["groups", "run", "--by", "age_group"], ["--labels", "5"]),
+        (["groups", "run", "--by", "age_group"], ["--column", "item_id=question"]),
+    ],
+    ids=" ".join,
+)
+def test_an_option_for_tables_of_votes_is_refused_for_a_run(
+    fitted_run: Path, command: list[str], option: list[str]
+) -> None:
+    done = dprm(*command, *option, cwd=fitted_run)
+    assert done.returncode == 2
+    assert f"{option[0]} is for tables of votes, and run is a run folder" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def fitted_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a fitted run in `run`."""
+    folder = tmp_path_factory.mktemp("fitted")
+    with LLMServer() as double:
+        write_recipe(folder, double.url, panel="paper")
+        answer(dprm("run", "recipe.yaml", "--json", cwd=folder))
+    return folder
+
+
 def test_a_panel_is_raked_to_margins(tmp_path: Path) -> None:
     (tmp_path / "margins.yaml").write_text("sex: {female: 0.6, male: 0.4}\n")
     done = answer(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -18,6 +18,7 @@ from dprm_data.cli.shared import (
     answer,
     app,
     note,
+    only_for_votes,
     open_job,
     pairs,
     say,
@@ -140,26 +141,29 @@ def fit(
         ),
     ] = None,
     duplicates: Annotated[
-        Duplicates,
-        typer.Option("--duplicates", help="For votes: what counts where a rater rates an item more than once."),
-    ] = Duplicates.error,
+        Duplicates | None,
+        typer.Option(
+            "--duplicates",
+            help="For votes: what counts where a rater rates an item more than once; an error if not given.",
+        ),
+    ] = None,
     base: Annotated[
-        int, typer.Option("--base", min=0, max=1, help="For votes: what the lowest label is numbered, 0 or 1.")
-    ] = 0,
+        int | None,
+        typer.Option("--base", min=0, max=1, help="For votes: what the lowest label is numbered; 0 if not given."),
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Votes to distributions: of a run, or of any table of people's ratings. Makes no call."""
     if what.is_dir():
-        _fit_run(what, {"labels": labels, "out": out, "column": column}, family, as_json, quiet)
+        only_for_votes(what, labels=labels, out=out, column=column, duplicates=duplicates, base=base)
+        _fit_run(what, family, as_json, quiet)
     else:
-        _fit_votes(what, labels, family or Family.beta, out, column, duplicates, base, as_json)
+        duplicates = duplicates or Duplicates.error
+        _fit_votes(what, labels, family or Family.beta, out, column, duplicates, base or 0, as_json)
 
 
-def _fit_run(folder: Path, not_for_runs: dict[str, Any], family: Family | None, as_json: bool, quiet: bool) -> None:
-    given = next((name for name, value in not_for_runs.items() if value), None)
-    if given:
-        raise InputError(f"--{given} is for tables of votes; {folder} is a run folder, whose recipe says that")
+def _fit_run(folder: Path, family: Family | None, as_json: bool, quiet: bool) -> None:
     from dprm_data.pipeline import stages
     from dprm_data.runs.run import Run
     from dprm_data.terminal.progress import TerminalProgress

@@ -67,6 +67,16 @@ def pairs(given: list[str] | None) -> dict[str, str]:
     return dict(pair.split("=", 1) for pair in given or [])
 
 
+def only_for_votes(folder: Path, **options: object) -> None:
+    """Refuses options that a run folder does not take; None is one that was not given. Raises `InputError`."""
+    name = next((name for name, value in options.items() if value is not None), None)
+    if name:
+        raise InputError(
+            f"--{name} is for tables of votes, and {folder} is a run folder",
+            hint="Leave it out: a run's recipe and annotations say all that is needed.",
+        )
+
+
 def say(text: str) -> None:
     sys.stdout.write(text + "\n")
 

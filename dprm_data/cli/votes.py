@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dprm_data.cli.shared import Json, answer, app, pairs
+from dprm_data.cli.shared import Json, answer, app, only_for_votes, pairs
 from dprm_data.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -158,6 +158,7 @@ def _ratings(what: Path, labels: str | None, column: list[str] | None) -> tuple[
     if what.is_dir():
         from dprm_data.runs.folder import RunFolder
 
+        only_for_votes(what, labels=labels, column=column)
         folder = RunFolder.existing(what)
         space = LabelSpace.load(folder.recipe().labels)
         return read_ratings(folder.needs("annotations"), space), space

@@ -48,12 +48,12 @@ def read_votes(
     `duplicates` says what becomes of several rows with the same item, annotator and replicate: `error`, keep the `first` or the
     `last`, count `all`, or `mean`: one vote, shared evenly among them. Without an annotator column nothing is a duplicate.
 
-    A table of annotations (with `status` and `elicitation`) is read as `votes_from_annotations` reads it.
+    A table of annotations (with `status` and `elicitation`) is read as `votes_from_annotations` reads it, without `duplicates` and `base`.
 
     Raises `VotesError`, naming file, row (the first row of data is 1), column, the value found and what is allowed.
     """
     table, is_text = _read(Path(path), columns, duplicates)
-    if set(table.column_names) >= _ANNOTATIONS:
+    if _is_annotations(table, Path(path), duplicates, base):
         return votes_from_annotations(table, space)
     return _ratings(table, space, Path(path), columns or {}, duplicates, base, is_text).votes()
 
@@ -69,9 +69,22 @@ def read_ratings(
     """The same table with its annotators: what agreement between people is measured on. A table of annotations gives its ratings as
     `ratings_from_annotations` does."""
     table, is_text = _read(Path(path), columns, duplicates)
-    if set(table.column_names) >= _ANNOTATIONS:
+    if _is_annotations(table, Path(path), duplicates, base):
         return ratings_from_annotations(table, space)
     return _ratings(table, space, Path(path), columns or {}, duplicates, base, is_text)
+
+
+def _is_annotations(table: pa.Table, path: Path, duplicates: Duplicates, base: int) -> bool:
+    """Whether this is our own table of annotations. Raises `VotesError` for settings that mean nothing there."""
+    if not set(table.column_names) >= _ANNOTATIONS:
+        return False
+    unused = "base" if base else "duplicates" if duplicates != "error" else None
+    if unused:
+        raise VotesError(
+            f"{path}: {unused} is not for a table of annotations, which names its labels and has no duplicates",
+            hint=f"Leave {unused} out.",
+        )
+    return True
 
 
 def _ratings(

@@ -87,12 +87,32 @@ def prepare(run: Run) -> None:
     """Everything before the first call: what cannot work is refused before anything is read, and then the items are stored."""
     run.prices  # noqa: B018 - an unknown price
     run.work  # noqa: B018 - a panel, a prompt or a label space that cannot be used
-    check_family(run.recipe.fit.family, run.space)
+    _check_fit(run)
     broken = run.space.triangle_violations()
     if broken:
         run.progress.say(f"the ground cost of {run.space.name} is no metric: {broken[0]}")
     with run.by_turns():
         ingest(run)
+
+
+def _check_fit(run: Run) -> None:
+    """Refuses settings under which the answers could not be fitted. Raises `InputError`."""
+    recipe = run.recipe
+    check_family(recipe.fit.family, run.space)
+    if recipe.early_stop:
+        try:
+            check_family("beta", run.space)
+        except InputError as error:
+            raise RecipeError(
+                f"early_stop learns a beta prior, whatever fit.family is: {error.message}",
+                hint="Give the space axes, or leave early_stop out of the recipe.",
+            ) from error
+    if recipe.prior and recipe.prior.strength == "auto" and recipe.elicitation == "distribution":
+        raise RecipeError(
+            "prior.strength: auto is estimated from votes, and elicitation: distribution gives none: "
+            "every item would get the same distribution",
+            hint="Give a number of votes, such as strength: 2.",
+        )
 
 
 def annotate_and_keep(

@@ -92,8 +92,9 @@ class Fit:
             "alpha": _lists(self.alpha),
             "beta": _lists(self.beta),
         }
-        for name in TABLE_COLUMNS[len(columns) :]:
-            columns[name] = pa.array(getattr(self, name).astype(np.float32))
+        for name in TABLE_COLUMNS:
+            if name not in columns:
+                columns[name] = pa.array(getattr(self, name).astype(np.float32))
         return pa.table([columns[name] for name in TABLE_COLUMNS], schema=schema)
 
     def summary(self) -> dict[str, Any]:

@@ -51,11 +51,9 @@ class BetaPart:
         P = discretised.weighted(
             discretised.cells(*self.grid(), len(self.level_weights)), self.level_weights, self.lapse
         )
-        if self.exact:
-            return Components(P, np.full(len(P), np.inf), self.weights, self.kappa, self.items, self.dispersion)
-        return Components(
-            P, np.full(len(P), np.inf if self.kappa is None else self.kappa), self.weights, items=self.items
-        )
+        concentration = np.inf if self.exact or self.kappa is None else self.kappa
+        misfit = self.kappa if self.exact else None
+        return Components(P, np.full(len(P), concentration), self.weights, misfit, self.items, self.dispersion)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -158,7 +156,7 @@ def tree_of(family: Family, space: LabelSpace) -> Node:
 def _part(content: dict[str, Any]) -> Part:
     weights = _array(content["weights"], 1)
     items = np.inf if content["items"] is None else float(content["items"])
-    dispersion = float(content["dispersion"])
+    dispersion = float(content.get("dispersion", 1.0))
     part: Part
     if content["kind"] == "dirichlet":
         part = DirichletPart(_array(content["alphas"], 2), weights, items, dispersion)

@@ -5,7 +5,7 @@ likely** label. Ties are broken by the ground cost (the nearer label), then by t
 nearest one takes it. With e = max(0, p_top - (1 - epsilon)) moved from label i to j,
 
     the result sums to 1, the order of the probabilities stays (epsilon <= 1/2), and the expected reward moves by e (r_j - r_i):
-    by at most epsilon max_j |r_j - r_i|.
+    by at most epsilon max_j |r_j - r_i|. `SmoothingConfig` refuses a larger epsilon.
 
 *Uniform* smoothing mixes every distribution with the uniform one, p <- (1 - epsilon) p + epsilon / K (Szegedy et al. 2016). *Cost*
 smoothing mixes it with the same distribution blurred by exp(-cost / mean cost): mass goes to near labels first. Both are there for comparison.
@@ -18,7 +18,6 @@ from __future__ import annotations
 import numpy as np
 
 from dprm_data.core.arrays import Floats
-from dprm_data.core.errors import InputError
 from dprm_data.labels.space import LabelSpace
 from dprm_data.recipe.recipe import SmoothingConfig
 
@@ -37,10 +36,6 @@ def smooth(distribution: Floats, space: LabelSpace, config: SmoothingConfig) -> 
 
 
 def _targeted(distribution: Floats, cost: Floats, threshold: float, epsilon: float) -> Floats:
-    if epsilon > 0.5:
-        raise InputError(
-            f"targeted smoothing with epsilon {epsilon:g} would make the next most likely label the likeliest (allowed: 0 to 0.5)"
-        )
     out = distribution.copy()
     top = distribution.argmax(axis=1)
     peak = distribution[np.arange(len(out)), top]

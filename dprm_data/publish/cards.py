@@ -162,7 +162,11 @@ def _metadata(run: Run, summary: Summary, parts: Parts | None) -> dict[str, Any]
 
 def _local_configs(summary: Summary) -> list[dict[str, Any]]:
     """The tables of a run folder, whole."""
-    files = {config: f"tables/{'distributions' if config == 'default' else config}.parquet" for config in CONFIGS[:4]}
+    files = {
+        config: f"tables/{'distributions' if config == 'default' else config}.parquet"
+        for config in CONFIGS
+        if config != "run"  # texts, which stand in the folder as they are
+    }
     return [
         _config(config, {"train": path})
         for config, path in files.items()

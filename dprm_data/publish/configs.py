@@ -29,14 +29,15 @@ _LABEL = pa.field("label", pa.int64())
 ROW = pa.field(
     "row", pa.int64()
 )  # where the item stands in the run: what is learned across items may depend on their order
+_TEXTS = ("item_id", "group_id", "prompt", "completion")
 _FROM_ITEMS = ("role", "source", "metadata")
 
 SCHEMAS: dict[Config, pa.Schema] = {
     "default": pa.schema(
         [
-            *[tables.DISTRIBUTIONS.field(name) for name in ("item_id", "group_id", "prompt", "completion")],
+            *[tables.DISTRIBUTIONS.field(name) for name in _TEXTS],
             _LABEL,  # the most probable one
-            *list(tables.DISTRIBUTIONS)[4:],
+            *[field for field in tables.DISTRIBUTIONS if field.name not in _TEXTS],
             *[tables.ITEMS.field(name) for name in _FROM_ITEMS],
             ROW,
         ]

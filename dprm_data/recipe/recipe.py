@@ -6,7 +6,17 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from dprm_data.core.errors import RecipeError
 from dprm_data.core.ledger_address import fault_in, is_postgres
@@ -199,6 +209,16 @@ class SmoothingConfig(_Section):
     kind: Literal["targeted", "uniform", "cost", "none"] = "targeted"
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.95
     epsilon: Annotated[float, Field(ge=0, lt=1)] = 0.05
+
+    @field_validator("epsilon")
+    @classmethod
+    def _keeps_the_order(cls, epsilon: float, info: ValidationInfo) -> float:
+        if info.data.get("kind") == "targeted" and epsilon > 0.5:
+            raise ValueError(
+                f"targeted smoothing with {epsilon:g} would leave the most likely label less than half, and another would "
+                "overtake it (allowed: 0 to 0.5; kind: uniform and kind: cost take more)"
+            )
+        return epsilon
 
 
 class FitConfig(_Section):

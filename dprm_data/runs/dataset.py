@@ -55,7 +55,7 @@ def _pairs(distributions: Path) -> Iterator[dict[str, Any]]:
     with pq.ParquetFile(distributions) as file:
         missing = Counter(
             itertools.chain.from_iterable(
-                batch.column(0).to_pylist() for batch in file.iter_batches(columns=["group_id"])
+                batch.column("group_id").to_pylist() for batch in file.iter_batches(columns=["group_id"])
             )
         )
         open_groups: dict[str, list[dict[str, Any]]] = {}

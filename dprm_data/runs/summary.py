@@ -171,7 +171,8 @@ def _lengths(folder: RunFolder) -> np.ndarray[Any, np.dtype[np.float64]]:
     with pq.ParquetFile(folder.needs("items")) as file:
         for batch in file.iter_batches(columns=["completion"]):
             lengths += [
-                sum(len(message["content"]) for message in messages) for messages in batch.column(0).to_pylist()
+                sum(len(message["content"]) for message in messages)
+                for messages in batch.column("completion").to_pylist()
             ]
     return np.array(lengths, dtype=np.float64)
 

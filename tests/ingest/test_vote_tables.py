@@ -249,6 +249,16 @@ def test_a_file_of_annotations_is_read_as_such(tmp_path: Path) -> None:
     assert len(ratings) == len(ratings_from_annotations(TABLE, HH6)) == 3
 
 
+@pytest.mark.parametrize("setting", [{"base": 1}, {"duplicates": "all"}])
+@pytest.mark.parametrize("read", [read_votes, read_ratings])
+def test_settings_that_a_file_of_annotations_does_not_take(tmp_path: Path, read: Any, setting: dict[str, Any]) -> None:
+    pq.write_table(TABLE, tmp_path / "annotations.parquet")
+    with pytest.raises(
+        VotesError, match=f"annotations.parquet: {next(iter(setting))} is not for a table of annotations"
+    ):
+        read(tmp_path / "annotations.parquet", HH6, **setting)
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [

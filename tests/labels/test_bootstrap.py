@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dprm_data.ingest.votes import Votes
-from dprm_data.labels.bootstrap import Resamples, by_reward, nominal
+from dprm_data.labels.bootstrap import Interval, Resamples, by_reward, nominal
 from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.agreement import krippendorff_alpha
 
@@ -74,3 +74,48 @@ def test_weighted_and_missing_values() -> None:
     assert draw.mean(np.array([1.0, np.nan, 4.0])).value == pytest.approx(3.0)
     assert draw.mean(np.array([np.nan] * 3)).value is None
     assert draw.mean(np.array([1.0, 4.0]), np.array([0, 2])).value == pytest.approx(3.0)
+
+
+def test_an_items_weight_is_shared_among_its_answers() -> None:
+    """Of two items, the second stands for three times as many: (1 x 2 + 3 x 10) / 4, however many answers each has."""
+    draw = Resamples.of(["a", "b"], np.array([1.0, 3.0]), resamples=20, level=0.9, seed=0)
+    item, person = np.array([0, 0, 0, 1]), np.array([0, 1, 2, 0])
+    answers = draw.with_people(item, person, seed=0)
+    assert answers.weights.shape == (21, 4)
+    assert answers.level == draw.level
+    assert answers.mean(np.array([1.0, 2.0, 3.0, 10.0])).value == pytest.approx(8.0)
+
+
+def test_every_resample_draws_people_beside_items() -> None:
+    groups, people = 5, 5
+    draw = resamples([str(g) for g in range(groups)])
+    item, person = (axis.ravel() for axis in np.indices((groups, people)))
+    weights = draw.with_people(item, person, seed=0).weights.reshape(-1, groups, people) * people
+    np.testing.assert_allclose(weights[0], 1.0)
+    # Everybody answered every item once: a resample's weights are (times an item was drawn) x (times a person was).
+    of_item, of_person = weights.sum(axis=2) / people, weights.sum(axis=1) / groups
+    np.testing.assert_allclose(weights, of_item[:, :, None] * of_person[:, None, :])
+    np.testing.assert_allclose(of_item, draw.weights)
+    np.testing.assert_allclose(of_person, np.rint(of_person), atol=1e-9)
+    np.testing.assert_allclose(of_person.sum(axis=1), people)
+    # Multinomial counts: mean 1, variance 1 - 1 / 5; and the people are not drawn as the items were.
+    assert of_person[1:].mean() == pytest.approx(1.0)
+    assert of_person[1:].var() == pytest.approx(1 - 1 / people, abs=0.1)
+    assert abs(np.corrcoef(of_item[1:].ravel(), of_person[1:].ravel())[0, 1]) < 0.1
+
+
+def test_of_the_items_weights_only_the_proportions_count() -> None:
+    counts, stands_for = np.array([[3.0, 1.0], [0.0, 4.0], [2.0, 2.0]]), np.array([1.0, 2.0, 3.0])
+    found = [
+        Resamples.of(list("abc"), scale * stands_for, resamples=20, level=0.9, seed=0).alpha(counts, nominal(2))
+        for scale in (1.0, 100.0)
+    ]
+    assert found[0].value == pytest.approx(found[1].value)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "excluded"), [(0.1, 0.2, True), (-0.2, -0.1, True), (-0.1, 0.1, False), (0.0, 0.1, False)]
+)
+def test_an_interval_excludes_zero_on_either_side(low: float, high: float, excluded: bool) -> None:
+    assert Interval(0.5 * (low + high), low, high).excludes_zero() is excluded
+    assert not Interval(None, None, None).excludes_zero()

@@ -16,6 +16,9 @@ SPACES = {
     "rewards": HH6,
     "grid": LabelSpace.model_validate(HH6.model_dump() | {"cost": "axes"}),
     "scale": LabelSpace.ordinal(7),
+    "unordered": LabelSpace.load(
+        {"name": "unordered", "labels": [{"name": f"l{reward}", "reward": reward} for reward in (3, 1, 4, 2)]}
+    ),
 }
 
 

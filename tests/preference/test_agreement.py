@@ -80,6 +80,7 @@ def test_severity_is_the_difference_from_the_others() -> None:
     found = annotators(ratings([[0, 1, 3], [1, 1, 2], [2, 1, None]], 4), FOUR)
     np.testing.assert_allclose(found.severity[0], np.mean([0 - 1.5, 1 - 1, 3 - 2]))
     np.testing.assert_allclose(found.severity[2], np.mean([2 - 0.5, 1 - 1]))
+    np.testing.assert_allclose(found.severity_error[0], stats.sem([0 - 1.5, 1 - 1, 3 - 2]))
     assert found.agreement[0, 1] == pytest.approx(1 / 3)
     assert found.agreement[0, 2] == pytest.approx(1 / 2)
     assert np.isnan(found.repeat_agreement).all()

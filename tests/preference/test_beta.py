@@ -9,7 +9,8 @@ from scipy.integrate import dblquad
 
 from dprm_data.preference import beta
 from dprm_data.preference.components import Components
-from dprm_data.preference.em import STEPS, Base, Sample, learn_beta, learn_kappa
+from dprm_data.preference.em import STEPS, Base, Sample, learn_beta, learn_dispersion, learn_kappa
+from dprm_data.preference.prior import DirichletPart
 from dprm_data.preference.scores import hold_out, ranked_probability_score
 from tests.preference import real_votes
 
@@ -159,3 +160,30 @@ def test_shuffled_levels_make_the_plain_beta_worse_on_a_real_scale() -> None:
         gains.append(scores[1] - scores[0])
     gain = np.mean(gains, axis=0)
     assert gain.mean() > 2 * gain.std() / np.sqrt(len(gain))
+
+
+def test_kappa_is_the_usual_one_where_few_votes_say_nothing() -> None:
+    votes = np.array([[2.0, 0, 0], [0, 2.0, 0], [0, 1.0, 1.0]])
+    found = learn_kappa(votes, learn_beta(votes)).kappa
+    assert found is not None
+    assert 100 < found < 400
+
+
+def test_dispersion_weighs_items_by_their_votes() -> None:
+    """Of 30 items with 2 votes and 30 with 10, under a flat prior of two labels: by the Dirichlet's own formulas."""
+    rows = np.array([[1.0, 1.0], [6.0, 4.0]])
+    N = rows.sum(axis=1)
+    mean = (1 + rows[:, 0]) / (2 + N)
+    claimed = mean * (1 - mean) / (2 + N + 1)
+    found = (mean * (1 - mean) - claimed) / N - (rows[:, 0] / N - mean) ** 2
+    ratio = (N @ found) / (N @ claimed)
+    assert 1 < ratio < 4
+    flat = DirichletPart(np.ones((1, 2)), np.ones(1)).components()
+    dispersion = learn_dispersion(np.repeat(rows, 30, axis=0), flat, ordered=False)
+    assert dispersion == pytest.approx(1 + 60 / 65 * (ratio - 1))
+
+
+def test_dispersion_is_four_at_most() -> None:
+    certain = DirichletPart(np.full((1, 2), 1e4), np.ones(1)).components()
+    votes = np.tile([2.0, 2.0], (95, 1))
+    assert learn_dispersion(votes, certain, ordered=False) == pytest.approx(1 + 95 / 100 * 3)

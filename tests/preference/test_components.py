@@ -134,3 +134,15 @@ def test_distinct_of_nothing_and_of_two_zeros(rows: Floats) -> None:
     found, where = distinct(rows)
     assert len(found) == min(len(rows), 1)
     assert len(where) == len(rows)
+
+
+def test_misfit_widens_as_its_formula_says() -> None:
+    kappa, v = 20.0, np.arange(4.0)
+    means, weights = RNG.dirichlet(np.ones(4), 25), np.full(25, 1 / 25)
+    votes = RNG.multinomial(12, np.full(4, 0.25), 50).astype(float)
+    exact = Components(means, np.full(25, np.inf), weights).posterior(votes)
+    (mean, square), variance = exact.moments(np.stack([v, v**2], axis=1))[0].T, exact.moments(v[:, None])[1][:, 0]
+    a, within, shift = kappa / (kappa + 12), square - mean**2 - variance, votes @ v / 12 - mean
+    expected = a * variance + within / (kappa + 12 + 1) + (1 - a) ** 2 * shift**2
+    widened = Components(means, np.full(25, np.inf), weights, misfit=kappa).posterior(votes).moments(v[:, None])[1]
+    np.testing.assert_allclose(widened[:, 0], expected)

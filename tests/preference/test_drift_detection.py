@@ -10,6 +10,7 @@ from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.beta import cells
 from dprm_data.preference.drift_detection import benjamini_hochberg, drift, log_bayes_factors
 from dprm_data.preference.model_selection import learn_prior
+from dprm_data.preference.posterior import evaluate
 from dprm_data.preference.scores import hold_out
 from tests.preference import real_votes
 
@@ -104,3 +105,14 @@ def test_real_votes_of_one_population_hardly_alarm() -> None:
     report = drift(Votes(names, train), Votes(names, held), prior, space, simulations=199)
     assert (report.p_value <= 0.05).mean() < 0.09
     assert report.moved.sum() <= 3
+
+
+def test_simulated_votes_weigh_as_much_as_the_new_ones() -> None:
+    """New votes that weigh 0.4 are compared with each label's 0.4 votes, not with whole ones."""
+    prior, _ = learn_prior(votes(population(300, 0), 12, 1).counts, FIVE, "beta")
+    old, new = Votes(["i"], np.array([[0.0, 3, 3, 0, 0]])), Votes(["i"], np.array([[0.0, 0, 0, 0.4, 0]]))
+    each = log_bayes_factors(prior, FIVE, np.repeat(old.counts, 5, axis=0), 0.4 * np.eye(5))
+    chance = evaluate(prior, FIVE, old.counts, np.eye(5)).mean[0]
+    expected = chance[each >= each[3] - 1e-9].sum()
+    assert each[3] > 0
+    assert drift(old, new, prior, FIVE, simulations=4999).p_value[0] == pytest.approx(expected, abs=0.02)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any, get_args
 
 import numpy as np
@@ -14,12 +15,14 @@ from dprm_data.core.errors import InputError, VotesError
 from dprm_data.core.tables import DISTRIBUTIONS
 from dprm_data.ingest.votes import Votes
 from dprm_data.labels.space import LabelSpace
+from dprm_data.preference import fitting
 from dprm_data.preference.axes import chain, flat, nodes
 from dprm_data.preference.fitting import TABLE_COLUMNS, FamilyChoice, fit
+from dprm_data.preference.intervals import interval
 from dprm_data.preference.model_selection import learn_prior
 from dprm_data.preference.posterior import evaluate
 from dprm_data.preference.prior import Prior
-from dprm_data.preference.sampling import draw, predictive_interval
+from dprm_data.preference.sampling import draw, predictive_interval, predictive_means
 from dprm_data.recipe.recipe import SmoothingConfig
 
 FAMILIES = [family for family in get_args(FamilyChoice) if family != "auto"]
@@ -90,6 +93,43 @@ def test_a_prior_survives_json_to_the_last_bit(family: FamilyChoice) -> None:
     np.testing.assert_array_equal(first.distribution, second.distribution)
     np.testing.assert_array_equal(first.reward_low, second.reward_low)
     assert prior.to_dict() == first.prior.to_dict()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_dispersion_of_a_prior_multiplies_every_variance(family: FamilyChoice) -> None:
+    votes = some_votes(6)
+    prior, _ = learn_prior(votes.counts, HH6, family)
+    content = prior.to_dict()
+    fits = []
+    for dispersion in (1.0, 4.0):
+        parts = [part | {"dispersion": dispersion} for part in content["parts"]]
+        fits.append(fit(votes, HH6, prior=Prior.from_dict(json.loads(json.dumps(content | {"parts": parts})))))
+    plain, dispersed = fits
+    np.testing.assert_allclose(dispersed.distribution, plain.distribution, atol=1e-12)
+    ratio = dispersed.reward_error / plain.reward_error
+    assert (ratio > 1.8).all(), ratio.min()
+
+
+def test_beta_dirichlet_widens_intervals_by_the_dispersion_it_learned() -> None:
+    rng = np.random.default_rng(0)
+    two_camps = [0.02, 0.02, 0.02, 0.04, 0.9], [0.9, 0.04, 0.02, 0.02, 0.02]
+    votes = named([rng.multinomial(8, two_camps[i % 10 == 0]) for i in range(300)])
+    prior, _ = learn_prior(votes.counts, FIVE, "beta-dirichlet")
+    (part,) = prior.parts
+    assert part.dispersion > 1.2
+    undispersed = replace(prior, parts=(replace(part, dispersion=1.0),))
+    wide, narrow = (fit(votes, FIVE, prior=p).reward_error for p in (prior, undispersed))
+    np.testing.assert_allclose(wide, narrow * np.sqrt(part.dispersion))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_prior_written_without_dispersion_multiplies_no_variance(family: FamilyChoice) -> None:
+    votes = some_votes(6)
+    prior, _ = learn_prior(votes.counts, HH6, family)
+    content = prior.to_dict()
+    for part in content["parts"]:
+        del part["dispersion"]
+    assert [part.dispersion for part in Prior.from_dict(content).parts] == [1.0] * len(prior.parts)
 
 
 @pytest.mark.parametrize("family", ["dirichlet", "beta-dirichlet", "mixture", "empirical"])
@@ -334,6 +374,15 @@ def test_the_table_has_the_published_schema() -> None:
     assert len(row["alpha"]) == len(row["beta"]) == 3
 
 
+def test_the_tables_columns_are_taken_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = fit(some_votes(5), FIVE)
+    usual = result.to_table()
+    monkeypatch.setattr(fitting, "TABLE_COLUMNS", TABLE_COLUMNS[::-1])
+    reordered = result.to_table()
+    assert reordered.column_names == usual.column_names[::-1]
+    assert reordered.select(usual.column_names).equals(usual)
+
+
 def test_a_wider_level_gives_wider_intervals() -> None:
     votes = some_votes(5)
     prior, _ = learn_prior(votes.counts, FIVE, "beta")
@@ -389,3 +438,51 @@ def test_a_prior_of_another_space_is_refused() -> None:
     broken["parts"][0]["weights"][0] = float("nan")
     with pytest.raises(InputError, match="not a prior"):
         Prior.from_dict(broken)
+
+
+def test_smoothing_never_leaves_the_expectation_outside_its_interval() -> None:
+    counts = np.vstack([some_votes(5).counts, [1000.0, 0, 0, 0, 0], [0, 0, 0, 0, 1000.0]])
+    raw, smoothed = (
+        fit(named(counts), FIVE, smoothing=smoothing)
+        for smoothing in (RAW, SmoothingConfig(kind="uniform", epsilon=0.5))
+    )
+    assert smoothed.expected_reward[-2] > raw.reward_high[-2]
+    assert smoothed.expected_reward[-1] < raw.reward_low[-1]
+    assert (smoothed.reward_low <= smoothed.expected_reward).all()
+    assert (smoothed.expected_reward <= smoothed.reward_high).all()
+
+
+def test_disagreement_is_the_chance_that_two_people_differ() -> None:
+    result = fit(named([[2.0, 2, 0, 0, 0], [0, 0, 4, 0, 0]]), FIVE, family="empirical", smoothing=RAW)
+    np.testing.assert_allclose(result.disagreement, [0.5, 0.0], atol=1e-6)
+
+
+def test_one_persons_reward_varies_as_the_posterior_mean_distribution_does() -> None:
+    result = fit(some_votes(5, n=2), FIVE, smoothing=RAW)
+    mean = result.posterior @ FIVE.rewards
+    variance = result.posterior @ FIVE.rewards**2 - mean**2
+    np.testing.assert_allclose(result.reward_interval(FIVE, raters=1), interval(mean, variance, 0.9, 1.0, 5.0))
+
+
+@pytest.mark.parametrize(("n", "said"), [(40, False), (60, True)])
+def test_beta_dirichlet_is_advised_from_half_of_kappa_on(n: int, said: bool) -> None:
+    learned, _ = learn_prior(some_votes(5).counts, FIVE, "beta")
+    prior = replace(learned, parts=(replace(learned.parts[0], kappa=100.0),))
+    notes = fit(some_votes(5, n=n), FIVE, prior=prior).notes
+    assert any("beta-dirichlet" in note for note in notes) is said
+
+
+def test_an_item_at_one_end_is_not_divided() -> None:
+    votes = some_votes(5, n=20).counts
+    result = fit(named(np.vstack([votes, np.tile([14.0, 4, 2, 0, 0], (10, 1))])), FIVE)
+    assert (result.divided[-10:] < 0.1).all()
+
+
+def test_a_predictive_interval_leaves_out_as_much_at_either_end() -> None:
+    votes = some_votes(5)
+    prior, _ = learn_prior(votes.counts, FIVE, "beta")
+    low, high = predictive_interval(prior, FIVE, votes.counts, 50, 0.9, rng=np.random.default_rng(3))
+    means = predictive_means(prior, FIVE, votes.counts, 50, 400, np.random.default_rng(3))
+    for beyond, reached in ((means < low, means <= low), (means > high, means >= high)):
+        assert (beyond.mean(axis=0) <= 0.05).all()
+        assert (reached.mean(axis=0) >= 0.05).all()

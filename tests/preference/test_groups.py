@@ -95,3 +95,11 @@ def test_real_raters_by_sex() -> None:
     groups = by_group(ratings, space, learn_prior(ratings.votes().counts, space, "beta")[0], membership)
     assert [group.name for group in groups] == ["female", "male"]
     assert sum(group.votes.sum() for group in groups) <= len(ratings)
+
+
+def test_the_error_is_that_of_the_groups_dirichlet() -> None:
+    ratings, membership, _ = two_groups(1.0, items=40)
+    prior, _ = learn_prior(ratings.votes().counts, FIVE, "beta")
+    for group in by_group(ratings, FIVE, prior, membership):
+        spread = group.distribution @ FIVE.rewards**2 - group.expected_reward**2
+        np.testing.assert_allclose(group.reward_error**2, spread / (group.strength + group.votes + 1.0))

@@ -31,6 +31,7 @@ def test_votes_that_no_beta_gives_are_found_and_said() -> None:
     result = fit(named(np.array([rng.multinomial(300, p) for p in shapes])), SIX)
     report = quality(result, SIX, draws=100)
     assert report.overall < 0.02
+    assert report.p_values.min() == report.overall == 1 / 101  # as small as 100 draws can tell, never 0
     assert (report.p_values < 0.01).mean() > 0.5
     assert "beta-dirichlet" in " ".join(report.notes)
     loose = quality(fit(result.votes, SIX, family="beta-dirichlet"), SIX, draws=100)

@@ -17,6 +17,7 @@ def test_halves_have_no_vote_in_common() -> None:
     assert (train.sum(axis=1) == 4).all() and (held.sum(axis=1) == 5).all()
     assert (train + held <= counts[rows]).all()
     np.testing.assert_allclose(train.mean(axis=0), 1.0, atol=0.2)
+    assert (hold_out(2 * counts, 4, np.random.default_rng(1))[2].sum(axis=1)[1:] == 11).all()
     assert len(hold_out(counts, 50, np.random.default_rng(1))[0]) == 0
 
 

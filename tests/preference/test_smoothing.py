@@ -1,13 +1,11 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from dprm_data.core.arrays import Floats
-from dprm_data.core.errors import InputError
 from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.smoothing import smooth
 from dprm_data.recipe.recipe import SmoothingConfig
@@ -98,8 +96,3 @@ def test_uniform_and_cost_smoothing() -> None:
     near = smooth(p, HH6, SmoothingConfig(kind="cost", epsilon=0.2))[0]
     # the nearer a label's reward, the more it gets
     assert (np.diff(near[np.argsort(HH6.ground_cost[0], kind="stable")]) <= 1e-12).all()
-
-
-def test_an_epsilon_that_turns_the_order_round_is_refused() -> None:
-    with pytest.raises(InputError, match="epsilon"):
-        smooth(np.eye(6), HH6, SmoothingConfig(epsilon=0.6))

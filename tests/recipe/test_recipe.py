@@ -35,6 +35,11 @@ def refused(tmp_path: Path, text: str) -> str:
             "FILE:6: elicitation: input should be 'choice', 'logprobs' or 'distribution' (found 'guess')",
         ),
         (GOOD + "fit:\n  smoothing:\n    epsilon: 2\n", "FILE:8: fit.smoothing.epsilon: input should be less than 1"),
+        (
+            GOOD + "fit:\n  smoothing:\n    epsilon: 0.6\n",
+            "FILE:8: fit.smoothing.epsilon: targeted smoothing with 0.6 would leave the most likely label less than half, and "
+            "another would overtake it (allowed: 0 to 0.5; kind: uniform and kind: cost take more)",
+        ),
         (GOOD + "budget:\n  max_cost: -1\n", "FILE:7: budget.max_cost: input should be greater than or equal to 0"),
         (GOOD + "name: a/b\n", "FILE:6: name: "),
         (GOOD + "seed: 1\nseed: 2\n", "FILE:7: the key 'seed' stands there twice; keep one"),
@@ -58,6 +63,14 @@ def refused(tmp_path: Path, text: str) -> str:
 )
 def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, text: str, said: str) -> None:
     assert said in refused(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    "smoothing", [{"epsilon": 0.5}, *({"kind": kind, "epsilon": 0.6} for kind in ("uniform", "cost", "none"))]
+)
+def test_smoothing_that_keeps_the_order_is_taken(smoothing: dict[str, object]) -> None:
+    recipe = Recipe.of({"provider": {"name": "local"}, "fit": {"smoothing": smoothing}})
+    assert recipe.fit.smoothing.epsilon == smoothing["epsilon"]
 
 
 def test_all_mistakes_are_said_at_once(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ def test_by_hand(tmp_path: Path) -> None:
     assert [gap.value for gap in found.share_gaps] == pytest.approx([0.25, 0.0, 0.25, -0.5, 0.0], abs=1e-6)
     # Persona p0 says 1 and 2: half a step and two steps from a person; p1 says 1 and 3.
     assert [(one.annotator_id, one.distance.value) for one in found.personas] == [("p1", 0.75), ("p0", 1.25)]
+    assert [one.reward_gap.value for one in found.personas] == pytest.approx([-0.75, -1.25])
     assert found.compared[0].item_id == pq.read_table(run.folder.table("items"))["item_id"][1].as_py()
     assert any("chosen for a purpose" in note for note in found.notes)
 
