@@ -11,20 +11,23 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import Any
 
-from dprm_data.engine.costs import Prices, prices_for
-from dprm_data.ledger.ledger import Ledger
-from dprm_data.engine.counters import Counters
-from dprm_data.elicit.work import Work, make_work
 from dprm_data.core.errors import PanelError, RecipeError
-from dprm_data.runs.folder import RunFolder
+from dprm_data.core.ledger_address import is_postgres
+from dprm_data.core.registry import ELICITATIONS
+from dprm_data.core.yamlfile import validated
+from dprm_data.elicit.distribution import Distribution
+from dprm_data.elicit.elicitation import Elicitation
+from dprm_data.elicit.template import PromptTemplate, load_prompt
+from dprm_data.elicit.work import Work, make_work
+from dprm_data.engine.costs import Prices, prices_for
+from dprm_data.engine.counters import Counters
 from dprm_data.labels.space import LabelSpace
 from dprm_data.ledger.factory import exists
-from dprm_data.core.ledger_address import is_postgres
+from dprm_data.ledger.ledger import Ledger
 from dprm_data.panel.personas import Panel, load_panel
-from dprm_data.elicit.template import PromptTemplate, load_prompt
 from dprm_data.providers import check, model_name
 from dprm_data.recipe.recipe import FitConfig, PublishConfig, Recipe
-from dprm_data.core.yamlfile import validated
+from dprm_data.runs.folder import RunFolder
 
 Rows = Iterable[Mapping[str, Any]]
 
@@ -107,16 +110,22 @@ class Run:
         return panel
 
     @cached_property
+    def elicitation(self) -> type[Elicitation]:
+        found: type[Elicitation] = ELICITATIONS.get(self.recipe.elicitation)
+        return found
+
+    @cached_property
     def template(self) -> PromptTemplate:
-        return load_prompt(self.recipe.prompt or self.recipe.elicitation, self.recipe.folder)
+        prompt = self.recipe.prompt
+        return load_prompt(prompt, self.recipe.folder) if prompt else self.elicitation.default_template()
 
     @cached_property
     def prior_template(self) -> PromptTemplate | None:
-        return load_prompt("distribution") if self.recipe.prior else None
+        return Distribution.default_template() if self.recipe.prior else None
 
     @cached_property
     def work(self) -> Work:
-        check(self.recipe.provider, logprobs=self.recipe.elicitation == "logprobs")
+        check(self.recipe.provider)
         provider = self.recipe.provider
         return make_work(
             self.recipe,
@@ -145,7 +154,7 @@ class Run:
         """Keep the recipe in the folder, with everything that it names written out."""
         prompts = {self.template.name: self.template.source}
         if self.prior_template:
-            prompts["distribution"] = self.prior_template.source
+            prompts[self.prior_template.name] = self.prior_template.source
         labels = self.space.model_dump(mode="json")
         self.folder.freeze(self.recipe, labels=labels, panel=self.panel.model_dump(mode="json"), prompts=prompts)
 
