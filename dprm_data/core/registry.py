@@ -22,6 +22,7 @@ from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar
 
 from dprm_data.core.errors import DprmError
+from dprm_data.core.text import one_line
 
 GROUP = "dprm_data"
 
@@ -67,9 +68,13 @@ class Registry(Generic[T]):
         load_extensions()
         return list(dict.fromkeys([*self._builtin, *sorted(self._found)]))
 
+    def __contains__(self, name: str) -> bool:
+        """Whether something is registered under this name. Ours are not imported for that."""
+        return name in self._builtin or name in self._found or name in self.names()
+
     def check(self, name: str) -> str:
         """The name itself, for a field of a settings model. Raises `ValueError` where nothing is registered under it."""
-        if name not in self._builtin and name not in self._found and name not in self.names():
+        if name not in self:
             raise ValueError(self._unknown(name))
         return name
 
@@ -77,7 +82,7 @@ class Registry(Generic[T]):
         names = self.names()
         close = difflib.get_close_matches(name, names, n=1)
         guess = f"; did you mean {close[0]!r}?" if close else ""
-        return f"there is no {self.kind} {name!r}{guess} (installed: {', '.join(names)})"
+        return f"there is no {self.kind} {one_line(name, 60)!r}{guess} (installed: {', '.join(names)})"
 
 
 @cache

@@ -27,7 +27,7 @@ def read_choice(text: str, space: LabelSpace) -> tuple[int, str]:
     bare = space.find(text.strip().strip("\"'.` "))
     if bare is not None:
         return bare, ""
-    content = _json_object(text)
+    content = json_object(text)
     said = content.get("label")
     if not isinstance(said, str):
         raise Unreadable(f'there is no "label" in {_short(text)}')
@@ -41,7 +41,7 @@ def read_choice(text: str, space: LabelSpace) -> tuple[int, str]:
 def read_distribution(text: str, space: LabelSpace) -> Floats:
     """The stated distribution, shape (K,), summing to 1. Numbers may be counts, per cent or shares; a label left out has none."""
     shares = np.zeros(space.K)
-    for said, number in _json_object(text).items():
+    for said, number in json_object(text).items():
         label = space.find(said)
         if label is None:
             raise Unreadable(f"{_short(said)} is none of the categories")
@@ -92,7 +92,8 @@ def _log_sum_exp(values: Sequence[float] | Floats) -> float:
     return float(top + math.log(sum(math.exp(value - top) for value in values)))
 
 
-def _json_object(text: str) -> dict[str, object]:
+def json_object(text: str) -> dict[str, object]:
+    """The JSON object in a text that may say other things around it. Raises `Unreadable` where there is none."""
     found = _OBJECT.search(text)
     if not found:
         raise Unreadable(f"there is no JSON object in {_short(text)}")

@@ -12,7 +12,9 @@ from typing import Any
 
 import orjson
 
-from dprm_data.elicit.elicitation import Elicitation, Kind, Prefix, Task
+from dprm_data.core.registry import ELICITATIONS
+from dprm_data.elicit.distribution import Distribution
+from dprm_data.elicit.elicitation import Elicitation, Prefix, Task
 from dprm_data.elicit.template import PromptTemplate
 from dprm_data.ingest.items import Item
 from dprm_data.labels.space import LabelSpace
@@ -94,9 +96,13 @@ class Work:
 
 
 def _identity(elicitation: Elicitation) -> dict[str, Any]:
-    names = ("kind", "family", "model", "params", "max_tokens", "rationale", "max_reasks", "seed")
+    names = ("family", "model", "params", "max_tokens", "rationale", "max_reasks", "seed")
     identity = {name: getattr(elicitation, name) for name in names}
-    return identity | {"space": elicitation.space.model_dump(mode="json"), "template": elicitation.template.version}
+    return identity | {
+        "kind": elicitation.name,
+        "space": elicitation.space.model_dump(mode="json"),
+        "template": elicitation.template.version,
+    }
 
 
 def make_work(
@@ -119,9 +125,8 @@ def make_work(
     if provider.structured != "json_schema":
         params["structured"] = provider.structured  # it changes what is sent, so it is part of a call's key
 
-    def elicitation(kind: Kind, template: PromptTemplate, rationale: bool) -> Elicitation:
-        return Elicitation(
-            kind=kind,
+    def made(cls: type[Elicitation], template: PromptTemplate, *, rationale: bool = False) -> Elicitation:
+        return cls(
             space=space,
             template=template,
             family=family,
@@ -134,10 +139,10 @@ def make_work(
         )
 
     return Work(
-        elicitation=elicitation(recipe.elicitation, template, recipe.rationale and recipe.elicitation == "choice"),
+        elicitation=made(ELICITATIONS.get(recipe.elicitation), template, rationale=recipe.rationale),
         panel=panel,
         panel_config=recipe.panel,
         replicates=recipe.replicates,
-        prior=elicitation("distribution", prior_template, False) if prior_template else None,
+        prior=made(Distribution, prior_template) if prior_template else None,
         early_stop=recipe.early_stop,
     )

@@ -9,8 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from dprm_data.core import tables
-from dprm_data.core.arrays import Floats
-from dprm_data.elicit.elicitation import Outcome, Question, Task, calibrate, label_probs
+from dprm_data.elicit.elicitation import Outcome
 from dprm_data.elicit.work import Work
 from dprm_data.engine.replay import TaskState, advance, replay
 from dprm_data.ingest.items import Item
@@ -22,12 +21,12 @@ _ROWS = 20_000  # in one batch
 def annotation_batches(work: Work, ledger: Ledger, items: Iterable[Item]) -> Iterator[pa.RecordBatch]:
     """The annotations of all items in the items' order, as batches of `tables.ANNOTATIONS`.
 
-    Tasks that still wait for a call have no row. Labels of the `logprobs` elicitation are calibrated here.
+    Tasks that still wait for a call have no row. Labels are calibrated here, where the elicitation is.
     """
-    prior = _calibration(work, ledger)
+    calibration = _calibration(work, ledger)
     rows: list[dict[str, Any]] = []
     for _, states in replay(work, ledger, items):
-        rows += [_row(state, state.outcome, prior) for state in states if state.outcome]
+        rows += [_row(state, state.outcome, calibration) for state in states if state.outcome]
         if len(rows) >= _ROWS:
             yield pa.RecordBatch.from_pylist(rows, schema=tables.ANNOTATIONS)
             rows = []
@@ -35,14 +34,14 @@ def annotation_batches(work: Work, ledger: Ledger, items: Iterable[Item]) -> Ite
         yield pa.RecordBatch.from_pylist(rows, schema=tables.ANNOTATIONS)
 
 
-def _calibration(work: Work, ledger: Ledger) -> dict[Question, Floats]:
+def _calibration(work: Work, ledger: Ledger) -> Any:
     states = advance(work.calibration_tasks(), ledger)
-    return calibrate([(state.task, state.outcome) for state in states if state.outcome])
+    return work.elicitation.calibrate([(state.task, state.outcome) for state in states if state.outcome])
 
 
-def _row(state: TaskState, outcome: Outcome, prior: dict[Question, Floats]) -> dict[str, Any]:
+def _row(state: TaskState, outcome: Outcome, calibration: Any) -> dict[str, Any]:
     task = state.task
-    probs = _probs(task, outcome, prior)
+    probs = task.elicitation.label_probs(task, outcome, calibration)
     label = int(probs.argmax()) if probs is not None else outcome.label
     last = state.replies[-1]
     costs = [reply.cost for reply in state.replies]
@@ -50,7 +49,7 @@ def _row(state: TaskState, outcome: Outcome, prior: dict[Question, Floats]) -> d
         "item_id": task.prefix.item.item_id,
         "annotator_id": task.annotator.id,
         "annotator_kind": "persona",
-        "elicitation": task.elicitation.kind,
+        "elicitation": task.elicitation.name,
         "label": None if label is None else task.elicitation.space.names[label],
         "probs": None if probs is None else probs.tolist(),
         "weight": task.annotator.weight,
@@ -64,7 +63,3 @@ def _row(state: TaskState, outcome: Outcome, prior: dict[Question, Floats]) -> d
         "cost": None if None in costs else sum(cost for cost in costs if cost is not None),
         "created_at": datetime.fromtimestamp(last.created_at, UTC),
     }
-
-
-def _probs(task: Task, outcome: Outcome, prior: dict[Question, Floats]) -> Floats | None:
-    return label_probs(task, outcome, prior) if outcome.log_levels else outcome.probs

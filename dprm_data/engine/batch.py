@@ -1,11 +1,11 @@
-"""Batch mode: all missing calls are handed over in batches, at half the price, and collected when the provider is through with them.
+"""Batch mode: all missing calls are submitted in batches, at half the price, and collected when the provider is done with them.
 
-    items ─▶ those not done, with nothing on the pending ─▶ missing calls ─▶ batches ─▶ pending (in the ledger) ─▶ provider
-      ▲                                                                                                          │
-      └── replies and failures, in one transaction with the batch's leaving the pending ◀── results, in any order ◀┘
+    items ─▶ those not done, with no call pending ─▶ missing calls ─▶ batches ─▶ pending (in the ledger) ─▶ provider
+      ▲                                                                                                       │
+      └── replies and failures, in the transaction that ends the pending batch ◀── results, in any order ◀────┘
 
-It goes round until nothing is missing: answers that cannot be read are asked again in the next round, rows that failed or expired are handed
-over again. The process may be closed at any moment and started again a day later: what is on the pending is collected then.
+This repeats until nothing is missing: answers that cannot be read are asked again in the next pass, rows that failed or expired are
+submitted again. The process may end at any moment and start again a day later: pending batches are collected then.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class BatchEngine:
         self.counters = counters or Counters()
         self._provider = provider
         self._ledger = ledger
-        self._shelf = PendingBatches(ledger)
+        self._pending = PendingBatches(ledger)
         self._prices = prices
         self._budget = budget
         self._limits = limits
@@ -87,7 +87,7 @@ class BatchEngine:
         self._stop = Cancellation()
 
     def stop(self, reason: BaseException) -> None:
-        """Hand over nothing more. The run then raises the reason; what is on the pending stays there."""
+        """Submit nothing more. The run then raises the reason; pending batches stay pending."""
         self._stop.because(reason)
 
     async def run(self, work: Work, load: Load) -> None:
@@ -95,13 +95,13 @@ class BatchEngine:
 
         load: gives the items, from the first; they are walked through once a round.
         """
-        for batch in self._shelf.batches():
+        for batch in self._pending.batches():
             self._budget.hold(batch.reserved)
         try:
             while True:
                 await self._find_again()
                 short = await self._hand_over(work, load())
-                if not self._shelf.batches():
+                if not self._pending.batches():
                     if short:
                         raise short
                     if self._left_closed:
@@ -138,7 +138,7 @@ class BatchEngine:
         return short
 
     async def _submit(self, parcel: _Batch) -> None:
-        batch = self._shelf.put([(key, item) for key, item, _ in parcel.rows], parcel.reserved)
+        batch = self._pending.put([(key, item) for key, item, _ in parcel.rows], parcel.reserved)
         self._budget.hold(parcel.reserved)
         self._show([])
         try:
@@ -152,15 +152,15 @@ class BatchEngine:
                 await self._not_taken(batch, error)
         else:
             self._silent_since = None
-            self._shelf.confirm(batch, batch_id)
+            self._pending.confirm(batch, batch_id)
 
     async def _not_taken(self, batch: PendingBatch, error: CallFailed) -> None:
         """A batch was refused as a whole: nothing of it was run or billed. Its calls are missing again, or have failed if it was one."""
         if error.kind == "rejected" and batch.rows == 1:
-            [key] = self._shelf.rows(batch)
+            [key] = self._pending.rows(batch)
             self._finish(batch, {key: failure_reply(error)}, [])
             return
-        self._shelf.drop(batch)
+        self._pending.drop(batch)
         self._budget.settle(batch.reserved, 0.0)
         if error.fatal:
             raise refused(error)
@@ -171,7 +171,7 @@ class BatchEngine:
 
     async def _find_again(self) -> None:
         """Batches that may have reached the provider without our hearing of it: take up those that did, forget those that did not."""
-        lost = [batch for batch in self._shelf.batches() if batch.batch_id is None]
+        lost = [batch for batch in self._pending.batches() if batch.batch_id is None]
         while lost:
             try:
                 with self._stop.cuts_short():
@@ -179,14 +179,14 @@ class BatchEngine:
                 break
             except CallFailed as error:
                 await self._wait(error)
-        known = {batch.batch_id for batch in self._shelf.batches()}
+        known = {batch.batch_id for batch in self._pending.batches()}
         for batch in lost:
             found = next((s for s in reversed(there) if s.id not in known and _is_it(batch, s)), None)
             if found:
                 known.add(found.id)
-                self._shelf.confirm(batch, found.id)
+                self._pending.confirm(batch, found.id)
             else:
-                self._shelf.drop(batch)
+                self._pending.drop(batch)
                 self._budget.settle(batch.reserved, 0.0)
 
     # -- collecting ---------------------------------------------------------------------------------------------------
@@ -196,7 +196,7 @@ class BatchEngine:
         while True:
             statuses: list[BatchStatus] = []
             collected = False
-            for batch in self._shelf.batches():
+            for batch in self._pending.batches():
                 if batch.batch_id is None:
                     return
                 status = await self._poll(batch)
@@ -229,7 +229,7 @@ class BatchEngine:
     async def _fetch(self, batch: PendingBatch, work: Work, load: Load) -> bool:
         """Keep a batch's results; False where they could not be read this time."""
         assert batch.batch_id
-        rows = self._shelf.rows(batch)
+        rows = self._pending.rows(batch)
         requests = {key: self._unknown(work) for key in rows}
         requests |= _requests(work, self._ledger, load(), rows)
         replies: dict[bytes, Reply] = {}
@@ -287,28 +287,28 @@ class BatchEngine:
         first_time, self._walked = not self._walked, True
         self._opened, self._left_closed = 0, False
         calibration = advance(work.calibration_tasks(), self._ledger)
-        waiting = [course for course in calibration if course.waits_for]
-        if waiting and not self._shelf.holds([b"calibration"]):
-            yield from ((b"calibration", course.waits_for) for course in waiting if course.waits_for)
+        waiting = [state for state in calibration if state.waits_for]
+        if waiting and not self._pending.holds([b"calibration"]):
+            yield from ((b"calibration", state.waits_for) for state in waiting if state.waits_for)
         for some in chunks(items, _LOOK_UP):
             ids = [row_id(item) for item in some]
             done = set() if self._retry_failed else self._ledger.find_done(plan, ids)
-            held = self._shelf.holds(ids)
+            held = self._pending.holds(ids)
             if first_time:
                 self.counters.skipped(len(done), work.annotations_per_item)
             left = (item for item in some if row_id(item) not in done and row_id(item) not in held)
             for few in chunks(left, max(1, _OPEN // max(1, work.annotations_per_item))):
                 for item, states in zip(few, states_of(work, self._ledger, few), strict=True):
-                    begun = [self._begun(course) for course in states]
+                    begun = [self._begun(state) for state in states]
                     yield from self._missing_of(plan, item, begun, replayed=first_time)
 
     def _missing_of(
         self, plan: bytes, item: Item, states: list[TaskState], *, replayed: bool
     ) -> Iterator[tuple[bytes, Call]]:
-        settled = [course for course in states if course.outcome]
-        waiting = [course for course in states if course.waits_for]
-        begun = [course for course in waiting if course.replies or course.begun_anew]
-        fresh = [course for course in waiting if not (course.replies or course.begun_anew)]
+        settled = [state for state in states if state.outcome]
+        waiting = [state for state in states if state.waits_for]
+        begun = [state for state in waiting if state.replies or state.begun_anew]
+        fresh = [state for state in waiting if not (state.replies or state.begun_anew)]
         if not begun and fresh:
             if not self._rounds.may_open(self._opened):
                 self._left_closed = True
@@ -317,30 +317,30 @@ class BatchEngine:
             size = self._rounds.size(settled=settled, waiting=len(fresh))
             fresh = fresh if size is None else self._rounds.ordered(item, fresh)[:size]
         keys: set[bytes] = set()
-        for course in [*begun, *fresh]:
-            call = course.waits_for
+        for state in [*begun, *fresh]:
+            call = state.waits_for
             if call and call.key not in keys:
                 keys.add(call.key)
                 yield row_id(item), call
         if not keys:
             self.counters.items += 1
-            for course in settled:
-                if course.outcome:
-                    self.counters.ended(course.outcome, replayed=replayed)
+            for state in settled:
+                if state.outcome:
+                    self.counters.ended(state.outcome, replayed=replayed)
             self._rounds.closed(settled, in_full=not waiting)
             self._ledger.note_done(plan, row_id(item))
         elif self._retry_failed:
             self._ledger.note_undone(plan, row_id(item))
 
-    def _begun(self, course: TaskState) -> TaskState:
-        """A course that failed begins anew where that is wanted, once."""
-        if not (self._retry_failed and course.outcome and course.outcome.status != "ok"):
-            return course
-        first = course.calls[0].key
+    def _begun(self, state: TaskState) -> TaskState:
+        """The task, from its beginning if it failed and failures are retried (once)."""
+        if not (self._retry_failed and state.outcome and state.outcome.status != "ok"):
+            return state
+        first = state.calls[0].key
         if first in self._begun_anew:
-            return course
+            return state
         self._begun_anew.add(first)
-        return course.anew()
+        return state.anew()
 
     # -- patience -----------------------------------------------------------------------------------------------------
 
@@ -363,7 +363,7 @@ class BatchEngine:
             await asyncio.sleep(seconds)
 
     def _show(self, statuses: Sequence[BatchStatus]) -> None:
-        batches = self._shelf.batches()
+        batches = self._pending.batches()
         total, done = sum(batch.rows for batch in batches), sum(status.done for status in statuses)
         word = "batch" if len(batches) == 1 else "batches"
         self.counters.batches = (
@@ -384,8 +384,8 @@ def _requests(work: Work, ledger: Ledger, items: Iterable[Item], rows: dict[byte
     found: dict[bytes, Request] = {}
 
     def look(states: Iterable[TaskState]) -> None:
-        for course in states:
-            for call in (course.waits_for, course.anew().waits_for if course.outcome else None):
+        for state in states:
+            for call in (state.waits_for, state.anew().waits_for if state.outcome else None):
                 if call and call.key in rows:
                     found[call.key] = call.request
 

@@ -1,11 +1,11 @@
 """The engine: asks what is not yet answered, and nothing else.
 
-    items ─▶ those not done, and nobody else's ─▶ states (replayed from the ledger) ─▶ scheduler ─▶ tasks ─▶ client ─▶ provider
-                                                                                                    │
-                                        done ◀─ outcome ◀─ state.take(reply) ◀─ ledger (on disk) ◀─┘
+    items ─▶ those not done, and nobody else's ─▶ tasks (replayed from the ledger) ─▶ scheduler ─▶ client ─▶ provider
+                                                                                                     │
+                                          done ◀─ outcome ◀─ state.take(reply) ◀─ ledger (on disk) ◀─┘
 
-A reply counts only when it is on disk. A fixed number of tasks take the scheduler's states one by one, so that neither they nor memory
-grow with the number of items. What is wrong with one call becomes that call's failure; what is wrong with the provider ends the run.
+A reply counts only when it is on disk. A fixed number of coroutines take tasks from the scheduler one by one, so that neither they nor
+memory grow with the number of items. What is wrong with one call becomes that call's failure; what is wrong with the provider ends the run.
 """
 
 from __future__ import annotations
@@ -74,14 +74,14 @@ class Engine:
             counters=self.counters,
             stop=self._stop,
         )
-        self._news = asyncio.Event()  # for tasks without work: a state is through, or the run ends
+        self._news = asyncio.Event()  # for coroutines without work: a task has ended, or the run ends
 
     async def run(self, work: Work, items: Iterable[Item]) -> None:
         """Ask all that is missing. Returns when everything has an outcome; raises what stopped the run before that (a `DprmError`).
 
         In either case all calls in flight have ended and all replies are on disk.
         """
-        opening = ItemQueue(
+        queue = ItemQueue(
             work,
             ledger=self._ledger,
             coordinator=self._coordinator,
@@ -92,17 +92,15 @@ class Engine:
         )
         watch = asyncio.create_task(self._watch())
         try:
-            calibrated = opening.calibrated
-            await self._work_off(Scheduler(opening.calibration(), closed=calibrated, lost=calibrated))
+            calibrated = queue.calibrated
+            await self._work_off(Scheduler(queue.calibration(), closed=calibrated, lost=calibrated))
             self.counters.only_calls()
-            found = opening.items(items)
-            await self._work_off(
-                Scheduler(found, closed=opening.closed, lost=opening.lost, round_size=opening.round_size)
-            )
+            found = queue.items(items)
+            await self._work_off(Scheduler(found, closed=queue.closed, lost=queue.lost, round_size=queue.round_size))
         finally:
             watch.cancel()
             await self._ledger.flush()
-            opening.leave()
+            queue.leave()
         if self._stop.reason:
             raise self._stop.reason
 
@@ -111,14 +109,14 @@ class Engine:
         self._stop.because(reason)
         self._news.set()
 
-    # -- tasks --------------------------------------------------------------------------------------------------------
+    # -- coroutines ----------------------------------------------------------------------------------------------------
 
     async def _work_off(self, scheduler: Scheduler) -> None:
-        # A few more tasks than calls may be in flight: while some wait for the disk, the wire is not idle.
+        # A few more coroutines than calls that may be in flight: while some wait for the disk, the wire is not idle.
         count = self._limits.concurrency + self._limits.concurrency // 4 + 1
-        await asyncio.gather(*(self._take_courses(scheduler) for _ in range(count)))
+        await asyncio.gather(*(self._take_tasks(scheduler) for _ in range(count)))
 
-    async def _take_courses(self, scheduler: Scheduler) -> None:
+    async def _take_tasks(self, scheduler: Scheduler) -> None:
         try:
             while not self._stop and not scheduler.finished:
                 found = scheduler.next()
@@ -144,8 +142,8 @@ class Engine:
             self._news.set()
 
     async def _pursue(self, state: TaskState, lease: Lease | None) -> None:
-        """Bring a state to its outcome."""
-        missing = not state.is_repeat  # states come from the ledger: the call they wait for is not there
+        """Make a task's calls until it has an outcome."""
+        missing = not state.is_repeat  # it was replayed from the ledger: the call that it waits for is not there
         while isinstance(state.step, Call):
             self.counters.reasks += len(state.replies) >= len(state.task.questions)
             state.take(await self._client.reply(state.step, missing=missing, lease=lease))

@@ -25,19 +25,19 @@ class RoundPolicy:
     """Everything at once."""
 
     def ordered(self, item: Item, states: list[TaskState]) -> list[TaskState]:
-        """The order in which an item's states are asked."""
+        """The order in which an item's tasks are asked."""
         return states
 
     def may_open(self, opened: int) -> bool:
-        """Whether one more item may be asked about now, where so many wait for their first answers already."""
+        """Whether one more item may be asked about now; `opened` wait for their first answers already."""
         return True
 
     def size(self, *, settled: Sequence[TaskState], waiting: int) -> int | None:
-        """How many more of an item's states are asked now: None for all, 0 for no more."""
+        """How many more of an item's tasks are asked now: None for all, 0 for no more."""
         return None
 
     def closed(self, settled: Sequence[TaskState], *, in_full: bool) -> None:
-        """Told of every item with nothing left to ask; in_full: nobody was left out."""
+        """Called with the tasks of every item that has nothing left to ask; in_full: nobody was left out."""
 
 
 class EarlyStopping(RoundPolicy):
@@ -77,7 +77,7 @@ class EarlyStopping(RoundPolicy):
             self.learn(self.votes(settled))
 
     def votes(self, settled: Sequence[TaskState]) -> Floats:
-        """The votes (K,) of states at their end; those that ended without a label have none."""
+        """The votes (K,) of tasks that have ended; one that ended without a label has none."""
         counts = np.zeros(self._space.K)
         for state in settled:
             outcome = state.outcome

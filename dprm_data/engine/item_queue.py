@@ -67,8 +67,8 @@ class ItemQueue:
     # -- what the scheduler asks for ---------------------------------------------------------------------------------------
 
     def items(self, items: Iterable[Item]) -> Iterator[ReadyItem | Pause | None]:
-        """The items that miss something, with their states; None now and then where there is none for long, so that others may breathe,
-        and a rest where only other workers have something left."""
+        """The items that miss something, with their tasks; None now and then where there is none for long, so that other coroutines may
+        run, and a `Pause` where only other workers have something left."""
         for some in chunks(items, _LOOK_UP):
             yield from self._opened(self._missing(some))
             yield None
@@ -107,7 +107,7 @@ class ItemQueue:
             self._coordinator.release(item.lease)
 
     def round_size(self, item: OpenItem) -> int | None:
-        """How many more states of the item are asked now (`Scheduler`)."""
+        """How many more tasks of the item are asked now (`Scheduler`)."""
         return self._rounds.size(settled=item.settled, waiting=len(item.waiting))
 
     def closed(self, item: OpenItem) -> None:
@@ -159,7 +159,7 @@ class ItemQueue:
             yield None
 
     def _claimed(self, candidates: deque[_Candidate], most: int) -> list[tuple[_Candidate, Lease | None]]:
-        """Take candidates from the left until so many are ours; what others have is put aside."""
+        """Take candidates from the left until `most` are ours; those that others have are put aside."""
         if not self._coordinator.shared:
             return [(candidates.popleft(), None) for _ in range(min(most, len(candidates)))]
         mine: list[tuple[_Candidate, Lease | None]] = []
@@ -189,7 +189,7 @@ class ItemQueue:
         return ReadyItem(item, settled, self._rounds.ordered(item, missing), lease)
 
     def _divided(self, states: Sequence[TaskState]) -> tuple[list[TaskState], list[TaskState]]:
-        """Courses that need no call, and those that do; failed ones begin anew where that is wanted."""
+        """Tasks that need no call, and those that do; failed ones start over where they are to be retried."""
         settled: list[TaskState] = []
         missing: list[TaskState] = []
         keys: set[bytes] = set()

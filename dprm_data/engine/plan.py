@@ -27,8 +27,6 @@ from dprm_data.providers.token_estimates import estimated_input_tokens
 _EXACT = 20_000  # annotations up to which every call is looked at
 _SAMPLE = 400  # items looked at otherwise
 _ENOUGH_REAL = 10  # real answers that are needed to correct an estimate
-_OUTPUT_TOKENS = {"choice": 12.0, "logprobs": 1.0}  # of a usual answer
-_RATIONALE = 30.0
 
 
 @dataclass(frozen=True)
@@ -134,8 +132,7 @@ class _Share:
             self._estimated += estimated_input_tokens(call.request)
 
     def _expect(self, state: TaskState, call: Call, count: int) -> None:
-        elicitation = state.task.elicitation
-        output = _OUTPUT_TOKENS.get(elicitation.kind, 8.0 * elicitation.space.K) + _RATIONALE * elicitation.rationale
+        output = state.task.elicitation.expected_tokens
         output = min(output, float(call.request.params.get("max_tokens", output)))
         given = estimated_input_tokens(call.request)
         self._needed += count

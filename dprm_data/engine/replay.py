@@ -20,14 +20,14 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class TaskState:
-    """A task with the calls made and the replies had so far; `step` is the call that it waits for, or its outcome."""
+    """A task with its calls and replies so far; `step` is the call that it waits for, or its outcome."""
 
     task: Task
     step: Call | Outcome
     calls: list[Call] = field(default_factory=list)
     replies: list[Reply] = field(default_factory=list)
     begun_anew: bool = False  # what the ledger holds about it failed, and is not looked at
-    is_repeat: bool = False  # another state of the item asks the very same: its reply will be there
+    is_repeat: bool = False  # another task of the item asks the very same: its reply will be there
 
     @classmethod
     def start(cls, task: Task) -> TaskState:
@@ -71,13 +71,13 @@ def advance(tasks: Iterable[Task], ledger: Ledger) -> list[TaskState]:
 
 
 def replay(work: Work, ledger: Ledger, items: Iterable[Item]) -> Iterator[tuple[Item, Sequence[TaskState]]]:
-    """Every item with the states of its tasks, a few items in memory at a time."""
+    """Every item with its tasks, a few items in memory at a time."""
     for some in chunks(items, _ITEMS_AT_A_TIME):
         yield from zip(some, states_of(work, ledger, some), strict=True)
 
 
 def states_of(work: Work, ledger: Ledger, items: Sequence[Item]) -> Iterator[list[TaskState]]:
-    """The states of each of these items."""
+    """The tasks of each of these items, as far as the ledger's replies lead."""
     tasks = [work.tasks(item) for item in items]
     states = iter(advance(itertools.chain.from_iterable(tasks), ledger))
     for some in tasks:
@@ -85,7 +85,7 @@ def states_of(work: Work, ledger: Ledger, items: Sequence[Item]) -> Iterator[lis
 
 
 def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """So many at a time."""
+    """The items in lists of `size`; the last may be shorter."""
     items = iter(items)
     while chunk := list(itertools.islice(items, size)):
         yield chunk

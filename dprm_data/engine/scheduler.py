@@ -1,7 +1,7 @@
-"""The scheduler: which call comes next.
+"""The scheduler: which task comes next.
 
 Items are opened one after the other, and only when nothing else is ready, so that few are open at a time however many there are. The first
-state of an item goes ahead alone; when it is through, the provider's cache holds what the item's calls share, and the others follow.
+task of an item goes ahead alone; when it is done, the provider's cache holds what the item's calls share, and the others follow.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dprm_data.ingest.items import Item
 
 @dataclass(frozen=True, slots=True)
 class ReadyItem:
-    """An item that misses something: states that need no call, and those that do; lease: where there are other workers."""
+    """An item that misses something. settled: its tasks that need no call; missing: those that do; lease: where there are other workers."""
 
     item: Item
     settled: list[TaskState]
@@ -29,17 +29,18 @@ class ReadyItem:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """There is nothing to be opened for so many seconds, or until an item is closed."""
+    """There is nothing to open for this long, or until an item is closed."""
 
     seconds: float
 
 
 @dataclass(slots=True, eq=False)
 class OpenItem:
-    """An item with states that still need calls.
+    """An item with tasks that still need calls.
 
-    settled: its states that need none; waiting: those whose turn has not come (if early stop lets it come); following: those that
-    follow when the one that went ahead is through; replayed: how many needed no call from the beginning; lost: its lease is.
+    settled: its tasks that need none; waiting: those whose turn has not come (early stopping may leave them out); following: those that
+    follow when the one that went ahead is done; under_way: how many make calls; replayed: how many needed no call from the beginning;
+    lost: its lease is.
     """
 
     item: Item
@@ -53,16 +54,16 @@ class OpenItem:
 
     @property
     def outcomes(self) -> list[Outcome]:
-        """Of the states that are at their end."""
+        """Of the tasks that have ended."""
         return [state.outcome for state in self.settled if state.outcome]
 
 
 class Scheduler:
-    """Hands out states, and takes them back when they are through.
+    """Hands out tasks, and takes them back when they are done.
 
-    items: opens the next item; it may yield None to let others have a turn, and a `Pause`. closed: told of every item with nothing left to
-    ask; lost: of every item that has gone to another worker. How many states of an item are asked before the next decision is
-    `round_size`'s to say: None for all that are left, 0 for no more.
+    items: opens the next item; it may yield None to let others have a turn, and a `Pause`. closed: called with every item that has nothing
+    left to ask; lost: with every item that has gone to another worker. round_size: how many tasks of an item are asked before it is
+    called again: None for all that are left, 0 for no more.
     """
 
     def __init__(
@@ -84,17 +85,17 @@ class Scheduler:
 
     @property
     def finished(self) -> bool:
-        """Whether everything is through."""
+        """Whether everything is done."""
         return self.exhausted and not self._open_items
 
     @property
     def paused_for(self) -> float:
-        """Seconds for which nothing can be opened, unless an item is closed before."""
+        """Seconds for which nothing can be opened, unless an item is closed before then."""
         return max(0.0, self._paused_until - time.monotonic()) if self._paused_until else 0.0
 
     def next(self) -> tuple[OpenItem, TaskState] | None:
-        """The next state to be pursued; None where there is none just now: `exhausted` says whether only states under way can
-        bring more, `paused_for` for how long."""
+        """The next task to make calls for; None where there is none just now: `exhausted` says whether only tasks under way can bring
+        more, `paused_for` for how long."""
         while not self._ready and not self.exhausted and not self.paused_for:
             try:
                 found = next(self._items)
@@ -115,7 +116,7 @@ class Scheduler:
         self._next_round(item, ahead=not item.settled)
 
     def through(self, item: OpenItem, state: TaskState) -> None:
-        """This state needs no further call, or the item is lost."""
+        """This task needs no further call, or the item is lost."""
         item.under_way -= 1
         if state.outcome:
             item.settled.append(state)
@@ -141,10 +142,10 @@ class Scheduler:
         else:
             self._release(item, states)
 
-    def _leave(self, item: OpenItem, told: Callable[[OpenItem], None]) -> None:
+    def _leave(self, item: OpenItem, callback: Callable[[OpenItem], None]) -> None:
         self._open_items -= 1
         self._paused_until = 0.0
-        told(item)
+        callback(item)
 
     def _release(self, item: OpenItem, states: Sequence[TaskState]) -> None:
         item.under_way += len(states)

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dprm_data.core.arrays import Floats, Ints
-from dprm_data.ingest.votes import Votes, item_codes, label_codes
+from dprm_data.ingest.votes import Votes, item_codes, label_codes, vote_rows
 from dprm_data.labels.space import LabelSpace
 
 
@@ -54,10 +54,8 @@ class Ratings:
 
 def ratings_from_annotations(table: pa.Table, space: LabelSpace) -> Ratings:
     """The ratings in a table of annotations: its rows with status `ok` that have a label, but for stated distributions."""
-    counted = pc.and_(
-        pc.equal(table["status"], "ok"), pc.not_equal(pc.fill_null(table["elicitation"], ""), "distribution")
-    )
-    kept = table.filter(pc.and_(pc.fill_null(counted, False), pc.is_valid(table["label"])))
+    votes = vote_rows(table)
+    kept = votes.filter(pc.is_valid(votes["label"]))
     ids, items = item_codes(kept["item_id"], None)
     names, people = item_codes(kept["annotator_id"], None)
     weights = pc.fill_null(kept["weight"], 1.0).to_numpy() if "weight" in kept.column_names else np.ones(len(items))

@@ -1,7 +1,7 @@
 """Votes: an item's weighted label counts, the sufficient statistic of everything after.
 
 All families of distributions see an item only through `counts[i, k]`, the summed weight of the annotations that gave label k to
-item i. An annotation that is itself a distribution over the labels (the `logprobs` elicitation) is split over them.
+item i. An annotation that is itself a distribution over the labels is split over them.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from dprm_data.core.arrays import Floats, Ints
 from dprm_data.core.errors import VotesError
+from dprm_data.core.registry import ELICITATIONS
 from dprm_data.labels.space import LabelSpace
 
 
@@ -97,21 +98,41 @@ def item_codes(ids: pa.ChunkedArray, item_ids: Sequence[str] | None) -> tuple[li
     )
 
 
+def vote_rows(table: pa.Table) -> pa.Table:
+    """The annotations that are votes: those with status `ok` that do not state a distribution."""
+    return table.filter(pc.and_not(_is_ok(table), _is_stated(table)))
+
+
+def stated_rows(table: pa.Table) -> pa.Table:
+    """The annotations with status `ok` that state a whole population's distribution."""
+    return table.filter(pc.and_(_is_ok(table), _is_stated(table)))
+
+
+def _is_ok(table: pa.Table) -> pa.ChunkedArray:
+    return pc.fill_null(pc.equal(table["status"], "ok"), False)
+
+
+def _is_stated(table: pa.Table) -> pa.ChunkedArray | pa.Scalar:
+    """By each row's elicitation. One that is not installed here, like people's own votes, asks for votes."""
+    stated = pa.scalar(False)
+    for name in pc.unique(table["elicitation"]).to_pylist():
+        if name and name in ELICITATIONS and ELICITATIONS.get(name).states_population:
+            stated = pc.or_(stated, pc.fill_null(pc.equal(table["elicitation"], name), False))
+    return stated
+
+
 def votes_from_annotations(
     table: pa.Table, space: LabelSpace, *, item_ids: Sequence[str] | None = None, human_weight: float = 1.0
 ) -> Votes:
     """The votes in a table of annotations (`dprm_data.core.tables.ANNOTATIONS`).
 
-    Rows with status `ok` count, except those of the `distribution` elicitation (see `stated_from_annotations`). A row with `probs`
-    contributes weight x probs, any other weight x one-hot(label); a human's weight is multiplied by `human_weight`. With `item_ids` the
-    items come in that order, those without votes with zero counts, and rows of other items are left out.
+    Stated distributions do not count (see `stated_from_annotations`). A row with `probs` contributes weight x probs, any other
+    weight x one-hot(label); a human's weight is multiplied by `human_weight`. With `item_ids` the items come in that order, those
+    without votes with zero counts, and rows of other items are left out.
     """
     if not (np.isfinite(human_weight) and human_weight >= 0):
         raise VotesError(f"human_weight must be finite and not negative, found {human_weight}")
-    counted = pc.and_(
-        pc.equal(table["status"], "ok"), pc.not_equal(pc.fill_null(table["elicitation"], ""), "distribution")
-    )
-    kept = table.filter(pc.fill_null(counted, False))
+    kept = vote_rows(table)
     weights = pc.fill_null(kept["weight"], 1.0).to_numpy() if "weight" in kept.column_names else np.ones(kept.num_rows)
     if "annotator_kind" in kept.column_names:
         human = pc.fill_null(pc.equal(kept["annotator_kind"], "human"), False).to_numpy(zero_copy_only=False)
@@ -127,10 +148,9 @@ def votes_from_annotations(
 
 
 def stated_from_annotations(table: pa.Table, space: LabelSpace, item_ids: Sequence[str]) -> Floats:
-    """The stated distribution of every item, shape (N, K): the weighted mean of `probs` over its ok rows of the `distribution`
-    elicitation, zeros where there is none."""
-    stated = pc.and_(pc.equal(table["status"], "ok"), pc.equal(table["elicitation"], "distribution"))
-    kept = table.filter(pc.fill_null(stated, False))
+    """The stated distribution of every item, shape (N, K): the weighted mean of `probs` over its ok rows that state one, zeros where
+    there is none."""
+    kept = stated_rows(table)
     weights = pc.fill_null(kept["weight"], 1.0).to_numpy() if "weight" in kept.column_names else np.ones(kept.num_rows)
     sums = _counters(kept, space, item_ids, weights).counts
     totals = sums.sum(axis=1, keepdims=True)

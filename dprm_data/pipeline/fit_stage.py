@@ -67,7 +67,7 @@ def _manifest(run: Run, fitted: Fit) -> dict[str, Any]:
         "provider": run.recipe.provider.name,
         "model": work.elicitation.model,
         "sampling": work.elicitation.params,
-        "elicitation": work.elicitation.kind,
+        "elicitation": work.elicitation.name,
         "prompts": prompts,
         "plan_key": work.plan_key().hex(),
         "label_space": run.space.model_dump(mode="json"),

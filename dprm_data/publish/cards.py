@@ -97,6 +97,7 @@ def _values(
         "asked": _asked(run),
         "sampling": without_secrets(run.work.elicitation.params),
         "elicitation": recipe.elicitation,
+        "states_population": run.elicitation.states_population,
         "replicates": recipe.replicates,
         "early_stop": recipe.early_stop is not None,
         "expected": summary.items * run.work.annotations_per_item,

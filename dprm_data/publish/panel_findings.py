@@ -62,7 +62,7 @@ def _annotations(run: Run) -> pa.Table:
 def _positions(run: Run, table: pa.Table) -> dict[str, PositionBias]:
     """Each list's order is drawn again from its seed; where the chosen answer stood in it is what is counted."""
     elicitation, space = run.work.elicitation, run.space
-    by_panel = pc.and_(pc.equal(table["annotator_kind"], "persona"), pc.equal(table["elicitation"], elicitation.kind))
+    by_panel = pc.and_(pc.equal(table["annotator_kind"], "persona"), pc.equal(table["elicitation"], elicitation.name))
     mine = table.filter(pc.and_(pc.and_(by_panel, pc.equal(table["status"], "ok")), pc.is_valid(table["label"])))
     if not mine.num_rows:
         return {}
@@ -79,6 +79,8 @@ def _positions(run: Run, table: pa.Table) -> dict[str, PositionBias]:
         item = Item(row["item_id"], (), (), "", None, "", {})
         label = space.names.index(row["label"])
         for question in elicitation.task(Prefix(item, "", ""), persona, row["replicate"]).questions:
+            if not question.order:
+                continue
             axis = -1 if question.axis is None or not space.axes else question.axis
             answer = label if axis < 0 else int(space.level_index[label, axis])
             found.setdefault(axis, []).append(question.order.index(answer))

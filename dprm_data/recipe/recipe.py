@@ -20,6 +20,7 @@ from pydantic import (
 
 from dprm_data.core.errors import RecipeError
 from dprm_data.core.ledger_address import fault_in, is_postgres
+from dprm_data.core.registry import ELICITATIONS
 from dprm_data.core.yamlfile import read_model, validated
 
 
@@ -267,9 +268,9 @@ class Recipe(_Section):
     source: SourceConfig | None = None
     labels: str | int | dict[str, Any] = "hh6"
     panel: Annotated[PanelConfig, BeforeValidator(_panel)] = PanelConfig()
-    elicitation: Literal["choice", "logprobs", "distribution"] = "choice"
+    elicitation: Annotated[str, AfterValidator(ELICITATIONS.check)] = "choice"
     prompt: str | None = None  # a bundled template's name or a .jinja file; the elicitation's own if not given
-    rationale: bool = False  # also ask for a sentence that says why (choice only)
+    rationale: bool = False  # also ask for a sentence that says why, where the elicitation can
     prior: PriorConfig | None = None
     provider: ProviderConfig
     replicates: Annotated[int, Field(gt=0, le=1000)] = 1
@@ -306,14 +307,30 @@ class Recipe(_Section):
     def output_folder(self) -> Path:
         return Path(self.output or f"runs/{self.name}")
 
+    @field_validator("rationale", "provider", "replicates", "early_stop")
+    @classmethod
+    def _suits_the_elicitation(cls, value: Any, info: ValidationInfo) -> Any:
+        name = info.data.get("elicitation")
+        if name is None:  # it was refused itself
+            return value
+        asked = ELICITATIONS.get(name)
+        match info.field_name:
+            case "rationale" if value and not asked.gives_rationale:
+                raise ValueError(f"elicitation: {name} cannot say why; leave it out, or use choice")
+            case "provider" if asked.needs_logprobs and value.name == "anthropic":
+                raise ValueError(
+                    f"Anthropic's API gives no log-probabilities, which elicitation: {name} reads; use choice"
+                )
+            case "replicates" if value > 1 and not asked.repeatable:
+                raise ValueError(f"elicitation: {name} gets the same answer when it asks again; leave it at 1")
+            case "early_stop" if value and asked.is_calibrated:
+                raise ValueError(
+                    f"elicitation: {name} is calibrated when all calls are made, too late to stop; leave it out"
+                )
+        return value
+
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
-        if self.rationale and self.elicitation != "choice":
-            raise ValueError(f"rationale: only elicitation: choice can say why, not {self.elicitation}")
-        if self.elicitation == "logprobs" and self.provider.name == "anthropic":
-            raise ValueError(
-                "elicitation: logprobs needs log-probabilities, which Anthropic's API does not give (use choice)"
-            )
         if self.mode == "batch" and self.provider.name == "local":
             raise ValueError(
                 "mode: batch: the local model has no batches (and nothing there costs anything); leave it out"
@@ -324,14 +341,6 @@ class Recipe(_Section):
             )
         if self.engine == "ray":
             self._can_be_spread()
-        if self.early_stop and self.elicitation == "logprobs":
-            raise ValueError(
-                "early_stop: logprobs is calibrated after all calls; only choice and distribution stop early"
-            )
-        if self.elicitation == "logprobs" and self.replicates > 1:
-            raise ValueError(
-                "replicates: logprobs reads probabilities, which do not change when asked again; leave it at 1"
-            )
         return self
 
     def _can_be_spread(self) -> None:

@@ -41,7 +41,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dprm_data.core.arrays import Floats, Ints
-from dprm_data.ingest.votes import item_codes, label_codes, shares_of
+from dprm_data.ingest.votes import item_codes, label_codes, shares_of, vote_rows
 from dprm_data.labels.space import LabelSpace
 
 LAPSE = 0.02
@@ -79,11 +79,8 @@ def panel_answers(
     annotations: pa.Table, space: LabelSpace, item_ids: list[str], personas: list[str] | None = None
 ) -> PanelAnswers:
     """A panel's answers that count as votes: ok ones, but for stated distributions."""
-    counted = pc.and_(
-        pc.and_(pc.equal(annotations["status"], "ok"), pc.equal(annotations["annotator_kind"], "persona")),
-        pc.not_equal(pc.fill_null(annotations["elicitation"], ""), "distribution"),
-    )
-    kept = annotations.filter(pc.fill_null(counted, False))
+    votes = vote_rows(annotations)
+    kept = votes.filter(pc.fill_null(pc.equal(votes["annotator_kind"], "persona"), False))
     _, item = item_codes(kept["item_id"], item_ids)
     names, who = item_codes(kept["annotator_id"], personas)
     said = shares_of(kept, space)

@@ -29,12 +29,12 @@ def fit_annotations(run: Run, annotations: pa.Table, votes: Votes | None = None)
     config, prior = run.recipe.fit, run.recipe.prior
     if votes is None:
         votes = votes_from_annotations(annotations, run.space, item_ids=item_ids, human_weight=config.human_weight)
-    states_distributions = prior is not None or run.recipe.elicitation == "distribution"
+    has_stated = prior is not None or run.elicitation.states_population
     return fit(
         votes,
         run.space,
         family=config.family,
-        stated=stated_from_annotations(annotations, run.space, item_ids) if states_distributions else None,
+        stated=stated_from_annotations(annotations, run.space, item_ids) if has_stated else None,
         stated_strength=prior.strength if prior else 2.0,
         smoothing=config.smoothing,
         interval=config.interval,

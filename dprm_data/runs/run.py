@@ -13,7 +13,10 @@ from typing import Any
 
 from dprm_data.core.errors import PanelError, RecipeError
 from dprm_data.core.ledger_address import is_postgres
+from dprm_data.core.registry import ELICITATIONS
 from dprm_data.core.yamlfile import validated
+from dprm_data.elicit.distribution import Distribution
+from dprm_data.elicit.elicitation import Elicitation
 from dprm_data.elicit.template import PromptTemplate, load_prompt
 from dprm_data.elicit.work import Work, make_work
 from dprm_data.engine.costs import Prices, prices_for
@@ -108,16 +111,22 @@ class Run:
         return panel
 
     @cached_property
+    def elicitation(self) -> type[Elicitation]:
+        found: type[Elicitation] = ELICITATIONS.get(self.recipe.elicitation)
+        return found
+
+    @cached_property
     def template(self) -> PromptTemplate:
-        return load_prompt(self.recipe.prompt or self.recipe.elicitation, self.recipe.folder)
+        prompt = self.recipe.prompt
+        return load_prompt(prompt, self.recipe.folder) if prompt else self.elicitation.default_template()
 
     @cached_property
     def prior_template(self) -> PromptTemplate | None:
-        return load_prompt("distribution") if self.recipe.prior else None
+        return Distribution.default_template() if self.recipe.prior else None
 
     @cached_property
     def work(self) -> Work:
-        check(self.recipe.provider, logprobs=self.recipe.elicitation == "logprobs")
+        check(self.recipe.provider)
         provider = self.recipe.provider
         return make_work(
             self.recipe,
@@ -146,7 +155,7 @@ class Run:
         """Keep the recipe in the folder, with everything that it names written out."""
         prompts = {self.template.name: self.template.source}
         if self.prior_template:
-            prompts["distribution"] = self.prior_template.source
+            prompts[self.prior_template.name] = self.prior_template.source
         labels = self.space.model_dump(mode="json")
         self.folder.freeze(self.recipe, labels=labels, panel=self.panel.model_dump(mode="json"), prompts=prompts)
 

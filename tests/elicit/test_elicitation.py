@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dprm_data.elicit.elicitation import Elicitation, Outcome, Question, Task, calibrate, label_probs
-from dprm_data.elicit.template import load_prompt
+from dprm_data.core.registry import ELICITATIONS
+from dprm_data.elicit.elicitation import Elicitation, Outcome, Question, Task
 from dprm_data.ingest.items import Item, ids_of
 from dprm_data.labels.space import LabelSpace
 from dprm_data.ledger.call import Call, Reply
@@ -30,10 +30,9 @@ def item(said: str = "Paris.") -> Item:
     return Item(item_id, prompt, completion, group_id, None, "test:1", {})  # type: ignore[arg-type]
 
 
-def elicitation(kind: Any = "choice", **changes: Any) -> Elicitation:
-    return Elicitation(
-        **{"kind": kind, "space": HH6, "template": load_prompt(kind), "family": "openai", "model": "m"} | changes
-    )
+def elicitation(name: str = "choice", **changes: Any) -> Elicitation:
+    cls: type[Elicitation] = ELICITATIONS.get(name)
+    return cls(**{"space": HH6, "template": cls.default_template(), "family": "openai", "model": "m"} | changes)
 
 
 def first_call(asked: Elicitation, persona: Persona = PANEL[0], said: str = "Paris.", replicate: int = 0) -> Call:
@@ -185,7 +184,7 @@ def test_logprobs_asks_one_question_per_axis_and_multiplies() -> None:
     ]
     outcome = task.next(replies)
     assert isinstance(outcome, Outcome)
-    probs = label_probs(task, outcome, {})
+    probs = asked.label_probs(task, outcome, {})
     assert probs == pytest.approx([0.375, 0.225, 0.15, 0.125, 0.075, 0.05])
     assert probs.sum() == pytest.approx(1)
 
@@ -206,11 +205,11 @@ def test_calibration_takes_away_what_the_question_says_of_nothing() -> None:
         outcome = task.next([reply])
         assert isinstance(outcome, Outcome)
         outcomes.append((task, outcome))
-    prior = calibrate(outcomes)
+    prior = asked.calibrate(outcomes)
     task = logprobs_task(asked)
     outcome = task.next([words(harmful=-0.1, harmless=-2.4), words(unhelpful=-0.2, neutral=-2.0, helpful=-3.0)])
     assert isinstance(outcome, Outcome)
-    assert label_probs(task, outcome, prior) == pytest.approx(np.full(6, 1 / 6))
+    assert asked.label_probs(task, outcome, prior) == pytest.approx(np.full(6, 1 / 6))
 
 
 def test_every_order_that_a_task_can_draw_is_calibrated() -> None:
@@ -228,7 +227,7 @@ def test_a_space_without_axes_is_asked_in_one_question() -> None:
     task = logprobs_task(asked)
     outcome = task.next([words(red=np.log(0.5), green=np.log(0.3), blue=np.log(0.2))])
     assert isinstance(outcome, Outcome)
-    assert label_probs(task, outcome, {}) == pytest.approx([0.5, 0.3, 0.2])
+    assert asked.label_probs(task, outcome, {}) == pytest.approx([0.5, 0.3, 0.2])
 
 
 def test_no_word_among_the_tokens_is_no_label() -> None:

@@ -32,7 +32,15 @@ def refused(tmp_path: Path, text: str) -> str:
         (GOOD + "replicates: 0\n", "FILE:6: replicates: input should be greater than 0 (found 0)"),
         (
             GOOD + "elicitation: guess\n",
-            "FILE:6: elicitation: input should be 'choice', 'logprobs' or 'distribution' (found 'guess')",
+            "FILE:6: elicitation: there is no elicitation 'guess' (installed: choice, logprobs, distribution",
+        ),
+        (
+            GOOD + "elicitation: logprob\n",
+            "FILE:6: elicitation: there is no elicitation 'logprob'; did you mean 'logprobs'?",
+        ),
+        (
+            "provider: {name: local}\nelicitation: logprobs\nearly_stop: {within: 0.3}\n",
+            "FILE:3: early_stop: elicitation: logprobs is calibrated when all calls are made, too late to stop",
         ),
         (GOOD + "fit:\n  smoothing:\n    epsilon: 2\n", "FILE:8: fit.smoothing.epsilon: input should be less than 1"),
         (
@@ -52,10 +60,20 @@ def refused(tmp_path: Path, text: str) -> str:
         ),
         (
             "provider: {name: anthropic, model: m}\nelicitation: logprobs\n",
-            "logprobs needs log-probabilities, which Anthropic's API does not give",
+            "FILE:1: provider: Anthropic's API gives no log-probabilities, which elicitation: logprobs reads; use choice",
         ),
-        ("provider: {name: local}\nelicitation: logprobs\nreplicates: 2\n", "leave it at 1"),
-        ("provider: {name: local}\nelicitation: logprobs\nrationale: true\n", "only elicitation: choice can say why"),
+        (
+            "provider: {name: local}\nelicitation: logprobs\nreplicates: 2\n",
+            "FILE:3: replicates: elicitation: logprobs gets the same answer when it asks again; leave it at 1",
+        ),
+        (
+            "provider: {name: local}\nelicitation: logprobs\nrationale: true\n",
+            "FILE:3: rationale: elicitation: logprobs cannot say why; leave it out, or use choice",
+        ),
+        (
+            "provider: {name: local}\nelicitation: distribution\nrationale: true\n",
+            "FILE:3: rationale: elicitation: distribution cannot say why",
+        ),
         ("a: [1, 2\n", "FILE: not valid YAML: line 2"),
         ("- a\n", "FILE: a recipe is a mapping of keys to values, found list"),
         ("", "found NoneType"),

@@ -64,6 +64,7 @@ def _values(run: Run, found: Findings, other: Comparison | None) -> dict[str, An
         "space": space,
         "panel": run.panel,
         "recipe": recipe,
+        "states_population": run.elicitation.states_population,
         "base_url": public_addresses(place.base_url for place in recipe.provider.places),
         "sampling": without_secrets(run.work.elicitation.params),
         "prompts": [
