@@ -10,6 +10,9 @@ A package that names the module with its decorators in the entry-point group `dp
 
 from __future__ import annotations
 
+from dprm_data.elicit.elicitation import elicitation
 from dprm_data.panel.panel_sources import panel_source
+from dprm_data.preference.family import Family, family
+from dprm_data.preference.smoothing import smoothing
 
-__all__ = ["panel_source"]
+__all__ = ["Family", "elicitation", "family", "panel_source", "smoothing"]

@@ -28,15 +28,6 @@ from dprm_data.cli.shared import (
 from dprm_data.core.errors import InputError
 
 
-class Family(StrEnum):
-    empirical = "empirical"
-    dirichlet = "dirichlet"
-    beta = "beta"
-    beta_dirichlet = "beta-dirichlet"
-    mixture = "mixture"
-    auto = "auto"
-
-
 class Duplicates(StrEnum):
     error = "error"
     first = "first"
@@ -129,8 +120,11 @@ def fit(
         typer.Option("--labels", help="For votes: a bundled label space, a number of levels K, or a YAML file."),
     ] = None,
     family: Annotated[
-        Family | None,
-        typer.Option("--family", help="The family of distributions (docs/statistics.md says when to use which)."),
+        str | None,
+        typer.Option(
+            "--family",
+            help="The family of distributions: beta (default), beta-dirichlet, mixture, auto, dirichlet or empirical.",
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="For votes: the Parquet file to write.")] = None,
     column: Annotated[
@@ -160,10 +154,10 @@ def fit(
         _fit_run(what, family, as_json, quiet)
     else:
         duplicates = duplicates or Duplicates.error
-        _fit_votes(what, labels, family or Family.beta, out, column, duplicates, base or 0, as_json)
+        _fit_votes(what, labels, family or "beta", out, column, duplicates, base or 0, as_json)
 
 
-def _fit_run(folder: Path, family: Family | None, as_json: bool, quiet: bool) -> None:
+def _fit_run(folder: Path, family: str | None, as_json: bool, quiet: bool) -> None:
     from dprm_data.pipeline import stages
     from dprm_data.runs.run import Run
     from dprm_data.terminal.progress import TerminalProgress
@@ -172,14 +166,14 @@ def _fit_run(folder: Path, family: Family | None, as_json: bool, quiet: bool) ->
         job = Run.open(folder, progress)
         with job.folder.held():
             stages.collect(job)
-            stages.fit(job, **({"family": family.value} if family else {}))
+            stages.fit(job, **({"family": family} if family else {}))
     show_summary(job, None, as_json)
 
 
 def _fit_votes(
     votes_file: Path,
     labels: str | None,
-    family: Family,
+    family: str,
     out: Path | None,
     column: list[str] | None,
     duplicates: Duplicates,
@@ -206,6 +200,6 @@ def _fit_votes(
         note(as_json)(
             f"nobody gave the lowest label, {space.names[0]}; if your labels are numbered from 1, say --base 1"
         )
-    fitted = fit_votes(votes, space, family=family.value)
+    fitted = fit_votes(votes, space, family=family)
     write_fit(fitted, space, out)
     answer({"out": str(out), **fitted.summary()}, lambda: fit_view(fitted, space, out), as_json)

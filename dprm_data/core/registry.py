@@ -21,7 +21,7 @@ from functools import cache
 from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar
 
-from dprm_data.core.errors import DprmError
+from dprm_data.core.errors import DprmError, InputError
 from dprm_data.core.text import one_line
 
 GROUP = "dprm_data"
@@ -54,13 +54,13 @@ class Registry(Generic[T]):
         return decorate
 
     def get(self, name: str) -> T:
-        """What is registered under this name. Raises `DprmError` that says what is, where nothing is."""
+        """What is registered under this name. Raises `InputError` that lists the names, where nothing is."""
         if name not in self._found and name in self._builtin:
             importlib.import_module(self._builtin[name])
         if name not in self._found:
             load_extensions()
         if name not in self._found:
-            raise DprmError(self._unknown(name))
+            raise InputError(self._unknown(name))
         return self._found[name]
 
     def names(self) -> list[str]:
@@ -120,8 +120,15 @@ ELICITATIONS: Registry[Any] = Registry(
         "distribution": "dprm_data.elicit.distribution",
     },
 )
-FAMILIES: Registry[Any] = Registry("family")
-SMOOTHINGS: Registry[Any] = Registry("smoothing")
+FAMILIES: Registry[Any] = Registry(
+    "family",
+    dict.fromkeys(
+        ("empirical", "dirichlet", "beta", "beta-dirichlet", "mixture", "auto"), "dprm_data.preference.families"
+    ),
+)
+SMOOTHINGS: Registry[Any] = Registry(
+    "smoothing", dict.fromkeys(("targeted", "uniform", "cost", "none"), "dprm_data.preference.smoothing")
+)
 PANEL_SOURCES: Registry[Any] = Registry(
     "panel source", dict.fromkeys(("bundled", "file", "raked"), "dprm_data.panel.panel_sources")
 )

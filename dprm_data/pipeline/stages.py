@@ -33,7 +33,7 @@ from dprm_data.ingest.items import ItemsReport, load_items, store_items
 from dprm_data.ledger.factory import exists
 from dprm_data.ledger.ledger import Ledger
 from dprm_data.panel.personas import panel_table
-from dprm_data.preference.axes import check_family
+from dprm_data.preference.family import check_family
 from dprm_data.providers import make_batch_provider
 from dprm_data.recipe.recipe import Recipe
 from dprm_data.runs.folder import RunFolder

@@ -55,12 +55,6 @@ def chain(space: LabelSpace) -> Node:
     return Node("reward", tuple((int(k),) for k in order), (None,) * space.K)
 
 
-def check_family(family: str, space: LabelSpace) -> None:
-    """Refuses a family that this space has no order for: before anything is paid, not after. Raises `InputError`."""
-    if family.startswith("beta"):
-        chain(space)
-
-
 def nodes(root: Node) -> list[Node]:
     """All nodes, parents first: the order in which priors are stored."""
     found = [root]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -15,9 +15,9 @@ from dprm_data.ingest.votes import Votes, check_space
 from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.components import distinct
 from dprm_data.preference.intervals import expected_wasserstein, interval, reward_steps
-from dprm_data.preference.model_selection import FamilyChoice, learn_prior
+from dprm_data.preference.model_selection import learn_prior
 from dprm_data.preference.posterior import evaluate
-from dprm_data.preference.prior import BetaPart, Family, Prior
+from dprm_data.preference.prior import BetaPart, Prior
 from dprm_data.preference.smoothing import smooth
 from dprm_data.preference.stated import estimate_strength, pseudo_votes
 from dprm_data.recipe.recipe import SmoothingConfig
@@ -39,7 +39,7 @@ class Fit:
     """
 
     votes: Votes
-    family: Family
+    family: str
     distribution: Floats
     posterior: Floats
     alpha: Floats
@@ -119,7 +119,7 @@ def fit(
     votes: Votes,
     space: LabelSpace,
     *,
-    family: FamilyChoice = "beta",
+    family: str = "beta",
     prior: Prior | None = None,
     stated: Floats | None = None,
     stated_strength: float | Literal["auto"] = 2.0,
@@ -136,8 +136,6 @@ def fit(
     Raises `VotesError` for votes that are not on this space, `InputError` for settings that cannot be used.
     """
     check_space(votes, space)
-    if family not in get_args(FamilyChoice):
-        raise InputError(f"family: {family!r} is none (allowed: {', '.join(get_args(FamilyChoice))})")
     if not 0.0 < interval < 1.0:
         raise InputError(f"interval: {interval} is no probability between 0 and 1")
     notes: list[str] = []

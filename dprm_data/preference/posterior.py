@@ -89,9 +89,7 @@ class _Model:
         self.components: Components = part.components()  # type: ignore[attr-defined]
         self.latent: Floats | None = None
         if isinstance(part, BetaPart):
-            mu, s = part.grid()
-            u_shaped = (mu * s < 1.0) & ((1.0 - mu) * s < 1.0)
-            self.latent = np.stack([mu, mu**2 + mu * (1.0 - mu) / (s + 1.0), u_shaped.astype(np.float64)], axis=1)
+            self.latent = part.latent()
 
 
 @dataclass

@@ -7,18 +7,18 @@ votes, or judge a single new item as if it had been there from the beginning.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from dprm_data.core.arrays import Floats
 from dprm_data.core.errors import InputError
+from dprm_data.core.registry import FAMILIES
 from dprm_data.labels.space import LabelSpace
 from dprm_data.preference import beta as discretised
-from dprm_data.preference.axes import Node, chain, flat, nodes
+from dprm_data.preference.axes import Node, nodes
 from dprm_data.preference.components import Components
 
-Family = Literal["empirical", "dirichlet", "beta", "beta-dirichlet", "mixture"]
 FORMAT = 1
 
 
@@ -46,6 +46,12 @@ class BetaPart:
         """(mu, s) of every component, each of shape (M * S,)."""
         mu, s = np.meshgrid(self.means, self.concentrations, indexing="ij")
         return mu.ravel(), s.ravel()
+
+    def latent(self) -> Floats:
+        """Of every component: mean and second moment of the next annotator's opinion, and whether the beta is U-shaped; (M * S, 3)."""
+        mu, s = self.grid()
+        u_shaped = (mu * s < 1.0) & ((1.0 - mu) * s < 1.0)
+        return np.stack([mu, mu**2 + mu * (1.0 - mu) / (s + 1.0), u_shaped.astype(np.float64)], axis=1)
 
     def components(self) -> Components:
         P = discretised.weighted(
@@ -103,7 +109,7 @@ Part = BetaPart | DirichletPart
 class Prior:
     """`parts` belong to the nodes of the space's chain, parents first. `learned_from` says from how much (items, votes)."""
 
-    family: Family
+    family: str
     space: str
     labels: tuple[str, ...]
     parts: tuple[Part, ...]
@@ -115,7 +121,7 @@ class Prior:
             raise InputError(
                 f"the prior was learned on the labels {', '.join(self.labels)}, the label space {space.name!r} has {', '.join(space.names)}"
             )
-        root = tree_of(self.family, space)
+        root: Node = FAMILIES.get(self.family)().tree(space)
         widths = [node.levels for node in nodes(root)]
         found = [part.components().means.shape[1] for part in self.parts]
         if widths != found:
@@ -140,7 +146,8 @@ class Prior:
         try:
             if content["format"] != FORMAT:
                 raise InputError(f"a prior of format {content['format']}; this version reads format {FORMAT}")
-            parts = tuple(_part(part) for part in content["parts"])
+            family = FAMILIES.get(content["family"])()
+            parts = tuple(family.part_from_dict(part) for part in content["parts"])
             return cls(
                 content["family"], content["space"], tuple(content["labels"]), parts, dict(content["learned_from"])
             )
@@ -148,12 +155,8 @@ class Prior:
             raise InputError(f"not a prior: {type(error).__name__}: {error}") from error
 
 
-def tree_of(family: Family, space: LabelSpace) -> Node:
-    """The chain of the axes for the beta families, the flat tree for the categorical ones."""
-    return chain(space) if family in ("beta", "beta-dirichlet") else flat(space)
-
-
-def _part(content: dict[str, Any]) -> Part:
+def part_from_dict(content: dict[str, Any]) -> Part:
+    """A `BetaPart` or `DirichletPart` from its `to_dict`."""
     weights = _array(content["weights"], 1)
     items = np.inf if content["items"] is None else float(content["items"])
     dispersion = float(content.get("dispersion", 1.0))

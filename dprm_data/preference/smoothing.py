@@ -15,27 +15,56 @@ Source of the targeted form: arXiv 2402.09764, section 3.1.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import numpy as np
 
 from dprm_data.core.arrays import Floats
+from dprm_data.core.registry import SMOOTHINGS
 from dprm_data.labels.space import LabelSpace
 from dprm_data.recipe.recipe import SmoothingConfig
+
+Kind = Callable[[Floats, LabelSpace, SmoothingConfig], Floats]
+Registered = TypeVar("Registered", bound=Kind)
+
+
+def smoothing(name: str) -> Callable[[Registered], Registered]:
+    """Registers a kind of smoothing: a function of distributions (N, K), label space and settings that returns smoothed copies."""
+    return SMOOTHINGS.register(name)
 
 
 def smooth(distribution: Floats, space: LabelSpace, config: SmoothingConfig) -> Floats:
     """Smoothed copies of the distributions (N, K), each row summing to 1."""
-    if config.kind == "none" or config.epsilon == 0.0:
+    if config.epsilon == 0.0:
         return distribution.copy()
-    if config.kind == "uniform":
-        return np.asarray((1.0 - config.epsilon) * distribution + config.epsilon / space.K)
-    if config.kind == "cost":
-        return np.asarray(
-            (1.0 - config.epsilon) * distribution + config.epsilon * (distribution @ _blur(space.ground_cost))
-        )
-    return _targeted(distribution, space.ground_cost, config.threshold, config.epsilon)
+    kind: Kind = SMOOTHINGS.get(config.kind)
+    return kind(distribution, space, config)
 
 
-def _targeted(distribution: Floats, cost: Floats, threshold: float, epsilon: float) -> Floats:
+@smoothing("none")
+def unsmoothed(distribution: Floats, space: LabelSpace, config: SmoothingConfig) -> Floats:
+    """As they are."""
+    return distribution.copy()
+
+
+@smoothing("uniform")
+def uniform(distribution: Floats, space: LabelSpace, config: SmoothingConfig) -> Floats:
+    """Mixed with the uniform distribution."""
+    return np.asarray((1.0 - config.epsilon) * distribution + config.epsilon / space.K)
+
+
+@smoothing("cost")
+def by_cost(distribution: Floats, space: LabelSpace, config: SmoothingConfig) -> Floats:
+    """Mixed with the same distribution, blurred towards near labels."""
+    blurred = distribution @ _blur(space.ground_cost)
+    return np.asarray((1.0 - config.epsilon) * distribution + config.epsilon * blurred)
+
+
+@smoothing("targeted")
+def targeted(distribution: Floats, space: LabelSpace, config: SmoothingConfig) -> Floats:
+    """What exceeds 1 - epsilon goes to the next most likely label, where the top probability exceeds the threshold."""
+    cost, threshold, epsilon = space.ground_cost, config.threshold, config.epsilon
     out = distribution.copy()
     top = distribution.argmax(axis=1)
     peak = distribution[np.arange(len(out)), top]

@@ -20,7 +20,7 @@ from pydantic import (
 
 from dprm_data.core.errors import RecipeError
 from dprm_data.core.ledger_address import fault_in, is_postgres
-from dprm_data.core.registry import ELICITATIONS
+from dprm_data.core.registry import ELICITATIONS, FAMILIES, SMOOTHINGS
 from dprm_data.core.yamlfile import read_model, validated
 
 
@@ -207,7 +207,7 @@ class PriorConfig(_Section):
 class SmoothingConfig(_Section):
     """Targeted label smoothing: only where the top probability exceeds `threshold`."""
 
-    kind: Literal["targeted", "uniform", "cost", "none"] = "targeted"
+    kind: Annotated[str, AfterValidator(SMOOTHINGS.check)] = "targeted"
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.95
     epsilon: Annotated[float, Field(ge=0, lt=1)] = 0.05
 
@@ -225,7 +225,7 @@ class SmoothingConfig(_Section):
 class FitConfig(_Section):
     """From votes to distributions. None of this is ever sent: change it and run `dprm fit` again for nothing."""
 
-    family: Literal["empirical", "dirichlet", "beta", "beta-dirichlet", "mixture", "auto"] = "beta"
+    family: Annotated[str, AfterValidator(FAMILIES.check)] = "beta"
     smoothing: SmoothingConfig = SmoothingConfig()
     interval: Annotated[float, Field(gt=0, lt=1)] = 0.9
     human_weight: Positive = 1.0

@@ -47,7 +47,10 @@ def findings(**changes: Any) -> list[str]:
         ),
         ({"provider": {}}, "recipe.yaml: provider.name: missing, and there is no default"),
         ({"panel": {"use": "paper", "smaple": 3}}, "recipe.yaml: panel.smaple: unknown key; did you mean 'sample'?"),
-        ({"fit": {"smoothing": {"kind": "some"}}}, "recipe.yaml: fit.smoothing.kind: input should be 'targeted',"),
+        (
+            {"fit": {"smoothing": {"kind": "some"}}},
+            "recipe.yaml: fit.smoothing.kind: there is no smoothing 'some' (installed: targeted,",
+        ),
         ({"name": "a/b"}, "recipe.yaml: name: string should match pattern"),
     ],
 )

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dprm_data.core import registry
+
+REGISTRIES = [value for value in vars(registry).values() if isinstance(value, registry.Registry)]
+
+
+class _Overlay(dict[str, Any]):
+    """A registry's names for the time of a test: what our own modules register meanwhile stays, for they are imported once."""
+
+    def __init__(self, below: dict[str, Any]) -> None:
+        super().__init__(below)
+        self._below = below
+
+    def __setitem__(self, name: str, target: Any) -> None:
+        super().__setitem__(name, target)
+        if target.__module__.startswith(("dprm_data", "dprm_trainers")):
+            self._below[name] = target
 
 
 def write_package(name: str, code: str, site: Path) -> None:
@@ -24,10 +41,8 @@ def install(name: str, code: str, folder: Path, monkeypatch: pytest.MonkeyPatch)
     site = folder / "site-packages"
     write_package(name, code, site)
     monkeypatch.syspath_prepend(site)
-    for each in (registry.PROVIDERS, registry.ELICITATIONS, registry.FAMILIES, registry.SMOOTHINGS):
-        monkeypatch.setattr(each, "_found", dict(each._found))
-    for each in (registry.PANEL_SOURCES, registry.LEDGER_STORES, registry.LOSSES, registry.RISK_MEASURES):
-        monkeypatch.setattr(each, "_found", dict(each._found))
+    for each in REGISTRIES:
+        monkeypatch.setattr(each, "_found", _Overlay(each._found))
     registry.load_extensions.cache_clear()
-    monkeypatch.delitem(__import__("sys").modules, f"{name}_extension", raising=False)
+    monkeypatch.delitem(sys.modules, f"{name}_extension", raising=False)
     return site
