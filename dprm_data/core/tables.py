@@ -59,6 +59,7 @@ ANNOTATIONS = _schema(
     ("rationale", pa.string()),
     ("call_key", pa.string()),  # of the last call that the label was read from
     ("cost", pa.float64()),  # dollars, all calls of this annotation; null where the price is not known
+    ("estimated_calls", pa.int32()),  # whose tokens the server did not report: their cost is the most it can be
     ("created_at", pa.timestamp("us", tz="UTC")),
 )
 
@@ -89,6 +90,14 @@ PREFERENCES = _schema(
     ("chosen_distribution", FLOATS),
     ("rejected_distribution", FLOATS),
 )
+
+
+def conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The table with the schema's columns; those that an older version did not write are null."""
+    for field in schema:
+        if field.name not in table.column_names:
+            table = table.append_column(field, pa.nulls(table.num_rows, field.type))
+    return table.select(schema.names).cast(schema)
 
 
 @contextmanager

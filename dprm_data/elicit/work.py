@@ -92,6 +92,8 @@ class Work:
         identity = [_ASKING_VERSION, asked, panel, drawn, self.replicates]
         if self.early_stop:
             identity.append(self.early_stop.model_dump(mode="json"))
+            if self.prior:
+                identity.append("every item has a prior")  # it was left out of some before
         return hashlib.sha256(orjson.dumps(identity, option=orjson.OPT_SORT_KEYS)).digest()[:16]
 
 

@@ -30,7 +30,8 @@ from dprm_data.ingest.items import Item
 from dprm_data.ledger.call import Call, Reply
 from dprm_data.ledger.ledger import FailedAttempt, Ledger
 from dprm_data.providers.batch_api import BatchProvider, BatchStatus
-from dprm_data.providers.provider import Answer, CallFailed, Request, Usage
+from dprm_data.providers.provider import UNREPORTED, Answer, CallFailed, Request, Usage
+from dprm_data.providers.token_estimates import reported
 from dprm_data.recipe.recipe import LimitsConfig
 
 _LOOK_UP = 500  # items at a time
@@ -230,7 +231,8 @@ class BatchEngine:
         """Keep a batch's results; False where they could not be read this time."""
         assert batch.batch_id
         rows = self._pending.rows(batch)
-        requests = {key: self._unknown(work) for key in rows}
+        # The answer to what the recipe no longer asks was paid for, and is kept all the same.
+        requests = dict.fromkeys(rows, Request(work.elicitation.model, (), {}))
         requests |= _requests(work, self._ledger, load(), rows)
         replies: dict[bytes, Reply] = {}
         failures: list[FailedAttempt] = []
@@ -241,9 +243,10 @@ class BatchEngine:
                 async for custom_id, result in self._provider.results(batch.batch_id, named):
                     key = bytes.fromhex(custom_id)
                     if isinstance(result, Answer):
-                        replies[key] = answered(result, self._prices.cost(result.usage), 0.0)
+                        usage = reported(result.usage, requests[key], result.text)
+                        replies[key] = answered(result, usage, self._cost(batch, requests[key], usage), 0.0)
                         continue
-                    failures.append(self._failure(key, requests[key], result))
+                    failures.append(self._failure(batch, key, requests[key], result))
                     if result.fatal:
                         fatal = result
                     elif not result.retryable or self._failed[key] >= self._limits.attempts:
@@ -256,12 +259,18 @@ class BatchEngine:
             raise refused(fatal)
         return True
 
-    def _failure(self, key: bytes, request: Request, error: CallFailed) -> FailedAttempt:
+    def _cost(self, batch: PendingBatch, request: Request, usage: Usage) -> float | None:
+        """Dollars for one of the batch's rows; where its usage was not reported, what it reserved (of a request that the recipe no longer
+        makes: its share of the batch). None where no price is known."""
+        if not usage.estimated:
+            return self._prices.cost(usage)
+        worst = self._prices.worst(request)
+        return worst if worst is None or request.messages else batch.reserved / batch.rows
+
+    def _failure(self, batch: PendingBatch, key: bytes, request: Request, error: CallFailed) -> FailedAttempt:
         self._failed[key] += 1
-        billed = error.usage != Usage() or error.kind == "broken"
-        cost = 0.0
-        if billed:
-            cost = (self._prices.cost(error.usage) if error.usage != Usage() else self._prices.worst(request)) or 0.0
+        usage = UNREPORTED if error.usage == Usage() and error.kind == "broken" else error.usage
+        cost = self._cost(batch, request, usage) or 0.0
         self.counters.failed_attempt(error.kind, error.message, error.usage, cost if self._prices.known else None)
         return FailedAttempt(key, error.kind, error.status, error.message, cost)
 
@@ -271,13 +280,8 @@ class BatchEngine:
             if reply.status == "answered":
                 self.counters.answered(reply)
         costs = [reply.cost for reply in replies.values() if reply.status == "answered"]
-        unknown = None in costs
         paid = sum(cost or 0.0 for cost in costs) + sum(failed.cost or 0.0 for failed in failures)
-        self._budget.settle(batch.reserved, None if unknown else paid)
-
-    def _unknown(self, work: Work) -> Request:
-        """What stands for a request that the recipe no longer makes: its answer was paid for and is kept all the same."""
-        return Request(work.elicitation.model, (), {})
+        self._budget.settle(batch.reserved, None if None in costs else paid)
 
     # -- items --------------------------------------------------------------------------------------------------------
 
@@ -286,10 +290,9 @@ class BatchEngine:
         plan = work.plan_key()
         first_time, self._walked = not self._walked, True
         self._opened, self._left_closed = 0, False
-        calibration = advance(work.calibration_tasks(), self._ledger)
-        waiting = [state for state in calibration if state.waits_for]
+        waiting = [call for state in advance(work.calibration_tasks(), self._ledger) if (call := state.waits_for)]
         if waiting and not self._pending.holds([b"calibration"]):
-            yield from ((b"calibration", state.waits_for) for state in waiting if state.waits_for)
+            yield from ((b"calibration", call) for call in waiting)
         for some in chunks(items, _LOOK_UP):
             ids = [row_id(item) for item in some]
             done = set() if self._retry_failed else self._ledger.find_done(plan, ids)
@@ -309,13 +312,12 @@ class BatchEngine:
         waiting = [state for state in states if state.waits_for]
         begun = [state for state in waiting if state.replies or state.begun_anew]
         fresh = [state for state in waiting if not (state.replies or state.begun_anew)]
-        if not begun and fresh:
-            if not self._rounds.may_open(self._opened):
-                self._left_closed = True
-                return
-            self._opened += 1
-            size = self._rounds.size(settled=settled, waiting=len(fresh))
-            fresh = fresh if size is None else self._rounds.ordered(item, fresh)[:size]
+        if fresh and not begun and not self._rounds.may_open(self._opened):
+            self._left_closed = True
+            return
+        self._opened += bool(waiting)
+        if fresh and (size := self._rounds.size(settled=settled, waiting=fresh)) is not None:
+            fresh = [] if begun else self._rounds.ordered(item, fresh)[:size]  # a round ends before the next begins
         keys: set[bytes] = set()
         for state in [*begun, *fresh]:
             call = state.waits_for

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
@@ -28,7 +29,7 @@ from dprm_data.ledger.call import Call, Reply
 from dprm_data.ledger.ledger import FailedAttempt, Ledger
 from dprm_data.providers.limits import Limiter
 from dprm_data.providers.provider import Answer, CallFailed, Provider, Usage
-from dprm_data.providers.token_estimates import estimated_input_tokens, output_tokens_cap
+from dprm_data.providers.token_estimates import estimated_input_tokens, output_tokens_cap, reported
 from dprm_data.recipe.recipe import LimitsConfig
 
 _DOWN_AFTER = 20  # items in a row whose calls were given up, without one answer between them
@@ -154,16 +155,18 @@ class RetryingClient:
         while True:
             with self._stop.cuts_short():
                 until = await self.limiter.acquire(tokens)
+            unused = tokens
             try:
                 with self._stop.cuts_short():
                     reserved = await self._budget.reserve(self._prices.worst(call.request))
                     if lease and not lease.good:
                         await self._confirm(lease, reserved)
                 if time.monotonic() <= until:
+                    unused = 0.0
                     return await self._exchange(call, reserved, tokens)
                 self._budget.settle(reserved, 0.0)  # that took so long that another turn is needed
             finally:
-                self.limiter.release()
+                self.limiter.release(unused)
                 self._counters.window = self.limiter.window
 
     async def _confirm(self, lease: Lease, reserved: float) -> None:
@@ -179,26 +182,31 @@ class RetryingClient:
         self._counters.in_flight += 1
         try:
             answer = await self._provider.complete(call.request)
-            cost = self._prices.cost(answer.usage)
+            usage = reported(answer.usage, call.request, answer.text)
+            if not usage.estimated:
+                cost = self._prices.cost(usage)
+            elif self._prices.worst(call.request) is None:
+                cost = None
         except CallFailed as error:
             cost = self._failed(call, error, sent, reserved)
             raise
         finally:
             self._counters.in_flight -= 1
             self._budget.settle(reserved, cost)
-        self._succeeded(call, answer, tokens)
-        return answered(answer, cost, time.monotonic() - sent)
+        self._succeeded(call, usage, answer.headers, tokens)
+        return answered(answer, usage, cost, time.monotonic() - sent)
 
-    def _succeeded(self, call: Call, answer: Answer, reserved: float) -> None:
+    def _succeeded(self, call: Call, usage: Usage, headers: Mapping[str, str], reserved: float) -> None:
         """What an answer teaches: how long such texts are in tokens, and what the provider still allows."""
         self._given_up.clear()
         self._answered_at = time.monotonic()
         self.failing_since = None
-        self._estimated_tokens += estimated_input_tokens(call.request)
-        self._real_tokens += answer.usage.input_tokens
-        self.limiter.succeeded(reserved, answer.usage.input_tokens + answer.usage.output_tokens)
-        if answer.headers:
-            self.limiter.obey(answer.headers)
+        if not usage.estimated:
+            self._estimated_tokens += estimated_input_tokens(call.request)
+            self._real_tokens += usage.input_tokens
+        self.limiter.succeeded(reserved, usage.billed)
+        if headers:
+            self.limiter.obey(headers)
 
     def _estimate(self, call: Call) -> float:
         """Tokens that a call will about use, for the limit on tokens."""
@@ -215,7 +223,8 @@ class RetryingClient:
 
     def _failed(self, call: Call, error: CallFailed, sent: float, reserved: float) -> float | None:
         """Take note of a failed attempt; returns what it cost."""
-        cost = self._prices.cost(error.usage) if error.usage != Usage() or not _may_be_billed(error) else reserved
+        unknown = error.usage.estimated or (error.usage == Usage() and _may_be_billed(error))
+        cost = reserved if unknown else self._prices.cost(error.usage)
         self._counters.failed_attempt(error.kind, error.message, error.usage, cost if self._prices.known else None)
         self.failing_since = self.failing_since or time.monotonic()
         self._ledger.note_failure(FailedAttempt(call.key, error.kind, error.status, error.message, cost))
@@ -266,15 +275,15 @@ def failure_reply(error: CallFailed) -> Reply:
     )
 
 
-def answered(answer: Answer, cost: float | None, latency: float) -> Reply:
-    """How an answer is kept."""
+def answered(answer: Answer, usage: Usage, cost: float | None, latency: float) -> Reply:
+    """How an answer is kept, with its usage as `costs.reported` has it."""
     return Reply(
         status="answered",
         text=answer.text,
         finish=answer.finish,
         top_logprobs=answer.top_logprobs,
         model=answer.model,
-        usage=answer.usage,
+        usage=usage,
         cost=cost,
         latency=latency,
         created_at=time.time(),

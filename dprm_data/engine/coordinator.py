@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol, Self
 
 from dprm_data.engine.costs import Budget
@@ -63,6 +63,9 @@ class Coordinator:
 
     def report(self, counters: Counters) -> None:
         """Show in the counters what all workers together do."""
+
+    def on_failure(self, stop: Callable[[BaseException], None]) -> None:
+        """Call `stop` with the reason as soon as the other workers can no longer be talked to."""
 
     async def __aenter__(self) -> Self:
         return self

@@ -34,6 +34,7 @@ class Counters:
     usage: Usage = field(default_factory=Usage)
     cost: float = 0.0
     cost_known: bool = True
+    estimated_calls: int = 0  # of the calls: those whose tokens the server did not report
     in_flight: int = 0
     window: int = 0
     cooling: float = 0.0  # seconds of cooldown left
@@ -45,6 +46,7 @@ class Counters:
 
     def answered(self, reply: Reply) -> None:
         self.calls += 1
+        self.estimated_calls += reply.usage.estimated
         self.paid(reply.usage, reply.cost)
 
     def failed_attempt(self, kind: str, message: str, usage: Usage, cost: float | None) -> None:
@@ -96,6 +98,7 @@ class Counters:
         self.reasks += other.reasks
         self.usage += other.usage
         self.cost += other.cost
+        self.estimated_calls += other.estimated_calls
         self.cost_known = self.cost_known and other.cost_known
         self.last_failure = other.last_failure or self.last_failure
 
@@ -138,6 +141,7 @@ class Counters:
             "input_tokens": self.usage.input_tokens,
             "output_tokens": self.usage.output_tokens,
             "cached_tokens": self.usage.cached_tokens,
+            "estimated_calls": self.estimated_calls,
             "cost": self.cost if self.cost_known else None,
             "seconds": round(self.seconds, 3),
         } | ({"endpoints": {each.name: each.as_dict() for each in self.endpoints}} if self.endpoints else {})

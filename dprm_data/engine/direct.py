@@ -90,6 +90,7 @@ class Engine:
             retry_failed=self._retry_failed,
             began=self._began,
         )
+        self._coordinator.on_failure(self.stop)
         watch = asyncio.create_task(self._watch())
         try:
             calibrated = queue.calibrated

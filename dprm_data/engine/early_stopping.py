@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dprm_data.core.arrays import Floats
+from dprm_data.elicit.work import POPULATION
 from dprm_data.engine.replay import TaskState
 from dprm_data.ingest.items import Item
 from dprm_data.labels.space import LabelSpace
@@ -32,8 +33,8 @@ class RoundPolicy:
         """Whether one more item may be asked about now; `opened` wait for their first answers already."""
         return True
 
-    def size(self, *, settled: Sequence[TaskState], waiting: int) -> int | None:
-        """How many more of an item's tasks are asked now: None for all, 0 for no more."""
+    def size(self, *, settled: Sequence[TaskState], waiting: Sequence[TaskState]) -> int | None:
+        """How many of an item's waiting tasks are asked now: None for all, 0 for no more."""
         return None
 
     def closed(self, settled: Sequence[TaskState], *, in_full: bool) -> None:
@@ -54,7 +55,7 @@ class EarlyStopping(RoundPolicy):
     def ordered(self, item: Item, states: list[TaskState]) -> list[TaskState]:
         shuffled = list(states)
         random.Random(f"early stop {item.item_id}").shuffle(shuffled)
-        return shuffled
+        return sorted(shuffled, key=_is_person)  # what the population would say is asked first
 
     @property
     def ready(self) -> bool:
@@ -64,13 +65,15 @@ class EarlyStopping(RoundPolicy):
     def may_open(self, opened: int) -> bool:
         return self.ready or opened < self._config.pilot - len(self._pilots)
 
-    def size(self, *, settled: Sequence[TaskState], waiting: int) -> int | None:
+    def size(self, *, settled: Sequence[TaskState], waiting: Sequence[TaskState]) -> int | None:
         if not self.ready:
             return None
-        votes = self.votes(settled)
-        if len(settled) < self._config.first:
-            return self._config.first - len(settled)
-        return 0 if self.narrow(votes) else self._config.step
+        # Every item has the population's distribution, whoever else is asked.
+        population = sum(not _is_person(state) for state in waiting)
+        people = sum(map(_is_person, settled))
+        if people < self._config.first:
+            return population + self._config.first - people
+        return population + (0 if self.narrow(self.votes(settled)) else self._config.step)
 
     def closed(self, settled: Sequence[TaskState], *, in_full: bool) -> None:
         if in_full and len(self._pilots) < _MOST_PILOTS:
@@ -81,7 +84,7 @@ class EarlyStopping(RoundPolicy):
         counts = np.zeros(self._space.K)
         for state in settled:
             outcome = state.outcome
-            if outcome is None or outcome.status != "ok" or state.task.annotator.id == "population":
+            if outcome is None or outcome.status != "ok" or not _is_person(state):
                 continue
             if outcome.probs is not None:
                 counts += state.task.annotator.weight * outcome.probs
@@ -116,6 +119,11 @@ class EarlyStopping(RoundPolicy):
         if self._config.measure == "wasserstein":
             return float(fitted.expected_distance[0])
         return float(fitted.reward_high[0] - fitted.reward_low[0]) / 2
+
+
+def _is_person(state: TaskState) -> bool:
+    """Whether one of the panel is asked, and not the model for a whole population's distribution."""
+    return state.task.annotator is not POPULATION
 
 
 def round_policy_for(config: EarlyStopConfig | None, space: LabelSpace) -> RoundPolicy:

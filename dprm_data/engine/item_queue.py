@@ -107,8 +107,8 @@ class ItemQueue:
             self._coordinator.release(item.lease)
 
     def round_size(self, item: OpenItem) -> int | None:
-        """How many more tasks of the item are asked now (`Scheduler`)."""
-        return self._rounds.size(settled=item.settled, waiting=len(item.waiting))
+        """How many of the item's waiting tasks are asked now (`Scheduler`)."""
+        return self._rounds.size(settled=item.settled, waiting=item.waiting)
 
     def closed(self, item: OpenItem) -> None:
         """Nothing is missing for this item any more."""

@@ -126,7 +126,7 @@ class _Share:
         return self
 
     def _learn(self, call: Call, reply: Reply) -> None:
-        if reply.status == "answered" and reply.usage.input_tokens:
+        if reply.status == "answered" and reply.usage.input_tokens and not reply.usage.estimated:
             self._answers += 1
             self._real += reply.usage.input_tokens
             self._estimated += estimated_input_tokens(call.request)

@@ -82,7 +82,11 @@ class _Copying:
         with self._new.snapshot() as select:
             ((first, last),) = select(f"SELECT MIN(id), MAX(id) FROM {table}")
         for number in () if first is None else (first, last):
-            mine = list(self._select(f"SELECT {', '.join(TABLES[table])} FROM {table} WHERE id = {int(number)}"))
+            mine = list(
+                self._select(
+                    f"SELECT {', '.join(TABLES[table])} FROM {self._old.relation(table)} WHERE id = {int(number)}"
+                )
+            )
             if mine != self._new.between(table, number, number):
                 raise self._stranger()
 
@@ -99,14 +103,15 @@ class _Copying:
     def _numbered(self, table: str) -> None:
         before = -(2**62)
         for rows in self._chunks(table, "id"):
-            there = {row[0]: row for row in self._new.between(table, before + 1, rows[-1][0])}
-            missing = [row for row in rows if row[0] not in there]
-            if len(there) != len(rows) - len(missing) or any(there.get(row[0], row) != row for row in rows):
+            last = _number(rows[-1])
+            there = {_number(row): row for row in self._new.between(table, before + 1, last)}
+            missing = [row for row in rows if _number(row) not in there]
+            if len(there) != len(rows) - len(missing) or any(there.get(_number(row), row) != row for row in rows):
                 raise self._stranger()
             if missing:
                 self._new.put(table, missing)
                 self._written += len(missing)
-            before = rows[-1][0]
+            before = last
 
     def _put_all(self, table: str) -> None:
         self._counts[table] = 0
@@ -114,7 +119,7 @@ class _Copying:
             self._new.put(table, rows)
 
     def _chunks(self, table: str, order: str) -> Iterator[list[Row]]:
-        rows = self._select(f"SELECT {', '.join(TABLES[table])} FROM {table} ORDER BY {order}")
+        rows = self._select(f"SELECT {', '.join(TABLES[table])} FROM {self._old.relation(table)} ORDER BY {order}")
         while some := list(itertools.islice(rows, _CHUNK)):
             self._counts[table] += len(some)
             self._looked_at += len(some)
@@ -126,3 +131,9 @@ class _Copying:
             f"{self._new.where} holds calls that {self._old.where} does not hold: it is another ledger",
             hint="It was left as it is. Copy into an empty one; two ledgers are never mixed.",
         )
+
+
+def _number(row: Row) -> int:
+    """A call's or a failure's number in the store: the first of its columns (`TABLES`)."""
+    number, *_ = row
+    return int(number)

@@ -9,7 +9,7 @@ from typing import Any
 
 from dprm_data.core.errors import InputError
 from dprm_data.ledger.ledger import reply_of
-from dprm_data.ledger.store import CALL, Row, Store
+from dprm_data.ledger.store import CALL, CallRow, Store
 
 _CHUNK = 5000
 
@@ -18,20 +18,20 @@ def export_calls(store: Store, file: Path) -> int:
     """Write all calls to a .parquet or .jsonl file, in the order in which they were kept; returns their number.
 
     The file appears when it is whole. key: hexadecimal; logprobs: (token, natural logarithm) pairs, null where none were asked for; cost:
-    dollars, null where no price is known; created_at: seconds since 1970. Raises `InputError` for another kind of file.
+    dollars, null where no price is known; estimated: whether the tokens are; created_at: seconds since 1970. Raises `InputError` for another kind of file.
     """
     if file.suffix not in (".parquet", ".jsonl"):
         raise InputError(f"{file}: calls are exported to a .parquet or a .jsonl file")
     with store.snapshot() as select:
-        rows = map(_exported, select(f"SELECT {', '.join(CALL)} FROM calls ORDER BY id"))
+        calls = map(CallRow._make, select(f"SELECT {', '.join(CALL)} FROM {store.relation('calls')} ORDER BY id"))
+        rows = map(_exported, calls)
         return _parquet(rows, file) if file.suffix == ".parquet" else _lines(rows, file)
 
 
-def _exported(row: Row) -> dict[str, Any]:
-    content = dict(zip(CALL, row, strict=True))
+def _exported(row: CallRow) -> dict[str, Any]:
     logprobs = reply_of(row).top_logprobs
     pairs = None if logprobs is None else [{"token": token, "logprob": logprob} for token, logprob in logprobs]
-    return content | {"key": row[0].hex(), "logprobs": pairs}
+    return row._asdict() | {"key": row.key.hex(), "logprobs": pairs, "estimated": bool(row.estimated)}
 
 
 def _parquet(rows: Iterator[dict[str, Any]], file: Path) -> int:
@@ -43,7 +43,11 @@ def _parquet(rows: Iterator[dict[str, Any]], file: Path) -> int:
     whole = dict.fromkeys(
         ("attempt", "input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens"), pa.int64()
     )
-    kinds = whole | dict.fromkeys(("cost", "latency", "created_at"), pa.float64()) | {"logprobs": logprobs}
+    kinds = (
+        whole
+        | dict.fromkeys(("cost", "latency", "created_at"), pa.float64())
+        | {"logprobs": logprobs, "estimated": pa.bool_()}
+    )
     schema = pa.schema([(name, kinds.get(name, pa.string())) for name in CALL])
 
     def batches() -> Iterator[pa.RecordBatch]:

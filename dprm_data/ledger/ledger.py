@@ -21,7 +21,7 @@ from dprm_data.core.ledger_address import Reference
 from dprm_data.ledger.call import Reply
 from dprm_data.ledger.factory import open_store
 from dprm_data.ledger.sqlite_file import cannot_write
-from dprm_data.ledger.store import INT, Commit, Row
+from dprm_data.ledger.store import INT, CallRow, Commit, FailureRow
 from dprm_data.providers.provider import Usage
 
 _OFF = -math.inf  # a log-probability that JSON cannot say: of what is as good as impossible
@@ -102,7 +102,7 @@ class Ledger:
         """Keep a reply. Returns when it is on disk; raises `LedgerError` where it cannot be written."""
         row = self._call_row(key, reply)
         self._gathered.calls.append(row)
-        self._gathered.cost += row[11] or 0.0
+        self._gathered.cost += row.cost or 0.0
         await asyncio.shield(self._soon())
 
     def record_now(
@@ -116,7 +116,7 @@ class Ledger:
         (by its number in the ledger) from which they were collected."""
         commit = Commit(self.run, calls=[self._call_row(key, reply) for key, reply in replies])
         commit.failures = [self._failure_row(failed) for failed in failures]
-        commit.cost = sum(row[11] or 0.0 for row in commit.calls) + sum(row[5] or 0.0 for row in commit.failures)
+        commit.cost = sum(row.cost or 0.0 for row in commit.calls) + sum(row.cost or 0.0 for row in commit.failures)
         commit.collected = [collected] if collected is not None else []
         self.store.commit(commit)
 
@@ -124,7 +124,7 @@ class Ledger:
         """Keep a failed attempt; it is written with the next batch, and nobody waits for it."""
         row = self._failure_row(failed)
         self._gathered.failures.append(row)
-        self._gathered.cost += row[5] or 0.0
+        self._gathered.cost += row.cost or 0.0
         self._soon()
 
     def note_done(self, plan: bytes, item: bytes) -> None:
@@ -137,24 +137,38 @@ class Ledger:
         self._gathered.undone.append((plan, item))
         self._soon()
 
-    def _call_row(self, key: bytes, reply: Reply) -> Row:
+    def _call_row(self, key: bytes, reply: Reply) -> CallRow:
         usage = reply.usage
-        logprobs = None if reply.top_logprobs is None else zlib.compress(orjson.dumps(reply.top_logprobs), 1)
-        counts = (usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.cache_write_tokens)
-        said = (self.run, reply.status, reply.text, reply.finish, logprobs, reply.model)
-        kept = (max(-INT, min(count, INT)) for count in counts)  # a server may say any number
-        told = (_finite(reply.cost), _finite(reply.latency) or 0.0, _finite(reply.created_at) or 0.0)
-        return (key, *said, *kept, *told, reply.reason, self._price_table)
+        return CallRow(
+            key=key,
+            attempt=0,
+            run=self.run,
+            status=reply.status,
+            text=reply.text,
+            finish=reply.finish,
+            logprobs=None if reply.top_logprobs is None else zlib.compress(orjson.dumps(reply.top_logprobs), 1),
+            model=reply.model,
+            input_tokens=_bounded(usage.input_tokens),
+            output_tokens=_bounded(usage.output_tokens),
+            cached_tokens=_bounded(usage.cached_tokens),
+            cache_write_tokens=_bounded(usage.cache_write_tokens),
+            cost=_finite(reply.cost),
+            latency=_finite(reply.latency) or 0.0,
+            created_at=_finite(reply.created_at) or 0.0,
+            reason=reply.reason,
+            price_table=self._price_table,
+            estimated=int(usage.estimated),
+        )
 
-    def _failure_row(self, failed: FailedAttempt) -> Row:
-        return (
-            failed.key,
-            self.run,
-            failed.kind,
-            failed.status,
-            failed.message[:2000],
-            _finite(failed.cost),
-            time.time(),
+    def _failure_row(self, failed: FailedAttempt) -> FailureRow:
+        return FailureRow(
+            key=failed.key,
+            run=self.run,
+            kind=failed.kind,
+            status=failed.status,
+            message=failed.message[:2000],
+            cost=_finite(failed.cost),
+            created_at=time.time(),
         )
 
     def _soon(self) -> asyncio.Future[None]:
@@ -203,24 +217,28 @@ def _finite(number: float | None) -> float | None:
     return number if number is not None and math.isfinite(number) else None
 
 
-def reply_of(row: Row) -> Reply:
-    """The reply that a row of `CALL` keeps."""
-    logprobs = (
-        None
-        if row[6] is None
-        else tuple(
-            (token, _OFF if logprob is None else logprob) for token, logprob in orjson.loads(zlib.decompress(row[6]))
-        )
-    )
+def _bounded(count: int) -> int:
+    """A server may say any number; a store keeps 64 bits."""
+    return max(-INT, min(count, INT))
+
+
+def reply_of(row: CallRow) -> Reply:
+    """The reply that a row keeps."""
+    logprobs = None
+    if row.logprobs is not None:
+        pairs = orjson.loads(zlib.decompress(row.logprobs))
+        logprobs = tuple((token, _OFF if logprob is None else logprob) for token, logprob in pairs)
     return Reply(
-        status=row[3],
-        text=row[4],
-        finish=row[5],
+        status=row.status,  # type: ignore[arg-type]
+        text=row.text,
+        finish=row.finish,  # type: ignore[arg-type]
         top_logprobs=logprobs,
-        model=row[7],
-        usage=Usage(row[8], row[9], row[10], row[11]),
-        cost=row[12],
-        latency=row[13],
-        created_at=row[14],
-        reason=row[15],
+        model=row.model,
+        usage=Usage(
+            row.input_tokens, row.output_tokens, row.cached_tokens, row.cache_write_tokens, bool(row.estimated)
+        ),
+        cost=row.cost,
+        latency=row.latency,
+        created_at=row.created_at,
+        reason=row.reason,
     )

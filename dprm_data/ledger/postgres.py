@@ -16,8 +16,19 @@ from dprm_data.core.errors import LedgerError, RunBusy
 from dprm_data.core.ledger_address import shown
 from dprm_data.ledger.postgres_codec import arrays, back, columns, kept, type_of
 from dprm_data.ledger.postgres_pool import Patient, Speaking, begin, connect, dial, open_pool, patiently
-from dprm_data.ledger.postgres_schema import bring_up_to_date, version_of
-from dprm_data.ledger.store import CALL, FAILURE, TABLES, Commit, PendingBatch, Row, Select, parts
+from dprm_data.ledger.postgres_schema import STEPS, bring_up_to_date, version_of
+from dprm_data.ledger.store import (
+    CALL,
+    FAILURE,
+    TABLES,
+    CallRow,
+    Commit,
+    PendingBatch,
+    Row,
+    Select,
+    parts,
+    with_estimated,
+)
 
 if TYPE_CHECKING:
     from dprm_data.ledger.postgres_pool import Connection
@@ -25,11 +36,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _COLUMNS = ", ".join(CALL)
-_GIVEN = tuple(name for name in CALL if name != "attempt")
 _INSERT_CALLS = (
     f"INSERT INTO calls ({_COLUMNS}) "
-    f"SELECT key, COALESCE((SELECT MAX(attempt) + 1 FROM calls AS older WHERE older.key = new.key), 0), {', '.join(_GIVEN[1:])} "
-    f"FROM unnest({arrays(_GIVEN)}) AS new ({', '.join(_GIVEN)}) ON CONFLICT DO NOTHING RETURNING key"
+    f"SELECT key, COALESCE((SELECT MAX(attempt) + 1 FROM calls AS older WHERE older.key = new.key), 0), {', '.join(CALL[2:])} "
+    f"FROM unnest({arrays(CALL)}) AS new ({_COLUMNS}) ON CONFLICT DO NOTHING RETURNING key"
 )
 _INSERT_FAILURES = f"INSERT INTO failures ({', '.join(FAILURE)}) SELECT * FROM unnest({arrays(FAILURE)})"
 _DELETE_DONE = "DELETE FROM done USING unnest(%b::bytea[], %b::bytea[]) AS gone (plan, item) WHERE done.plan = gone.plan AND done.item = gone.item"
@@ -52,7 +62,8 @@ class PostgresStore:
         self.url = url
         if not readonly:
             begin(url, lambda db: bring_up_to_date(db, url))
-        elif not begin(url, lambda db: version_of(db, url), readonly=True):
+        self._version = begin(url, lambda db: version_of(db, url), readonly=True) if readonly else len(STEPS)
+        if not self._version:
             raise LedgerError(f"no ledger at {shown(url)}")
         self.pool = open_pool(url, readonly=readonly)
         self._patient = Patient(self.pool, url)
@@ -72,11 +83,13 @@ class PostgresStore:
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
-    def find(self, keys: Sequence[bytes]) -> dict[bytes, Row]:
+    def find(self, keys: Sequence[bytes]) -> dict[bytes, CallRow]:
         query = (
-            f"SELECT DISTINCT ON (key) {_COLUMNS} FROM calls WHERE key = ANY(%b::bytea[]) ORDER BY key, attempt DESC"
+            f"SELECT DISTINCT ON (key) {_COLUMNS} FROM {self.relation('calls')} WHERE key = ANY(%b::bytea[]) "
+            "ORDER BY key, attempt DESC"
         )
-        return {row[0]: back(row) for some in parts(keys, _LOOKUP) for row in self._select(query, (list(some),))}
+        rows = (back(row) for some in parts(keys, _LOOKUP) for row in self._select(query, (list(some),)))
+        return {row.key: row for row in map(CallRow._make, rows)}
 
     def find_done(self, plan: bytes, items: Sequence[bytes]) -> set[bytes]:
         query = "SELECT item FROM done WHERE plan = %b AND item = ANY(%b::bytea[])"
@@ -99,7 +112,7 @@ class PostgresStore:
 
     def commit(self, commit: Commit) -> None:
         # Sorted, so that two writers who keep the same calls wait for each other in one order.
-        calls, failures = sorted(commit.calls, key=lambda row: row[0]), commit.failures
+        calls, failures = sorted(commit.calls, key=lambda row: row.key), commit.failures
         undone, done = sorted(set(commit.undone)), sorted(set(commit.done))
 
         def work(db: Connection) -> None:
@@ -204,6 +217,9 @@ class PostgresStore:
 
             yield select
 
+    def relation(self, table: str) -> str:
+        return with_estimated(table, self._version)
+
     def has(self, table: str) -> bool:
         return bool(self._select("SELECT to_regclass(%s) IS NOT NULL", (f"dprm.{table}",))[0][0])
 
@@ -263,11 +279,11 @@ class PostgresStore:
         ]
 
 
-def _insert_calls(db: Connection, calls: Iterable[Row]) -> None:
+def _insert_calls(db: Connection, calls: Iterable[CallRow]) -> None:
     """Every call under the next number of its key. Another writer may take the number at the same moment: then it is the one after."""
     left = list(calls)
     while left:
-        now = list({row[0]: row for row in reversed(left)}.values())[::-1]  # the first of each key
-        there = db.execute(_INSERT_CALLS, columns(_GIVEN, now), binary=True).fetchall()
-        in_it = {row[0]: True for row in there}
-        left = [row for row in left if not in_it.pop(row[0], False)]
+        now = list({row.key: row for row in reversed(left)}.values())[::-1]  # the first of each key
+        there = db.execute(_INSERT_CALLS, columns(CALL, now), binary=True).fetchall()
+        in_it = {key: True for (key,) in there}
+        left = [row for row in left if not in_it.pop(row.key, False)]

@@ -14,7 +14,7 @@ _TYPES = {
     "bytea": ("key", "logprobs", "plan", "item"),
     "bigint": (
         *("id", "attempt", "batch", "rows"),
-        *("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens"),
+        *("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "estimated"),
     ),
     "double precision": ("cost", "latency", "created_at", "reserved"),
 }

@@ -74,7 +74,11 @@ CREATE INDEX batch_rows_by_item ON dprm.batch_rows (item);
 """
 
 # Each step leads from one version to the next; a new database takes them all. A step is never changed once it is released.
-STEPS: tuple[str, ...] = (_LEDGER, WORKERS)
+STEPS: tuple[str, ...] = (
+    _LEDGER,
+    WORKERS,
+    "ALTER TABLE dprm.calls ADD COLUMN estimated bigint NOT NULL DEFAULT 0",
+)
 _MIGRATION = 0x4450524D  # the advisory lock under which the schema is made: "DPRM"
 
 

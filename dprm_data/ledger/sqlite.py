@@ -14,12 +14,23 @@ from pathlib import Path
 from filelock import FileLock
 
 from dprm_data.ledger.sqlite_file import connect, hold, speaking, version_of
-from dprm_data.ledger.store import CALL, FAILURE, TABLES, Commit, PendingBatch, Row, Select, parts
+from dprm_data.ledger.store import (
+    CALL,
+    FAILURE,
+    TABLES,
+    CallRow,
+    Commit,
+    PendingBatch,
+    Row,
+    Select,
+    parts,
+    with_estimated,
+)
 
 _COLUMNS = ", ".join(CALL)
 _INSERT_CALL = (
     f"INSERT INTO calls ({_COLUMNS}) VALUES "
-    f"(?1, (SELECT COALESCE(MAX(attempt) + 1, 0) FROM calls WHERE key = ?1), {', '.join(f'?{i}' for i in range(2, len(CALL)))})"
+    f"(?1, (SELECT COALESCE(MAX(attempt) + 1, 0) FROM calls WHERE key = ?1), {', '.join(f'?{i}' for i in range(3, len(CALL) + 1))})"
 )
 _INSERT_FAILURE = f"INSERT INTO failures ({', '.join(FAILURE)}) VALUES ({', '.join('?' * len(FAILURE))})"
 _ADD_TOTAL = (
@@ -40,6 +51,7 @@ class SqliteStore:
             # Commits happen in a thread of their own; a connection of their own keeps half a transaction out of the readers' sight.
             self._writer = None if readonly else connect(path, readonly=False)
             self.db = connect(path, readonly=readonly)
+            self._version = version_of(self.db)
         except BaseException:
             self._release()
             raise
@@ -60,12 +72,13 @@ class SqliteStore:
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
-    def find(self, keys: Sequence[bytes]) -> dict[bytes, Row]:
-        found: dict[bytes, Row] = {}
+    def find(self, keys: Sequence[bytes]) -> dict[bytes, CallRow]:
+        found: dict[bytes, CallRow] = {}
         for some in parts(keys, _LOOKUP):
-            for row in self._select(f"SELECT {_COLUMNS} FROM calls WHERE key IN ({_marks(some)})", some):
-                if row[0] not in found or found[row[0]][1] < row[1]:
-                    found[row[0]] = row
+            rows = self._select(f"SELECT {_COLUMNS} FROM {self.relation('calls')} WHERE key IN ({_marks(some)})", some)
+            for row in map(CallRow._make, rows):
+                if row.key not in found or found[row.key].attempt < row.attempt:
+                    found[row.key] = row
         return found
 
     def find_done(self, plan: bytes, items: Sequence[bytes]) -> set[bytes]:
@@ -77,7 +90,7 @@ class SqliteStore:
 
     def spent(self, run: str) -> float:
         query = "SELECT cost FROM totals WHERE run = ?1"
-        if version_of(self.db) < 2:  # opened for reading only, and so not brought up to date
+        if self._version < 2:  # opened for reading only, and so not brought up to date
             both = "SELECT cost, run FROM calls UNION ALL SELECT cost, run FROM failures"
             query = f"SELECT COALESCE(SUM(cost), 0) FROM ({both}) WHERE run = ?1"
         found = self._select(query, (run,))
@@ -161,6 +174,9 @@ class SqliteStore:
             finally:
                 db.close()
 
+    def relation(self, table: str) -> str:
+        return with_estimated(table, self._version)
+
     def has(self, table: str) -> bool:
         return bool(self._select("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)))
 
@@ -180,7 +196,7 @@ class SqliteStore:
             db.execute(f"DELETE FROM {table}")
 
     def totals(self) -> dict[str, float]:
-        if version_of(self.db) < 2:
+        if self._version < 2:
             return {run: self.spent(run) for (run,) in self._select("SELECT DISTINCT run FROM calls")}
         return dict(self._select("SELECT run, cost FROM totals"))
 

@@ -73,6 +73,7 @@ CREATE TABLE batches (
 CREATE TABLE batch_rows (batch INTEGER NOT NULL, key BLOB NOT NULL, item BLOB NOT NULL, PRIMARY KEY (batch, key)) WITHOUT ROWID;
 CREATE INDEX batch_rows_by_item ON batch_rows (item);
 """,
+    "ALTER TABLE calls ADD COLUMN estimated INTEGER NOT NULL DEFAULT 0;",
 )
 VERSION = len(_STEPS)
 

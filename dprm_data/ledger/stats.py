@@ -10,8 +10,8 @@ from dprm_data.ledger.store import Row, Store
 
 _CALLS = (
     "SELECT run, model, status, COUNT(*), SUM(input_tokens * 1.0), SUM(output_tokens * 1.0), SUM(cached_tokens * 1.0), "
-    "SUM(cost), COUNT(cost), SUM(CASE WHEN attempt > 0 THEN 1 ELSE 0 END), MIN(created_at), MAX(created_at) "
-    "FROM calls GROUP BY run, model, status ORDER BY run, model, status"
+    "SUM(cost), COUNT(cost), SUM(CASE WHEN attempt > 0 THEN 1 ELSE 0 END), MIN(created_at), MAX(created_at), SUM(estimated) "
+    "FROM {calls} GROUP BY run, model, status ORDER BY run, model, status"
 )
 _FAILURES = "SELECT run, kind, COUNT(*), SUM(cost) FROM failures GROUP BY run, kind ORDER BY run, kind"
 
@@ -21,7 +21,7 @@ class Group:
     """Calls of one run that one model (as it calls itself) answered and that ended alike.
 
     cost: dollars; unpriced: calls whose price is not known; again: of the calls, those asked although there was a reply; first and last:
-    seconds since 1970.
+    seconds since 1970; estimated: calls whose tokens the server did not report.
     """
 
     run: str
@@ -36,6 +36,7 @@ class Group:
     again: int
     first: float
     last: float
+    estimated: int
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Stats:
 def stats_of(store: Store) -> Stats:
     """Read through all rows once. Raises `LedgerError`."""
     with store.snapshot() as select:
-        groups = [_group(row) for row in select(_CALLS)]
+        groups = [_group(row) for row in select(_CALLS.format(calls=store.relation("calls")))]
         failures = [
             FailureGroup(run, kind, int(count), float(cost or 0.0)) for run, kind, count, cost in select(_FAILURES)
         ]
@@ -82,11 +83,10 @@ def stats_of(store: Store) -> Stats:
 
 
 def _group(row: Row) -> Group:
-    run, model, status, calls, given, said, cached, cost, priced, again, first, last = row
+    run, model, status, calls, given, said, cached, cost, priced, again, first, last, estimated = row
     tokens = (round(given), round(said), round(cached))
-    return Group(
-        run, model, status, int(calls), *tokens, float(cost or 0.0), int(calls - priced), int(again), first, last
-    )
+    counts = (int(calls - priced), int(again))
+    return Group(run, model, status, int(calls), *tokens, float(cost or 0.0), *counts, first, last, int(estimated))
 
 
 def _first(rows: Iterable[Row]) -> Row:

@@ -6,17 +6,48 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 Row = tuple[Any, ...]
 
-# A call as it is kept, without its number in the store.
-CALL = (
-    *("key", "attempt", "run", "status", "text", "finish", "logprobs", "model"),
-    *("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens"),
-    *("cost", "latency", "created_at", "reason", "price_table"),
-)
-FAILURE = ("key", "run", "kind", "status", "message", "cost", "created_at")
+
+class CallRow(NamedTuple):
+    """A call as it is kept, without its number in the store. attempt: in what is to be committed, the store's to count. estimated: 1 where
+    the server did not report all of the tokens; then cost is the most that the call can have cost."""
+
+    key: bytes
+    attempt: int
+    run: str
+    status: str
+    text: str
+    finish: str
+    logprobs: bytes | None
+    model: str
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int
+    cache_write_tokens: int
+    cost: float | None
+    latency: float
+    created_at: float
+    reason: str
+    price_table: str
+    estimated: int
+
+
+class FailureRow(NamedTuple):
+    """A failed attempt as it is kept, without its number in the store."""
+
+    key: bytes
+    run: str
+    kind: str
+    status: int | None
+    message: str
+    cost: float | None
+    created_at: float
+
+
+CALL, FAILURE = CallRow._fields, FailureRow._fields
 # The tables with all their columns, as they are copied.
 TABLES: dict[str, tuple[str, ...]] = {
     "calls": ("id", *CALL),
@@ -32,14 +63,13 @@ INT = 2**63 - 1  # the largest whole number that both stores keep
 class Commit:
     """What one transaction holds.
 
-    calls: rows of `CALL` without the attempt, which the store counts; failures: rows of `FAILURE`; done and undone: (plan, item);
-    collected: numbers of batches that leave the pending; cost: dollars of these calls and failures together. name: one commit is never
+    done and undone: (plan, item); collected: numbers of batches that leave the pending; cost: dollars of these calls and failures together. name: one commit is never
     made twice, however often it is tried.
     """
 
     run: str
-    calls: list[Row] = field(default_factory=list)
-    failures: list[Row] = field(default_factory=list)
+    calls: list[CallRow] = field(default_factory=list)
+    failures: list[FailureRow] = field(default_factory=list)
     undone: list[Row] = field(default_factory=list)
     done: list[Row] = field(default_factory=list)
     collected: list[int] = field(default_factory=list)
@@ -68,6 +98,11 @@ def parts(values: Sequence[bytes], size: int) -> Iterator[Sequence[bytes]]:
     return (values[start : start + size] for start in range(0, len(values), size))
 
 
+def with_estimated(table: str, version: int) -> str:
+    """A store's `relation` at a version of its schema. (Both stores have called the same version their third.)"""
+    return "(SELECT calls.*, 0 AS estimated FROM calls) AS calls" if table == "calls" and version < 3 else table
+
+
 Select = Callable[[str], Iterator[Row]]
 
 
@@ -82,8 +117,8 @@ class Store(Protocol):
         """The store's address as it may be shown."""
         ...
 
-    def find(self, keys: Sequence[bytes]) -> dict[bytes, Row]:
-        """The newest attempt at each of these calls, where there is one: rows of `CALL`."""
+    def find(self, keys: Sequence[bytes]) -> dict[bytes, CallRow]:
+        """The newest attempt at each of these calls, where there is one."""
         ...
 
     def find_done(self, plan: bytes, items: Sequence[bytes]) -> set[bytes]:
@@ -136,6 +171,10 @@ class Store(Protocol):
 
     def snapshot(self) -> AbstractContextManager[Select]:
         """Statements in it, which both stores understand, see one moment of the ledger; their rows stream."""
+        ...
+
+    def relation(self, table: str) -> str:
+        """What stands after FROM for a table with all its columns: an older ledger that is only looked at lacks some, which are 0."""
         ...
 
     def has(self, table: str) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from dprm_data.ledger.ledger import reply_of
-from dprm_data.ledger.store import CALL, Row, Select, Store
+from dprm_data.ledger.store import CALL, CallRow, Select, Store
 
 _STATUSES = frozenset({"answered", "rejected", "exhausted"})
 _KEY = 32  # bytes
@@ -32,7 +32,7 @@ def check_ledger(store: Store) -> Check:
     faults = store.faults()
     totals = store.totals()
     with store.snapshot() as select:
-        calls, unreadable = _unreadable(select)
+        calls, unreadable = _unreadable(select, store.relation("calls"))
         faults += unreadable
         faults += _attempts(select)
         faults += _sums(select, totals)
@@ -41,26 +41,28 @@ def check_ledger(store: Store) -> Check:
     return Check(store.where, calls, faults)
 
 
-def _unreadable(select: Select) -> tuple[int, list[str]]:
+def _unreadable(select: Select, calls_table: str) -> tuple[int, list[str]]:
     calls = broken = 0
     named: list[str] = []
-    for row in select(f"SELECT {', '.join(CALL)}, id FROM calls"):
+    for row in select(f"SELECT {', '.join(CALL)}, id FROM {calls_table}"):
         calls += 1
-        wrong = _wrong(row)
+        *content, number = row
+        call = CallRow._make(content)
+        wrong = _wrong(call)
         if wrong:
             broken += 1
             if broken <= _NAMED:
-                named.append(f"call {row[-1]} of {row[2]!r}: {wrong}")
+                named.append(f"call {number} of {call.run!r}: {wrong}")
     return calls, named + ([f"and {broken - _NAMED:,} more such calls"] if broken > _NAMED else [])
 
 
-def _wrong(row: Row) -> str | None:
-    if not isinstance(row[0], bytes) or len(row[0]) != _KEY:
+def _wrong(row: CallRow) -> str | None:
+    if not isinstance(row.key, bytes) or len(row.key) != _KEY:
         return "its key is no hash of 32 bytes"
-    if row[3] not in _STATUSES:
-        return f"its status is {row[3]!r}"
+    if row.status not in _STATUSES:
+        return f"its status is {row.status!r}"
     try:
-        reply = reply_of(row[: len(CALL)])
+        reply = reply_of(row)
     except Exception as error:
         return f"its log-probabilities cannot be read ({error})"
     if min(reply.usage.input_tokens, reply.usage.output_tokens) < 0 or (reply.cost or 0.0) < 0:

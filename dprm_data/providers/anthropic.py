@@ -15,7 +15,7 @@ from anthropic import AsyncAnthropic, DefaultAioHttpClient
 
 from dprm_data.providers.failures import NO_KEY, ContentFiltered, Scrubber
 from dprm_data.providers.http import JsonClient, client_options, count, without_prefill
-from dprm_data.providers.provider import Answer, CallFailed, Finish, Request, Usage
+from dprm_data.providers.provider import UNREPORTED, Answer, CallFailed, Finish, Request, Usage
 
 BASE_URL = "https://api.anthropic.com"
 DEFAULT_MAX_TOKENS = 1024  # the API wants a number
@@ -101,7 +101,7 @@ class AnthropicProvider:
         try:
             data, headers = await self.http.post("/v1/messages", self.body(request))
         except ContentFiltered:
-            return Answer("", "content_filter", Usage(), request.model)
+            return Answer("", "content_filter", UNREPORTED, request.model)
         return self.read(data, headers, request)
 
     def read(self, data: dict[str, Any], headers: Mapping[str, str], request: Request) -> Answer:
@@ -164,11 +164,15 @@ def _supported(schema: Any) -> Any:
 def _usage(usage: object) -> Usage:
     """Anthropic counts input apart from what the cache gave and took; we count all of it as input."""
     if not isinstance(usage, dict):
-        return Usage()
-    read, written = count(usage.get("cache_read_input_tokens")), count(usage.get("cache_creation_input_tokens"))
+        return UNREPORTED
+    read = count(usage.get("cache_read_input_tokens")) or 0
+    written = count(usage.get("cache_creation_input_tokens")) or 0
+    plain, output = count(usage.get("input_tokens")), count(usage.get("output_tokens"))
+    total = (plain or 0) + read + written
     return Usage(
-        input_tokens=count(usage.get("input_tokens")) + read + written,
-        output_tokens=count(usage.get("output_tokens")),
+        input_tokens=total,
+        output_tokens=output or 0,
         cached_tokens=read,
         cache_write_tokens=written,
+        estimated=plain is None or not total or output is None,  # no request is without input
     )

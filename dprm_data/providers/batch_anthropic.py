@@ -22,7 +22,7 @@ from dprm_data.providers.batch_api import (
     spooled,
 )
 from dprm_data.providers.failures import ContentFiltered, failure_in_reply
-from dprm_data.providers.provider import Answer, CallFailed, Request, Usage
+from dprm_data.providers.provider import UNREPORTED, Answer, CallFailed, Request
 
 _PATH = "/v1/messages/batches"
 _PAGE = 100
@@ -86,7 +86,7 @@ class AnthropicBatches:
             error = result.get("error") or {}
             return failure_in_reply(error.get("error") or error, {}, self._http.scrub)
         except ContentFiltered:
-            return Answer("", "content_filter", Usage(), request.model)
+            return Answer("", "content_filter", UNREPORTED, request.model)
         except CallFailed as failure:
             return failure
 

@@ -20,7 +20,7 @@ from dprm_data.providers.batch_api import (
 )
 from dprm_data.providers.failures import ContentFiltered, failure_in_reply, failure_of_status
 from dprm_data.providers.openai import OpenAIProvider
-from dprm_data.providers.provider import Answer, CallFailed, FailureKind, Request, Usage
+from dprm_data.providers.provider import UNREPORTED, Answer, CallFailed, FailureKind, Request
 
 _ENDPOINT = "/v1/chat/completions"
 _TAG = "dprm_tag"
@@ -122,7 +122,7 @@ class OpenAIBatches:
                 )
             return self._provider.read(body, {}, request)
         except ContentFiltered:
-            return Answer("", "content_filter", Usage(), request.model)
+            return Answer("", "content_filter", UNREPORTED, request.model)
         except CallFailed as failure:
             return failure
 

@@ -132,7 +132,7 @@ class Endpoint:
                 self._limiter.release()
         finally:
             self.leave(probe=probe)
-        self._limiter.succeeded(tokens, answer.usage.input_tokens + answer.usage.output_tokens)
+        self._limiter.succeeded(tokens, answer.usage.billed)
         self._limiter.obey(answer.headers)
         self.standing.answered += 1
         self._in_a_row = 0

@@ -8,6 +8,7 @@ the key: providers like to quote the key they refuse.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable
 from typing import Any, NamedTuple, cast
 
@@ -206,6 +207,12 @@ def without_prefill(text: str, messages: tuple[Any, ...]) -> str:
     return text
 
 
-def count(value: object) -> int:
-    """A token count out of a reply: servers leave them out or send null."""
-    return value if isinstance(value, int) and value > 0 else 0
+def count(value: object) -> int | None:
+    """A token count out of a reply; None where it is none: servers leave counts out, or send null or words."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value if value >= 0 else None
+    try:
+        number = float(value) if isinstance(value, float | str) else math.nan
+    except ValueError:
+        return None
+    return math.ceil(number) if math.isfinite(number) and number >= 0 else None

@@ -132,8 +132,10 @@ class Limiter:
             await self._slot()
             try:
                 await self._wait_until(self._cool_until)
-                if turn is None or turn.until < time.monotonic():
-                    turn = await self._pace.turn(tokens)
+                if turn and turn.until < time.monotonic():
+                    self._give_back(tokens)
+                    turn = None
+                turn = turn or await self._pace.turn(tokens)
                 await self._wait_until(turn.at)
                 # Others may have been told to cool down meanwhile, and the window may have narrowed.
                 if self._cool_until <= time.monotonic() <= turn.until and self.in_flight <= self.window:
@@ -143,23 +145,30 @@ class Limiter:
                         return turn.until
                     await asyncio.sleep(wait)
             except BaseException:
+                if turn:
+                    self._give_back(tokens)
                 self._leave()
                 raise
             self._leave()
 
-    def release(self) -> None:
-        """The call is over, in whichever way."""
+    def release(self, unused_tokens: float = 0.0) -> None:
+        """The call is over, in whichever way. unused_tokens: those that were acquired, where it was not sent."""
         self._sent -= 1
+        self._give_back(unused_tokens)
         self._leave()
+
+    def _give_back(self, tokens: float) -> None:
+        if tokens and self._pace.counts_tokens:
+            self._pace.correct(tokens)
 
     def _leave(self) -> None:
         self.in_flight -= 1
         self._wake()
 
-    def succeeded(self, reserved_tokens: float, real_tokens: float) -> None:
-        """The call was answered: the window may grow, and the token bucket learns what it really was."""
-        if self._pace.counts_tokens:
-            self._pace.correct(reserved_tokens - real_tokens)
+    def succeeded(self, reserved_tokens: float, real_tokens: float | None) -> None:
+        """The call was answered: the window may grow, and the token bucket learns what it really was (None: the server does not say)."""
+        if real_tokens is not None:
+            self._give_back(reserved_tokens - real_tokens)
         self._congestions = 0
         self._window = min(self._ceiling, self._window + (1.0 if self._slow_start else 1.0 / self._window))
         self._wake()

@@ -21,7 +21,7 @@ from openai import AsyncOpenAI, DefaultAioHttpClient
 
 from dprm_data.providers.failures import NO_KEY, ContentFiltered, Scrubber
 from dprm_data.providers.http import JsonClient, client_options, count, without_prefill
-from dprm_data.providers.provider import Answer, CallFailed, Finish, Request, Usage
+from dprm_data.providers.provider import UNREPORTED, Answer, CallFailed, Finish, Request, Usage
 
 BASE_URL = "https://api.openai.com/v1"
 TOP_LOGPROBS_CAP = 20  # of OpenAI's own API
@@ -90,7 +90,7 @@ class OpenAIProvider:
         try:
             data, headers = await self.http.post("chat/completions", self.body(request))
         except ContentFiltered:
-            return Answer("", "content_filter", Usage(), request.model)
+            return Answer("", "content_filter", UNREPORTED, request.model)
         return self.read(data, headers, request)
 
     def read(self, data: dict[str, Any], headers: Mapping[str, str], request: Request) -> Answer:
@@ -157,14 +157,16 @@ def _text(content: object) -> str:
 
 def _usage(usage: object) -> Usage:
     if not isinstance(usage, dict):
-        return Usage()
+        return UNREPORTED
     details = usage.get("prompt_tokens_details")
     details = details if isinstance(details, dict) else {}
+    read, written = count(usage.get("prompt_tokens")), count(usage.get("completion_tokens"))
     return Usage(
-        input_tokens=count(usage.get("prompt_tokens")),
-        output_tokens=count(usage.get("completion_tokens")),
-        cached_tokens=count(details.get("cached_tokens")) or count(usage.get("prompt_cache_hit_tokens")),
-        cache_write_tokens=count(details.get("cache_write_tokens")),
+        input_tokens=read or 0,
+        output_tokens=written or 0,
+        cached_tokens=count(details.get("cached_tokens")) or count(usage.get("prompt_cache_hit_tokens")) or 0,
+        cache_write_tokens=count(details.get("cache_write_tokens")) or 0,
+        estimated=not read or written is None,  # no request is without input
     )
 
 

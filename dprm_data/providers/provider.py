@@ -31,12 +31,21 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as billed. `input_tokens` counts all input, cached or not, for every provider."""
+    """Tokens as billed. `input_tokens` counts all input, cached or not, for every provider.
+
+    estimated: the server did not report all of them; what is missing is 0, until whoever keeps the answer puts an estimate in its place.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0  # of the input: read from the provider's cache
     cache_write_tokens: int = 0  # of the input: written to the provider's cache
+    estimated: bool = False
+
+    @property
+    def billed(self) -> int | None:
+        """Tokens in and out; None where the server did not report them."""
+        return None if self.estimated else self.input_tokens + self.output_tokens
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -44,8 +53,11 @@ class Usage:
             self.output_tokens + other.output_tokens,
             self.cached_tokens + other.cached_tokens,
             self.cache_write_tokens + other.cache_write_tokens,
+            self.estimated or other.estimated,
         )
 
+
+UNREPORTED = Usage(estimated=True)
 
 Finish = Literal["stop", "length", "refusal", "content_filter"]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from dprm_data.providers.provider import Request, Usage
@@ -14,6 +16,19 @@ CHARACTERS_PER_TOKEN = 4.0  # a first guess; corrected by the first real usages
 def estimated_input_tokens(request: Request) -> float:
     """About how many input tokens a request is, before any real usage is known."""
     return sum(len(message["content"]) / CHARACTERS_PER_TOKEN + 4 for message in request.messages)
+
+
+def reported(usage: Usage, request: Request, text: str) -> Usage:
+    """The usage of the call that was answered with this text: with estimates, and marked so, where the server did not report all of it."""
+    if usage.input_tokens and (usage.output_tokens or not text) and not usage.estimated:
+        return usage
+    read, written = estimated_input_tokens(request), len(text) / CHARACTERS_PER_TOKEN
+    return replace(
+        usage,
+        input_tokens=usage.input_tokens or math.ceil(read),
+        output_tokens=usage.output_tokens or math.ceil(written),
+        estimated=True,
+    )
 
 
 def worst_case(request: Request) -> Usage:

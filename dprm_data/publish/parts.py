@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from dprm_data.core import tables
 from dprm_data.core.errors import PublishError
 from dprm_data.ingest.splits import TRAIN, Splits, split_items
 from dprm_data.publish.configs import CONFIGS, SCHEMAS, WHOLE, Config, typed_schema
@@ -167,7 +168,8 @@ def _most_probable(distributions: pa.ChunkedArray, K: int) -> pa.Array:
 
 def _annotations(run: Run) -> Iterator[pa.Table]:
     names = pa.array(run.space.names)
-    for table in _plain(run.folder.needs("annotations"), None):
+    for written in _plain(run.folder.needs("annotations"), None):
+        table = tables.conformed(written, tables.ANNOTATIONS)
         at = table.column_names.index("label")
         codes = pc.index_in(table["label"], value_set=names, skip_nulls=True).cast(pa.int64())
         yield table.set_column(at, SCHEMAS["annotations"].field("label"), codes)

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dprm_data.core.tables import ANNOTATIONS, write_parquet, write_text
+from dprm_data.core.tables import ANNOTATIONS, conformed, write_parquet, write_text
 from dprm_data.runs.folder import RunFolder
 
 # Where an answer came from: "argilla:<dataset id>", "file:<name>", or "pulled" with a published dataset.
@@ -152,7 +152,7 @@ def submitted(folder: RunFolder) -> pa.Table:
     return table.filter(first).select(ANNOTATIONS.names).cast(ANNOTATIONS)
 
 
-def with_people(batches: Iterable[pa.RecordBatch], folder: RunFolder) -> Iterator[pa.RecordBatch | pa.Table]:
+def with_people(batches: Iterable[pa.RecordBatch | pa.Table], folder: RunFolder) -> Iterator[pa.RecordBatch | pa.Table]:
     """The panel's annotations, then people's."""
     yield from batches
     if human_file(folder).is_file():
@@ -170,6 +170,7 @@ def merge(folder: RunFolder) -> int:
         return write_parquet(path, ANNOTATIONS, with_people(_simulated(file), folder))
 
 
-def _simulated(file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
+def _simulated(file: pq.ParquetFile) -> Iterator[pa.Table]:
     for batch in file.iter_batches(batch_size=20_000):
-        yield batch.filter(pc.not_equal(batch.column("annotator_kind"), "human")).cast(ANNOTATIONS)
+        simulated = batch.filter(pc.not_equal(batch.column("annotator_kind"), "human"))
+        yield conformed(pa.Table.from_batches([simulated]), ANNOTATIONS)

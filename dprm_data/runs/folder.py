@@ -10,6 +10,7 @@ manifest.json          versions, seeds, hashes, models, counts, cost, the fitted
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -27,6 +28,9 @@ from dprm_data.recipe.recipe import Recipe
 
 # The one in C writes a large panel in a hundredth of a second instead of a fifth; PyYAML may be built without it.
 _Dumper: type[yaml.SafeDumper] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 Table = Literal["items", "personas", "annotations", "distributions", "preferences"]
 
@@ -103,7 +107,7 @@ class RunFolder:
         except OSError as error:
             raise DprmError(
                 f"cannot write in {self.path}: {error.strerror or error}",
-                hint="Choose another output folder, or make this one writable.",
+                hint=f"{_remedy(error)}, or choose another output folder.",
             ) from error
         try:
             yield
@@ -111,8 +115,8 @@ class RunFolder:
             if error.filename is None and error.errno is None:
                 raise
             raise DprmError(
-                f"cannot write {error.filename or self.path}: {error.strerror or error}",
-                hint="What the ledger holds is safe. Make room (or the folder writable) and run again.",
+                f"{error.filename or self.path}: {error.strerror or error}",
+                hint=f"What the ledger holds is safe. {_remedy(error)} and run again.",
             ) from error
         finally:
             lock.release()
@@ -160,3 +164,10 @@ class RunFolder:
         with FileLock(self.path / ".manifest.lock"):
             content = self.read_manifest() | parts
             write_text(self.manifest_file, json.dumps(content, indent=2, ensure_ascii=False, sort_keys=True) + "\n")
+
+
+def _remedy(error: OSError) -> str:
+    """What to do about a failure of the file system."""
+    if error.errno in _FULL:
+        return "Make room there"
+    return "Make it readable and writable" if error.errno in _FORBIDDEN else "Mend that"

@@ -5,6 +5,7 @@ What is done with it, stage by stage, is in `dprm_data/pipeline/stages.py`.
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -170,16 +171,20 @@ class Run:
         return "pulled" in self.folder.read_manifest() and not exists(self.folder.ledger_at(self.recipe))
 
     def with_fit(self, settings: Mapping[str, Any]) -> Run:
-        """The run with some settings of the recipe's `fit` replaced."""
+        """A copy of the run with some settings of the recipe's `fit` replaced. Raises `RecipeError`."""
         fit = validated(self.recipe.fit.model_dump() | dict(settings), FitConfig, RecipeError, "fit")
-        self.recipe = self.recipe.model_copy(update={"fit": fit})
-        return self
+        return self._with(fit=fit)
 
     def with_publish(self, settings: Mapping[str, Any]) -> Run:
-        """The run with some settings of the recipe's `publish` replaced."""
+        """A copy of the run with some settings of the recipe's `publish` replaced. Raises `RecipeError`."""
         publish = validated(self.recipe.publish.model_dump() | dict(settings), PublishConfig, RecipeError, "publish")
-        self.recipe = self.recipe.model_copy(update={"publish": publish})
-        return self
+        return self._with(publish=publish)
+
+    def _with(self, **parts: FitConfig | PublishConfig) -> Run:
+        """A copy with parts of the recipe replaced, none of which the loaded parts depend on: it keeps them."""
+        other = copy.copy(self)
+        other.recipe = self.recipe.model_copy(update=parts)
+        return other
 
 
 def _beside(recipe: Recipe, reference: str) -> str:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from dprm_data.core.tables import ANNOTATIONS
 from dprm_data.labels.space import LabelSpace
 from dprm_data.runs.dataset import pair_accuracy
 from dprm_data.runs.folder import RunFolder
@@ -48,7 +49,8 @@ class PersonaLine:
 class Summary:
     """A run's figures. first: the first few items; divided: those about which the panel is most divided.
 
-    simulated: annotations that a model made; human: those that people made. pair_accuracy: (share, pairs) against the source's own
+    simulated: annotations that a model made; human: those that people made. estimated_calls: calls whose tokens the
+    server did not report; cost counts them as the most they can have cost. pair_accuracy: (share, pairs) against the source's own
     chosen/rejected, where it has them; longer_accuracy: the same for "the longer response is better".
     """
 
@@ -63,6 +65,7 @@ class Summary:
     failures: dict[str, int]
     models: list[str]
     cost: float | None
+    estimated_calls: int
     label_shares: list[float]
     mean_expected_reward: float | None
     mean_disagreement: float | None
@@ -80,7 +83,8 @@ def summarise(folder: RunFolder, space: LabelSpace, *, first: int = 12, divided:
     """Read the run's tables into a summary."""
     annotations = pq.read_table(
         folder.needs("annotations"),
-        columns=["annotator_id", "annotator_kind", "label", "status", "reason", "model", "cost"],
+        columns=["annotator_id", "annotator_kind", "label", "status", "reason", "model", "cost", "estimated_calls"],
+        schema=ANNOTATIONS,  # an older table lacks the last
     )
     figures = pq.read_table(
         folder.needs("distributions"), columns=["expected_reward", "disagreement", "evidence", "label_distribution"]
@@ -104,6 +108,7 @@ def summarise(folder: RunFolder, space: LabelSpace, *, first: int = 12, divided:
         failures=_counts(annotations["reason"].filter(pc.not_equal(annotations["status"], "ok")).drop_null(), most=5),
         models=sorted(_counts(annotations["model"].drop_null())),  # people have none
         cost=None if costs.null_count else pc.sum(costs).as_py() or 0.0,
+        estimated_calls=pc.sum(annotations["estimated_calls"]).as_py() or 0,
         label_shares=_mean_distribution(figures["label_distribution"], space.K),
         mean_expected_reward=float(rewards[voted].mean()) if voted.any() else None,
         mean_disagreement=float(disagreement[voted].mean()) if voted.any() else None,

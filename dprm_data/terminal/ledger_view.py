@@ -38,6 +38,11 @@ def stats_view(stats: Stats) -> RenderableType:
     unpriced = sum(group.unpriced for group in stats.groups)
     if unpriced:
         whole += f"; the price of {unpriced:,} calls (?) is not known"
+    estimated = sum(group.estimated for group in stats.groups)
+    if estimated:
+        whole += (
+            f"; the tokens of {estimated:,} calls are estimated, and their dollars the most that they can have cost"
+        )
     parts: list[RenderableType] = [calls] if stats.groups else []
     parts += [Text(""), failures] if stats.failures else []
     return Group(Text(visible(stats.ledger), style="bold"), *parts, Text(whole))

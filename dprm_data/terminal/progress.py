@@ -79,6 +79,8 @@ def _counters_text(counters: Counters) -> Text:
     projected = _projected(counters, done)
     if projected is not None and cost:
         text.append(f" of about {money(projected)}")
+    if counters.estimated_calls:
+        text.append(f" (at most: {counters.estimated_calls:,} calls without a report of their tokens)", style="yellow")
     if counters.batches:
         text.append(f"  {counters.batches}")
     else:

@@ -121,12 +121,18 @@ def _figures(summary: Summary, counters: Counters | None) -> Text:
         text.append("  run again with --retry-failed to ask these anew\n", style="yellow")
     if counters:
         text.append_text(counters_line(counters))
+    if summary.estimated_calls and not (counters and counters.estimated_calls):
+        text.append(f"\n{_estimated(summary.estimated_calls)}", style="yellow")
     if summary.pair_accuracy and summary.longer_accuracy:
         share, pairs = summary.pair_accuracy
         text.append(
             f"\nThe source's own ranking: the panel agrees in {share:.2f} of {pairs:,} pairs; the longer response is the better in {summary.longer_accuracy[0]:.2f}."
         )
     return text
+
+
+def _estimated(calls: int) -> str:
+    return f"the server did not report the tokens of {calls:,} calls: they are estimated, and such a call costs at most what is counted"
 
 
 def _reward(value: float | None) -> str:
@@ -145,6 +151,8 @@ def counters_line(counters: Counters) -> Text:
     text.append(
         f", {usage.output_tokens:,} out, {money(counters.cost if counters.cost_known else None)}, {clock(counters.seconds)}"
     )
+    if counters.estimated_calls:
+        text.append(f"\n{_estimated(counters.estimated_calls)}", style="yellow")
     if counters.retries:
         text.append(
             "\nretried: "

@@ -127,6 +127,18 @@ def test_an_overbilling_server_is_believed_the_next_time() -> None:
     asyncio.run(go())
 
 
+def test_a_call_whose_cost_is_not_known_costs_what_it_reserved() -> None:
+    async def go() -> None:
+        budget = Budget(10.0)
+        budget.settle(await budget.reserve(4.0), None)
+        assert budget.settled == 4.0
+        without_limit = Budget(None)
+        without_limit.settle(await without_limit.reserve(None), None)
+        assert without_limit.settled == 0.0
+
+    asyncio.run(go())
+
+
 def test_a_budget_needs_a_price() -> None:
     async def go() -> None:
         assert await Budget(None).reserve(None) == 0.0
@@ -139,7 +151,7 @@ def test_a_budget_needs_a_price() -> None:
 def test_the_whole_budget_is_used_before_it_is_said_to_be_reached(tmp_path: Path) -> None:
     async def complete(request: Request) -> Answer:
         await asyncio.sleep(0.001)
-        return label(usage=Usage(50, 0))
+        return label(usage=Usage(48, 2))
 
     provider, asked, rows = FunctionProvider(complete), work(5), items(4)
     first = asked.tasks(rows[0])[0].next(())

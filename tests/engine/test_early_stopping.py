@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import random
+import sqlite3
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -27,8 +29,10 @@ SETTINGS = {"within": 0.45, "pilot": PILOT, "first": 4, "step": 3}
 def opinions(double: LLMServer) -> None:
     """Nearly all agree about even items; odd ones divide people."""
 
-    def says(body: dict[str, object]) -> str:
+    def says(body: dict[str, Any]) -> str | None:
         text = json.dumps(body)
+        if "label" not in body["response_format"]["json_schema"]["schema"]["properties"]:
+            return None  # a whole distribution is asked for: the double makes one up
         number = int(text.split("item number ")[1].split(" ")[0])
         dice = random.Random(text)
         label = dice.choice("123456") if number % 2 else "5" if dice.random() < 0.97 else "4"
@@ -77,6 +81,56 @@ def test_everybody_is_left_out_sometimes(tmp_path: Path, double: LLMServer) -> N
     answer(dprm("run", recipe, "--json", cwd=tmp_path))
     asked = Counter(pq.read_table(tmp_path / "run/tables/annotations.parquet")["annotator_id"].to_pylist())
     assert len(asked) == 15 and max(asked.values()) < ITEMS
+
+
+@pytest.mark.parametrize("mode", ["direct", "batch"])
+def test_the_population_is_asked_about_every_item_and_is_nobody_of_the_panel(
+    tmp_path: Path, double: LLMServer, mode: str
+) -> None:
+    opinions(double)
+    double.script({"chances": {"unparsable": 0.1}})  # which is asked again
+    rows = [{"prompt": f"item number {2 * i} ?", "response": "r"} for i in range(ITEMS)]
+    write_rows(tmp_path / "pairs.jsonl", rows)
+    # As wide as can be: the first few people are enough everywhere.
+    settings = SETTINGS | {"within": 3.0, "first": 3}
+    changes = {"labels": 6, "panel": "paper", "prior": {}, "early_stop": settings}
+    if mode == "batch":
+        recipe = batch_recipe(tmp_path, double.url, **changes)
+    else:
+        recipe = write_recipe(tmp_path, double.url, limits={"concurrency": 2}, **changes)
+    answer(dprm("run", recipe, "--json", cwd=tmp_path))
+    annotations = pq.read_table(tmp_path / "run/tables/annotations.parquet").to_pylist()
+    stated = Counter(row["item_id"] for row in annotations if row["annotator_id"] == "population")
+    people = Counter(row["item_id"] for row in annotations if row["annotator_id"] != "population")
+    assert len(stated) == ITEMS and set(stated.values()) == {1}
+    assert Counter(people.values()) == {15: people_in_full(people), 3: ITEMS - people_in_full(people)}
+    assert people_in_full(people) < ITEMS / 2
+
+
+def people_in_full(people: Counter[str]) -> int:
+    """Items that were asked of the whole panel: the pilot, and those opened before its prior was learned."""
+    return sum(count == 15 for count in people.values())
+
+
+def test_a_run_that_left_the_population_out_asks_it_now(tmp_path: Path, double: LLMServer) -> None:
+    """What a run had in which the population took its turn among the people is kept; only missing distributions are asked for."""
+    opinions(double)
+    rows = [{"prompt": f"item number {2 * i} ?", "response": "r"} for i in range(ITEMS)]
+    write_rows(tmp_path / "pairs.jsonl", rows)
+    settings = SETTINGS | {"within": 3.0, "first": 3}
+    changes = {"labels": 6, "panel": "paper", "early_stop": settings, "limits": {"concurrency": 2}}
+    answer(dprm("run", write_recipe(tmp_path, double.url, prior={}, **changes), "--json", cwd=tmp_path))
+    annotations = pq.read_table(tmp_path / "run/tables/annotations.parquet").to_pylist()
+    lost = [row["call_key"] for row in annotations if row["annotator_id"] == "population"][PILOT + 10 :]
+    with sqlite3.connect(tmp_path / "run/ledger.sqlite") as db:  # as the version before left it
+        gone = sum(db.execute("DELETE FROM calls WHERE key = ?", (bytes.fromhex(k),)).rowcount for k in lost)
+        assert gone == len(lost) == ITEMS - PILOT - 10
+        db.execute("UPDATE done SET plan = x'00'")
+    requests = double.tally.requests
+    answer(dprm("run", tmp_path / "recipe.yaml", "--json", cwd=tmp_path))
+    after = pq.read_table(tmp_path / "run/tables/annotations.parquet").to_pylist()
+    assert double.tally.requests - requests == len(lost)
+    assert {row["call_key"] for row in after} == {row["call_key"] for row in annotations}
 
 
 def test_more_votes_make_it_narrower() -> None:

@@ -129,3 +129,17 @@ def test_one_is_interrupted_and_leaves_nothing_behind(team: Callable[..., Team])
     two.end(staying)  # what the other had would be waited for as long as its lease: a minute
     stats = two.server.stats()
     assert stats["requests"] == stats["distinct"] == two.calls
+
+
+def test_a_worker_that_can_no_longer_talk_to_the_others_stops_at_once(team: Callable[..., Team]) -> None:
+    """Only its heartbeat fails: the calls could go on to the end, without anybody knowing of it."""
+    one = team(40, latency=0.05)
+    pid = one.start(1)[0]
+    one.until(lambda stats: stats["answered"] >= 40)
+    one.database.execute("DROP TABLE dprm.cooldowns")
+    asked = one.server.stats()["requests"]
+    said = one.end(pid, code=1)[0]
+    assert "cooldowns" in said and "Traceback" not in said
+    assert one.server.stats()["requests"] - asked < one.calls / 4
+    kept = one.database.execute("SELECT COUNT(*) FROM dprm.calls")
+    assert kept == [(one.server.stats()["answered"],)], "what was in flight is kept"

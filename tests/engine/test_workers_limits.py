@@ -28,7 +28,7 @@ from dprm_data.engine.shared.factory import coordinator_for
 from dprm_data.engine.shared.leases import Leases, PostgresLease
 from dprm_data.engine.shared.membership import Membership
 from dprm_data.engine.shared.postgres_coordinator import PostgresCoordinator
-from dprm_data.engine.shared.rate_limit import VALID, SharedBucket
+from dprm_data.engine.shared.rate_limit import VALID, SharedBucket, SharedRateLimit
 from dprm_data.ledger.ledger import Ledger
 from dprm_data.ledger.postgres import PostgresStore
 from dprm_data.ledger.postgres_pool import Patient, connect
@@ -182,6 +182,28 @@ def test_buckets_of_several_workers_in_real_time(store: PostgresStore) -> None:
     assert len(used) > 20
     for seconds in (0.05, 0.2, 0.5, 1.0):
         assert _most_within(sorted(used), seconds) <= rate * (seconds + VALID) + 2
+
+
+@pytest.mark.parametrize("waits_for", ["tokens", "requests"])
+def test_a_turn_that_is_not_waited_for_takes_no_tokens(store: PostgresStore, waits_for: str) -> None:
+    """The wait for a turn is cancelled, and the next one comes at once: it need not wait for what the first had reserved."""
+    requests = 1.0 if waits_for == "requests" else None
+
+    async def go() -> None:
+        pace = SharedRateLimit(Patient(store.pool, store.url), uuid4().hex, rpm=requests, tpm=6000, workers=lambda: 1)
+        if requests:
+            await pace.turn(0.0)  # there is none other for a minute
+        cancelled = asyncio.create_task(pace.turn(6000 if waits_for == "tokens" else 20))
+        await asyncio.sleep(0.3)
+        cancelled.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+        if requests:
+            assert pace._credit == pytest.approx(20)
+        else:
+            await asyncio.wait_for(pace.turn(50), 5)
+
+    asyncio.run(go())
 
 
 @given(

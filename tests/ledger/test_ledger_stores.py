@@ -87,6 +87,14 @@ def test_the_newest_attempt_counts_and_the_older_stay(place: Reference) -> None:
         assert ledger.counts()["calls"] == 4
 
 
+def test_rows_have_names(place: Reference) -> None:
+    with Ledger(place, run="r", price_table="table 1") as ledger:
+        ledger.record_now([(key(1), reply("a")), (key(1), reply("b"))], [FailedAttempt(key(2), "server", 500, "", 0.5)])
+        row = ledger.store.find([key(1)])[key(1)]
+    assert (row.key, row.attempt, row.run, row.status, row.text) == (key(1), 1, "r", "answered", "b")
+    assert (row.input_tokens, row.output_tokens, row.cost, row.price_table) == (3, 1, 0.25, "table 1")
+
+
 def finite(number: float | None) -> float | None:
     return number if number is not None and math.isfinite(number) else None
 

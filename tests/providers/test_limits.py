@@ -5,12 +5,23 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dprm_data.engine.cancellation import Stop
+from dprm_data.engine.client import Sender
+from dprm_data.engine.coordinator import LeaseLost
+from dprm_data.engine.costs import Budget
+from dprm_data.engine.counters import Tally
+from dprm_data.ledger.call import Call
+from dprm_data.ledger.ledger import Ledger
 from dprm_data.providers.limits import Limiter, TokenBucket, seconds_until
+from dprm_data.providers.provider import Answer, Request
+from dprm_data.recipe.recipe import LimitsConfig
+from tests.engine.helpers import FREE, FunctionProvider, label
 
 
 @given(
@@ -46,6 +57,69 @@ def test_the_limit_is_used(per_minute: int) -> None:
         now = bucket.reserve(1, now)
         count += 1
     assert count >= 10 * per_minute * 0.97
+
+
+def test_what_is_given_back_may_be_used_again() -> None:
+    bucket, other = TokenBucket(60, 0.0), TokenBucket(60, 0.0)
+    bucket.reserve(30, 0.0)
+    bucket.give_back(20)
+    other.reserve(10, 0.0)
+    assert bucket.reserve(1, 0.0) == pytest.approx(other.reserve(1, 0.0))
+    bucket.give_back(-5)  # it was more than was reserved
+    other.reserve(5, 0.0)
+    assert bucket.reserve(1, 0.0) == pytest.approx(other.reserve(1, 0.0))
+
+
+def test_the_tokens_of_a_call_that_is_not_sent_are_given_back() -> None:
+    """A minute's worth of tokens is reserved by a call that is cancelled: the next one does not wait for that minute."""
+
+    async def go() -> None:
+        limiter = Limiter(concurrency=8, tpm=6000)
+        cancelled = asyncio.create_task(limiter.acquire(6000))
+        await asyncio.sleep(0.01)
+        cancelled.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+        await asyncio.wait_for(limiter.acquire(50), 5)
+        limiter.release()
+
+    asyncio.run(go())
+
+
+class _LostLease:
+    good = False
+
+    async def confirm(self) -> None:
+        raise LeaseLost
+
+
+def test_the_tokens_of_a_call_about_a_lost_item_are_given_back(tmp_path: Path) -> None:
+    async def complete(request: Request) -> Answer:
+        return label()
+
+    async def go() -> None:
+        message = {"role": "user", "content": "x" * 800}
+        long = Call.of("openai", Request("m", (message,), {"max_tokens": 5}), 0)  # type: ignore[arg-type]
+        limiter = Limiter(concurrency=8, tpm=6000)
+        with Ledger(tmp_path / "ledger.sqlite") as ledger:
+            sender = Sender(
+                provider=FunctionProvider(complete),
+                ledger=ledger,
+                prices=FREE,
+                budget=Budget(None),
+                limits=LimitsConfig(),
+                limiter=limiter,
+                tally=Tally(),
+                stop=Stop(),
+            )
+            with pytest.raises(LeaseLost):
+                await asyncio.wait_for(sender.reply(long, missing=True, lease=_LostLease()), 5)
+        begun = time.monotonic()
+        await limiter.acquire(100)  # a second's worth
+        limiter.release()
+        assert time.monotonic() - begun < 0.7
+
+    asyncio.run(go())
 
 
 def test_slow_start_then_halving_then_one_more_per_round_trip() -> None:

@@ -37,6 +37,7 @@ class Options:
     batch_page: int = 100  # batches per page of a list
     batch_refusal: str | None = None  # the error code with which batches are refused
     lose_batches: bool = False  # take batches, but drop the connection instead of saying so
+    usage: str = "whole"  # how the tokens are reported (`llm_wire.USAGES`)
     shown_rpm: int = 10_000  # the limit in the rate-limit headers, where there is no real one
 
 
@@ -134,8 +135,10 @@ class Double:
         read, written = self._cache.look_up(asked)
         number = self.tally.requests
         if asked.flavour == "anthropic":
-            return wire.anthropic_reply(asked, number, text, finish, read, written)
-        return wire.openai_reply(asked, number, text, finish, read, top)
+            reply = wire.anthropic_reply(asked, number, text, finish, read, written)
+        else:
+            reply = wire.openai_reply(asked, number, text, finish, read, top)
+        return wire.reporting(reply, self.options.usage)
 
     def _text(self, asked: wire.Asked, data: dict[str, Any], raw: bytes) -> str:
         if self.says is not None and (said := self.says(data)) is not None:

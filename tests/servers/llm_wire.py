@@ -163,6 +163,31 @@ def openai_reply(
     }
 
 
+# How a server may report the tokens of a reply: all of them, or in one of the ways in which they are not to be known.
+USAGES = ("whole", "missing", "null", "empty", "nulls", "words", "zeros", "no output")
+
+
+def reporting(reply: dict[str, Any], usage: str) -> dict[str, Any]:
+    """The reply as a server that reports its tokens in this way sends it; `floats` and `digits` are numbers all the same."""
+    counts = {name: count for name, count in reply["usage"].items() if isinstance(count, int)}
+    if usage == "missing":
+        del reply["usage"]
+        return reply
+    if usage == "no output":
+        reply["usage"] |= {"completion_tokens": None, "output_tokens": None}
+        return reply
+    ways: dict[str, Any] = {"whole": reply["usage"], "null": None, "empty": {}}
+    values = {
+        "nulls": lambda count: None,
+        "words": lambda count: "many",
+        "zeros": lambda count: 0,
+        "floats": float,
+        "digits": str,
+    }
+    reply["usage"] = ways[usage] if usage in ways else {name: values[usage](count) for name, count in counts.items()}
+    return reply
+
+
 _STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "refusal": "refusal", "content_filter": "refusal"}
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -86,6 +86,7 @@ class PostgresCoordinator(Coordinator):
         self._hurry = asyncio.Event()
         self._buried_at = 0.0
         self._talking: asyncio.Task[None] | None = None
+        self._stop: Callable[[BaseException], None] = lambda reason: None
         self._ending = False
 
     # -- what there is to agree about -----------------------------------------------------------------------------------
@@ -119,12 +120,18 @@ class PostgresCoordinator(Coordinator):
         self._member.figures = Figures(counters.calls, counters.in_flight)
         counters.workers, counters.calls_together = self._news.workers, self._news.calls
 
+    def on_failure(self, stop: Callable[[BaseException], None]) -> None:
+        self._stop = stop
+        if self._talking and self._talking.done():
+            self._talked(self._talking)
+
     # -- being there ----------------------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
         await asyncio.to_thread(self._member.stay)
         self._notice()
         self._talking = asyncio.create_task(self._talk())
+        self._talking.add_done_callback(self._talked)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -187,6 +194,10 @@ class PostgresCoordinator(Coordinator):
                 self._limiter.join_cooldown(self._news.cooling)
             if self._budget and self._news.short:
                 await self._budget.give_back()
+
+    def _talked(self, talking: asyncio.Task[None]) -> None:
+        if not talking.cancelled() and (error := talking.exception()):
+            self._stop(error)
 
     def _exchange(self, cooldown: float, letting_go: bool) -> _News:
         """One word with the others. Blocks."""

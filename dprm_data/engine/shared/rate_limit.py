@@ -64,8 +64,12 @@ class SharedBucket:
                 self._left, self._at, self._until = taken, at, at - spread + VALID
                 ready = self._from_hand(amount, fresh=True)
             at, until = ready
-            while (wait := at - time.monotonic()) > 0:  # noqa: ASYNC110 - a sleep may end early
-                await asyncio.sleep(wait)
+            try:
+                while (wait := at - time.monotonic()) > 0:  # noqa: ASYNC110 - a sleep may end early
+                    await asyncio.sleep(wait)
+            except asyncio.CancelledError:
+                self._advance(-amount)  # nobody uses it: it is in hand again
+                raise
             return until
 
     def _from_hand(self, amount: float, *, fresh: bool = False) -> tuple[float, float] | None:
@@ -111,8 +115,16 @@ class SharedRateLimit:
         if self._tokens:
             amount = max(0.0, tokens - self._credit)
             self._credit -= tokens - amount
-            await self._tokens.take(amount)
-        until = await self._requests.take(1.0) if self._requests else math.inf
+            try:
+                await self._tokens.take(amount)
+            except asyncio.CancelledError:
+                self._credit += tokens - amount
+                raise
+        try:
+            until = await self._requests.take(1.0) if self._requests else math.inf
+        except asyncio.CancelledError:
+            self.correct(tokens)
+            raise
         return Permit(time.monotonic(), until)
 
     def correct(self, tokens: float) -> None:
