@@ -1,6 +1,6 @@
-"""The ledger in a file: SQLite in WAL mode with full synchronisation, so that neither `kill -9` nor a power cut takes back what was committed.
+"""A ledger in a file: SQLite in WAL mode with full synchronisation, so that neither `kill -9` nor a power cut loses what was committed.
 
-One process at a time holds it for writing; anybody may look.
+One process at a time writes to it; any number may read.
 """
 
 from __future__ import annotations
@@ -13,8 +13,20 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from dprm_data.ledger.sqlite_file import connect, hold, speaking, version_of
-from dprm_data.ledger.store import CALL, FAILURE, TABLES, Commit, PendingBatch, Row, Select, parts
+from dprm_data.core.ledger_address import LedgerAddress
+from dprm_data.ledger.sqlite_file import acquire_lock, connect, translated_errors, version_of
+from dprm_data.ledger.store import (
+    CALL,
+    FAILURE,
+    TABLES,
+    LedgerStore,
+    PendingBatch,
+    Row,
+    Select,
+    Transaction,
+    chunked,
+    ledger_store,
+)
 
 _COLUMNS = ", ".join(CALL)
 _INSERT_CALL = (
@@ -28,24 +40,29 @@ _ADD_TOTAL = (
 _LOOKUP = 500  # values in one query
 
 
-class SqliteStore:
+@ledger_store("sqlite")
+class SqliteStore(LedgerStore):
     """A ledger's file. Raises `LedgerError` where it is no ledger, is newer than this program, or cannot be written; `RunBusy` where
-    another process holds it."""
+    another process writes to it."""
 
-    def __init__(self, path: Path, *, readonly: bool) -> None:
-        self.path = path
-        self._lock: FileLock | None = None if readonly else hold(path)
+    def __init__(self, address: LedgerAddress, *, readonly: bool) -> None:
+        self.path = path = address.path
+        self._lock: FileLock | None = None if readonly else acquire_lock(path)
         self._committing = threading.Lock()
         try:
-            # Commits happen in a thread of their own; a connection of their own keeps half a transaction out of the readers' sight.
+            # Commits run in another thread; on their own connection, readers do not see an unfinished transaction.
             self._writer = None if readonly else connect(path, readonly=False)
             self.db = connect(path, readonly=readonly)
         except BaseException:
             self._release()
             raise
 
+    @classmethod
+    def exists(cls, address: LedgerAddress) -> bool:
+        return address.path.is_file()
+
     @property
-    def where(self) -> str:
+    def location(self) -> str:
         return str(self.path)
 
     def close(self) -> None:
@@ -62,7 +79,7 @@ class SqliteStore:
 
     def find(self, keys: Sequence[bytes]) -> dict[bytes, Row]:
         found: dict[bytes, Row] = {}
-        for some in parts(keys, _LOOKUP):
+        for some in chunked(keys, _LOOKUP):
             for row in self._select(f"SELECT {_COLUMNS} FROM calls WHERE key IN ({_marks(some)})", some):
                 if row[0] not in found or found[row[0]][1] < row[1]:
                     found[row[0]] = row
@@ -70,7 +87,7 @@ class SqliteStore:
 
     def find_done(self, plan: bytes, items: Sequence[bytes]) -> set[bytes]:
         done: set[bytes] = set()
-        for some in parts(items, _LOOKUP):
+        for some in chunked(items, _LOOKUP):
             query = f"SELECT item FROM done WHERE plan = ? AND item IN ({_marks(some)})"
             done.update(item for (item,) in self._select(query, (plan, *some)))
         return done
@@ -91,34 +108,34 @@ class SqliteStore:
         return dict(self._select(query, (run,)))
 
     def _select(self, query: str, values: Sequence[object] = ()) -> list[Row]:
-        with speaking(self.path):
+        with translated_errors(self.path):
             return self.db.execute(query, values).fetchall()
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All of what is done inside, or nothing; on disk at the end. One at a time, from whichever thread."""
+        """Everything inside is written or nothing; it is on disk at the end. One at a time, from any thread."""
         assert self._writer is not None, "opened for reading only"
-        with speaking(self.path), self._committing, self._writer as db:
+        with translated_errors(self.path), self._committing, self._writer as db:
             db.execute("BEGIN IMMEDIATE")
             yield db
 
-    def commit(self, commit: Commit) -> None:
+    def commit(self, transaction: Transaction) -> None:
         with self.transaction() as db:
-            db.executemany(_INSERT_CALL, commit.calls)
-            db.executemany(_INSERT_FAILURE, commit.failures)
-            db.executemany("DELETE FROM done WHERE plan = ? AND item = ?", commit.undone)
-            db.executemany("INSERT OR IGNORE INTO done (plan, item) VALUES (?, ?)", commit.done)
-            collected = [(number,) for number in commit.collected]
+            db.executemany(_INSERT_CALL, transaction.calls)
+            db.executemany(_INSERT_FAILURE, transaction.failures)
+            db.executemany("DELETE FROM done WHERE plan = ? AND item = ?", transaction.undone)
+            db.executemany("INSERT OR IGNORE INTO done (plan, item) VALUES (?, ?)", transaction.done)
+            collected = [(number,) for number in transaction.collected]
             db.executemany("DELETE FROM batch_rows WHERE batch = ?", collected)
             db.executemany("DELETE FROM batches WHERE id = ?", collected)
-            if commit.calls or commit.failures:
-                db.execute(_ADD_TOTAL, (commit.run, commit.cost))
+            if transaction.calls or transaction.failures:
+                db.execute(_ADD_TOTAL, (transaction.run, transaction.cost))
 
-    # -- the pending ----------------------------------------------------------------------------------------------------
+    # -- batch mode -----------------------------------------------------------------------------------------------------
 
-    def hold_pending_batches(self, run: str) -> None:
+    def lock_pending_batches(self, run: str) -> None:
         """The file's lock is enough."""
 
     def batches(self, run: str) -> list[PendingBatch]:
@@ -130,7 +147,7 @@ class SqliteStore:
 
     def items_in_batches(self, items: Sequence[bytes]) -> set[bytes]:
         held: set[bytes] = set()
-        for some in parts(items, _LOOKUP):
+        for some in chunked(items, _LOOKUP):
             query = f"SELECT DISTINCT item FROM batch_rows WHERE item IN ({_marks(some)})"
             held.update(item for (item,) in self._select(query, some))
         return held
@@ -149,11 +166,11 @@ class SqliteStore:
         with self.transaction() as db:
             db.execute("UPDATE batches SET batch_id = ? WHERE id = ?", (batch_id, number))
 
-    # -- all of it ----------------------------------------------------------------------------------------------------
+    # -- dprm ledger ----------------------------------------------------------------------------------------------------
 
     @contextmanager
     def snapshot(self) -> Iterator[Select]:
-        with speaking(self.path):
+        with translated_errors(self.path):
             db = connect(self.path, readonly=True)
             try:
                 db.execute("BEGIN")
@@ -189,7 +206,7 @@ class SqliteStore:
             db.execute("DELETE FROM totals")
             db.executemany("INSERT INTO totals (run, cost) VALUES (?, ?)", totals.items())
 
-    def bytes(self) -> int:
+    def bytes_on_disk(self) -> int:
         files = (self.path, Path(f"{self.path}-wal"))
         return sum(file.stat().st_size for file in files if file.exists())
 

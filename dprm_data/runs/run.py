@@ -11,20 +11,20 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import Any
 
-from dprm_data.engine.costs import Prices, prices_for
-from dprm_data.ledger.ledger import Ledger
-from dprm_data.engine.counters import Counters
-from dprm_data.elicit.work import Work, make_work
 from dprm_data.core.errors import PanelError, RecipeError
-from dprm_data.runs.folder import RunFolder
+from dprm_data.core.ledger_address import LedgerAddress
+from dprm_data.core.yamlfile import validated
+from dprm_data.elicit.template import PromptTemplate, load_prompt
+from dprm_data.elicit.work import Work, make_work
+from dprm_data.engine.costs import Prices, prices_for
+from dprm_data.engine.counters import Counters
 from dprm_data.labels.space import LabelSpace
 from dprm_data.ledger.factory import exists
-from dprm_data.core.ledger_address import is_postgres
+from dprm_data.ledger.ledger import Ledger
 from dprm_data.panel.personas import Panel, load_panel
-from dprm_data.elicit.template import PromptTemplate, load_prompt
 from dprm_data.providers import check, model_name
 from dprm_data.recipe.recipe import FitConfig, PublishConfig, Recipe
-from dprm_data.core.yamlfile import validated
+from dprm_data.runs.folder import RunFolder
 
 Rows = Iterable[Mapping[str, Any]]
 
@@ -74,9 +74,8 @@ class Run:
 
     @property
     def shared(self) -> bool:
-        """Whether several processes may be at work on it at once: their ledger is a database, and each asks for itself."""
-        direct = self.recipe.mode == "direct" and self.recipe.engine == "direct"
-        return direct and is_postgres(self.recipe.ledger or "")
+        """Whether several processes may work on it at once: they share its ledger, and each makes its own calls."""
+        return self.recipe.shares_ledger and self.recipe.mode == "direct" and self.recipe.engine == "direct"
 
     def at_work(self) -> AbstractContextManager[None]:
         """Around all that is done in the folder: nobody else is there meanwhile, unless the run is shared. Raises `RunBusy`."""
@@ -133,9 +132,13 @@ class Run:
         batch, allow = self.recipe.mode == "batch", self.recipe.budget.allow_unknown_price
         return prices_for(self.recipe.provider, batch=batch, allow_unknown=allow)
 
+    @property
+    def ledger_address(self) -> LedgerAddress:
+        return self.folder.ledger_at(self.recipe)
+
     def ledger(self, *, readonly: bool = False) -> Ledger:
         return Ledger(
-            self.folder.ledger_at(self.recipe),
+            self.ledger_address,
             run=self.recipe.name,
             price_table=self.prices.source if not readonly else "",
             readonly=readonly,
@@ -157,7 +160,7 @@ class Run:
 
     def is_pulled(self) -> bool:
         """Whether the run came from a published dataset, without the ledger of its calls."""
-        return "pulled" in self.folder.read_manifest() and not exists(self.folder.ledger_at(self.recipe))
+        return "pulled" in self.folder.read_manifest() and not exists(self.ledger_address)
 
     def with_fit(self, settings: Mapping[str, Any]) -> Run:
         """The run with some settings of the recipe's `fit` replaced."""
