@@ -116,8 +116,8 @@ def test_a_batch_whose_taking_we_never_heard_of_is_found_again(
 def test_batches_are_split_at_the_provider_s_limits(tmp_path: Path) -> None:
     import asyncio
 
-    from dprm_data.engine.batch import BatchEngine
     from dprm_data.core.ledger_address import LedgerAddress
+    from dprm_data.engine.batch import BatchEngine
     from dprm_data.engine.costs import Budget
     from dprm_data.ledger.ledger import Ledger
     from dprm_data.providers import make_batch_provider
