@@ -440,7 +440,7 @@ def test_a_worker_that_was_taken_for_dead_starts_over(postgres: Database) -> Non
                     coordinator=coordinator,
                 )
                 await engine.run(asked, rows)
-                return engine.tally
+                return engine.counters
 
     tally = asyncio.run(go())
     assert died.is_set()
