@@ -31,6 +31,7 @@ import pyarrow.parquet as pq
 import yaml
 from aiohttp import web
 
+from dprm_data.core.ledger_address import LedgerAddress
 from dprm_data.ledger.ledger import Ledger
 from dprm_data.panel.panel_sources import load_panel
 from dprm_data.panel.personas import NEUTRAL
@@ -115,7 +116,7 @@ def in_ledger(folder: Path) -> int:
     file = folder / "ledger.sqlite"
     if not file.exists():
         return 0
-    with Ledger(file, readonly=True) as ledger:
+    with Ledger(LedgerAddress.parse(file), readonly=True) as ledger:
         return ledger.counts()["calls"]
 
 

@@ -30,6 +30,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from dprm_data.core.ledger_address import LedgerAddress  # noqa: E402
 from dprm_data.ledger.call import Reply  # noqa: E402
 from dprm_data.ledger.copy import copy_ledger  # noqa: E402
 from dprm_data.ledger.factory import opened  # noqa: E402
@@ -58,7 +59,7 @@ async def record(ledger: Ledger, first: int, count: int, waiting: int) -> None:
     await asyncio.gather(*(one() for _ in range(waiting)))
 
 
-def inserting(place: Path | str, first: int, count: int, waiting: int) -> float:
+def inserting(place: LedgerAddress, first: int, count: int, waiting: int) -> float:
     """Rows a second."""
     with Ledger(place, run="bench") as ledger:
         begun = time.perf_counter()
@@ -66,7 +67,7 @@ def inserting(place: Path | str, first: int, count: int, waiting: int) -> float:
         return count / (time.perf_counter() - begun)
 
 
-def finding(place: Path | str, count: int) -> float:
+def finding(place: LedgerAddress, count: int) -> float:
     """Rows a second."""
     keys = [key(number) for number in range(count)]
     with Ledger(place, readonly=True) as ledger:
@@ -78,10 +79,10 @@ def finding(place: Path | str, count: int) -> float:
     return count / seconds
 
 
-def writing_together(url: str, writers: int, count: int, waiting: int) -> float:
+def writing_together(address: LedgerAddress, writers: int, count: int, waiting: int) -> float:
     """Rows a second of so many processes, from their common start to the end of the last."""
     each = count // writers
-    command = [sys.executable, "-m", "benchmarks.ledgers", "--write", url]
+    command = [sys.executable, "-m", "benchmarks.ledgers", "--write", address.text]
     processes = [
         subprocess.Popen(
             [*command, str((writer + 1) * 10**9), str(each), str(waiting)],
@@ -105,7 +106,7 @@ def writing_together(url: str, writers: int, count: int, waiting: int) -> float:
 
 def write(url: str, first: int, count: int, waiting: int) -> None:
     """One of those processes."""
-    with Ledger(url, run="bench") as ledger:
+    with Ledger(LedgerAddress.parse(url), run="bench") as ledger:
         print("ready", flush=True)
         sys.stdin.read()
         asyncio.run(record(ledger, first, count, waiting))
@@ -118,31 +119,32 @@ class Places:
         self._folder, self._server, self._url, self._number = folder, server, url, 0
 
     @contextmanager
-    def sqlite(self) -> Iterator[Path]:
+    def sqlite(self) -> Iterator[LedgerAddress]:
         self._number += 1
         path = self._folder / f"{self._number}.sqlite"
-        yield path
+        yield LedgerAddress.parse(path)
         for file in self._folder.glob(f"{path.name}*"):
             file.unlink()
 
     @contextmanager
-    def postgres(self) -> Iterator[str]:
+    def postgres(self) -> Iterator[LedgerAddress]:
         if self._url is None:
             with self._server.database() as database:
-                yield database.url
+                yield database.address
             return
-        yield self._url
+        address = LedgerAddress.parse(self._url)
+        yield address
         from dprm_data.ledger.postgres_pool import connect
 
-        with connect(self._url) as db:
+        with connect(address) as db:
             db.execute("DROP SCHEMA dprm CASCADE")
 
 
 def one_round(places: Places, calls: int) -> dict[str, float]:
     """Every figure once."""
     figures: dict[str, float] = {}
-    with places.sqlite() as file, places.postgres() as url:
-        for kind, place in (("sqlite", file), ("postgres", url)):
+    with places.sqlite() as file, places.postgres() as database:
+        for kind, place in (("sqlite", file), ("postgres", database)):
             first = 0
             for waiting in WAITING:
                 # One at a time is a commit a call: fewer of them are enough.
@@ -151,19 +153,19 @@ def one_round(places: Places, calls: int) -> dict[str, float]:
                 first += count
             figures[f"{kind} find"] = finding(place, first)
             with opened(place) as store:
-                figures[f"{kind} bytes"] = store.bytes() / store.count("calls")
+                figures[f"{kind} bytes"] = store.bytes_on_disk() / store.count("calls")
         with places.sqlite() as other:
             begun = time.perf_counter()
-            copied = copy_ledger(url, other)
+            copied = copy_ledger(database, other)
             figures["copy postgres to sqlite"] = copied.calls / (time.perf_counter() - begun)
-    with places.sqlite() as file, places.postgres() as url:
+    with places.sqlite() as file, places.postgres() as database:
         inserting(file, 0, calls, 1024)
         begun = time.perf_counter()
-        copied = copy_ledger(file, url)
+        copied = copy_ledger(file, database)
         figures["copy sqlite to postgres"] = copied.calls / (time.perf_counter() - begun)
     for writers in WRITERS:
-        with places.postgres() as url:
-            figures[f"{writers} writers"] = writing_together(url, writers, calls, 64)
+        with places.postgres() as database:
+            figures[f"{writers} writers"] = writing_together(database, writers, calls, 64)
     return figures
 
 

@@ -119,6 +119,7 @@ def fill_ledger(folder: Path, recipe: Path, done: int) -> int:
     """A ledger as an earlier run would have left it; returns its size in bytes."""
     from itertools import islice
 
+    from dprm_data.core.ledger_address import LedgerAddress
     from dprm_data.ingest.items import load_items
     from dprm_data.ledger.ledger import Ledger
     from dprm_data.recipe.recipe import Recipe
@@ -129,7 +130,7 @@ def fill_ledger(folder: Path, recipe: Path, done: int) -> int:
     path = folder / "run" / "ledger.sqlite"
     for name in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
         name.unlink(missing_ok=True)
-    Ledger(path, run="scale").close()
+    Ledger(LedgerAddress.parse(path), run="scale").close()
     db = sqlite3.connect(path, isolation_level=None)
     db.executescript(_FILL.format(calls=done * PERSONAS))
     plan = job.work.plan_key()

@@ -34,6 +34,7 @@ from typing import Any
 import yaml
 
 from benchmarks.engine import ENGINE, PERSONAS, ROOT, forget
+from dprm_data.core.ledger_address import LedgerAddress
 
 SETTINGS = {"waiting": (0.5, 32), "processor": (0.02, 64)}  # seconds per call, calls at once per process
 WAYS = {"file": 1, "postgres 1": 1, "postgres 2": 2, "postgres 4": 4}
@@ -84,7 +85,7 @@ def empty(folder: Path, url: str | None) -> None:
     if url:
         from dprm_data.ledger.postgres_pool import connect
 
-        with connect(url) as db:
+        with connect(LedgerAddress.parse(url)) as db:
             db.execute("DROP SCHEMA IF EXISTS dprm CASCADE")
 
 
@@ -96,7 +97,7 @@ def counted(url: str | None, *, settle: bool = False) -> tuple[int, int]:
 
     if settle:
         time.sleep(1.5)
-    with connect(url) as db:
+    with connect(LedgerAddress.parse(url)) as db:
         row = db.execute(f"SELECT {_COUNTED} FROM pg_stat_database WHERE datname = current_database()").fetchone()
     assert row
     return int(row[0]), int(row[1])
@@ -108,7 +109,7 @@ def database(url: str | None) -> Iterator[str]:
     if url:
         from dprm_data.ledger.factory import exists
 
-        if exists(url):
+        if exists(LedgerAddress.parse(url)):
             raise SystemExit("there is a ledger in that database; give an empty one")
         yield url
         return

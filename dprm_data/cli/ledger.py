@@ -12,18 +12,19 @@ from dprm_data.cli.shared import Json, Quiet, answer, app, note
 ledger_app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="The ledger of all calls ever paid for: look at it, check it, copy it, export it.",
+    help="The ledger of all calls ever paid for: show, check, copy or export it.",
 )
 app.add_typer(ledger_app, name="ledger")
 
 Ledger = Annotated[
-    str, typer.Argument(metavar="LEDGER", help="A ledger's file or postgresql:// address, a run folder, or a recipe.")
+    str,
+    typer.Argument(metavar="LEDGER", help="A ledger's file or address (postgresql://…), a run folder, or a recipe."),
 ]
 
 
 @ledger_app.command()
 def stats(ledger: Ledger, as_json: Json = False) -> None:
-    """What is in it: calls by run, model and status, tokens, dollars, failures, size."""
+    """Show what it holds: calls by run, model and status, tokens, dollars, failures, size."""
     from dprm_data.ledger.factory import opened
     from dprm_data.ledger.stats import stats_of
     from dprm_data.runs.locate_ledger import locate
@@ -36,7 +37,7 @@ def stats(ledger: Ledger, as_json: Json = False) -> None:
 
 @ledger_app.command()
 def check(ledger: Ledger, as_json: Json = False) -> None:
-    """Whether it is whole: every row, the sums, the shelf, and the database itself. Exit code 1 where it is not."""
+    """Verify it: every row, the totals, pending batches, and the database itself. Exit code 1 where anything is wrong."""
     from dprm_data.ledger.factory import opened
     from dprm_data.ledger.verify import check_ledger
     from dprm_data.runs.locate_ledger import locate
@@ -60,16 +61,15 @@ def copy(
 ) -> None:
     """Copy it, from a file into PostgreSQL or back: all attempts, runs and totals.
 
-    Broken off, it goes on where it was; done again, it adds what is new. A destination that holds anything else is refused.
+    An interrupted copy goes on where it was, a repeated one adds what is new. A destination that holds anything else is refused.
     """
-    from dprm_data.core.ledger_address import shown
     from dprm_data.ledger.copy import copy_ledger
     from dprm_data.runs.locate_ledger import locate
-    from dprm_data.terminal.ledger_view import copied_view, counting
+    from dprm_data.terminal.ledger_view import copied_view, row_counter
 
     to = locate(destination)
-    copied = copy_ledger(locate(source), to, tell=counting(note(quiet)))
-    answer(copied.as_dict() | {"ledger": shown(to)}, lambda: copied_view(copied, shown(to)), as_json)
+    copied = copy_ledger(locate(source), to, on_progress=row_counter(note(quiet)))
+    answer(copied.as_dict() | {"ledger": to.shown}, lambda: copied_view(copied, to.shown), as_json)
 
 
 @ledger_app.command()
@@ -78,7 +78,7 @@ def export(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A .parquet or .jsonl file to write.")],
     as_json: Json = False,
 ) -> None:
-    """Write all its calls into a file for other programs: texts, tokens, dollars, log-probabilities."""
+    """Write all its calls to a file for other programs: texts, tokens, dollars, log-probabilities."""
     from dprm_data.ledger.export import export_calls
     from dprm_data.ledger.factory import opened
     from dprm_data.runs.locate_ledger import locate

@@ -1,85 +1,106 @@
-"""A ledger's reference: a file's path, or postgresql://user@host/database. Imports nothing heavy: recipes are checked by it.
+"""A ledger's address: the path of a file, or a URL such as postgresql://user@host/database. Imports nothing heavy: recipes hold one.
 
-A password never stands in a reference, because references are kept (the run folder freezes its recipe), shown and logged. libpq finds it in
-PGPASSWORD or ~/.pgpass; where two databases need two of them, a reference may name an environment variable in its place:
-postgresql://user:${NAME}@host/database. What stands in the variable is read when a connection is made, and kept nowhere.
+An address never holds a password, because addresses are kept (a run folder freezes its recipe), shown and logged. libpq looks for the
+password in PGPASSWORD and ~/.pgpass. Where two databases need two passwords, an address may name an environment variable instead:
+postgresql://user:${NAME}@host/database. The variable is read when a connection is made, and its value is kept nowhere.
 """
 
 from __future__ import annotations
 
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl
 
 from dprm_data.core.errors import InputError
+from dprm_data.core.registry import LEDGER_STORES
 
-Reference = Path | str
+FILE = "sqlite"  # the store of addresses that are paths
 
-_SCHEMES = ("postgresql://", "postgres://")
-_SCHEME = re.compile(r"^\w[\w+.-]*://")
+_SCHEME = re.compile(r"^(\w[\w+.-]*)://")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-# To the last "@": a password may have signs in it that should have been written as %40 and the like.
+# Up to the last "@": a password may contain characters that should have been written as %40 and the like.
 _PASSWORD = re.compile(r"^(?P<before>\w[\w+.-]*://[^:/@?]*):(?P<password>.*)@", re.DOTALL)
-_SECRETS = ("password", "sslpassword", "oauth_client_secret")
-_HOW = "Leave it away and set PGPASSWORD (or ~/.pgpass), or name a variable: postgresql://user:${NAME}@host/database."
+_SECRET_OPTIONS = frozenset({"password", "sslpassword", "oauth_client_secret"})
 
 
-def is_postgres(reference: Reference) -> bool:
-    """Whether a database on a server is meant, and not a file."""
-    return isinstance(reference, str) and reference.startswith(_SCHEMES)
+@dataclass(frozen=True)
+class LedgerAddress:
+    """Where a ledger is. Made by `parse`, once, where a user names it.
 
+    text: as it was written; scheme: the name of the store that serves it (`LEDGER_STORES`).
+    """
 
-def fault_in(reference: str) -> tuple[str, str] | None:
-    """What is wrong with a reference, and what to do: it holds a password, or means no place that we know. Never repeats it."""
-    if not _SCHEME.match(reference):
-        return None
-    if not is_postgres(reference):
-        return "a ledger is a file or a PostgreSQL database", "It looks like postgresql://user@host:5432/database."
-    found = _PASSWORD.match(reference)
-    options = {name.lower() for name, _ in parse_qsl(reference.partition("?")[2], keep_blank_values=True)}
-    if (found and not _VARIABLE.fullmatch(found["password"])) or not options.isdisjoint(_SECRETS):
-        return "a password in a ledger's address would be kept with the recipe", _HOW
-    return None
+    text: str
+    scheme: str = FILE
 
+    @classmethod
+    def parse(cls, text: str | Path) -> LedgerAddress:
+        """The address that a user wrote. Raises `InputError` for a password in it, and for a scheme without a store."""
+        match = _SCHEME.match(text) if isinstance(text, str) else None
+        if not match:
+            return cls(str(Path(text)))
+        address = cls(str(text), match[1])
+        if address.scheme == FILE:
+            raise InputError(
+                f"{address.shown}: a SQLite ledger is named by its path", hint="Write ledger: path/to/file.sqlite."
+            )
+        try:
+            LEDGER_STORES.check(address.scheme)
+        except ValueError as error:
+            raise InputError(
+                f"{address.shown}: {error}",
+                hint="A ledger is a file, or an address such as postgresql://user@host:5432/database.",
+            ) from error
+        if address._has_secret():
+            raise InputError(
+                f"{address.shown}: a password in a ledger's address would be kept with the recipe",
+                hint="Leave it out and set PGPASSWORD (or ~/.pgpass), or name an environment variable: postgresql://user:${NAME}@host/database.",
+            )
+        return address
 
-def parse(reference: Reference) -> Reference:
-    """A path, or a database's address without a secret in it. Raises `InputError`."""
-    if isinstance(reference, Path):
-        return reference
-    if fault := fault_in(reference):
-        wrong, hint = fault
-        raise InputError(f"ledger {shown(reference)}: {wrong}", hint=hint)
-    return reference if is_postgres(reference) else Path(reference)
+    @property
+    def shown(self) -> str:
+        """The address as it may be shown: without a password or the name of its variable, and without options."""
+        return str(self.path) if self.scheme == FILE else self.url.partition("?")[0]
 
+    @property
+    def path(self) -> Path:
+        """The file of an address that is a path."""
+        return Path(self.text)
 
-def absolute(reference: str) -> str:
-    """As it may be kept: what a file's path means does not depend on where one stands."""
-    return reference if is_postgres(reference) else str(Path(reference).absolute())
+    @property
+    def url(self) -> str:
+        """The URL as a driver may read it: without a password or the name of its variable."""
+        return _PASSWORD.sub(r"\g<before>@", self.text)
 
+    @property
+    def shared(self) -> bool:
+        """Whether several processes may write to the ledger at once."""
+        return LEDGER_STORES.get(self.scheme).coordinator is not None
 
-def shown(reference: Reference) -> str:
-    """As it may be shown: without a password, or what stands in its place, and without options."""
-    if isinstance(reference, Path) or not _SCHEME.match(reference):
-        return str(reference)
-    return without_password(reference).partition("?")[0]
+    def absolute(self) -> LedgerAddress:
+        """The same address for a process with another working directory."""
+        return LedgerAddress(str(self.path.absolute())) if self.scheme == FILE else self
 
+    def password(self) -> str | None:
+        """The value of the environment variable that the URL names; None where it names none. Raises `InputError` where it is not set."""
+        match = _PASSWORD.match(self.text)
+        variable = _VARIABLE.fullmatch(match["password"]) if match else None
+        if not variable:
+            return None
+        name = variable[1]
+        if not os.environ.get(name):
+            raise InputError(
+                f"ledger {self.shown}: the environment variable {name} is not set",
+                hint=f"Put the database's password into it: export {name}=...",
+            )
+        return os.environ[name]
 
-def password_of(reference: str) -> str | None:
-    """What stands in the environment variable that the reference names; None where it names none. Raises `InputError`."""
-    found = _PASSWORD.match(reference)
-    variable = _VARIABLE.fullmatch(found["password"]) if found else None
-    if not variable:
-        return None
-    name = variable.group(1)
-    if not os.environ.get(name):
-        raise InputError(
-            f"ledger {shown(reference)}: the environment variable {name} is not set",
-            hint=f"It is to hold the database's password: export {name}=...",
-        )
-    return os.environ[name]
-
-
-def without_password(reference: str) -> str:
-    """The address as libpq may read it and people may see it."""
-    return _PASSWORD.sub(r"\g<before>@", reference)
+    def _has_secret(self) -> bool:
+        match = _PASSWORD.match(self.text)
+        if match and not _VARIABLE.fullmatch(match["password"]):
+            return True
+        options = parse_qsl(self.text.partition("?")[2], keep_blank_values=True)
+        return any(name.lower() in _SECRET_OPTIONS for name, _ in options)

@@ -132,6 +132,13 @@ SMOOTHINGS: Registry[Any] = Registry(
 PANEL_SOURCES: Registry[Any] = Registry(
     "panel source", dict.fromkeys(("bundled", "file", "raked"), "dprm_data.panel.panel_sources")
 )
-LEDGER_STORES: Registry[Any] = Registry("ledger store")
+LEDGER_STORES: Registry[Any] = Registry(
+    "ledger store",  # by the scheme of its addresses; a path is an address of sqlite
+    {
+        "sqlite": "dprm_data.ledger.sqlite",
+        "postgresql": "dprm_data.ledger.postgres",
+        "postgres": "dprm_data.ledger.postgres",
+    },
+)
 LOSSES: Registry[Any] = Registry("loss")
 RISK_MEASURES: Registry[Any] = Registry("risk measure")

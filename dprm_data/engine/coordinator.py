@@ -1,24 +1,21 @@
-"""Coordination: what the workers on one ledger agree about. One process on a ledger of its own has nobody to agree with.
+"""Coordination: what the workers on one ledger agree about. A process that holds its ledger alone has nobody to agree with.
 
-    leases    whose an item is: only its holder sends calls about it
-    budget    what may be spent, over all workers together
-    pace      requests and tokens per minute over all workers together, and one cooldown for everyone
+    leases       which worker has an item: only it sends calls about the item
+    budget       what all workers together may spend
+    rate limit   requests and tokens per minute of all workers together, and one cooldown for all
 
-`Coordinator` is the lonely one; `dprm_data/annotate/together/` has the one whose workers meet in a PostgreSQL database.
+`Coordinator` serves one process; a store that several may share names a coordinator of its own (`LedgerStore.coordinator`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import Protocol, Self
 
 from dprm_data.engine.costs import Budget
 from dprm_data.engine.counters import Counters
 from dprm_data.providers.limits import Limiter
 from dprm_data.recipe.recipe import LimitsConfig
-
-if TYPE_CHECKING:
-    pass
 
 
 class LeaseLost(Exception):
@@ -26,23 +23,23 @@ class LeaseLost(Exception):
 
 
 class Lease(Protocol):
-    """That an item is this worker's."""
+    """An item belongs to this worker."""
 
     @property
     def good(self) -> bool:
-        """Whether a call may be sent now. Where not, `confirm` says whether the lease is lost."""
+        """Whether a call may be sent now. Where not, `confirm` finds out whether the lease is lost."""
 
     async def confirm(self) -> None:
-        """Make sure of the lease. Raises `LeaseLost`, or `LedgerError` where nobody can say for long."""
+        """Make sure of the lease. Raises `LeaseLost`, or `LedgerError` where that cannot be found out for long."""
 
 
 class Coordinator:
-    """One process, alone. Use as an asynchronous context manager, around everything that is sent."""
+    """The coordinator of one process. Use as an asynchronous context manager, around everything that is sent."""
 
     shared = False  # whether there may be other workers
 
     def budget(self, limit: float | None, spent: float) -> Budget:
-        """The budget (dollars; None: no limit) of a run that has spent so much already."""
+        """The budget of a run. limit: dollars, None for no limit; spent: dollars so far."""
         return Budget(limit, spent)
 
     def limiter(self, limits: LimitsConfig) -> Limiter:
@@ -52,17 +49,17 @@ class Coordinator:
     def claim(self, wanted: Sequence[tuple[bytes, ...]], most: int) -> list[Lease | None]:
         """Lease the first `most` items that are free. wanted: per item, the keys of what its calls begin with (`Work.prefix_keys`).
 
-        Returns, in their order, a lease for every item that is this worker's from now on and None for those that are others'; what is beyond
-        the last item that was needed is not in the list. Only after this may the ledger be asked what the item misses.
+        Returns, in their order, a lease for every item that is this worker's from now on, and None for those of other workers; the list ends
+        with the last item that was needed. Only after this may the ledger be asked which calls an item lacks.
         """
-        raise NotImplementedError("alone, there is nothing to be claimed")
+        raise NotImplementedError("one process has nothing to claim")
 
     def release(self, lease: Lease) -> None:
-        """The item is closed, and all its replies are on disk: it may be another's."""
-        raise NotImplementedError("alone, there is nothing to be released")
+        """The item is closed and all its replies are on disk: another worker may have it."""
+        raise NotImplementedError("one process has nothing to release")
 
     def report(self, counters: Counters) -> None:
-        """Show in the counters what all workers together do."""
+        """Exchange counters: this worker's for those of all workers."""
 
     def on_failure(self, stop: Callable[[BaseException], None]) -> None:
         """Call `stop` with the reason as soon as the other workers can no longer be talked to."""

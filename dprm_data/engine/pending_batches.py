@@ -1,6 +1,6 @@
-"""The pending: batches that were handed over to a provider and are not collected yet, as the ledger keeps them.
+"""Pending batches: those that were handed to a provider and are not collected yet, as the ledger keeps them.
 
-A batch is noted, with all its rows, before it is handed over, and gets the provider's id afterwards: one without an id may or may not have
+A batch is noted with all its rows before it is handed over, and gets the provider's id afterwards. One without an id may or may not have
 reached the provider.
 """
 
@@ -17,11 +17,11 @@ __all__ = ["PendingBatch", "PendingBatches"]
 
 
 class PendingBatches:
-    """The ledger's batches of one run. Every change is on disk when it returns. Raises `RunBusy` where another process has them in hand."""
+    """The ledger's batches of one run. Every change is on disk when its method returns. Raises `RunBusy` where another process has locked them."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger, self._store, self._run = ledger, ledger.store, ledger.run
-        self._store.hold_pending_batches(self._run)
+        self._store.lock_pending_batches(self._run)
 
     def batches(self) -> list[PendingBatch]:
         """All of them, oldest first."""
@@ -32,7 +32,7 @@ class PendingBatches:
         return self._store.batch_rows(batch.number)
 
     def holds(self, items: Sequence[bytes]) -> set[bytes]:
-        """Those of these items that have calls on the pending."""
+        """Those of these items that have calls in a pending batch."""
         return self._store.items_in_batches(items)
 
     def put(self, calls: Sequence[tuple[bytes, bytes]], reserved: float) -> PendingBatch:

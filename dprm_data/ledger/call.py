@@ -1,7 +1,7 @@
-"""A call: one request to a provider, the key it is known by for ever, and the reply that the ledger keeps.
+"""A call: one request to a provider, its key in the ledger, and the reply that the ledger keeps.
 
 The key is a hash of everything that decides the answer: the provider's family, the model, the parameters, every message and the
-replicate. Change a word of what is sent and it is another call; change anything else and it is the same.
+replicate. Change a word of what is sent and it is another call; change anything else and it stays the same.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import orjson
 
 from dprm_data.providers.provider import Finish, Request, Usage
 
-# How a call ended. `answered` is an answer (whatever it says); the others are failures that are kept as data.
+# How a call ended. `answered` is an answer, whatever its text; the others are failures that are kept as data.
 ReplyStatus = Literal["answered", "rejected", "exhausted"]
 
 
@@ -27,7 +27,7 @@ class Call:
 
     @classmethod
     def of(cls, family: str, request: Request, replicate: int) -> Call:
-        """The call for this request; the replicate asks the same question anew."""
+        """The call for this request. Each replicate asks the same question again."""
         identity = {
             "family": family,
             "model": request.model,

@@ -1,6 +1,6 @@
-"""Copying a ledger into another store, row by row with all their numbers.
+"""Copying a ledger into another store: all rows with all their numbers.
 
-It may be broken off and begun again, or done once more after the source has grown: only what is missing is written. A destination that holds
+A copy may be interrupted and restarted, or repeated after the source has grown: only what is missing is written. A destination that holds
 anything that the source does not hold is another ledger, and is refused.
 """
 
@@ -11,16 +11,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 
 from dprm_data.core.errors import InputError, LedgerError
-from dprm_data.core.ledger_address import Reference, shown
+from dprm_data.core.ledger_address import LedgerAddress
 from dprm_data.ledger.factory import open_store
-from dprm_data.ledger.store import TABLES, Row, Select, Store
+from dprm_data.ledger.store import TABLES, LedgerStore, Row, Select
 
 _CHUNK = 5000  # rows in one transaction
 
 
 @dataclass(frozen=True)
 class Copied:
-    """Rows of every table that are there now, and how many of them were written this time."""
+    """Rows of every table in the copy, and how many rows were written this time."""
 
     calls: int
     failures: int
@@ -32,37 +32,39 @@ class Copied:
         return asdict(self)
 
 
-def copy_ledger(source: Reference, destination: Reference, *, tell: Callable[[int], None] | None = None) -> Copied:
-    """Copy everything. tell: is called with the number of rows looked at so far. Memory does not grow with the ledger.
+def copy_ledger(
+    source: LedgerAddress, destination: LedgerAddress, *, on_progress: Callable[[int], None] = lambda rows: None
+) -> Copied:
+    """Copy everything. on_progress: called with the number of rows read so far. Memory does not grow with the ledger.
 
     The source is read as it is at one moment, and may be in use. Raises `InputError` where both are the same, `LedgerError` where the
     destination holds another ledger.
     """
-    if str(source) == str(destination):
-        raise InputError(f"{shown(source)} would be copied into itself")
+    if source.absolute() == destination.absolute():
+        raise InputError(f"{source.shown} would be copied into itself")
     old = open_store(source, readonly=True)
     try:
         new = open_store(destination)
         try:
             with old.snapshot() as select:
-                return _Copying(old, new, select, tell or (lambda rows: None)).all()
+                return _Copy(old, new, select, on_progress).run()
         finally:
             new.close()
     finally:
         old.close()
 
 
-class _Copying:
-    def __init__(self, old: Store, new: Store, select: Select, tell: Callable[[int], None]) -> None:
-        self._old, self._new, self._select, self._tell = old, new, select, tell
-        self._looked_at = self._written = 0
+class _Copy:
+    def __init__(self, old: LedgerStore, new: LedgerStore, select: Select, on_progress: Callable[[int], None]) -> None:
+        self._old, self._new, self._select, self._on_progress = old, new, select, on_progress
+        self._read = self._written = 0
         self._counts = dict.fromkeys(TABLES, 0)
 
-    def all(self) -> Copied:
+    def run(self) -> Copied:
         for table in ("calls", "failures"):
-            self._refuse_strangers(table)
-        self._refuse_strange_batches()
-        # The pending first: a batch whose rows are missing would be handed over again.
+            self._refuse_other_rows(table)
+        self._refuse_other_batches()
+        # Batches first: one whose rows are missing would be handed to the provider again.
         for table in ("batch_rows", "batches"):
             self._new.clear(table)
             if self._old.has(table):
@@ -77,7 +79,7 @@ class _Copying:
         counts = {name: self._counts[name] for name in ("calls", "failures", "done", "batches")}
         return Copied(**counts, written=self._written)
 
-    def _refuse_strangers(self, table: str) -> None:
+    def _refuse_other_rows(self, table: str) -> None:
         """Before anything is written: the first and the last row of the destination must be rows of the source."""
         with self._new.snapshot() as select:
             ((first, last),) = select(f"SELECT MIN(id), MAX(id) FROM {table}")
@@ -88,17 +90,17 @@ class _Copying:
                 )
             )
             if mine != self._new.between(table, number, number):
-                raise self._stranger()
+                raise self._other_ledger()
 
-    def _refuse_strange_batches(self) -> None:
-        """Nor may it have handed over a batch of its own: only one that the source has, or has collected since."""
+    def _refuse_other_batches(self) -> None:
+        """Its pending batches too: each must be pending in the source, or collected there since."""
         known = {tag for (tag,) in self._select("SELECT tag FROM batches")} if self._old.has("batches") else set()
         with self._new.snapshot() as select:
             others = [number for number, tag in select("SELECT id, tag FROM batches") if tag not in known]
         for number in others:
             keys = list(self._new.batch_rows(number))
             if len(self._old.find(keys)) < len(keys):
-                raise self._stranger()
+                raise self._other_ledger()
 
     def _numbered(self, table: str) -> None:
         before = -(2**62)
@@ -107,7 +109,7 @@ class _Copying:
             there = {_number(row): row for row in self._new.between(table, before + 1, last)}
             missing = [row for row in rows if _number(row) not in there]
             if len(there) != len(rows) - len(missing) or any(there.get(_number(row), row) != row for row in rows):
-                raise self._stranger()
+                raise self._other_ledger()
             if missing:
                 self._new.put(table, missing)
                 self._written += len(missing)
@@ -122,13 +124,13 @@ class _Copying:
         rows = self._select(f"SELECT {', '.join(TABLES[table])} FROM {self._old.relation(table)} ORDER BY {order}")
         while some := list(itertools.islice(rows, _CHUNK)):
             self._counts[table] += len(some)
-            self._looked_at += len(some)
-            self._tell(self._looked_at)
+            self._read += len(some)
+            self._on_progress(self._read)
             yield some
 
-    def _stranger(self) -> LedgerError:
+    def _other_ledger(self) -> LedgerError:
         return LedgerError(
-            f"{self._new.where} holds calls that {self._old.where} does not hold: it is another ledger",
+            f"{self._new.location} holds calls that {self._old.location} does not hold: it is another ledger",
             hint="It was left as it is. Copy into an empty one; two ledgers are never mixed.",
         )
 

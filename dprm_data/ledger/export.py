@@ -1,4 +1,4 @@
-"""Exporting a ledger's calls for other programs: Parquet, or a JSON object a line. Memory does not grow with the ledger."""
+"""Exporting a ledger's calls for other programs, as Parquet or JSON Lines. Memory does not grow with the ledger."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from typing import Any
 
 from dprm_data.core.errors import InputError
 from dprm_data.ledger.ledger import reply_of
-from dprm_data.ledger.store import CALL, CallRow, Store
+from dprm_data.ledger.store import CALL, CallRow, LedgerStore
 
 _CHUNK = 5000
 
 
-def export_calls(store: Store, file: Path) -> int:
-    """Write all calls to a .parquet or .jsonl file, in the order in which they were kept; returns their number.
+def export_calls(store: LedgerStore, file: Path) -> int:
+    """Write all calls to a .parquet or .jsonl file, in the order in which they were recorded; returns their number.
 
-    The file appears when it is whole. key: hexadecimal; logprobs: (token, natural logarithm) pairs, null where none were asked for; cost:
-    dollars, null where no price is known; estimated: whether the tokens are; created_at: seconds since 1970. Raises `InputError` for another kind of file.
+    The file appears when it is complete. key: hexadecimal; logprobs: (token, natural logarithm) pairs, null where none were asked for; cost:
+    dollars, null where no price is known; estimated: whether the tokens are; created_at: seconds since 1970. Raises `InputError` for another
+    kind of file.
     """
     if file.suffix not in (".parquet", ".jsonl"):
         raise InputError(f"{file}: calls are exported to a .parquet or a .jsonl file")

@@ -1,8 +1,8 @@
 """The ledger: every call ever paid for, on disk before it counts.
 
-A reply is acknowledged only after its transaction is on disk, so neither `kill -9` nor a power cut takes back what was acknowledged. One
-writer per process commits whatever has gathered, in batches. Where the rows are is a store's matter (`dprm_data/ledgers/`): a file, which
-one process at a time holds, or PostgreSQL, which many may share. What the tables mean is said in `ledgers/ledgerfile.py`.
+A reply is acknowledged only after its transaction is on disk, so neither `kill -9` nor a power cut loses what was acknowledged. One writer
+per process commits the rows that have gathered, many in one transaction. The store (`store.py`) decides where they are kept: a file, which
+one process at a time writes to, or PostgreSQL, which many may share. `sqlite_file.py` describes the tables.
 """
 
 from __future__ import annotations
@@ -17,14 +17,13 @@ from dataclasses import dataclass
 import orjson
 
 from dprm_data.core.errors import LedgerError
-from dprm_data.core.ledger_address import Reference
+from dprm_data.core.ledger_address import LedgerAddress
 from dprm_data.ledger.call import Reply
 from dprm_data.ledger.factory import open_store
-from dprm_data.ledger.sqlite_file import cannot_write
-from dprm_data.ledger.store import INT, CallRow, Commit, FailureRow
+from dprm_data.ledger.store import INT, CallRow, FailureRow, Transaction, write_error
 from dprm_data.providers.provider import Usage
 
-_OFF = -math.inf  # a log-probability that JSON cannot say: of what is as good as impossible
+_OFF = -math.inf  # a log-probability that JSON cannot hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +40,16 @@ class FailedAttempt:
 class Ledger:
     """One ledger, opened for reading and writing. Use as a context manager.
 
-    reference: a file's path, or postgresql://user@host/database. run: the name under which this process's calls are counted against a budget.
-    Raises `LedgerError` where it is no ledger, is newer than this program, or cannot be reached or written; `RunBusy` where another process
-    holds the file.
+    run: the name under which this process's calls are counted against a budget. Raises `LedgerError` where the address has no ledger, has
+    one that is newer than this program, or cannot be reached or written; `RunBusy` where another process writes to the file.
     """
 
-    def __init__(self, reference: Reference, *, run: str = "", price_table: str = "", readonly: bool = False) -> None:
+    def __init__(self, address: LedgerAddress, *, run: str = "", price_table: str = "", readonly: bool = False) -> None:
         self.run = run
-        self.store = open_store(reference, readonly=readonly)
+        self.store = open_store(address, readonly=readonly)
         self._price_table = price_table
-        self._gathered = Commit(run)
-        self._in_hand: Commit | None = None  # what is being written, until it is on disk
+        self._next = Transaction(run)
+        self._writing: Transaction | None = None  # until it is on disk
         self._broken: LedgerError | None = None  # why nothing can be written any more
         self._written: asyncio.Future[None] | None = None
         self._writer: asyncio.Task[None] | None = None
@@ -63,14 +61,14 @@ class Ledger:
         self.close()
 
     def close(self) -> None:
-        """Write what is still to be written, and let go of the store. Raises `LedgerError` where it cannot be written.
+        """Write what is left, and close the store. Raises `LedgerError` where it cannot be written.
 
-        That is what gathered last, and what could not be written before: it was paid for, and there may be room by now.
+        What failed to be written before is tried again: it was paid for, and there may be room by now.
         """
         try:
-            for commit in (self._in_hand, self._gathered):
-                if commit:
-                    self.store.commit(commit)
+            for transaction in (self._writing, self._next):
+                if transaction:
+                    self.store.commit(transaction)
         finally:
             self.store.close()
 
@@ -101,9 +99,9 @@ class Ledger:
     async def record(self, key: bytes, reply: Reply) -> None:
         """Keep a reply. Returns when it is on disk; raises `LedgerError` where it cannot be written."""
         row = self._call_row(key, reply)
-        self._gathered.calls.append(row)
-        self._gathered.cost += row.cost or 0.0
-        await asyncio.shield(self._soon())
+        self._next.calls.append(row)
+        self._next.cost += row.cost or 0.0
+        await asyncio.shield(self._schedule())
 
     def record_now(
         self,
@@ -112,30 +110,33 @@ class Ledger:
         *,
         collected: int | None = None,
     ) -> None:
-        """Keep replies and failed attempts in one transaction, at once (outside the writer's task). With them goes the note of the batch
-        (by its number in the ledger) from which they were collected."""
-        commit = Commit(self.run, calls=[self._call_row(key, reply) for key, reply in replies])
-        commit.failures = [self._failure_row(failed) for failed in failures]
-        commit.cost = sum(row.cost or 0.0 for row in commit.calls) + sum(row.cost or 0.0 for row in commit.failures)
-        commit.collected = [collected] if collected is not None else []
-        self.store.commit(commit)
+        """Keep replies and failed attempts in one transaction, at once (outside the writer's task).
+
+        collected: the number of the batch from which they come, which is no longer pending.
+        """
+        transaction = Transaction(self.run, calls=[self._call_row(key, reply) for key, reply in replies])
+        transaction.failures = [self._failure_row(failed) for failed in failures]
+        costs = [call.cost for call in transaction.calls] + [failure.cost for failure in transaction.failures]
+        transaction.cost = sum(cost or 0.0 for cost in costs)
+        transaction.collected = [collected] if collected is not None else []
+        self.store.commit(transaction)
 
     def note_failure(self, failed: FailedAttempt) -> None:
-        """Keep a failed attempt; it is written with the next batch, and nobody waits for it."""
+        """Keep a failed attempt. It is written with the next transaction, and nobody waits for it."""
         row = self._failure_row(failed)
-        self._gathered.failures.append(row)
-        self._gathered.cost += row.cost or 0.0
-        self._soon()
+        self._next.failures.append(row)
+        self._next.cost += row.cost or 0.0
+        self._schedule()
 
     def note_done(self, plan: bytes, item: bytes) -> None:
-        """Keep that an item needs no further call; written with the next batch."""
-        self._gathered.done.append((plan, item))
-        self._soon()
+        """Keep that an item needs no further call. It is written with the next transaction."""
+        self._next.done.append((plan, item))
+        self._schedule()
 
     def note_undone(self, plan: bytes, item: bytes) -> None:
-        """An item that was done is asked again. Written with the next batch, so before any new reply about it."""
-        self._gathered.undone.append((plan, item))
-        self._soon()
+        """An item that was done is asked again. This is written with the next transaction, so before any new reply about the item."""
+        self._next.undone.append((plan, item))
+        self._schedule()
 
     def _call_row(self, key: bytes, reply: Reply) -> CallRow:
         usage = reply.usage
@@ -171,29 +172,29 @@ class Ledger:
             created_at=time.time(),
         )
 
-    def _soon(self) -> asyncio.Future[None]:
-        """What was gathered is written soon; the future is done when it is on disk."""
+    def _schedule(self) -> asyncio.Future[None]:
+        """Start the writer if it is idle. The future is done when the rows that have gathered are on disk."""
         if self._broken:
             raise self._broken
         if self._written is None:
             self._written = asyncio.get_running_loop().create_future()
-            # A failure is raised to whoever waits; a batch nobody waits for must not complain about that.
+            # A failure is raised to whoever waits; where nobody does, asyncio must not log that it was never retrieved.
             self._written.add_done_callback(lambda future: future.cancelled() or future.exception())
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write())
         return self._written
 
     async def _write(self) -> None:
-        """Commit batch after batch until nothing is left. Rows that come while a batch is being written gather for the next."""
+        """Commit until nothing is left. Rows that arrive during a commit gather for the next one."""
         loop = asyncio.get_running_loop()
-        while self._gathered and not self._broken:
-            self._in_hand, written = self._gathered, self._written
-            self._gathered, self._written = Commit(self.run), None
+        while self._next and not self._broken:
+            self._writing, written = self._next, self._written
+            self._next, self._written = Transaction(self.run), None
             assert written is not None
             try:
-                await loop.run_in_executor(None, self._commit_in_hand)
-            except Exception as error:  # whatever it is: nobody may be left waiting
-                self._broken = error if isinstance(error, LedgerError) else cannot_write(self.store.where, error)
+                await loop.run_in_executor(None, self._commit)
+            except Exception as error:  # any error: nobody may be left waiting
+                self._broken = error if isinstance(error, LedgerError) else write_error(self.store.location, error)
                 written.set_exception(self._broken)
             else:
                 written.set_result(None)
@@ -206,14 +207,14 @@ class Ledger:
         while self._writer is not None and not self._writer.done():
             await asyncio.shield(self._writer)
 
-    def _commit_in_hand(self) -> None:
-        assert self._in_hand
-        self.store.commit(self._in_hand)
-        self._in_hand = None
+    def _commit(self) -> None:
+        assert self._writing
+        self.store.commit(self._writing)
+        self._writing = None
 
 
 def _finite(number: float | None) -> float | None:
-    """What is no number is not known: it would spoil every sum."""
+    """NaN and infinity become unknown: they would spoil every sum."""
     return number if number is not None and math.isfinite(number) else None
 
 

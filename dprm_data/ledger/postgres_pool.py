@@ -1,10 +1,9 @@
-"""Connections to PostgreSQL: opened, pooled, and had patience with. psycopg is imported here and nowhere before."""
+"""Connections to PostgreSQL: opened, pooled, and retried. psycopg is imported here and nowhere before."""
 
 from __future__ import annotations
 
 import logging
 import os
-import re
 import threading
 import time
 from collections.abc import Callable
@@ -12,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dprm_data.core.errors import InputError, LedgerError
-from dprm_data.core.ledger_address import parse, password_of, shown, without_password
+from dprm_data.core.ledger_address import LedgerAddress
+from dprm_data.ledger.postgres_errors import is_starting, is_transient, translate
 
 if TYPE_CHECKING:
     import psycopg
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _CONNECT_TIMEOUT = 10  # seconds
-# libpq's words; an address may say otherwise. A server that answers nothing for a minute is gone (milliseconds there, seconds here).
+# libpq's names; an address may give other values. A server that is silent for a minute is gone (milliseconds there, seconds here).
 _DEFAULTS: dict[str, Any] = {
     "connect_timeout": _CONNECT_TIMEOUT,
     "application_name": "dprm",
@@ -33,135 +33,168 @@ _DEFAULTS: dict[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 60_000,
 }
-_WAIT = 1.0  # for a connection of the pool's, before it is asked once more: it only looks for new ones when it is asked
-_MOST_CONNECTIONS = 4  # of one process: a reader, a writer, and what watches over the workers
-_PAUSES = (0.05, 0.1, 0.2, 0.5, 1.0)  # seconds between attempts; the last one stays
-_PATIENCE = 120.0
-_OPENING = 10.0  # seconds for which a server that is just starting is waited for, before anything was heard from it
-# https://www.postgresql.org/docs/current/errcodes-appendix.html: connections (08), a server that stops, starts or is crowded (57P, 53300),
-# and transactions that stood in each other's way (40).
-_PASSING = ("08", "57P01", "57P02", "57P03", "53300", "40001", "40P01", "25P03")
-# What is said instead of a code where no connection was made, of a server that is between two lives or crowded: psycopg, libpq, the server.
-_STARTING = re.compile(
-    "connection refused|starting up|shutting down|not yet accepting|recovery mode|closed the connection|connection reset"
-    "|too many clients|connection slots|too many connections",
-    re.IGNORECASE,
-)
-_REFUSING = re.compile("password|authentication|does not exist|pg_hba", re.IGNORECASE)
+_POOL_TIMEOUT = 1.0  # seconds until the pool is asked again: it only makes new connections when it is asked
+_MAX_CONNECTIONS = 4  # of one process: a reader, a writer, and the coordinator's
+_BACKOFF = (0.05, 0.1, 0.2, 0.5, 1.0)  # seconds between attempts; the last one repeats
+_RETRY_SECONDS = 120.0
+_STARTING_SECONDS = 10.0  # for a server that refuses the first connection because it is starting
+_STARTING_PAUSE = 0.2
 
 
-def patience() -> float:
-    """Seconds for which a database that has gone away is waited for; DPRM_LEDGER_PATIENCE replaces the default of two minutes."""
+def retry_seconds() -> float:
+    """Seconds for which a lost database is retried: DPRM_LEDGER_PATIENCE, or two minutes."""
     try:
-        return float(os.environ.get("DPRM_LEDGER_PATIENCE", _PATIENCE))
+        return float(os.environ.get("DPRM_LEDGER_PATIENCE", _RETRY_SECONDS))
     except ValueError:
-        return _PATIENCE
+        return _RETRY_SECONDS
 
 
-def connect(url: str, *, readonly: bool = False) -> Connection:
-    """One connection, which commits by itself, on which a commit is on the server's disk when it returns.
+def connect(address: LedgerAddress, *, readonly: bool = False) -> Connection:
+    """One connection in autocommit mode. What it commits is on the server's disk when the commit returns.
 
-    A server that is just starting is waited for, some seconds at most. Raises `InputError` (the address, a missing driver) or `LedgerError`
-    (no server, no database, no right).
+    A server that is starting is waited for, some seconds at most. Raises `InputError` (the address, a missing driver) or `LedgerError`
+    (no server, no database, no privilege).
     """
-    return _at_first(lambda: dial(url, readonly=readonly), url)
+    return _wait_for_start(lambda: _connect_once(address, readonly=readonly), address)
 
 
-def begin(url: str, work: Callable[[Connection], T], *, readonly: bool = False) -> T:
-    """The work's result, on a connection of its own, which is closed. Done again where the server restarts in the middle. Raises as `connect`."""
+def with_connection(address: LedgerAddress, work: Callable[[Connection], T], *, readonly: bool = False) -> T:
+    """The work's result on a connection of its own, which is closed. Done again where the server restarts meanwhile. Raises as `connect`."""
 
     def once() -> T:
-        with dial(url, readonly=readonly) as db:
+        with _connect_once(address, readonly=readonly) as db:
             return work(db)
 
-    return _at_first(once, url)
+    return _wait_for_start(once, address)
 
 
-def _at_first(once: Callable[[], T], url: str) -> T:
-    """Do it, and again for a while where the server is just starting: nobody is left waiting by a wrong address."""
+def _wait_for_start(once: Callable[[], T], address: LedgerAddress) -> T:
+    """Try again for a while where the server is starting, and only then: a wrong address fails at once."""
     _driver()
-    until = time.monotonic() + min(_OPENING, patience())
+    deadline = time.monotonic() + min(_STARTING_SECONDS, retry_seconds())
     while True:
         try:
             return once()
         except Exception as error:
-            if not _starting(error) or time.monotonic() > until:
-                raise spoken(error, url) from error
-        time.sleep(_PAUSES[2])
+            if not is_starting(error) or time.monotonic() > deadline:
+                raise translate(error, address) from error
+        time.sleep(_STARTING_PAUSE)
 
 
-def dial(url: str, *, readonly: bool = False) -> Connection:
-    """As `connect`, with the driver's own errors."""
-    db: Connection = _driver().connect(**_arguments(url))
+def _connect_once(address: LedgerAddress, *, readonly: bool = False) -> Connection:
+    """As `connect`, with one attempt and the driver's own errors."""
+    db: Connection = _driver().connect(**_arguments(address))
     _configure(db, readonly=readonly)
     return db
 
 
-def open_pool(url: str, *, readonly: bool = False, most: int = _MOST_CONNECTIONS) -> Pool:
-    """A pool of such connections. The first is made at once, so that what is wrong is said at once. Raises as `connect`.
+def open_pool(address: LedgerAddress, *, readonly: bool = False, max_size: int = _MAX_CONNECTIONS) -> Pool:
+    """A pool of such connections. One is tried first, so that an error is raised here. Raises as `connect`.
 
     Unqualified names in statements mean the schema `dprm` (and PostgreSQL's own).
     """
-    connect(url, readonly=readonly).close()
+    connect(address, readonly=readonly).close()
     from psycopg_pool import ConnectionPool
 
-    logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)  # what is wrong is told by errors
+    logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)  # our own errors say what is wrong
     return ConnectionPool(
-        kwargs=_arguments(url),
+        kwargs=_arguments(address),
         min_size=1,
-        max_size=most,
+        max_size=max_size,
         open=True,
         timeout=_CONNECT_TIMEOUT,
-        reconnect_timeout=_WAIT,  # then the next request begins anew, without the growing pauses between attempts
+        reconnect_timeout=_POOL_TIMEOUT,  # the next request starts over, without the growing pauses between attempts
         configure=lambda db: _configure(db, readonly=readonly),
         name="ledger",
     )
 
 
 @dataclass
-class Patient:
-    """Work on a pool's connections that outlives a server's restart.
+class RetryingPool:
+    """Runs work on a pool's connections, again where a connection is lost, so that it survives a server's restart.
 
-    stopped: set where waiting has been in vain once; then everything is tried once.
+    stopped: set once retrying was given up; from then on everything is tried once.
     """
 
     pool: Pool
-    url: str
+    address: LedgerAddress
     stopped: threading.Event = field(default_factory=threading.Event)
 
-    def __call__(self, work: Callable[[Connection], T]) -> T:
-        """The work's result. It is done again where the connection was lost in the middle, so it must be such that this does no harm.
+    def run(self, work: Callable[[Connection], T]) -> T:
+        """The work's result. It may be run several times, so it must be idempotent.
 
-        Raises `LedgerError` where the server refuses it, or has been away for longer than `patience()`.
+        Raises `LedgerError` where the server refuses it, or has been away for longer than `retry_seconds()`.
         """
 
         def once() -> T:
             if self.stopped.is_set():  # the pool may not have noticed yet that the server is back
-                with dial(self.url) as db:
+                with _connect_once(self.address) as db:
                     return work(db)
-            with self.pool.connection(timeout=_WAIT) as db:
+            with self.pool.connection(timeout=_POOL_TIMEOUT) as db:
                 return work(db)
 
-        return patiently(once, self.url, self.stopped)
+        return retry(once, self.address, self.stopped)
 
 
-def patiently(once: Callable[[], T], url: str, stopped: threading.Event | None = None) -> T:
-    """Do it until it is done, as long as what goes wrong may pass. Raises `LedgerError`."""
-    since: float | None = None
+@dataclass
+class RetryingConnection:
+    """Runs work in transactions on one connection that holds a lock. A lost connection is replaced, and the lock is taken again first.
+
+    lock: takes the lock on a new connection. Raises where another process has it, which is not retried.
+    """
+
+    address: LedgerAddress
+    lock: Callable[[Connection], None]
+    _db: Connection | None = None
+
+    def run(self, work: Callable[[Connection], T]) -> T:
+        """The work's result. Raises as `RetryingPool`, and what `lock` raises."""
+
+        def once() -> T:
+            db = self._db or self._locked()
+            try:
+                with db.transaction():
+                    return work(db)
+            except BaseException:
+                self.close()
+                raise
+
+        return retry(once, self.address)
+
+    def _locked(self) -> Connection:
+        db = _connect_once(self.address)
+        try:
+            self.lock(db)
+        except BaseException:
+            db.close()
+            raise
+        self._db = db
+        return db
+
+    def close(self) -> None:
+        """Close the connection; the lock ends with it."""
+        if self._db:
+            self._db.close()
+            self._db = None
+
+
+def retry(once: Callable[[], T], address: LedgerAddress, stopped: threading.Event | None = None) -> T:
+    """Try until it succeeds, as long as the errors are transient. Raises `LedgerError`."""
+    failing_since: float | None = None
     attempt = 0
     while True:
-        began = time.monotonic()
+        started = time.monotonic()
         try:
             return once()
         except Exception as error:
-            if not passing(error):
-                raise spoken(error, url) from error
-            since = since or began
-            if time.monotonic() - since > patience() or (stopped and stopped.is_set()):
+            if not is_transient(error):
+                raise translate(error, address) from error
+            failing_since = failing_since or started
+            if time.monotonic() - failing_since > retry_seconds() or (stopped and stopped.is_set()):
                 if stopped:
                     stopped.set()
-                raise _gone(error, url, time.monotonic() - since) from error
-        pause = _PAUSES[min(attempt, len(_PAUSES) - 1)]
+                raise _unavailable(error, address, time.monotonic() - failing_since) from error
+        pause = _BACKOFF[min(attempt, len(_BACKOFF) - 1)]
         attempt += 1
         if stopped:
             stopped.wait(pause)
@@ -169,106 +202,29 @@ def patiently(once: Callable[[], T], url: str, stopped: threading.Event | None =
             time.sleep(pause)
 
 
-def passing(error: BaseException) -> bool:
-    """Whether an error of the driver's may be gone at the next attempt."""
-    import psycopg
-    from psycopg_pool import PoolTimeout
-
-    if isinstance(error, PoolTimeout):
-        return True
-    if not isinstance(error, psycopg.OperationalError):
-        return False
-    # Without a code it is the connection's own: refused, reset, closed in the middle.
-    return error.sqlstate is None or error.sqlstate.startswith(_PASSING)
-
-
-def _starting(error: BaseException) -> bool:
-    """Whether a server that has not taken us is there in a moment. Of several addresses, one that refuses us for good is enough."""
-    import psycopg
-
-    if not isinstance(error, psycopg.OperationalError):
-        return False
-    if error.sqlstate:
-        return error.sqlstate.startswith(_PASSING)
-    return bool(_STARTING.search(str(error))) and not _REFUSING.search(str(error))
-
-
-class Speaking:
-    """Turns the driver's errors into words that say what to do. Use as a context manager."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        import psycopg
-
-        if isinstance(error, psycopg.Error):
-            raise spoken(error, self._url) from error
-
-
-def spoken(error: Exception, url: str) -> Exception:
-    """The error as it is told: a `LedgerError`, or itself where it is none of the driver's."""
-    import psycopg
-
-    if not isinstance(error, psycopg.Error):
-        return error
-    # libpq asks whether the server runs; so do we.
-    where, what = shown(url), " ".join(str(error).split("\tIs the server running")[0].split())
-    if "password" in what or "authentication" in what:
-        return LedgerError(
-            f"the ledger's database {where} does not let us in: {what}",
-            hint="The password is looked for in PGPASSWORD and in ~/.pgpass, or in the variable that the address names.",
-        )
-    if "does not exist" in what and isinstance(error, psycopg.OperationalError):
-        return LedgerError(
-            f"the ledger {where} cannot be opened: {what}",
-            hint="Make the database and the user (createdb, createuser), or mend the recipe's ledger. Tables are made by themselves.",
-        )
-    if isinstance(error, psycopg.errors.InsufficientPrivilege):
-        return LedgerError(
-            f"the ledger {where} may not be used: {what}",
-            hint="The first process makes the schema dprm and needs CREATE on the database; later ones USAGE on the schema, and to read and write its tables.",
-        )
-    if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:
-        return LedgerError(
-            f"the ledger's database {where} cannot be reached: {what}",
-            hint="Is the server running, and are the host, port and database in the recipe's ledger right?",
-        )
-    return LedgerError(
-        f"the ledger {where} cannot be used: {what}",
-        hint="What was acknowledged is safe. Mend that and run again: it goes on from there.",
-    )
-
-
-def _gone(error: Exception, url: str, seconds: float) -> LedgerError:
-    try:  # a pool only says that it has none
-        dial(url).close()
+def _unavailable(error: Exception, address: LedgerAddress, seconds: float) -> LedgerError:
+    try:  # a pool only says that it has no connection
+        _connect_once(address).close()
     except Exception as reason:
         error = reason
     return LedgerError(
-        f"the ledger's database {shown(url)} has been away for {seconds:.0f} s: {' '.join(str(error).split())}",
+        f"the ledger's database {address.shown} has been away for {seconds:.0f} s: {' '.join(str(error).split())}",
         hint="What was acknowledged is safe. Run again when it is back: it goes on from there.",
     )
 
 
-def _arguments(url: str) -> dict[str, Any]:
-    """What the driver is given. The password is in it: not to be shown."""
+def _arguments(address: LedgerAddress) -> dict[str, Any]:
+    """The driver's arguments. The password is among them: not to be shown."""
     psycopg = _driver()
-    reference = parse(url)
-    assert isinstance(reference, str)
     try:
-        arguments: dict[str, Any] = psycopg.conninfo.conninfo_to_dict(without_password(reference))
+        arguments: dict[str, Any] = psycopg.conninfo.conninfo_to_dict(address.url)
     except (psycopg.Error, ValueError) as error:
         raise InputError(
-            f"ledger {shown(reference)} is no address of a database: {' '.join(str(error).split())}",
+            f"ledger {address.shown} is no address of a database: {' '.join(str(error).split())}",
             hint="It looks like postgresql://user@host:5432/database.",
         ) from error
-    password = password_of(reference)
-    given = {"password": password} if password else {}
-    return _DEFAULTS | arguments | given | {"autocommit": True}
+    password = address.password()
+    return _DEFAULTS | arguments | ({"password": password} if password else {}) | {"autocommit": True}
 
 
 def _configure(db: Connection, *, readonly: bool) -> None:
@@ -276,12 +232,12 @@ def _configure(db: Connection, *, readonly: bool) -> None:
         "search_path": "dprm",
         "synchronous_commit": "on",  # whatever the server's default is: acknowledged means on disk
         "default_transaction_isolation": "'read committed'",  # attempts are numbered by what others have committed
-        # A transaction whose client the network has swallowed must not hold its locks for hours.
+        # A transaction must not hold its locks for hours after the network to its client was lost.
         "tcp_keepalives_idle": "30",
         "tcp_keepalives_interval": "10",
         "tcp_keepalives_count": "3",
     }
-    # A reader's transaction may stay open while what it reads is written elsewhere.
+    # A reader's transaction may stay open while its rows are written elsewhere.
     settings |= (
         {"default_transaction_read_only": "on"} if readonly else {"idle_in_transaction_session_timeout": "'60s'"}
     )

@@ -1,10 +1,10 @@
 """The ledger's schema in PostgreSQL, and the steps from older versions to the newest.
 
-All of it is in the schema `dprm` of one database, with the same tables as the file (see `ledgers/ledgerfile.py`), except that `totals` are
-told by writers: many processes that add to one row would wait for each other's commits.
+All of it is in the schema `dprm` of one database, with the same tables as the file (see `sqlite_file.py`), except that `totals` has a row
+per writer: many processes that add to one row would wait for each other's commits.
 
 calls, failures, done, batches, batch_rows    as in the file
-writers    what each writer's calls of a run have cost, and the name of its last commit: so a commit whose acknowledgement was lost with
+writers    what each writer's calls of a run have cost, and the id of its last commit, so that a commit whose acknowledgement was lost with
            the connection is not made twice
 version    of the schema
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dprm_data.core.errors import LedgerError
-from dprm_data.core.ledger_address import shown
+from dprm_data.core.ledger_address import LedgerAddress
 from dprm_data.ledger.postgres_workers import TABLES as WORKERS
 
 if TYPE_CHECKING:
@@ -79,15 +79,17 @@ STEPS: tuple[str, ...] = (
     WORKERS,
     "ALTER TABLE dprm.calls ADD COLUMN estimated bigint NOT NULL DEFAULT 0",
 )
-_MIGRATION = 0x4450524D  # the advisory lock under which the schema is made: "DPRM"
+_MIGRATION = 0x4450524D  # the advisory lock under which the schema is created: "DPRM"
 
 
-def bring_up_to_date(db: Connection, url: str) -> None:
-    """Make the schema, or bring it to the newest version; all steps or none. Many processes may do so at once. Raises `LedgerError`, and the driver's
-    own errors."""
+def migrate(db: Connection, address: LedgerAddress) -> None:
+    """Create the schema or bring it to the newest version, in one transaction. Several processes may do so at once.
+
+    Raises `LedgerError`, and the driver's own errors.
+    """
     with db.transaction():
         db.execute("SELECT pg_advisory_xact_lock(%s)", (_MIGRATION,))
-        version = version_of(db, url)
+        version = version_of(db, address)
         if version == len(STEPS):
             return
         if version == 0:
@@ -99,23 +101,25 @@ def bring_up_to_date(db: Connection, url: str) -> None:
         db.execute("UPDATE dprm.version SET version = %s", (len(STEPS),))
 
 
-def version_of(db: Connection, url: str) -> int:
-    """The schema's version; 0 where there is none yet. Raises `LedgerError` where it is not ours, or is newer than this program,
-    and the driver's own errors."""
+def version_of(db: Connection, address: LedgerAddress) -> int:
+    """The schema's version; 0 where there is none yet.
+
+    Raises `LedgerError` where it is not ours or is newer than this program, and the driver's own errors.
+    """
     there = db.execute("SELECT to_regnamespace('dprm'), to_regclass('dprm.version')").fetchone()
     assert there
     if there[0] is None:
         return 0
     if there[1] is None:
         raise LedgerError(
-            f"{shown(url)} has a schema dprm that is not a ledger of dprm-data",
+            f"{address.shown} has a schema dprm that is not a ledger of dprm-data",
             hint="It was left as it is. Name another database in the recipe (ledger: ...).",
         )
     found = db.execute("SELECT version FROM dprm.version").fetchone()
     version = int(found[0]) if found else 0
     if version > len(STEPS):
         raise LedgerError(
-            f"{shown(url)} was written by a newer dprm-data (ledger version {version}, this one reads up to {len(STEPS)})",
+            f"{address.shown} was written by a newer dprm-data (ledger version {version}, this one reads up to {len(STEPS)})",
             hint="Upgrade dprm-data.",
         )
     return version

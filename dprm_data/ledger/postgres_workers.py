@@ -1,15 +1,15 @@
-"""Where the workers on one PostgreSQL ledger meet: the tables that say who is there, whose an item is, and what may still be spent and sent.
+"""The tables by which workers on one PostgreSQL ledger coordinate: who is there, who has which item, what may still be spent and sent.
 
-All of it is about the present: it may be empty when nobody is at work, and nothing in it needs to be kept.
+They are about the present: nothing in them needs to be kept, and they may be empty when no worker runs.
 
-workers     one row per process at work. It is there as long as the worker says so in time (`expires_at`, by the database's clock); whoever
-            finds it expired deletes it, and with it goes all that the worker had. So a worker whose row is there has lost nothing, however
-            late it is, and one whose row is gone has lost everything.
-            ceiling: dollars that its ledger's writer may come to; open: of these, what may still become free
-leases      whose an item is: keys are hashes of what its calls begin with
-budgets     one row per run with a budget: its lock is held while dollars are handed out; short_until: give back what is not needed
+workers     one row per worker. The worker renews it in time (`expires_at`, by the database's clock); whoever finds it expired deletes it,
+            and with it the worker's leases and its part of the budget. A worker whose row is there has lost nothing, however late it is;
+            one whose row is gone has lost everything.
+            ceiling: dollars that its ledger's writer may reach; open: the part of them that may still become free
+leases      which worker has an item: keys are hashes of what the item's calls begin with
+budgets     one row per run with a budget: its lock is held while dollars are handed out; short_until: workers return what they do not need
 paces       when the requests and tokens that were handed out are used up (seconds since 1970)
-cooldowns   until when nobody sends anything
+cooldowns   until when no worker sends anything
 """
 
 from __future__ import annotations

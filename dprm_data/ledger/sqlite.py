@@ -1,6 +1,6 @@
-"""The ledger in a file: SQLite in WAL mode with full synchronisation, so that neither `kill -9` nor a power cut takes back what was committed.
+"""A ledger in a file: SQLite in WAL mode with full synchronisation, so that neither `kill -9` nor a power cut loses what was committed.
 
-One process at a time holds it for writing; anybody may look.
+One process at a time writes to it; any number may read.
 """
 
 from __future__ import annotations
@@ -13,17 +13,20 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from dprm_data.ledger.sqlite_file import connect, hold, speaking, version_of
+from dprm_data.core.ledger_address import LedgerAddress
+from dprm_data.ledger.sqlite_file import acquire_lock, connect, translated_errors, version_of
 from dprm_data.ledger.store import (
     CALL,
     FAILURE,
     TABLES,
     CallRow,
-    Commit,
+    LedgerStore,
     PendingBatch,
     Row,
     Select,
-    parts,
+    Transaction,
+    chunked,
+    ledger_store,
     with_estimated,
 )
 
@@ -39,16 +42,17 @@ _ADD_TOTAL = (
 _LOOKUP = 500  # values in one query
 
 
-class SqliteStore:
+@ledger_store("sqlite")
+class SqliteStore(LedgerStore):
     """A ledger's file. Raises `LedgerError` where it is no ledger, is newer than this program, or cannot be written; `RunBusy` where
-    another process holds it."""
+    another process writes to it."""
 
-    def __init__(self, path: Path, *, readonly: bool) -> None:
-        self.path = path
-        self._lock: FileLock | None = None if readonly else hold(path)
+    def __init__(self, address: LedgerAddress, *, readonly: bool) -> None:
+        self.path = path = address.path
+        self._lock: FileLock | None = None if readonly else acquire_lock(path)
         self._committing = threading.Lock()
         try:
-            # Commits happen in a thread of their own; a connection of their own keeps half a transaction out of the readers' sight.
+            # Commits run in another thread; on their own connection, readers do not see an unfinished transaction.
             self._writer = None if readonly else connect(path, readonly=False)
             self.db = connect(path, readonly=readonly)
             self._version = version_of(self.db)
@@ -56,8 +60,12 @@ class SqliteStore:
             self._release()
             raise
 
+    @classmethod
+    def exists(cls, address: LedgerAddress) -> bool:
+        return address.path.is_file()
+
     @property
-    def where(self) -> str:
+    def location(self) -> str:
         return str(self.path)
 
     def close(self) -> None:
@@ -74,7 +82,7 @@ class SqliteStore:
 
     def find(self, keys: Sequence[bytes]) -> dict[bytes, CallRow]:
         found: dict[bytes, CallRow] = {}
-        for some in parts(keys, _LOOKUP):
+        for some in chunked(keys, _LOOKUP):
             rows = self._select(f"SELECT {_COLUMNS} FROM {self.relation('calls')} WHERE key IN ({_marks(some)})", some)
             for row in map(CallRow._make, rows):
                 if row.key not in found or found[row.key].attempt < row.attempt:
@@ -83,7 +91,7 @@ class SqliteStore:
 
     def find_done(self, plan: bytes, items: Sequence[bytes]) -> set[bytes]:
         done: set[bytes] = set()
-        for some in parts(items, _LOOKUP):
+        for some in chunked(items, _LOOKUP):
             query = f"SELECT item FROM done WHERE plan = ? AND item IN ({_marks(some)})"
             done.update(item for (item,) in self._select(query, (plan, *some)))
         return done
@@ -104,34 +112,34 @@ class SqliteStore:
         return dict(self._select(query, (run,)))
 
     def _select(self, query: str, values: Sequence[object] = ()) -> list[Row]:
-        with speaking(self.path):
+        with translated_errors(self.path):
             return self.db.execute(query, values).fetchall()
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All of what is done inside, or nothing; on disk at the end. One at a time, from whichever thread."""
+        """Everything inside is written or nothing; it is on disk at the end. One at a time, from any thread."""
         assert self._writer is not None, "opened for reading only"
-        with speaking(self.path), self._committing, self._writer as db:
+        with translated_errors(self.path), self._committing, self._writer as db:
             db.execute("BEGIN IMMEDIATE")
             yield db
 
-    def commit(self, commit: Commit) -> None:
+    def commit(self, transaction: Transaction) -> None:
         with self.transaction() as db:
-            db.executemany(_INSERT_CALL, commit.calls)
-            db.executemany(_INSERT_FAILURE, commit.failures)
-            db.executemany("DELETE FROM done WHERE plan = ? AND item = ?", commit.undone)
-            db.executemany("INSERT OR IGNORE INTO done (plan, item) VALUES (?, ?)", commit.done)
-            collected = [(number,) for number in commit.collected]
+            db.executemany(_INSERT_CALL, transaction.calls)
+            db.executemany(_INSERT_FAILURE, transaction.failures)
+            db.executemany("DELETE FROM done WHERE plan = ? AND item = ?", transaction.undone)
+            db.executemany("INSERT OR IGNORE INTO done (plan, item) VALUES (?, ?)", transaction.done)
+            collected = [(number,) for number in transaction.collected]
             db.executemany("DELETE FROM batch_rows WHERE batch = ?", collected)
             db.executemany("DELETE FROM batches WHERE id = ?", collected)
-            if commit.calls or commit.failures:
-                db.execute(_ADD_TOTAL, (commit.run, commit.cost))
+            if transaction.calls or transaction.failures:
+                db.execute(_ADD_TOTAL, (transaction.run, transaction.cost))
 
-    # -- the pending ----------------------------------------------------------------------------------------------------
+    # -- batch mode -----------------------------------------------------------------------------------------------------
 
-    def hold_pending_batches(self, run: str) -> None:
+    def lock_pending_batches(self, run: str) -> None:
         """The file's lock is enough."""
 
     def batches(self, run: str) -> list[PendingBatch]:
@@ -143,7 +151,7 @@ class SqliteStore:
 
     def items_in_batches(self, items: Sequence[bytes]) -> set[bytes]:
         held: set[bytes] = set()
-        for some in parts(items, _LOOKUP):
+        for some in chunked(items, _LOOKUP):
             query = f"SELECT DISTINCT item FROM batch_rows WHERE item IN ({_marks(some)})"
             held.update(item for (item,) in self._select(query, some))
         return held
@@ -162,11 +170,11 @@ class SqliteStore:
         with self.transaction() as db:
             db.execute("UPDATE batches SET batch_id = ? WHERE id = ?", (batch_id, number))
 
-    # -- all of it ----------------------------------------------------------------------------------------------------
+    # -- dprm ledger ----------------------------------------------------------------------------------------------------
 
     @contextmanager
     def snapshot(self) -> Iterator[Select]:
-        with speaking(self.path):
+        with translated_errors(self.path):
             db = connect(self.path, readonly=True)
             try:
                 db.execute("BEGIN")
@@ -205,7 +213,7 @@ class SqliteStore:
             db.execute("DELETE FROM totals")
             db.executemany("INSERT INTO totals (run, cost) VALUES (?, ?)", totals.items())
 
-    def bytes(self) -> int:
+    def bytes_on_disk(self) -> int:
         files = (self.path, Path(f"{self.path}-wal"))
         return sum(file.stat().st_size for file in files if file.exists())
 

@@ -1,10 +1,10 @@
-"""The ledger's file: its lock, its schema and the steps from older schemas to the newest, and SQLite's errors in words that help.
+"""The ledger's file: its lock, its schema with the steps from older versions, and SQLite's errors as `LedgerError`s.
 
 calls       one row per (key, attempt): the newest attempt counts; older ones stay for ever
-failures    one row per failed attempt that was or could have been retried: what it said and what it cost
+failures    one row per failed attempt that was or could have been retried: its message and its cost
 done        items that need no further call under one plan: resuming skips them without looking at each call
 totals      what each run's calls and failed attempts have cost, kept up to date by the commits that keep them
-batches     what was handed to a batch API and is not collected yet, with its rows in batch_rows
+batches     what was handed to a batch API and is not collected yet; its calls are in batch_rows
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from dprm_data.core.errors import LedgerError, RunBusy
+from dprm_data.ledger.store import write_error
 
-APPLICATION_ID = 0x4450524D  # "DPRM": says in the file itself whose it is
+APPLICATION_ID = 0x4450524D  # "DPRM": marks the file as ours
 
 # Each step leads from one version to the next; a new file takes them all. A step is never changed once it is released.
 _STEPS = (
@@ -78,8 +79,8 @@ CREATE INDEX batch_rows_by_item ON batch_rows (item);
 VERSION = len(_STEPS)
 
 
-def hold(path: Path) -> FileLock:
-    """The lock beside the ledger, taken; it dies with its holder. Raises `RunBusy`, or `LedgerError` where it cannot be made."""
+def acquire_lock(path: Path) -> FileLock:
+    """Take the lock beside the ledger. It ends with its process. Raises `RunBusy`, or `LedgerError` where it cannot be made."""
     if path.is_dir():
         raise LedgerError(f"{path} is a folder, not a ledger's file", hint="Name a file in the recipe (ledger: ...).")
     try:
@@ -89,7 +90,7 @@ def hold(path: Path) -> FileLock:
     except Timeout as error:
         raise RunBusy(
             f"another process is using the ledger {path}",
-            hint="Wait for it, or stop it; two runs never share a ledger at one time.",
+            hint="Wait for it or stop it; two runs never share a ledger's file at one time.",
         ) from error
     except OSError as error:
         raise LedgerError(
@@ -100,10 +101,10 @@ def hold(path: Path) -> FileLock:
 
 
 def connect(path: Path, *, readonly: bool) -> sqlite3.Connection:
-    """A connection to the ledger, made or brought up to date where it is to be written. Raises `LedgerError`."""
+    """A connection to the ledger. Unless `readonly`, the file is created or brought up to the newest version. Raises `LedgerError`."""
     if readonly and not path.is_file():
         raise LedgerError(f"no ledger at {path}")
-    with speaking(path):
+    with translated_errors(path):
         mode = "ro" if readonly else "rwc"
         db = sqlite3.connect(
             f"file:{_quoted(path)}?mode={mode}", uri=True, check_same_thread=False, timeout=30, isolation_level=None
@@ -113,7 +114,7 @@ def connect(path: Path, *, readonly: bool) -> sqlite3.Connection:
             if not readonly:
                 db.execute("PRAGMA journal_mode = WAL")
                 db.execute("PRAGMA synchronous = FULL")
-                _bring_up_to_date(db, version)
+                _migrate(db, version)
         except BaseException:
             db.close()
             raise
@@ -147,24 +148,16 @@ def _checked_version(db: sqlite3.Connection, path: Path) -> int:
     return version
 
 
-def _bring_up_to_date(db: sqlite3.Connection, version: int) -> None:
-    if version < VERSION:  # all steps or none
+def _migrate(db: sqlite3.Connection, version: int) -> None:
+    if version < VERSION:  # in one transaction
         steps = "".join(_STEPS[version:])
         identity = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};"
         db.executescript(f"BEGIN IMMEDIATE; {steps} {identity} COMMIT;")
 
 
-def cannot_write(path: Path | str, error: Exception) -> LedgerError:
-    """What to say when a transaction failed."""
-    return LedgerError(
-        f"the ledger {path} cannot be written: {error}",
-        hint="What was acknowledged is safe. Make room (or the folder writable) and run again: it goes on from there.",
-    )
-
-
 @contextmanager
-def speaking(path: Path) -> Iterator[None]:
-    """SQLite's errors in words that say what to do."""
+def translated_errors(path: Path) -> Iterator[None]:
+    """Raise SQLite's errors as `LedgerError`s that say what to do."""
     try:
         yield
     except sqlite3.DatabaseError as error:
@@ -177,4 +170,4 @@ def speaking(path: Path) -> Iterator[None]:
             raise LedgerError(
                 f"cannot write in {path.parent}", hint="Choose another output folder, or make this one writable."
             ) from error
-        raise cannot_write(path, error) from error
+        raise write_error(path, error) from error

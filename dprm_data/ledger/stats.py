@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from dprm_data.ledger.store import Row, Store
+from dprm_data.ledger.store import LedgerStore, Row
 
 _CALLS = (
     "SELECT run, model, status, COUNT(*), SUM(input_tokens * 1.0), SUM(output_tokens * 1.0), SUM(cached_tokens * 1.0), "
@@ -18,9 +18,9 @@ _FAILURES = "SELECT run, kind, COUNT(*), SUM(cost) FROM failures GROUP BY run, k
 
 @dataclass(frozen=True)
 class Group:
-    """Calls of one run that one model (as it calls itself) answered and that ended alike.
+    """Calls of one run, from one model (by its own name), with one status.
 
-    cost: dollars; unpriced: calls whose price is not known; again: of the calls, those asked although there was a reply; first and last:
+    cost: dollars; unpriced: calls whose price is not known; again: calls that were repeated although there was a reply; first and last:
     seconds since 1970; estimated: calls whose tokens the server did not report.
     """
 
@@ -41,7 +41,7 @@ class Group:
 
 @dataclass(frozen=True)
 class FailureGroup:
-    """Failed attempts of one kind. cost: dollars, with the worst case of those that may have been billed."""
+    """Failed attempts of one kind. cost: dollars, where an attempt that may have been billed counts as its worst case."""
 
     run: str
     kind: str
@@ -51,8 +51,10 @@ class FailureGroup:
 
 @dataclass(frozen=True)
 class Stats:
-    """A ledger in numbers. totals: dollars of each run, as its budget counts them; bytes: on disk; done: items noted as done under some
-    plan; batches: handed over and not yet collected."""
+    """A ledger in numbers.
+
+    totals: dollars of each run, as its budget counts them; done: items that are done under some plan; batches: pending ones; bytes: on disk.
+    """
 
     ledger: str
     groups: list[Group]
@@ -70,8 +72,8 @@ class Stats:
         return asdict(self) | {"calls": self.calls}
 
 
-def stats_of(store: Store) -> Stats:
-    """Read through all rows once. Raises `LedgerError`."""
+def stats_of(store: LedgerStore) -> Stats:
+    """Read all rows once. Raises `LedgerError`."""
     with store.snapshot() as select:
         groups = [_group(row) for row in select(_CALLS.format(calls=store.relation("calls")))]
         failures = [
@@ -79,12 +81,12 @@ def stats_of(store: Store) -> Stats:
         ]
         (done,) = _first(select("SELECT COUNT(*) FROM done"))
         (batches,) = _first(select("SELECT COUNT(*) FROM batches")) if store.has("batches") else (0,)
-    return Stats(store.where, groups, failures, store.totals(), int(done), int(batches), store.bytes())
+    return Stats(store.location, groups, failures, store.totals(), int(done), int(batches), store.bytes_on_disk())
 
 
 def _group(row: Row) -> Group:
-    run, model, status, calls, given, said, cached, cost, priced, again, first, last, estimated = row
-    tokens = (round(given), round(said), round(cached))
+    run, model, status, calls, inputs, outputs, cached, cost, priced, again, first, last, estimated = row
+    tokens = (round(inputs), round(outputs), round(cached))
     counts = (int(calls - priced), int(again))
     return Group(run, model, status, int(calls), *tokens, float(cost or 0.0), *counts, first, last, int(estimated))
 

@@ -1,12 +1,23 @@
-"""What every store of a ledger can do. `annotate/ledger.py` gathers, names and waits; a store only keeps."""
+"""Ledger stores: where a ledger's rows are kept. `ledger.py` gathers rows and waits for them; a store writes them and finds them again.
+
+A class is registered for the schemes of the addresses that it serves:
+
+    @ledger_store("mysql")
+    class MySQLStore(LedgerStore): ...
+"""
 
 from __future__ import annotations
 
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, TypeVar
+
+from dprm_data.core.errors import InputError, LedgerError
+from dprm_data.core.ledger_address import LedgerAddress
+from dprm_data.core.registry import LEDGER_STORES
 
 Row = tuple[Any, ...]
 
@@ -48,7 +59,7 @@ class FailureRow(NamedTuple):
 
 
 CALL, FAILURE = CallRow._fields, FailureRow._fields
-# The tables with all their columns, as they are copied.
+# The tables with all their columns, as `dprm ledger copy` copies them.
 TABLES: dict[str, tuple[str, ...]] = {
     "calls": ("id", *CALL),
     "failures": ("id", *FAILURE),
@@ -56,15 +67,15 @@ TABLES: dict[str, tuple[str, ...]] = {
     "batches": ("id", "run", "tag", "batch_id", "rows", "reserved", "created_at"),
     "batch_rows": ("batch", "key", "item"),
 }
-INT = 2**63 - 1  # the largest whole number that both stores keep
+INT = 2**63 - 1  # the largest integer that a store must keep
 
 
 @dataclass(slots=True)
-class Commit:
-    """What one transaction holds.
+class Transaction:
+    """What one transaction writes.
 
-    done and undone: (plan, item); collected: numbers of batches that leave the pending; cost: dollars of these calls and failures together. name: one commit is never
-    made twice, however often it is tried.
+    calls: the attempt in each is the store's to count; done and undone: (plan, item); collected: numbers of batches that are no longer
+    pending; cost: dollars of these calls and failures together; id: the same in every attempt at the commit, so that it is made once.
     """
 
     run: str
@@ -74,7 +85,7 @@ class Commit:
     done: list[Row] = field(default_factory=list)
     collected: list[int] = field(default_factory=list)
     cost: float = 0.0
-    name: uuid.UUID = field(default_factory=uuid.uuid4)
+    id: uuid.UUID = field(default_factory=uuid.uuid4)
 
     def __bool__(self) -> bool:
         return bool(self.calls or self.failures or self.undone or self.done or self.collected)
@@ -82,8 +93,10 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class PendingBatch:
-    """A batch on the pending. number: in the ledger; batch_id: at the provider, None where it is not known to have got there; reserved:
-    dollars; created_at: seconds since 1970."""
+    """A batch that was handed to a provider and is not collected yet.
+
+    number: in the ledger; batch_id: at the provider, None where it may not have arrived; reserved: dollars; created_at: seconds since 1970.
+    """
 
     number: int
     tag: str
@@ -93,8 +106,8 @@ class PendingBatch:
     created_at: float
 
 
-def parts(values: Sequence[bytes], size: int) -> Iterator[Sequence[bytes]]:
-    """So many values at a time: what one query can hold."""
+def chunked(values: Sequence[bytes], size: int) -> Iterator[Sequence[bytes]]:
+    """Slices of at most `size` values: what one query can hold."""
     return (values[start : start + size] for start in range(0, len(values), size))
 
 
@@ -104,111 +117,160 @@ def with_estimated(table: str, version: int) -> str:
 
 
 Select = Callable[[str], Iterator[Row]]
+S = TypeVar("S", bound="type[LedgerStore]")
 
 
-class Store(Protocol):
-    """Where the rows are. Reads may come from one thread and commits from another, one commit at a time.
+def ledger_store(*schemes: str) -> Callable[[S], S]:
+    """A decorator that registers a store class for addresses with these schemes (`LEDGER_STORES`)."""
 
-    All raise `LedgerError` where the store cannot be read or written.
+    def register(store: S) -> S:
+        for scheme in schemes:
+            LEDGER_STORES.register(scheme)(store)
+        return store
+
+    return register
+
+
+class LedgerStore(ABC):
+    """An open ledger. Reads may come from one thread and commits from another, one commit at a time.
+
+    All methods raise `LedgerError` where the store cannot be read or written. What a run in direct mode needs is abstract; what batch mode
+    and `dprm ledger` need besides may be left out.
+
+    coordinator: what coordinates processes that share a ledger, as "package.module:Class" (see `engine/shared/factory.py`). None: one process
+    at a time writes to a ledger, and the constructor raises `RunBusy` for a second one.
     """
 
-    @property
-    def where(self) -> str:
-        """The store's address as it may be shown."""
-        ...
+    coordinator: ClassVar[str | None] = None
 
+    @abstractmethod
+    def __init__(self, address: LedgerAddress, *, readonly: bool) -> None:
+        """Open the ledger; unless `readonly`, create it where there is none.
+
+        Raises `LedgerError` where it is no ledger, is newer than this program or cannot be reached; where `readonly`, also where there is none.
+        """
+
+    @classmethod
+    @abstractmethod
+    def exists(cls, address: LedgerAddress) -> bool:
+        """Whether there is a ledger at this address. Raises `LedgerError` where that cannot be found out."""
+
+    @property
+    @abstractmethod
+    def location(self) -> str:
+        """The address as it may be shown."""
+
+    @abstractmethod
     def find(self, keys: Sequence[bytes]) -> dict[bytes, CallRow]:
         """The newest attempt at each of these calls, where there is one."""
-        ...
 
+    @abstractmethod
     def find_done(self, plan: bytes, items: Sequence[bytes]) -> set[bytes]:
-        """Those of the items that are noted as done under this plan."""
-        ...
+        """Those of the items that are done under this plan."""
 
+    @abstractmethod
     def spent(self, run: str) -> float:
         """Dollars that the run's calls and failures have cost."""
-        ...
 
+    @abstractmethod
     def count(self, table: str) -> int:
         """Rows of a table."""
-        ...
 
+    @abstractmethod
     def failures_by_kind(self, run: str) -> dict[str, int]:
-        """How many attempts of the run failed, by kind."""
-        ...
+        """The run's failed attempts, counted by kind."""
 
-    def commit(self, commit: Commit) -> None:
-        """All of it or nothing; on disk when it returns."""
-        ...
+    @abstractmethod
+    def commit(self, transaction: Transaction) -> None:
+        """Write all of it or nothing; it is on disk when this returns."""
 
-    # -- the pending ----------------------------------------------------------------------------------------------------
+    @abstractmethod
+    def close(self) -> None:
+        """Release the store."""
 
-    def hold_pending_batches(self, run: str) -> None:
-        """From now until the store is closed, nobody else changes this run's batches. Raises `RunBusy` where somebody does."""
-        ...
+    # -- batch mode -----------------------------------------------------------------------------------------------------
+
+    def lock_pending_batches(self, run: str) -> None:
+        """Until the store is closed, no other process changes this run's batches. Raises `RunBusy` where another process does."""
+        raise self._unsupported("mode: batch")
 
     def batches(self, run: str) -> list[PendingBatch]:
         """The run's batches, oldest first."""
-        ...
+        raise self._unsupported("mode: batch")
 
     def batch_rows(self, number: int) -> dict[bytes, bytes]:
         """A batch's calls: key to item."""
-        ...
+        raise self._unsupported("mode: batch")
 
     def items_in_batches(self, items: Sequence[bytes]) -> set[bytes]:
         """Those of the items that have calls in any batch."""
-        ...
+        raise self._unsupported("mode: batch")
 
     def add_batch(self, run: str, tag: str, calls: Sequence[tuple[bytes, bytes]], reserved: float, now: float) -> int:
-        """Keep a batch of these (key, item) under a tag of its own; returns its number."""
-        ...
+        """Keep a batch of these (key, item) under a unique tag; returns its number."""
+        raise self._unsupported("mode: batch")
 
     def confirm_batch(self, number: int, batch_id: str) -> None:
         """Keep the provider's id of a batch."""
-        ...
+        raise self._unsupported("mode: batch")
 
-    # -- all of it ----------------------------------------------------------------------------------------------------
+    # -- dprm ledger stats, check, export -------------------------------------------------------------------------------
 
     def snapshot(self) -> AbstractContextManager[Select]:
-        """Statements in it, which both stores understand, see one moment of the ledger; their rows stream."""
-        ...
+        """A function that streams the rows of a SELECT statement. All statements see one moment of the ledger.
+
+        The statements are in the SQL that SQLite and PostgreSQL share, on the tables of `TABLES`.
+        """
+        raise self._unsupported("dprm ledger")
 
     def relation(self, table: str) -> str:
-        """What stands after FROM for a table with all its columns: an older ledger that is only looked at lacks some, which are 0."""
-        ...
+        """What stands after FROM for a table with all its columns: an older ledger that was opened for reading lacks some, which are 0."""
+        return table
 
     def has(self, table: str) -> bool:
-        """Whether there is such a table: an old file that is only looked at lacks some."""
-        ...
-
-    def between(self, table: str, first: int, last: int) -> list[Row]:
-        """The rows of `calls` or `failures` with these numbers, both ends with them: all columns."""
-        ...
-
-    def put(self, table: str, rows: Sequence[Row]) -> None:
-        """Keep rows with all their columns; those whose number or key is there already are left out. On disk when it returns."""
-        ...
-
-    def clear(self, table: str) -> None:
-        """Forget all rows of a table."""
-        ...
+        """Whether there is such a table: an old file that was opened for reading lacks some."""
+        return table in TABLES
 
     def totals(self) -> dict[str, float]:
-        """What every run has cost, as the commits have added it up."""
-        ...
+        """What each run has cost, as the commits have added it up."""
+        raise self._unsupported("dprm ledger")
 
-    def set_totals(self, totals: dict[str, float]) -> None:
-        """Keep these totals instead of those that are there."""
-        ...
-
-    def bytes(self) -> int:
-        """What it takes on disk."""
-        ...
+    def bytes_on_disk(self) -> int:
+        """The size of the ledger."""
+        raise self._unsupported("dprm ledger stats")
 
     def faults(self) -> list[str]:
         """What the database itself finds wrong, a sentence each."""
-        ...
+        return []
 
-    def close(self) -> None:
-        """Let go of it."""
-        ...
+    # -- dprm ledger copy -----------------------------------------------------------------------------------------------
+
+    def between(self, table: str, first: int, last: int) -> list[Row]:
+        """The rows of `calls` or `failures` numbered from `first` to `last`, both included, with all columns."""
+        raise self._unsupported("dprm ledger copy")
+
+    def put(self, table: str, rows: Sequence[Row]) -> None:
+        """Write rows with all their columns, except those whose number or key is there already. On disk when this returns."""
+        raise self._unsupported("dprm ledger copy")
+
+    def clear(self, table: str) -> None:
+        """Delete all rows of a table."""
+        raise self._unsupported("dprm ledger copy")
+
+    def set_totals(self, totals: dict[str, float]) -> None:
+        """Replace the totals."""
+        raise self._unsupported("dprm ledger copy")
+
+    def _unsupported(self, feature: str) -> InputError:
+        return InputError(
+            f"{self.location}: this kind of ledger does not support {feature}",
+            hint="A SQLite file and a PostgreSQL database do.",
+        )
+
+
+def write_error(location: object, error: Exception) -> LedgerError:
+    """The error of a transaction that failed."""
+    return LedgerError(
+        f"the ledger {location} cannot be written: {error}",
+        hint="What was acknowledged is safe. Make room (or the folder writable) and run again: it goes on from there.",
+    )

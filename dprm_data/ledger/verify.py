@@ -1,4 +1,4 @@
-"""Whether a ledger is whole: what its rows say of themselves, of each other, and what the database says."""
+"""Verifying a ledger: each row, the rows against each other, and what the database itself finds."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from dprm_data.ledger.ledger import reply_of
-from dprm_data.ledger.store import CALL, CallRow, Select, Store
+from dprm_data.ledger.store import CALL, CallRow, LedgerStore, Select
 
 _STATUSES = frozenset({"answered", "rejected", "exhausted"})
 _KEY = 32  # bytes
-_NAMED = 5  # broken rows that are named
+_NAMED = 5  # broken rows that are listed
 
 
 @dataclass(frozen=True)
 class Check:
-    """faults: a sentence for everything that is wrong; empty where nothing is."""
+    """What was found. faults: a sentence each; empty where the ledger is whole."""
 
     ledger: str
     calls: int
@@ -27,8 +27,8 @@ class Check:
         return asdict(self) | {"whole": not self.faults}
 
 
-def check_ledger(store: Store) -> Check:
-    """Look at every row once, a few in memory at a time. Raises `LedgerError` where it cannot even be read."""
+def check_ledger(store: LedgerStore) -> Check:
+    """Read every row once, a few in memory at a time. Raises `LedgerError` where the ledger cannot be read at all."""
     faults = store.faults()
     totals = store.totals()
     with store.snapshot() as select:
@@ -37,8 +37,8 @@ def check_ledger(store: Store) -> Check:
         faults += _attempts(select)
         faults += _sums(select, totals)
         if store.has("batches"):
-            faults += _shelf(select)
-    return Check(store.where, calls, faults)
+            faults += _pending_batches(select)
+    return Check(store.location, calls, faults)
 
 
 def _unreadable(select: Select, calls_table: str) -> tuple[int, list[str]]:
@@ -58,7 +58,7 @@ def _unreadable(select: Select, calls_table: str) -> tuple[int, list[str]]:
 
 def _wrong(row: CallRow) -> str | None:
     if not isinstance(row.key, bytes) or len(row.key) != _KEY:
-        return "its key is no hash of 32 bytes"
+        return "its key is not a hash of 32 bytes"
     if row.status not in _STATUSES:
         return f"its status is {row.status!r}"
     try:
@@ -71,15 +71,15 @@ def _wrong(row: CallRow) -> str | None:
 
 
 def _attempts(select: Select) -> Iterator[str]:
-    """The attempts at a call are numbered from 0 without gaps: a gap is a row that was lost."""
+    """Attempts at a call are numbered from 0 without gaps: a gap is a lost row."""
     query = "SELECT COUNT(*) FROM (SELECT key FROM calls GROUP BY key HAVING MAX(attempt) + 1 <> COUNT(*)) AS gaps"
     ((gaps,),) = select(query)
     if gaps:
-        yield f"{gaps:,} calls lack an attempt between others"
+        yield f"{gaps:,} calls lack an attempt"
 
 
 def _sums(select: Select, totals: dict[str, float]) -> Iterator[str]:
-    """What the budget counts must be what the rows have cost, but for the order of additions."""
+    """A run's total, which its budget counts, must be the sum of its rows, up to rounding."""
     sums: Counter[str] = Counter()
     rows: Counter[str] = Counter()
     for table in ("calls", "failures"):
@@ -87,16 +87,16 @@ def _sums(select: Select, totals: dict[str, float]) -> Iterator[str]:
             sums[run] += cost
             rows[run] += count
     for run in sorted(sums.keys() | totals.keys()):
-        said, is_so = totals.get(run, 0.0), sums[run]
-        if abs(said - is_so) > 1e-9 * max(1.0, abs(is_so)) * max(1.0, rows[run] ** 0.5):
-            yield f"the total of {run!r} is said to be {said:.6f} dollars, its rows add up to {is_so:.6f}"
+        total, actual = totals.get(run, 0.0), sums[run]
+        if abs(total - actual) > 1e-9 * max(1.0, abs(actual)) * max(1.0, rows[run] ** 0.5):
+            yield f"the total of {run!r} is {total:.6f} dollars, but its rows add up to {actual:.6f}"
 
 
-def _shelf(select: Select) -> Iterator[str]:
+def _pending_batches(select: Select) -> Iterator[str]:
     ((orphans,),) = select("SELECT COUNT(*) FROM batch_rows WHERE batch NOT IN (SELECT id FROM batches)")
     if orphans:
-        yield f"{orphans:,} rows on the pending belong to no batch"
+        yield f"{orphans:,} rows of pending batches belong to no batch"
     query = "SELECT tag, rows, (SELECT COUNT(*) FROM batch_rows WHERE batch = batches.id) FROM batches"
-    for tag, said, there in select(query):
-        if said != there:
-            yield f"batch {tag} is said to have {said:,} rows, {there:,} are there"
+    for tag, expected, found in select(query):
+        if expected != found:
+            yield f"batch {tag} should have {expected:,} rows and has {found:,}"

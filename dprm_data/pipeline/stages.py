@@ -22,7 +22,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dprm_data.core.errors import BudgetReached, DprmError, InputError, ProviderUnusable, RecipeError
-from dprm_data.core.ledger_address import shown
 from dprm_data.core.tables import ANNOTATIONS, PERSONAS, write_parquet
 from dprm_data.engine.costs import Budget
 from dprm_data.engine.counters import Counters
@@ -207,7 +206,7 @@ def ingest(run: Run) -> ItemsReport | None:
 
 def plan(run: Run) -> Plan:
     """What the run will be, before it is paid: calls, tokens, dollars. Makes no call."""
-    with run.ledger(readonly=True) if exists(run.folder.ledger_at(run.recipe)) else nullcontext() as ledger:
+    with run.ledger(readonly=True) if exists(run.ledger_address) else nullcontext() as ledger:
         return make_plan(run.work, run.folder.table("items"), run.prices, ledger)
 
 
@@ -285,7 +284,7 @@ async def _watched(run: Run, engine: Stoppable) -> AsyncIterator[None]:
     """While the engine runs: show how it goes, and let it be interrupted."""
     showing = asyncio.create_task(_show(run, engine.counters))
     try:
-        with interruptible(engine, run.progress.say, shown(run.folder.ledger_at(run.recipe))):
+        with interruptible(engine, run.progress.say, run.ledger_address.shown):
             yield
     finally:
         showing.cancel()

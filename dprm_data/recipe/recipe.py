@@ -12,14 +12,16 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetPydanticSchema,
     PrivateAttr,
     ValidationInfo,
     field_validator,
     model_validator,
 )
+from pydantic_core import core_schema
 
-from dprm_data.core.errors import RecipeError
-from dprm_data.core.ledger_address import fault_in, is_postgres
+from dprm_data.core.errors import InputError, RecipeError
+from dprm_data.core.ledger_address import LedgerAddress
 from dprm_data.core.registry import ELICITATIONS, FAMILIES, SMOOTHINGS
 from dprm_data.core.yamlfile import read_model, validated
 
@@ -251,10 +253,24 @@ class PublishConfig(_Section):
         return self
 
 
-def _known_ledger(reference: str) -> str:
-    if fault := fault_in(reference):
-        raise ValueError("\n".join(fault))
-    return reference
+def _ledger_address(text: str) -> LedgerAddress:
+    try:
+        return LedgerAddress.parse(text)
+    except InputError as error:
+        raise ValueError(str(error)) from error
+
+
+# A text in the recipe's file, read once.
+_Ledger = Annotated[
+    LedgerAddress,
+    GetPydanticSchema(
+        lambda source, handler: core_schema.no_info_after_validator_function(
+            _ledger_address,
+            core_schema.str_schema(),
+            serialization=core_schema.plain_serializer_function_ser_schema(lambda address: address.text),
+        )
+    ),
+]
 
 
 def _panel(value: object) -> object:
@@ -285,8 +301,8 @@ class Recipe(_Section):
     fit: FitConfig = FitConfig()
     publish: PublishConfig = PublishConfig()
     output: str | None = None  # the run folder; runs/<name> if not given
-    # A file (in the run folder if not given), or postgresql://user@host/database.
-    ledger: Annotated[str, AfterValidator(_known_ledger)] | None = None
+    # A file (in the run folder if not given or empty), or postgresql://user@host/database.
+    ledger: Annotated[_Ledger | None, BeforeValidator(lambda text: text or None)] = None
 
     _folder: Path = PrivateAttr(default_factory=Path)
 
@@ -302,6 +318,11 @@ class Recipe(_Section):
         if "concurrency" in self.limits.model_fields_set or not each or None in each:
             return self.limits.concurrency
         return min(10_000, sum(filter(None, each)))
+
+    @property
+    def shares_ledger(self) -> bool:
+        """Whether several processes may write to the ledger at once."""
+        return self.ledger is not None and self.ledger.shared
 
     @property
     def output_folder(self) -> Path:
@@ -344,7 +365,7 @@ class Recipe(_Section):
         return self
 
     def _can_be_spread(self) -> None:
-        if not is_postgres(self.ledger or ""):
+        if not self.shares_ledger:
             raise ValueError(
                 "engine: ray needs a ledger that all actors share: give ledger: postgresql://user@host/database "
                 "(a SQLite file can be held by one process only)"

@@ -22,7 +22,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from dprm_data.core.errors import DprmError, InputError, RunBusy
-from dprm_data.core.ledger_address import Reference, absolute, parse
+from dprm_data.core.ledger_address import LedgerAddress
 from dprm_data.core.tables import write_text
 from dprm_data.recipe.recipe import Recipe
 
@@ -69,9 +69,9 @@ class RunFolder:
             )
         return path
 
-    def ledger_at(self, recipe: Recipe) -> Reference:
-        """The file, or the database's address, of the run's ledger."""
-        return parse(recipe.ledger) if recipe.ledger else self.path / "ledger.sqlite"
+    def ledger_at(self, recipe: Recipe) -> LedgerAddress:
+        """The address of the run's ledger: the recipe's, or a file in this folder."""
+        return recipe.ledger or LedgerAddress.parse(self.path / "ledger.sqlite")
 
     @classmethod
     def existing(cls, path: str | os.PathLike[str]) -> RunFolder:
@@ -134,7 +134,7 @@ class RunFolder:
             "output": str(self.path.absolute()),
         }
         if recipe.ledger:
-            content["ledger"] = absolute(recipe.ledger)
+            content["ledger"] = recipe.ledger.absolute().text
         for name, source in prompts.items():
             write_text(self.path / "prompts" / f"{name}.jinja", source)
         content["prompt"] = f"prompts/{next(iter(prompts))}.jinja"

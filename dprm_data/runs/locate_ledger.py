@@ -1,22 +1,22 @@
-"""Which ledger is meant: a file, a database's address, a run folder, or a recipe."""
+"""Which ledger a command line names: a ledger's address, a run folder, or a recipe."""
 
 from __future__ import annotations
 
-from dprm_data.core.ledger_address import Reference, parse
+from dprm_data.core.ledger_address import FILE, LedgerAddress
 
 
-def locate(text: str) -> Reference:
-    """The ledger's reference. Raises `InputError` where a run folder is none, `RecipeError` where a recipe cannot be read."""
-    place = parse(text)
-    if isinstance(place, str):
-        return place
+def locate(text: str) -> LedgerAddress:
+    """The ledger's address. Raises `InputError` where a folder is no run folder, `RecipeError` where a recipe cannot be read."""
+    address = LedgerAddress.parse(text)
+    if address.scheme != FILE:
+        return address
     from dprm_data.recipe.recipe import Recipe
     from dprm_data.runs.folder import RunFolder
 
-    if place.is_dir():
-        folder = RunFolder.existing(place)
+    if address.path.is_dir():
+        folder = RunFolder.existing(address.path)
         return folder.ledger_at(folder.recipe())
-    if place.suffix in (".yaml", ".yml"):
-        recipe = Recipe.load(place)
+    if address.path.suffix in (".yaml", ".yml"):
+        recipe = Recipe.load(address.path)
         return RunFolder(recipe.output_folder).ledger_at(recipe)
-    return place
+    return address

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from dprm_data.core.errors import PanelError, RecipeError
-from dprm_data.core.ledger_address import is_postgres
+from dprm_data.core.ledger_address import LedgerAddress
 from dprm_data.core.registry import ELICITATIONS
 from dprm_data.core.yamlfile import validated
 from dprm_data.elicit.distribution import Distribution
@@ -79,9 +79,8 @@ class Run:
 
     @property
     def shared(self) -> bool:
-        """Whether several processes may be at work on it at once: their ledger is a database, and each asks for itself."""
-        direct = self.recipe.mode == "direct" and self.recipe.engine == "direct"
-        return direct and is_postgres(self.recipe.ledger or "")
+        """Whether several processes may work on it at once: they share its ledger, and each makes its own calls."""
+        return self.recipe.shares_ledger and self.recipe.mode == "direct" and self.recipe.engine == "direct"
 
     def at_work(self) -> AbstractContextManager[None]:
         """Around all that is done in the folder: nobody else is there meanwhile, unless the run is shared. Raises `RunBusy`."""
@@ -144,9 +143,13 @@ class Run:
         batch, allow = self.recipe.mode == "batch", self.recipe.budget.allow_unknown_price
         return prices_for(self.recipe.provider, batch=batch, allow_unknown=allow)
 
+    @property
+    def ledger_address(self) -> LedgerAddress:
+        return self.folder.ledger_at(self.recipe)
+
     def ledger(self, *, readonly: bool = False) -> Ledger:
         return Ledger(
-            self.folder.ledger_at(self.recipe),
+            self.ledger_address,
             run=self.recipe.name,
             price_table=self.prices.source if not readonly else "",
             readonly=readonly,
@@ -168,7 +171,7 @@ class Run:
 
     def is_pulled(self) -> bool:
         """Whether the run came from a published dataset, without the ledger of its calls."""
-        return "pulled" in self.folder.read_manifest() and not exists(self.folder.ledger_at(self.recipe))
+        return "pulled" in self.folder.read_manifest() and not exists(self.ledger_address)
 
     def with_fit(self, settings: Mapping[str, Any]) -> Run:
         """A copy of the run with some settings of the recipe's `fit` replaced. Raises `RecipeError`."""

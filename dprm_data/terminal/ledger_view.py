@@ -69,17 +69,17 @@ def exported_view(calls: int, file: Path) -> RenderableType:
     return Text(f"{calls:,} calls are in {visible(str(file))}.")
 
 
-def counting(say: Callable[[str], None]) -> Callable[[int], None]:
-    """Says how many rows were looked at, now and then."""
+def row_counter(say: Callable[[str], None]) -> Callable[[int], None]:
+    """Reports the number of rows read so far, every two seconds."""
     last = time.monotonic()
 
-    def tell(rows: int) -> None:
+    def report(rows: int) -> None:
         nonlocal last
         if time.monotonic() - last >= _EVERY:
             last = time.monotonic()
             say(f"{rows:,} rows")
 
-    return tell
+    return report
 
 
 def _table(*names: str) -> Table:

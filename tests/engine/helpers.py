@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from dprm_data.core.ledger_address import LedgerAddress
 from dprm_data.elicit.template import load_prompt
 from dprm_data.elicit.work import Work, make_work
 from dprm_data.engine.costs import Budget, Prices
@@ -100,7 +101,7 @@ def annotate(
     """Run the engine once on a ledger in the folder. Raises what stopped it."""
 
     async def go() -> Counters:
-        with Ledger(folder / "ledger.sqlite", run="test", price_table=prices.source) as ledger:
+        with Ledger(LedgerAddress.parse(folder / "ledger.sqlite"), run="test", price_table=prices.source) as ledger:
             engine = Engine(
                 provider=provider,
                 ledger=ledger,

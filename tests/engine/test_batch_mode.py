@@ -116,6 +116,7 @@ def test_a_batch_whose_taking_we_never_heard_of_is_found_again(
 def test_batches_are_split_at_the_provider_s_limits(tmp_path: Path) -> None:
     import asyncio
 
+    from dprm_data.core.ledger_address import LedgerAddress
     from dprm_data.engine.batch import BatchEngine
     from dprm_data.engine.costs import Budget
     from dprm_data.ledger.ledger import Ledger
@@ -139,7 +140,7 @@ def test_batches_are_split_at_the_provider_s_limits(tmp_path: Path) -> None:
                 return await submit(kept, tag=tag)
 
             provider.submit = counted  # type: ignore[method-assign]
-            with Ledger(tmp_path / "l.sqlite", run="r") as ledger:
+            with Ledger(LedgerAddress.parse(tmp_path / "l.sqlite"), run="r") as ledger:
                 limits = LimitsConfig(poll_every=0.05)
                 engine = BatchEngine(provider=provider, ledger=ledger, prices=FREE, budget=Budget(None), limits=limits)
                 async with asyncio.timeout(60):

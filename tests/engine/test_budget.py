@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dprm_data.core.errors import BudgetReached, PriceUnknown, ProviderUnusable
+from dprm_data.core.ledger_address import LedgerAddress
 from dprm_data.engine.costs import Budget, Prices
 from dprm_data.ledger.call import Call
 from dprm_data.ledger.ledger import Ledger
@@ -109,7 +110,7 @@ def test_settled_and_reserved_never_exceed_the_budget(
             )
         except (BudgetReached, ProviderUnusable):
             pass
-        with Ledger(Path(folder) / "ledger.sqlite", run="test", readonly=True) as ledger:
+        with Ledger(LedgerAddress.parse(Path(folder) / "ledger.sqlite"), run="test", readonly=True) as ledger:
             spent = ledger.spent()
     assert budget.reserved == 0
     assert budget.settled <= limit + server.excess + 1e-6

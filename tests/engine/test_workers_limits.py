@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dprm_data.core.errors import BudgetReached
+from dprm_data.core.ledger_address import LedgerAddress
 from dprm_data.engine.coordinator import Coordinator
 from dprm_data.engine.costs import Budget
 from dprm_data.engine.counters import Counters
@@ -31,8 +32,8 @@ from dprm_data.engine.shared.postgres_coordinator import PostgresCoordinator
 from dprm_data.engine.shared.rate_limit import VALID, SharedBucket, SharedRateLimit
 from dprm_data.ledger.ledger import Ledger
 from dprm_data.ledger.postgres import PostgresStore
-from dprm_data.ledger.postgres_pool import Patient, connect
-from dprm_data.ledger.store import Commit
+from dprm_data.ledger.postgres_pool import RetryingPool, connect
+from dprm_data.ledger.store import Transaction
 from dprm_data.providers.limits import Limiter, LocalRateLimit, Permit
 from dprm_data.providers.provider import Answer, Request
 from dprm_data.recipe.recipe import LimitsConfig, Recipe
@@ -106,7 +107,7 @@ def store(postgres_server: PostgresServer) -> Iterator[PostgresStore]:
     """One ledger for all examples: each takes names of its own."""
     with pytest.MonkeyPatch.context() as environment, postgres_server.database() as database:
         environment.setenv("PGPASSWORD", PASSWORD)
-        made = PostgresStore(database.url, readonly=False)
+        made = PostgresStore(database.address, readonly=False)
         yield made
         made.close()
 
@@ -123,7 +124,7 @@ def test_no_minute_sees_more_than_the_limit(
 ) -> None:
     """What workers take at random moments and use as late as they may: the worst that can come together."""
     dice = random.Random(seed)
-    bucket = SharedBucket(Patient(store.pool, store.url), uuid4().hex, limit, lambda: workers)
+    bucket = SharedBucket(RetryingPool(store.pool, store.address), uuid4().hex, limit, lambda: workers)
     batch = max(1.0, bucket.rate * 0.25 / workers)
     used: list[float] = []
     now = 1e9
@@ -151,7 +152,7 @@ def test_no_minute_sees_more_than_the_limit(
 def test_the_limit_is_used(store: PostgresStore) -> None:
     """Three who always want more get it all, less the sixtieth that the validity of a unit costs."""
     limit = 600
-    bucket = SharedBucket(Patient(store.pool, store.url), uuid4().hex, limit, lambda: 3)
+    bucket = SharedBucket(RetryingPool(store.pool, store.address), uuid4().hex, limit, lambda: 3)
     now, units = 1e9, 0.0
     with store.pool.connection() as db, db.transaction():
         while now < 1e9 + 120:
@@ -166,7 +167,7 @@ def test_buckets_of_several_workers_in_real_time(store: PostgresStore) -> None:
     used: list[float] = []
 
     async def worker(dice: random.Random) -> None:
-        bucket = SharedBucket(Patient(store.pool, store.url), name, limit, lambda: 3)
+        bucket = SharedBucket(RetryingPool(store.pool, store.address), name, limit, lambda: 3)
         end = time.monotonic() + 1.5
         while time.monotonic() < end:
             if time.monotonic() <= await bucket.take(1.0):
@@ -190,7 +191,9 @@ def test_a_turn_that_is_not_waited_for_takes_no_tokens(store: PostgresStore, wai
     requests = 1.0 if waits_for == "requests" else None
 
     async def go() -> None:
-        pace = SharedRateLimit(Patient(store.pool, store.url), uuid4().hex, rpm=requests, tpm=6000, workers=lambda: 1)
+        pace = SharedRateLimit(
+            RetryingPool(store.pool, store.address), uuid4().hex, rpm=requests, tpm=6000, workers=lambda: 1
+        )
         if requests:
             await pace.turn(0.0)  # there is none other for a minute
         cancelled = asyncio.create_task(pace.turn(6000 if waits_for == "tokens" else 20))
@@ -226,10 +229,10 @@ def test_all_together_never_come_to_more_than_the_budget(
             await at_work(random.Random(seed * 10 + 5 * stay + number), writer)
 
     async def at_work(dice: random.Random, writer: UUID) -> None:
-        patient = Patient(store.pool, store.url)
-        member = Membership(patient, run=run, scope=run, writer=writer, lease=30, ceiling=lambda: 0.0)
-        await asyncio.to_thread(member.stay)
-        budget = SharedBudget(limit, patient, member, run)
+        pool = RetryingPool(store.pool, store.address)
+        member = Membership(pool, run=run, scope=run, writer=writer, lease=30, ceiling=lambda: 0.0)
+        await asyncio.to_thread(member.renew)
+        budget = SharedBudget(limit, pool, member, run)
 
         async def give_back() -> None:
             while True:
@@ -281,7 +284,7 @@ def _commit(store: PostgresStore, writer: UUID, run: str, cost: float) -> None:
         "ON CONFLICT (run, writer) DO UPDATE SET cost = writers.cost + excluded.cost"
     )
     with store.pool.connection() as db:
-        db.execute(query, (run, writer, cost, Commit(run).name))
+        db.execute(query, (run, writer, cost, Transaction(run).id))
 
 
 @given(st.data())
@@ -290,14 +293,14 @@ def test_a_key_has_one_holder(store: PostgresStore, data: st.DataObject) -> None
     """Against a dictionary: whatever is claimed, let go, lost with its worker or claimed again, an item is one worker's at a time."""
     with store.pool.connection() as db:
         db.execute("DELETE FROM workers")
-    patient = Patient(store.pool, store.url)
+    pool = RetryingPool(store.pool, store.address)
 
     async def sure(lease: PostgresLease) -> None: ...
 
-    members = [Membership(patient, run="r", scope="s", writer=uuid4(), lease=60, ceiling=lambda: 0.0) for _ in range(3)]
+    members = [Membership(pool, run="r", scope="s", writer=uuid4(), lease=60, ceiling=lambda: 0.0) for _ in range(3)]
     for member in members:
-        member.stay()
-    workers = [Leases(patient, member, sure) for member in members]
+        member.renew()
+    workers = [Leases(pool, member, sure) for member in members]
     keys = [bytes([number]) * 16 for number in range(6)]
     holder: dict[bytes, int] = {}
     held: list[list[PostgresLease]] = [[], [], []]
@@ -327,15 +330,15 @@ def test_a_key_has_one_holder(store: PostgresStore, data: st.DataObject) -> None
             holder = {key: who for key, who in holder.items() if who != me or key in still}
         elif what == "die":
             members[me].leave()
-            members[me].stay()
+            members[me].renew()
             assert not any(lease.good for lease in held[me])
-            workers[me].forget()
+            workers[me].clear()
             held[me].clear()
             holder = {key: who for key, who in holder.items() if who != me}
         # Also what was claimed for an item that was not needed any more, or not to be had whole.
-        if workers[me].leaving():
-            workers[me].let_go()
-            workers[me].left()
+        if workers[me].begin_deleting():
+            workers[me].delete_released()
+            workers[me].end_deleting()
     with store.pool.connection() as db:
         rows = db.execute("SELECT key, worker FROM leases").fetchall()
     assert {bytes(key): worker for key, worker in rows} == {key: members[who].number for key, who in holder.items()}
@@ -343,24 +346,22 @@ def test_a_key_has_one_holder(store: PostgresStore, data: st.DataObject) -> None
 
 def test_a_worker_out_of_touch_is_no_judge(postgres: Database) -> None:
     """Late is not dead: as long as nobody else has looked, a worker that was late has lost nothing."""
-    store = PostgresStore(postgres.url, readonly=False)
-    patient = Patient(store.pool, store.url)
-    late, other = (
-        Membership(patient, run="r", scope="s", writer=uuid4(), lease=1, ceiling=lambda: 0.0) for _ in range(2)
-    )
-    late.stay()
+    store = PostgresStore(postgres.address, readonly=False)
+    pool = RetryingPool(store.pool, store.address)
+    late, other = (Membership(pool, run="r", scope="s", writer=uuid4(), lease=1, ceiling=lambda: 0.0) for _ in range(2))
+    late.renew()
     assert late.good
     time.sleep(1.0)
     assert not late.good, "its time is up: it is to ask before it sends"
-    with connect(postgres.url) as db:
+    with connect(postgres.address) as db:
         db.execute("UPDATE workers SET expires_at = clock_timestamp() - interval '1 second'")
-    late.stay()
+    late.renew()
     assert late.life == 1, "nobody had looked"
-    with connect(postgres.url) as db:
+    with connect(postgres.address) as db:
         db.execute("UPDATE workers SET expires_at = clock_timestamp() - interval '1 second'")
-    other.stay()
-    other.bury()
-    late.stay()
+    other.renew()
+    other.delete_expired()
+    late.renew()
     assert late.life == 2 and late.good
     store.close()
 
@@ -391,7 +392,7 @@ def test_a_turn_that_was_over_before_the_budget_answered_is_not_used(tmp_path: P
 
     async def go() -> None:
         limits = LimitsConfig(concurrency=1)
-        with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        with Ledger(LedgerAddress.parse(tmp_path / "ledger.sqlite")) as ledger:
             engine = Engine(
                 provider=provider, ledger=ledger, prices=FREE, budget=budget, limits=limits, coordinator=Alone()
             )
@@ -407,12 +408,12 @@ def test_a_turn_that_was_over_before_the_budget_answered_is_not_used(tmp_path: P
 def test_who_leaves_while_it_asks_for_more_time_is_gone(postgres: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """The answer to that question, "there is no such row", must not bring it back."""
     asking, answered = threading.Event(), threading.Event()
-    stay = Membership._stay
+    renew = Membership._renew
 
     def late(self: Membership, db: Any) -> bool:
         asking.set()
         time.sleep(0.3)
-        return stay(self, db)
+        return renew(self, db)
 
     def noted(self: Membership) -> None:
         ask(self)
@@ -421,19 +422,19 @@ def test_who_leaves_while_it_asks_for_more_time_is_gone(postgres: Database, monk
     async def go() -> None:
         async with PostgresCoordinator(store, run="r", scope="s", lease=1):
             ask_late = asyncio.to_thread(asking.wait, 10)
-            monkeypatch.setattr(Membership, "_stay", late)
-            monkeypatch.setattr(Membership, "stay", noted)
+            monkeypatch.setattr(Membership, "_renew", late)
+            monkeypatch.setattr(Membership, "renew", noted)
             assert await ask_late
 
-    ask = Membership.stay
-    store = PostgresStore(postgres.url, readonly=False)
+    ask = Membership.renew
+    store = PostgresStore(postgres.address, readonly=False)
     asyncio.run(go())
     assert answered.wait(10)
     assert postgres.execute("SELECT COUNT(*) FROM dprm.workers") == [(0,)]
     store.close()
 
 
-def test_who_was_taken_for_dead_begins_anew(postgres: Database) -> None:
+def test_a_worker_that_was_taken_for_dead_starts_over(postgres: Database) -> None:
     """In the middle of its calls a worker's row is deleted: it sends nothing more under what it had, and asks for nothing twice."""
     asked, rows = work(5), items(12)
     died = asyncio.Event()
@@ -452,7 +453,7 @@ def test_who_was_taken_for_dead_begins_anew(postgres: Database) -> None:
         recipe = Recipe.of(
             {"provider": {"name": "openai", "model": "m"}, "ledger": postgres.url, "limits": {"lease": 1}}
         )
-        with Ledger(postgres.url, run=recipe.name) as ledger:
+        with Ledger(postgres.address, run=recipe.name) as ledger:
             async with coordinator_for(ledger, recipe) as coordinator, asyncio.timeout(60):
                 engine = Engine(
                     provider=provider,
@@ -463,7 +464,7 @@ def test_who_was_taken_for_dead_begins_anew(postgres: Database) -> None:
                     coordinator=coordinator,
                 )
                 await engine.run(asked, rows)
-                return engine.tally
+                return engine.counters
 
     tally = asyncio.run(go())
     assert died.is_set()

@@ -11,11 +11,14 @@ from pathlib import Path
 import pytest
 
 from dprm_data.core.errors import LedgerError, RunBusy
+from dprm_data.core.ledger_address import LedgerAddress
 from dprm_data.ledger import sqlite_file
 from dprm_data.ledger.call import Reply
 from dprm_data.ledger.ledger import Ledger
 from dprm_data.providers.provider import Usage
 from tests.helpers import ROOT
+
+at = LedgerAddress.parse
 
 
 def key(number: int) -> bytes:
@@ -27,13 +30,13 @@ def reply(text: str = "x", cost: float | None = 0.25) -> Reply:
 
 
 def fill(path: Path, numbers: range) -> None:
-    with Ledger(path, run="r") as ledger:
+    with Ledger(at(path), run="r") as ledger:
         for number in numbers:
             ledger.record_now([(key(number), reply(str(number)))])
 
 
 def found(path: Path, count: int) -> list[int]:
-    with Ledger(path, readonly=True) as ledger:
+    with Ledger(at(path), readonly=True) as ledger:
         replies = ledger.find([key(number) for number in range(count)])
     return sorted(int(reply.text) for reply in replies.values())
 
@@ -42,7 +45,7 @@ def test_a_torn_last_transaction(tmp_path: Path) -> None:
     """A power cut in the middle of a write: the log's last frames are incomplete. What was committed before is there."""
     path, torn = tmp_path / "l.sqlite", tmp_path / "torn" / "l.sqlite"
     torn.parent.mkdir()
-    with Ledger(path, run="r") as ledger:
+    with Ledger(at(path), run="r") as ledger:
         sizes = []
         for number in range(12):
             ledger.record_now([(key(number), reply(str(number)))])
@@ -57,7 +60,7 @@ def test_a_torn_last_transaction(tmp_path: Path) -> None:
         whole = max(i for i, size in enumerate(sizes) if size <= cut) + 1
         numbers = found(torn, 12)
         assert numbers[:whole] == list(range(whole))
-        with Ledger(torn, run="r") as ledger:
+        with Ledger(at(torn), run="r") as ledger:
             ledger.record_now([(key(99), reply("99"))])
         torn.unlink()
         shutil.copy(path, torn)
@@ -65,7 +68,7 @@ def test_a_torn_last_transaction(tmp_path: Path) -> None:
 
 def test_garbage_at_the_end_of_the_log(tmp_path: Path) -> None:
     path = tmp_path / "l.sqlite"
-    with Ledger(path, run="r") as ledger:
+    with Ledger(at(path), run="r") as ledger:
         for number in range(5):
             ledger.record_now([(key(number), reply(str(number)))])
         copy = tmp_path / "copy.sqlite"
@@ -79,13 +82,13 @@ import asyncio, resource, sys
 from pathlib import Path
 from dprm_data.ledger.ledger import Ledger
 from dprm_data.core.errors import LedgerError
-from tests.ledger.test_ledger import key, reply
+from tests.ledger.test_ledger import at, key, reply
 import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
 async def go():
     path = Path(sys.argv[1])
     acknowledged = []
-    ledger = Ledger(path, run="r")
+    ledger = Ledger(at(path), run="r")
     resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, resource.RLIM_INFINITY))
     async def one(number):
         await ledger.record(key(number), reply(str(number) + " " * 3000))
@@ -116,7 +119,7 @@ def test_a_full_disk(tmp_path: Path, later: str) -> None:
     )
     assert done.returncode == 0, done.stderr
     count, said = done.stdout.split("\n", 1)
-    with Ledger(path, readonly=True) as ledger:
+    with Ledger(at(path), readonly=True) as ledger:
         rows = ledger.counts()["calls"]
     if later == "full":
         assert "cannot be written" in said and "Make room" in said
@@ -126,20 +129,20 @@ def test_a_full_disk(tmp_path: Path, later: str) -> None:
 
 
 def test_numbers_larger_than_the_file_can_hold(tmp_path: Path) -> None:
-    with Ledger(tmp_path / "l.sqlite") as ledger:
+    with Ledger(at(tmp_path / "l.sqlite")) as ledger:
         ledger.record_now([(key(1), Reply("answered", usage=Usage(10**30, 1)))])
         assert ledger.find([key(1)])[key(1)].usage.input_tokens == 2**63 - 1
 
 
 def test_two_processes_on_one_ledger(tmp_path: Path) -> None:
     path = tmp_path / "l.sqlite"
-    script = f"from pathlib import Path\nfrom dprm_data.ledger.ledger import Ledger\nLedger(Path({str(path)!r}))"
-    with Ledger(path):
+    script = f"from tests.ledger.test_ledger import Ledger, at\nLedger(at({str(path)!r}))"
+    with Ledger(at(path)):
         second = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
         assert second.returncode and "another process is using the ledger" in second.stderr
         with pytest.raises(RunBusy):
-            Ledger(path)
-        with Ledger(path, readonly=True) as reader:  # looking is allowed
+            Ledger(at(path))
+        with Ledger(at(path), readonly=True) as reader:  # looking is allowed
             assert reader.counts()["calls"] == 0
     assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, timeout=60).returncode == 0
 
@@ -160,10 +163,10 @@ def test_an_older_ledger_is_brought_up_to_date(tmp_path: Path) -> None:
     )
     db.commit()
     db.close()
-    with Ledger(path, run="r", readonly=True) as ledger:  # looking changes nothing
+    with Ledger(at(path), run="r", readonly=True) as ledger:  # looking changes nothing
         assert ledger.spent() == 0.75
         assert sqlite_file.version_of(ledger.store.db) == 1
-    with Ledger(path, run="r") as ledger:
+    with Ledger(at(path), run="r") as ledger:
         assert sqlite_file.version_of(ledger.store.db) == sqlite_file.VERSION
         assert ledger.spent() == 0.75
         assert ledger.find([key(7)])[key(7)].text == "7"
@@ -179,7 +182,7 @@ def test_a_newer_ledger_is_refused_and_left_alone(tmp_path: Path) -> None:
     db.close()
     before = path.read_bytes()
     with pytest.raises(LedgerError, match=r"newer dprm-data.*\n.*Upgrade"):
-        Ledger(path)
+        Ledger(at(path))
     assert path.read_bytes() == before
 
 
@@ -188,14 +191,14 @@ def test_what_is_no_ledger_is_refused_and_left_alone(tmp_path: Path, content: by
     path = tmp_path / "l.sqlite"
     path.write_bytes(content)
     with pytest.raises(LedgerError):
-        Ledger(path)
+        Ledger(at(path))
     assert path.read_bytes() == content
 
 
 def test_a_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(LedgerError, match="is a folder") as refused:
-        Ledger(tmp_path / "folder")
+        Ledger(at(tmp_path / "folder"))
     assert refused.value.hint and [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 
@@ -206,4 +209,4 @@ def test_another_database_is_refused(tmp_path: Path) -> None:
     db.commit()
     db.close()
     with pytest.raises(LedgerError, match="not a ledger"):
-        Ledger(path)
+        Ledger(at(path))

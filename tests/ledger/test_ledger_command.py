@@ -19,14 +19,14 @@ import pytest
 from dprm_data.core.errors import InputError, LedgerError
 from dprm_data.engine.pending_batches import PendingBatches
 from dprm_data.ledger.call import Reply
-from dprm_data.ledger.copy import copy_ledger
+from dprm_data.ledger.copy import Copied, copy_ledger
 from dprm_data.ledger.factory import opened
 from dprm_data.ledger.ledger import FailedAttempt, Ledger
 from dprm_data.ledger.store import TABLES
 from dprm_data.providers.provider import Usage
 from tests.engine.helpers import dprm
 from tests.helpers import ROOT, answer, environ
-from tests.ledger.test_ledger import key, reply
+from tests.ledger.test_ledger import at, key, reply
 from tests.servers.postgres import Database
 
 CALLS = 300
@@ -44,7 +44,7 @@ def make(place: Path | str) -> None:
 
     async def go() -> None:
         for run in ("one", "two"):
-            with Ledger(place, run=run, price_table="prices") as ledger:
+            with Ledger(at(place), run=run, price_table="prices") as ledger:
                 ledger.record_now([(key(number), strange(run, number)) for number in range(CALLS // 2)])
                 ledger.note_failure(FailedAttempt(key(1), "server", 500, "oops\x00", 0.5))
                 ledger.note_failure(FailedAttempt(key(2), "timeout", None, "", None))
@@ -55,9 +55,13 @@ def make(place: Path | str) -> None:
     asyncio.run(go())
 
 
+def copied(source: Path | str, destination: Path | str) -> Copied:
+    return copy_ledger(at(source), at(destination))
+
+
 def content(place: Path | str) -> dict[str, Any]:
     """All rows of all tables, and the totals."""
-    with opened(place) as store, store.snapshot() as select:
+    with opened(at(place)) as store, store.snapshot() as select:
         rows = {
             table: list(select(f"SELECT {', '.join(names)} FROM {table} ORDER BY {', '.join(names[:2])}"))
             for table, names in TABLES.items()
@@ -69,42 +73,42 @@ def test_there_and_back(postgres: Database, tmp_path: Path) -> None:
     """Every row of every table is the same in the copy's copy; doing it twice writes nothing; what is added later is added."""
     first, back = tmp_path / "first.sqlite", tmp_path / "back.sqlite"
     make(first)
-    copied = answer(dprm("ledger", "copy", first, postgres.url, "--json", cwd=tmp_path, **postgres.environment))
-    assert copied["calls"] == CALLS and copied["written"] == CALLS + 4 and copied["batches"] == 2
+    first_copy = answer(dprm("ledger", "copy", first, postgres.url, "--json", cwd=tmp_path, **postgres.environment))
+    assert first_copy["calls"] == CALLS and first_copy["written"] == CALLS + 4 and first_copy["batches"] == 2
     assert content(postgres.url) == content(first)
-    assert copy_ledger(postgres.url, back).calls == CALLS
+    assert copied(postgres.url, back).calls == CALLS
     assert content(back) == content(first)
     for places in ((first, postgres.url), (postgres.url, back)):
-        again = copy_ledger(*places)
+        again = copied(*places)
         assert (again.written, again.calls) == (0, CALLS)
-    with Ledger(first, run="one") as ledger:
+    with Ledger(at(first), run="one") as ledger:
         ledger.record_now([(key(1000), reply()), (key(1001), reply())], collected=1)
-    assert copy_ledger(first, postgres.url).written == 2
+    assert copied(first, postgres.url).written == 2
     assert content(postgres.url) == content(first)
-    with Ledger(postgres.url, run="one") as ledger:  # and it can be gone on with: numbers go on, sums go on
+    with Ledger(postgres.address, run="one") as ledger:  # and it can be gone on with: numbers go on, sums go on
         spent = ledger.spent()
         ledger.record_now([(key(5000), reply(cost=1.0)), (key(3), reply("newest", cost=1.0))])
         assert ledger.spent() == spent + 2.0 and ledger.find([key(3)])[key(3)].text == "newest"
     with pytest.raises(LedgerError, match="another ledger"):  # now it has calls of its own
-        copy_ledger(first, postgres.url)
+        copied(first, postgres.url)
 
 
 def test_another_ledger_is_refused_and_left_alone(postgres: Database, tmp_path: Path) -> None:
     first, other = tmp_path / "first.sqlite", tmp_path / "other.sqlite"
     make(first)
     for place in (other, postgres.url):
-        with Ledger(place, run="theirs") as ledger:
+        with Ledger(at(place), run="theirs") as ledger:
             ledger.record_now([(key(1), reply("theirs"))])
         before = content(place)
         with pytest.raises(LedgerError, match=r"another ledger\n.*Copy into an empty one"):
-            copy_ledger(first, place)
+            copied(first, place)
         assert content(place) == before
-    with Ledger(tmp_path / "batch.sqlite", run="theirs") as ledger:  # nothing but a batch at the provider
+    with Ledger(at(tmp_path / "batch.sqlite"), run="theirs") as ledger:  # nothing but a batch at the provider
         PendingBatches(ledger).put([(key(7000), b"item")], 1.0)
     with pytest.raises(LedgerError, match="another ledger"):
-        copy_ledger(first, tmp_path / "batch.sqlite")
+        copied(first, tmp_path / "batch.sqlite")
     with pytest.raises(InputError, match="into itself"):
-        copy_ledger(first, first)
+        copied(first, first)
     said = dprm("ledger", "copy", first, other, cwd=tmp_path)
     assert said.returncode == 1 and "another ledger" in said.stderr and "Traceback" not in said.stderr
 
@@ -112,9 +116,10 @@ def test_another_ledger_is_refused_and_left_alone(postgres: Database, tmp_path: 
 _COPIES = """
 import sys
 from pathlib import Path
-from dprm_data.ledger import copying
-copying._CHUNK = 20
-copying.copy_ledger(Path(sys.argv[1]), sys.argv[2], tell=lambda rows: print(rows, flush=True))
+from dprm_data.ledger import copy
+from tests.ledger.test_ledger import at
+copy._CHUNK = 20
+copy.copy_ledger(at(sys.argv[1]), at(sys.argv[2]), on_progress=lambda rows: print(rows, flush=True))
 """
 
 
@@ -131,12 +136,12 @@ def test_a_copy_that_is_killed_goes_on(postgres: Database, tmp_path: Path) -> No
     time.sleep(0.1)
     there = postgres.execute("SELECT count(*) FROM dprm.calls")[0][0]
     assert 0 < there < CALLS
-    assert copy_ledger(first, postgres.url).written <= CALLS + 4 - there
+    assert copied(first, postgres.url).written <= CALLS + 4 - there
     assert content(postgres.url) == content(first)
 
 
 def test_an_old_file_is_copied_as_it_is(tmp_path: Path) -> None:
-    """One of version 1, which has no totals and no shelf, is only looked at."""
+    """One of version 1, which has no totals and no batches, is only read."""
     from dprm_data.ledger import sqlite_file
 
     make(tmp_path / "new.sqlite")
@@ -150,7 +155,7 @@ def test_an_old_file_is_copied_as_it_is(tmp_path: Path) -> None:
         )
     )
     old.close()
-    copy_ledger(tmp_path / "old.sqlite", tmp_path / "copy.sqlite")
+    copied(tmp_path / "old.sqlite", tmp_path / "copy.sqlite")
     assert content(tmp_path / "copy.sqlite") == content(tmp_path / "new.sqlite") | {"batches": [], "batch_rows": []}
 
 
@@ -188,12 +193,12 @@ def test_exports_stats_and_check(kind: str, tmp_path: Path, request: pytest.Fixt
 FAULTS = {
     "UPDATE calls SET logprobs = {garbage} WHERE id = 5": "log-probabilities cannot be read",
     "UPDATE calls SET status = 'maybe' WHERE id = 6": "its status is 'maybe'",
-    "UPDATE calls SET key = {garbage} WHERE id = 7": "no hash of 32 bytes",
+    "UPDATE calls SET key = {garbage} WHERE id = 7": "not a hash of 32 bytes",
     "UPDATE calls SET output_tokens = -5 WHERE id = 8": "negative number",
     "DELETE FROM calls WHERE id = 9": "lack an attempt",
-    "UPDATE calls SET cost = cost + 1 WHERE id = 12": "is said to be",
-    "DELETE FROM batches WHERE id = 1": "2 rows on the shelf belong to no batch",
-    "DELETE FROM batch_rows WHERE batch = 2 AND item = {item}": "0 are there",
+    "UPDATE calls SET cost = cost + 1 WHERE id = 12": "its rows add up to",
+    "DELETE FROM batches WHERE id = 1": "2 rows of pending batches belong to no batch",
+    "DELETE FROM batch_rows WHERE batch = 2 AND item = {item}": "and has 0",
 }
 
 

@@ -19,7 +19,7 @@ import psycopg
 import pytest
 
 from dprm_data.core.errors import DprmError, InputError, LedgerError, RunBusy
-from dprm_data.core.ledger_address import parse, shown
+from dprm_data.core.ledger_address import LedgerAddress
 from dprm_data.engine.pending_batches import PendingBatches
 from dprm_data.ledger.factory import exists
 from dprm_data.ledger.ledger import Ledger
@@ -28,17 +28,17 @@ from dprm_data.recipe.recipe import Recipe
 from dprm_data.runs.locate_ledger import locate
 from tests.engine.helpers import dprm
 from tests.helpers import PAIRS, ROOT, answer, environ, write_recipe
-from tests.ledger.test_ledger import key, reply
+from tests.ledger.test_ledger import at, key, reply
 from tests.servers.llm import LLMServer
 from tests.servers.postgres import PASSWORD, USER, Database
 
 _SAME = """
 import asyncio, sys
 from dprm_data.ledger.ledger import Ledger
-from tests.ledger.test_ledger import key, reply
+from tests.ledger.test_ledger import at, key, reply
 
 async def go():
-    with Ledger(sys.argv[1], run=sys.argv[2]) as ledger:
+    with Ledger(at(sys.argv[1]), run=sys.argv[2]) as ledger:
         print("ready", flush=True)
         sys.stdin.readline()
         for start in range(0, 300, 30):
@@ -63,13 +63,13 @@ def test_many_writers_of_the_same_calls(postgres: Database) -> None:
         assert writer.returncode == 0
     rows = postgres.execute("SELECT key, array_agg(attempt ORDER BY attempt) FROM dprm.calls GROUP BY key")
     assert len(rows) == 300 and all(attempts == [0, 1, 2] for _, attempts in rows)
-    with Ledger(postgres.url, run="one") as ledger:
+    with Ledger(postgres.address, run="one") as ledger:
         assert ledger.spent() == 150.0
 
 
 def test_many_may_make_it_at_once(postgres: Database) -> None:
     def one(number: int) -> None:
-        with Ledger(postgres.url) as ledger:
+        with Ledger(postgres.address) as ledger:
             ledger.record_now([(key(number), reply())])
 
     with ThreadPoolExecutor(6) as pool:
@@ -82,7 +82,7 @@ def test_a_server_that_is_killed_and_comes_back(postgres: Database) -> None:
     acknowledged: list[int] = []
 
     async def go() -> None:
-        with Ledger(postgres.url, run="r") as ledger:
+        with Ledger(postgres.address, run="r") as ledger:
             going = True
 
             async def one(worker: int) -> None:
@@ -164,7 +164,7 @@ def _read(connection: socket.socket) -> bytes:
 def test_a_commit_whose_acknowledgement_is_lost_is_not_made_twice(postgres: Database) -> None:
     between = Cutting(postgres.server.port)
     url = f"postgresql://{USER}@127.0.0.1:{between.port}/{postgres.name}?sslmode=disable"
-    with Ledger(url, run="r") as ledger:
+    with Ledger(at(url), run="r") as ledger:
         for number in range(3):
             between.cut_next = True
             ledger.record_now([(key(number), reply())])
@@ -172,7 +172,7 @@ def test_a_commit_whose_acknowledgement_is_lost_is_not_made_twice(postgres: Data
     assert between.cuts == 3
     between.close()
     assert postgres.execute("SELECT count(*), max(attempt) FROM dprm.calls") == [(3, 0)]
-    with Ledger(postgres.url, run="r") as ledger:
+    with Ledger(postgres.address, run="r") as ledger:
         assert ledger.spent() == 0.75
         assert [kept.number for kept in PendingBatches(ledger).batches()] == [batch.number]
 
@@ -182,7 +182,7 @@ def test_a_server_that_stays_away(postgres: Database, monkeypatch: pytest.Monkey
     monkeypatch.setenv("DPRM_LEDGER_PATIENCE", "0.5")
 
     async def go() -> None:
-        with Ledger(postgres.url, run="r") as ledger:
+        with Ledger(postgres.address, run="r") as ledger:
             await ledger.record(key(1), reply())
             await asyncio.to_thread(postgres.server.kill)
             with pytest.raises(LedgerError, match=r"has been away for .*refused.*\n.*Run again"):
@@ -191,20 +191,20 @@ def test_a_server_that_stays_away(postgres: Database, monkeypatch: pytest.Monkey
             await asyncio.to_thread(postgres.server.start)
 
     asyncio.run(go())
-    with Ledger(postgres.url) as ledger:
+    with Ledger(postgres.address) as ledger:
         assert len(ledger.find([key(1), key(2)])) == 2
 
 
 def test_a_newer_ledger_and_another_database_are_refused_and_left_alone(postgres: Database) -> None:
-    with Ledger(postgres.url):
+    with Ledger(postgres.address):
         pass
     postgres.execute("UPDATE dprm.version SET version = %s", (len(STEPS) + 1,))
     with pytest.raises(LedgerError, match=r"newer dprm-data.*\n.*Upgrade"):
-        Ledger(postgres.url)
+        Ledger(postgres.address)
     postgres.execute("DROP SCHEMA dprm CASCADE")
     postgres.execute("CREATE SCHEMA dprm CREATE TABLE theirs (x int)")
     with pytest.raises(LedgerError, match="not a ledger"):
-        Ledger(postgres.url)
+        Ledger(postgres.address)
     assert postgres.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'dprm'") == [("theirs",)]
 
 
@@ -218,16 +218,16 @@ def test_connections_are_ours_whatever_the_database_says(postgres: Database) -> 
         "idle_in_transaction_session_timeout": "1min",
         "tcp_keepalives_idle": "30",
     }
-    with Ledger(postgres.url) as ledger, ledger.store.pool.connection() as db:  # type: ignore[attr-defined]
+    with Ledger(postgres.address) as ledger, ledger.store.pool.connection() as db:  # type: ignore[attr-defined]
         assert {name: db.execute(f"SHOW {name}").fetchone()[0] for name in wanted} == wanted
 
 
 def test_a_runs_batches_are_one_process_s_business(postgres: Database) -> None:
-    with Ledger(postgres.url, run="r") as first, Ledger(postgres.url, run="r") as second:
+    with Ledger(postgres.address, run="r") as first, Ledger(postgres.address, run="r") as second:
         shelf = PendingBatches(first)
         with pytest.raises(RunBusy, match="collects the batches of r"):
             PendingBatches(second)
-        with Ledger(postgres.url, run="another") as third:
+        with Ledger(postgres.address, run="another") as third:
             PendingBatches(third)
         # The connection that holds the lock is cut: it is taken up again before anything is changed.
         postgres.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
@@ -296,9 +296,10 @@ SECRET = "s3cret/with@signs#"
     ],
 )
 def test_a_password_in_an_address_is_refused_and_not_repeated(tmp_path: Path, address: str) -> None:
-    assert "s3cret" not in shown(address) and "signs" not in shown(address)
+    hidden = LedgerAddress(address, "postgresql").shown
+    assert "s3cret" not in hidden and "signs" not in hidden
     with pytest.raises(InputError, match="PGPASSWORD") as refused:
-        parse(address)
+        at(address)
     done = dprm("run", write_recipe(tmp_path, ledger=address), cwd=tmp_path)
     looked = dprm("ledger", "stats", address, cwd=tmp_path)
     assert done.returncode == looked.returncode == 2 and "recipe.yaml:" in done.stderr
@@ -312,21 +313,21 @@ def test_an_address_may_name_a_variable_for_its_password(postgres: Database, mon
     url = postgres.url.replace(f"{USER}@", f"{USER}:${{LEDGER_PASSWORD}}@")
     monkeypatch.delenv("PGPASSWORD")
     with pytest.raises(InputError, match="LEDGER_PASSWORD is not set"):
-        Ledger(url)
+        Ledger(at(url))
     monkeypatch.setenv("LEDGER_PASSWORD", PASSWORD)
-    with Ledger(url) as ledger:
-        assert PASSWORD not in ledger.store.where and PASSWORD not in repr(ledger.store.pool)  # type: ignore[attr-defined]
+    with Ledger(at(url)) as ledger:
+        assert PASSWORD not in ledger.store.location and PASSWORD not in repr(ledger.store.pool)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("scheme", ["mysql", "postgresql+psycopg", "POSTGRESQL"])
 def test_another_kind_of_address_is_no_file(tmp_path: Path, scheme: str) -> None:
     address = f"{scheme}://me:{SECRET}@host/db"
     recipe = write_recipe(tmp_path, ledger=address)
-    for read in (lambda: parse(address), lambda: locate(address), lambda: Recipe.load(recipe)):
-        with pytest.raises(DprmError, match="a file or a PostgreSQL database") as refused:
+    for read in (lambda: at(address), lambda: locate(address), lambda: Recipe.load(recipe)):
+        with pytest.raises(DprmError, match=f"no ledger store {re.escape(repr(scheme))}") as refused:
             read()
         told = f"{refused.value} {refused.value.hint}"
-        assert "looks like postgresql://" in told and "s3cret" not in told
+        assert "installed: sqlite, postgresql" in told and "such as postgresql://" in told and "s3cret" not in told
 
 
 @pytest.fixture
@@ -344,11 +345,11 @@ def dialled(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
 
 def test_who_comes_while_the_server_starts_waits_for_it(postgres: Database, dialled: list[object]) -> None:
-    Ledger(postgres.url).close()
+    Ledger(postgres.address).close()
     postgres.server.kill()
     dialled.clear()
     with ThreadPoolExecutor(1) as pool:
-        opening = pool.submit(Ledger, postgres.url, readonly=True)
+        opening = pool.submit(Ledger, postgres.address, readonly=True)
         while len(dialled) < 2:  # it was refused once, and goes on
             assert not opening.done(), opening.exception()
             time.sleep(0.01)
@@ -362,17 +363,17 @@ def test_who_comes_while_the_server_starts_waits_for_it(postgres: Database, dial
 )
 def test_nobody_waits_for_what_will_not_come(postgres: Database, dialled: list[object], place: str) -> None:
     with pytest.raises(LedgerError):
-        Ledger(f"postgresql://{place.format(user=USER, port=postgres.server.port)}")
+        Ledger(at(f"postgresql://{place.format(user=USER, port=postgres.server.port)}"))
     assert len(dialled) == 1
 
 
 def test_who_may_not_use_it_is_told_what_is_needed(postgres: Database) -> None:
-    Ledger(postgres.url).close()
+    Ledger(postgres.address).close()
     postgres.execute(f"CREATE ROLE guest LOGIN PASSWORD '{PASSWORD}'")
     try:
         for read in (partial(Ledger, readonly=True), Ledger, exists):
             with pytest.raises(LedgerError, match="permission denied") as refused:
-                read(postgres.url.replace(f"{USER}@", "guest@"))
+                read(at(postgres.url.replace(f"{USER}@", "guest@")))
             assert refused.value.hint and "CREATE" in refused.value.hint
     finally:
         postgres.execute("DROP ROLE guest")
@@ -389,7 +390,7 @@ def test_what_is_wrong_with_the_database_is_said(postgres: Database, monkeypatch
         (f"postgresql://{USER}@127.0.0.1:{port}/x?colour=blue", "no address of a database"),
     ):
         with pytest.raises(DprmError, match=re.escape(what)) as refused:
-            Ledger(url)
+            Ledger(at(url))
         assert refused.value.hint
 
 
@@ -400,5 +401,5 @@ def test_without_the_driver_it_says_what_to_install(tmp_path: Path) -> None:
 
 
 def test_a_file_needs_no_driver(tmp_path: Path) -> None:
-    script = f"import sys; sys.modules['psycopg'] = None\nfrom pathlib import Path\nfrom dprm_data.ledger.ledger import Ledger\nLedger(Path({str(tmp_path / 'l.sqlite')!r})).close()"
+    script = f"import sys; sys.modules['psycopg'] = None\nfrom tests.ledger.test_ledger import Ledger, at\nLedger(at({str(tmp_path / 'l.sqlite')!r})).close()"
     assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=dict(os.environ)).returncode == 0

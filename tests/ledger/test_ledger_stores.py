@@ -18,37 +18,37 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dprm_data.core.errors import LedgerError
-from dprm_data.core.ledger_address import Reference
+from dprm_data.core.ledger_address import LedgerAddress
 from dprm_data.engine.pending_batches import PendingBatches
 from dprm_data.ledger.call import Reply
 from dprm_data.ledger.factory import opened
 from dprm_data.ledger.ledger import FailedAttempt, Ledger
 from dprm_data.providers.provider import Usage
 from tests.helpers import ROOT, environ
-from tests.ledger.test_ledger import key, reply
+from tests.ledger.test_ledger import at, key, reply
 
 FRESH = itertools.count(10_000)
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Reference:
-    """Where there is no ledger yet: a path, or the URL of an empty database."""
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> LedgerAddress:
+    """Where there is no ledger yet: a path, or an empty database."""
     if request.param == "sqlite":
-        return tmp_path / "l.sqlite"
-    return str(request.getfixturevalue("postgres").url)
+        return at(tmp_path / "l.sqlite")
+    return at(request.getfixturevalue("postgres").url)
 
 
-def fill(place: Reference, numbers: range, run: str = "r") -> None:
+def fill(place: LedgerAddress, numbers: range, run: str = "r") -> None:
     with Ledger(place, run=run) as ledger:
         ledger.record_now([(key(number), reply(str(number))) for number in numbers])
 
 
-def found(place: Reference, count: int) -> list[int]:
+def found(place: LedgerAddress, count: int) -> list[int]:
     with Ledger(place, readonly=True) as ledger:
         return sorted(int(reply.text) for reply in ledger.find([key(number) for number in range(count)]).values())
 
 
-def test_what_is_recorded_is_found_again(place: Reference) -> None:
+def test_what_is_recorded_is_found_again(place: LedgerAddress) -> None:
     async def go() -> None:
         with Ledger(place, run="r", price_table="table 1") as ledger:
             await asyncio.gather(*(ledger.record(key(i), reply(str(i))) for i in range(200)))
@@ -78,7 +78,7 @@ def test_what_is_recorded_is_found_again(place: Reference) -> None:
         assert ledger.spent() == 50.5
 
 
-def test_the_newest_attempt_counts_and_the_older_stay(place: Reference) -> None:
+def test_the_newest_attempt_counts_and_the_older_stay(place: LedgerAddress) -> None:
     with Ledger(place) as ledger:
         ledger.record_now([(key(1), reply("oldest")), (key(2), reply("only")), (key(1), reply("old"))])
         assert ledger.find([key(1)])[key(1)].text == "old"
@@ -87,7 +87,7 @@ def test_the_newest_attempt_counts_and_the_older_stay(place: Reference) -> None:
         assert ledger.counts()["calls"] == 4
 
 
-def test_rows_have_names(place: Reference) -> None:
+def test_rows_have_names(place: LedgerAddress) -> None:
     with Ledger(place, run="r", price_table="table 1") as ledger:
         ledger.record_now([(key(1), reply("a")), (key(1), reply("b"))], [FailedAttempt(key(2), "server", 500, "", 0.5)])
         row = ledger.store.find([key(1)])[key(1)]
@@ -116,7 +116,7 @@ REPLIES = st.builds(
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(replies=st.lists(REPLIES, min_size=1, max_size=5))
-def test_every_reply_comes_back_as_it_was(place: Reference, replies: list[Reply]) -> None:
+def test_every_reply_comes_back_as_it_was(place: LedgerAddress, replies: list[Reply]) -> None:
     """Texts with NUL characters, numbers beyond 64 bits, what is no number: the same from either store."""
     keys = [key(next(FRESH)) for _ in replies]
     with Ledger(place, run="\x00r\x1a") as ledger:
@@ -138,33 +138,33 @@ def test_every_reply_comes_back_as_it_was(place: Reference, replies: list[Reply]
         assert got.latency == (finite(given_reply.latency) or 0.0)
 
 
-def test_more_calls_than_one_query_takes(place: Reference) -> None:
+def test_more_calls_than_one_query_takes(place: LedgerAddress) -> None:
     fill(place, range(12_000))
     assert found(place, 13_000) == list(range(12_000))
 
 
-def test_the_shelf(place: Reference) -> None:
+def test_pending_batches(place: LedgerAddress) -> None:
     with Ledger(place, run="r") as ledger, pytest.raises(AssertionError, match="stop here"):
-        shelf = PendingBatches(ledger)
-        first, second = shelf.put([(key(1), b"a"), (key(2), b"b")], 2.5), shelf.put([(key(3), b"b")], 1.0)
-        shelf.confirm(first, "batch-1")
-        assert [(b.number, b.batch_id, b.rows, b.reserved) for b in shelf.batches()] == [
+        batches = PendingBatches(ledger)
+        first, second = batches.put([(key(1), b"a"), (key(2), b"b")], 2.5), batches.put([(key(3), b"b")], 1.0)
+        batches.confirm(first, "batch-1")
+        assert [(b.number, b.batch_id, b.rows, b.reserved) for b in batches.batches()] == [
             (first.number, "batch-1", 2, 2.5),
             (second.number, None, 1, 1.0),
         ]
-        assert shelf.rows(first) == {key(1): b"a", key(2): b"b"}
-        assert shelf.holds([b"a", b"b", b"c"]) == {b"a", b"b"}
+        assert batches.rows(first) == {key(1): b"a", key(2): b"b"}
+        assert batches.holds([b"a", b"b", b"c"]) == {b"a", b"b"}
         ledger.record_now([(key(1), reply())], [FailedAttempt(key(2), "server", 500, "", 0.5)], collected=first.number)
-        assert shelf.holds([b"a", b"b"]) == {b"b"}
-        assert [b.number for b in shelf.batches()] == [second.number] and ledger.spent() == 0.75
+        assert batches.holds([b"a", b"b"]) == {b"b"}
+        assert [b.number for b in batches.batches()] == [second.number] and ledger.spent() == 0.75
         raise AssertionError("stop here")
     with Ledger(place, run="r") as ledger:  # another process, later
-        shelf = PendingBatches(ledger)
-        shelf.drop(second)
-        assert shelf.batches() == [] and shelf.holds([b"b"]) == set()
+        batches = PendingBatches(ledger)
+        batches.drop(second)
+        assert batches.batches() == [] and batches.holds([b"b"]) == set()
 
 
-def test_a_reply_that_cannot_be_kept_fails_and_leaves_nobody_waiting(place: Reference) -> None:
+def test_a_reply_that_cannot_be_kept_fails_and_leaves_nobody_waiting(place: LedgerAddress) -> None:
     async def go() -> None:
         with pytest.raises(UnicodeEncodeError), Ledger(place) as ledger, pytest.raises(LedgerError):
             async with asyncio.timeout(20):
@@ -173,17 +173,16 @@ def test_a_reply_that_cannot_be_kept_fails_and_leaves_nobody_waiting(place: Refe
     asyncio.run(go())
 
 
-def test_looking_at_what_is_not_there(place: Reference) -> None:
+def test_looking_at_what_is_not_there(place: LedgerAddress) -> None:
     with pytest.raises(LedgerError, match="no ledger at"):
         Ledger(place, readonly=True)
 
 
 _WRITES = """
 import asyncio, sys
-from pathlib import Path
 from dprm_data.ledger.ledger import Ledger
-from tests.ledger.test_ledger import key, reply
-place = sys.argv[1] if "://" in sys.argv[1] else Path(sys.argv[1])
+from tests.ledger.test_ledger import at, key, reply
+place = at(sys.argv[1])
 
 async def go(first):
     with Ledger(place, run="r") as ledger:
@@ -196,14 +195,14 @@ asyncio.run(go(int(sys.argv[2])))
 """
 
 
-def test_killed_at_random_moments(place: Reference) -> None:
+def test_killed_at_random_moments(place: LedgerAddress) -> None:
     """kill -9: all that was acknowledged (printed after the call had returned) is there, once, and the sum is right."""
     moments = random.Random(5)
     acknowledged: set[int] = set()
     for _ in range(4):
         first = max(acknowledged, default=-1) + 100
         process = subprocess.Popen(
-            [sys.executable, "-c", _WRITES, str(place), str(first)], cwd=ROOT, env=environ(), stdout=subprocess.PIPE
+            [sys.executable, "-c", _WRITES, place.text, str(first)], cwd=ROOT, env=environ(), stdout=subprocess.PIPE
         )
         assert process.stdout
         said = [process.stdout.readline()]

@@ -65,7 +65,7 @@ def test_a_run_without_a_single_label(double: LLMServer, tmp_path: Path) -> None
     pq.write_table(table, path)
     ledger_less = Run.open(folder.path)
     ledger_less.folder.update_manifest(pulled={"repo": "acme/kind"})
-    ledger_less.folder.ledger_at(ledger_less.recipe).unlink()
+    ledger_less.folder.ledger_at(ledger_less.recipe).path.unlink()
     stages.fit(ledger_less)
     page = report(ledger_less)
     assert "no annotator chose a label" in page

@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dprm_data.core.ledger_address import LedgerAddress
+
 USER = "dprm"
 # Not to be found in any file, log or message: it is the same everywhere so that tests can look for it.
 PASSWORD = "a-secret-of-the-tests-K7vR2q"
@@ -57,6 +59,10 @@ class Database:
     @property
     def url(self) -> str:
         return f"postgresql://{USER}@127.0.0.1:{self.server.port}/{self.name}"
+
+    @property
+    def address(self) -> LedgerAddress:
+        return LedgerAddress.parse(self.url)
 
     @property
     def environment(self) -> dict[str, str]:

@@ -1,9 +1,9 @@
-"""The budget of several workers: what all have spent, and all that any may still come to, never exceeds the limit.
+"""The budget of several workers: what all have spent, plus what any may still spend, never exceeds the limit.
 
-Dollars are handed out in slabs. A worker's ceiling is what its ledger's writer may come to; what it may still spend is the ceiling less what it
-has recorded, by the database's own sum, so a reply counts in full from the commit that keeps it, and never twice. Where a slab is refused
-everyone is asked to give back what is not reserved, and from then on gets what one call needs and no more: so the whole budget is used
-before it is said to be reached. What a dead worker had is free again when its row is deleted; what it recorded stays spent.
+Dollars are handed out in slabs. A worker's ceiling is the cost that its ledger's writer may reach; what it may still spend is the ceiling less
+what it has recorded, by the database's own sum. So a reply counts in full from the commit that keeps it, and never twice. Where a slab is
+refused, all workers are asked to return what they have not reserved, and from then on get what one call needs and no more: so the whole
+budget is used before it counts as reached. What a dead worker had is free again when its row is deleted; what it recorded stays spent.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from typing import TYPE_CHECKING, Any
 from dprm_data.core.errors import BudgetReached
 from dprm_data.engine.costs import Budget
 from dprm_data.engine.shared.membership import Membership
-from dprm_data.ledger.postgres_pool import Patient
+from dprm_data.ledger.postgres_pool import RetryingPool
 
 if TYPE_CHECKING:
     from dprm_data.ledger.postgres_pool import Connection
 
-_LOOK_AGAIN = 0.1  # seconds
-_SECONDS = 5.0  # of spending in one slab
-_CALLS = 16  # worst cases in the first slab
-_CRUMB = 1e-9  # of the limit: rounding is no reason to wait
+_RETRY_EVERY = 0.1  # seconds
+_SLAB_SECONDS = 5.0  # of spending in one slab
+_SLAB_CALLS = 16  # worst cases in the first slab
+_ROUNDING = 1e-9  # of the limit: too little to wait for
 
 _LOCK = "INSERT INTO budgets (run) VALUES (%s) ON CONFLICT (run) DO UPDATE SET run = excluded.run RETURNING short_until > clock_timestamp()"
-# One statement, so one moment: what a commit adds to one sum it takes from the other.
+# One statement sees one moment: what a commit adds to one sum it takes from the other.
 _SUMS = """
 SELECT (SELECT COALESCE(SUM(cost), 0) FROM writers WHERE run = %(run)s),
        (SELECT COALESCE(cost, 0) FROM writers WHERE run = %(run)s AND writer = (SELECT writer FROM workers WHERE id = %(me)s)),
@@ -44,8 +44,8 @@ _SHORT = "UPDATE budgets SET short_until = clock_timestamp() + interval '2 secon
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """Dollars wanted beside those in hand, and as much more as would do for a while; where this worker stands."""
+class _SlabRequest:
+    """Dollars that a worker needs, and what it would like to have; its ceiling, and the part of it that is not spent."""
 
     need: float
     wish: float
@@ -54,91 +54,92 @@ class _Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
-    """What was handed out (0: refused); what all have spent; what others may yet give back; whether this worker is among them."""
+class _SlabReply:
+    """slab: dollars that were handed out (0: refused); spent: by all workers; returnable: what other workers may still return; registered:
+    whether this worker is among the workers."""
 
     slab: float
     spent: float
-    elsewhere: float
-    here: bool
+    returnable: float
+    registered: bool
 
 
 class SharedBudget(Budget):
-    """A budget of dollars for all workers of a run. `limit` is what this one may come to at present; `total`, all together.
+    """A budget of dollars for all workers of a run. `limit` is what this worker may spend at present, `total` what all may spend.
 
-    In the database the same is counted from what the ledger's writer has recorded before this budget was made (`_before`).
+    A ceiling in the database also counts what the ledger's writer had recorded before this budget was made (`_before`).
     """
 
-    def __init__(self, total: float, patient: Patient, member: Membership, run: str) -> None:
+    def __init__(self, total: float, pool: RetryingPool, member: Membership, run: str) -> None:
         super().__init__(0.0)
         self.total = total
-        found: Any = patient(lambda db: db.execute(_RECORDED, (run, member.writer)).fetchone())
-        self._before = float(found[0]) if found else 0.0
-        self._patient = patient
+        recorded: Any = pool.run(lambda db: db.execute(_RECORDED, (run, member.writer)).fetchone())
+        self._before = float(recorded[0]) if recorded else 0.0
+        self._pool = pool
         self._member = member
         self._run = run
         self._spent = 0.0  # by all
-        self._asking = asyncio.Lock()
-        self._began = time.monotonic()
+        self._requesting = asyncio.Lock()
+        self._started = time.monotonic()
 
     async def reserve(self, worst: float | None) -> float:
         while (reserved := self.try_reserve(worst)) is None:
-            await self._more(self.need(worst))
+            await self._raise_limit(self.need(worst))
         return reserved
 
-    async def _more(self, amount: float) -> None:
-        """Wait for dollars: others', or those of an own call. Raises `BudgetReached` where there are none to wait for."""
-        async with self._asking:
+    async def _raise_limit(self, amount: float) -> None:
+        """Wait for dollars: other workers', or those of an own call. Raises `BudgetReached` where there are none to wait for."""
+        async with self._requesting:
             need = self.settled + self.reserved + amount - self.limit
             if need <= 0:
                 return
             self._changed.clear()
             life = self._member.life
-            told = await self._ask(need + _CRUMB * self.total, amount)
-            if told.slab and told.here and life == self._member.life:
-                self.limit += told.slab
+            reply = await self._request_slab(need + _ROUNDING * self.total, amount)
+            if reply.slab and reply.registered and life == self._member.life:
+                self.limit += reply.slab
                 return
-            if told.here and not self._open and told.elsewhere <= _CRUMB * self.total:
+            if reply.registered and not self._open and reply.returnable <= _ROUNDING * self.total:
                 raise self.reached(amount)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), _LOOK_AGAIN)
+                await asyncio.wait_for(self._changed.wait(), _RETRY_EVERY)
 
-    async def _ask(self, need: float, amount: float) -> _Told:
-        rate = self.settled / max(time.monotonic() - self._began, 1.0)
-        wish = max(need, _CALLS * amount, _SECONDS * rate)
-        asked = _Asked(need, wish, self._before + self.limit, max(0.0, self.limit - self.settled))
-        told = await asyncio.to_thread(self._patient, lambda db: self._handed_out(db, asked))
-        self._spent = told.spent
-        return told
+    async def _request_slab(self, need: float, amount: float) -> _SlabReply:
+        rate = self.settled / max(time.monotonic() - self._started, 1.0)
+        wish = max(need, _SLAB_CALLS * amount, _SLAB_SECONDS * rate)
+        request = _SlabRequest(need, wish, self._before + self.limit, max(0.0, self.limit - self.settled))
+        reply = await asyncio.to_thread(self._pool.run, lambda db: self._hand_out(db, request))
+        self._spent = reply.spent
+        return reply
 
-    def _handed_out(self, db: Connection, asked: _Asked) -> _Told:
+    def _hand_out(self, db: Connection, request: _SlabRequest) -> _SlabReply:
         me = self._member.number
         with db.transaction():
             short: Any = db.execute(_LOCK, (self._run,)).fetchone()
             sums: Any = db.execute(_SUMS, {"run": self._run, "me": me}).fetchone()
-            spent, mine, others, elsewhere, workers, here = sums
-            room = self.total - spent - others - max(0.0, asked.ceiling - (mine or 0.0))
-            slab = asked.need if short[0] else max(asked.need, min(asked.wish, room / (2 * max(1, workers))))
-            if room < asked.need:
+            spent, mine, others, returnable, workers, registered = sums
+            room = self.total - spent - others - max(0.0, request.ceiling - (mine or 0.0))
+            slab = request.need if short[0] else max(request.need, min(request.wish, room / (2 * max(1, workers))))
+            if room < request.need:
                 db.execute(_SHORT, (self._run,))
                 slab = 0.0
-            db.execute(_RAISE, (asked.ceiling + slab, asked.open + slab, me))
-        return _Told(slab, spent, elsewhere, here)
+            db.execute(_RAISE, (request.ceiling + slab, request.open + slab, me))
+        return _SlabReply(slab, spent, returnable, registered)
 
     async def give_back(self) -> None:
-        """Return what is not reserved: another worker is short of it."""
-        async with self._asking:
+        """Return what is not reserved: another worker needs it."""
+        async with self._requesting:
             self.limit = min(self.limit, self.settled + self.reserved)
             values = (self._before + self.limit, max(0.0, self.limit - self.settled), self._member.number)
-            await asyncio.to_thread(self._patient, lambda db: db.execute(_RAISE, values))
+            await asyncio.to_thread(self._pool.run, lambda db: db.execute(_RAISE, values))
 
     @property
     def lowest_ceiling(self) -> float:
-        """What this worker comes to with what is under way, as the database counts."""
+        """The ceiling that covers what is spent and what is reserved."""
         return self._before + self.settled + self.reserved
 
-    def begin_anew(self, ceiling: float) -> None:
-        """This worker is a new one, at this ceiling: what it had may have been handed out to others."""
+    def reset(self, ceiling: float) -> None:
+        """Start from this ceiling, as a new worker: what this one had may have been handed out to others."""
         self.limit = ceiling - self._before
 
     def reached(self, need: float) -> BudgetReached:

@@ -1,30 +1,28 @@
-"""Which coordinator a run needs: alone on its ledger, or among other processes."""
+"""The coordinator that a run needs: for one process that holds its ledger alone, or for several that share it."""
 
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, cast
+from collections.abc import Callable
+from pkgutil import resolve_name
 
-from dprm_data.core.ledger_address import is_postgres
 from dprm_data.engine.coordinator import Coordinator
 from dprm_data.ledger.ledger import Ledger
 from dprm_data.recipe.recipe import ProviderConfig, Recipe
 
-if TYPE_CHECKING:
-    from dprm_data.ledger.postgres import PostgresStore
-
 
 def coordinator_for(ledger: Ledger, recipe: Recipe) -> Coordinator:
-    """The coordinator of a run on this ledger. Other workers may be there where the recipe's ledger is in PostgreSQL."""
-    if not is_postgres(recipe.ledger or ""):
-        return Coordinator()
-    from dprm_data.engine.shared.postgres_coordinator import PostgresCoordinator
+    """The coordinator that the ledger's store names, made with the store.
 
-    store = cast("PostgresStore", ledger.store)
-    return PostgresCoordinator(store, run=recipe.name, scope=_scope(recipe.provider), lease=recipe.limits.lease)
+    run: whose budget is shared; scope: whose rate limits are shared; lease: seconds after which a silent process is taken for dead.
+    """
+    if ledger.store.coordinator is None:
+        return Coordinator()
+    coordinator: Callable[..., Coordinator] = resolve_name(ledger.store.coordinator)
+    return coordinator(ledger.store, run=recipe.name, scope=_scope(recipe.provider), lease=recipe.limits.lease)
 
 
 def _scope(provider: ProviderConfig) -> str:
-    """What limits are for: one model at one place under one key (the name of its variable)."""
+    """What a rate limit applies to: one model at these servers under these keys (the names of their variables)."""
     places = sorted(f"{place.base_url} {place.api_key_env}" for place in provider.places)
     return hashlib.sha256("\0".join([provider.name, provider.model, *places]).encode()).hexdigest()[:32]

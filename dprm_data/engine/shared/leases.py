@@ -1,6 +1,6 @@
-"""Leases: whose an item is. A key is a hash of what an item's calls begin with; its row says which worker may send them.
+"""Leases: which worker has an item. A lease's key is a hash of what an item's calls begin with; its row names the worker that may send them.
 
-Two items may begin the same (a template need not show everything), so this worker may hold one key for several items.
+Two items may begin the same (a template need not show everything), so a worker may hold one key for several items.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 from dprm_data.engine.coordinator import Lease
 from dprm_data.engine.shared.membership import Membership
-from dprm_data.ledger.postgres_pool import Patient
+from dprm_data.ledger.postgres_pool import RetryingPool
 
 if TYPE_CHECKING:
     from dprm_data.ledger.postgres_pool import Connection
 
-# Own rows count as free: after a connection was lost nobody knows whether the claim had been committed. In the keys' order, so that two
-# workers wait for each other in one order.
+# Own rows count as free: after a lost connection it is not known whether the claim was committed. Sorted by key, so that two workers wait
+# for each other in one order.
 _CLAIM = """
 WITH wanted AS (SELECT key, item FROM unnest(%(keys)b::bytea[], %(items)b::bigint[]) AS given (key, item)),
 taken AS (SELECT DISTINCT item FROM wanted JOIN leases USING (key) WHERE leases.worker <> %(worker)s),
@@ -28,45 +28,50 @@ SELECT DISTINCT key, %(worker)s::bigint FROM wanted JOIN chosen USING (item) ORD
 ON CONFLICT (key) DO UPDATE SET worker = excluded.worker WHERE leases.worker = excluded.worker
 RETURNING key
 """
-_LET_GO = "DELETE FROM leases WHERE key = ANY(%b::bytea[]) AND worker = %s"
+_DELETE = "DELETE FROM leases WHERE key = ANY(%b::bytea[]) AND worker = %s"
 
 Keys = tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class PostgresLease:
-    """An item's lease (`coordination.Lease`): of the life in which it was claimed."""
+    """An item's lease (`coordinator.Lease`). It is lost when the membership's life, in which it was claimed, ends."""
 
     keys: Keys
     life: int
     member: Membership
-    sure: Callable[[PostgresLease], Awaitable[None]]
+    renew: Callable[[PostgresLease], Awaitable[None]]
 
     @property
     def good(self) -> bool:
         return self.life == self.member.life and self.member.good
 
     async def confirm(self) -> None:
-        await self.sure(self)
+        await self.renew(self)
 
 
 class Leases:
-    """This worker's leases. Not for several threads, but for `let_go`."""
+    """This worker's leases. Only `delete_released` may run in another thread.
 
-    def __init__(self, patient: Patient, member: Membership, sure: Callable[[PostgresLease], Awaitable[None]]) -> None:
-        self._patient = patient
+    renew: makes sure that a lease still holds; raises `LeaseLost` where it does not.
+    """
+
+    def __init__(
+        self, pool: RetryingPool, member: Membership, renew: Callable[[PostgresLease], Awaitable[None]]
+    ) -> None:
+        self._pool = pool
         self._member = member
-        self._sure = sure
-        self._held: Counter[bytes] = Counter()  # for how many items
-        self._to_let_go: set[bytes] = set()
-        self._leaving: frozenset[bytes] = frozenset()  # being let go at this moment
+        self._renew = renew
+        self._held: Counter[bytes] = Counter()  # key: the number of items that need it
+        self._released: set[bytes] = set()  # keys to be deleted
+        self._deleting: frozenset[bytes] = frozenset()  # keys that are being deleted
 
     def claim(self, wanted: Sequence[Keys], most: int) -> list[Lease | None]:
-        """As `Coordinator.claim`: one round trip for all."""
+        """As `Coordinator.claim`, in one round trip."""
         life, number = self._member.life, self._member.number
-        needed = [self._needed(keys) for keys in wanted]
-        pairs = [(key, place) for place, keys in enumerate(needed) for key in keys or ()]
-        got = self._got(pairs, number, most) if pairs else set()
+        needed = [self._missing(keys) for keys in wanted]
+        pairs = [(key, item) for item, keys in enumerate(needed) for key in keys or ()]
+        got = self._insert(pairs, number, most) if pairs else set()
         claimed: list[Lease | None] = []
         for keys, missing in zip(wanted, needed, strict=True):
             if most == 0:
@@ -76,58 +81,58 @@ class Leases:
                 continue
             most -= 1
             self._held.update(keys)
-            self._to_let_go.difference_update(keys)
-            claimed.append(PostgresLease(keys, life, self._member, self._sure))
-        # Where another was quicker with one of an item's keys, the others are of no use.
-        self._to_let_go |= {key for key in got if key not in self._held}
+            self._released.difference_update(keys)
+            claimed.append(PostgresLease(keys, life, self._member, self._renew))
+        # Where another worker was faster with one of an item's keys, the item's other keys are of no use.
+        self._released |= {key for key in got if key not in self._held}
         return claimed
 
-    def _needed(self, keys: Keys) -> Keys | None:
-        """Those of the keys that are not held yet; None where one is being let go just now."""
-        if not self._leaving.isdisjoint(keys):
+    def _missing(self, keys: Keys) -> Keys | None:
+        """Those of the keys that are not held yet; None where one is being deleted."""
+        if not self._deleting.isdisjoint(keys):
             return None
-        return tuple(key for key in keys if key not in self._held and key not in self._to_let_go)
+        return tuple(key for key in keys if key not in self._held and key not in self._released)
 
-    def _got(self, pairs: Sequence[tuple[bytes, int]], number: int, most: int) -> set[bytes]:
+    def _insert(self, pairs: Sequence[tuple[bytes, int]], number: int, most: int) -> set[bytes]:
         from psycopg.errors import ForeignKeyViolation
 
         keys, items = [key for key, _ in pairs], [item for _, item in pairs]
-        given = {"keys": keys, "items": items, "worker": number, "most": most}
+        values = {"keys": keys, "items": items, "worker": number, "most": most}
 
         def work(db: Connection) -> set[bytes]:
             try:
-                return {key for (key,) in db.execute(_CLAIM, given, binary=True)}
-            except ForeignKeyViolation:  # this worker is taken for dead, and has not noticed yet
+                return {key for (key,) in db.execute(_CLAIM, values, binary=True)}
+            except ForeignKeyViolation:  # this worker was taken for dead, and has not noticed yet
                 return set()
 
-        return self._patient(work)
+        return self._pool.run(work)
 
     def release(self, lease: PostgresLease) -> None:
-        """The item is closed; its keys are let go soon."""
+        """The item is closed; its keys are deleted soon."""
         if lease.life != self._member.life:
             return
         self._held.subtract(lease.keys)
-        over = {key for key in lease.keys if self._held[key] <= 0}
-        for key in over:
+        unused = {key for key in lease.keys if self._held[key] <= 0}
+        for key in unused:
             del self._held[key]
-        self._to_let_go |= over
+        self._released |= unused
 
-    def forget(self) -> None:
-        """All are lost."""
+    def clear(self) -> None:
+        """All leases are lost."""
         self._held.clear()
-        self._to_let_go.clear()
+        self._released.clear()
 
-    # -- letting go: gathered here, done in another thread ----------------------------------------------------------------
+    # -- deleting: keys gather here and are deleted in another thread -----------------------------------------------------
 
-    def leaving(self) -> bool:
-        """Take up what is to be let go; whether there is any."""
-        self._leaving, self._to_let_go = frozenset(self._to_let_go), set()
-        return bool(self._leaving)
+    def begin_deleting(self) -> bool:
+        """Select the keys to be deleted. Returns whether there are any."""
+        self._deleting, self._released = frozenset(self._released), set()
+        return bool(self._deleting)
 
-    def let_go(self) -> None:
-        """Delete the rows of what was taken up. Blocks; from any thread."""
-        self._patient(lambda db: db.execute(_LET_GO, (list(self._leaving), self._member.number)))
+    def delete_released(self) -> None:
+        """Delete the selected keys. Blocks; from any thread."""
+        self._pool.run(lambda db: db.execute(_DELETE, (list(self._deleting), self._member.number)))
 
-    def left(self) -> None:
-        """They are gone."""
-        self._leaving = frozenset()
+    def end_deleting(self) -> None:
+        """The selected keys are deleted."""
+        self._deleting = frozenset()

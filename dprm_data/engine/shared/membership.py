@@ -1,9 +1,9 @@
-"""A member: this process among the workers on one ledger. It is one for as long as it says so in time.
+"""Membership: this process as one of the workers on a ledger, for as long as it renews its row in time.
 
 The database's row is what counts. A worker that is late but whose row is still there has lost nothing; one whose row was deleted by another
-has lost all that it had, and comes back as a new one (its `life` rises). From the row's expiry on the worker must not rely on its being
-there: it sends nothing before it has heard again. It measures that by its own clock, from the moment it asked for more time, so it stops
-before the others take over.
+has lost everything, and joins again as a new worker (its `life` rises). From the row's expiry on, a worker must not rely on its row: it sends
+nothing before it has renewed it. It measures the expiry by its own clock, from the moment at which it asked for more time, so it stops before
+the others take over.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from dprm_data.ledger.postgres_pool import Patient
+from dprm_data.ledger.postgres_pool import RetryingPool
 
 if TYPE_CHECKING:
     from dprm_data.ledger.postgres_pool import Connection
@@ -26,31 +26,31 @@ _JOIN = (
     "INSERT INTO workers (run, scope, writer, name, expires_at, ceiling, open) "
     "VALUES (%s, %s, %s, %s, clock_timestamp() + make_interval(secs => %s), %s, 0) RETURNING id"
 )
-_STAY = (
+_RENEW = (
     "UPDATE workers SET expires_at = clock_timestamp() + make_interval(secs => %s), calls = %s, in_flight = %s "
     "WHERE id = %s RETURNING id"
 )
-# Nobody could ask a server for more time that was not there.
-_BURY = (
+# While the server was down, no worker could renew its row.
+_DELETE_EXPIRED = (
     "DELETE FROM workers WHERE expires_at < clock_timestamp() "
     "AND clock_timestamp() > pg_postmaster_start_time() + make_interval(secs => %s)"
 )
 _LEAVE = "DELETE FROM workers WHERE id = %s"
 
-_OUT_OF_TOUCH = 3.0  # seconds
+_MAX_GAP = 3.0  # seconds between two looks at the others
 
-# Seconds that go on while the machine sleeps, which time.monotonic() does not count on Linux.
+# A clock that goes on while the machine sleeps; time.monotonic() does not on Linux.
 _CLOCK: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 
 
 def clock() -> float:
-    """Seconds since some moment, those asleep included where the system can tell."""
+    """Seconds since some moment, including those in which the machine slept, where the system can tell."""
     return time.monotonic() if _CLOCK is None else time.clock_gettime(_CLOCK)
 
 
 @dataclass(slots=True)
-class Figures:
-    """What a worker tells of itself."""
+class WorkerCounts:
+    """What a worker reports about itself."""
 
     calls: int = 0
     in_flight: int = 0
@@ -59,25 +59,27 @@ class Figures:
 class Membership:
     """This process's row among the workers.
 
-    run: whose budget; scope: whose limits; writer: under which the ledger counts this process's costs; lease: seconds that the row is good for
-    each time; ceiling: dollars that a new row begins with.
+    run: whose budget; scope: whose limits; writer: under which the ledger counts this process's costs; lease: seconds until the row expires
+    if it is not renewed; ceiling: returns the dollars with which a new row starts.
     """
 
     def __init__(
-        self, patient: Patient, *, run: str, scope: str, writer: UUID, lease: float, ceiling: Callable[[], float]
+        self, pool: RetryingPool, *, run: str, scope: str, writer: UUID, lease: float, ceiling: Callable[[], float]
     ) -> None:
-        self._patient = patient
+        self._pool = pool
         self.writer = writer
-        self._who = (run, scope, writer, f"{socket.gethostname()}:{os.getpid()}")
+        self._identity = (run, scope, writer, f"{socket.gethostname()}:{os.getpid()}")
         self._lease = lease
         self._ceiling = ceiling
-        self._asking = threading.Lock()
-        self._asked_at = self._good_until = 0.0
-        self._looked_at = self._judges_from = 0.0  # when dead workers were looked for, and from when they may be
+        self._renewing = threading.Lock()
+        self._requested_at = self._good_until = 0.0
+        self._looked_at = self._may_delete_from = (
+            0.0  # when expired rows were looked for, and from when they may be deleted
+        )
         self.number = 0
         self.life = 0
-        self.ceiling = 0.0  # that the newest row began with
-        self.figures = Figures()
+        self.ceiling = 0.0  # with which the newest row started
+        self.counts = WorkerCounts()
 
     @property
     def good(self) -> bool:
@@ -86,43 +88,43 @@ class Membership:
 
     @property
     def due(self) -> bool:
-        """Whether it is time to ask for more time."""
+        """Whether it is time to renew the row."""
         return clock() > self._good_until - self._lease + min(self._lease / 4, 3.0)
 
-    def stay(self) -> None:
-        """Ask for more time; where the row is gone, come back as a new worker. Blocks; from any thread. Raises `LedgerError`."""
-        with self._asking:
-            if not self.number or not self._patient(self._stay):
+    def renew(self) -> None:
+        """Renew the row; where it is gone, join as a new worker. Blocks; from any thread. Raises `LedgerError`."""
+        with self._renewing:
+            if not self.number or not self._pool.run(self._renew):
                 self.ceiling = self._ceiling()
-                self.number = self._patient(self._join)
+                self.number = self._pool.run(self._join)
                 self.life += 1
-            self._good_until = self._asked_at + self._lease
+            self._good_until = self._requested_at + self._lease
 
-    def _stay(self, db: Connection) -> bool:
-        self._asked_at = clock()
-        values = (self._lease, self.figures.calls, self.figures.in_flight, self.number)
-        return db.execute(_STAY, values).fetchone() is not None
+    def _renew(self, db: Connection) -> bool:
+        self._requested_at = clock()
+        values = (self._lease, self.counts.calls, self.counts.in_flight, self.number)
+        return db.execute(_RENEW, values).fetchone() is not None
 
     def _join(self, db: Connection) -> int:
-        self._asked_at = clock()
-        row: Any = db.execute(_JOIN, (*self._who, self._lease, self.ceiling)).fetchone()
+        self._requested_at = clock()
+        row: Any = db.execute(_JOIN, (*self._identity, self._lease, self.ceiling)).fetchone()
         return int(row[0])
 
-    def bury(self) -> None:
-        """Delete the rows of workers that did not ask in time. Blocks.
+    def delete_expired(self) -> None:
+        """Delete the rows of workers that did not renew them in time. Blocks.
 
-        Who was out of touch for as long itself is no judge of others: whatever kept it may have kept them.
+        A worker that was cut off itself waits one lease before it does so: what cut it off may have cut off the others.
         """
         now = clock()
-        if self._looked_at and now - self._looked_at > max(self._lease / 2, _OUT_OF_TOUCH):
-            self._judges_from = now + self._lease
-        if now >= self._judges_from:
-            self._patient(lambda db: db.execute(_BURY, (self._lease,)))
+        if self._looked_at and now - self._looked_at > max(self._lease / 2, _MAX_GAP):
+            self._may_delete_from = now + self._lease
+        if now >= self._may_delete_from:
+            self._pool.run(lambda db: db.execute(_DELETE_EXPIRED, (self._lease,)))
         self._looked_at = clock()
 
     def leave(self) -> None:
         """Delete the own row, and with it the leases. Tried once: where it fails, the others find it expired."""
         number, self.number, self._good_until = self.number, 0, 0.0
         if number:
-            with self._patient.pool.connection() as db:
+            with self._pool.pool.connection() as db:
                 db.execute(_LEAVE, (number,))

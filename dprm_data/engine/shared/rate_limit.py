@@ -1,10 +1,10 @@
-"""The pace of several workers: no 60 seconds, wherever they begin, see more requests than the limit, over all of them together.
+"""The rate limit of several workers: no window of 60 seconds has more requests than the limit, over all of them together.
 
-The bucket is a row in the database: the time at which all that was handed out is used up (generic cell rate algorithm, as
-`limits.TokenBucket`), so the units that are handed out stand 1/r seconds apart, whoever gets them. A worker takes a quarter of a second's
-worth of its share at a time. A unit may be used from its time on, and is void a second later: what a worker could not use is lost, and not
-sent in a burst later. So what is sent within 60 s has its time within 61 s: with r = limit/61 that is no more than the limit.
-Tokens are handed out in the same way; a call uses up many units at once, and may be sent at the time of the last.
+The bucket is a row in the database: the time at which all units that were handed out are used up (generic cell rate algorithm, as
+`limits.TokenBucket`), so units stand 1/r seconds apart, whichever worker gets them. A worker takes a quarter of a second's worth of its share
+at a time. A unit may be used from its time on, and expires a second later: what a worker could not use is lost, and not sent in a burst later.
+So what is sent within 60 s has its time within 61 s: with r = limit/61 that is no more than the limit. Tokens are handed out in the same way;
+a call uses up many units at once, and may be sent at the time of the last.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from dprm_data.ledger.postgres_pool import Patient
+from dprm_data.ledger.postgres_pool import RetryingPool
 from dprm_data.providers.limits import CAUTION, Permit
 
 if TYPE_CHECKING:
@@ -37,11 +37,11 @@ RETURNING full_at - %(long)s - COALESCE(%(now)s, extract(epoch FROM clock_timest
 class SharedBucket:
     """What all workers may use per minute, under one name.
 
-    workers: how many there are at present.
+    workers: returns their present number.
     """
 
-    def __init__(self, patient: Patient, name: str, per_minute: float, workers: Callable[[], int]) -> None:
-        self._patient = patient
+    def __init__(self, pool: RetryingPool, name: str, per_minute: float, workers: Callable[[], int]) -> None:
+        self._pool = pool
         self._name = name
         self._workers = workers
         self.rate = (math.floor(per_minute) or per_minute) * CAUTION / (60 + VALID)  # per second
@@ -87,16 +87,16 @@ class SharedBucket:
         self._until += amount / self.rate
 
     async def _more(self, amount: float) -> tuple[float, float, float]:
-        """Take so many units; returns them, from when the first may be used at the latest, and by how much that may be too late."""
-        asked = time.monotonic()
-        waits = await asyncio.to_thread(self._patient, lambda db: self.taken(db, amount))
-        told = time.monotonic()
-        return amount, told + waits, told - asked
+        """Take units from the row; returns their number, the latest time from which the first may be used, and how much too late that may be."""
+        before = time.monotonic()
+        wait = await asyncio.to_thread(self._pool.run, lambda db: self.taken(db, amount))
+        after = time.monotonic()
+        return amount, after + wait, after - before
 
     def taken(self, db: Connection, amount: float, now: float | None = None) -> float:
-        """Take units from the row: seconds from now until the first of them may be used (negative: since then)."""
-        given = {"scope": self._name, "now": now, "burst": self._burst, "long": amount / self.rate}
-        row: Any = db.execute(_TAKE, given).fetchone()
+        """Take units from the row; returns the seconds until the first of them may be used (negative: since then)."""
+        values = {"scope": self._name, "now": now, "burst": self._burst, "long": amount / self.rate}
+        row: Any = db.execute(_TAKE, values).fetchone()
         return float(row[0])
 
 
@@ -104,11 +104,11 @@ class SharedRateLimit:
     """Requests and tokens per minute of all workers in one scope (`limits.RateLimit`)."""
 
     def __init__(
-        self, patient: Patient, scope: str, *, rpm: float | None, tpm: float | None, workers: Callable[[], int]
+        self, pool: RetryingPool, scope: str, *, rpm: float | None, tpm: float | None, workers: Callable[[], int]
     ) -> None:
-        self._requests = SharedBucket(patient, f"{scope} requests", rpm, workers) if rpm else None
-        self._tokens = SharedBucket(patient, f"{scope} tokens", tpm, workers) if tpm else None
-        self._credit = 0.0  # tokens taken too much
+        self._requests = SharedBucket(pool, f"{scope} requests", rpm, workers) if rpm else None
+        self._tokens = SharedBucket(pool, f"{scope} tokens", tpm, workers) if tpm else None
+        self._credit = 0.0  # tokens that were taken and not used
         self.counts_tokens = tpm is not None
 
     async def turn(self, tokens: float) -> Permit:
@@ -128,6 +128,6 @@ class SharedRateLimit:
         return Permit(time.monotonic(), until)
 
     def correct(self, tokens: float) -> None:
-        """Too much: the next call needs less, for as much as may be handed out at once. Too little: the next call needs more."""
+        """After an estimate that was too high the next call needs less, up to one batch; after one that was too low it needs more."""
         if self._tokens:
             self._credit = min(self._credit + tokens, self._tokens.rate * _BATCH)
