@@ -67,7 +67,7 @@ def test_expired_and_failed_rows_are_sent_again_and_answers_asked_again(
     assert shelf(tmp_path) == 0
 
 
-def wait_for_shelf(folder: Path) -> None:
+def wait_for_pending_batch(folder: Path) -> None:
     """Until a batch is known to be at the provider."""
     while True:
         if (folder / "run/ledger.sqlite").exists():
@@ -87,7 +87,7 @@ def test_closed_and_collected_later(tmp_path: Path, how: int) -> None:
         server.script(batch_seconds=3.0)
         recipe = batch_recipe(tmp_path, server.url)
         pid = zygote().start("run", recipe, cwd=tmp_path)
-        wait_for_shelf(tmp_path)
+        wait_for_pending_batch(tmp_path)
         os.kill(pid, how)
         ended = zygote().end()
         if how == signal.SIGINT:
@@ -151,7 +151,7 @@ def test_batches_are_split_at_the_provider_s_limits(tmp_path: Path) -> None:
     assert submitted == [12, 12, 12, 12, 2]
 
 
-def test_the_budget_holds_for_what_is_on_the_shelf(tmp_path: Path, double: LLMServer) -> None:
+def test_the_budget_holds_for_what_is_pending(tmp_path: Path, double: LLMServer) -> None:
     rows_with(tmp_path, plain=12)
     recipe = batch_recipe(tmp_path, double.url)
     planned = answer(dprm("plan", recipe, "--json", cwd=tmp_path))

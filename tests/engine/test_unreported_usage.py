@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dprm_data.core.ledger_address import Reference
+from dprm_data.core.ledger_address import LedgerAddress
 from dprm_data.ledger import sqlite_file
 from dprm_data.ledger.call import Reply
 from dprm_data.ledger.copy import copy_ledger
@@ -113,7 +113,10 @@ def test_the_limit_on_tokens_holds(tmp_path: Path) -> None:
     begun = time.monotonic()
     annotate(tmp_path, FunctionProvider(complete), asked, items(6), tpm=60_000)
     seconds = time.monotonic() - begun
-    with Ledger(tmp_path / "ledger.sqlite", readonly=True) as ledger, ledger.store.snapshot() as select:
+    with (
+        Ledger(LedgerAddress.parse(str(tmp_path / "ledger.sqlite")), readonly=True) as ledger,
+        ledger.store.snapshot() as select,
+    ):
         [(tokens, calls)] = select("SELECT SUM(input_tokens), COUNT(*) FROM calls")
     assert calls == 30 and tokens > 5_000
     assert tokens / seconds < 2 * 1000, "more tokens a second than the limit, and a second's worth at once"
@@ -145,7 +148,7 @@ def test_what_is_estimated_is_marked_everywhere(tmp_path: Path, double: LLMServe
 # -- what older versions wrote ----------------------------------------------------------------------------------------
 
 
-def make_older(place: Reference, database: Database | None) -> None:
+def make_older(place: LedgerAddress, database: Database | None) -> None:
     """The ledger as the version before wrote it: without the column."""
     with Ledger(place, run="r") as ledger:
         ledger.record_now([(key(1), reply())], [FailedAttempt(key(2), "server", 500, "", 0.5)])
@@ -153,7 +156,7 @@ def make_older(place: Reference, database: Database | None) -> None:
         database.execute("ALTER TABLE dprm.calls DROP COLUMN estimated")
         database.execute("UPDATE dprm.version SET version = 2")
         return
-    with sqlite3.connect(place) as db:
+    with sqlite3.connect(place.path) as db:
         db.execute("ALTER TABLE calls DROP COLUMN estimated")
         db.execute("PRAGMA user_version = 2")
 
@@ -163,7 +166,7 @@ def test_an_older_ledger_is_read_as_it_is_and_brought_up_to_date_when_it_is_writ
     tmp_path: Path, kind: str, request: pytest.FixtureRequest
 ) -> None:
     database = request.getfixturevalue("postgres") if kind == "postgres" else None
-    place: Reference = database.url if database else tmp_path / "l.sqlite"
+    place = database.address if database else LedgerAddress.parse(str(tmp_path / "l.sqlite"))
     make_older(place, database)
     with Ledger(place, run="r", readonly=True) as ledger:
         found = ledger.find([key(1)])[key(1)]
@@ -172,8 +175,8 @@ def test_an_older_ledger_is_read_as_it_is_and_brought_up_to_date_when_it_is_writ
         assert [group.estimated for group in stats_of(store).groups] == [0]
         assert check_ledger(store).faults == []
         assert export_calls(store, tmp_path / "calls.parquet") == 1
-    copy_ledger(place, tmp_path / "copy.sqlite")
-    copy_ledger(place, tmp_path / "copy.sqlite")  # what is there is known again
+    copy_ledger(place, LedgerAddress.parse(str(tmp_path / "copy.sqlite")))
+    copy_ledger(place, LedgerAddress.parse(str(tmp_path / "copy.sqlite")))  # what is there is known again
     with Ledger(place, run="r") as ledger:
         assert ledger.find([key(1)])[key(1)].usage == Usage(3, 1)
         ledger.record_now([(key(3), Reply("answered", usage=Usage(4, 1, estimated=True)))])
