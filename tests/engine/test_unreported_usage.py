@@ -133,7 +133,7 @@ def test_what_is_estimated_is_marked_everywhere(tmp_path: Path, double: LLMServe
     assert table["estimated_calls"].to_pylist() == [1] * 16
     card = (tmp_path / "run/README.md").read_text()
     assert "did not report those of 16 calls" in card and "Cost: at most $" in card
-    with opened(tmp_path / "run/ledger.sqlite") as store:
+    with opened(LedgerAddress.parse(str(tmp_path / "run/ledger.sqlite"))) as store:
         [group] = stats_of(store).groups
     assert group.estimated == 16 and group.input_tokens > 16 * 50 and group.output_tokens > 16
     assert "the tokens of 16 calls are estimated" in dprm("ledger", "stats", "run/ledger.sqlite", cwd=tmp_path).stdout
