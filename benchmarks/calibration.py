@@ -19,9 +19,9 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from dprm_data.labels.bootstrap import Resamples
 from dprm_data.labels.geometry import wasserstein
 from dprm_data.labels.space import LabelSpace
+from dprm_data.labels.statistics import Resamples
 from dprm_data.recipe.recipe import FitConfig
 from dprm_data.review.annotator_model import PanelAnswers
 from dprm_data.review.cross_validation import People, cross_validate
@@ -114,8 +114,8 @@ def trial(
         low=gain.low or 0.0,
         high=gain.high or 0.0,
         applied=not found.literal and (gain.low or 0.0) > 0 and (score.low or 0.0) > 0,
-        given_truth=float(wasserstein(found.given_fit, truth, space).mean()),
-        read_truth=float(wasserstein(found.read_fit, truth, space).mean()),
+        given_truth=float(wasserstein(found.given_fit, truth, space.ground_cost).mean()),
+        read_truth=float(wasserstein(found.read_fit, truth, space.ground_cost).mean()),
     )
 
 

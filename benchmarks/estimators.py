@@ -23,6 +23,7 @@ from document import write  # noqa: E402
 
 from dprm_data.ingest.vote_tables import read_votes  # noqa: E402
 from dprm_data.ingest.votes import Votes  # noqa: E402
+from dprm_data.labels.geometry import wasserstein_in_steps  # noqa: E402
 from dprm_data.labels.space import LabelSpace  # noqa: E402
 from dprm_data.preference import beta as discretised  # noqa: E402
 from dprm_data.preference.drift_detection import drift  # noqa: E402
@@ -33,7 +34,7 @@ from dprm_data.preference.model_selection import (  # noqa: E402
 )
 from dprm_data.preference.posterior import evaluate  # noqa: E402
 from dprm_data.preference.sampling import predictive_means  # noqa: E402
-from dprm_data.preference.scores import hold_out, log_likelihood, ranked_probability_score, wasserstein  # noqa: E402
+from dprm_data.preference.scores import hold_out, log_likelihood, ranked_probability_score  # noqa: E402
 from dprm_data.preference.smoothing import smooth  # noqa: E402
 from dprm_data.recipe.recipe import SmoothingConfig  # noqa: E402
 
@@ -98,7 +99,8 @@ def load(name: str) -> tuple[np.ndarray, LabelSpace]:
 
 def scores(p: np.ndarray, held: np.ndarray) -> np.ndarray:
     """RPS x 10^4, log-likelihood per vote, and W1 in levels: (3, N)."""
-    return np.stack([1e4 * ranked_probability_score(p, held), log_likelihood(p, held), wasserstein(p, held)])
+    w1 = wasserstein_in_steps(p, held / held.sum(axis=1, keepdims=True))
+    return np.stack([1e4 * ranked_probability_score(p, held), log_likelihood(p, held), w1])
 
 
 def settings(sizes: tuple[int, ...] = SIZES) -> list[tuple[str, int]]:
@@ -127,6 +129,11 @@ def collect(
         for key, estimate in estimators.items():
             sums[key][:, rows] += scores(estimate(train, space), held)
     return {key: total[:, seen > 0] / seen[seen > 0] for key, total in sums.items()}
+
+
+def score_cells(found: dict[str, np.ndarray]) -> str:
+    """Each estimator's mean RPS and log-likelihood, as cells of a table."""
+    return " | ".join(f"{scores[0].mean():.1f} | {scores[1].mean():.4f}" for scores in found.values())
 
 
 # -- tables -------------------------------------------------------------------------------------------------------------
@@ -183,11 +190,7 @@ def few_items(quick: bool) -> list[str]:
         for items in (20, 50):
             for n in (2, 5) if name != "convabuse" else (2,):
                 found = collect(name, n, {key: ESTIMATORS[key] for key in keys}, 2 if quick else 30, items)
-                lines.append(
-                    f"| {name} | {items} | {n} | "
-                    + " | ".join(f"{found[key][0].mean():.1f} | {found[key][1].mean():.4f}" for key in keys)
-                    + " |"
-                )
+                lines.append(f"| {name} | {items} | {n} | {score_cells(found)} |")
     return lines
 
 
@@ -297,11 +300,7 @@ def smoothing(quick: bool) -> list[str]:
                 return lambda votes, space: smooth(estimate(votes, space), space, SmoothingConfig(kind=kind))  # type: ignore[arg-type]
 
             found = collect(name, n, {kind: smoothed(kind) for kind in kinds}, 1 if quick else 3)
-            lines.append(
-                f"| {name} | {n} | {of} | "
-                + " | ".join(f"{found[kind][0].mean():.1f} | {found[kind][1].mean():.4f}" for kind in kinds)
-                + " |"
-            )
+            lines.append(f"| {name} | {n} | {of} | {score_cells(found)} |")
     return lines
 
 

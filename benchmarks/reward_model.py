@@ -22,24 +22,23 @@ import torch
 from people import SETS, folds, rows_of
 
 from dprm_data.core.arrays import Floats
+from dprm_data.labels.geometry import reward_order, wasserstein, wasserstein_in_steps
 from dprm_data.labels.space import LabelSpace
+from dprm_data.labels.statistics import Resamples
+from dprm_data.preference.pairs import outcomes
 from dprm_trainers.core.cache import BUNDLED
 from dprm_trainers.data.rows import Rows, preference_pairs
 from dprm_trainers.data.tokens import encode
 from dprm_trainers.evaluation.metrics import (
-    Bootstrap,
     calibration_error,
     cross_entropy,
     entropy,
     pair_bands,
-    pair_outcomes,
     spearman,
-    steps,
-    transport,
 )
 from dprm_trainers.reward.batches import Examples
 from dprm_trainers.reward.features import FrozenHead, features_of
-from dprm_trainers.reward.objective import Objective, order_of
+from dprm_trainers.reward.objective import Objective
 from dprm_trainers.reward.pretrained import load_model, load_tokenizer
 from dprm_trainers.reward.reward_config import RewardConfig
 from dprm_trainers.reward.reward_model import softmax
@@ -102,10 +101,10 @@ def fit_fold(
 
 
 def figures(p: Floats, rows: Rows, space: LabelSpace) -> dict[str, Floats]:
-    q, order = rows.target, order_of(space)
+    q = rows.target
     return {
-        "ot": transport(p, q, space.ground_cost),
-        "w1": steps(p, q, order),
+        "ot": wasserstein(p, q, space.ground_cost),
+        "w1": wasserstein_in_steps(p, q, reward_order(space.rewards)),
         "nll": cross_entropy(p, q),
         "entropy": entropy(p),
     }
@@ -113,7 +112,7 @@ def figures(p: Floats, rows: Rows, space: LabelSpace) -> dict[str, Floats]:
 
 def report(name: str, predictions: dict[str, list[Floats]], rows: Rows, space: LabelSpace, title: str) -> None:
     """A table of the variants: predictions are (N, K) distributions, or (N,) rewards of a scalar, one per seed."""
-    draws = Bootstrap(rows.groups)
+    draws = Resamples.of(rows.groups)
     pairs = preference_pairs(rows, space.rewards, within="any")
     expected = rows.target @ space.rewards
     bands = pair_bands(expected[pairs[:, 0]] - expected[pairs[:, 1]])
@@ -140,10 +139,8 @@ def report(name: str, predictions: dict[str, list[Floats]], rows: Rows, space: L
         if variant == "constant":
             cells += ["–", "–", "–"]
         else:
-            ranks = draws.statistic(
-                lambda r, w=rewards: float(np.mean([spearman(v[r], expected[r]) for v in w])), len(rows)
-            )
-            right = np.mean([pair_outcomes(v, pairs) for v in rewards], axis=0)
+            ranks = draws.statistic(lambda r, w=rewards: float(np.mean([spearman(v[r], expected[r]) for v in w])))
+            right = np.mean([outcomes(v, pairs) for v in rewards], axis=0)
             cells.append(f"{ranks.value:.3f} [{ranks.low:.3f}, {ranks.high:.3f}]")
             accuracy = draws.mean(right, pairs[:, 0])
             cells.append(f"{accuracy.value:.3f} [{accuracy.low:.3f}, {accuracy.high:.3f}]")
@@ -153,7 +150,7 @@ def report(name: str, predictions: dict[str, list[Floats]], rows: Rows, space: L
 
 def differences(predictions: dict[str, list[Floats]], rows: Rows, space: LabelSpace, against: str) -> None:
     """Paired differences to one variant, with intervals: what may be said of which is better."""
-    draws = Bootstrap(rows.groups)
+    draws = Resamples.of(rows.groups)
     mean = {
         v: {f: np.mean([figures(p, rows, space)[f] for p in seeds], axis=0) for f in ("ot", "w1", "nll")}
         for v, seeds in predictions.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 
 _KEPT = "\n\t"
 _NAMED = {"\x1b": "␛", "\x00": "␀", "\x07": "␇", "\r": "␍", "\x7f": "␡"}
@@ -22,6 +23,11 @@ def one_line(text: str, limit: int) -> str:
     """The text on one line, cut to so many characters."""
     line = " ".join(visible(text).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def markdown_row(cells: Sequence[str]) -> str:
+    """A row of a Markdown table."""
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def _is_harmless(character: str) -> bool:

@@ -5,9 +5,9 @@
 | prompt and response | `prompt`, `response` (or `completion`, `answer`, `output`) | 1 |
 | preference pairs | `chosen`, `rejected`, and `prompt` unless both hold the whole conversation | 2 |
 | several responses | `prompt`, `responses` (a list) | as many as there are |
-| conversations | `messages` (or ShareGPT's `conversations`): the last assistant turn is the response, what follows it is left out | 1 |
+| conversations | `messages` (or ShareGPT's `conversations`): the last assistant turn is the response, anything after it is dropped | 1 |
 
-A text is plain, or a transcript `Human: ... Assistant: ...` as in HH-RLHF; where a text may stand, a list of messages may too. Texts
+A text is plain or a transcript `Human: ... Assistant: ...`, as in HH-RLHF; a list of messages is accepted wherever a text is. Texts
 are data: they are split and hashed, never rendered or evaluated.
 """
 
@@ -34,7 +34,7 @@ from dprm_data.ingest.messages import (
 Field = Literal["prompt", "response", "responses", "chosen", "rejected", "messages", "system"]
 Kind = Literal["prompt and response", "preference pairs", "several responses", "conversations"]
 
-# Names by which a column is recognised: those of the first tuple win over those of the second; two of one tuple are a question.
+# Names by which a column is recognised. The first tuple takes precedence over the second; two names of one tuple are ambiguous.
 NAMES: dict[Field, tuple[tuple[str, ...], ...]] = {
     "prompt": (("prompt",), ("question", "instruction", "query", "input")),
     "response": (("response", "completion"), ("answer", "output")),
@@ -54,7 +54,7 @@ ANSWERS: dict[Kind, tuple[Field, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Which column of a source holds what. `kept` names the columns that become metadata (None: all others)."""
+    """The columns of a source by field. `kept` names the columns that become metadata (None: all others)."""
 
     kind: Kind
     columns: dict[Field, str]
@@ -105,7 +105,7 @@ class Shape:
         return prompt_messages(self._value(row, "prompt"), column)
 
     def _check_begins(self, row: Mapping[str, Any], conversation: Messages) -> None:
-        """Where a whole conversation stands beside a prompt, the two must not contradict each other."""
+        """Check that a whole conversation begins with the row's prompt, if it has one."""
         if "prompt" not in self.columns:
             return
         prompt = [m["content"].strip() for m in self._prompt(row) if m["role"] != "system"]
@@ -157,77 +157,77 @@ class Shape:
 
 
 def _blank(messages: Messages) -> bool:
-    """Whether there is no message, or the last one says nothing."""
+    """Whether there is no message, or the last one is empty."""
     last = messages[-1]["content"] if messages else ""
     return not last or last.isspace()
 
 
-def detect(columns: Sequence[str], mapping: Mapping[str, str], keep: Sequence[str] | None, where: str) -> Shape:
-    """The shape of a source with these columns. `mapping` (our field to the source's column) goes before what is detected.
+def detect(columns: Sequence[str], mapping: Mapping[str, str], keep: Sequence[str] | None, source: str) -> Shape:
+    """Detect the shape of a source from its columns. `mapping` (our field to the source's column) takes precedence.
 
-    Raises SourceError where no shape fits or more than one does; it names the columns found and says what to do.
+    Raises SourceError if no shape fits or several do; it lists the columns and says what to do.
     """
-    given = _given(columns, mapping, where)
+    mapped = _mapped(columns, mapping, source)
     for column in keep or ():
-        _check_column("keep", column, columns, where)
-    kind = _kind_given(given, where) or _kind_found(columns, where)
+        _check_column("keep", column, columns, source)
+    kind = _mapped_kind(mapped, source) or _detected_kind(columns, source)
     fields: dict[Field, str] = {}
     for field in ANSWERS[kind]:
-        fields[field] = _required(field, given, columns, where)
+        fields[field] = _required(field, mapped, columns, source)
     if kind == "conversations":
-        if "prompt" in given:
-            raise SourceError(f"{where}: columns maps both messages and prompt, but messages hold the prompt already")
+        if "prompt" in mapped:
+            raise SourceError(f"{source}: columns maps both messages and prompt, but messages hold the prompt already")
     elif kind == "preference pairs":
-        prompt = given.get("prompt") or _by_name("prompt", columns, where)
+        prompt = mapped.get("prompt") or _by_name("prompt", columns, source)
         fields |= {"prompt": prompt} if prompt else {}
     else:
-        fields["prompt"] = _required("prompt", given, columns, where)
-    system = given.get("system") or _by_name("system", columns, where)
+        fields["prompt"] = _required("prompt", mapped, columns, source)
+    system = mapped.get("system") or _by_name("system", columns, source)
     fields |= {"system": system} if system else {}
     return Shape(kind, fields, tuple(keep) if keep is not None else None, _description(kind, fields, columns, keep))
 
 
-def _given(columns: Sequence[str], mapping: Mapping[str, str], where: str) -> dict[Field, str]:
+def _mapped(columns: Sequence[str], mapping: Mapping[str, str], source: str) -> dict[Field, str]:
     if "completion" in mapping and "response" in mapping:
-        raise SourceError(f"{where}: columns maps both response and completion, which are two words for the same")
-    given: dict[Field, str] = {}
+        raise SourceError(f"{source}: columns maps both response and completion, which are two words for the same")
+    mapped: dict[Field, str] = {}
     for field, column in mapping.items():
-        _check_column(f"columns: {field}", column, columns, where)
-        given["response" if field == "completion" else cast(Field, field)] = column
-    return given
+        _check_column(f"columns: {field}", column, columns, source)
+        mapped["response" if field == "completion" else cast(Field, field)] = column
+    return mapped
 
 
-def _check_column(asked: str, column: str, columns: Sequence[str], where: str) -> None:
+def _check_column(setting: str, column: str, columns: Sequence[str], source: str) -> None:
     if column in columns:
         return
     close = difflib.get_close_matches(column, columns, n=1)
     guess = f"Did you mean {close[0]!r}? " if close else ""
-    raise SourceError(f"{where}: {asked}: there is no column {column!r}", hint=f"{guess}{_found(columns)}")
+    raise SourceError(f"{source}: {setting}: there is no column {column!r}", hint=f"{guess}{_found(columns)}")
 
 
-def _kind_given(given: dict[Field, str], where: str) -> Kind | None:
-    kinds = [kind for kind, fields in ANSWERS.items() if any(field in given for field in fields)]
+def _mapped_kind(mapped: dict[Field, str], source: str) -> Kind | None:
+    kinds = [kind for kind, fields in ANSWERS.items() if any(field in mapped for field in fields)]
     if len(kinds) > 1:
         raise SourceError(
-            f"{where}: columns maps fields of {_either(kinds)} at once", hint="Map the fields of one shape only."
+            f"{source}: columns maps fields of {_either(kinds)} at once", hint="Map the fields of one shape only."
         )
     return kinds[0] if kinds else None
 
 
-def _kind_found(columns: Sequence[str], where: str) -> Kind:
+def _detected_kind(columns: Sequence[str], source: str) -> Kind:
     kinds = [kind for kind, fields in ANSWERS.items() if all(_has(field, columns) for field in fields)]
     if "preference pairs" in kinds and "conversations" in kinds:
-        kinds.remove("conversations")  # many preference sets repeat the chosen conversation as messages
+        kinds.remove("conversations")  # many preference datasets repeat the chosen conversation as messages
     if len(kinds) > 1 and "prompt and response" in kinds and not _has("response", columns, tiers=1):
         kinds.remove("prompt and response")  # an answer or output beside something clearer is a reference answer
     if len(kinds) > 1:
         raise SourceError(
-            f"{where}: the columns can be read as {_either(kinds)}",
+            f"{source}: the columns can be read as {_either(kinds)}",
             hint=f"Say which by columns, for instance {_example(kinds[0])}. {_found(columns)}",
         )
     if not kinds:
         raise SourceError(
-            f"{where}: no column holds a response",
+            f"{source}: no column holds a response",
             hint=f"{_found(columns)} Expected prompt and response, prompt with chosen and rejected, prompt and responses, "
             "or messages; or say by columns which is which, for instance columns: {prompt: question, response: reply}.",
         )
@@ -238,12 +238,12 @@ def _has(field: Field, columns: Sequence[str], tiers: int = 2) -> bool:
     return any(name in columns for names in NAMES[field][:tiers] for name in names)
 
 
-def _by_name(field: Field, columns: Sequence[str], where: str) -> str | None:
+def _by_name(field: Field, columns: Sequence[str], source: str) -> str | None:
     for names in NAMES[field]:
         present = [name for name in names if name in columns]
         if len(present) > 1:
             raise SourceError(
-                f"{where}: {_either(present)} may be the {field}",
+                f"{source}: {_either(present)} may be the {field}",
                 hint=f"Say which: columns: {{{field}: {present[0]}}}. {_found(columns)}",
             )
         if present:
@@ -251,11 +251,11 @@ def _by_name(field: Field, columns: Sequence[str], where: str) -> str | None:
     return None
 
 
-def _required(field: Field, given: dict[Field, str], columns: Sequence[str], where: str) -> str:
-    column = given.get(field) or _by_name(field, columns, where)
+def _required(field: Field, mapped: dict[Field, str], columns: Sequence[str], source: str) -> str:
+    column = mapped.get(field) or _by_name(field, columns, source)
     if column is None:
         raise SourceError(
-            f"{where}: no column holds the {field}",
+            f"{source}: no column holds the {field}",
             hint=f"{_found(columns)} Say which it is: columns: {{{field}: <column>}}.",
         )
     return column

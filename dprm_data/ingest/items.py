@@ -1,7 +1,7 @@
-"""Items: one prompt with one response to be judged, and the table they are kept in.
+"""Items: one prompt with one response to be judged, and the table that stores them.
 
 An item's id is a hash of its content, so the same text has the same id wherever it comes from, and a call that was paid for once is
-found again. `group_id` is the hash of the prompt alone: the responses to one prompt share it.
+found again. `group_id` is the hash of the prompt alone, shared by all responses to it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Messages = tuple[Message, ...]
 Role = Literal["chosen", "rejected"]
 
 BATCH_ROWS = 16_384  # items per row group of items.parquet
-BATCH_CHARS = 32 << 20  # ... or fewer, where texts are long
+BATCH_CHARS = 32 << 20  # ... or fewer, if texts are long
 EXAMPLES = 20  # refusals and duplicates that a report shows one by one
 
 
@@ -34,7 +34,7 @@ EXAMPLES = 20  # refusals and duplicates that a report shows one by one
 class Item:
     """One prompt with one response.
 
-    role: `chosen` or `rejected` where the source ranks its responses; source: file and line (or row), as in `pairs.jsonl:17`;
+    role: `chosen` or `rejected` if the source ranks its responses; source: file and line (or row), as in `pairs.jsonl:17`;
     metadata: the row's other columns.
     """
 
@@ -49,17 +49,17 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A row that cannot be used: where it stands and why. The other rows go on."""
+    """A row that cannot be used: its position and the reason. The other rows are still read."""
 
     source: str
     reason: str
 
 
 def ids_of(prompt: Messages, completion: Messages) -> tuple[str, str]:
-    """(item_id, group_id): hashes of the prompt with this response, and of the prompt alone. Every character counts, white space too.
+    """(item_id, group_id): hashes of the prompt with this response, and of the prompt alone. Every character counts, including white space.
 
     Each is 32 hex digits, the first half of the SHA-256 of canonical JSON (sorted keys, no spaces, UTF-8) of `{"completion": [messages],
-    "prompt": [messages]}` and of `[messages]`. Raises TypeError where a text is no valid Unicode (half a surrogate pair).
+    "prompt": [messages]}` and of `[messages]`. Raises TypeError if a text is not valid Unicode (half a surrogate pair).
     """
     question = orjson.dumps(prompt, option=orjson.OPT_SORT_KEYS)
     answer = orjson.dumps(completion, option=orjson.OPT_SORT_KEYS)
@@ -72,7 +72,7 @@ def _digits(content: bytes) -> str:
 
 @dataclass(slots=True)
 class ItemsReport:
-    """What became of a source.
+    """The result of reading a source.
 
     items: stored; rows: read from the source, refused ones included; duplicates: items left out because the same prompt and response
     came before; contested: items that came as chosen in one place and as rejected in another (their role is null).
@@ -85,12 +85,12 @@ class ItemsReport:
     refused: int = 0
     contested: int = 0
     refusals: list[Refused] = field(default_factory=list)
-    duplicate_examples: list[tuple[str, str]] = field(default_factory=list)  # where it came again, where it came first
+    duplicate_examples: list[tuple[str, str]] = field(default_factory=list)  # the repetition's source, the first one's
     contested_examples: list[str] = field(default_factory=list)  # sources
     shapes: dict[str, str] = field(default_factory=dict)
 
     def lines(self) -> list[str]:
-        """The report in sentences for a person."""
+        """The report in readable sentences."""
         lines = [f"{name}: {shape}" for name, shape in self.shapes.items()]
         lines.append(f"{self.items:,} items from {self.rows:,} rows")
         if self.duplicates:
@@ -116,8 +116,8 @@ def store_items(
 ) -> ItemsReport:
     """Write the stream's items to `path` (Parquet, `tables.ITEMS`), each id once, in the order in which they come.
 
-    Memory stays flat but for about 70 bytes per item, which finding duplicates costs. `progress` is told, now and then, how many
-    items are stored. Raises SourceError where no row is usable, DprmError where the file cannot be written.
+    Memory stays flat except for about 70 bytes per item, the cost of finding duplicates. `progress` is called now and then with the number
+    of items stored. Raises SourceError if no row is usable, DprmError if the file cannot be written.
     """
     store = _Store(progress)
     staged = path.with_name(f".{path.name}.staged")
@@ -129,7 +129,7 @@ def store_items(
             _rewrite_roles(staged, path, store.new_roles)
         else:
             staged.replace(path)
-    except OSError as error:  # what goes wrong in reading a source is a SourceError already
+    except OSError as error:  # a failure to read a source is a SourceError already
         raise DprmError(
             f"cannot write {path}: {error}", hint="Check that the folder may be written to and has room left."
         ) from error
@@ -157,7 +157,7 @@ class _Store:
         self.report = ItemsReport()
         self.seen: dict[Role | None, set[int]] = {None: set(), "chosen": set(), "rejected": set()}
         self.new_roles: dict[str, Role | None] = {}  # items stored with a role that later rows changed
-        self._repeats: list[tuple[str, str]] = []  # item_id and where it came again
+        self._repeats: list[tuple[str, str]] = []  # item_id and the repetition's source
         self._progress = progress
 
     def take(self, stream: Iterable[Item | Refused], writer: pq.ParquetWriter) -> None:
@@ -203,7 +203,7 @@ class _Store:
         return False
 
     def _settle_role(self, stored: Role | None, item: Item) -> None:
-        """A role beats none; chosen here and rejected there is neither, whatever comes later."""
+        """A role takes precedence over none; chosen in one place and rejected in another is neither, whatever follows."""
         contested = item.item_id in self.new_roles and self.new_roles[item.item_id] is None
         role = self.new_roles.get(item.item_id, stored)
         if contested or item.role is None or item.role == role:
@@ -286,16 +286,16 @@ class _MessageColumn:
 
 
 def dump_metadata(metadata: dict[str, Any]) -> str:
-    """Metadata as JSON; what JSON does not know (dates, decimals, bytes, whole numbers over 64 bits) as text, NaN as null.
+    """Metadata as JSON: types without a JSON form (dates, decimals, bytes, whole numbers over 64 bits) as text, NaN as null.
 
-    Raises TypeError where a text is no valid Unicode.
+    Raises TypeError if a text is not valid Unicode.
     """
     if not metadata:
         return "{}"
     options = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
     try:
         return orjson.dumps(metadata, default=_as_text, option=options).decode()
-    except TypeError:  # once more without huge numbers
+    except TypeError:  # try again without huge numbers
         return orjson.dumps(_without_huge(metadata), default=_as_text, option=options).decode()
 
 
@@ -335,7 +335,7 @@ def _messages_of(column: pa.ChunkedArray) -> Iterator[Messages]:
 
 
 def _sources_of(item_ids: set[str], path: Path) -> dict[str, str]:
-    """Where the items with these ids came from first; reads two columns, a row group at a time."""
+    """The first source of each of these items. Reads two columns, a row group at a time."""
     found: dict[str, str] = {}
     wanted = pa.array(sorted(item_ids), pa.string())
     with pq.ParquetFile(path) as file:

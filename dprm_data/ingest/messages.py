@@ -27,7 +27,7 @@ _TURN = re.compile(r"(?:\A|\n\n)(Human|Assistant):")
 
 
 class BadRow(Exception):
-    """One row cannot be used; its text is the reason."""
+    """A row cannot be used; the message is the reason."""
 
 
 def prompt_messages(value: Any, column: str) -> Messages:
@@ -61,7 +61,7 @@ def read_conversation(value: Any, column: str) -> Messages:
 
 
 def _transcript(text: str) -> Messages | None:
-    """The turns of `Human: ... Assistant: ...`, white space around each left out; None where the text is no transcript."""
+    """The turns of `Human: ... Assistant: ...`, each stripped of white space; None if the text is not a transcript."""
     if "\n\nAssistant:" not in text:
         return None
     pieces = _TURN.split(text if text.startswith("\n\n") else text.lstrip())
@@ -93,7 +93,7 @@ def _message(turn: Any, column: str, position: int) -> Message:
 
 
 def read_list(value: Any, column: str) -> Sequence[Any]:
-    """A list, or its JSON text: CSV has no lists."""
+    """Read a list, or its JSON text, since CSV has no lists."""
     if isinstance(value, str):
         try:
             value = orjson.loads(value)
@@ -106,7 +106,7 @@ def read_list(value: Any, column: str) -> Sequence[Any]:
 
 
 def _sequence(value: Any, column: str) -> Sequence[Any]:
-    if hasattr(value, "tolist"):  # numpy arrays, as some readers give them
+    if hasattr(value, "tolist"):  # NumPy arrays, which some readers return
         value = value.tolist()
     if not isinstance(value, list | tuple):
         raise BadRow(f"{column} must be a text or a list, found {kind_of(value)}")
@@ -121,7 +121,7 @@ def at_last_reply(conversation: Messages) -> tuple[Messages, Messages]:
 
 
 def parting(chosen: Messages, rejected: Messages) -> int:
-    """Where two conversations part: both share everything before, and it ends before an assistant's turn of both."""
+    """The turn at which two conversations part: everything before is shared, and both continue with an assistant's turn."""
     at = 0
     while at < min(len(chosen), len(rejected)) - 1 and chosen[at] == rejected[at]:
         at += 1
@@ -140,5 +140,5 @@ def kind_of(value: object) -> str:
 
 
 def _is_text_part(part: object) -> bool:
-    """One of OpenAI's content parts, of a text. Pictures and sounds cannot be judged here, and refuse the row."""
+    """Whether this is a text among OpenAI's content parts. Images and audio cannot be judged, so a row with them is refused."""
     return isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str)

@@ -1,4 +1,4 @@
-"""Ratings: who gave which item which label. Votes forget the annotators; agreement, drift of people and groups need them."""
+"""Ratings: which annotator gave which item which label. Votes drop the annotators; agreement, annotator drift and groups need them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from dprm_data.labels.space import LabelSpace
 class Ratings:
     """R ratings of N items by A annotators on K labels.
 
-    `item`, `annotator`, `label`, `replicate` (R,) are numbers into `item_ids`, `annotator_ids`, the space's labels and the annotator's
-    repetitions; `weight` (R,). Where annotators are not known, `annotator_ids` and `annotator` are empty.
+    `item`, `annotator`, `label`, `replicate` (R,) are indices into `item_ids`, `annotator_ids`, the space's labels and the annotator's
+    repetitions; `weight` (R,). If annotators are not known, `annotator_ids` and `annotator` are empty.
     """
 
     item_ids: list[str]
@@ -53,7 +53,7 @@ class Ratings:
 
 
 def ratings_from_annotations(table: pa.Table, space: LabelSpace) -> Ratings:
-    """The ratings in a table of annotations: its rows with status `ok` that have a label, but for stated distributions."""
+    """The ratings in a table of annotations: its rows with status `ok` that have a label, except stated distributions."""
     votes = vote_rows(table)
     kept = votes.filter(pc.is_valid(votes["label"]))
     ids, items = item_codes(kept["item_id"], None)

@@ -1,8 +1,8 @@
-"""Sources: where rows come from, row by row, never all at once.
+"""Sources of rows, read row by row, never all at once.
 
-Files (`.jsonl`, `.json`, `.csv`, `.tsv`, each also with `.gz`, and `.parquet`), folders of them, datasets of the Hugging Face Hub, and
-Python objects. Each reader gives `(position, row)` or `(position, reason)`: a broken row is data, a broken source is a SourceError.
-Positions are lines in text files (what an editor shows) and rows elsewhere, both from 1.
+Files (`.jsonl`, `.json`, `.csv`, `.tsv`, each also with `.gz`, and `.parquet`), folders of them, datasets on the Hugging Face Hub, and
+Python objects. Each reader yields `(position, row)` or `(position, reason)`: a broken row is data, a broken source is a SourceError.
+Positions are lines in text files (as an editor shows them) and rows elsewhere, both from 1.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     import datasets
 
 Row = Mapping[str, Any]
-Rows = Iterator[tuple[int, Row | str]]  # a row's position, and the row or why there is none
+Rows = Iterator[tuple[int, Row | str]]  # a row's position, and the row or the reason why there is none
 
-PEEK = 100  # rows that are looked at to learn which columns there are
+PEEK = 100  # rows read to find the columns
 FIELD_LIMIT = 1 << 30  # characters of one CSV field; Python's own limit of 131,072 is too small for conversations
 
 
 class ItemStream(Iterator[Item | Refused]):
-    """The items of a source and its refused rows, as they come. `rows` counts what was read, `shapes` says what was detected."""
+    """The items of a source and its refused rows, as they are read. `rows` counts the rows read, `shapes` describes what was detected."""
 
     def __init__(self, tables: Iterable[tuple[str, Rows]], config: SourceConfig | None, what: str) -> None:
         self.rows = 0
@@ -89,7 +89,7 @@ def read_items(
 ) -> ItemStream:
     """The items of a source: what a recipe's `source` names (paths relative to `base`), a `datasets` object, or any rows as dicts.
 
-    Raises SourceError, at once or while reading, where the source is missing, empty, of an unknown kind, or has no columns that fit.
+    Raises SourceError, at once or while reading, if the source is missing, empty, of an unknown kind, or has no columns that fit.
     """
     if not isinstance(source, SourceConfig):
         return ItemStream([("row", _objects(source))], None, "the source")
@@ -186,7 +186,7 @@ def _why_no_json(line: bytes, error: str) -> str:
 
 
 def _json(path: Path) -> Rows:
-    """A JSON array of objects, read whole; a `.json` file that is no array is read as JSON lines."""
+    """A JSON array of objects, read whole; a `.json` file that is not an array is read as JSON lines."""
     with _open(path) as file:
         begin = file.read(1024).removeprefix(b"\xef\xbb\xbf").lstrip()
     if not begin.startswith(b"["):
@@ -207,7 +207,7 @@ def _csv(path: Path) -> Rows:
     delimiter = "\t" if ".tsv" in path.suffixes[-2:] else ","
     csv.field_size_limit(FIELD_LIMIT)
     with _open(path) as file:
-        # Bytes that are no UTF-8 become half surrogates, so that only their own row is lost.
+        # Bytes that are not UTF-8 become half surrogates, so that only their own row is lost.
         lines = (line.decode("utf-8", "surrogateescape") for line in file)
         reader = csv.reader(lines, delimiter=delimiter, strict=True)
         try:
@@ -302,14 +302,14 @@ def _as_row(row: object) -> Row | str:
 
 
 def _hub(config: SourceConfig) -> tuple[str, Rows]:
-    from datasets import load_dataset  # late: most of a second
+    from datasets import load_dataset  # imported late: it takes most of a second
 
     name = f"{config.dataset}/{config.split}"
     try:
         rows = load_dataset(
             config.dataset, name=config.config, split=config.split, revision=config.revision, streaming=True
         )
-    except Exception as error:  # the library raises nearly everything, ValueError to requests' own
+    except Exception as error:  # the library raises almost anything, from ValueError to requests' own errors
         raise _hub_error(config, error) from error
     return name, _hub_rows(rows, config)
 

@@ -1,29 +1,43 @@
-"""Splits: which items are for training and which are kept for testing, without a leak between them.
+"""Splits: which items are for training and which are held out, without a leak between them.
 
-What is split is never an item but a *conversation*: all items whose prompts open with the same system message and the same first user
-turn (upper and lower case and white space aside), so that neither two responses to one prompt nor two stages of one conversation stand on both sides.
+There are two seeded splits, both by a hash, so that they are the same on every machine and new data never moves old data from test to training. Datasets are published
+by the first and reward models are trained by the second, and both must find their splits again: neither rule may change.
 
-Without a split column, a conversation's place is read from a hash of the seed and its opening: the same on every machine, and
-new items never move old ones from test to training. (The one exception: where no hash is below the share, the smallest is taken, so that a
-small dataset has a test split too; and the largest is always for training.)
+*A run's items* (`split_items`) are split by *conversation*: all items whose prompts open with the same system message and the same first user turn (upper and lower
+case and white space aside), so that neither two responses to one prompt nor two stages of one conversation are in different splits. One hash of the seed and the
+opening decides: below the share `test` it is for testing, in the next share for validation. If no hash is below the share, the smallest is taken, so that a small
+dataset has a test split too; the largest is always for training. A split column in the source goes before all that.
+
+*Rows that come without splits* (`hold_out_groups`: a Parquet file, a dataset of somebody else's) are split by *group*, the responses to one prompt; their conversations
+may not be known. Each split has a hash of its own, so that a dataset that brings a test split but no validation split can be given the other. Each held-out split has
+at least one group if there are three or more.
+
+Folds for cross-validation (`folds`) are random, by group.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import orjson
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
+from dprm_data.core.arrays import Ints
 from dprm_data.core.errors import PublishError
 from dprm_data.ingest.items import Item, items_of
 from dprm_data.recipe.recipe import PublishConfig
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
+
+
+# -- items, by conversation ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -61,7 +75,7 @@ def _seeded(items_file: Path, config: PublishConfig) -> Splits:
         opening = _opening(item)
         conversations.append((item.item_id, opening))
         if opening not in place:
-            place[opening] = _fraction(config.seed, opening)
+            place[opening] = _fraction("split", config.seed, opening)
     smallest, largest = min(place.values()), max(place.values())
 
     def split(opening: str) -> str:
@@ -122,12 +136,56 @@ def _opening(item: Item) -> str:
     return hashlib.sha256(orjson.dumps(said)).hexdigest()
 
 
-def _fraction(seed: int, opening: str) -> float:
-    """A number in [0, 1) that looks random."""
-    return int(hashlib.sha256(f"split\0{seed}\0{opening}".encode()).hexdigest()[:12], 16) / 16**12
-
-
 def _items(items_file: Path) -> Iterator[Item]:
     with pq.ParquetFile(items_file) as file:
         for group in range(file.num_row_groups):
             yield from items_of(file.read_row_group(group))
+
+
+# -- rows without splits, by group --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What a training held out of data without splits: the shares of the groups, and the seed. Reward models and policies record it, for those who must not train or test on the wrong prompts."""
+
+    test: float = 0.1
+    validation: float = 0.1
+    seed: int = 0
+
+    @classmethod
+    def of(cls, recorded: Mapping[str, Any] | None) -> HeldOut:
+        """From a training's record; defaults for what it does not say."""
+        known = recorded or {}
+        return cls(**{part.name: known[part.name] for part in fields(cls) if part.name in known})
+
+
+def hold_out_groups(named: NDArray[np.str_], groups: NDArray[np.str_], held_out: HeldOut) -> NDArray[np.str_]:
+    """The split (N,) of rows in these splits and groups (N,): test and validation get their share of the training groups, unless the data has them already."""
+    splits = named
+    for name, share in ((TEST, held_out.test), (VALIDATION, held_out.validation)):
+        if name not in named.tolist():
+            splits = _moved(splits, groups, name, share, held_out.seed)
+    return splits
+
+
+def _moved(splits: NDArray[np.str_], groups: NDArray[np.str_], name: str, share: float, seed: int) -> NDArray[np.str_]:
+    """The splits with a share of the training groups moved to `name`."""
+    training = np.unique(groups[splits == TRAIN]).tolist()
+    if share <= 0 or len(training) < 3:
+        return splits
+    place = {group: _fraction(name, seed, group) for group in training}
+    held = {group for group, at in place.items() if at < share} or {min(place, key=place.__getitem__)}
+    return np.where(np.isin(groups, list(held)) & (splits == TRAIN), name, splits.astype("<U10"))
+
+
+def folds(groups: Sequence[str], count: int, seed: int) -> Ints:
+    """A fold for every item, at random; items of one group have the same."""
+    names, group = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
+    order = np.random.default_rng(seed).permutation(len(names))
+    return np.asarray((order % max(2, min(count, len(names))))[group], dtype=np.int64)
+
+
+def _fraction(name: str, seed: int, key: str) -> float:
+    """A hash as a number in [0, 1)."""
+    return int(hashlib.sha256(f"{name}\0{seed}\0{key}".encode()).hexdigest()[:12], 16) / 16**12

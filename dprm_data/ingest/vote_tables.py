@@ -1,6 +1,6 @@
 """Reading long tables of votes: one row per (item, annotator), Parquet or CSV.
 
-Whole columns are handled at once, in Arrow and NumPy; only the columns that are needed are read.
+Whole columns are processed at once, in Arrow and NumPy; only the columns needed are read.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ def read_votes(
 ) -> Votes:
     """The votes in a long table, items in order of first appearance.
 
-    Columns: `item_id` (or `item`), `label`, and where there are `annotator_id` (or `rater_id`, `rater`, `annotator`), `weight`, `replicate`; `columns` maps our name
+    Columns: `item_id` (or `item`), `label`, and optionally `annotator_id` (or `rater_id`, `rater`, `annotator`), `weight`, `replicate`; `columns` maps our name
     to the file's. Other columns are not read. Whole numbers are label indices from `base` (0) on; strings are names or words of labels. In
-    a CSV file, where all is text, whole numbers are indices too.
+    a CSV file, which has only text, whole numbers are indices too.
 
-    `duplicates` says what becomes of several rows with the same item, annotator and replicate: `error`, keep the `first` or the
+    `duplicates` says what to do with several rows with the same item, annotator and replicate: `error`, keep the `first` or the
     `last`, count `all`, or `mean`: one vote, shared evenly among them. Without an annotator column nothing is a duplicate.
 
     A table of annotations (with `status` and `elicitation`) is read as `votes_from_annotations` reads it, without `duplicates` and `base`.
@@ -66,7 +66,7 @@ def read_ratings(
     duplicates: Duplicates = "error",
     base: int = 0,
 ) -> Ratings:
-    """The same table with its annotators: what agreement between people is measured on. A table of annotations gives its ratings as
+    """The same table with its annotators, from which agreement is measured. A table of annotations gives its ratings as
     `ratings_from_annotations` does."""
     table, is_text = _read(Path(path), columns, duplicates)
     if _is_annotations(table, Path(path), duplicates, base):
@@ -113,7 +113,7 @@ def _ratings(
 
 
 def _read(path: Path, columns: Mapping[str, str] | None, duplicates: Duplicates) -> tuple[pa.Table, bool]:
-    """The needed columns under our names; whether they come from a text file."""
+    """Read the needed columns, under our names; and whether they come from a text file."""
     if duplicates not in get_args(Duplicates):
         raise VotesError(f"duplicates: {duplicates!r} is no policy (allowed: {', '.join(get_args(Duplicates))})")
     mapping = {"annotator_id" if field == "rater_id" else field: column for field, column in (columns or {}).items()}
@@ -169,7 +169,7 @@ def _read_text(path: Path, mapping: Mapping[str, str]) -> pa.Table:
 
 
 def _where(names: list[str], mapping: Mapping[str, str], path: Path) -> dict[str, str]:
-    """Our field -> the file's column, for the fields that the file has."""
+    """Our field -> the file's column, for the fields the file has."""
     where: dict[str, str] = {}
     for field in FIELDS:
         wanted = (mapping[field],) if field in mapping else (field, *_ALSO_CALLED.get(field, ()))
@@ -238,13 +238,13 @@ def _labels(column: pa.ChunkedArray, space: LabelSpace, path: Path, name: str, b
 
 
 def _text_codes(column: pa.ChunkedArray, space: LabelSpace, base: int, is_text: bool) -> Ints:
-    """Names or words to indices; -1 for what is neither."""
+    """Names or words to indices; -1 for anything else."""
     if len(column) == 0:
         return np.zeros(0, dtype=np.int64)
     encoded = pc.dictionary_encode(column).unify_dictionaries().combine_chunks()
     values = [str(value).strip() for value in encoded.dictionary.to_pylist()]
     numbers = [_whole(value) for value in values]
-    # In a text file a number is an index. In Parquet, where text was chosen, "3" is a label's name if labels have such names.
+    # In a text file a number is an index. In a Parquet column of text, "3" is a label's name if labels have such names.
     indices = is_text or all(_whole(label) is None for label in space.names)
     codes = []
     for value, number in zip(values, numbers, strict=True):

@@ -1,4 +1,4 @@
-"""Votes: an item's weighted label counts, the sufficient statistic of everything after.
+"""Votes: an item's weighted label counts, the sufficient statistic for everything that follows.
 
 All families of distributions see an item only through `counts[i, k]`, the summed weight of the annotations that gave label k to
 item i. An annotation that is itself a distribution over the labels is split over them.
@@ -59,16 +59,16 @@ class Votes:
 
 
 def check_space(votes: Votes, space: LabelSpace) -> None:
-    """Refuses votes that are on another number of labels than the space has."""
+    """Raise VotesError if the votes have another number of labels than the space."""
     if votes.K != space.K:
         raise VotesError(f"the votes are on {votes.K} labels, the label space {space.name!r} has {space.K}")
 
 
-def label_codes(labels: pa.ChunkedArray, space: LabelSpace, where: str) -> Ints:
-    """Label names to indices, -1 where there is none; an unknown name is refused."""
+def label_codes(labels: pa.ChunkedArray, space: LabelSpace, source: str) -> Ints:
+    """Label names to indices, -1 for null. Raises VotesError for an unknown name."""
     codes = pc.dictionary_encode(labels)
     codes = codes.combine_chunks() if isinstance(codes, pa.ChunkedArray) else codes
-    if isinstance(codes, pa.ChunkedArray):  # what combine_chunks gives for no chunks at all
+    if isinstance(codes, pa.ChunkedArray):  # combine_chunks returns this if there are no chunks
         return np.zeros(0, dtype=np.int64)
     names = codes.dictionary.to_pylist()
     found = [space.find(str(name)) for name in names]
@@ -76,7 +76,7 @@ def label_codes(labels: pa.ChunkedArray, space: LabelSpace, where: str) -> Ints:
         unknown = names[found.index(None)]
         row = pc.index(pc.cast(labels, pa.large_string()), str(unknown)).as_py()
         raise VotesError(
-            f"{where}: row {row + 1}, column 'label': found {unknown!r} (allowed: {', '.join(space.names)})"
+            f"{source}: row {row + 1}, column 'label': found {unknown!r} (allowed: {', '.join(space.names)})"
         )
     table = np.array([*found, -1], dtype=np.int64)
     return np.asarray(table[pc.fill_null(codes.indices, -1).to_numpy(zero_copy_only=False)])
@@ -148,8 +148,8 @@ def votes_from_annotations(
 
 
 def stated_from_annotations(table: pa.Table, space: LabelSpace, item_ids: Sequence[str]) -> Floats:
-    """The stated distribution of every item, shape (N, K): the weighted mean of `probs` over its ok rows that state one, zeros where
-    there is none."""
+    """The stated distribution of every item, shape (N, K): the weighted mean of `probs` over its ok rows that state one, zeros if there is
+    none."""
     kept = stated_rows(table)
     weights = pc.fill_null(kept["weight"], 1.0).to_numpy() if "weight" in kept.column_names else np.ones(kept.num_rows)
     sums = _counters(kept, space, item_ids, weights).counts
@@ -181,7 +181,7 @@ def _counters(kept: pa.Table, space: LabelSpace, item_ids: Sequence[str] | None,
 
 
 def shares_of(kept: pa.Table, space: LabelSpace) -> Floats:
-    """`probs` as an array of shape (rows, K), normalised to 1; NaN where a row has none."""
+    """`probs` as an array of shape (rows, K), normalised to 1; NaN for rows without."""
     K = space.K
     shares = np.full((kept.num_rows, K), np.nan)
     if kept.num_rows == 0 or "probs" not in kept.column_names or pa.types.is_null(kept["probs"].type):

@@ -1,6 +1,6 @@
 """Label spaces: the categories an annotator chooses from, and their geometry.
 
-A label space is a list of labels. Each label has a reward (what an answer of that kind is worth) and, where the space has ordinal
+A label space is a list of labels. Each label has a reward (what an answer of that kind is worth) and, if the space has ordinal
 *axes*, a level on each of them: the paper's space is helpfulness (3 levels) by harmlessness (2 levels), a plain 1-6 scale has one axis.
 The *ground cost* is the K x K matrix of what it costs to move probability mass between labels.
 
@@ -22,6 +22,7 @@ from dprm_data.core.arrays import Floats, Ints
 from dprm_data.core.errors import LabelSpaceError
 from dprm_data.core.resources import bundled_file, bundled_names
 from dprm_data.core.yamlfile import read_model, validated
+from dprm_data.labels.geometry import cheapest_detours, checked_cost
 
 
 class _Frozen(BaseModel):
@@ -29,7 +30,7 @@ class _Frozen(BaseModel):
 
 
 class Level(_Frozen):
-    """One step of an axis. `word` is the single word by which a model says it (the `logprobs` elicitation listens for it)."""
+    """One step of an axis. `word` is the single word with which a model answers it (the `logprobs` elicitation reads its probability)."""
 
     name: str = Field(min_length=1)
     word: str = ""
@@ -43,7 +44,7 @@ class Level(_Frozen):
 class Axis(_Frozen):
     """An ordinal dimension of the space; its levels go from low to high.
 
-    question: the beginning of a question that the levels' words end: "Is the response" ... good, fair or bad?
+    question: the beginning of a question that the levels' words complete: "Is the response" ... good, fair or bad?
     """
 
     name: str = Field(min_length=1)
@@ -116,14 +117,13 @@ class LabelSpace(_Frozen):
         return np.array(self.cost, dtype=np.float64)
 
     def triangle_violations(self, tolerance: float = 1e-9) -> list[str]:
-        """Where the ground cost breaks the triangle inequality: one sentence each, the worst first.
+        """The violations of the triangle inequality by the ground cost: a sentence each, the worst first.
 
-        Transport under such a cost is still well defined, but it is no metric, and losses that need one refuse it.
+        Transport under such a cost is still well defined, but it is not a metric, and losses that need one reject it.
         """
         c = self.ground_cost
-        detour = c[:, :, None] + c[None, :, :]  # detour[i, j, k] = from i over j to k
-        via = detour.argmin(axis=1)
-        excess = c - detour.min(axis=1)
+        least, via = cheapest_detours(c)
+        excess = c - least
         worst = [
             (excess[i, k], i, int(via[i, k]), k) for i, k in zip(*np.where(excess > tolerance), strict=True) if i < k
         ]
@@ -139,9 +139,9 @@ class LabelSpace(_Frozen):
         by_words = {label.said.casefold(): i for i, label in enumerate(self.labels)}
         return by_words | {label.name.casefold(): i for i, label in enumerate(self.labels)}
 
-    def find(self, said: str) -> int | None:
-        """The index of the label with this name or these words (case does not matter), or None."""
-        return self._index.get(said.strip().casefold())
+    def find(self, name: str) -> int | None:
+        """The index of the label with this name or these words, ignoring case, or None."""
+        return self._index.get(name.strip().casefold())
 
     # -- checks -------------------------------------------------------------------------------------------------------
 
@@ -166,7 +166,7 @@ class LabelSpace(_Frozen):
 
     @classmethod
     def load(cls, reference: str | int | os.PathLike[str] | dict[str, Any] | LabelSpace) -> LabelSpace:
-        """A space from a bundled name, a number K (`ordinal(K)`), a YAML file, or its content as a dict."""
+        """Load a space from a bundled name, a number K (`ordinal(K)`), a YAML file, or its content as a dict."""
         if isinstance(reference, LabelSpace):
             return reference
         if isinstance(reference, dict):
@@ -221,13 +221,4 @@ def _levels_fit(label: Label, axes: tuple[Axis, ...]) -> None:
 def _check_cost(matrix: NDArray[Any], K: int) -> None:
     if matrix.shape != (K, K):
         raise ValueError(f"the cost must be {K} rows of {K} numbers, one per label; found shape {matrix.shape}")
-    cost = matrix.astype(np.float64)
-    if not np.isfinite(cost).all() or (cost < 0).any():
-        raise ValueError("the cost must be finite and not negative")
-    if np.diag(cost).any():
-        raise ValueError("the cost of leaving mass where it is (the diagonal) must be 0")
-    if not np.allclose(cost, cost.T, rtol=0, atol=1e-9):
-        i, j = np.argwhere(~np.isclose(cost, cost.T, rtol=0, atol=1e-9))[0]
-        raise ValueError(
-            f"the cost must be symmetric, but row {i} column {j} is {cost[i, j]:g} and row {j} column {i} is {cost[j, i]:g}"
-        )
+    checked_cost(matrix.astype(np.float64))

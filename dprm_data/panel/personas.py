@@ -1,18 +1,18 @@
-"""Personas and panels: the simulated annotators, and the weighted set of them that stands for a population.
+"""Personas and panels: the simulated annotators, and the weighted set of them that represents a population.
 
-A panel's weights say how much of the population each persona stands for. What the panel says about an item is the weighted mean of its
+A panel's weights say how much of the population each persona represents. The panel's opinion of an item is the weighted mean of its
 personas' opinions, sum(w_i v_i) / sum(w_i).
 
-*Asking only some.* `Panel.for_item` can draw n of the N personas for each item. It draws with inclusion probabilities proportional to
-the weights (pi_i = n w_i / sum(w); where that exceeds 1 the persona is always asked and the rest is shared out among the others),
-without replacement, by systematic sampling: the personas are put in a random order, strata together, laid on a line in pieces as long as
-their pi_i, and those under a comb with teeth one apart and a random start are taken. Every draw has exactly n personas, every persona
-is drawn with exactly pi_i, and every value of the first `stratify` attribute gets its share of n to within one (a further attribute is
-balanced within each value of those before it). A drawn persona counts with weight proportional to
+*Sampling personas.* `Panel.for_item` can draw n of the N personas for each item, with inclusion probabilities proportional to
+the weights (pi_i = n w_i / sum(w); a persona for which that exceeds 1 is always asked, and the rest is divided among the others),
+without replacement, by systematic sampling: the personas are placed on a line in random order, strata together, in intervals of length
+pi_i, and those that contain one of the points u, u + 1, u + 2, ... with a random start u are drawn. Every draw has exactly n personas, every persona
+is drawn with exactly pi_i, and every value of the first `stratify` attribute gets its share of n to within one (each further attribute is
+balanced within the values of those before it). A drawn persona counts with weight proportional to
 w_i / pi_i (Horvitz and Thompson), so that the mean over the draws is the whole panel's: votes stay unbiased. Where no persona is
 certain to be asked, these weights are all 1.
 
-The draw depends on the seed, the item's id and the panel alone: not on the order of items, nor on what was drawn for others.
+The draw depends only on the seed, the item's id and the panel: neither on the order of the items nor on the draws for others.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class _Frozen(BaseModel):
 class Persona(_Frozen):
     """One simulated annotator.
 
-    description: who this is, in the second person ("You are ..."); a model reads it. attributes: free, for strata and for reports.
-    weight: how much of the population this persona stands for, relative to the others of the panel.
+    description: who this is, in the second person ("You are ..."), as the model reads it. attributes: free, for strata and reports.
+    weight: how much of the population this persona represents, relative to the others of the panel.
     """
 
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
@@ -106,8 +106,8 @@ class Panel(_Frozen):
     def for_item(self, item_id: str, config: PanelConfig) -> list[Persona]:
         """The personas that judge this item, in the panel's order, with the weights by which their votes count.
 
-        The weights' mean is 1: n personas give n votes. Everybody, or `config.sample` of them drawn as the module's text says.
-        Raises PanelError where `config.stratify` names an attribute that no persona has.
+        The weights' mean is 1: n personas give n votes. All of them, or a sample of `config.sample` (see the module).
+        Raises PanelError if `config.stratify` names an attribute that no persona has.
         """
         sampler = self._sampler(config.sample, tuple(config.stratify))
         return sampler.draw(f"{config.seed}:{item_id}")
@@ -124,7 +124,7 @@ class Panel(_Frozen):
 
 
 class _Sampler:
-    """Draws n personas of one panel. All that does not depend on the item is computed once."""
+    """Draws n personas of one panel. Everything that does not depend on the item is computed once."""
 
     def __init__(self, panel: Panel, n: int, stratify: Sequence[str]) -> None:
         _check_attributes(panel, stratify)
@@ -150,7 +150,7 @@ class _Sampler:
         return [self._personas[i] for i in sorted(taken.tolist())]
 
     def _order(self, key: str) -> tuple[NDArray[np.int64], int]:
-        """A random order in which strata stay together, and the comb's random start."""
+        """A random order in which strata stay together, and the random start u."""
         size = len(self._personas)
         digest = hashlib.shake_128(key.encode()).digest(8 * (1 + size + sum(self._groups)))
         numbers = np.frombuffer(digest, dtype="<u8")
@@ -165,7 +165,7 @@ class _Sampler:
 
 
 def inclusion_probabilities(weights: NDArray[np.float64], n: int) -> NDArray[np.float64]:
-    """The chance of each persona to be among the n drawn: proportional to its weight, at most 1, summing to n."""
+    """The probability of each persona to be among the n drawn: proportional to its weight, at most 1, summing to n."""
     certain = np.zeros(len(weights), dtype=bool)
     while True:
         open_places = n - int(certain.sum())
@@ -182,14 +182,14 @@ def inclusion_probabilities(weights: NDArray[np.float64], n: int) -> NDArray[np.
 def _whole_units(inclusion: NDArray[np.float64], n: int) -> NDArray[np.int64]:
     lengths = np.floor(inclusion * _UNIT).astype(np.int64)
     below = np.flatnonzero(lengths < _UNIT)
-    if below.size:  # what rounding lost (less than N units of 2^-40) goes to the longest piece that is not certain
+    if below.size:  # what rounding loses (less than N units of 2^-40) goes to the longest piece that is not certain
         longest = below[lengths[below].argmax()]
         lengths[longest] += n * _UNIT - lengths.sum()
     return lengths
 
 
 def _strata(personas: Sequence[Persona], stratify: Sequence[str]) -> list[NDArray[np.int64]]:
-    """For each attribute, which group a persona belongs to; groups of the second attribute lie within those of the first."""
+    """For each attribute, the stratum of each persona; strata of the second attribute are nested in those of the first."""
     levels = []
     for depth in range(1, len(stratify) + 1):
         values = [tuple(persona.attributes.get(name) for name in stratify[:depth]) for persona in personas]
@@ -209,7 +209,7 @@ def _check_attributes(panel: Panel, stratify: Sequence[str]) -> None:
 
 
 def panel_table(panel: Panel) -> pa.Table:
-    """The panel as a table (`tables.PERSONAS`), with the weights as the panel gives them."""
+    """The panel as a table (`tables.PERSONAS`), with the panel's own weights."""
     columns: list[list[Any]] = [
         [persona.id for persona in panel.personas],
         [persona.said for persona in panel.personas],

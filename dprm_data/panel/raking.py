@@ -1,9 +1,9 @@
-"""Panels that stand for a population: weights that meet given margins.
+"""Raking: panel weights that meet the margins of a population.
 
-*Raking* (iterative proportional fitting) multiplies the people's weights, margin by margin, by target share / present share, until all margins are met.
+*Raking* (iterative proportional fitting) multiplies the people's weights, margin by margin, by target share / current share, until all margins are met.
 Among all weights that meet them, the result is the one nearest to the starting weights in relative entropy.
 
-What unequal weights cost is told by Kish's effective sample size, n_eff = (sum w)^2 / sum w^2, and the design effect n / n_eff: an estimate from n weighted
+The cost of unequal weights is given by Kish's effective sample size, n_eff = (sum w)^2 / sum w^2, and the design effect n / n_eff: an estimate from n weighted
 people is as uncertain as one from n_eff unweighted ones.
 
 Sources: Deming & Stephan 1940 (raking); Csiszar 1975 (the nearest distribution); Kish, Survey Sampling (1965) (the design effect).
@@ -29,7 +29,7 @@ Margin = Mapping[Hashable, float]
 @dataclass(frozen=True)
 class Raking:
     """`weights` (n,), mean 1; `effective_size` and `design_effect` as above; `largest`: the heaviest weight; `rounds` it took; `error`: the largest
-    difference between a share and its target that is left."""
+    remaining difference between a share and its target."""
 
     weights: Floats
     effective_size: float
@@ -59,12 +59,12 @@ def rake(
 ) -> Raking:
     """Weights for people with these attributes so that every margin is met.
 
-    `attributes` maps an attribute to its value for each of n people; `margins` maps attributes to the target share of each of their values (shares are
-    scaled to sum to 1 if they do so within one per cent). A joint margin names several attributes with a comma, "age,sex", and its values are tuples.
-    `start` are weights to begin from (all 1).
+    `attributes` maps an attribute to its value for each of n people; `margins` maps attributes to the target share of each of their values (shares that sum to 1
+    within one per cent are scaled). A joint margin names several attributes with a comma, "age,sex", and its values are tuples.
+    `start` are the initial weights (all 1 by default).
 
-    Raises `PanelError` where a margin cannot be met: a value with a positive share that nobody has, a value without a target, margins that contradict
-    each other given the people there are.
+    Raises `PanelError` if a margin cannot be met: a value with a positive share that nobody has, a value without a target, or margins that contradict
+    each other for these people.
     """
     if not margins:
         raise PanelError("raking needs at least one margin")
@@ -98,7 +98,7 @@ def rake(
 
 
 def raked_panel(panel: Panel, margins: Mapping[str, Margin]) -> tuple[Panel, Raking]:
-    """The panel with weights that meet the margins on its personas' attributes, and what that cost.
+    """The panel with weights that meet the margins on its personas' attributes, and their design effect.
 
     Margins are matched to attributes as text, so that a file may say 30 or "30". Raises `PanelError` as `rake` does.
     """
@@ -120,7 +120,7 @@ def raked_panel(panel: Panel, margins: Mapping[str, Margin]) -> tuple[Panel, Rak
 
 
 def read_margins(path: Path) -> dict[str, Margin]:
-    """Margins from a YAML file: attribute -> value -> share; a joint margin "age,sex" has values "old,female"."""
+    """Read margins from a YAML file: attribute -> value -> share; a joint margin "age,sex" has values "old,female"."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

@@ -1,4 +1,4 @@
-"""Agreement: how much annotators agree, which of them differ how, and how many different opinions a panel holds."""
+"""Agreement between annotators: how much they agree, how each differs from the rest, and the effective number of different ones."""
 
 from __future__ import annotations
 
@@ -14,38 +14,21 @@ from dprm_data.core.errors import InputError, VotesError
 from dprm_data.ingest.ratings import Ratings
 from dprm_data.ingest.votes import Votes
 from dprm_data.labels.space import LabelSpace
+from dprm_data.labels.statistics import alpha, by_rank, by_reward, nominal, reward_variance
 
 Level = Literal["nominal", "ordinal", "interval"]
-MOST_ANNOTATORS = 400  # of whom pairs are compared: the most active
-MOST_ITEMS = 50_000  # from which Krippendorff's alpha is computed
+MOST_ANNOTATORS = 400  # the most active, of whom pairs are compared
 
 
 def krippendorff_alpha(votes: Votes, space: LabelSpace, level: Level = "nominal") -> float | None:
-    """Krippendorff's alpha of the votes: 1 for perfect agreement, 0 for chance, below 0 for less than that; None where no item has two votes.
+    """Krippendorff's alpha of the votes: 1 for perfect agreement, 0 for chance, below 0 for less; None if no item has two votes.
 
-    `ordinal` takes the labels in the order of their rewards, `interval` takes the rewards as numbers. Fractional votes are rounded. Of more
-    than 50,000 items a random 50,000 are used. The computation is that of the `krippendorff` library (Krippendorff 2011).
+    `ordinal` takes the labels in the order of their rewards, `interval` takes the rewards as numbers. Fractional votes are rounded.
     """
-    import krippendorff
-
-    counts = np.rint(votes.counts).astype(np.int64)
-    counts = counts[counts.sum(axis=1) > 1]
-    if len(counts) > MOST_ITEMS:
-        counts = counts[np.random.default_rng(0).choice(len(counts), MOST_ITEMS, replace=False)]
-    if len(counts) == 0:
-        return None
-    if (counts.sum(axis=0) > 0).sum() < 2:
-        return 1.0  # everybody chose the same label everywhere; the library divides by zero here
-    rewards = space.rewards
+    counts = np.rint(votes.counts)
     if level == "nominal":
-        return float(krippendorff.alpha(value_counts=counts, level_of_measurement="nominal"))
-    # Labels of equal reward are one value on a line of rewards.
-    points, place = np.unique(rewards, return_inverse=True)
-    merged = np.zeros((len(counts), len(points)), dtype=np.int64)
-    np.add.at(merged.T, place, counts.T)
-    if (merged.sum(axis=0) > 0).sum() < 2:
-        return 1.0
-    return float(krippendorff.alpha(value_counts=merged, value_domain=points, level_of_measurement=level))
+        return alpha(counts, nominal(space.K))
+    return alpha(counts, by_rank(counts, space.rewards) if level == "ordinal" else by_reward(space.rewards))
 
 
 def polarisation(distribution: Floats, space: LabelSpace) -> Floats:
@@ -53,15 +36,14 @@ def polarisation(distribution: Floats, space: LabelSpace) -> Floats:
     width = float(np.ptp(space.rewards))
     if width == 0:
         return np.zeros(len(distribution))
-    mean = distribution @ space.rewards
-    return np.asarray((distribution @ space.rewards**2 - mean**2) / (0.25 * width**2))
+    return reward_variance(distribution, space.rewards) / (0.25 * width**2)
 
 
 @dataclass(frozen=True)
 class Annotators:
-    """What can be said of each of A annotators.
+    """Figures of each of A annotators.
 
-    `ratings` (A,) how many; `severity` (A,) mean reward given minus what the others gave the same items, negative for the strict, with its
+    `ratings` (A,) their number; `severity` (A,) mean reward given minus what the others gave the same items, negative for strict ones, with its
     standard error; `informativeness` (A,) correlation with the others' mean over the items, NaN with fewer than three; `repeat_agreement` (A,) share of
     pairs of their own ratings of one item that are equal, NaN without repetitions. `agreement` (a, a) share of common items on which two annotators
     chose the same label, for the `compared` (a,) most active; NaN without common items. `effective_number` of different annotators among these.
@@ -94,8 +76,8 @@ def annotators(ratings: Ratings, space: LabelSpace) -> Annotators:
     """Severity, informativeness and agreement of every annotator, and the effective number of different ones.
 
     The effective number is a^2 / sum_ij A_ij^2, with A_ij agreement beyond chance: (observed - expected) / (1 - expected) of the common
-    items, expected from both annotators' own label shares (Cohen's kappa), not below 0, 1 on the diagonal. It is 1 if all annotators are one and
-    the same, and their number if they agree no more than by chance.
+    items, expected from both annotators' own label shares (Cohen's kappa), not below 0, 1 on the diagonal. It is 1 if all annotators are identical,
+    and their number if they agree no more than by chance.
     """
     if len(ratings) and not ratings.annotator_ids:
         raise VotesError("agreement between annotators needs an annotator_id for every vote")
@@ -136,9 +118,9 @@ class PositionBias:
 
 
 def position_bias(positions: Ints, K: int) -> PositionBias:
-    """Do annotators prefer a place in the list? `positions` (R,) are the places, 0 ... K - 1, at which the chosen labels were shown.
+    """Test whether annotators prefer a position in the list. `positions` (R,) are the positions, 0 ... K - 1, at which the chosen labels were shown.
 
-    With an order permuted at random for every call, all places are equally likely whatever the labels are.
+    If the order is permuted at random for every call, all positions are equally likely whatever the labels are.
     """
     if len(positions) == 0 or positions.min() < 0 or positions.max() >= K:
         raise InputError(f"positions must be whole numbers from 0 to {K - 1}, and there must be some")
@@ -149,7 +131,7 @@ def position_bias(positions: Ints, K: int) -> PositionBias:
 
 
 def agreement_summary(ratings: Ratings, space: LabelSpace) -> dict[str, Any]:
-    """The figures of a panel for a report."""
+    """A panel's figures for a report."""
     votes = ratings.votes()
     found = annotators(ratings, space)
     return {
@@ -175,17 +157,17 @@ def _own(ratings: Ratings, reward: Floats) -> tuple[Floats, Floats]:
     return np.asarray(total[pair]), np.asarray(number[pair])
 
 
-def _mean_and_spread(values: Floats, who: Ints, n: Floats) -> tuple[Floats, Floats]:
+def _mean_and_spread(values: Floats, annotator: Ints, n: Floats) -> tuple[Floats, Floats]:
     safe = np.maximum(n, 1.0)
-    mean = np.bincount(who, weights=values, minlength=len(n)) / safe
-    squares = np.bincount(who, weights=values**2, minlength=len(n)) / safe
+    mean = np.bincount(annotator, weights=values, minlength=len(n)) / safe
+    squares = np.bincount(annotator, weights=values**2, minlength=len(n)) / safe
     spread = np.sqrt(np.maximum(squares - mean**2, 0.0) * safe / np.maximum(safe - 1.0, 1.0))
     return np.where(n > 0, mean, np.nan), np.where(n > 1, spread, np.nan)
 
 
-def _correlation(x: Floats, y: Floats, who: Ints, n: Floats) -> Floats:
+def _correlation(x: Floats, y: Floats, annotator: Ints, n: Floats) -> Floats:
     safe = np.maximum(n, 1.0)
-    sums = [np.bincount(who, weights=w, minlength=len(n)) / safe for w in (x, y, x * y, x * x, y * y)]
+    sums = [np.bincount(annotator, weights=w, minlength=len(n)) / safe for w in (x, y, x * y, x * x, y * y)]
     covariance = sums[2] - sums[0] * sums[1]
     scale = np.sqrt(np.maximum(sums[3] - sums[0] ** 2, 0.0) * np.maximum(sums[4] - sums[1] ** 2, 0.0))
     known = (n > 2) & (scale > 1e-12)

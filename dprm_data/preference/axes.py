@@ -1,7 +1,7 @@
-"""From a label space to the chain of scales on which it is modelled.
+"""The chain of scales on which a label space is modelled.
 
 By the chain rule, p(label) = p(level on axis 1) p(level on axis 2 | level on axis 1) ...: a tree whose nodes are scales. A node branches into
-the levels of its axis that occur among its labels; where only one occurs there is nothing to model. The paper's space has three
+the levels of its axis that occur among its labels; if only one occurs, there is nothing to model. The paper's space has three
 nodes: harmlessness, helpfulness of the harmless, helpfulness of the harmful. The categorical families use the flat tree, one node with a branch per label.
 """
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from dprm_data.core.arrays import Floats
 from dprm_data.core.errors import InputError
+from dprm_data.labels.geometry import reward_order
 from dprm_data.labels.space import LabelSpace
 
 
@@ -41,12 +42,12 @@ def flat(space: LabelSpace) -> Node:
 
 
 def chain(space: LabelSpace) -> Node:
-    """The tree of the space's axes. A space without axes is one scale in the order of its rewards, if they tell all labels apart."""
+    """The tree of the space's axes. A space without axes is one scale in the order of its rewards, if these are all different."""
     if space.axes:
         root = _grow(space, tuple(range(space.K)), 0, "")
         assert root is not None  # two labels or more, with distinct combinations of levels
         return root
-    order = np.argsort(space.rewards, kind="stable")
+    order = reward_order(space.rewards)
     if (np.diff(space.rewards[order]) == 0).any():
         raise InputError(
             f"label space {space.name!r} has no axes, and its rewards have ties: no order to fit a beta on",
@@ -64,7 +65,7 @@ def nodes(root: Node) -> list[Node]:
     return found
 
 
-def _grow(space: LabelSpace, labels: tuple[int, ...], depth: int, given: str) -> Node | None:
+def _grow(space: LabelSpace, labels: tuple[int, ...], depth: int, condition: str) -> Node | None:
     if len(labels) == 1:
         return None
     axis = space.axes[depth]
@@ -72,6 +73,6 @@ def _grow(space: LabelSpace, labels: tuple[int, ...], depth: int, given: str) ->
     branches = [(step.name, tuple(k for k in labels if level[k] == index)) for index, step in enumerate(axis.levels)]
     branches = [(name, branch) for name, branch in branches if branch]
     if len(branches) == 1:
-        return _grow(space, labels, depth + 1, given)
+        return _grow(space, labels, depth + 1, condition)
     children = tuple(_grow(space, branch, depth + 1, f" given {name}") for name, branch in branches)
-    return Node(axis.name + given, tuple(branch for _, branch in branches), children)
+    return Node(axis.name + condition, tuple(branch for _, branch in branches), children)

@@ -4,8 +4,8 @@ A latent opinion x in [0, 1] is Beta(mu s, (1 - mu) s), with mean mu and concent
 bin [l/L, (l+1)/L) holds it. Level l has the probability F((l+1)/L) - F(l/L), F the beta's distribution function. s < 2 allows U-shapes: a
 population that is divided.
 
-*Level weights* omega_l, shared by all items, multiply the cells before they are normalised: people do not use the levels of a scale
-evenly. All ones give the plain discretised beta.
+*Level weights* omega_l, shared by all items, multiply the cells before they are normalised: people do not use all levels of a scale
+equally. All ones give the plain discretised beta.
 
 A *lapse rate*, also shared by all items, is the share of votes that have nothing to do with the item: with it, one careless vote in a hundred
 does not bend the beta towards the far end of the scale. (The device is that of psychometric functions: Wichmann & Hill 2001.)
@@ -20,12 +20,12 @@ from dprm_data.core.arrays import Floats
 
 SMALLEST, LARGEST = 0.35, 200.0  # concentrations: nearly all mass at the two ends ... narrower than one of ten bins
 FLOOR = 1e-9  # no level is impossible: a vote for it must not make the likelihood 0
-# Means x concentrations, for items of up to so many votes: the grid is as fine as the votes can tell, and no finer.
+# Means x concentrations, by the number of votes of an item: the grid is as fine as the votes can resolve.
 GRIDS = ((25, 13, 25.0), (49, 21, 300.0), (97, 25, np.inf))
 
 
 def mean_grid(points: int) -> Floats:
-    """Means in (0, 1), evenly spaced on the arcsine scale: denser towards the ends, where the cells change fastest."""
+    """Means in (0, 1), evenly spaced on the arcsine scale: denser towards the ends, at which the cells change fastest."""
     return np.asarray(np.sin(0.5 * np.pi * (np.arange(points) + 0.5) / points) ** 2)
 
 
@@ -35,7 +35,7 @@ def concentration_grid(points: int) -> Floats:
 
 
 def grids(votes: float) -> tuple[Floats, Floats]:
-    """The grids of means and concentrations for items of typically so many votes."""
+    """The grids of means and concentrations for items with a typical number of votes."""
     means, concentrations = next((m, s) for m, s, most in GRIDS if votes <= most)
     return mean_grid(means), concentration_grid(concentrations)
 

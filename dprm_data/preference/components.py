@@ -18,7 +18,7 @@ and for a linear functional t = p . v, with mean m_g = a_g P_g.v + b_g n.v under
     E t   = sum_g R_g m_g
     Var t = sum_g R_g m_g^2 - (E t)^2 + sum_g R_g (q_g . v^2 - m_g^2) / (c_g + N + 1),   q_g = a_g P_g + b_g n
 
-Where the components are exact (c infinite) but the truth only keeps near them, p ~ Dirichlet(kappa P_g), `misfit` = kappa widens the variance. With
+If the components are exact (c infinite) but the truth is only close to them, p ~ Dirichlet(kappa P_g), `misfit` = kappa widens the variance. With
 a = kappa / (kappa + N), t_n = n . v / N the raw mean, s2 = E[p . v^2] - (E t)^2 - Var t the spread within a distribution:
 
     Var t  <-  a Var t  +  s2 / (kappa + N + 1)  +  (1 - a)^2 (t_n - E t)^2
@@ -29,9 +29,9 @@ posterior weights taken from the exact likelihood, whose overconfidence, (kappa 
 The prior is itself an estimate, from I items. For normal means Morris (1983) adds 2 / (I - 3) B^2 (y - m)^2 to the variance of the posterior
 mean, B the shrinkage, y the raw mean and m the prior's; as B (y - m) is the raw minus the posterior mean, in any family
 
-    Var t  <-  Var t  +  2 / (I - 3) (t_n - E t)^2          (I > 5; with fewer items as if there were 6)
+    Var t  <-  Var t  +  2 / (I - 3) (t_n - E t)^2          (I > 5; with fewer items, as if there were 6)
 
-Whether the variances are right can be seen without knowing the truth. For the posterior mean m of a functional and the raw mean t, whose variance
+The variances can be checked without knowing the truth. For the posterior mean m of a functional and the raw mean t, whose variance
 given the truth is s2 / N, a model that is right has
 
     E (t - m)^2 = s2 / N - Var t                            (the error of a conditional mean is uncorrelated with the data)
@@ -39,7 +39,7 @@ given the truth is s2 / N, a model that is right has
 so that mean(s2 / N - (t - m)^2) over the items estimates the mean of the true posterior variances. Its ratio to the mean of the claimed ones is the
 *dispersion* by which all variances are multiplied, if above 1.
 
-All sums over components are matrix products; the multinomial coefficient, the same for all components, is left out everywhere.
+All sums over components are matrix products; the multinomial coefficient, the same for all components, is omitted everywhere.
 
 Source: Minka, "Estimating a Dirichlet distribution" (2000), for the Dirichlet-multinomial; the rest is the law of total variance.
 """
@@ -97,7 +97,7 @@ class Components:
         return out
 
     def posterior(self, votes: Floats) -> Posterior:
-        """Everything that is asked of the posterior of these votes (U, L)."""
+        """The posterior of these votes (U, L)."""
         scores = self.log_likelihood(votes)
         scores += self.log_weights
         top = scores.max(axis=1, keepdims=True)
@@ -178,8 +178,8 @@ def dirichlet_multinomial(votes: Floats, alphas: Floats) -> Floats:
     """log p(n | alpha) without the multinomial coefficient: votes (U, L), alphas (G, L) -> (U, G).
 
     log G(A) - log G(A + N) + sum_k [log G(alpha_k + n_k) - log G(alpha_k)], A = sum alpha, N = sum n. The counts may be fractional. Few distinct
-    values (always so for plain counts) are computed once each; many are interpolated linearly between knots that lie dense near
-    0, where the function bends: the error stays below 1e-3 nats per label.
+    values (always so for plain counts) are computed once each; many are interpolated linearly between knots that are dense near
+    0, at the bend of the function: the error stays below 1e-3 nats per label.
     """
     N = votes.sum(axis=1)
     out = -_rising(N, alphas.sum(axis=1))
@@ -203,10 +203,10 @@ def _rising(counts: Floats, alpha: Floats) -> Floats:
 
 
 def distinct(rows: Floats) -> tuple[Floats, np.ndarray[tuple[int], np.dtype[np.int64]]]:
-    """The distinct rows of an array (N, K) and, for every row, the number of its equal among them.
+    """The distinct rows of an array (N, K) and, for every row, the index of its equal among them.
 
-    Rows are told apart by a 64-bit hash (a sum of their bits times odd constants), which one sort puts in order; should two different
-    rows ever share a hash, the exact and slower way is taken.
+    Rows are distinguished by a 64-bit hash (a sum of their bits times odd constants), with one sort; if two different
+    rows share a hash, the exact and slower method is used.
     """
     rows = np.ascontiguousarray(rows, dtype=np.float64) + 0.0  # -0.0 is 0.0
     if len(rows) == 0:

@@ -4,9 +4,9 @@ The votes n of an item with p ~ Dirichlet(alpha) are Dirichlet-multinomial. Its 
 
     alpha_k <- alpha_k * sum_i [psi(alpha_k + n_ik) - psi(alpha_k)] / sum_i [psi(A + N_i) - psi(A)],   A = sum alpha
 
-(each step raises the likelihood). A mixture weighs every item by its responsibility (EM).
+(each step raises the likelihood). A mixture weights every item by its responsibility (EM).
 
-Where no item has two votes the strength A is not identified: it stays where it started, at one vote per label.
+If no item has two votes, the strength A is not identified: it keeps its initial value, one vote per label.
 
 Source: Minka, "Estimating a Dirichlet distribution" (2000), section 3.
 """
@@ -21,7 +21,7 @@ from dprm_data.preference.em import Sample
 from dprm_data.preference.prior import DirichletPart
 
 COMPONENTS = 4
-STRONGEST = 1e4  # beyond this a Dirichlet is a point for every purpose here
+STRONGEST = 1e4  # beyond this a Dirichlet is a point, for our purposes
 WEAKEST = 1e-2
 RATE_PSEUDO_VOTES = 1.0  # spread over the labels when a base rate is counted: no label is impossible
 
@@ -33,7 +33,7 @@ def base_rate(counts: Floats) -> Floats:
 
 
 def learn_empirical(counts: Floats) -> DirichletPart:
-    """Raw frequencies, as the Dirichlet whose strength is next to nothing; an item without votes gets the base rate."""
+    """Raw frequencies, as a Dirichlet with almost no strength; an item without votes gets the base rate."""
     return DirichletPart(base_rate(counts)[None, :] * 1e-9, np.ones(1))
 
 
@@ -45,7 +45,7 @@ def learn_dirichlet(counts: Floats) -> DirichletPart:
 
 
 def learn_mixture(counts: Floats, components: int = COMPONENTS) -> DirichletPart:
-    """A mixture of Dirichlets. It starts from groups of items that lie together along the first principal axis of their shares."""
+    """A mixture of Dirichlets. It starts from groups of items that are adjacent along the first principal axis of their shares."""
     sample = Sample.of(counts)
     single = learn_dirichlet(counts)
     components = min(components, len(sample.votes))

@@ -1,6 +1,6 @@
-"""Drift: for which items has the population moved between the published votes and new ones?
+"""Drift detection: the items on which the population has moved between the published votes and new ones.
 
-For an item with old votes n and new votes m, two accounts are compared under the learned prior: one distribution gave both, or each has its own,
+For an item with old votes n and new votes m, two hypotheses are compared under the learned prior: one distribution gave both, or each has its own,
 
     log B = log p(n) + log p(m) - log p(n + m).
 
@@ -8,7 +8,7 @@ B is a Bayes factor; under no drift its mean is 1, so that P(B >= c) <= 1/c what
 new votes are simulated from the posterior given the old ones, and B computed for each. Over all items the Benjamini-Hochberg procedure
 bounds the share of false alarms among the items that are reported.
 
-How often it alarms falsely on real and simulated votes is in `docs/statistics.md`. Sources: Kass & Raftery 1995 (Bayes factors); Benjamini & Hochberg 1995.
+Its false alarm rate on real and simulated votes is in `docs/statistics.md`. Sources: Kass & Raftery 1995 (Bayes factors); Benjamini & Hochberg 1995.
 """
 
 from __future__ import annotations
@@ -79,10 +79,10 @@ def drift(
     simulations: int = 999,
     seed: int = 0,
 ) -> Drift:
-    """Compares new votes with the published ones, item by item.
+    """Compare new votes with the published ones, item by item.
 
-    Items without votes on either side are left out. `rate` is the false discovery rate of `moved`. `simulations` per item bound the smallest
-    p-value, 1 / (simulations + 1); only items whose Bayes factor speaks for a move are simulated, all others get p-value 1.
+    Items without votes on either side are omitted. `rate` is the false discovery rate of `moved`. `simulations` per item bound the smallest
+    p-value, 1 / (simulations + 1); only items whose Bayes factor favours a move are simulated; all others get p-value 1.
     """
     check_space(published, space)
     check_space(new, space)
@@ -124,7 +124,7 @@ def log_bayes_factors(prior: Prior, space: LabelSpace, old: Floats, new: Floats)
 
 
 def benjamini_hochberg(p_values: Floats, rate: float) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Which hypotheses are rejected when the false discovery rate is held at `rate`."""
+    """Which hypotheses are rejected at the false discovery rate `rate`."""
     order = np.argsort(p_values)
     passed = np.flatnonzero(p_values[order] <= rate * np.arange(1, len(order) + 1) / max(len(order), 1))
     rejected = np.zeros(len(order), dtype=bool)
@@ -135,7 +135,7 @@ def benjamini_hochberg(p_values: Floats, rate: float) -> np.ndarray[tuple[int], 
 def _p_value(
     prior: Prior, space: LabelSpace, old: Floats, new: Floats, score: float, simulations: int, rng: np.random.Generator
 ) -> float:
-    """The share of simulated new votes, from the posterior given the old ones, that speak as loudly for a move."""
+    """The share of simulated new votes, from the posterior given the old ones, that favour a move at least as much."""
     p = draw(prior, space, old[None, :], simulations, rng)[:, 0]
     again = rng.multinomial(max(round(float(new.sum())), 1), p / p.sum(axis=1, keepdims=True)).astype(np.float64)
     if new.sum() > 0:

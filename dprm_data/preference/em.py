@@ -1,15 +1,15 @@
 """Learning a prior over the grid of betas from the votes of many items (empirical Bayes).
 
-The weights over the grid are found by EM, the nonparametric maximum likelihood estimate of a mixing distribution (Laird 1978), held together
-by a base: where the items are few or their votes are, likelihood alone would put all weight on a handful of grid points, or leave it where it
-started. The base G is a bivariate normal of (logit mu, log s), fitted to the items' own posterior weights in every step (START's moments
-count as HYPER_ITEMS items in it), and enters as BASE_ITEMS pseudo-items; EVEN_ITEMS more lie evenly on the grid, so that no shape is impossible:
+The weights over the grid are found by EM, the nonparametric maximum likelihood estimate of a mixing distribution (Laird 1978), regularised
+by a base measure: with few items or few votes, likelihood alone would put all weight on a handful of grid points, or leave it at its
+initial value. The base G is a bivariate normal of (logit mu, log s), fitted to the items' own posterior weights in every step (START's moments
+count as HYPER_ITEMS items in it), and enters as BASE_ITEMS pseudo-items; EVEN_ITEMS more are spread evenly over the grid, so that no shape is impossible:
 
     R_ig = w_g p(n_i | g) / sum_h w_h p(n_i | h),     w_g  ~  sum_i R_ig + BASE_ITEMS G_g(R) + EVEN_ITEMS / size of the grid
 
-With thousands of items the base is nothing and the weights are what the data say, whatever their form.
+With thousands of items the base is negligible and the weights follow the data, whatever their form.
 
-The level weights omega are found beside it by iterative scaling (Darroch & Ratcliff 1972): at the maximum, every level is expected as often as
+The level weights omega are estimated at the same time by iterative scaling (Darroch & Ratcliff 1972): at the maximum, every level is expected as often as
 it was observed,
 
     sum_i n_il = O_l = E_l = sum_i N_i sum_g R_ig P_gl,    step: log omega_l += (O_l - E_l - lambda log omega_l) / (E_l + lambda)
@@ -38,12 +38,12 @@ START_VARIANCE = np.array([1.5, 0.5])  # of logit mu and log s
 LEAST_VARIANCE = 0.02  # finer than the grid
 LEVEL_PRECISION = 20.0
 LAPSE, LAPSE_VOTES, LAPSE_STEPS = 0.01, 100.0, 10
-MOST_ROWS = 5_000  # distinct vote vectors that a prior is learned from
+MOST_ROWS = 5_000  # distinct vote vectors from which a prior is learned
 ROUNDS = 12  # of level weights; each is followed by EM steps on the grid
 STEPS = 8
 KAPPAS = np.geomspace(4.0, 4000.0, 10)
-# No real population keeps exactly to a beta. The two real scales of five levels and more at hand, with all their raters, have a kappa
-# of 86 and of 860; few votes cannot tell it, and then it is this.
+# No real population is exactly a beta. The two real scales of five levels and more at hand, with all their raters, have a kappa
+# of 86 and of 860; few votes cannot determine it, and then it is this.
 KAPPA_MEDIAN, KAPPA_SPREAD = 200.0, 1.0
 
 
@@ -56,13 +56,13 @@ class Sample:
 
     @classmethod
     def of(cls, votes: Floats) -> Sample:
-        """Items without votes on this scale say nothing about it."""
+        """The sample of these votes, without the items that have none on this scale."""
         votes = votes[votes.sum(axis=1) > 0]
         rows, where = distinct(votes)
         return cls(rows, np.bincount(where, minlength=len(rows)).astype(np.float64))
 
     def thinned(self, most: int) -> Sample:
-        """The same, or so many of its items, at random, that at most `most` distinct rows are left. The choice is always the same."""
+        """A random subset of the items with at most `most` distinct rows, or all of them. The choice is deterministic."""
         if len(self.votes) <= most:
             return self
         owner = np.random.default_rng(0).permutation(np.repeat(np.arange(len(self.votes)), self.items.astype(np.int64)))
@@ -117,9 +117,9 @@ def learn_beta(votes: Floats, *, level_weights: bool = True, lapses: bool = True
     base, plain = Base(mu, s), discretised.cells(mu, s, L)
     observed = sample.items @ sample.votes
     N = sample.votes.sum(axis=1)
-    # One vote has no shape: what it says of the levels' weights cannot be told from what it says of the prior.
+    # One vote has no shape: level weights and prior cannot be separated.
     shaped = sample.items * (N > 1.0)
-    # The start's mean is that of all votes, drawn a little to the middle.
+    # The start's mean is that of all votes, shrunk a little towards the middle.
     weights = base.start(float((observed + 1.0) @ (np.arange(L) + 0.5) / L / (observed.sum() + L)))
     lapse = LAPSE if lapses and L > 2 else 0.0
     for _ in range(ROUNDS):
@@ -152,7 +152,7 @@ def learn_kappa(votes: Floats, part: BetaPart) -> BetaPart:
     """How closely the items keep to their betas: the part with the likeliest kappa, p ~ Dirichlet(kappa x cells), and its weights.
 
     The largest posterior probability over a geometric grid, each kappa with EM steps of its own, under a lognormal prior: what few votes
-    cannot tell is taken from other sets.
+    cannot determine comes from other datasets.
     """
     sample = Sample.of(votes).thinned(MOST_ROWS // 4)
     if votes.shape[1] == 2 or len(sample.votes) == 0:  # any distribution on two levels is a beta's
@@ -172,9 +172,9 @@ def learn_kappa(votes: Floats, part: BetaPart) -> BetaPart:
 
 
 def learn_dispersion(votes: Floats, components: Components, *, ordered: bool) -> float:
-    """By what the posterior variances must be multiplied, as the distances between raw and posterior means tell (see `Components`), 1 to 4.
+    """The factor, 1 to 4, for the posterior variances, from the distances between raw and posterior means (see `Components`).
 
-    The functional is the mean level of an ordered scale, else each label's probability. What few items say is drawn towards 1.
+    The functional is the mean level of an ordered scale, else each label's probability. With few items it is shrunk towards 1.
     """
     sample = Sample.of(votes).thinned(MOST_ROWS // 4)
     N = sample.votes.sum(axis=1)
@@ -189,7 +189,7 @@ def learn_dispersion(votes: Floats, components: Components, *, ordered: bool) ->
     mean, claimed = moments[:, :m], variances[:, :m]
     sampling = np.maximum(moments[:, m:] - claimed - mean**2, 0.0) / N[:, None]
     found = sampling - (n @ values / N[:, None] - mean) ** 2
-    # Items are weighed by their votes: variances fall with these.
+    # Items are weighted by their votes: variances decrease with them.
     weight = items * N
     ratio = (weight @ found).sum() / max((weight @ claimed).sum(), 1e-300)
     share = items.sum() / (items.sum() + HYPER_ITEMS)
@@ -199,7 +199,7 @@ def learn_dispersion(votes: Floats, components: Components, *, ordered: bool) ->
 def _lapse_rate(found: Floats, cells: Floats, lapse: float) -> float:
     """EM for the share of lapses given the expected votes (G, L) of every component's levels and its cells without them.
 
-    Its steps are short, so that several are taken; LAPSE_VOTES votes with a share LAPSE of lapses are its prior.
+    Its steps are short, so it takes several; LAPSE_VOTES votes with a share LAPSE of lapses are its prior.
     """
     L, votes = cells.shape[1], found.sum() + LAPSE_VOTES
     for _ in range(LAPSE_STEPS):
@@ -209,7 +209,7 @@ def _lapse_rate(found: Floats, cells: Floats, lapse: float) -> float:
 
 
 def _typical(sample: Sample) -> float:
-    """The number of votes that nine items in ten do not exceed."""
+    """The 90 % quantile of the items' number of votes."""
     order = np.argsort(sample.votes.sum(axis=1))
     share = np.cumsum(sample.items[order])
     return float(sample.votes[order[np.searchsorted(share, 0.9 * share[-1])]].sum()) if len(order) else 0.0

@@ -12,9 +12,10 @@ from dprm_data.core.arrays import Floats
 from dprm_data.core.errors import InputError
 from dprm_data.core.tables import DISTRIBUTIONS
 from dprm_data.ingest.votes import Votes, check_space
+from dprm_data.labels.geometry import reward_steps
 from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.components import distinct
-from dprm_data.preference.intervals import expected_wasserstein, interval, reward_steps
+from dprm_data.preference.intervals import expected_wasserstein, interval
 from dprm_data.preference.model_selection import learn_prior
 from dprm_data.preference.posterior import evaluate
 from dprm_data.preference.prior import BetaPart, Prior
@@ -185,7 +186,7 @@ def _build(
     notes: tuple[str, ...],
 ) -> Fit:
     K, rewards = space.K, space.rewards
-    below, widths = reward_steps(space)
+    below, widths = reward_steps(space.rewards)
     # All that follows is a function of an item's votes alone: items with the same votes are computed once.
     rows, where = distinct(votes.counts)
     moments = evaluate(prior, space, rows, np.hstack([np.eye(K), rewards[:, None], below]))

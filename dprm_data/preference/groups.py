@@ -1,13 +1,13 @@
 """Distributions by group of annotators, with partial pooling.
 
-How do women, the over-60s or one region see an item? A group has few votes per item; alone they are noise. So an item's distribution in group a is
-drawn towards what all the others say of it, as the group would say it,
+How do women, people over 60 or one region see an item? A group has few votes per item; alone they are noise. So an item's distribution in group a is
+shrunk towards that of everyone else, adjusted by the group's leaning,
 
     p_ia ~ Dirichlet(tau_a * c_ia),      c_ia,k proportional to q_ia,k omega_a,k
 
 with q_ia the item's posterior mean from the votes of everyone outside the group, omega_a the group's leaning (a weight per label, the same for all items,
-by iterative scaling: over all items the labels are expected as often as the group chose them), and tau_a, how closely the group keeps to
-this, by marginal likelihood (Dirichlet-multinomial). A group that sees things as everyone does gets a flat omega and a large tau.
+by iterative scaling: over all items the labels are expected as often as the group chose them), and tau_a, how closely the group follows
+it, by marginal likelihood (Dirichlet-multinomial). A group that agrees with everyone else gets a flat omega and a large tau.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from dprm_data.core.arrays import Floats
 from dprm_data.core.errors import VotesError
 from dprm_data.ingest.ratings import Ratings
 from dprm_data.labels.space import LabelSpace
+from dprm_data.labels.statistics import reward_variance
 from dprm_data.preference.posterior import evaluate
 from dprm_data.preference.prior import Prior
 
@@ -52,7 +53,7 @@ def by_group(
 ) -> list[Group]:
     """The groups' distributions, in the order of their names.
 
-    `membership` maps annotators to the value of an attribute (None, or no entry: in no group; such votes count with everyone's).
+    `membership` maps annotators to the value of an attribute (None or no entry: in no group; such votes still count among the others').
     """
     if not ratings.annotator_ids:
         raise VotesError("distributions by group need an annotator_id for every vote")
@@ -80,15 +81,13 @@ def _group(name: str, own: Floats, everyone: Floats, space: LabelSpace, prior: P
     alpha = strength * centre + own
     total = alpha.sum(axis=1)
     p = alpha / total[:, None]
-    mean = p @ space.rewards
-    variance = (p @ space.rewards**2 - mean**2) / (total + 1.0)
     gap = own[voted] @ space.rewards / own[voted].sum(axis=1) - q[voted] @ space.rewards
     error = float(gap.std(ddof=1) / np.sqrt(len(gap))) if len(gap) > 1 else float("nan")
     return Group(
         name=name,
         distribution=p,
-        expected_reward=mean,
-        reward_error=np.sqrt(np.maximum(variance, 0.0)),
+        expected_reward=p @ space.rewards,
+        reward_error=np.sqrt(reward_variance(p, space.rewards) / (total + 1.0)),
         votes=own.sum(axis=1),
         strength=strength,
         leaning=leaning,
@@ -111,7 +110,7 @@ def _leaning(own: Floats, q: Floats) -> Floats:
 
 
 def _strength(own: Floats, q: Floats) -> float:
-    """The likeliest tau on a geometric grid; the middle of it where no votes say anything."""
+    """The likeliest tau on a geometric grid; the middle of it if no votes are informative."""
     if len(own) == 0:
         return float(np.median(STRENGTHS))
     N = own.sum(axis=1)

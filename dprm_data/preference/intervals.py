@@ -11,7 +11,6 @@ import numpy as np
 from scipy.special import betaincinv, betaln, xlogy
 
 from dprm_data.core.arrays import Floats, Ints
-from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.beta import from_moments
 
 MOST_EXACT = 20_000
@@ -83,15 +82,9 @@ def mean_absolute_deviation(mean: Floats, variance: Floats) -> Floats:
     return np.where(huge, np.sqrt(2.0 * np.maximum(variance, 0.0) / np.pi), np.exp(np.where(huge, 0.0, log)))
 
 
-def reward_steps(space: LabelSpace) -> tuple[Floats, Floats]:
-    """The reward line: indicator functionals 1[r_k <= t] for every gap (K, T) and the gaps' widths (T,)."""
-    points = np.unique(space.rewards)
-    return (space.rewards[:, None] <= points[None, :-1]).astype(np.float64), np.diff(points)
-
-
 def expected_wasserstein(mean: Floats, variance: Floats, widths: Floats) -> Floats:
     """Expected Wasserstein-1 distance, in units of reward, between the posterior mean and the true distribution, shape (N,).
 
-    On a line W1 is the sum of the gaps' widths times |F(t) - G(t)|; `mean` and `variance` (N, T) are those of F at every gap.
+    `mean` and `variance` (N, T) are those of the distribution function at every gap between rewards, `widths` (T,) the gaps' (`labels.geometry.reward_steps`).
     """
     return np.asarray(mean_absolute_deviation(mean, variance) @ widths)

@@ -1,4 +1,4 @@
-"""From a prior and votes to posterior moments: the walk down the chain, in chunks of distinct vote vectors.
+"""Posterior moments from a prior and votes, down the chain of scales, in chunks of distinct vote vectors.
 
 For a linear functional t = sum_k p_k v_k and a node with level probabilities p_l and children's functionals T_l (independent of p_l: each
 node has its own beta), the moments go up the tree by
@@ -69,7 +69,7 @@ def evaluate(prior: Prior, space: LabelSpace, counts: Floats, values: Floats) ->
 
 
 def _joined(chunks: Iterable[Moments], rows: int) -> Moments:
-    """The chunks one after the other, each written to its place as it comes."""
+    """Concatenate the chunks, each written to its place as it arrives."""
     whole: dict[str, Floats] = {}
     start = 0
     for chunk in chunks:
@@ -82,7 +82,7 @@ def _joined(chunks: Iterable[Moments], rows: int) -> Moments:
 
 
 class _Model:
-    """A node with its components and what its betas' parameters are read from."""
+    """A node with its components and the moments of their betas."""
 
     def __init__(self, node: Node, part: object) -> None:
         self.node = node
@@ -94,7 +94,7 @@ class _Model:
 
 @dataclass
 class _Found:
-    """What the walk collects beside the functionals, a piece per node."""
+    """Collected on the way down beside the functionals, a piece per node."""
 
     alpha: list[Floats]
     beta: list[Floats]

@@ -1,11 +1,11 @@
-"""How well the fit describes the votes: posterior predictive checks, and what to say about them.
+"""Posterior predictive checks: how well the fit describes the votes, with notes in words.
 
 For an item with votes n (N of them), a distribution p is drawn from its posterior and N new votes n* from p; the discrepancy is Pearson's
 
     D(n, p) = sum_k (n_k - N p_k)^2 / (N p_k),        p-value = share of draws in which D(n*, p) >= D(n, p).
 
 An item whose votes the family cannot describe has a p-value near 0. Over the items the sums of D are compared in the same way. Such checks
-are cautious: the votes have been used to fit, so p-values bunch around 1/2 where the model holds.
+are conservative: the votes were used for the fit, so p-values concentrate around 1/2 if the model holds.
 
 Source: Gelman, Meng & Stern, "Posterior predictive assessment of model fitness via realized discrepancies" (1996).
 """
@@ -30,7 +30,7 @@ ENOUGH_VOTES = 5.0  # an item with fewer fits any shape
 
 @dataclass(frozen=True)
 class Quality:
-    """`rows` (n,) of the fit were checked; `p_values` (n,) are theirs, `overall` that of all together. `notes` say in words what is to be known."""
+    """`rows` (n,) of the fit were checked; `p_values` (n,) are theirs, `overall` that of all together. `notes` are sentences for the user."""
 
     rows: Ints
     p_values: Floats
@@ -52,7 +52,7 @@ class Quality:
 
 
 def quality(fit: Fit, space: LabelSpace, *, draws: int = 200, seed: int = 0) -> Quality:
-    """Checks up to 2,000 items with five votes or more (a random choice of them, always the same for one seed)."""
+    """Check up to 2,000 items with five votes or more (a random choice of them, determined by the seed)."""
     rng = np.random.default_rng(seed)
     rows = np.flatnonzero(fit.evidence >= ENOUGH_VOTES)
     if len(rows) > MOST_ITEMS:

@@ -1,4 +1,4 @@
-"""Draws from the posterior: for what has no formula (predictive checks, the mean of the next few raters, drift)."""
+"""Draws from the posterior, for quantities without a formula (predictive checks, the mean of the next few raters, drift)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def draw(
 ) -> Floats:
     """`draws` distributions from every item's posterior given its votes (N, K): shape (draws, N, K).
 
-    `misfit`: exact betas are drawn with the kappa by which items are known to stray from them.
+    `misfit`: exact betas are drawn with the kappa by which items deviate from them.
     """
     out = np.ones((draws, len(counts), space.K))
     root = prior.tree(space)
@@ -67,9 +67,9 @@ def predictive_interval(
     draws: int = 400,
     rng: np.random.Generator | None = None,
 ) -> tuple[Floats, Floats]:
-    """Central interval that the mean reward of the next `raters` people (a number, or one per item (N,)) falls into: (lower, upper), each (N,).
+    """The central interval of the mean reward of the next `raters` people (a number, or one per item (N,)): (lower, upper), each (N,).
 
-    With few raters their mean has few possible values; the interval is then closed and holds at least `level`.
+    The mean of few raters has few possible values; the interval is then closed and contains at least `level`.
     """
     means = predictive_means(prior, space, counts, raters, draws, rng or np.random.default_rng(0))
     low = np.quantile(means, 0.5 * (1 - level), axis=0, method="inverted_cdf")

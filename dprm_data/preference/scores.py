@@ -1,7 +1,7 @@
 """Scores of predicted distributions against the votes of people who were held out.
 
 A *proper* score is best, in expectation, for the true distribution: the ranked probability score and the log-likelihood are. The Wasserstein
-distance to a handful of votes is not (raw frequencies can "win" it where another estimate is exactly true): it is for comparison with a nearly known truth.
+distance (`labels.geometry`) to a handful of votes is not: raw frequencies can beat an estimate that is exactly true. Use it only against a nearly known truth.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from dprm_data.core.arrays import Floats, Ints
+from dprm_data.labels.geometry import cdf_difference
 
 LEAST = 1e-3  # a probability below this counts as this in the log-likelihood: raw frequencies are often 0
 
@@ -29,21 +30,11 @@ def hold_out(counts: Floats, n: int, rng: np.random.Generator) -> tuple[Ints, Fl
     return rows, train.astype(np.float64), held.reshape(-1, counts.shape[1]).astype(np.float64)
 
 
-def _gaps(p: Floats, held: Floats) -> Floats:
-    share = held / held.sum(axis=1, keepdims=True)
-    return np.asarray((np.cumsum(p, axis=1) - np.cumsum(share, axis=1))[:, :-1])
-
-
 def ranked_probability_score(p: Floats, held: Floats) -> Floats:
     """Mean squared difference of the distribution functions at the K - 1 cuts between labels in ordinal order, per item (N,)."""
-    return np.asarray((_gaps(p, held) ** 2).mean(axis=1))
+    return np.asarray((cdf_difference(p, held / held.sum(axis=1, keepdims=True)) ** 2).mean(axis=1))
 
 
 def log_likelihood(p: Floats, held: Floats) -> Floats:
     """Mean log-probability, in nats, of the held-out votes, per item (N,)."""
     return np.asarray((held * np.log(np.maximum(p, LEAST))).sum(axis=1) / held.sum(axis=1))
-
-
-def wasserstein(p: Floats, held: Floats) -> Floats:
-    """Wasserstein-1 distance to the held-out votes, in levels, per item (N,)."""
-    return np.asarray(np.abs(_gaps(p, held)).sum(axis=1))

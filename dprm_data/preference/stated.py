@@ -1,7 +1,7 @@
-"""Stated distributions as pseudo-votes: the LLM's own idea of the population, before anybody has voted.
+"""Stated distributions as pseudo-votes: the LLM's own estimate of the population, before anyone has voted.
 
-A stated distribution q enters as m q votes. m says how much it is worth: as much as m annotators. It can be estimated: the m under which
-the votes that were really given are most probable once q has been counted,
+A stated distribution q enters as m q votes: it is worth m annotators. m can be estimated as the value under which
+the actual votes are most probable after q has been counted,
 
     m* = argmax_m sum_i [log p(n_i + m q_i) - log p(m q_i)]
 

@@ -1,12 +1,12 @@
-"""The updater: new votes, new people, next month's data, added to what was published.
+"""The updater: new votes added to published distributions.
 
 Votes are sufficient, so an update is an addition,
 
     votes <- lambda * votes + new votes,
 
-and the posterior under the prior that travels with the dataset. lambda = 1 remembers everything: updates in any order and in any pieces give what one
-fit of all votes with that prior gives. lambda < 1 forgets: a vote that is t updates old counts lambda^t, and an item's evidence never exceeds
-(votes per update) / (1 - lambda), so that a drifting population is followed at the price of wider intervals.
+and the posterior under the prior that travels with the dataset. With lambda = 1 updates in any order and in any portions give the same result as one
+fit of all votes with that prior. With lambda < 1 a vote that is t updates old counts lambda^t, and an item's evidence never exceeds
+(votes per update) / (1 - lambda), so that a drifting population is tracked at the cost of wider intervals.
 
 Source of the forgetting: power discounting in Bayesian time series (Smith 1979; West & Harrison, Bayesian Forecasting and Dynamic Models, ch. 6).
 """
@@ -35,8 +35,8 @@ def update(
 ) -> Fit:
     """The published distributions after new votes.
 
-    `published` are the votes that travel with the dataset, `prior` its prior. Items keep their order; those that only `new` has come
-    after them. `forgetting` is lambda, in (0, 1]: it discounts the published votes of every item, also of those without new ones.
+    `published` are the votes that travel with the dataset, `prior` its prior. Items keep their order; those only in `new` come
+    after them. `forgetting` is lambda, in (0, 1]: it discounts the published votes of every item, including those without new ones.
     """
     return fit(
         merge(published, new, space, forgetting=forgetting), space, prior=prior, smoothing=smoothing, interval=interval

@@ -26,20 +26,26 @@ class TrainedOn:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RewardModelCard:
-    """What is known of a reward model. labels: name and reward in the head's order; loss: what was minimised, in words; training and
-    evaluation: names and values, shown in this order; baselines: evaluation of what the model must be better than, by name."""
+class _ModelCard:
+    """What every trained model's card says. training and evaluation: names and values, shown in this order; baselines: evaluation of what the model must
+    be better than, by name."""
 
     name: str
     base_model: str
     data: TrainedOn
-    labels: Sequence[tuple[str, float]]
-    loss: str
     training: Mapping[str, Any] = field(default_factory=dict)
     evaluation: Mapping[str, Any] = field(default_factory=dict)
     baselines: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     license: str | None = None
     notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardModelCard(_ModelCard):
+    """The card of a reward model. labels: name and reward in the head's order; loss: what was minimised, in words."""
+
+    labels: Sequence[tuple[str, float]]
+    loss: str
 
     def render(self) -> str:
         """The README.md. Raises `InputError` where there are no labels."""
@@ -54,25 +60,17 @@ class RewardModelCard:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PolicyCard:
-    """What is known of a policy.
+class PolicyCard(_ModelCard):
+    """The card of a policy.
 
     method: PPO, GRPO, ...; reward_model: the model whose reading (`reading`) it was trained for; distribution: a label's name and its mean predicted share over
     the responses at the beginning and at the end of the training, in the order in which they are shown.
     """
 
-    name: str
-    base_model: str
-    data: TrainedOn
     reward_model: str
     method: str
     reading: str = "mean"
     distribution: Sequence[tuple[str, float, float]] = ()
-    training: Mapping[str, Any] = field(default_factory=dict)
-    evaluation: Mapping[str, Any] = field(default_factory=dict)
-    baselines: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    license: str | None = None
-    notes: Sequence[str] = ()
 
     def render(self) -> str:
         """The README.md."""
@@ -100,7 +98,7 @@ def _metadata(name: str, base_model: str, data: TrainedOn, license: str | None) 
     return content | ({"license": license} if license else {})
 
 
-def _values(card: RewardModelCard | PolicyCard) -> dict[str, Any]:
+def _values(card: _ModelCard) -> dict[str, Any]:
     figures = list(dict.fromkeys([*card.evaluation, *(name for other in card.baselines.values() for name in other)]))
     links = {"base_link": _link(card.base_model), "data_link": _link(card.data.dataset, "datasets/")}
     if isinstance(card, PolicyCard):

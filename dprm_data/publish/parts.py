@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from dprm_data.core import tables
 from dprm_data.core.errors import PublishError
-from dprm_data.ingest.splits import TRAIN, Splits, split_items
+from dprm_data.ingest.splits import TRAIN, Splits
 from dprm_data.publish.configs import CONFIGS, SCHEMAS, WHOLE, Config, typed_schema
 from dprm_data.publish.run_texts import run_texts
 
@@ -43,8 +43,7 @@ class Parts:
 
 def write_parts(run: Run, folder: Path) -> Parts:
     """Write the data files of all configs."""
-    column = run.recipe.source.split_column if run.recipe.source else None
-    splits = split_items(run.folder.needs("items"), run.recipe.publish, column)
+    splits = run.splits()
     parts = Parts(folder, {}, splits)
     batches = {
         "default": _default(run),

@@ -13,7 +13,17 @@ from dprm_data.core.scrub import public_url
 from dprm_data.labels.space import LabelSpace
 from dprm_data.review.argilla_schema import check_same, payload, settings
 from dprm_data.review.argilla_server import Server
-from dprm_data.review.human_annotations import DISCARDED, DRAFT, SUBMITTED, Answer, Stored, merge, pseudonym, store
+from dprm_data.review.human_annotations import (
+    DISCARDED,
+    DRAFT,
+    SUBMITTED,
+    Answer,
+    Stored,
+    in_utc,
+    merge,
+    pseudonym,
+    store,
+)
 from dprm_data.review.records import panel_view, records
 from dprm_data.review.selection import select
 from dprm_data.review.sent_log import SentLog
@@ -236,11 +246,5 @@ def _of_record(folder: RunFolder, space: LabelSpace, item_id: str, responses: li
             # A submitted answer has a label: Argilla requires it. Should one come without, it is no vote.
             status=DRAFT if status == SUBMITTED and at is None else status,
             comment=(values.get("comment") or {}).get("value") or None,
-            at=_time(response["updated_at"]),
+            at=in_utc(datetime.fromisoformat(response["updated_at"])),
         )
-
-
-def _time(said: str) -> datetime:
-    """The server's times are UTC and do not say so."""
-    time = datetime.fromisoformat(said)
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)

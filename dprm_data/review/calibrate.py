@@ -23,8 +23,8 @@ import numpy as np
 from dprm_data.core.arrays import Floats
 from dprm_data.core.errors import ReviewError
 from dprm_data.ingest.votes import Votes
-from dprm_data.labels.bootstrap import Interval, Resamples
 from dprm_data.labels.space import LabelSpace
+from dprm_data.labels.statistics import Interval, Resamples
 from dprm_data.preference.fitting import Fit
 from dprm_data.preference.fitting import fit as fit_votes
 from dprm_data.review.annotator_model import AnnotatorModel, PanelAnswers, panel_answers

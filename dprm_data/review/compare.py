@@ -19,16 +19,16 @@ import numpy as np
 
 from dprm_data.core.arrays import Floats, Ints
 from dprm_data.ingest.ratings import Ratings, ratings_from_annotations
-from dprm_data.labels.bootstrap import Interval, Resamples, by_reward, nominal
-from dprm_data.labels.geometry import line, wasserstein
+from dprm_data.labels.geometry import has_closed_form, wasserstein
 from dprm_data.labels.space import LabelSpace
+from dprm_data.labels.statistics import Interval, Resamples, by_reward, nominal
 from dprm_data.review.overlap import Overlap, reviewed
 
 if TYPE_CHECKING:
     from dprm_data.runs.run import Run
 
 _DRAWS = 200  # of people's votes from the panel's distribution, for the floor
-_PROGRAMS = 4_000  # linear programs that the floor may cost, where labels lie on no line
+_PROGRAMS = 4_000  # linear programs that the floor may cost, where W1 has no closed form
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def compare(run: Run, *, level: float = 0.95, resamples: int = 1000, seed: int =
     P = both.view.fit.distribution[both.rows]
     n = both.people.sum(axis=1)
     Q = both.people / n[:, None]
-    distance = wasserstein(P, Q, space)
+    distance = wasserstein(P, Q, space.ground_cost)
     floor = expected_distance(P, n, space, seed=seed)
     modes = P.argmax(axis=1)
     gap = (P - Q) @ space.rewards
@@ -129,12 +129,12 @@ def compare(run: Run, *, level: float = 0.95, resamples: int = 1000, seed: int =
 
 def expected_distance(P: Floats, n: Floats, space: LabelSpace, *, seed: int = 0) -> Floats:
     """The mean W1 between P (N, K) and the shares of n (N,) votes drawn from it, by simulation, shape (N,)."""
-    draws = _DRAWS if line(space.ground_cost) is not None else max(2, min(_DRAWS, _PROGRAMS // max(len(P), 1)))
+    draws = _DRAWS if has_closed_form(space.ground_cost) else max(2, min(_DRAWS, _PROGRAMS // max(len(P), 1)))
     rng = np.random.default_rng(seed)
     shares = P / P.sum(axis=1, keepdims=True)
     total = np.zeros(len(P))
     for _ in range(draws):
-        total += wasserstein(P, rng.multinomial(n.astype(np.int64), shares) / n[:, None], space)
+        total += wasserstein(P, rng.multinomial(n.astype(np.int64), shares) / n[:, None], space.ground_cost)
     return total / draws
 
 

@@ -27,6 +27,7 @@ import numpy as np
 import pyarrow as pa
 
 from dprm_data.core.arrays import Floats, Ints
+from dprm_data.ingest.splits import folds
 from dprm_data.ingest.votes import Votes, item_codes, label_codes
 from dprm_data.labels.geometry import wasserstein
 from dprm_data.labels.space import LabelSpace
@@ -136,7 +137,7 @@ def cross_validate(
         counts = people.counts(asked)[outside]
         there = counts.sum(axis=1) > 0
         Q = counts[there] / counts[there].sum(axis=1, keepdims=True)
-        distances[:, outside[there]] += [wasserstein(one[there], Q, space) for one in (given[outside], p)]
+        distances[:, outside[there]] += [wasserstein(one[there], Q, space.ground_cost) for one in (given[outside], p)]
         cells[outside[there]] += 1
     strength = chooser.choose(people, seed)
     reading = chooser.learn(people, strength)
@@ -212,10 +213,3 @@ def answer_scores(p: Floats, space: LabelSpace) -> Floats:
     """The energy score of p (N, K) for an answer on each of the labels, shape (N, K): that for shares is their mean."""
     far = p @ space.ground_cost
     return np.asarray(far - 0.5 * (far * p).sum(axis=1, keepdims=True))
-
-
-def folds(groups: Sequence[str], count: int, seed: int) -> Ints:
-    """A fold for every item; items of one group have the same."""
-    names, group = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
-    order = np.random.default_rng(seed).permutation(len(names))
-    return np.asarray((order % max(2, min(count, len(names))))[group], dtype=np.int64)

@@ -24,7 +24,17 @@ import pyarrow.parquet as pq
 from dprm_data.core.errors import InputError
 from dprm_data.core.tables import write_text
 from dprm_data.labels.space import LabelSpace
-from dprm_data.review.human_annotations import DISCARDED, DRAFT, SUBMITTED, Answer, Stored, merge, pseudonym, store
+from dprm_data.review.human_annotations import (
+    DISCARDED,
+    DRAFT,
+    SUBMITTED,
+    Answer,
+    Stored,
+    in_utc,
+    merge,
+    pseudonym,
+    store,
+)
 from dprm_data.review.records import Record, panel_view, records
 from dprm_data.review.selection import select
 from dprm_data.review.sent_log import SentLog
@@ -213,10 +223,9 @@ def _time(said: Any, where: str) -> datetime | None:
     if said in (None, ""):
         return None
     try:
-        time = datetime.fromisoformat(str(said))
+        return in_utc(datetime.fromisoformat(str(said)))
     except ValueError as error:
         raise InputError(f"{where}, column 'at': {said!r} is no time (such as 2026-05-17T14:30:00+02:00)") from error
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
 def _now() -> str:

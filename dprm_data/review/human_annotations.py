@@ -15,7 +15,7 @@ import hmac
 import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -104,6 +104,11 @@ def store(folder: RunFolder, origin: str, answers: Iterable[Answer]) -> Stored:
         people=len({person for _, person in submitted}),
         items=len({item for item, _ in submitted}),
     )
+
+
+def in_utc(time: datetime) -> datetime:
+    """The time in UTC; one without a time zone is taken to be in UTC."""
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
 def _row(answer: Answer, origin: str) -> dict[str, object]:

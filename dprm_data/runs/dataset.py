@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import itertools
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from dprm_data.core import tables
-from dprm_data.core.arrays import Floats
+from dprm_data.core.arrays import Floats, Ints
+from dprm_data.preference.pairs import group_numbers, marked_pairs, outcomes, preferred_pairs
 
 if TYPE_CHECKING:
     from dprm_data.preference.fitting import Fit
 
-_ALL_PAIRS_UP_TO = 8  # responses to one prompt; beyond, the best is paired with each of the others
 _BATCH = 10_000
+_TEXTS = ["group_id", "prompt", "completion", "label_distribution"]
 
 
 def write_distributions(fit: Fit, items_file: Path, out: Path) -> int:
@@ -42,71 +41,79 @@ def _joined(fitted: pa.Table, items: pq.ParquetFile) -> Iterator[pa.Table]:
 
 
 def write_preferences(distributions: Path, out: Path) -> int:
-    """Pairs of responses to one prompt, the one with the higher expected reward first. Returns the number of pairs.
+    """Write the pairs of responses to one prompt, the one with the higher expected reward first (`preferred_pairs`). Returns their number.
 
-    Every pair of a prompt with up to 8 responses; beyond that, the best with each of the others. Exact ties say nothing and are left out.
-    Only the prompts whose responses have not all been read yet are held in memory.
+    A response without votes has the prior's reward only, which is no preference: it is in no pair. Texts are held in memory until all responses to their prompt
+    have been read.
     """
-    return tables.write_parquet(out, tables.PREFERENCES, _batches(_pairs(distributions)))
+    return tables.write_parquet(out, tables.PREFERENCES, _preferences(distributions))
 
 
-def _pairs(distributions: Path) -> Iterator[dict[str, Any]]:
-    columns = ["group_id", "prompt", "completion", "label_distribution", "expected_reward", "evidence"]
+def _preferences(distributions: Path) -> Iterator[pa.Table]:
     with pq.ParquetFile(distributions) as file:
-        missing = Counter(
-            itertools.chain.from_iterable(
-                batch.column("group_id").to_pylist() for batch in file.iter_batches(columns=["group_id"])
-            )
-        )
-        open_groups: dict[str, list[dict[str, Any]]] = {}
-        for batch in file.iter_batches(columns=columns, batch_size=_BATCH):
-            for row in batch.filter(pc.is_in(batch.column("group_id"), _several(missing))).to_pylist():
-                group = row["group_id"]
-                open_groups.setdefault(group, []).append(row)
-                if len(open_groups[group]) == missing[group]:
-                    yield from _pairs_of(open_groups.pop(group))
+        judged = file.read(columns=["group_id", "expected_reward", "evidence"])
+        reward = judged["expected_reward"].to_numpy().astype(np.float64)
+        reward[judged["evidence"].to_numpy() <= 0] = np.nan
+        pairs, complete = _in_order_of_completion(preferred_pairs(judged["group_id"], reward), judged["group_id"])
+        needed_until = np.full(len(reward), -1)
+        needed_until[pairs] = complete[:, None]
+        held: list[tuple[Ints, pa.RecordBatch]] = []  # row numbers, ascending, and their texts
+        end = written = 0
+        for batch in file.iter_batches(columns=_TEXTS, batch_size=_BATCH):
+            held.append((np.arange(end, end + batch.num_rows), batch))
+            end += batch.num_rows
+            ready = int(np.searchsorted(complete, end))
+            for start in range(written, ready, _BATCH):
+                yield _pair_table(held, pairs[start : min(start + _BATCH, ready)], reward)
+            written = ready
+            held = [still for rows, texts in held if (still := _still_needed(rows, texts, needed_until[rows] >= end))]
 
 
-def _several(sizes: Counter[str]) -> pa.Array:
-    return pa.array([group for group, size in sizes.items() if size > 1], pa.string())
+def _in_order_of_completion(pairs: Ints, groups: pa.ChunkedArray) -> tuple[Ints, Ints]:
+    """The pairs (P, 2) by the last row of their group, and that row (P,)."""
+    group = group_numbers(groups)
+    last = np.zeros(len(group), dtype=np.int64)
+    np.maximum.at(last, group, np.arange(len(group)))
+    complete = last[group[pairs[:, 0]]]
+    order = np.argsort(complete, kind="stable")
+    return pairs[order], complete[order]
 
 
-def _pairs_of(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    judged = [row for row in rows if row["evidence"] > 0]  # without a vote there is no preference, only the prior's
-    ranked = sorted(judged, key=lambda row: -row["expected_reward"])
-    best = len(ranked) if len(ranked) <= _ALL_PAIRS_UP_TO else 1
-    for i, chosen in enumerate(ranked[:best]):
-        for rejected in ranked[i + 1 :]:
-            margin = chosen["expected_reward"] - rejected["expected_reward"]
-            if margin > 0:
-                yield {
-                    "group_id": chosen["group_id"],
-                    "prompt": chosen["prompt"],
-                    "chosen": chosen["completion"],
-                    "rejected": rejected["completion"],
-                    "margin": margin,
-                    "chosen_distribution": chosen["label_distribution"],
-                    "rejected_distribution": rejected["label_distribution"],
-                }
+def _still_needed(rows: Ints, texts: pa.RecordBatch, needed: NDArray[np.bool_]) -> tuple[Ints, pa.RecordBatch] | None:
+    """What is still needed of held texts; copied only when that frees at least half of them."""
+    if needed.mean() > 0.5:
+        return rows, texts
+    return (rows[needed], texts.filter(pa.array(needed))) if needed.any() else None
 
 
-def _batches(rows: Iterator[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
-    while some := list(itertools.islice(rows, _BATCH)):
-        yield pa.RecordBatch.from_pylist(some, schema=tables.PREFERENCES)
+def _pair_table(held: list[tuple[Ints, pa.RecordBatch]], pairs: Ints, reward: Floats) -> pa.Table:
+    wanted, place = np.unique(pairs, return_inverse=True)
+    parts = []
+    for rows, texts in held:
+        start, stop = np.searchsorted(wanted, [rows[0], rows[-1] + 1])
+        if start < stop:
+            parts.append(texts.take(pa.array(np.searchsorted(rows, wanted[start:stop]))))
+    found = pa.Table.from_batches(parts).combine_chunks()
+    chosen, rejected = (found.take(pa.array(side)) for side in place.reshape(-1, 2).T)
+    columns = {
+        "group_id": chosen["group_id"],
+        "prompt": chosen["prompt"],
+        "chosen": chosen["completion"],
+        "rejected": rejected["completion"],
+        "margin": reward[pairs[:, 0]] - reward[pairs[:, 1]],
+        "chosen_distribution": chosen["label_distribution"],
+        "rejected_distribution": rejected["label_distribution"],
+    }
+    return pa.table(columns).cast(tables.PREFERENCES)
 
 
 def pair_accuracy(items_file: Path, rewards: Floats) -> tuple[float, int] | None:
-    """How often the response that the source calls chosen has the higher expected reward: (share, pairs), ties counting half.
+    """The share of pairs in which the response that the source calls chosen has the higher expected reward, ties counting half: (share, pairs).
 
-    Rows of one prompt that are marked chosen are compared with all that are marked rejected. None where the source marks none.
-    rewards: shape (N,), in the items' order; NaN where an item was not judged.
+    Rows of one prompt that are marked chosen are compared with all that are marked rejected. None if the source marks none.
+    rewards: shape (N,), in the items' order; NaN for an item that was not judged.
     """
     table = pq.read_table(items_file, columns=["group_id", "role"])
-    by_group: dict[str, tuple[list[float], list[float]]] = {}
-    for group, role, reward in zip(
-        table["group_id"].to_pylist(), table["role"].to_pylist(), rewards.tolist(), strict=True
-    ):
-        if role in ("chosen", "rejected") and not np.isnan(reward):
-            by_group.setdefault(group, ([], []))[role == "rejected"].append(reward)
-    outcomes = [(c > r) + 0.5 * (c == r) for chosen, rejected in by_group.values() for c in chosen for r in rejected]
-    return (float(np.mean(outcomes)), len(outcomes)) if outcomes else None
+    role, judged = np.array(table["role"].to_pylist(), dtype=object), ~np.isnan(rewards)
+    pairs = marked_pairs(table["group_id"], (role == "chosen") & judged, (role == "rejected") & judged)
+    return (float(outcomes(rewards, pairs).mean()), len(pairs)) if len(pairs) else None

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dprm_data.core.errors import PanelError, RecipeError
 from dprm_data.core.ledger_address import LedgerAddress
@@ -30,6 +30,9 @@ from dprm_data.panel.personas import Panel
 from dprm_data.providers import check, model_name
 from dprm_data.recipe.recipe import FitConfig, PublishConfig, Recipe
 from dprm_data.runs.folder import RunFolder
+
+if TYPE_CHECKING:
+    from dprm_data.ingest.splits import Splits
 
 Rows = Iterable[Mapping[str, Any]]
 
@@ -74,6 +77,13 @@ class Run:
         """The run that was done in this folder."""
         folder = RunFolder.existing(path)
         return cls(folder.recipe(), folder, progress=progress)
+
+    def splits(self) -> Splits:
+        """The splits of the run's items: by the source's column if it has one, else seeded."""
+        from dprm_data.ingest.splits import split_items
+
+        column = self.recipe.source.split_column if self.recipe.source else None
+        return split_items(self.folder.needs("items"), self.recipe.publish, column)
 
     # -- others in the same folder --------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from dprm_data.labels.bootstrap import Interval
+from dprm_data.labels.statistics import Interval
 
 if TYPE_CHECKING:
     from dprm_data.review.calibrate import Calibration

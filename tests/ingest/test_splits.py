@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dprm_data.core.errors import PublishError
 from dprm_data.ingest.items import Item, ids_of, store_items
-from dprm_data.ingest.splits import split_items
+from dprm_data.ingest.splits import HeldOut, folds, hold_out_groups, split_items
 from dprm_data.recipe.recipe import PublishConfig
 
 DEFAULT = PublishConfig()
@@ -104,3 +105,37 @@ def test_a_value_that_names_no_split(tmp_path: Path, value: object) -> None:
 def test_a_column_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(PublishError, match="no such column"):
         split_items(stored(tmp_path, [item("Q", "A")]), DEFAULT, "part")
+
+
+# -- rows without splits ------------------------------------------------------------------------------------------------
+
+GROUPS = np.array([f"g{i}" for i in range(20)])
+ALL_TRAIN = np.full(20, "train")
+
+
+def test_what_trained_models_have_held_out_is_found_again() -> None:
+    """The groups that earlier versions held out: a reward model must never be tested on what it was trained on."""
+    splits = hold_out_groups(ALL_TRAIN, GROUPS, HeldOut(test=0.2, validation=0.2, seed=7))
+    assert GROUPS[splits == "test"].tolist() == ["g0", "g7"]
+    assert GROUPS[splits == "validation"].tolist() == ["g2", "g4", "g5", "g19"]
+
+
+def test_groups_are_held_out_whole_and_at_least_one() -> None:
+    splits = hold_out_groups(np.repeat(ALL_TRAIN, 3), np.repeat(GROUPS, 3), HeldOut(test=1e-9, validation=0))
+    assert (splits == "test").sum() == 3
+    assert len(set(np.repeat(GROUPS, 3)[splits == "test"])) == 1
+    assert (hold_out_groups(ALL_TRAIN[:2], GROUPS[:2], HeldOut()) == "train").all()
+
+
+def test_splits_that_the_data_brings_are_kept() -> None:
+    named = np.where(np.arange(20) < 4, "test", "train")
+    splits = hold_out_groups(named, GROUPS, HeldOut(test=0.5, validation=0.3))
+    assert ((splits == "test") == (named == "test")).all()
+    assert (splits == "validation").any()
+
+
+def test_folds_keep_groups_together() -> None:
+    groups = [str(i // 3) for i in range(90)]
+    fold = folds(groups, 5, 0)
+    assert all(len(set(fold[i : i + 3])) == 1 for i in range(0, 90, 3))
+    assert np.bincount(fold).tolist() == [18] * 5

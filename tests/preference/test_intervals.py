@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from dprm_data.ingest.votes import Votes
+from dprm_data.labels.geometry import reward_steps
 from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.fitting import fit
 from dprm_data.preference.intervals import (
@@ -16,7 +17,6 @@ from dprm_data.preference.intervals import (
     expected_wasserstein,
     interval,
     mean_absolute_deviation,
-    reward_steps,
 )
 from dprm_data.preference.model_selection import learn_prior
 from dprm_data.preference.sampling import draw
@@ -82,7 +82,7 @@ def test_expected_distance_is_what_transport_finds_for_draws() -> None:
 
 def test_expected_distance_of_certainty_is_zero() -> None:
     space = LabelSpace.load("hh6")
-    below, widths = reward_steps(space)
+    below, widths = reward_steps(space.rewards)
     assert widths.sum() == pytest.approx(4.0)
     assert below.shape == (6, 4)  # -1 stands there twice
     assert expected_wasserstein(np.full((1, 4), 0.5), np.zeros((1, 4)), widths)[0] == pytest.approx(0.0, abs=1e-4)

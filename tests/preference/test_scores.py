@@ -1,10 +1,9 @@
 from __future__ import annotations
 
 import numpy as np
-import ot
 import pytest
 
-from dprm_data.preference.scores import hold_out, log_likelihood, ranked_probability_score, wasserstein
+from dprm_data.preference.scores import hold_out, log_likelihood, ranked_probability_score
 
 RNG = np.random.default_rng(0)
 
@@ -26,13 +25,6 @@ def test_scores_by_hand() -> None:
     assert ranked_probability_score(p, held)[0] == pytest.approx((0.0**2 + 0.3**2) / 2)
     assert log_likelihood(p, held)[0] == pytest.approx((np.log(0.5) + np.log(0.2)) / 2)
     assert log_likelihood(np.array([[1.0, 0, 0]]), held)[0] == pytest.approx(np.log(1e-3) / 2)
-
-
-def test_wasserstein_is_pots() -> None:
-    p, held = RNG.dirichlet(np.ones(5), 6), RNG.multinomial(7, np.full(5, 0.2), 6).astype(float)
-    cost = np.abs(np.arange(5)[:, None] - np.arange(5)[None, :]).astype(float)
-    theirs = [ot.emd2(a, b / b.sum(), cost) for a, b in zip(p, held, strict=True)]
-    np.testing.assert_allclose(wasserstein(p, held), theirs, atol=1e-12)
 
 
 @pytest.mark.parametrize("score", [ranked_probability_score, lambda p, held: -log_likelihood(p, held)])

@@ -19,7 +19,7 @@ from dprm_data.labels.space import LabelSpace
 from dprm_data.pipeline import stages
 from dprm_data.preference.fitting import fit
 from dprm_data.review.calibrate import calibrate, worth_of_a_person
-from dprm_data.review.cross_validation import answer_scores, folds
+from dprm_data.review.cross_validation import answer_scores
 from dprm_data.terminal.comparison_view import calibration_view
 from tests.helpers import answer, dprm
 from tests.review.helpers import NOBODY, answers_from, make_run, random_labels
@@ -62,7 +62,7 @@ def test_a_twisted_panel_is_read_better_everywhere(tmp_path: Path) -> None:
     def distances(table: str) -> float:
         rows = pq.read_table(run.folder.path / "tables" / f"{table}.parquet")
         fitted = np.array(rows["label_distribution"].to_pylist())
-        return float(wasserstein(fitted[80:], truth[80:], run.space).mean())  # items that nobody reviewed
+        return float(wasserstein(fitted[80:], truth[80:], run.space.ground_cost).mean())  # items that nobody reviewed
 
     assert distances("distributions") < 0.92 * distances("uncalibrated")
     screen = Console(record=True, width=160, file=io.StringIO())
@@ -91,7 +91,7 @@ def test_an_honest_panel_is_not_harmed(tmp_path: Path, seed: int) -> None:
         assert not (run.folder.path / "tables" / "uncalibrated.parquet").exists()
         assert run.folder.read_manifest()["fit"]["calibrated"] is False
     columns = [np.array(table["label_distribution"].to_pylist())[80:] for table in (before, rows)]
-    given, read = (wasserstein(one, truth[80:], run.space).mean() for one in columns)
+    given, read = (wasserstein(one, truth[80:], run.space.ground_cost).mean() for one in columns)
     assert read <= 1.03 * given
 
 
@@ -164,10 +164,3 @@ def test_three_peoples_taste_is_not_everybodys(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", draw(truth, 8, rng), space=K)
     answers_from(run, people)
     assert not calibrate(run, resamples=300).applied
-
-
-def test_folds_keep_groups_together() -> None:
-    groups = [str(i // 3) for i in range(90)]
-    fold = folds(groups, 5, 0)
-    assert all(len(set(fold[i : i + 3])) == 1 for i in range(0, 90, 3))
-    assert np.bincount(fold).tolist() == [18] * 5

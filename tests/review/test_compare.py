@@ -66,7 +66,7 @@ def test_the_floor_is_what_few_votes_explain(cost: str) -> None:
     exact = np.zeros(1)
     for votes in itertools.product(range(6), repeat=3):
         shares = np.bincount(votes, minlength=6)[None, :] / 3.0
-        exact += P[:, votes].prod(axis=1) * wasserstein(P, shares, space)
+        exact += P[:, votes].prod(axis=1) * wasserstein(P, shares, space.ground_cost)
     assert expected_distance(P, np.full(1, 3.0), space) == pytest.approx(exact, rel=0.12)
 
 

@@ -8,22 +8,16 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from scipy.stats import spearmanr, wasserstein_distance
+from scipy.stats import spearmanr
 from typer.testing import CliRunner
 
 from dprm_data.cli import app
 from dprm_data.core.errors import DprmError
+from dprm_data.labels.statistics import Resamples
+from dprm_data.preference.pairs import outcomes
 from dprm_trainers.data.rows import load_data, preference_pairs
 from dprm_trainers.evaluation.evaluate import CONSTANT, compare, evaluate
-from dprm_trainers.evaluation.metrics import (
-    Bootstrap,
-    calibration_error,
-    pair_outcomes,
-    reliability,
-    spearman,
-    steps,
-    transport,
-)
+from dprm_trainers.evaluation.metrics import calibration_error, reliability, spearman
 from dprm_trainers.evaluation.pair_file import read_pairs, score_pairs
 from dprm_trainers.reward.reward_model import Judgement, RewardModel
 from dprm_trainers.reward.reward_trainer import train_reward
@@ -44,18 +38,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     )
 
 
-def test_distances_are_scipy_s() -> None:
-    found = transport(P, Q, SPACE.ground_cost)
-    assert np.allclose(
-        found, [wasserstein_distance(SPACE.rewards, SPACE.rewards, p, q) for p, q in zip(P, Q, strict=True)]
-    )
-    order = [5, 4, 2, 3, 1, 0]
-    place = np.argsort(order)
-    assert np.allclose(
-        steps(P, Q, order), [wasserstein_distance(place, place, p, q) for p, q in zip(P, Q, strict=True)]
-    )
-
-
 def test_calibration() -> None:
     assert calibration_error(Q, Q) == 0
     assert calibration_error(np.full((50, 2), 0.5), np.tile([0.7, 0.3], (50, 1))) == pytest.approx(0.0)
@@ -68,14 +50,14 @@ def test_rank_correlation_and_pairs() -> None:
     assert spearman(x, y) == pytest.approx(float(spearmanr(x, y).statistic))
     assert np.isnan(spearman(np.ones(4), np.arange(4.0)))
     pairs = np.array([[0, 1], [1, 0], [2, 2]])
-    assert pair_outcomes(np.array([1.0, 0.0, 5.0]), pairs).tolist() == [1.0, 0.0, 0.5]
+    assert outcomes(np.array([1.0, 0.0, 5.0]), pairs).tolist() == [1.0, 0.0, 0.5]
 
 
 def test_the_bootstrap_draws_whole_groups() -> None:
     """Rows that repeat within a group say nothing new: the interval is that of the groups."""
     values = RNG.normal(size=100)
-    alone = Bootstrap(np.arange(100), resamples=2000).mean(values)
-    repeated = Bootstrap(np.repeat(np.arange(100), 5), resamples=2000).mean(np.repeat(values, 5))
+    alone = Resamples.of(np.arange(100), resamples=2000).mean(values)
+    repeated = Resamples.of(np.repeat(np.arange(100), 5), resamples=2000).mean(np.repeat(values, 5))
     assert repeated.value == pytest.approx(alone.value)
     assert repeated.high - repeated.low == pytest.approx(alone.high - alone.low, rel=0.15)
     assert alone.high - alone.low == pytest.approx(2 * 1.96 * values.std() / 10, rel=0.15)

@@ -222,7 +222,7 @@ def test_distinct_n_is_a_share(texts: list[str]) -> None:
         grams = [
             tuple(words[i : i + n]) for words in map(str.split, texts) for i in range(len(words)) if len(words) >= i + n
         ]
-        assert np.isnan(found) if not grams else found == len(set(grams)) / len(grams)
+        assert found is None if not grams else found == len(set(grams)) / len(grams)
 
 
 # -- the command ----------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 
 from dprm_data.core.arrays import Floats, Ints
 from dprm_data.core.errors import DprmError
+from dprm_data.ingest.splits import HeldOut, hold_out_groups
 from dprm_data.labels.space import LabelSpace
+from dprm_data.preference.pairs import preferred_pairs, random_pairs
 from dprm_trainers.core.errors import TrainingDataError
 
 Message = dict[str, str]
@@ -28,7 +30,6 @@ Labels = str | int | dict[str, Any] | LabelSpace
 
 _NEEDED = ("prompt", "completion", "label_distribution")
 _SUM_WITHIN = 1e-3  # of a distribution from 1: the tables hold float32
-_ALL_PAIRS_UP_TO = 8  # responses to one prompt, as in the `preferences` of a run
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,6 @@ def load_data(
 
 
 def _from_run(path: Path, group: str | None) -> tuple[LabelSpace, pa.Table, list[str] | None]:
-    from dprm_data.ingest.splits import split_items
     from dprm_data.runs.run import Run
 
     run = Run.open(path)
@@ -131,9 +131,7 @@ def _from_run(path: Path, group: str | None) -> tuple[LabelSpace, pa.Table, list
         from dprm_trainers.data.group_rows import of_group
 
         table = of_group(run, table, group)
-    splits = split_items(
-        run.folder.needs("items"), run.recipe.publish, run.recipe.source.split_column if run.recipe.source else None
-    )
+    splits = run.splits()
     return run.space, table, [splits.of(item) for item in table["item_id"].to_pylist()]
 
 
@@ -248,60 +246,20 @@ def _split(
     unknown = set(where.tolist()) - {"train", "validation", "test"}
     if unknown:
         how += f"; {', '.join(sorted(unknown))} left out"
-    if "test" not in where.tolist():
-        where = hold_out(where, rows.groups, "test", test, seed)
-    if "validation" not in where.tolist():
-        where = hold_out(where, rows.groups, "validation", validation, seed)
-        how += ", a part of train held out as validation" if named else ""
-    splits: dict[Split, Rows] = {}
-    for name in ("train", "validation", "test"):
-        splits[name] = rows.take(np.flatnonzero(where == name))
+    if named and "validation" not in named:
+        how += ", a part of train held out as validation"
+    where = hold_out_groups(where, rows.groups, HeldOut(test, validation, seed))
+    splits = {name: rows.take(np.flatnonzero(where == name)) for name in get_args(Split)}
     return TrainingData(space, splits, how, source)
-
-
-def hold_out(where: NDArray[np.str_], groups: NDArray[np.str_], name: str, share: float, seed: int) -> NDArray[np.str_]:
-    """Move a share of the training prompts to the split `name`: (N,) splits and groups to splits; at least one where there are three or more, so that small data can be tried too."""
-    distinct = np.unique(groups[where == "train"]).tolist()
-    if share <= 0 or len(distinct) < 3:
-        return where
-    place = {group: _fraction(f"{name}\0{seed}\0{group}") for group in distinct}
-    held = {group for group, at in place.items() if at < share} or {min(place, key=lambda group: place[group])}
-    moved = np.array([group in held for group in groups.tolist()]) & (where == "train")
-    return np.where(moved, name, where.astype("<U10"))
-
-
-def _fraction(text: str) -> float:
-    """A number in [0, 1) that looks random."""
-    return int(hashlib.sha256(text.encode()).hexdigest()[:12], 16) / 16**12
 
 
 def preference_pairs(
     rows: Rows, rewards: Floats, *, within: Literal["group", "any"] = "group", each: int = 4, seed: int = 0
 ) -> Ints:
-    """Pairs of rows (P, 2), the one with the higher expected reward under `rewards` (K,) first; exact ties say nothing and are left out.
+    """Pairs of rows (P, 2), the one with the higher expected reward under `rewards` (K,) first; exact ties are left out, and so are rows without votes.
 
-    within: `group` pairs responses to one prompt: every pair of up to 8, beyond that the best with each of the others, as in a run's `preferences`. `any`
-    pairs every row with `each` others at random: for data with one response per prompt, where "better" compares across prompts.
+    within: `group` pairs responses to one prompt, as in a run's `preferences`. `any` pairs every row with `each` others at random: for data with one response
+    per prompt; "better" then compares across prompts.
     """
-    expected = rows.target @ rewards
-    judged = np.flatnonzero(rows.evidence > 0)  # without a vote there is no preference, only the prior's
-    if within == "any":
-        if len(judged) < 2:
-            return np.zeros((0, 2), dtype=np.int64)
-        rng = np.random.default_rng(seed)
-        first = np.repeat(judged, each)
-        second = judged[rng.integers(0, len(judged), len(first))]
-        found = np.unique(np.sort(np.stack([first, second], axis=1), axis=1), axis=0)
-    else:
-        by_group: dict[str, list[int]] = {}
-        for i in judged.tolist():
-            by_group.setdefault(str(rows.groups[i]), []).append(i)
-        found_pairs: list[tuple[int, int]] = []
-        for members in by_group.values():
-            ranked = sorted(members, key=lambda i: -expected[i])
-            best = len(ranked) if len(ranked) <= _ALL_PAIRS_UP_TO else 1
-            found_pairs += [(a, b) for i, a in enumerate(ranked[:best]) for b in ranked[i + 1 :]]
-        found = np.array(found_pairs, dtype=np.int64).reshape(-1, 2)
-    margin = expected[found[:, 0]] - expected[found[:, 1]]
-    found = np.where((margin < 0)[:, None], found[:, ::-1], found)
-    return np.asarray(found[np.abs(margin) > 0])
+    expected = np.where(rows.evidence > 0, rows.target @ rewards, np.nan)
+    return preferred_pairs(rows.groups, expected) if within == "group" else random_pairs(expected, each, seed)

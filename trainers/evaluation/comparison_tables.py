@@ -9,7 +9,7 @@ import numpy as np
 
 from dprm_data.core import charts
 from dprm_data.core.tables import write_text
-from dprm_trainers.evaluation.metrics import Figure
+from dprm_data.core.text import markdown_row
 from dprm_trainers.evaluation.policy_comparison import Judged, PolicyEvaluation
 
 _INNER = charts.WIDTH - 40
@@ -30,9 +30,9 @@ def markdown(found: PolicyEvaluation) -> str:
     for judged in found.judged:
         lines += [*_of_judge(judged, found.tie), ""]
     names = list(dict.fromkeys(name for style in found.style.values() for name in style))
-    lines += ["### The responses", "", _row(["", *names]), _rule(len(names))]
+    lines += ["### The responses", "", markdown_row(["", *names]), _rule(len(names))]
     for policy, style in found.style.items():
-        lines.append(_row([policy, *[_figure(style[name]) if name in style else "–" for name in names]]))
+        lines.append(markdown_row([policy, *[str(style[name]) if name in style else "–" for name in names]]))
     notes = [*found.notes, *(f"{judged.judge}: {note}" for judged in found.judged for note in judged.notes)]
     lines += ["", *[f"- {note}" for note in notes]] if notes else []
     return "\n".join(lines) + "\n"
@@ -42,10 +42,10 @@ def _of_judge(judged: Judged, tie: float) -> list[str]:
     reading = "" if judged.reading == "mean" else f", reading {judged.reading}"
     lines = [f"### Judge: {judged.judge} ({judged.kind}{reading})", ""]
     labels = list(judged.labels) if judged.shares else []
-    lines += [_row(["", "reward", *labels]), _rule(1 + len(labels))]
+    lines += [markdown_row(["", "reward", *labels]), _rule(1 + len(labels))]
     for policy, reward in judged.reward.items():
-        shares = [f"{100 * judged.shares[policy][label].value:.1f} %" for label in labels]
-        lines.append(_row([policy, _figure(reward), *shares]))
+        shares = [f"{100 * (judged.shares[policy][label].value or 0.0):.1f} %" for label in labels]
+        lines.append(markdown_row([policy, str(reward), *shares]))
     if not judged.duels:
         return lines
     asked = f"within {100 * tie:g} % of the rewards’ range" if judged.shares else "equal rewards"
@@ -55,11 +55,13 @@ def _of_judge(judged: Judged, tie: float) -> list[str]:
         "difference of reward",
         *(["people: win / tie / lose"] if labels else []),
     ]
-    lines += ["", _row(["", *heads]), _rule(len(heads))]
+    lines += ["", markdown_row(["", *heads]), _rule(len(heads))]
     for duel in judged.duels:
-        cells = [_three((duel.win, duel.tie, duel.lose)), _figure(duel.net), _figure(duel.difference)]
+        cells = [_three((duel.win, duel.tie, duel.lose)), str(duel.net), str(duel.difference)]
         lines.append(
-            _row([f"{duel.first} against {duel.second}", *cells, *([_three(duel.people)] if duel.people else [])])
+            markdown_row(
+                [f"{duel.first} against {duel.second}", *cells, *([_three(duel.people)] if duel.people else [])]
+            )
         )
     return lines
 
@@ -68,16 +70,8 @@ def _three(shares: tuple[float, float, float]) -> str:
     return " / ".join(f"{100 * share:.0f}" for share in shares) + " %"
 
 
-def _figure(figure: Figure) -> str:
-    return "–" if np.isnan(figure.value) else str(figure)
-
-
-def _row(cells: list[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-
 def _rule(columns: int) -> str:
-    return _row(["---", *["---:"] * columns])
+    return markdown_row(["---", *["---:"] * columns])
 
 
 def picture(found: PolicyEvaluation) -> str:
@@ -103,7 +97,7 @@ def _drawn(judged: Judged) -> tuple[str, float]:
     for policy, reward in judged.reward.items():
         parts.append(charts.text(_LEFT - 10, y + 14, charts.shorten(policy, 24), "ink", "end"))
         if judged.shares:
-            shares = [judged.shares[policy][judged.labels[k]].value for k in order]
+            shares = [judged.shares[policy][judged.labels[k]].value or 0.0 for k in order]
             parts.append(charts.stacked(shares, [colours[k] for k in order], _LEFT, y + 2, _INNER - _LEFT - _RIGHT, 16))
         parts.append(charts.text(_INNER, y + 14, f"reward {reward}".replace("-", "−"), "dim", "end", 12))
         y += 24

@@ -24,12 +24,13 @@ import numpy as np
 from dprm_data.core import charts
 from dprm_data.core.arrays import Floats
 from dprm_data.core.tables import write_text
+from dprm_data.core.text import markdown_row
+from dprm_data.ingest.splits import HeldOut
 from dprm_data.labels.space import LabelSpace
+from dprm_data.labels.statistics import Interval, Resamples
 from dprm_trainers.core.errors import TrainingDataError
 from dprm_trainers.data.rows import Split, TrainingData, load_data, preference_pairs
-from dprm_trainers.evaluation.metrics import Bootstrap, Figure, distribution_figures, reliability, reward_figures
-from dprm_trainers.reward.holdout import HeldOut
-from dprm_trainers.reward.objective import order_of
+from dprm_trainers.evaluation.metrics import distribution_figures, reliability, reward_figures
 from dprm_trainers.reward.reward_model import Judgement, RewardModel
 
 CONSTANT = "constant"
@@ -54,7 +55,7 @@ class Evaluation:
     pairs: int
     split: str
     reading: str
-    figures: dict[str, dict[str, Figure]] = field(default_factory=dict)
+    figures: dict[str, dict[str, Interval]] = field(default_factory=dict)
     curves: dict[str, list[tuple[float, float, int]]] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
@@ -63,15 +64,18 @@ class Evaluation:
 
     def markdown(self) -> str:
         """The main figures, a row per model; then the pairs by bands."""
-        lines = [_row(["", *MAIN]), _row(["---", *["---:"] * len(MAIN)])]
-        lines += [_row([name, *[_shown(found.get(figure)) for figure in MAIN]]) for name, found in self.figures.items()]
+        lines = [markdown_row(["", *MAIN]), markdown_row(["---", *["---:"] * len(MAIN)])]
+        lines += [
+            markdown_row([name, *[_shown(found.get(figure)) for figure in MAIN]])
+            for name, found in self.figures.items()
+        ]
         bands = list(dict.fromkeys(name for found in self.figures.values() for name in found if name not in MAIN))
         if bands:
             models = list(self.figures)
-            lines += ["", _row(["accuracy on pairs", *models]), _row(["---", *["---:"] * len(models)])]
+            lines += ["", markdown_row(["accuracy on pairs", *models]), markdown_row(["---", *["---:"] * len(models)])]
             for band in bands:
                 cells = [_shown(self.figures[model].get(band)) for model in models]
-                lines.append(_row([band.removeprefix("pairs, "), *cells]))
+                lines.append(markdown_row([band.removeprefix("pairs, "), *cells]))
         return "\n".join(lines) + "\n"
 
     def picture(self) -> str:
@@ -151,26 +155,21 @@ def compare(
     resamples: int = 500,
 ) -> Evaluation:
     """The figures of judgements of the same N rows, beside the constant predictor that says `base` (K,) of all."""
-    draws = Bootstrap(groups, resamples=resamples)
-    order = order_of(space)
+    draws = Resamples.of(groups, resamples=resamples)
     result = Evaluation(len(target), len(np.unique(groups)), len(pairs), split, reading)
     same = np.tile(base, (len(target), 1))
-    result.figures[CONSTANT] = distribution_figures(same, target, space, order, draws)
+    result.figures[CONSTANT] = distribution_figures(same, target, space, draws)
     for name, judgement in judged.items():
-        figures: dict[str, Figure] = {}
+        figures: dict[str, Interval] = {}
         if judgement.distribution is not None:
-            figures |= distribution_figures(judgement.distribution, target, space, order, draws)
+            figures |= distribution_figures(judgement.distribution, target, space, draws)
             result.curves[name] = reliability(judgement.distribution, target)
         result.figures[name] = figures | reward_figures(judgement.reward, target, space, pairs, draws)
     return result
 
 
-def _row(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def _shown(figure: Figure | None) -> str:
-    return "–" if figure is None or np.isnan(figure.value) else str(figure)
+def _shown(figure: Interval | None) -> str:
+    return "–" if figure is None else str(figure)
 
 
 def _reliability_body(curves: dict[str, list[tuple[float, float, int]]]) -> tuple[str, float]:

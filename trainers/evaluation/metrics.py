@@ -1,81 +1,21 @@
-"""How good predicted distributions are: distances, scores, calibration, pairs, and how sure each figure is.
+"""How good predicted distributions are: distances, scores, calibration, pairs, each with its bootstrap interval.
 
-Everything works on rows: p (N, K) predicted, q (N, K) held-out. Figures that are means come with bootstrap intervals in which whole *groups* (responses to
-one prompt) are drawn, since rows of a group are not independent.
+Everything works on rows: p (N, K) predicted, q (N, K) held-out. The intervals resample whole *groups* (responses to one prompt), since rows of a group are not
+independent (`dprm_data.labels.statistics`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 import numpy as np
 
 from dprm_data.core.arrays import Floats, Ints
+from dprm_data.labels.geometry import reward_order, wasserstein, wasserstein_in_steps
 from dprm_data.labels.space import LabelSpace
+from dprm_data.labels.statistics import Interval, Resamples
+from dprm_data.preference.pairs import outcomes
 
 _LEAST = 1e-12
-_MOST_CELLS = 25_000_000  # of the table of draws: 200 MB; beyond it fewer draws are made, at least 100
 BINS = 10
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A value with its 95 % bootstrap interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.3f}" + ("" if np.isnan(self.low) else f" [{self.low:.3f}, {self.high:.3f}]")
-
-
-class Bootstrap:
-    """Draws groups with replacement, the same draws for every figure: differences between models are then paired.
-
-    groups: (N,) names. draws: (R, N) how often each row counts in each draw.
-    """
-
-    def __init__(self, groups: np.ndarray, *, resamples: int = 500, seed: int = 0) -> None:
-        _, where = np.unique(groups, return_inverse=True)
-        count = int(where.max(initial=-1)) + 1
-        rng = np.random.default_rng(seed)
-        resamples = min(resamples, max(100, _MOST_CELLS // max(len(where), 1)))
-        self.draws = rng.multinomial(count, np.full(count, 1.0 / count), size=resamples)[:, where].astype(np.float64)
-
-    def mean(self, values: Floats, rows: Ints | None = None) -> Figure:
-        """The mean of values (M,), each belonging to a row (the i-th to the i-th if `rows` (M,) is not given). NaN where there are none."""
-        if not len(values):
-            return Figure(np.nan, np.nan, np.nan)
-        weights = self.draws if rows is None else self.draws[:, rows]
-        total = weights.sum(axis=1)
-        found = (weights @ values)[total > 0] / total[total > 0]
-        return self._figure(float(values.mean()), found)
-
-    def statistic(self, function: Callable[[Ints], float], rows: int) -> Figure:
-        """Any statistic of row indices (with repetitions)."""
-        draws = [np.repeat(np.arange(rows), draw.astype(int)) for draw in self.draws[:200]]
-        return self._figure(function(np.arange(rows)), np.array([function(draw) for draw in draws if len(draw) > 2]))
-
-    def _figure(self, value: float, found: Floats) -> Figure:
-        found = found[np.isfinite(found)]
-        low, high = np.quantile(found, [0.025, 0.975]) if len(found) else (np.nan, np.nan)
-        return Figure(value, float(low), float(high))
-
-
-def transport(p: Floats, q: Floats, cost: Floats) -> Floats:
-    """Exact transport of every row under the ground cost: (N,), in its unit."""
-    import torch
-
-    from dprm_trainers.reward.losses import Transport
-
-    return np.asarray(Transport(cost)(torch.from_numpy(p), torch.from_numpy(q)).numpy())
-
-
-def steps(p: Floats, q: Floats, order: list[int]) -> Floats:
-    """Wasserstein-1 at unit steps between the labels in this order: (N,)."""
-    return np.asarray(np.abs(np.cumsum((p - q)[:, order], axis=1)[:, :-1]).sum(axis=1))
 
 
 def cross_entropy(p: Floats, q: Floats) -> Floats:
@@ -117,12 +57,6 @@ def spearman(x: Floats, y: Floats) -> float:
     return float((a * b).sum() / norm) if norm > 0 else float("nan")
 
 
-def pair_outcomes(reward: Floats, pairs: Ints) -> Floats:
-    """1 where the first of a pair (P, 2) has the higher reward, 0.5 at a tie, else 0: (P,)."""
-    first, second = reward[pairs[:, 0]], reward[pairs[:, 1]]
-    return np.asarray((first > second) + 0.5 * (first == second))
-
-
 def pair_bands(values: Floats, names: tuple[str, ...] = ("low", "middle", "high")) -> dict[str, Ints]:
     """Pairs in three bands of like size by a value (P,): the band's name with its range, and the indices in it."""
     if len(values) < len(names):
@@ -135,31 +69,28 @@ def pair_bands(values: Floats, names: tuple[str, ...] = ("low", "middle", "high"
     }
 
 
-def distribution_figures(
-    p: Floats, q: Floats, space: LabelSpace, order: list[int], draws: Bootstrap
-) -> dict[str, Figure]:
+def distribution_figures(p: Floats, q: Floats, space: LabelSpace, draws: Resamples) -> dict[str, Interval]:
     """The figures of a predicted distribution, by their names in every table."""
-    n = len(p)
     return {
-        "ot": draws.mean(transport(p, q, space.ground_cost)),
-        "w1": draws.mean(steps(p, q, order)),
+        "ot": draws.mean(wasserstein(p, q, space.ground_cost)),
+        "w1": draws.mean(wasserstein_in_steps(p, q, reward_order(space.rewards))),
         "nll": draws.mean(cross_entropy(p, q)),
-        "ece": draws.statistic(lambda rows: calibration_error(p[rows], q[rows]), n),
+        "ece": draws.statistic(lambda rows: calibration_error(p[rows], q[rows])),
         "entropy": draws.mean(entropy(p)),
     }
 
 
-def reward_figures(reward: Floats, q: Floats, space: LabelSpace, pairs: Ints, draws: Bootstrap) -> dict[str, Figure]:
+def reward_figures(reward: Floats, q: Floats, space: LabelSpace, pairs: Ints, draws: Resamples) -> dict[str, Interval]:
     """The figures that every reward has, scalar or expected: rank correlation, and accuracy on pairs in all and by bands."""
     expected = q @ space.rewards
-    outcomes = pair_outcomes(reward, pairs)
+    right = outcomes(reward, pairs)
     found = {
-        "spearman": draws.statistic(lambda rows: spearman(reward[rows], expected[rows]), len(reward)),
-        "pairs": draws.mean(outcomes, pairs[:, 0]),
+        "spearman": draws.statistic(lambda rows: spearman(reward[rows], expected[rows])),
+        "pairs": draws.mean(right, pairs[:, 0]),
     }
     margin = expected[pairs[:, 0]] - expected[pairs[:, 1]]
     disagreement = (1.0 - (q**2).sum(axis=1))[pairs].mean(axis=1)
     for what, values in (("margin", margin), ("disagreement", disagreement)):
         for name, part in pair_bands(values).items():
-            found[f"pairs, {what} {name}"] = draws.mean(outcomes[part], pairs[part, 0])
+            found[f"pairs, {what} {name}"] = draws.mean(right[part], pairs[part, 0])
     return found

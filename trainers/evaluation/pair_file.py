@@ -14,11 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from dprm_data.core.arrays import Floats
 from dprm_data.core.tables import write_text
 from dprm_data.ingest.messages import BadRow, prompt_messages, read_reply
+from dprm_data.labels.statistics import Interval, Resamples
+from dprm_data.preference.pairs import outcomes
 from dprm_trainers.core.errors import TrainingDataError
 from dprm_trainers.data.rows import Message
-from dprm_trainers.evaluation.metrics import Bootstrap, Figure
 from dprm_trainers.reward.reward_model import RewardModel
 
 _NEEDED = ("prompt", "chosen", "rejected")
@@ -71,13 +73,14 @@ def _reply(value: Any, name: str, turns: int) -> list[Message]:
 
 def score_pairs(
     model: RewardModel, pairs: PairFile, *, reading: str = "mean", batch_size: int = 16, out: Path | None = None
-) -> dict[str, tuple[Figure, int]]:
+) -> dict[str, tuple[Interval, int]]:
     """Accuracy over all pairs and per subset, with the number of pairs; `out` receives every pair with its scores."""
     scores = [
         model.judge(pairs.prompts, side, reading=reading, batch_size=batch_size).reward
         for side in (pairs.chosen, pairs.rejected)
     ]
-    correct = (scores[0] > scores[1]) + 0.5 * (scores[0] == scores[1])
+    N = len(scores[0])
+    correct = outcomes(np.concatenate(scores), np.arange(2 * N).reshape(2, N).T)
     if out is not None:
         write_text(
             out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in _scored(pairs.rows, scores, correct))
@@ -97,5 +100,5 @@ def _scored(rows: Sequence[dict[str, Any]], scores: list[Any], correct: Any) -> 
     ]
 
 
-def _accuracy(correct: Any) -> Figure:
-    return Bootstrap(np.arange(len(correct))).mean(np.asarray(correct, dtype=np.float64))
+def _accuracy(correct: Floats) -> Interval:
+    return Resamples.of(np.arange(len(correct))).mean(correct)

@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 
 from dprm_data.core.arrays import Floats
+from dprm_data.labels.statistics import Interval, Resamples
 from dprm_trainers.core.errors import TrainingDataError, TrainingError
 from dprm_trainers.data.rows import digest
 from dprm_trainers.evaluation.judges import Verdict
-from dprm_trainers.evaluation.metrics import Bootstrap, Figure
 from dprm_trainers.evaluation.policy_responses import Response
 
 TIE = 0.05  # share of the range of rewards
@@ -39,8 +39,8 @@ class Duel:
     win: float
     tie: float
     lose: float
-    net: Figure
-    difference: Figure
+    net: Interval
+    difference: Interval
     people: tuple[float, float, float] | None
 
 
@@ -53,8 +53,8 @@ class Judged:
     reading: str
     labels: tuple[str, ...]
     rewards: tuple[float, ...]
-    reward: dict[str, Figure]
-    shares: dict[str, dict[str, Figure]]
+    reward: dict[str, Interval]
+    shares: dict[str, dict[str, Interval]]
     duels: list[Duel]
     notes: list[str]
 
@@ -66,7 +66,7 @@ class PolicyEvaluation:
     prompts: int
     responses: int
     tie: float
-    style: dict[str, dict[str, Figure]]
+    style: dict[str, dict[str, Interval]]
     judged: list[Judged] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -112,7 +112,7 @@ def evaluate_policies(
     if not 0 <= tie < 1:
         raise TrainingError(f"tie: {tie} is no share from 0 to below 1")
     sheet = Sheet(responses)
-    draws = Bootstrap(sheet.groups, resamples=resamples)
+    draws = Resamples.of(sheet.groups, resamples=resamples)
     style = {name: _style(sheet.of(name), draws) for name in sheet.policies}
     found = PolicyEvaluation(len(set(sheet.groups.tolist())), len(sheet.groups), tie, style)
     if sheet.left_out:
@@ -125,9 +125,9 @@ def evaluate_policies(
     return found
 
 
-def _judged(verdict: Verdict, sheet: Sheet, draws: Bootstrap, tie: float) -> Judged:
+def _judged(verdict: Verdict, sheet: Sheet, draws: Resamples, tie: float) -> Judged:
     reward = {name: draws.mean(verdict.reward[at]) for name, at in sheet.columns.items()}
-    shares: dict[str, dict[str, Figure]] = {}
+    shares: dict[str, dict[str, Interval]] = {}
     if verdict.distribution is not None:
         for name, at in sheet.columns.items():
             columns = zip(verdict.labels, verdict.distribution[at].T, strict=True)
@@ -147,7 +147,7 @@ def _judged(verdict: Verdict, sheet: Sheet, draws: Bootstrap, tie: float) -> Jud
     )
 
 
-def _duel(first: str, second: str, verdict: Verdict, sheet: Sheet, draws: Bootstrap, margin: float) -> Duel:
+def _duel(first: str, second: str, verdict: Verdict, sheet: Sheet, draws: Resamples, margin: float) -> Duel:
     a, b = sheet.columns[first], sheet.columns[second]
     difference = verdict.reward[a] - verdict.reward[b]
     won, lost = (difference > margin).astype(np.float64), (difference < -margin).astype(np.float64)
@@ -173,26 +173,26 @@ def people_of(first: Floats, second: Floats, rewards: Floats) -> tuple[float, fl
     return won, max(0.0, 1 - won - lost), lost
 
 
-def _style(rows: Sequence[Response], draws: Bootstrap) -> dict[str, Figure]:
+def _style(rows: Sequence[Response], draws: Resamples) -> dict[str, Interval]:
     found = {
         "tokens": draws.mean(np.array([float(row.tokens) for row in rows])),
         "ended": draws.mean(np.array([float(row.ended) for row in rows])),
         "empty": draws.mean(np.array([float(not row.text.strip()) for row in rows])),
     }
     for n in (1, 2):
-        found[f"distinct-{n}"] = Figure(distinct([row.text for row in rows], n), np.nan, np.nan)
+        found[f"distinct-{n}"] = Interval(distinct([row.text for row in rows], n), None, None)
     measured = [row.kl for row in rows if row.kl is not None]
     if len(measured) == len(rows):
         found["kl"] = draws.mean(np.array(measured))
     return found
 
 
-def distinct(texts: Sequence[str], n: int) -> float:
-    """Different n-grams of words over all n-grams of the texts; NaN where there are none."""
+def distinct(texts: Sequence[str], n: int) -> float | None:
+    """Different n-grams of words over all n-grams of the texts; None if there are none."""
     grams = [
         tuple(words[i : i + n]) for words in (text.lower().split() for text in texts) for i in range(len(words) - n + 1)
     ]
-    return len(set(grams)) / len(grams) if grams else float("nan")
+    return len(set(grams)) / len(grams) if grams else None
 
 
 def _finite(value: Any) -> Any:

@@ -14,17 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dprm_data.core.errors import SourceError
 from dprm_data.ingest.columns import NAMES, detect
 from dprm_data.ingest.items import Messages, load_items
 from dprm_data.ingest.messages import BadRow, at_last_reply, prompt_messages, read_conversation
 from dprm_data.ingest.sources import file_rows
+from dprm_data.ingest.splits import HeldOut, hold_out_groups
 from dprm_trainers.core.errors import TrainingDataError
-from dprm_trainers.data.rows import Message, digest, hold_out
+from dprm_trainers.data.rows import Message, digest
 from dprm_trainers.data.tokens import template_ids
-from dprm_trainers.reward.holdout import HeldOut
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -88,7 +87,9 @@ def load_prompts(
     if not prompts:
         raise TrainingDataError(f"{data} holds no prompts")
     given = np.array([name or "train" for name in named])
-    places = [set(at) for at in zip(*(_places(given, groups, how) for how in held_out or [HeldOut()]), strict=True)]
+    # As `load_data` splits the same rows, for each of the trainings.
+    by_training = [hold_out_groups(given, np.array(groups), how).tolist() for how in held_out or [HeldOut()]]
+    places = [set(at) for at in zip(*by_training, strict=True)]
     chosen = [i for i, at in enumerate(places) if split == ALL or at == {split}][:limit]
     if not chosen:
         raise TrainingDataError(
@@ -96,15 +97,6 @@ def load_prompts(
             hint="Name another split; `all` takes every prompt.",
         )
     return Prompts([prompts[i] for i in chosen], [groups[i] for i in chosen], data, revision, split, tuple(held_out))
-
-
-def _places(given: NDArray[np.str_], groups: Sequence[str], how: HeldOut) -> list[str]:
-    """Each prompt's split, as `load_data` splits the same rows."""
-    where = given
-    for name, share in (("test", how.test), ("validation", how.validation)):
-        if name not in given.tolist():
-            where = hold_out(where, np.array(groups), name, share, how.seed)
-    return [str(name) for name in where.tolist()]
 
 
 def _sizes(places: Iterable[set[str]]) -> str:
@@ -150,13 +142,11 @@ def _read(data: str) -> tuple[Iterator[_Row], str | None]:
 
 
 def _of_run(path: Path) -> Iterator[_Row]:
-    from dprm_data.ingest.splits import split_items
     from dprm_data.runs.run import Run
 
     run = Run.open(path)
-    items = run.folder.needs("items")
-    splits = split_items(items, run.recipe.publish, run.recipe.source.split_column if run.recipe.source else None)
-    for item in load_items(items):
+    splits = run.splits()
+    for item in load_items(run.folder.needs("items")):
         yield _Row(_plain(item.prompt), item.group_id, splits.of(item.item_id))
 
 

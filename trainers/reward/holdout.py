@@ -1,29 +1,15 @@
-"""Which prompts a training held out, where the data itself has no splits: what reward models and policies record of it, for those who must not train or test on the wrong ones."""
+"""What the trainings of reward models and policies recorded as held out."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from dprm_data.ingest.splits import HeldOut as HeldOut
+
 ALIGNMENT = "dprm_ppo.json"  # in a policy's folder: settings, prompts and figures of its training
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """The shares of the prompts that are held out, and the seed of the hash that chooses them; see `dprm_trainers.data.rows.load_data`, whose defaults these are."""
-
-    test: float = 0.1
-    validation: float = 0.1
-    seed: int = 0
-
-    @classmethod
-    def of(cls, recorded: Mapping[str, Any] | None) -> HeldOut:
-        """As a training recorded it; what it did not say is the default."""
-        known = recorded or {}
-        return cls(**{part.name: known[part.name] for part in fields(cls) if part.name in known})
 
 
 def by_reward_models(references: Iterable[str]) -> tuple[HeldOut, ...]:

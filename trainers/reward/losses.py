@@ -10,7 +10,7 @@ in the unit of the ground cost (`ce` in nats), differentiable in both, on any de
     bradley_terry  - log sigmoid(r_chosen - r_rejected): the scalar baseline, on pairs
 
 **How `ot` is computed.** On a line (|x_i - x_j|, which the cost from rewards always is) the CDF form is exact. For any metric on few labels the maximum over the
-vertices of the Lipschitz polytope is (`dprm_trainers.reward.lipschitz_vertices`). Both are one matrix product with p - q. Beyond that, or where the cost is no metric, POT's
+vertices of the Lipschitz polytope is (`dprm_data.labels.lipschitz`). Both are one matrix product with p - q. Beyond that, or where the cost is no metric, POT's
 network simplex solves each row (exact, on the CPU, dual potentials as gradient), and for hundreds of labels the debiased Sinkhorn divergence of `dprm_trainers.reward.transport_solvers`.
 
 **Saturation.** The gradient of any f(p) passes through the softmax: dL/dz_k = p_k (f_k - sum_j p_j f_j). For `ot`, f is bounded by the diameter of the
@@ -31,8 +31,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
+from dprm_data.labels import geometry
+from dprm_data.labels.geometry import is_metric, line_positions
+from dprm_data.labels.lipschitz import lipschitz_vertices
 from dprm_trainers.core.errors import LossError
-from dprm_trainers.reward.lipschitz_vertices import is_metric, line_positions, lipschitz_vertices
 
 Method = Literal["auto", "line", "vertices", "emd", "sinkhorn"]
 
@@ -176,17 +178,12 @@ def checked_cost(cost: Tensor | np.ndarray) -> np.ndarray:
     matrix = np.asarray(cost.detach().cpu() if isinstance(cost, Tensor) else cost, dtype=np.float64)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or len(matrix) < 2:
         raise LossError(f"a ground cost is a square matrix for at least 2 labels, found shape {matrix.shape}")
-    if not np.isfinite(matrix).all() or (matrix < 0).any():
-        raise LossError("a ground cost must be finite and not negative")
-    if np.diag(matrix).any() or not np.allclose(matrix, matrix.T, rtol=0, atol=1e-6 * max(matrix.max(), 1.0)):
-        raise LossError("a ground cost must be symmetric, with zeros on the diagonal")
-    return (matrix + matrix.T) / 2
-
-
-def is_negative_type(cost: np.ndarray, tolerance: float = 1e-9) -> bool:
-    """Whether -x'Cx >= 0 for all x that sum to 0: where `cramer_loss` is a distance."""
-    centre = np.eye(len(cost)) - 1.0 / len(cost)
-    return bool(np.linalg.eigvalsh(-centre @ cost @ centre).min() >= -tolerance * max(float(cost.max()), 1.0))
+    try:
+        return geometry.checked_cost(
+            matrix, tolerance=1e-6
+        )  # a float32 tensor may have lost the last digits of its symmetry
+    except ValueError as error:
+        raise LossError(str(error)) from error
 
 
 # A cost is prepared once: by the tensor's identity (a lookup, no copy from the device), as long as it was not written to.

@@ -15,10 +15,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dprm_data.labels.geometry import is_negative_type, reward_order
 from dprm_data.labels.space import LabelSpace
 from dprm_trainers.core.errors import LossError
 from dprm_trainers.reward.losses import (
@@ -26,7 +26,6 @@ from dprm_trainers.reward.losses import (
     bradley_terry_loss,
     ce_loss,
     cramer_loss,
-    is_negative_type,
     wasserstein_loss,
 )
 
@@ -71,11 +70,6 @@ def is_scalar(spec: str) -> bool:
     return "bt" in parse(spec)
 
 
-def order_of(space: LabelSpace) -> list[int]:
-    """The labels from the least reward to the greatest; equal rewards in the space's own order."""
-    return [int(i) for i in np.argsort(space.rewards, kind="stable")]
-
-
 class Objective(nn.Module):
     """`objective(logits, target)`: (B, d) and (B, d) to (B,). For `bt`: scores (2B, 1), the chosen before the rejected, to (B,); the target is not read.
 
@@ -98,7 +92,7 @@ class Objective(nn.Module):
             raise LossError("cramer is no distance under this ground cost (it is not of negative type)", hint="Use ot.")
         self.transport = Transport(cost) if "ot" in self.terms else None
         self.register_buffer("cost", torch.from_numpy(cost).float())
-        self.register_buffer("order", torch.tensor(order_of(space)))
+        self.register_buffer("order", torch.from_numpy(reward_order(space.rewards)))
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         if "bt" in self.terms:

@@ -20,6 +20,8 @@ from typing import Literal, get_args
 import numpy as np
 
 from dprm_data.core.arrays import Floats
+from dprm_data.labels.geometry import reward_order
+from dprm_data.labels.statistics import reward_variance
 from dprm_trainers.core.errors import TrainingError
 
 Kind = Literal["mean", "quantile", "cvar", "std", "entropic"]
@@ -61,7 +63,7 @@ class Reading:
         if self.kind == "entropic":
             low = rewards.min()  # taken out before the exponential: nothing overflows
             return np.asarray(low - np.log(p @ np.exp(-self.level * (rewards - low))) / self.level)
-        order = np.argsort(rewards, kind="stable")
+        order = reward_order(rewards)
         p, r = p[:, order], rewards[order]
         below = np.cumsum(p, axis=1)
         if self.kind == "quantile":
@@ -72,5 +74,4 @@ class Reading:
 
 def reward_std(distributions: Floats, rewards: Floats) -> Floats:
     """The standard deviation of the reward over the population: (N,)."""
-    mean = distributions @ rewards
-    return np.asarray(np.sqrt(np.maximum(distributions @ rewards**2 - mean**2, 0.0)))
+    return np.asarray(np.sqrt(reward_variance(distributions, rewards)))

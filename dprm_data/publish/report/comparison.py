@@ -10,11 +10,13 @@ import pyarrow.parquet as pq
 
 from dprm_data.core.arrays import Floats
 from dprm_data.core.errors import InputError
+from dprm_data.preference.pairs import pairs_within
 
 if TYPE_CHECKING:
     from dprm_data.runs.run import Run
 
 _MOVERS = 12
+_MOST_OF_A_PROMPT = 20  # responses of which all pairs are compared
 _CUT = 400  # characters of a text
 
 
@@ -110,17 +112,10 @@ def _models(run: Run) -> list[str]:
 
 
 def _pairs(groups: list[str], rewards: Floats) -> tuple[int, int, int]:
-    members: dict[str, list[int]] = {}
-    for i, group in enumerate(groups):
-        members.setdefault(group, []).append(i)
-    agree = flipped = tied = 0
-    for rows in members.values():
-        for k, i in enumerate(rows[:20]):
-            for j in rows[k + 1 : 20]:
-                signs = np.sign(np.round(rewards[i] - rewards[j], 6))
-                product = signs[0] * signs[1]
-                agree, flipped, tied = agree + (product > 0), flipped + (product < 0), tied + (product == 0)
-    return int(agree), int(flipped), int(tied)
+    first, second = pairs_within(groups, _MOST_OF_A_PROMPT).T
+    here, there = np.sign(np.round(rewards[first] - rewards[second], 6)).T
+    order = here * there
+    return int((order > 0).sum()), int((order < 0).sum()), int((order == 0).sum())
 
 
 def _texts(run: Run, item_ids: list[str]) -> dict[str, tuple[str, str]]:

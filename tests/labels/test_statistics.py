@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import krippendorff
 import numpy as np
 import pytest
 
 from dprm_data.ingest.votes import Votes
-from dprm_data.labels.bootstrap import Interval, Resamples, by_reward, nominal
 from dprm_data.labels.space import LabelSpace
-from dprm_data.preference.agreement import krippendorff_alpha
+from dprm_data.labels.statistics import Interval, Resamples, by_rank, by_reward, nominal
+from dprm_data.preference.agreement import Level, krippendorff_alpha
 
 SPACE = LabelSpace.load("hh6")
+NOMINAL = {"level_of_measurement": "nominal"}
 
 
 def resamples(groups: list[str], **settings: float) -> Resamples:
@@ -18,20 +20,30 @@ def resamples(groups: list[str], **settings: float) -> Resamples:
     return Resamples.of(groups, np.ones(len(groups)), **given)  # type: ignore[arg-type]
 
 
-def test_alpha_is_that_of_the_library() -> None:
+@pytest.mark.parametrize("level", ["nominal", "ordinal", "interval"])
+def test_alpha_is_that_of_the_library(level: Level) -> None:
     rng = np.random.default_rng(0)
+    points, rank = np.unique(SPACE.rewards, return_inverse=True)
     for _ in range(5):
         counts = rng.multinomial(4, rng.dirichlet(np.ones(6)), size=50).astype(float)
         counts[:5] = 0
         counts[:5, 0] = 1  # a single vote says nothing about agreement
-        draw = resamples([str(i) for i in range(50)])
-        votes = Votes([str(i) for i in range(50)], counts)
-        for level, squared in (("nominal", nominal(6)), ("interval", by_reward(SPACE.rewards))):
-            found = draw.alpha(counts, squared)
-            assert found.value == pytest.approx(krippendorff_alpha(votes, SPACE, level))  # type: ignore[arg-type]
-            assert found.low is not None
-            assert found.high is not None
-            assert found.low < found.value < found.high  # type: ignore[operator]
+        # On a line of rewards, the two labels of equal reward are one value to the library.
+        merged = np.stack([counts[:, rank == r].sum(axis=1) for r in range(len(points))], axis=1)
+        line = {"value_counts": merged.astype(int), "value_domain": points, "level_of_measurement": level}
+        expected = krippendorff.alpha(**line if level != "nominal" else {"value_counts": counts.astype(int)} | NOMINAL)
+        ids = [str(i) for i in range(50)]
+        assert krippendorff_alpha(Votes(ids, counts), SPACE, level) == pytest.approx(expected)
+        squared = {
+            "nominal": nominal(6),
+            "ordinal": by_rank(counts, SPACE.rewards),
+            "interval": by_reward(SPACE.rewards),
+        }
+        found = resamples(ids).alpha(counts, squared[level])
+        assert found.value == pytest.approx(expected)
+        assert found.low is not None
+        assert found.high is not None
+        assert found.low < expected < found.high
 
 
 def test_alpha_between_two_groups() -> None:

@@ -23,31 +23,11 @@ How many there are depends on the metric: 2^(d-1) on a line with distinct points
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from dprm_data.core.arrays import Floats
 
-_MOST_LABELS = (
-    12  # the search passes through all 2^(d - 1) sets of labels; beyond, only degenerate metrics have few vertices
-)
+_MOST_LABELS = 12  # the search visits all 2^(d - 1) sets of labels; beyond, only degenerate metrics have few vertices
 _DIGITS = 9  # of a cost of at most 1: equal assignments found along different trees differ by rounding
-
-
-def line_positions(cost: Floats, tolerance: float = 1e-9) -> Floats | None:
-    """Positions x (d,) with |x_i - x_j| = cost_ij, or None where the labels do not lie on a line.
-
-    The label farthest from any label is an end of the line; the distances from that end are the positions.
-    """
-    x = cost[int(cost[0].argmax())]
-    return (
-        x if np.allclose(np.abs(x[:, None] - x[None, :]), cost, rtol=0, atol=tolerance * max(cost.max(), 1.0)) else None
-    )
-
-
-def is_metric(cost: Floats, tolerance: float = 1e-9) -> bool:
-    """Whether the cost obeys the triangle inequality (labels at distance 0 from each other are allowed)."""
-    slack = tolerance * max(float(cost.max()), 1.0)
-    return all(bool((cost <= cost[:, [k]] + cost[[k], :] + slack).all()) for k in range(len(cost)))
 
 
 def lipschitz_vertices(cost: Floats, limit: int = 4096) -> Floats | None:
