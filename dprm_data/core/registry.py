@@ -67,9 +67,13 @@ class Registry(Generic[T]):
         load_extensions()
         return list(dict.fromkeys([*self._builtin, *sorted(self._found)]))
 
+    def __contains__(self, name: str) -> bool:
+        """Whether something is registered under this name. Ours are not imported for that."""
+        return name in self._builtin or name in self._found or name in self.names()
+
     def check(self, name: str) -> str:
         """The name itself, for a field of a settings model. Raises `ValueError` where nothing is registered under it."""
-        if name not in self._builtin and name not in self._found and name not in self.names():
+        if name not in self:
             raise ValueError(self._unknown(name))
         return name
 

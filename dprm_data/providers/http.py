@@ -15,7 +15,6 @@ import aiohttp
 import httpx2
 import orjson
 
-from dprm_data.core.errors import InputError
 from dprm_data.providers.failures import (
     ContentFiltered,
     Scrubber,
@@ -35,19 +34,6 @@ class Reply(NamedTuple):
 
     data: dict[str, Any]
     headers: dict[str, str]
-
-
-def check_base_url(base_url: str) -> None:
-    """Refuses what is no web address, before anything is sent."""
-    try:
-        url = httpx2.URL(base_url)
-    except httpx2.InvalidURL:
-        url = None
-    if url is None or url.scheme not in ("http", "https") or not url.host:
-        raise InputError(
-            f"provider.base_url: {plain(base_url, 80)!r} is no web address",
-            hint="Give the address up to and including the version, such as http://localhost:8000/v1.",
-        )
 
 
 def client_options(url: httpx2.URL, timeout: float) -> dict[str, Any]:
@@ -197,15 +183,3 @@ def _causes(error: BaseException) -> list[BaseException]:
         chain.append(current)
         current = current.__cause__ or current.__context__
     return chain
-
-
-def without_prefill(text: str, messages: tuple[Any, ...]) -> str:
-    """The answer alone: some servers repeat the beginning that a trailing assistant message gave them, some do not."""
-    if messages and messages[-1]["role"] == "assistant":
-        return text.removeprefix(messages[-1]["content"])
-    return text
-
-
-def count(value: object) -> int:
-    """A token count out of a reply: servers leave them out or send null."""
-    return value if isinstance(value, int) and value > 0 else 0

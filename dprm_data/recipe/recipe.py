@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from dprm_data.core.errors import RecipeError
 from dprm_data.core.ledger_address import fault_in, is_postgres
+from dprm_data.core.registry import PROVIDERS
+from dprm_data.core.validation import FieldError
 from dprm_data.core.yamlfile import read_model, validated
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    # An input may be a key that does not belong in a recipe: pydantic's own errors are not to show it.
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, hide_input_in_errors=True)
 
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -66,11 +80,28 @@ class PriceConfig(_Section):
     cache_write: NotNegative | None = None
 
 
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_KEY_PREFIX = re.compile(r"(sk|pk|rk|xai|gsk|hf)_")  # in small letters: XAI_API_KEY is a variable's name
+
+
+def _environment_variable(name: str) -> str:
+    # A key in a recipe would end up in run folders and repositories. It is not echoed.
+    if not _VARIABLE.fullmatch(name) or _KEY_PREFIX.match(name):
+        raise ValueError(
+            "this is not the name of an environment variable; keys do not belong in a recipe: export the key in the environment, and "
+            "give the variable's name here, such as OPENAI_API_KEY (a key that was written here has leaked: renew it)"
+        )
+    return name
+
+
+KeyVariable = Annotated[str, AfterValidator(_environment_variable)]  # the NAME of the variable that holds the key
+
+
 class EndpointConfig(_Section):
     """One server, or one key, of a fleet, with limits of its own. What is not given is the provider's."""
 
     base_url: str | None = None
-    api_key_env: str | None = None  # the NAME of the environment variable that holds the key
+    api_key_env: KeyVariable | None = None
     weight: Positive = 1.0  # its share of the items, beside the others' weights
     concurrency: Annotated[int, Field(gt=0, le=10_000)] | None = None  # calls at once
     rpm: Positive | None = None  # requests per minute
@@ -80,10 +111,10 @@ class EndpointConfig(_Section):
 class ProviderConfig(_Section):
     """Who plays the personas. `openai` is any server that speaks OpenAI's chat completions; `local` is the bundled small model."""
 
-    name: Literal["openai", "anthropic", "local"]
+    name: str  # a registered provider's, or the family of an object that is given in Python
     model: str = ""
     base_url: str | None = None
-    api_key_env: str | None = None  # the NAME of the environment variable that holds the key
+    api_key_env: KeyVariable | None = None
     endpoints: Annotated[list[EndpointConfig], Field(min_length=1, max_length=1000)] | None = None  # docs/fleet.md
     temperature: NotNegative | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
@@ -94,6 +125,7 @@ class ProviderConfig(_Section):
     timeout: Positive = 120.0  # seconds for one attempt
     structured: Literal["json_schema", "json_object", "none"] = "json_schema"
     extra: dict[str, Any] = {}  # sent to the provider as it is
+    options: dict[str, Any] = {}  # settings that only this provider has; not sent, and no part of a call's key
     price: PriceConfig | None = None
 
     @property
@@ -101,26 +133,50 @@ class ProviderConfig(_Section):
         """Where it is asked: its endpoints, or the one that it is itself."""
         return self.endpoints or [EndpointConfig(base_url=self.base_url, api_key_env=self.api_key_env)]
 
+    @property
+    def kind(self) -> Any:
+        """The class registered under `name`, which knows the provider's facts; None where there is none."""
+        return PROVIDERS.get(self.name) if self.name in PROVIDERS else None
+
+    @field_validator("name")
+    @classmethod
+    def _registered(cls, name: str, info: ValidationInfo) -> str:
+        return name if info.context else PROVIDERS.check(name)
+
+    @field_validator("extra")
+    @classmethod
+    def _one_request_is_one_answer(cls, extra: dict[str, Any]) -> dict[str, Any]:
+        for name in ("stream", "n", "messages"):
+            if name in extra:
+                raise FieldError(name, "cannot be set: one request is one answer here; use replicates for more")
+        return extra
+
     @model_validator(mode="after")
-    def _named(self) -> ProviderConfig:
-        if self.name != "local" and not self.model:
-            raise ValueError(f"model: missing; say which model of {self.name} plays the personas")
+    def _accepted(self) -> ProviderConfig:
+        """Only what the provider can do."""
+        if not (kind := self.kind):
+            return self
+        for name, reason in kind.refuses.items():
+            if getattr(self, name) != type(self).model_fields[name].get_default():
+                raise FieldError(name, reason)
+        for name in sorted(self.options.keys() - kind.options):
+            raise FieldError(
+                f"options.{name}", f"{kind.title} has no such option (has: {', '.join(sorted(kind.options)) or 'none'})"
+            )
+        if kind.needs_model and not self.model:
+            raise FieldError("model", f"missing; say which model of {self.name} plays the personas")
         return self
 
     @model_validator(mode="after")
     def _one_or_many(self) -> ProviderConfig:
         if self.endpoints is None:
             return self
-        if self.name == "local":
-            raise ValueError(
-                "endpoints: the local model runs in this process; for servers of your own, use name: openai"
-            )
         given = [name for name in ("base_url", "api_key_env") if getattr(self, name) is not None]
         if given:
-            raise ValueError(f"{given[0]}: with endpoints, give it for each of them")
+            raise FieldError(given[0], "with endpoints, give it for each of them")
         places = [(endpoint.base_url, endpoint.api_key_env) for endpoint in self.endpoints]
         if len(set(places)) < len(places):
-            raise ValueError("endpoints: two of them have the same base_url and the same api_key_env")
+            raise FieldError("endpoints", "two of them have the same base_url and the same api_key_env")
         return self
 
 
@@ -236,6 +292,10 @@ def _known_ledger(reference: str) -> str:
     return reference
 
 
+class _WithFamily(Protocol):
+    family: str
+
+
 def _panel(value: object) -> object:
     return {"use": value} if isinstance(value, str) else value
 
@@ -290,17 +350,17 @@ class Recipe(_Section):
     def _fits_together(self) -> Recipe:
         if self.rationale and self.elicitation != "choice":
             raise ValueError(f"rationale: only elicitation: choice can say why, not {self.elicitation}")
-        if self.elicitation == "logprobs" and self.provider.name == "anthropic":
-            raise ValueError(
-                "elicitation: logprobs needs log-probabilities, which Anthropic's API does not give (use choice)"
+        kind = self.provider.kind
+        if self.elicitation == "logprobs" and kind and not kind.has_logprobs:
+            raise FieldError(
+                "elicitation", f"logprobs needs log-probabilities, which {kind.title} does not give (use choice)"
             )
-        if self.mode == "batch" and self.provider.name == "local":
-            raise ValueError(
-                "mode: batch: the local model has no batches (and nothing there costs anything); leave it out"
-            )
+        if self.mode == "batch" and kind and not kind.has_batches:
+            free = " (and nothing there costs anything)" if kind.is_free else ""
+            raise FieldError("mode", f"{kind.title} has no batches{free}; leave mode: batch out")
         if self.mode == "batch" and self.provider.endpoints:
-            raise ValueError(
-                "mode: batch: a batch belongs to one account; give the one provider instead of endpoints, or leave mode out"
+            raise FieldError(
+                "mode", "a batch belongs to one account; give the one provider instead of endpoints, or leave mode out"
             )
         if self.engine == "ray":
             self._can_be_spread()
@@ -325,16 +385,46 @@ class Recipe(_Section):
         if self.early_stop:
             raise ValueError("early_stop learns from the items of one process; with engine: ray, leave it out")
 
+    @model_validator(mode="before")
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Recipe:
-        """The recipe in a YAML file. Raises `RecipeError` with file, line, field, what was found and what is allowed."""
-        recipe = read_model(Path(path), cls, RecipeError, "a recipe")
+    def _asks_an_object(cls, content: Any, info: ValidationInfo) -> Any:
+        """The provider section where the provider is an object: its family is the name, and its model the default."""
+        own = (info.context or {}).get("provider")
+        if own is None or not isinstance(content, dict):
+            return content
+        section = content.get("provider") or {}
+        default = {"model": getattr(own, "model", "") or own.family}
+        return content | {
+            "provider": default | section | {"name": own.family} if isinstance(section, dict) else section
+        }
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, provider: _WithFamily | None = None, frozen: bool = False) -> Recipe:
+        """The recipe in a YAML file. Raises `RecipeError` with file, line, field, what was found and what is allowed.
+
+        provider: as in `of`. frozen: it was run before, so that its provider need not be installed (any more).
+        """
+        context = {"provider": provider} if provider is not None else {"frozen": True} if frozen else None
+        recipe = read_model(Path(path), cls, RecipeError, "a recipe", context)
         recipe._folder = Path(path).absolute().parent
         return recipe
 
     @classmethod
-    def of(cls, given: Recipe | str | os.PathLike[str] | dict[str, Any]) -> Recipe:
-        """A recipe from whatever a caller has: a recipe, a file, or a dict."""
-        if isinstance(given, Recipe):
+    def of(
+        cls, given: Recipe | str | os.PathLike[str] | dict[str, Any], *, provider: _WithFamily | None = None
+    ) -> Recipe:
+        """A recipe from whatever a caller has: a recipe, a file, or a dict.
+
+        provider: an object that is asked in place of the recipe's provider. Its `family` becomes the provider's name, its `model` (or
+        else its family) the model where the recipe gives none.
+        """
+        if isinstance(given, Recipe) and provider is None:
             return given
-        return validated(given, cls, RecipeError, "recipe") if isinstance(given, dict) else cls.load(given)
+        if not isinstance(given, Recipe | dict):
+            return cls.load(given, provider=provider)
+        content = given.model_dump(exclude_unset=True) if isinstance(given, Recipe) else given
+        recipe = validated(
+            content, cls, RecipeError, "recipe", context={"provider": provider} if provider is not None else None
+        )
+        recipe._folder = given.folder if isinstance(given, Recipe) else recipe.folder
+        return recipe

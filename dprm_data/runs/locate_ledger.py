@@ -10,13 +10,13 @@ def locate(text: str) -> Reference:
     place = parse(text)
     if isinstance(place, str):
         return place
-    from dprm_data.runs.folder import RunFolder
     from dprm_data.recipe.recipe import Recipe
+    from dprm_data.runs.folder import RunFolder
 
     if place.is_dir():
         folder = RunFolder.existing(place)
         return folder.ledger_at(folder.recipe())
     if place.suffix in (".yaml", ".yml"):
-        recipe = Recipe.load(place)
+        recipe = Recipe.load(place, frozen=True)
         return RunFolder(recipe.output_folder).ledger_at(recipe)
     return place

@@ -9,7 +9,7 @@ import pytest
 from dprm_data.ingest.items import Item, ids_of
 from dprm_data.ledger.call import Call
 from dprm_data.panel.personas import load_panel
-from dprm_data.providers import make_provider
+from dprm_data.providers.construction import make_provider
 from dprm_data.providers.provider import Answer, Request
 from dprm_data.recipe.recipe import ProviderConfig
 from tests.engine.helpers import FunctionProvider, annotate, items, label, work

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from dprm_data.providers import make_provider
+from dprm_data.providers.construction import make_provider
 from dprm_data.providers.provider import Answer, CallFailed, Request
 from dprm_data.recipe.recipe import ProviderConfig
 

@@ -43,11 +43,27 @@ def refused(tmp_path: Path, text: str) -> str:
         ("source: {path: a, dataset: b}\nprovider: {name: local}\n", "give either path"),
         (
             "provider: {name: openai}\n",
-            "FILE:1: provider: model: missing; say which model of openai plays the personas",
+            "FILE:1: provider.model: missing; say which model of openai plays the personas",
         ),
         (
             "provider: {name: anthropic, model: m}\nelicitation: logprobs\n",
-            "logprobs needs log-probabilities, which Anthropic's API does not give",
+            "FILE:2: elicitation: logprobs needs log-probabilities, which Anthropic's API does not give (use choice)",
+        ),
+        (
+            "provider: {name: local}\nmode: batch\n",
+            "FILE:2: mode: the local model has no batches (and nothing there costs anything); leave mode: batch out",
+        ),
+        (
+            "provider:\n  name: antropic\n  model: m\n",
+            "FILE:2: provider.name: there is no provider 'antropic'; did you mean 'anthropic'? (installed: openai, anthropic, local",
+        ),
+        (
+            "provider:\n  name: anthropic\n  model: m\n  temperature: 0.5\n",
+            "FILE:4: provider.temperature: Anthropic's API has no temperature; leave it out, or use a provider that has it (openai, local)",
+        ),
+        (
+            "provider:\n  name: local\n  endpoints: [{base_url: 'http://h'}]\n",
+            "FILE:3: provider.endpoints: the local model runs in this process and takes no endpoints",
         ),
         ("provider: {name: local}\nelicitation: logprobs\nreplicates: 2\n", "leave it at 1"),
         ("provider: {name: local}\nelicitation: logprobs\nrationale: true\n", "only elicitation: choice can say why"),
