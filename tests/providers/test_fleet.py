@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dprm_data import FunctionProvider
 from dprm_data.core.errors import DprmError, InputError, RecipeError
 from dprm_data.core.scrub import public_recipe
 from dprm_data.providers.construction import make_batch_provider, make_provider
@@ -24,7 +25,7 @@ from dprm_data.providers.endpoint import Endpoint
 from dprm_data.providers.fleet import Fleet
 from dprm_data.providers.provider import Answer, CallFailed, Request
 from dprm_data.recipe.recipe import ProviderConfig, Recipe
-from tests.engine.helpers import FunctionProvider, dprm, label, zygote
+from tests.engine.helpers import dprm, label, zygote
 from tests.helpers import answer, write_recipe, write_rows
 from tests.providers.helpers import request
 from tests.servers.llm import LLMServer
