@@ -16,7 +16,7 @@ from typing import Any
 from dprm_data.core.errors import BudgetReached, PriceUnknown
 from dprm_data.providers.provider import Request, Usage, provider_class
 from dprm_data.providers.token_estimates import worst_case
-from dprm_data.recipe.recipe import PriceConfig, ProviderConfig
+from dprm_data.recipe.provider_config import PriceConfig, ProviderConfig
 
 _PROBE = 10_000  # tokens in the questions that a price table is asked
 

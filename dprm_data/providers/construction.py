@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from dprm_data.core.errors import InputError
 from dprm_data.core.registry import PROVIDERS
 from dprm_data.providers.provider import BaseProvider, Provider
-from dprm_data.recipe.recipe import ProviderConfig
+from dprm_data.recipe.provider_config import ProviderConfig
 
 if TYPE_CHECKING:
     from dprm_data.providers.batch_api import BatchProvider

@@ -11,7 +11,7 @@ from dprm_data.providers.failures import plain
 from dprm_data.providers.provider import BaseProvider
 
 if TYPE_CHECKING:
-    from dprm_data.recipe.recipe import ProviderConfig
+    from dprm_data.recipe.provider_config import ProviderConfig
 
 
 class HttpProvider(BaseProvider):

@@ -23,7 +23,7 @@ from dprm_data.providers.prefix_pool import PrefixPool
 from dprm_data.providers.provider import Answer, BaseProvider, Request, provider
 
 if TYPE_CHECKING:
-    from dprm_data.recipe.recipe import ProviderConfig
+    from dprm_data.recipe.provider_config import ProviderConfig
 
 CONTEXT = 4096  # tokens of prompt and answer together: 23 kB of memory each
 MAX_SERVERS = 4  # each takes a quarter of a gigabyte

@@ -18,7 +18,7 @@ from dprm_data.core.registry import PROVIDERS
 
 if TYPE_CHECKING:
     from dprm_data.providers.batch_api import BatchProvider
-    from dprm_data.recipe.recipe import ProviderConfig
+    from dprm_data.recipe.provider_config import ProviderConfig
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,39 +3,27 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PrivateAttr,
     ValidationInfo,
-    field_validator,
     model_validator,
 )
 
 from dprm_data.core.errors import RecipeError
 from dprm_data.core.ledger_address import fault_in, is_postgres
-from dprm_data.core.registry import PROVIDERS
 from dprm_data.core.validation import FieldError
 from dprm_data.core.yamlfile import read_model, validated
+from dprm_data.recipe.provider_config import ProviderConfig
+from dprm_data.recipe.section import NotNegative, Positive, Section
 
 
-class _Section(BaseModel):
-    # An input may be a key that does not belong in a recipe: pydantic's own errors are not to show it.
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, hide_input_in_errors=True)
-
-
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-
-class SourceConfig(_Section):
+class SourceConfig(Section):
     """Where prompts and responses come from: files on disk (`path`) or a dataset of the Hugging Face Hub (`dataset`)."""
 
     path: str | None = (
@@ -62,7 +50,7 @@ class SourceConfig(_Section):
         return self
 
 
-class PanelConfig(_Section):
+class PanelConfig(Section):
     """Which personas judge. `use` is a bundled panel's name, a YAML file, or the panel itself."""
 
     use: str | dict[str, Any] = "paper"
@@ -71,116 +59,7 @@ class PanelConfig(_Section):
     seed: int = 0
 
 
-class PriceConfig(_Section):
-    """Dollars per million tokens, where the price table does not know the model (or knows it wrongly)."""
-
-    input: NotNegative
-    output: NotNegative
-    cached: NotNegative | None = None
-    cache_write: NotNegative | None = None
-
-
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
-_KEY_PREFIX = re.compile(r"(sk|pk|rk|xai|gsk|hf)_")  # in small letters: XAI_API_KEY is a variable's name
-
-
-def _environment_variable(name: str) -> str:
-    # A key in a recipe would end up in run folders and repositories. It is not echoed.
-    if not _VARIABLE.fullmatch(name) or _KEY_PREFIX.match(name):
-        raise ValueError(
-            "this is not the name of an environment variable; keys do not belong in a recipe: export the key in the environment, and "
-            "give the variable's name here, such as OPENAI_API_KEY (a key that was written here has leaked: renew it)"
-        )
-    return name
-
-
-KeyVariable = Annotated[str, AfterValidator(_environment_variable)]  # the NAME of the variable that holds the key
-
-
-class EndpointConfig(_Section):
-    """One server, or one key, of a fleet, with limits of its own. What is not given is the provider's."""
-
-    base_url: str | None = None
-    api_key_env: KeyVariable | None = None
-    weight: Positive = 1.0  # its share of the items, beside the others' weights
-    concurrency: Annotated[int, Field(gt=0, le=10_000)] | None = None  # calls at once
-    rpm: Positive | None = None  # requests per minute
-    tpm: Positive | None = None  # tokens per minute
-
-
-class ProviderConfig(_Section):
-    """Who plays the personas. `openai` is any server that speaks OpenAI's chat completions; `local` is the bundled small model."""
-
-    name: str  # a registered provider's, or the family of an object that is given in Python
-    model: str = ""
-    base_url: str | None = None
-    api_key_env: KeyVariable | None = None
-    endpoints: Annotated[list[EndpointConfig], Field(min_length=1, max_length=1000)] | None = None  # docs/fleet.md
-    temperature: NotNegative | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    max_tokens: Annotated[int, Field(gt=0)] | None = (
-        None  # of one answer; as many as the elicitation needs if not given
-    )
-    seed: int | None = None
-    timeout: Positive = 120.0  # seconds for one attempt
-    structured: Literal["json_schema", "json_object", "none"] = "json_schema"
-    extra: dict[str, Any] = {}  # sent to the provider as it is
-    options: dict[str, Any] = {}  # settings that only this provider has; not sent, and no part of a call's key
-    price: PriceConfig | None = None
-
-    @property
-    def places(self) -> list[EndpointConfig]:
-        """Where it is asked: its endpoints, or the one that it is itself."""
-        return self.endpoints or [EndpointConfig(base_url=self.base_url, api_key_env=self.api_key_env)]
-
-    @property
-    def kind(self) -> Any:
-        """The class registered under `name`, which knows the provider's facts; None where there is none."""
-        return PROVIDERS.get(self.name) if self.name in PROVIDERS else None
-
-    @field_validator("name")
-    @classmethod
-    def _registered(cls, name: str, info: ValidationInfo) -> str:
-        return name if info.context else PROVIDERS.check(name)
-
-    @field_validator("extra")
-    @classmethod
-    def _one_request_is_one_answer(cls, extra: dict[str, Any]) -> dict[str, Any]:
-        for name in ("stream", "n", "messages"):
-            if name in extra:
-                raise FieldError(name, "cannot be set: one request is one answer here; use replicates for more")
-        return extra
-
-    @model_validator(mode="after")
-    def _accepted(self) -> ProviderConfig:
-        """Only what the provider can do."""
-        if not (kind := self.kind):
-            return self
-        for name, reason in kind.refuses.items():
-            if getattr(self, name) != type(self).model_fields[name].get_default():
-                raise FieldError(name, reason)
-        for name in sorted(self.options.keys() - kind.options):
-            raise FieldError(
-                f"options.{name}", f"{kind.title} has no such option (has: {', '.join(sorted(kind.options)) or 'none'})"
-            )
-        if kind.needs_model and not self.model:
-            raise FieldError("model", f"missing; say which model of {self.name} plays the personas")
-        return self
-
-    @model_validator(mode="after")
-    def _one_or_many(self) -> ProviderConfig:
-        if self.endpoints is None:
-            return self
-        given = [name for name in ("base_url", "api_key_env") if getattr(self, name) is not None]
-        if given:
-            raise FieldError(given[0], "with endpoints, give it for each of them")
-        places = [(endpoint.base_url, endpoint.api_key_env) for endpoint in self.endpoints]
-        if len(set(places)) < len(places):
-            raise FieldError("endpoints", "two of them have the same base_url and the same api_key_env")
-        return self
-
-
-class LimitsConfig(_Section):
+class LimitsConfig(Section):
     """How fast the provider may be asked. What is not given is found out by going slowly at first."""
 
     concurrency: Annotated[int, Field(gt=0, le=10_000)] = 32
@@ -193,14 +72,14 @@ class LimitsConfig(_Section):
     poll_every: Positive = 60.0  # seconds between two looks at a batch (mode: batch)
 
 
-class BudgetConfig(_Section):
+class BudgetConfig(Section):
     """What the run may cost. A stop, not a wish: the worst case of every call is reserved before it is sent."""
 
     max_cost: NotNegative | None = None  # dollars
     allow_unknown_price: bool = False
 
 
-class EarlyStopConfig(_Section):
+class EarlyStopConfig(Section):
     """Ask the personas of an item in rounds, and no more of them once its posterior is narrow enough."""
 
     within: Positive  # the bound, in units of reward
@@ -211,7 +90,7 @@ class EarlyStopConfig(_Section):
     pilot: Annotated[int, Field(ge=20)] = 100  # items that are asked in full, to learn how items differ
 
 
-class RayConfig(_Section):
+class RayConfig(Section):
     """How the work is spread (engine: ray). docs/ray.md says what a cluster needs."""
 
     # Of a running cluster: auto, or host:port. If not given, a Ray of this run's own is started on this machine.
@@ -243,13 +122,13 @@ class RayConfig(_Section):
         return self
 
 
-class PriorConfig(_Section):
+class PriorConfig(Section):
     """Also ask the model, once per item, for the distribution of a whole population (the paper's prior)."""
 
     strength: Positive | Literal["auto"] = 2.0  # how many votes the stated distribution counts for
 
 
-class SmoothingConfig(_Section):
+class SmoothingConfig(Section):
     """Targeted label smoothing: only where the top probability exceeds `threshold`."""
 
     kind: Literal["targeted", "uniform", "cost", "none"] = "targeted"
@@ -257,7 +136,7 @@ class SmoothingConfig(_Section):
     epsilon: Annotated[float, Field(ge=0, lt=1)] = 0.05
 
 
-class FitConfig(_Section):
+class FitConfig(Section):
     """From votes to distributions. None of this is ever sent: change it and run `dprm fit` again for nothing."""
 
     family: Literal["empirical", "dirichlet", "beta", "beta-dirichlet", "mixture", "auto"] = "beta"
@@ -269,7 +148,7 @@ class FitConfig(_Section):
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
-class PublishConfig(_Section):
+class PublishConfig(Section):
     """How the dataset is published: its splits, and what only its owner can say about it."""
 
     test: Share = 0.1  # of the prompts; the source's split_column goes before it
@@ -300,7 +179,7 @@ def _panel(value: object) -> object:
     return {"use": value} if isinstance(value, str) else value
 
 
-class Recipe(_Section):
+class Recipe(Section):
     """Everything a run needs to know. Relative paths of inputs are relative to the recipe's own folder, outputs to where you stand."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "run"

@@ -24,7 +24,8 @@ from dprm_data.providers.construction import make_batch_provider, make_provider
 from dprm_data.providers.endpoint import Endpoint
 from dprm_data.providers.fleet import Fleet
 from dprm_data.providers.provider import Answer, CallFailed, Request
-from dprm_data.recipe.recipe import ProviderConfig, Recipe
+from dprm_data.recipe.provider_config import ProviderConfig
+from dprm_data.recipe.recipe import Recipe
 from tests.engine.helpers import dprm, label, zygote
 from tests.helpers import answer, write_recipe, write_rows
 from tests.providers.helpers import request

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, cast
 from dprm_data.core.ledger_address import is_postgres
 from dprm_data.engine.coordinator import Coordinator
 from dprm_data.ledger.ledger import Ledger
-from dprm_data.recipe.recipe import ProviderConfig, Recipe
+from dprm_data.recipe.provider_config import ProviderConfig
+from dprm_data.recipe.recipe import Recipe
 
 if TYPE_CHECKING:
     from dprm_data.ledger.postgres import PostgresStore
