@@ -11,7 +11,7 @@ from benchmarks.engine import PERSONAS
 from benchmarks.simulation import Model, Outcome, lognormal, simulate
 from dprm_data.engine.costs import prices_for
 from dprm_data.providers.provider import Usage
-from dprm_data.recipe.recipe import ProviderConfig
+from dprm_data.recipe.provider_config import ProviderConfig
 
 LABELS = 1e9
 DAYS = (1, 7, 30)

@@ -27,12 +27,14 @@ if TYPE_CHECKING:
     from dprm_data.pipeline.stages import RunResult, run
     from dprm_data.preference.fitting import Fit, fit
     from dprm_data.preference.updater import update
+    from dprm_data.providers.function_provider import FunctionProvider
     from dprm_data.recipe.recipe import Recipe
     from dprm_data.runs.run import Progress, Run
 
 _HOMES = {
     "DprmError": "core.errors",
     "Fit": "preference.fitting",
+    "FunctionProvider": "providers.function_provider",
     "Item": "ingest.items",
     "LabelSpace": "labels.space",
     "Panel": "panel.personas",
@@ -52,6 +54,7 @@ _HOMES = {
 __all__ = [
     "DprmError",
     "Fit",
+    "FunctionProvider",
     "Item",
     "LabelSpace",
     "Panel",

@@ -38,7 +38,7 @@ def test_rows_in_place_of_a_source(double: LLMServer, tmp_path: Path, kind: str)
 
 def test_inside_a_running_loop(double: LLMServer, tmp_path: Path) -> None:
     async def notebook() -> int:
-        return run(recipe(double), source=PAIRS, output=tmp_path / "run").tally.calls
+        return run(recipe(double), source=PAIRS, output=tmp_path / "run").counters.calls
 
     assert asyncio.run(notebook()) == 16
 

@@ -38,6 +38,7 @@ RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Ask again wha
 
 
 def show_summary(job: Any, counters: Any, as_json: bool) -> None:
+    from dprm_data.providers.provider import provider_class
     from dprm_data.runs.summary import summarise
     from dprm_data.terminal.run_view import summary_view
 
@@ -45,9 +46,8 @@ def show_summary(job: Any, counters: Any, as_json: bool) -> None:
     content = {"run": str(job.folder), "summary": summary.as_dict()} | (
         {"annotate": counters.as_dict()} if counters else {}
     )
-    answer(
-        content, lambda: summary_view(summary, job.folder, counters, local=job.recipe.provider.name == "local"), as_json
-    )
+    demo = provider_class(job.recipe.provider.name).is_demo
+    answer(content, lambda: summary_view(summary, job.folder, counters, local=demo), as_json)
 
 
 def answer(content: dict[str, Any], view: Any, as_json: bool) -> None:

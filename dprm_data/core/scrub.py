@@ -31,8 +31,9 @@ def public_recipe(content: Mapping[str, Any]) -> dict[str, Any]:
         provider["base_url"] = public_url(provider["base_url"])
     if provider.get("endpoints"):
         provider["endpoints"] = [_public_endpoint(endpoint) for endpoint in provider["endpoints"]]
-    if provider.get("extra"):
-        provider["extra"] = without_secrets(provider["extra"])
+    for name in ("extra", "options"):
+        if provider.get(name):
+            provider[name] = without_secrets(provider[name])
     if provider:
         recipe["provider"] = provider
     return recipe

@@ -13,6 +13,14 @@ from pydantic import BaseModel, ValidationError
 Location = tuple[str | int, ...]
 
 
+class FieldError(ValueError):
+    """What a validator of a whole model finds wrong with one of its fields. field: its name, below the model's own place."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.location = tuple(field.split("."))
+
+
 def describe(
     error: ValidationError, where: str, model: type[BaseModel], line: Callable[[Location], int | None] | None = None
 ) -> str:
@@ -32,7 +40,9 @@ def _follows(finding: dict[str, Any], findings: list[dict[str, Any]]) -> bool:
 def _sentence(
     finding: dict[str, Any], where: str, model: type[BaseModel], line: Callable[[Location], int | None] | None
 ) -> str:
-    location = tuple(part for part in finding["loc"] if not _is_tag(part))
+    raised = finding.get("ctx", {}).get("error")
+    place = (*finding["loc"], *raised.location) if isinstance(raised, FieldError) else finding["loc"]
+    location = tuple(part for part in place if not _is_tag(part))
     number = line(location) if line else None
     if number:
         where = f"{where}:{number}"
@@ -44,7 +54,7 @@ def _sentence(
     if kind == "missing":
         return f"{prefix}missing, and there is no default"
     if kind == "value_error":
-        return prefix + str(finding["ctx"]["error"])
+        return prefix + str(raised)
     return f"{prefix}{finding['msg'][0].lower()}{finding['msg'][1:]} (found {_short(finding['input'])})"
 
 

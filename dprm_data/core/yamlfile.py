@@ -17,10 +17,10 @@ Model = TypeVar("Model", bound=BaseModel)
 _Loader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def read_model(path: Path, model: type[Model], error: type[InputError], what: str) -> Model:
+def read_model(path: Path, model: type[Model], error: type[InputError], what: str, context: Any = None) -> Model:
     """The file's content as a `model`. Raises `error` (where: file, line, field) for anything that is not one.
 
-    what: how to call the thing in messages ("a recipe").
+    what: how to call the thing in messages ("a recipe"). context: for the model's validators.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -40,13 +40,15 @@ def read_model(path: Path, model: type[Model], error: type[InputError], what: st
     twice = _key_given_twice(root)
     if twice:
         raise error(f"{path}:{twice.start_mark.line + 1}: the key {twice.value!r} stands there twice; keep one")
-    return validated(content, model, error, str(path), lambda location: _line(root, location))
+    return validated(content, model, error, str(path), lambda location: _line(root, location), context)
 
 
-def validated(content: Any, model: type[Model], error: type[InputError], where: str, line: Any = None) -> Model:
+def validated(
+    content: Any, model: type[Model], error: type[InputError], where: str, line: Any = None, context: Any = None
+) -> Model:
     """`content` as a `model`, or `error` with one line per finding."""
     try:
-        return model.model_validate(content)
+        return model.model_validate(content, context=context)
     except ValidationError as problem:
         raise error(describe(problem, where, model, line)) from problem
 

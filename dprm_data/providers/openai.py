@@ -14,54 +14,75 @@ wants `extra: {continue_final_message: true, add_generation_prompt: false}`; Ope
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
-
-import httpx2
-from openai import AsyncOpenAI, DefaultAioHttpClient
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from dprm_data.providers.failures import NO_KEY, ContentFiltered, Scrubber
-from dprm_data.providers.http import JsonClient, client_options, count, without_prefill
-from dprm_data.providers.provider import UNREPORTED, Answer, CallFailed, Finish, Request, Usage
+from dprm_data.providers.http_provider import HttpProvider
+from dprm_data.providers.provider import UNREPORTED, Answer, CallFailed, Finish, Request, Usage, provider
+from dprm_data.providers.replies import count, without_prefill
 
-BASE_URL = "https://api.openai.com/v1"
+if TYPE_CHECKING:
+    from dprm_data.providers.batch_api import BatchProvider
+    from dprm_data.providers.http import JsonClient
+
 TOP_LOGPROBS_CAP = 20  # of OpenAI's own API
 
 _FINISH: dict[object, Finish] = {"length": "length", "content_filter": "content_filter"}
 
 
-class OpenAIProvider:
+@provider("openai")
+class OpenAIProvider(HttpProvider):
     """Asks one server. Needs a running event loop from the first call on, and `aclose` in the end.
 
     api_key: None where the server needs none; timeout: seconds for one attempt, all in all; structured: how an answer's JSON schema is
     enforced (`json_schema`: by the server, strictly; `json_object`: some JSON; `none`: not at all).
     """
 
+    title = "OpenAI's API"
+    has_batches = True
+    price_list = "openai"
+    key_variable = "OPENAI_API_KEY"
+    url_variable = "OPENAI_BASE_URL"
+    default_url = "https://api.openai.com/v1"
+    libraries = ("openai",)
+
     def __init__(
         self,
         *,
         api_key: str | None,
-        base_url: str = BASE_URL,
+        base_url: str = default_url,
         timeout: float = 120.0,
         structured: str = "json_schema",
-        family: str = "openai",
     ) -> None:
-        self.family = family
-        url = httpx2.URL(base_url)
-        self.host_is_openai = url.host == "api.openai.com" or url.host.endswith(".api.openai.com")
-        self.host_is_azure = url.host.endswith((".azure.com", ".azure-api.net"))
+        self._api_key, self._url, self._timeout = api_key, base_url, timeout
+        host = urlsplit(base_url).hostname or ""
+        self.host_is_openai = host == "api.openai.com" or host.endswith(".api.openai.com")
+        self.host_is_azure = host.endswith((".azure.com", ".azure-api.net"))
         self.structured = structured
-        client = DefaultAioHttpClient(**client_options(url, timeout))
+
+    @cached_property
+    def http(self) -> JsonClient:
+        """The connection. The SDK takes a second to import, which a run whose answers are all known is spared."""
+        import httpx2
+        from openai import AsyncOpenAI, DefaultAioHttpClient
+
+        from dprm_data.providers.http import JsonClient, client_options
+
+        url = httpx2.URL(self._url)
+        client = DefaultAioHttpClient(**client_options(url, self._timeout))
         sdk = AsyncOpenAI(
-            api_key=api_key or NO_KEY,
+            api_key=self._api_key or NO_KEY,
             # Older Azure addresses carry ?api-version=..., which must stay behind the path.
             base_url=url.copy_with(query=None),
             default_query=dict(url.params),
-            default_headers={"api-key": api_key} if self.host_is_azure and api_key else None,
-            timeout=timeout,
+            default_headers={"api-key": self._api_key} if self.host_is_azure and self._api_key else None,
+            timeout=self._timeout,
             max_retries=0,
             http_client=client,
         )
-        self.http = JsonClient(sdk, client, timeout=timeout, scrub=Scrubber(api_key, url.password))
+        return JsonClient(sdk, client, timeout=self._timeout, scrub=Scrubber(self._api_key, url.password))
 
     def body(self, request: Request) -> dict[str, Any]:
         """The JSON that is sent for `request`."""
@@ -134,8 +155,14 @@ class OpenAIProvider:
             headers=dict(headers),
         )
 
+    def batches(self) -> BatchProvider:
+        from dprm_data.providers.batch_openai import OpenAIBatches
+
+        return OpenAIBatches(self)
+
     async def aclose(self) -> None:
-        await self.http.aclose()
+        if "http" in vars(self):
+            await self.http.aclose()
 
 
 def _response_format(schema: dict[str, Any], structured: str) -> dict[str, Any]:

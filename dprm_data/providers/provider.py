@@ -2,14 +2,23 @@
 
 A provider turns one `Request` into one `Answer`, once: no retries, no waiting, no caching (those are the engine's). What goes wrong is
 raised as `CallFailed`, which says whether trying again can help and whether any further call can succeed at all.
+
+A class that recipes can name is registered by the decorator `provider`, and inherits the facts about itself from `BaseProvider`.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeVar
 
 from dprm_data.core.conversation import Message
+from dprm_data.core.registry import PROVIDERS
+
+if TYPE_CHECKING:
+    from dprm_data.providers.batch_api import BatchProvider
+    from dprm_data.recipe.provider_config import ProviderConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,3 +150,74 @@ class Provider(Protocol):
     async def aclose(self) -> None:
         """Close connections (and the server, where we started one)."""
         ...
+
+
+class BaseProvider(ABC):
+    """A provider that recipes can name. The class variables are what recipes, plans and cards need to know before anything is sent.
+
+    A subclass states what differs from these defaults. It must be cheap to import: it is imported whenever a recipe that names it is
+    read, so SDKs are imported where the first call needs them. An instance may have `concurrency`: calls at once beyond which more
+    only wait.
+    """
+
+    family: str = ""  # enters every call's key; `provider` sets it to the registered name
+    title: ClassVar[str] = ""  # in messages, such as "Anthropic's API"; the registered name if not given
+    needs_model: ClassVar[bool] = True  # whether a recipe must give `model`
+    has_logprobs: ClassVar[bool] = True  # whether answers can carry log-probabilities
+    has_batches: ClassVar[bool] = False  # whether `batches` gives its batch API
+    is_free: ClassVar[bool] = False  # calls cost nothing
+    is_demo: ClassVar[bool] = False  # a model too small to say what people think: views and cards say so
+    price_list: ClassVar[str | None] = None  # its id in genai-prices; without one the recipe must give `price`
+    key_variable: ClassVar[str | None] = None  # the environment variable of the key, unless the recipe names another
+    url_variable: ClassVar[str | None] = None  # the environment variable of the base URL, unless the recipe gives one
+    default_url: ClassVar[str] = ""
+    refuses: ClassVar[
+        Mapping[str, str]
+    ] = {}  # settings of a recipe's `provider` that cannot be given, each with the reason
+    options: ClassVar[frozenset[str]] = frozenset()  # the names that `provider.options` may have, for `from_config`
+    libraries: ClassVar[tuple[str, ...]] = ()  # distributions whose versions a run's manifest keeps
+
+    @classmethod
+    def from_config(cls, config: ProviderConfig, environ: Mapping[str, str]) -> Self:
+        """A provider as a recipe's `provider` section asks for it; sends nothing. Raises `InputError` for what cannot work.
+
+        environ: where keys come from.
+        """
+        return cls()
+
+    @classmethod
+    def model_name(cls, model: str) -> str:
+        """The name under which requests carry the recipe's `model` and the ledger keeps its answers. Raises `InputError`."""
+        return model
+
+    @abstractmethod
+    async def complete(self, request: Request) -> Answer:
+        """Send the request once. Raises `CallFailed`."""
+
+    def batches(self) -> BatchProvider:
+        """The batch API, over this provider's connection, where `has_batches`."""
+        raise NotImplementedError
+
+    async def aclose(self) -> None:  # noqa: B027 - most have nothing to close
+        """Close connections."""
+
+
+Class = TypeVar("Class", bound=type[BaseProvider])
+
+
+def provider(name: str) -> Callable[[Class], Class]:
+    """A class decorator: recipes ask for the class by this name, which is also its `family`. Raises `ValueError` where another has it."""
+
+    def register(target: Class) -> Class:
+        PROVIDERS.register(name)(target)
+        target.family = name
+        target.title = target.title or name
+        return target
+
+    return register
+
+
+def provider_class(name: str) -> type[BaseProvider]:
+    """The class registered under this name. A run may be read where that is not installed: it then has the defaults."""
+    found: type[BaseProvider] = PROVIDERS.get(name) if name in PROVIDERS else BaseProvider
+    return found

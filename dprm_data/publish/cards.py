@@ -16,6 +16,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from dprm_data.core.resources import bundled_folder
 from dprm_data.core.scrub import public_addresses, without_secrets
+from dprm_data.providers.provider import provider_class
 from dprm_data.publish.card_figures import CAPTIONS
 from dprm_data.publish.configs import CONFIGS, Config, dataset_info
 from dprm_data.publish.panel_findings import PanelFindings, panel_findings, validation
@@ -91,7 +92,7 @@ def _values(
         "panel": run.panel.model_dump(),
         "described": [persona.model_dump() | {"said": persona.said} for persona in run.panel.personas[:_MOST_PERSONAS]],
         "panel_config": recipe.panel.model_dump(),
-        "local": recipe.provider.name == "local",
+        "local": provider_class(recipe.provider.name).is_demo,
         "provider": recipe.provider.name,
         "base_url": public_addresses(place.base_url for place in recipe.provider.places),
         "asked": _asked(run),

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     GetPydanticSchema,
     PrivateAttr,
@@ -23,18 +21,13 @@ from pydantic_core import core_schema
 from dprm_data.core.errors import InputError, RecipeError
 from dprm_data.core.ledger_address import LedgerAddress
 from dprm_data.core.registry import ELICITATIONS, FAMILIES, SMOOTHINGS
+from dprm_data.core.validation import FieldError
 from dprm_data.core.yamlfile import read_model, validated
+from dprm_data.recipe.provider_config import ProviderConfig
+from dprm_data.recipe.section import NotNegative, Positive, Section
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
-
-
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-
-class SourceConfig(_Section):
+class SourceConfig(Section):
     """Where prompts and responses come from: files on disk (`path`) or a dataset of the Hugging Face Hub (`dataset`)."""
 
     path: str | None = (
@@ -61,7 +54,7 @@ class SourceConfig(_Section):
         return self
 
 
-class PanelConfig(_Section):
+class PanelConfig(Section):
     """Which personas judge. `use` is a bundled panel's name, a YAML file, or the panel itself."""
 
     use: str | dict[str, Any] = "paper"
@@ -70,74 +63,7 @@ class PanelConfig(_Section):
     seed: int = 0
 
 
-class PriceConfig(_Section):
-    """Dollars per million tokens, where the price table does not know the model (or knows it wrongly)."""
-
-    input: NotNegative
-    output: NotNegative
-    cached: NotNegative | None = None
-    cache_write: NotNegative | None = None
-
-
-class EndpointConfig(_Section):
-    """One server, or one key, of a fleet, with limits of its own. What is not given is the provider's."""
-
-    base_url: str | None = None
-    api_key_env: str | None = None  # the NAME of the environment variable that holds the key
-    weight: Positive = 1.0  # its share of the items, beside the others' weights
-    concurrency: Annotated[int, Field(gt=0, le=10_000)] | None = None  # calls at once
-    rpm: Positive | None = None  # requests per minute
-    tpm: Positive | None = None  # tokens per minute
-
-
-class ProviderConfig(_Section):
-    """Who plays the personas. `openai` is any server that speaks OpenAI's chat completions; `local` is the bundled small model."""
-
-    name: Literal["openai", "anthropic", "local"]
-    model: str = ""
-    base_url: str | None = None
-    api_key_env: str | None = None  # the NAME of the environment variable that holds the key
-    endpoints: Annotated[list[EndpointConfig], Field(min_length=1, max_length=1000)] | None = None  # docs/fleet.md
-    temperature: NotNegative | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    max_tokens: Annotated[int, Field(gt=0)] | None = (
-        None  # of one answer; as many as the elicitation needs if not given
-    )
-    seed: int | None = None
-    timeout: Positive = 120.0  # seconds for one attempt
-    structured: Literal["json_schema", "json_object", "none"] = "json_schema"
-    extra: dict[str, Any] = {}  # sent to the provider as it is
-    price: PriceConfig | None = None
-
-    @property
-    def places(self) -> list[EndpointConfig]:
-        """Where it is asked: its endpoints, or the one that it is itself."""
-        return self.endpoints or [EndpointConfig(base_url=self.base_url, api_key_env=self.api_key_env)]
-
-    @model_validator(mode="after")
-    def _named(self) -> ProviderConfig:
-        if self.name != "local" and not self.model:
-            raise ValueError(f"model: missing; say which model of {self.name} plays the personas")
-        return self
-
-    @model_validator(mode="after")
-    def _one_or_many(self) -> ProviderConfig:
-        if self.endpoints is None:
-            return self
-        if self.name == "local":
-            raise ValueError(
-                "endpoints: the local model runs in this process; for servers of your own, use name: openai"
-            )
-        given = [name for name in ("base_url", "api_key_env") if getattr(self, name) is not None]
-        if given:
-            raise ValueError(f"{given[0]}: with endpoints, give it for each of them")
-        places = [(endpoint.base_url, endpoint.api_key_env) for endpoint in self.endpoints]
-        if len(set(places)) < len(places):
-            raise ValueError("endpoints: two of them have the same base_url and the same api_key_env")
-        return self
-
-
-class LimitsConfig(_Section):
+class LimitsConfig(Section):
     """How fast the provider may be asked. What is not given is found out by going slowly at first."""
 
     concurrency: Annotated[int, Field(gt=0, le=10_000)] = 32
@@ -150,14 +76,14 @@ class LimitsConfig(_Section):
     poll_every: Positive = 60.0  # seconds between two looks at a batch (mode: batch)
 
 
-class BudgetConfig(_Section):
+class BudgetConfig(Section):
     """What the run may cost. A stop, not a wish: the worst case of every call is reserved before it is sent."""
 
     max_cost: NotNegative | None = None  # dollars
     allow_unknown_price: bool = False
 
 
-class EarlyStopConfig(_Section):
+class EarlyStopConfig(Section):
     """Ask the personas of an item in rounds, and no more of them once its posterior is narrow enough."""
 
     within: Positive  # the bound, in units of reward
@@ -168,7 +94,7 @@ class EarlyStopConfig(_Section):
     pilot: Annotated[int, Field(ge=20)] = 100  # items that are asked in full, to learn how items differ
 
 
-class RayConfig(_Section):
+class RayConfig(Section):
     """How the work is spread (engine: ray). docs/ray.md says what a cluster needs."""
 
     # Of a running cluster: auto, or host:port. If not given, a Ray of this run's own is started on this machine.
@@ -200,13 +126,13 @@ class RayConfig(_Section):
         return self
 
 
-class PriorConfig(_Section):
+class PriorConfig(Section):
     """Also ask the model, once per item, for the distribution of a whole population (the paper's prior)."""
 
     strength: Positive | Literal["auto"] = 2.0  # how many votes the stated distribution counts for
 
 
-class SmoothingConfig(_Section):
+class SmoothingConfig(Section):
     """Targeted label smoothing: only where the top probability exceeds `threshold`."""
 
     kind: Annotated[str, AfterValidator(SMOOTHINGS.check)] = "targeted"
@@ -224,7 +150,7 @@ class SmoothingConfig(_Section):
         return epsilon
 
 
-class FitConfig(_Section):
+class FitConfig(Section):
     """From votes to distributions. None of this is ever sent: change it and run `dprm fit` again for nothing."""
 
     family: Annotated[str, AfterValidator(FAMILIES.check)] = "beta"
@@ -236,7 +162,7 @@ class FitConfig(_Section):
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
-class PublishConfig(_Section):
+class PublishConfig(Section):
     """How the dataset is published: its splits, and what only its owner can say about it."""
 
     test: Share = 0.1  # of the prompts; the source's split_column goes before it
@@ -273,11 +199,15 @@ _Ledger = Annotated[
 ]
 
 
+class _WithFamily(Protocol):
+    family: str
+
+
 def _panel(value: object) -> object:
     return {"use": value} if isinstance(value, str) else value
 
 
-class Recipe(_Section):
+class Recipe(Section):
     """Everything a run needs to know. Relative paths of inputs are relative to the recipe's own folder, outputs to where you stand."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "run"
@@ -338,9 +268,9 @@ class Recipe(_Section):
         match info.field_name:
             case "rationale" if value and not asked.gives_rationale:
                 raise ValueError(f"elicitation: {name} cannot say why; leave it out, or use choice")
-            case "provider" if asked.needs_logprobs and value.name == "anthropic":
+            case "provider" if asked.needs_logprobs and value.kind and not value.kind.has_logprobs:
                 raise ValueError(
-                    f"Anthropic's API gives no log-probabilities, which elicitation: {name} reads; use choice"
+                    f"{value.kind.title} gives no log-probabilities, which elicitation: {name} reads; use choice"
                 )
             case "replicates" if value > 1 and not asked.repeatable:
                 raise ValueError(f"elicitation: {name} gets the same answer when it asks again; leave it at 1")
@@ -352,13 +282,13 @@ class Recipe(_Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
-        if self.mode == "batch" and self.provider.name == "local":
-            raise ValueError(
-                "mode: batch: the local model has no batches (and nothing there costs anything); leave it out"
-            )
+        kind = self.provider.kind
+        if self.mode == "batch" and kind and not kind.has_batches:
+            free = " (and nothing there costs anything)" if kind.is_free else ""
+            raise FieldError("mode", f"{kind.title} has no batches{free}; leave mode: batch out")
         if self.mode == "batch" and self.provider.endpoints:
-            raise ValueError(
-                "mode: batch: a batch belongs to one account; give the one provider instead of endpoints, or leave mode out"
+            raise FieldError(
+                "mode", "a batch belongs to one account; give the one provider instead of endpoints, or leave mode out"
             )
         if self.engine == "ray":
             self._can_be_spread()
@@ -375,16 +305,46 @@ class Recipe(_Section):
         if self.early_stop:
             raise ValueError("early_stop learns from the items of one process; with engine: ray, leave it out")
 
+    @model_validator(mode="before")
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Recipe:
-        """The recipe in a YAML file. Raises `RecipeError` with file, line, field, what was found and what is allowed."""
-        recipe = read_model(Path(path), cls, RecipeError, "a recipe")
+    def _asks_an_object(cls, content: Any, info: ValidationInfo) -> Any:
+        """The provider section where the provider is an object: its family is the name, and its model the default."""
+        own = (info.context or {}).get("provider")
+        if own is None or not isinstance(content, dict):
+            return content
+        section = content.get("provider") or {}
+        default = {"model": getattr(own, "model", "") or own.family}
+        return content | {
+            "provider": default | section | {"name": own.family} if isinstance(section, dict) else section
+        }
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, provider: _WithFamily | None = None, frozen: bool = False) -> Recipe:
+        """The recipe in a YAML file. Raises `RecipeError` with file, line, field, what was found and what is allowed.
+
+        provider: as in `of`. frozen: it was run before, so that its provider need not be installed (any more).
+        """
+        context = {"provider": provider} if provider is not None else {"frozen": True} if frozen else None
+        recipe = read_model(Path(path), cls, RecipeError, "a recipe", context)
         recipe._folder = Path(path).absolute().parent
         return recipe
 
     @classmethod
-    def of(cls, given: Recipe | str | os.PathLike[str] | dict[str, Any]) -> Recipe:
-        """A recipe from whatever a caller has: a recipe, a file, or a dict."""
-        if isinstance(given, Recipe):
+    def of(
+        cls, given: Recipe | str | os.PathLike[str] | dict[str, Any], *, provider: _WithFamily | None = None
+    ) -> Recipe:
+        """A recipe from whatever a caller has: a recipe, a file, or a dict.
+
+        provider: an object that is asked in place of the recipe's provider. Its `family` becomes the provider's name, its `model` (or
+        else its family) the model where the recipe gives none.
+        """
+        if isinstance(given, Recipe) and provider is None:
             return given
-        return validated(given, cls, RecipeError, "recipe") if isinstance(given, dict) else cls.load(given)
+        if not isinstance(given, Recipe | dict):
+            return cls.load(given, provider=provider)
+        content = given.model_dump(exclude_unset=True) if isinstance(given, Recipe) else given
+        recipe = validated(
+            content, cls, RecipeError, "recipe", context={"provider": provider} if provider is not None else None
+        )
+        recipe._folder = given.folder if isinstance(given, Recipe) else recipe.folder
+        return recipe

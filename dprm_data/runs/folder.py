@@ -145,7 +145,7 @@ class RunFolder:
         )
 
     def recipe(self) -> Recipe:
-        return Recipe.load(self.recipe_file)
+        return Recipe.load(self.recipe_file, frozen=True)
 
     def read_manifest(self) -> dict[str, Any]:
         """What the manifest says; empty where there is none yet."""

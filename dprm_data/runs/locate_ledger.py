@@ -17,6 +17,6 @@ def locate(text: str) -> LedgerAddress:
         folder = RunFolder.existing(address.path)
         return folder.ledger_at(folder.recipe())
     if address.path.suffix in (".yaml", ".yml"):
-        recipe = Recipe.load(address.path)
+        recipe = Recipe.load(address.path, frozen=True)
         return RunFolder(recipe.output_folder).ledger_at(recipe)
     return address

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from dprm_data.core.errors import PanelError, RecipeError
+from dprm_data.core.errors import InputError, PanelError, RecipeError
 from dprm_data.core.ledger_address import LedgerAddress
 from dprm_data.core.registry import ELICITATIONS
 from dprm_data.core.yamlfile import validated
@@ -27,7 +27,7 @@ from dprm_data.ledger.factory import exists
 from dprm_data.ledger.ledger import Ledger
 from dprm_data.panel.panel_sources import load_panel
 from dprm_data.panel.personas import Panel
-from dprm_data.providers import check, model_name
+from dprm_data.providers.provider import BaseProvider, Provider, provider_class
 from dprm_data.recipe.recipe import FitConfig, PublishConfig, Recipe
 from dprm_data.runs.folder import RunFolder
 
@@ -57,6 +57,9 @@ class Run:
     """One recipe in one run folder.
 
     source: rows to use instead of the recipe's source (a `datasets` object, a list of dicts).
+    provider: an object to ask in place of the recipe's provider: anything with `family`, `complete` and `aclose` (which is called when
+    annotating ends). Its price is the recipe's `provider: price`, or the list price where its family is a registered provider's; else it
+    is not known, costs are not counted, and a budget is refused. Raises `InputError` where the recipe's mode or engine needs more.
     """
 
     def __init__(
@@ -66,8 +69,13 @@ class Run:
         *,
         source: Rows | None = None,
         progress: Progress | None = None,
+        provider: Provider | None = None,
     ) -> None:
+        if provider is not None:
+            recipe = Recipe.of(recipe, provider=provider)
+            _check_can_ask(recipe, provider)
         self.recipe = recipe
+        self.provider = provider
         self.folder = folder or RunFolder(recipe.output_folder)
         self.source = source
         self.progress = progress or Progress()
@@ -136,21 +144,19 @@ class Run:
 
     @cached_property
     def work(self) -> Work:
-        check(self.recipe.provider)
-        provider = self.recipe.provider
         return make_work(
             self.recipe,
             self.space,
             self.panel,
             self.template,
             self.prior_template,
-            family=provider.name,
+            family=self.recipe.provider.name,
             model=self._model_name(),
         )
 
     @cached_property
     def prices(self) -> Prices:
-        batch, allow = self.recipe.mode == "batch", self.recipe.budget.allow_unknown_price
+        batch, allow = self.recipe.mode == "batch", self.recipe.budget.allow_unknown_price or self.provider is not None
         return prices_for(self.recipe.provider, batch=batch, allow_unknown=allow)
 
     @property
@@ -177,7 +183,8 @@ class Run:
         """As requests carry it. A pulled run names the model that was asked, wherever its file may be."""
         if self.is_pulled():
             return str(self.folder.read_manifest().get("model", self.recipe.provider.model))
-        return model_name(self.recipe.provider)
+        provider = self.recipe.provider
+        return provider_class(provider.name).model_name(provider.model)
 
     def is_pulled(self) -> bool:
         """Whether the run came from a published dataset, without the ledger of its calls."""
@@ -198,6 +205,17 @@ class Run:
         other = copy.copy(self)
         other.recipe = self.recipe.model_copy(update=parts)
         return other
+
+
+def _check_can_ask(recipe: Recipe, provider: Provider) -> None:
+    """Refuse an object where the recipe asks for more than calls of this process. Raises `InputError`."""
+    if recipe.engine == "ray":
+        raise InputError(
+            "engine: ray: a provider that is an object of this process cannot be asked by others",
+            hint="Register its class (dprm_data.providers says how) and name it in the recipe, or leave engine: ray out.",
+        )
+    if recipe.mode == "batch" and not (isinstance(provider, BaseProvider) and provider.has_batches):
+        raise InputError(f"mode: batch: the provider {provider.family!r} has no batches", hint="Leave mode: batch out.")
 
 
 def _beside(recipe: Recipe, reference: str) -> str:

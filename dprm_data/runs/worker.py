@@ -11,7 +11,7 @@ from dprm_data.engine.direct import Engine
 from dprm_data.engine.early_stopping import round_policy_for
 from dprm_data.engine.shared.factory import coordinator_for
 from dprm_data.ledger.ledger import Ledger
-from dprm_data.providers import make_provider
+from dprm_data.providers.construction import make_provider
 from dprm_data.runs.run import Run
 
 
@@ -65,7 +65,8 @@ class Worker:
 
     async def __aenter__(self) -> Self:
         recipe = self._run.recipe
-        self._provider = make_provider(recipe.provider, say=self._say)
+        own = self._run.provider
+        self._provider = make_provider(recipe.provider, say=self._say) if own is None else own
         # A model on this machine's own processors answers so many calls at a time; an item's calls together share its cache.
         most = min(recipe.calls_at_once, getattr(self._provider, "concurrency", recipe.calls_at_once))
         self._limits = recipe.limits.model_copy(update={"concurrency": most})

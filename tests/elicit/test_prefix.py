@@ -6,13 +6,14 @@ import asyncio
 
 import pytest
 
+from dprm_data import FunctionProvider
 from dprm_data.ingest.items import Item, ids_of
 from dprm_data.ledger.call import Call
 from dprm_data.panel.panel_sources import load_panel
-from dprm_data.providers import make_provider
+from dprm_data.providers.construction import make_provider
 from dprm_data.providers.provider import Answer, Request
-from dprm_data.recipe.recipe import ProviderConfig
-from tests.engine.helpers import FunctionProvider, annotate, items, label, work
+from dprm_data.recipe.provider_config import ProviderConfig
+from tests.engine.helpers import RecordingProvider, annotate, items, label, work
 from tests.servers.llm import LLMServer
 
 NASTY = (
@@ -109,7 +110,7 @@ def test_the_first_call_of_an_item_goes_ahead(tmp_path: object) -> None:
         return label()
 
     begun: set[str] = set()
-    provider = FunctionProvider(complete)
+    provider = RecordingProvider(complete)
     assert isinstance(tmp_path, Path)
     annotate(tmp_path, provider, work(6), items(10), concurrency=16)
     assert len(provider.requests) == 60 and not early

@@ -24,7 +24,8 @@ from dprm_data.ingest.items import Item, ids_of
 from dprm_data.labels.space import LabelSpace
 from dprm_data.ledger.ledger import Ledger
 from dprm_data.panel.panel_sources import load_panel
-from dprm_data.providers.provider import Answer, Request, Usage
+from dprm_data.providers.function_provider import FunctionProvider
+from dprm_data.providers.provider import Answer, Provider, Request, Usage
 from dprm_data.recipe.recipe import LimitsConfig, Recipe
 from tests.helpers import ROOT, environ
 
@@ -64,13 +65,11 @@ def label(text: str = "2", *, usage: Usage = Usage(10, 2), headers: dict[str, st
     return Answer(json.dumps({"label": text}), "stop", usage, "gpt-4o-mini", headers=headers or {})
 
 
-class FunctionProvider:
-    """A provider that is a coroutine function. Counts what it is asked."""
+class RecordingProvider(FunctionProvider):
+    """Keeps what it is asked."""
 
-    family = "openai"
-
-    def __init__(self, complete: Callable[[Request], Awaitable[Answer]]) -> None:
-        self._complete = complete
+    def __init__(self, function: Callable[[Request], Awaitable[Answer]]) -> None:
+        super().__init__(function)
         self.requests: list[Request] = []
         self.in_flight = self.most_in_flight = 0
 
@@ -79,17 +78,14 @@ class FunctionProvider:
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
-            return await self._complete(request)
+            return await super().complete(request)
         finally:
             self.in_flight -= 1
-
-    async def aclose(self) -> None:
-        pass
 
 
 def annotate(
     folder: Path,
-    provider: FunctionProvider,
+    provider: Provider,
     asked: Work,
     rows: list[Item],
     *,
@@ -123,7 +119,7 @@ _ZYGOTE = """
 import json, os, signal, sys
 import dprm_data.cli, dprm_data.pipeline.stages, dprm_data.terminal.progress, dprm_data.terminal.run_view, dprm_data.runs.summary, dprm_data.pipeline.fit_stage, dprm_data.ingest.sources
 import dprm_data.engine.annotations, dprm_data.engine.batch, dprm_data.preference.fitting, pyarrow.parquet, pandas, uvloop, genai_prices
-import dprm_data.providers.batch_openai, dprm_data.providers.batch_anthropic, dprm_data.review.human_annotations, rich.live
+import openai, anthropic, dprm_data.providers.batch_openai, dprm_data.providers.batch_anthropic, dprm_data.providers.http, dprm_data.review.human_annotations, rich.live
 import dprm_data.engine.shared.postgres_coordinator, psycopg, psycopg_pool
 print("ready", flush=True)
 for line in sys.stdin:

@@ -20,7 +20,7 @@ from dprm_data.ledger.call import Call
 from dprm_data.ledger.ledger import Ledger
 from dprm_data.providers.provider import Answer, CallFailed, Request, Usage
 from dprm_data.providers.token_estimates import worst_case
-from tests.engine.helpers import DOLLAR, FunctionProvider, annotate, dprm, items, label, work
+from tests.engine.helpers import DOLLAR, RecordingProvider, annotate, dprm, items, label, work
 from tests.helpers import answer, write_recipe, write_rows
 from tests.servers.llm import LLMServer
 
@@ -93,7 +93,7 @@ def test_settled_and_reserved_never_exceed_the_budget(
 ) -> None:
     budget = Budget(limit)
     server = CrookedServer(seed, budget, overbills=overbills)
-    provider = FunctionProvider(server)
+    provider = RecordingProvider(server)
     prices = Prices(CrookedTable(seed, nonsense), "crooked")
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -154,7 +154,7 @@ def test_the_whole_budget_is_used_before_it_is_said_to_be_reached(tmp_path: Path
         await asyncio.sleep(0.001)
         return label(usage=Usage(48, 2))
 
-    provider, asked, rows = FunctionProvider(complete), work(5), items(4)
+    provider, asked, rows = RecordingProvider(complete), work(5), items(4)
     first = asked.tasks(rows[0])[0].next(())
     assert isinstance(first, Call)
     worst = DOLLAR.worst(first.request) or 0.0

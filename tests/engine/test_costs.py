@@ -11,7 +11,7 @@ from genai_prices.types import Usage as ListUsage
 from dprm_data.core.errors import PriceUnknown
 from dprm_data.engine.costs import Prices, prices_for
 from dprm_data.providers.provider import Request, Usage
-from dprm_data.recipe.recipe import ProviderConfig
+from dprm_data.recipe.provider_config import ProviderConfig
 
 MODELS = [
     ("openai", "gpt-4o-mini"),

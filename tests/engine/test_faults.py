@@ -13,9 +13,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from dprm_data import FunctionProvider
 from dprm_data.core.errors import ProviderUnusable
 from dprm_data.providers.provider import Answer, CallFailed, Request
-from tests.engine.helpers import FunctionProvider, annotate, dprm, items, label, work, zygote
+from tests.engine.helpers import RecordingProvider, annotate, dprm, items, label, work, zygote
 from tests.helpers import answer, write_recipe, write_rows
 from tests.servers.llm import LLMProcess, LLMServer
 
@@ -157,7 +158,7 @@ def test_a_wait_longer_than_the_patience_is_not_begun(tmp_path: Path) -> None:
     async def complete(request: Request) -> Answer:
         raise CallFailed("rate_limit", "come back tomorrow", retry_after=86_400.0)
 
-    provider = FunctionProvider(complete)
+    provider = RecordingProvider(complete)
     with pytest.raises(ProviderUnusable, match="next try in 86"):
         annotate(tmp_path, provider, work(2), items(3))
     assert len(provider.requests) <= 3  # the first call of each item, if it was sent before the first answer
@@ -227,7 +228,7 @@ def test_a_retry_that_is_broken_off_forgets_no_item(tmp_path: Path) -> None:
             return Answer("no", "refusal", label().usage, "m")
         return label("?" if what == "mumble" else "2")
 
-    provider, asked, rows = FunctionProvider(complete), work(2), items(2)
+    provider, asked, rows = RecordingProvider(complete), work(2), items(2)
     assert annotate(tmp_path, provider, asked, rows, concurrency=1).statuses == {"refusal": 4}
     with pytest.raises(ProviderUnusable):
         annotate(tmp_path, provider, asked, rows, concurrency=1, retry_failed=True)
@@ -240,7 +241,7 @@ def test_two_personas_with_the_same_words_are_one_call(tmp_path: Path) -> None:
     asked = work(3)
     twin = asked.panel.personas[0].model_copy()
     same = asked.panel.model_copy(update={"personas": (twin, twin)})
-    provider = FunctionProvider(lambda request: asyncio.sleep(0.01, label()))
+    provider = RecordingProvider(lambda request: asyncio.sleep(0.01, label()))
     tally = annotate(tmp_path, provider, type(asked)(asked.elicitation, same, asked.panel_config, 1), items(3))
     assert len(provider.requests) == 3 and tally.annotations == 6
 

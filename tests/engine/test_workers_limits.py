@@ -37,7 +37,7 @@ from dprm_data.ledger.store import Transaction
 from dprm_data.providers.limits import Limiter, LocalRateLimit, Permit
 from dprm_data.providers.provider import Answer, Request
 from dprm_data.recipe.recipe import LimitsConfig, Recipe
-from tests.engine.helpers import FREE, FunctionProvider, items, label, work
+from tests.engine.helpers import FREE, RecordingProvider, items, label, work
 from tests.engine.team import Team
 from tests.servers.postgres import PASSWORD, Database, PostgresServer
 
@@ -399,7 +399,7 @@ def test_a_turn_that_was_over_before_the_budget_answered_is_not_used(tmp_path: P
             await engine.run(work(2), items(1))
 
     turns: list[float] = []
-    provider, budget = FunctionProvider(complete), Slow(1.0)
+    provider, budget = RecordingProvider(complete), Slow(1.0)
     asyncio.run(go())
     assert len(provider.requests) == 2 < len(turns)
     assert not budget.reserved, "what was reserved in vain is free again"
@@ -447,7 +447,7 @@ def test_a_worker_that_was_taken_for_dead_starts_over(postgres: Database) -> Non
         await asyncio.sleep(0.01)
         return label()
 
-    provider = FunctionProvider(complete)
+    provider = RecordingProvider(complete)
 
     async def go() -> Counters:
         recipe = Recipe.of(

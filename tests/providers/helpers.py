@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from dprm_data.providers import make_provider
+from dprm_data.providers.construction import make_provider
 from dprm_data.providers.provider import Answer, CallFailed, Request
-from dprm_data.recipe.recipe import ProviderConfig
+from dprm_data.recipe.provider_config import ProviderConfig
 
 KEY = "sk-test-abcdefghijklmnopqrstuvwxyz-0123456789"
 ENVIRON = {"OPENAI_API_KEY": KEY, "ANTHROPIC_API_KEY": KEY}

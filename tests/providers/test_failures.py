@@ -14,7 +14,7 @@ import warnings
 import pytest
 
 from dprm_data.core.errors import DprmError
-from dprm_data.providers import make_provider
+from dprm_data.providers.construction import make_provider
 from dprm_data.providers.failures import retry_after
 from dprm_data.providers.provider import Answer, CallFailed, Usage
 from tests.providers.helpers import BOTH, ENVIRON, KEY, answered, ask, config, failed, request

@@ -17,14 +17,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dprm_data import FunctionProvider
 from dprm_data.core.errors import DprmError, InputError, RecipeError
 from dprm_data.core.scrub import public_recipe
-from dprm_data.providers import make_batch_provider, make_provider
+from dprm_data.providers.construction import make_batch_provider, make_provider
 from dprm_data.providers.endpoint import Endpoint
 from dprm_data.providers.fleet import Fleet
 from dprm_data.providers.provider import Answer, CallFailed, Request
-from dprm_data.recipe.recipe import ProviderConfig, Recipe
-from tests.engine.helpers import FunctionProvider, dprm, label, zygote
+from dprm_data.recipe.provider_config import ProviderConfig
+from dprm_data.recipe.recipe import Recipe
+from tests.engine.helpers import dprm, label, zygote
 from tests.helpers import answer, write_recipe, write_rows
 from tests.providers.helpers import request
 from tests.servers.llm import LLMServer
@@ -323,15 +325,15 @@ def test_what_makes_no_sense_is_refused(provider: dict[str, Any], says: str) -> 
 
 def test_keys_and_addresses_are_checked_before_anything_is_sent() -> None:
     def config(**endpoint: str) -> ProviderConfig:
-        return ProviderConfig(name="openai", model="m", endpoints=[endpoint])  # type: ignore[list-item]
+        return Recipe.of({"provider": {"name": "openai", "model": "m", "endpoints": [endpoint]}}).provider
 
-    for made, says in (
-        (config(api_key_env="sk-live-0123456789"), "not the name"),
-        (config(api_key_env="NOT_SET"), "NOT_SET is not set"),
-        (config(base_url="ftp://x"), "no web address"),
+    for endpoint, says in (
+        ({"api_key_env": "sk-live-0123456789"}, "not the name"),
+        ({"api_key_env": "NOT_SET"}, "NOT_SET is not set"),
+        ({"base_url": "ftp://x"}, "no web address"),
     ):
         with pytest.raises(InputError, match=says) as caught:
-            make_provider(made, {})
+            make_provider(config(**endpoint), {})
         assert "sk-live" not in str(caught.value)
     with pytest.raises(DprmError, match="a batch belongs to one account"):
         make_batch_provider(config(base_url="http://b/v1"), {})

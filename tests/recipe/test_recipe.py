@@ -56,7 +56,7 @@ def refused(tmp_path: Path, text: str) -> str:
         ("source: {path: a, dataset: b}\nprovider: {name: local}\n", "give either path"),
         (
             "provider: {name: openai}\n",
-            "FILE:1: provider: model: missing; say which model of openai plays the personas",
+            "FILE:1: provider.model: missing; say which model of openai plays the personas",
         ),
         (
             "provider: {name: anthropic, model: m}\nelicitation: logprobs\n",
@@ -73,6 +73,22 @@ def refused(tmp_path: Path, text: str) -> str:
         (
             "provider: {name: local}\nelicitation: distribution\nrationale: true\n",
             "FILE:3: rationale: elicitation: distribution cannot say why",
+        ),
+        (
+            "provider: {name: local}\nmode: batch\n",
+            "FILE:2: mode: the local model has no batches (and nothing there costs anything); leave mode: batch out",
+        ),
+        (
+            "provider:\n  name: antropic\n  model: m\n",
+            "FILE:2: provider.name: there is no provider 'antropic'; did you mean 'anthropic'? (installed: openai, anthropic, local",
+        ),
+        (
+            "provider:\n  name: anthropic\n  model: m\n  temperature: 0.5\n",
+            "FILE:4: provider.temperature: Anthropic's API has no temperature; leave it out, or use a provider that has it (openai, local)",
+        ),
+        (
+            "provider:\n  name: local\n  endpoints: [{base_url: 'http://h'}]\n",
+            "FILE:3: provider.endpoints: the local model runs in this process and takes no endpoints",
         ),
         ("a: [1, 2\n", "FILE: not valid YAML: line 2"),
         ("- a\n", "FILE: a recipe is a mapping of keys to values, found list"),

@@ -8,7 +8,8 @@ from pkgutil import resolve_name
 
 from dprm_data.engine.coordinator import Coordinator
 from dprm_data.ledger.ledger import Ledger
-from dprm_data.recipe.recipe import ProviderConfig, Recipe
+from dprm_data.recipe.provider_config import ProviderConfig
+from dprm_data.recipe.recipe import Recipe
 
 
 def coordinator_for(ledger: Ledger, recipe: Recipe) -> Coordinator:

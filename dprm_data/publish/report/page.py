@@ -17,6 +17,7 @@ from markupsafe import Markup
 from dprm_data.core import charts
 from dprm_data.core.html import inlined, page_template
 from dprm_data.core.scrub import public_addresses, without_secrets
+from dprm_data.providers.provider import provider_class
 from dprm_data.publish.panel_findings import clustered, validation
 from dprm_data.publish.report.comparison import Comparison, compare
 from dprm_data.publish.report.findings import Findings, find
@@ -48,7 +49,7 @@ def _values(run: Run, found: Findings, other: Comparison | None) -> dict[str, An
     return {
         "name": recipe.name,
         "summary": found.summary,
-        "local": recipe.provider.name == "local",
+        "local": provider_class(recipe.provider.name).is_demo,
         "written": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "version": version("dprm-data"),
         "labels": [

@@ -1,0 +1,73 @@
+"""From a recipe's `provider` section to a provider that is ready to be called."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from dprm_data.core.errors import InputError
+from dprm_data.core.registry import PROVIDERS
+from dprm_data.providers.provider import BaseProvider, Provider
+from dprm_data.recipe.provider_config import ProviderConfig
+
+if TYPE_CHECKING:
+    from dprm_data.providers.batch_api import BatchProvider
+    from dprm_data.providers.fleet import Fleet
+
+
+def make_provider(
+    config: ProviderConfig,
+    environ: Mapping[str, str] = os.environ,
+    *,
+    say: Callable[[str], None] | None = None,
+) -> Provider:
+    """The provider that `config` asks for. Raises `DprmError` for what cannot work; sends nothing.
+
+    environ: where keys come from. Several endpoints are one provider, which calls `say` when one of them goes out or comes back.
+    """
+    kind: type[BaseProvider] = PROVIDERS.get(config.name)
+    return _fleet(kind, config, environ, say) if config.endpoints else kind.from_config(config, environ)
+
+
+def make_batch_provider(config: ProviderConfig, environ: Mapping[str, str] = os.environ) -> BatchProvider:
+    """The batch API of the provider that `config` asks for. Raises `DprmError` as `make_provider` does, and where it has none."""
+    kind: type[BaseProvider] = PROVIDERS.get(config.name)
+    if not kind.has_batches:
+        raise InputError(f"{kind.title} has no batches", hint="Leave mode: batch out.")
+    if config.endpoints:
+        raise InputError(
+            "provider.endpoints: a batch belongs to one account",
+            hint="Give the one provider's base_url and api_key_env instead of endpoints, or leave mode: batch out.",
+        )
+    return kind.from_config(config, environ).batches()
+
+
+def _fleet(
+    kind: type[BaseProvider], config: ProviderConfig, environ: Mapping[str, str], say: Callable[[str], None] | None
+) -> Fleet:
+    from dprm_data.providers.endpoint import Endpoint
+    from dprm_data.providers.fleet import Fleet
+
+    configs = config.endpoints or []
+    alone = [{"endpoints": None, "base_url": each.base_url, "api_key_env": each.api_key_env} for each in configs]
+    providers = [kind.from_config(config.model_copy(update=own), environ) for own in alone]
+    hosts = [urlsplit(each.base_url or environ.get(kind.url_variable or "") or "").netloc for each in configs]
+    # Without user and password. Two keys at one host are told apart by their variables' names.
+    hosts = [host.rpartition("@")[2] or f"{config.name}'s own API" for host in hosts]
+    many = Counter(hosts)
+    endpoints = []
+    for provider, host, each in zip(providers, hosts, configs, strict=True):
+        endpoint = Endpoint(
+            provider,
+            place=f"{each.base_url} {each.api_key_env}",
+            name=f"{host} ({each.api_key_env or kind.key_variable})" if many[host] > 1 else host,
+            weight=each.weight,
+            concurrency=each.concurrency,
+            rpm=each.rpm,
+            tpm=each.tpm,
+        )
+        endpoints.append(endpoint)
+    return Fleet(endpoints, family=config.name, say=say)

@@ -1,0 +1,69 @@
+"""A provider behind an HTTP API: how its address and its key are found."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Self
+
+from dprm_data.core.errors import InputError
+from dprm_data.providers.failures import plain
+from dprm_data.providers.provider import BaseProvider
+
+if TYPE_CHECKING:
+    from dprm_data.recipe.provider_config import ProviderConfig
+
+
+class HttpProvider(BaseProvider):
+    """Made from an address and a key.
+
+    The key comes from the environment variable that the recipe's `api_key_env` names (default: `key_variable`). A server at a `base_url`
+    of its own (in the recipe or, as with the SDKs, in `url_variable`) is sent the default variable's key where it is set, and needs none.
+    """
+
+    @abstractmethod
+    def __init__(self, *, api_key: str | None, base_url: str, timeout: float, structured: str) -> None: ...
+
+    @classmethod
+    def from_config(cls, config: ProviderConfig, environ: Mapping[str, str]) -> Self:
+        """Raises `InputError` for an address that is none, and for a key that is missing or cannot be one."""
+        base_url = config.base_url or environ.get(cls.url_variable or "") or None
+        if base_url is not None:
+            _check_base_url(base_url)
+        key = cls._key(config.api_key_env, environ, is_needed=base_url is None)
+        return cls(
+            api_key=key, base_url=base_url or cls.default_url, timeout=config.timeout, structured=config.structured
+        )
+
+    @classmethod
+    def _key(cls, api_key_env: str | None, environ: Mapping[str, str], *, is_needed: bool) -> str | None:
+        variable = api_key_env or cls.key_variable
+        if variable is None:
+            return None
+        key = environ.get(variable, "").strip()
+        if key and not (key.isascii() and key.isprintable() and " " not in key):
+            raise InputError(
+                f"the key in the environment variable {variable} has characters that no key has",
+                hint="Copy it again: it is one word.",
+            )
+        if not key and (is_needed or api_key_env is not None):
+            raise InputError(
+                f"no key for {cls.family}: the environment variable {variable} is not set",
+                hint=f"Set it: export {variable}=...\n"
+                "or name another variable in provider.api_key_env, or annotate without a key with provider.name: local.",
+            )
+        return key or None
+
+
+def _check_base_url(base_url: str) -> None:
+    import httpx2  # slow to import
+
+    try:
+        url = httpx2.URL(base_url)
+    except httpx2.InvalidURL:
+        url = None
+    if url is None or url.scheme not in ("http", "https") or not url.host:
+        raise InputError(
+            f"provider.base_url: {plain(base_url, 80)!r} is no web address",
+            hint="Give the address up to and including the version, such as http://localhost:8000/v1.",
+        )

@@ -1,0 +1,121 @@
+"""A recipe's `provider`: who plays the personas, and what that provider accepts."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
+
+from dprm_data.core.registry import PROVIDERS
+from dprm_data.core.validation import FieldError
+from dprm_data.recipe.section import NotNegative, Positive, Section
+
+
+class PriceConfig(Section):
+    """Dollars per million tokens, where the price table does not know the model (or knows it wrongly)."""
+
+    input: NotNegative
+    output: NotNegative
+    cached: NotNegative | None = None
+    cache_write: NotNegative | None = None
+
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_KEY_PREFIX = re.compile(r"(sk|pk|rk|xai|gsk|hf)_")  # in small letters: XAI_API_KEY is a variable's name
+
+
+def _environment_variable(name: str) -> str:
+    # A key in a recipe would end up in run folders and repositories. It is not echoed.
+    if not _VARIABLE.fullmatch(name) or _KEY_PREFIX.match(name):
+        raise ValueError(
+            "this is not the name of an environment variable; keys do not belong in a recipe: export the key in the environment, and "
+            "give the variable's name here, such as OPENAI_API_KEY (a key that was written here has leaked: renew it)"
+        )
+    return name
+
+
+KeyVariable = Annotated[str, AfterValidator(_environment_variable)]  # the NAME of the variable that holds the key
+
+
+class EndpointConfig(Section):
+    """One server, or one key, of a fleet, with limits of its own. What is not given is the provider's."""
+
+    base_url: str | None = None
+    api_key_env: KeyVariable | None = None
+    weight: Positive = 1.0  # its share of the items, beside the others' weights
+    concurrency: Annotated[int, Field(gt=0, le=10_000)] | None = None  # calls at once
+    rpm: Positive | None = None  # requests per minute
+    tpm: Positive | None = None  # tokens per minute
+
+
+class ProviderConfig(Section):
+    """Who plays the personas. `openai` is any server that speaks OpenAI's chat completions; `local` is the bundled small model."""
+
+    name: str  # a registered provider's, or the family of an object that is given in Python
+    model: str = ""
+    base_url: str | None = None
+    api_key_env: KeyVariable | None = None
+    endpoints: Annotated[list[EndpointConfig], Field(min_length=1, max_length=1000)] | None = None  # docs/fleet.md
+    temperature: NotNegative | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    max_tokens: Annotated[int, Field(gt=0)] | None = (
+        None  # of one answer; as many as the elicitation needs if not given
+    )
+    seed: int | None = None
+    timeout: Positive = 120.0  # seconds for one attempt
+    structured: Literal["json_schema", "json_object", "none"] = "json_schema"
+    extra: dict[str, Any] = {}  # sent to the provider as it is
+    options: dict[str, Any] = {}  # settings that only this provider has; not sent, and no part of a call's key
+    price: PriceConfig | None = None
+
+    @property
+    def places(self) -> list[EndpointConfig]:
+        """Where it is asked: its endpoints, or the one that it is itself."""
+        return self.endpoints or [EndpointConfig(base_url=self.base_url, api_key_env=self.api_key_env)]
+
+    @property
+    def kind(self) -> Any:
+        """The class registered under `name`, which knows the provider's facts; None where there is none."""
+        return PROVIDERS.get(self.name) if self.name in PROVIDERS else None
+
+    @field_validator("name")
+    @classmethod
+    def _registered(cls, name: str, info: ValidationInfo) -> str:
+        return name if info.context else PROVIDERS.check(name)
+
+    @field_validator("extra")
+    @classmethod
+    def _one_request_is_one_answer(cls, extra: dict[str, Any]) -> dict[str, Any]:
+        for name in ("stream", "n", "messages"):
+            if name in extra:
+                raise FieldError(name, "cannot be set: one request is one answer here; use replicates for more")
+        return extra
+
+    @model_validator(mode="after")
+    def _accepted(self) -> ProviderConfig:
+        """Only what the provider can do."""
+        if not (kind := self.kind):
+            return self
+        for name, reason in kind.refuses.items():
+            if getattr(self, name) != type(self).model_fields[name].get_default():
+                raise FieldError(name, reason)
+        for name in sorted(self.options.keys() - kind.options):
+            raise FieldError(
+                f"options.{name}", f"{kind.title} has no such option (has: {', '.join(sorted(kind.options)) or 'none'})"
+            )
+        if kind.needs_model and not self.model:
+            raise FieldError("model", f"missing; say which model of {self.name} plays the personas")
+        return self
+
+    @model_validator(mode="after")
+    def _one_or_many(self) -> ProviderConfig:
+        if self.endpoints is None:
+            return self
+        given = [name for name in ("base_url", "api_key_env") if getattr(self, name) is not None]
+        if given:
+            raise FieldError(given[0], "with endpoints, give it for each of them")
+        places = [(endpoint.base_url, endpoint.api_key_env) for endpoint in self.endpoints]
+        if len(set(places)) < len(places):
+            raise FieldError("endpoints", "two of them have the same base_url and the same api_key_env")
+        return self
