@@ -24,6 +24,7 @@ import numpy as np
 from dprm_data.core import charts
 from dprm_data.core.arrays import Floats
 from dprm_data.core.tables import write_text
+from dprm_data.core.text import one_line
 from dprm_data.labels.space import LabelSpace
 from dprm_trainers.data import Split, TrainingData, load_data, preference_pairs
 from dprm_trainers.errors import TrainingDataError
@@ -194,5 +195,5 @@ def _reliability_body(curves: dict[str, list[tuple[float, float, int]]]) -> tupl
             for x, y, n in at
         ]
         parts.append(f'<rect x="{left + size + 24}" y="{6 + 22 * i}" width="12" height="12" rx="2" fill="{colour}"/>')
-        parts.append(charts.text(left + size + 44, 16 + 22 * i, charts.shorten(name, 40)))
+        parts.append(charts.text(left + size + 44, 16 + 22 * i, one_line(name, 40)))
     return "".join(parts), size + 44

@@ -22,8 +22,8 @@ from filelock import FileLock, Timeout
 
 from dprm_data.core.errors import DprmError, InputError, RunBusy
 from dprm_data.core.ledger_address import Reference, absolute, parse
-from dprm_data.recipe.recipe import Recipe
 from dprm_data.core.tables import write_text
+from dprm_data.recipe.recipe import Recipe
 
 # The one in C writes a large panel in a hundredth of a second instead of a fifth; PyYAML may be built without it.
 _Dumper: type[yaml.SafeDumper] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)

@@ -10,8 +10,8 @@ def locate(text: str) -> Reference:
     place = parse(text)
     if isinstance(place, str):
         return place
-    from dprm_data.runs.folder import RunFolder
     from dprm_data.recipe.recipe import Recipe
+    from dprm_data.runs.folder import RunFolder
 
     if place.is_dir():
         folder = RunFolder.existing(place)

@@ -16,13 +16,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dprm_data.core.errors import InputError, VotesError
-from dprm_data.runs.folder import RunFolder
-from dprm_data.labels.space import LabelSpace
-from dprm_data.preference.prior import Prior
-from dprm_data.preference.fitting import Fit
-from dprm_data.ingest.votes import Votes
-from dprm_data.recipe.recipe import SmoothingConfig
 from dprm_data.core.tables import write_parquet
+from dprm_data.ingest.votes import Votes
+from dprm_data.labels.space import LabelSpace
+from dprm_data.preference.fitting import Fit
+from dprm_data.preference.prior import Prior
+from dprm_data.recipe.recipe import SmoothingConfig
+from dprm_data.runs.folder import RunFolder
 
 _KEY = b"dprm_fit"
 

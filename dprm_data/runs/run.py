@@ -11,20 +11,20 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import Any
 
-from dprm_data.engine.costs import Prices, prices_for
-from dprm_data.ledger.ledger import Ledger
-from dprm_data.engine.counters import Counters
-from dprm_data.elicit.work import Work, make_work
 from dprm_data.core.errors import PanelError, RecipeError
-from dprm_data.runs.folder import RunFolder
+from dprm_data.core.ledger_address import is_postgres
+from dprm_data.core.yamlfile import validated
+from dprm_data.elicit.template import PromptTemplate, load_prompt
+from dprm_data.elicit.work import Work, make_work
+from dprm_data.engine.costs import Prices, prices_for
+from dprm_data.engine.counters import Counters
 from dprm_data.labels.space import LabelSpace
 from dprm_data.ledger.factory import exists
-from dprm_data.core.ledger_address import is_postgres
+from dprm_data.ledger.ledger import Ledger
 from dprm_data.panel.personas import Panel, load_panel
-from dprm_data.elicit.template import PromptTemplate, load_prompt
 from dprm_data.providers import check, model_name
 from dprm_data.recipe.recipe import FitConfig, PublishConfig, Recipe
-from dprm_data.core.yamlfile import validated
+from dprm_data.runs.folder import RunFolder
 
 Rows = Iterable[Mapping[str, Any]]
 

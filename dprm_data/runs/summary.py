@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dprm_data.runs.folder import RunFolder
 from dprm_data.labels.space import LabelSpace
 from dprm_data.runs.dataset import pair_accuracy
+from dprm_data.runs.folder import RunFolder
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Self
 
 from dprm_data.core.errors import DprmError
-from dprm_data.engine.shared.factory import coordinator_for
 from dprm_data.engine.counters import Counters
 from dprm_data.engine.direct import Engine
 from dprm_data.engine.early_stopping import round_policy_for
+from dprm_data.engine.shared.factory import coordinator_for
 from dprm_data.ledger.ledger import Ledger
 from dprm_data.providers import make_provider
 from dprm_data.runs.run import Run
