@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from dprm_data.core.arrays import Floats, Ints
 from dprm_data.core.errors import DprmError
 from dprm_data.labels.space import LabelSpace
+from dprm_data.runs.folder import is_run_folder
 from dprm_trainers.errors import TrainingDataError
 
 Message = dict[str, str]
@@ -96,7 +97,7 @@ def load_data(
     Raises `TrainingDataError`.
     """
     path = Path(reference)
-    if (path / "recipe.yaml").is_file():
+    if is_run_folder(path):
         space, table, named = _from_run(path, group)
     elif group is not None:
         raise TrainingDataError(

@@ -26,6 +26,7 @@ from dprm_data.core.arrays import Floats
 from dprm_data.core.tables import write_text
 from dprm_data.core.text import one_line
 from dprm_data.labels.space import LabelSpace
+from dprm_data.runs.folder import is_run_folder
 from dprm_trainers.data import Split, TrainingData, load_data, preference_pairs
 from dprm_trainers.errors import TrainingDataError
 from dprm_trainers.held_out import HeldOut
@@ -96,11 +97,7 @@ def split_of(models: dict[str, RewardModel], reference: str, *, labels: Any = No
     space = labels if labels is not None else model.space if Path(reference).suffix == ".parquet" else None
     shares = asdict(HeldOut.of(model.info.get("split")))
     groups = [other.info.get("group") for other in models.values()]
-    one = (
-        groups[0]
-        if (Path(reference) / "recipe.yaml").is_file() and all(found == groups[0] for found in groups)
-        else None
-    )
+    one = groups[0] if is_run_folder(reference) and all(found == groups[0] for found in groups) else None
     return load_data(reference, labels=space, group=f"{one['attribute']}={one['value']}" if one else None, **shares)
 
 

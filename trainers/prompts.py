@@ -21,6 +21,7 @@ from dprm_data.ingest.columns import NAMES, detect
 from dprm_data.ingest.items import Messages, load_items
 from dprm_data.ingest.messages import BadRow, at_last_reply, prompt_messages, read_conversation
 from dprm_data.ingest.sources import file_rows
+from dprm_data.runs.folder import is_run_folder
 from dprm_trainers.data import Message, digest, hold_out
 from dprm_trainers.errors import TrainingDataError
 from dprm_trainers.held_out import HeldOut
@@ -141,7 +142,7 @@ def _held(split: str | None) -> int:
 
 def _read(data: str) -> tuple[Iterator[_Row], str | None]:
     path = Path(data)
-    if (path / "recipe.yaml").is_file():
+    if is_run_folder(path):
         return _of_run(path), None
     hub = _HUB.fullmatch(data)
     if path.exists() or hub is None:

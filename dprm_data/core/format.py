@@ -47,12 +47,14 @@ def duration(seconds: float) -> str:
 
 
 def size(length: float) -> str:
-    """A number of bytes to three digits: 15.7 kB."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if length < 999.5:
-            return f"{length:.3g} {unit}"
+    """A number of bytes: 999 B, 15.7 kB."""
+    if length < 1000:
+        return f"{length:.0f} B"
+    for unit in ("kB", "MB", "GB"):
         length /= 1000
-    return f"{length:,.1f} TB"
+        if length < 999.95:
+            return f"{length:.1f} {unit}"
+    return f"{length / 1000:,.1f} TB"
 
 
 def day(timestamp: float) -> str:

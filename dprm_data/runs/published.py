@@ -61,7 +61,8 @@ def read_published(path: str | os.PathLike[str]) -> Published:
 
     Raises `InputError` where they do not say what an update needs.
     """
-    return _of_run(RunFolder.existing(path)) if Path(path).is_dir() else _of_file(Path(path))
+    folder = RunFolder.at(path)
+    return _of_run(folder) if folder else _of_file(Path(path))
 
 
 def _of_run(folder: RunFolder) -> Published:

@@ -41,6 +41,6 @@ def test_money_has_the_digits_that_count() -> None:
 
 def test_durations_and_sizes_change_their_units() -> None:
     assert [duration(seconds) for seconds in (7.14, 200, 7500)] == ["7.1 s", "3 min 20 s", "2 h 5 min"]
-    assert [size(length) for length in (0, 999, 15_732, 999_600, 2.5e9, 3e15)] == [
-        "0 B", "999 B", "15.7 kB", "1 MB", "2.5 GB", "3,000.0 TB",
+    assert [size(length) for length in (0, 999, 15_732, 999_600, 999_960, 2.5e9, 3e15)] == [
+        "0 B", "999 B", "15.7 kB", "999.6 kB", "1.0 MB", "2.5 GB", "3,000.0 TB",
     ]  # fmt: skip

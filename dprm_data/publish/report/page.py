@@ -6,6 +6,7 @@ the page as text, never as HTML.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -35,7 +36,13 @@ _CHART = (520.0, 250.0)  # width and height
 def report(run: Run, against: Run | None = None) -> str:
     """The page, as text. Raises `DprmError` where the run is not fitted, or the other one cannot be compared with it."""
     found = find(run)
-    filters = {"count": count, "signed": _signed, "share": percent, "number": _number, "dollars": _dollars}
+    filters: dict[str, Callable[..., Any]] = {
+        "count": count,
+        "signed": _signed,
+        "share": percent,
+        "number": _number,
+        "dollars": _dollars,
+    }
     other = compare(run, against) if against else None
     parts = {name: inlined(f"report.{name}") for name in ("css", "js")}
     return page_template("report", filters).render(_values(run, found, other) | parts)
