@@ -130,7 +130,7 @@ def test_margins_that_cannot_be_met(tmp_path: Path, margins: str, said: str) -> 
         ("nothing.parquet", "no file nothing.parquet"),
         ("a.csv", "holds no published distributions"),
         (".", "is not a run folder"),
-        ("plain.parquet", "carries no prior"),
+        ("plain.parquet", "has no prior in its metadata"),
     ],
 )
 def test_a_dataset_that_cannot_be_updated(tmp_path: Path, dataset: str, said: str) -> None:

@@ -1,4 +1,4 @@
-"""The dataset: the tables that people load and train on, made from annotations. No call is made here."""
+"""The dataset: tables to load and train on, made from a run's fit. Makes no call."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from dprm_data.core.arrays import Floats
 if TYPE_CHECKING:
     from dprm_data.preference.fitting import Fit
 
-_ALL_PAIRS_UP_TO = 8  # responses to one prompt; beyond, the best is paired with each of the others
+_ALL_PAIRS_UP_TO = 8  # responses to one prompt; with more, the best is paired with each of the others
 _BATCH = 10_000
 
 
 def write_distributions(fit: Fit, items_file: Path, out: Path) -> int:
-    """Join the fitted distributions with the items' texts (same order), a row group at a time. Returns the number of rows."""
+    """Join the fitted distributions with the items' texts, which are in the same order, one row group at a time. Returns the number of rows."""
     fitted = fit.to_table()
     with pq.ParquetFile(items_file) as file:
         return tables.write_parquet(out, tables.DISTRIBUTIONS, _joined(fitted, file))
@@ -36,16 +36,16 @@ def _joined(fitted: pa.Table, items: pq.ParquetFile) -> Iterator[pa.Table]:
         texts = items.read_row_group(group, columns=["item_id", "group_id", "prompt", "completion"])
         part = fitted.slice(start, texts.num_rows)
         start += texts.num_rows
-        assert part["item_id"].equals(texts["item_id"]), "the fit is of other items"
+        assert part["item_id"].equals(texts["item_id"]), "the fit has other items"
         columns = {name: (texts if name in texts.column_names else part)[name] for name in tables.DISTRIBUTIONS.names}
         yield pa.table(columns).cast(tables.DISTRIBUTIONS)
 
 
 def write_preferences(distributions: Path, out: Path) -> int:
-    """Pairs of responses to one prompt, the one with the higher expected reward first. Returns the number of pairs.
+    """Write pairs of responses to one prompt, the one with the higher expected reward first. Returns the number of pairs.
 
-    Every pair of a prompt with up to 8 responses; beyond that, the best with each of the others. Exact ties say nothing and are left out.
-    Only the prompts whose responses have not all been read yet are held in memory.
+    A prompt with up to 8 responses gives every pair; one with more gives its best with each of the others. Exact ties are left out.
+    Memory holds only the prompts whose responses have not all been read yet.
     """
     return tables.write_parquet(out, tables.PREFERENCES, _batches(_pairs(distributions)))
 
@@ -60,19 +60,19 @@ def _pairs(distributions: Path) -> Iterator[dict[str, Any]]:
         )
         open_groups: dict[str, list[dict[str, Any]]] = {}
         for batch in file.iter_batches(columns=columns, batch_size=_BATCH):
-            for row in batch.filter(pc.is_in(batch.column("group_id"), _several(missing))).to_pylist():
+            for row in batch.filter(pc.is_in(batch.column("group_id"), _paired_groups(missing))).to_pylist():
                 group = row["group_id"]
                 open_groups.setdefault(group, []).append(row)
                 if len(open_groups[group]) == missing[group]:
                     yield from _pairs_of(open_groups.pop(group))
 
 
-def _several(sizes: Counter[str]) -> pa.Array:
+def _paired_groups(sizes: Counter[str]) -> pa.Array:
     return pa.array([group for group, size in sizes.items() if size > 1], pa.string())
 
 
 def _pairs_of(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    judged = [row for row in rows if row["evidence"] > 0]  # without a vote there is no preference, only the prior's
+    judged = [row for row in rows if row["evidence"] > 0]  # without a vote, only the prior would prefer one
     ranked = sorted(judged, key=lambda row: -row["expected_reward"])
     best = len(ranked) if len(ranked) <= _ALL_PAIRS_UP_TO else 1
     for i, chosen in enumerate(ranked[:best]):
@@ -91,15 +91,15 @@ def _pairs_of(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def _batches(rows: Iterator[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
-    while some := list(itertools.islice(rows, _BATCH)):
-        yield pa.RecordBatch.from_pylist(some, schema=tables.PREFERENCES)
+    while batch := list(itertools.islice(rows, _BATCH)):
+        yield pa.RecordBatch.from_pylist(batch, schema=tables.PREFERENCES)
 
 
 def pair_accuracy(items_file: Path, rewards: Floats) -> tuple[float, int] | None:
-    """How often the response that the source calls chosen has the higher expected reward: (share, pairs), ties counting half.
+    """How often the source's chosen response has the higher expected reward: (share, pairs), a tie counting half.
 
-    Rows of one prompt that are marked chosen are compared with all that are marked rejected. None where the source marks none.
-    rewards: shape (N,), in the items' order; NaN where an item was not judged.
+    Compares each row marked chosen with all rows of its prompt marked rejected. None if the source marks none.
+    rewards: shape (N,), in the items' order; NaN for items without votes.
     """
     table = pq.read_table(items_file, columns=["group_id", "role"])
     by_group: dict[str, tuple[list[float], list[float]]] = {}
