@@ -27,7 +27,7 @@ def publish(
         ),
     ] = False,
     tag: Annotated[
-        str | None, typer.Option("--tag", help="The version's tag.", show_default="the next of v1, v2, …")
+        str | None, typer.Option("--tag", help="The version's tag; by default the next of v1, v2, …")
     ] = None,
     message: Annotated[str | None, typer.Option("--message", "-m", help="The commit message.")] = None,
     test: Annotated[
@@ -97,7 +97,7 @@ def report(
         Path | None, typer.Option("--against", help="Another run folder to compare this run with.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="The HTML file to write.", show_default="report.html in the run folder")
+        Path | None, typer.Option("--out", help="The HTML file to write; by default report.html in the run folder.")
     ] = None,
     as_json: Json = False,
 ) -> None:

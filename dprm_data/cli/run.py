@@ -50,7 +50,7 @@ class Duplicates(StrEnum):
 
 @app.command()
 def init(
-    path: Annotated[Path, typer.Argument(metavar="[RECIPE]", help="The file to write.")] = Path("recipe.yaml"),
+    path: Annotated[Path, typer.Argument(metavar="RECIPE", help="The file to write.")] = Path("recipe.yaml"),
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
     """Write a commented recipe to start from."""
@@ -130,8 +130,7 @@ def fit(
         Family | None,
         typer.Option(
             "--family",
-            help="The family of distributions (compared in docs/statistics.md).",
-            show_default="the recipe's for a run, beta for votes",
+            help="The family of distributions (compared in docs/statistics.md): by default the recipe's for a run, beta for votes.",
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="For votes: the Parquet file to write.")] = None,
@@ -140,15 +139,12 @@ def fit(
         Duplicates | None,
         typer.Option(
             "--duplicates",
-            help="For votes: what counts if a rater rates an item more than once.",
-            show_default="error",
+            help="For votes: what counts if a rater rates an item more than once; an error by default.",
         ),
     ] = None,
     base: Annotated[
         int | None,
-        typer.Option(
-            "--base", min=0, max=1, help="For votes: the number of the lowest label, 0 or 1.", show_default="0"
-        ),
+        typer.Option("--base", min=0, max=1, help="For votes: the number of the lowest label; 0 by default."),
     ] = None,
     as_json: Json = False,
     quiet: Quiet = False,

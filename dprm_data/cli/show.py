@@ -45,7 +45,7 @@ def show(
 def panels(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[PANEL]", help="A panel's name or file; omit it to list the bundled panels."),
+        typer.Argument(metavar="PANEL", help="A panel's name or file; omit it to list the bundled panels."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -66,7 +66,7 @@ def labels(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="[SPACE]",
+            metavar="SPACE",
             help="A label space's name or file, or a number of levels; omit it to list the bundled label spaces.",
         ),
     ] = None,

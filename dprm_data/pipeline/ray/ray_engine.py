@@ -133,7 +133,7 @@ class RayEngine:
 
 
 def batch_size(run: Run, actors: int) -> int:
-    """Items per batch: so many that the end of a batch, with few calls in flight, hardly matters, and so few that each actor gets several."""
+    """Items per batch: large enough that its end, with few calls in flight, hardly matters; small enough that each actor gets several."""
     items = int(pq.read_metadata(run.folder.needs("items")).num_rows)
     long_enough = math.ceil(_ROUNDS * run.recipe.calls_at_once / run.work.annotations_per_item)
     fair = math.ceil(items / (actors * _SHARES))
