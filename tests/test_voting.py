@@ -128,7 +128,7 @@ def test_margins_that_cannot_be_met(tmp_path: Path, margins: str, said: str) -> 
     ("dataset", "said"),
     [
         ("nothing.parquet", "no file nothing.parquet"),
-        ("a.csv", "holds no published distributions"),
+        ("a.csv", "has no fitted distributions"),
         (".", "is not a run folder"),
         ("plain.parquet", "has no prior in its metadata"),
     ],
