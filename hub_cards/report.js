@@ -10,7 +10,7 @@
     if (text !== undefined) element.textContent = text;
     return element;
   };
-  const percent = (mille) => (mille / 10).toFixed(0) + " %";
+  const percent = (mille) => (mille / 10).toFixed(0) + "%";
   const ink = (colour) => {
     const [r, g, b] = [1, 3, 5].map((i) => parseInt(colour.slice(i, i + 2), 16) / 255)
       .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));

@@ -79,7 +79,7 @@ def test_agreement_and_groups(tmp_path: Path) -> None:
     )
     assert [group["group"] for group in by_age["groups"]] == ["old", "young"]
     assert pq.read_table(tmp_path / "g.parquet").num_rows == 24
-    assert "keeps to the others" in dprm("groups", "a.csv", "--labels", "5", "--by", "age", cwd=tmp_path).stdout
+    assert "shrinkage" in dprm("groups", "a.csv", "--labels", "5", "--by", "age", cwd=tmp_path).stdout
     wrong = dprm("groups", "a.csv", "--labels", "5", "--by", "shoe_size", cwd=tmp_path)
     assert (wrong.returncode, "no column 'shoe_size'" in wrong.stderr) == (2, True)
 
@@ -168,9 +168,9 @@ def test_margins_that_cannot_be_met(tmp_path: Path, margins: str, said: str) -> 
     ("dataset", "said"),
     [
         ("nothing.parquet", "no file nothing.parquet"),
-        ("a.csv", "holds no published distributions"),
+        ("a.csv", "has no fitted distributions"),
         (".", "is not a run folder"),
-        ("plain.parquet", "carries no prior"),
+        ("plain.parquet", "has no prior in its metadata"),
     ],
 )
 def test_a_dataset_that_cannot_be_updated(tmp_path: Path, dataset: str, said: str) -> None:

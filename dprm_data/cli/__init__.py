@@ -1,11 +1,11 @@
-"""The command `dprm`. Only parses and prints: what it does is in the modules that it imports when a command runs."""
+"""The command line, `dprm`: parses arguments and prints results. Commands import what they need when they run, so that `--help` is fast."""
 
 from __future__ import annotations
 
 import io
 import sys
 
-# Each group's commands join the application when it is imported; `--help` lists them in this order.
+# Importing a module adds its commands to the application; `--help` lists them in this order.
 # isort: off
 from dprm_data.cli import run  # noqa: F401
 from dprm_data.cli import show  # noqa: F401
@@ -27,9 +27,9 @@ __all__ = ["app", "main"]
 
 
 def main() -> None:
-    """The console script: a user's mistake is a message and an exit code, never a traceback."""
+    """The console script. A user's mistake ends with a message and an exit code, not a traceback."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal that cannot show a sign shows another
+        if isinstance(stream, io.TextIOWrapper):  # characters that the terminal's encoding lacks
             stream.reconfigure(errors="replace")
     try:
         app()

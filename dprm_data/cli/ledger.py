@@ -1,4 +1,4 @@
-"""Commands about ledgers: ledger copy, export, stats, check."""
+"""Commands on ledgers: ledger stats, check, copy, export."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dprm_data.cli.shared import Json, Quiet, answer, app, note
 ledger_app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="The ledger of all calls ever paid for: show, check, copy or export it.",
+    help="Inspect, check, copy or export a ledger: the record of every paid call.",
 )
 app.add_typer(ledger_app, name="ledger")
 
@@ -24,7 +24,7 @@ Ledger = Annotated[
 
 @ledger_app.command()
 def stats(ledger: Ledger, as_json: Json = False) -> None:
-    """Show what it holds: calls by run, model and status, tokens, dollars, failures, size."""
+    """Show calls by run, model and status, with tokens, dollars, failures and size."""
     from dprm_data.ledger.factory import opened
     from dprm_data.ledger.stats import stats_of
     from dprm_data.runs.locate_ledger import locate
@@ -37,7 +37,7 @@ def stats(ledger: Ledger, as_json: Json = False) -> None:
 
 @ledger_app.command()
 def check(ledger: Ledger, as_json: Json = False) -> None:
-    """Verify it: every row, the totals, pending batches, and the database itself. Exit code 1 where anything is wrong."""
+    """Check the ledger's integrity: rows, totals, pending batches, database. Exits with 1 if it has faults."""
     from dprm_data.ledger.factory import opened
     from dprm_data.ledger.verify import check_ledger
     from dprm_data.runs.locate_ledger import locate
@@ -54,14 +54,14 @@ def check(ledger: Ledger, as_json: Json = False) -> None:
 def copy(
     source: Annotated[str, typer.Argument(metavar="FROM", help="A ledger, run folder or recipe.")],
     destination: Annotated[
-        str, typer.Argument(metavar="TO", help="A ledger's file or address; empty, or an earlier copy of FROM.")
+        str, typer.Argument(metavar="TO", help="A ledger's file or address: a new one, or an earlier copy of FROM.")
     ],
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Copy it, from a file into PostgreSQL or back: all attempts, runs and totals.
+    """Copy a ledger, between files and PostgreSQL: all attempts, runs and totals.
 
-    An interrupted copy goes on where it was, a repeated one adds what is new. A destination that holds anything else is refused.
+    An interrupted copy resumes when repeated, and a repeated one adds what is new. A destination that holds anything else is refused.
     """
     from dprm_data.ledger.copy import copy_ledger
     from dprm_data.runs.locate_ledger import locate
@@ -75,10 +75,10 @@ def copy(
 @ledger_app.command()
 def export(
     ledger: Ledger,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .parquet or .jsonl file to write.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The .parquet or .jsonl file to write.")],
     as_json: Json = False,
 ) -> None:
-    """Write all its calls to a file for other programs: texts, tokens, dollars, log-probabilities."""
+    """Write all calls to a file: texts, tokens, dollars, log-probabilities."""
     from dprm_data.ledger.export import export_calls
     from dprm_data.ledger.factory import opened
     from dprm_data.runs.locate_ledger import locate

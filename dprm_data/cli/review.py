@@ -1,4 +1,4 @@
-"""Commands by which people look at the simulated labels: review push, pull, compare, calibrate, export, import."""
+"""Commands for a review of the simulated labels by people: review push, pull, compare, calibrate, export, import."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Annotated
 
 import typer
 
-from dprm_data.cli.shared import Json, Quiet, answer, app, note
+from dprm_data.cli.shared import Json, Quiet, RunArgument, answer, app, note
 
 review = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Let people look at the simulated labels, and let what they say count.",
+    help="Have people review the simulated labels, and learn from their answers.",
 )
 app.add_typer(review, name="review")
 
@@ -28,44 +28,44 @@ class Select(StrEnum):
     ids = "ids"
 
 
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 Purpose = Annotated[
     Select,
     typer.Option(
         "--select",
-        help="divided: where the panel disagrees most; uncertain: where the reward is least certain; random: so that figures hold for all items; "
-        "stratified: as many of every most likely label; ids: those of --id.",
+        help="Which items. divided: the panel disagrees most; uncertain: the reward is least certain; random: figures hold for all items; "
+        "stratified: equally many of each most likely label; ids: those given with --id.",
     ),
 ]
-Records = Annotated[int, typer.Option("--records", min=1, help="Records altogether, earlier ones included.")]
-Ids = Annotated[list[str] | None, typer.Option("--id", help="An item's id or its beginning. May be given again.")]
-Seed = Annotated[int, typer.Option("--seed", help="Of the choice at random.")]
+Records = Annotated[int, typer.Option("--records", min=1, help="Total records, including those pushed before.")]
+Ids = Annotated[list[str] | None, typer.Option("--id", help="An item's id, or the beginning of it. Repeatable.")]
+Seed = Annotated[int, typer.Option("--seed", help="The seed of random selection.")]
 Blind = Annotated[
     bool,
-    typer.Option(
-        "--blind", help="People see neither the panel's answer nor its figures: their judgement is their own."
-    ),
+    typer.Option("--blind", help="Hide the panel's answers and figures, so that people judge independently."),
 ]
 
 
 @review.command()
 def push(
     run: RunArgument,
-    workspace: Annotated[str, typer.Option("--workspace", "-w", help="An Argilla workspace that exists.")],
-    dataset: Annotated[str, typer.Option("--dataset", "-d", help="The dataset to make or to update.")],
+    workspace: Annotated[str, typer.Option("--workspace", "-w", help="An existing Argilla workspace.")],
+    dataset: Annotated[str, typer.Option("--dataset", "-d", help="The Argilla dataset to create or update.")],
     select: Purpose = Select.divided,
     records: Records = 100,
-    people: Annotated[int, typer.Option("--people", min=1, help="Answers that each record waits for.")] = 3,
+    people: Annotated[int, typer.Option("--people", min=1, help="Answers requested per record.")] = 3,
     ids: Ids = None,
     seed: Seed = 0,
     blind: Blind = False,
     markdown: Annotated[
-        bool, typer.Option("--markdown", help="Render messages as Markdown instead of showing them as they are.")
+        bool, typer.Option("--markdown", help="Render messages as Markdown instead of plain text.")
     ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Push items to Argilla. Again: it updates them and loses no answer. ARGILLA_API_URL and ARGILLA_API_KEY say where and as whom."""
+    """Push items to Argilla for review.
+
+    Repeated, it updates the records and keeps all answers. The server and account are ARGILLA_API_URL and ARGILLA_API_KEY.
+    """
     from dprm_data.review.argilla import push as push_records
     from dprm_data.runs.run import Run
     from dprm_data.terminal.review_view import pushed_view
@@ -91,11 +91,11 @@ def push(
 @review.command()
 def pull(
     run: RunArgument,
-    workspace: Annotated[str | None, typer.Option("--workspace", "-w", help="Only from this workspace.")] = None,
-    dataset: Annotated[str | None, typer.Option("--dataset", "-d", help="Only from this dataset.")] = None,
+    workspace: Annotated[str | None, typer.Option("--workspace", "-w", help="Pull only from this workspace.")] = None,
+    dataset: Annotated[str | None, typer.Option("--dataset", "-d", help="Pull only from this dataset.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Bring people's answers back, from wherever the run was pushed to. Again: it changes nothing that has not changed."""
+    """Fetch people's answers from every Argilla dataset that the run was pushed to. Repeated, it fetches what has changed."""
     from dprm_data.review.argilla import pull as pull_answers
     from dprm_data.runs.run import Run
     from dprm_data.terminal.review_view import pulled_view
@@ -103,49 +103,50 @@ def pull(
     job = Run.open(run)
     with job.folder.held():
         pulled = pull_answers(job, workspace=workspace, dataset=dataset)
-    answer({"pulled": [one.as_dict() for one in pulled]}, lambda: pulled_view(pulled, run), as_json)
+    answer({"pulled": [each.as_dict() for each in pulled]}, lambda: pulled_view(pulled, run), as_json)
 
 
 @review.command()
 def compare(
     run: RunArgument,
-    level: Annotated[float, typer.Option("--level", min=0.5, max=0.999, help="Of the intervals.")] = 0.95,
-    worst: Annotated[int, typer.Option("--worst", min=0, help="Items to show.")] = 10,
+    level: Annotated[float, typer.Option("--level", min=0.5, max=0.999, help="The level of the intervals.")] = 0.95,
+    worst: Annotated[int, typer.Option("--worst", min=0, help="How many of the items that differ most to show.")] = 10,
     as_json: Json = False,
 ) -> None:
-    """Compare the panel with people: distance, agreement, confusion, personas, and where it is wrong in one direction."""
-    from dprm_data.review.compare import compare as compare_both
+    """Compare the panel with people: distance, agreement, confusion, bias, personas and items."""
+    from dprm_data.review.compare import compare_and_keep
     from dprm_data.runs.run import Run
     from dprm_data.terminal.comparison_view import comparison_view
 
     job = Run.open(run)
     with job.folder.held():
-        found = compare_both(job, level=level)
-        job.folder.update_manifest(review=found.as_dict(items=False))
+        found = compare_and_keep(job, level=level)
     answer(found.as_dict(), lambda: comparison_view(found, worst), as_json)
 
 
 @review.command()
 def calibrate(
     run: RunArgument,
-    level: Annotated[float, typer.Option("--level", min=0.5, max=0.999, help="Of the gain's interval.")] = 0.9,
-    discard: Annotated[bool, typer.Option("--discard", help="Forget the calibration instead.")] = False,
+    level: Annotated[
+        float, typer.Option("--level", min=0.5, max=0.999, help="The level of the gain's interval.")
+    ] = 0.9,
+    discard: Annotated[bool, typer.Option("--discard", help="Discard the calibration, and fit without it.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Learn from people how to read the panel, apply it if that helps on items it has not seen, and fit."""
+    """Calibrate the panel to people's answers, apply that if it helps on held-out items, and fit."""
     from dprm_data.pipeline import stages
-    from dprm_data.review.apply_calibration import discard as forget
+    from dprm_data.review.apply_calibration import discard as discard_calibration
     from dprm_data.review.calibrate import calibrate as learn
     from dprm_data.runs.run import Run
-    from dprm_data.terminal.comparison_view import calibration_view
+    from dprm_data.terminal.calibration_view import calibration_view
+    from dprm_data.terminal.review_view import discarded_view
 
     job = Run.open(run)
     with job.folder.held():
         if discard:
-            there = forget(job.folder)
+            existed = discard_calibration(job.folder)
             stages.fit(job)
-            text = "forgotten; the run is fitted without it" if there else "there was no calibration"
-            answer({"discarded": there}, lambda: text, as_json)
+            answer({"discarded": existed}, lambda: discarded_view(existed), as_json)
             return
         found = learn(job, level=level)
         stages.fit(job)
@@ -155,7 +156,7 @@ def calibrate(
 @review.command()
 def export(
     run: RunArgument,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The .csv or .jsonl to write.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The .csv or .jsonl file to write.")],
     select: Purpose = Select.divided,
     records: Records = 100,
     ids: Ids = None,
@@ -163,24 +164,24 @@ def export(
     blind: Blind = False,
     as_json: Json = False,
 ) -> None:
-    """Write items as a table for people to judge, without Argilla."""
+    """Write items to a table for people to fill in, without Argilla."""
     from dprm_data.review.csv_exchange import export as export_items
     from dprm_data.runs.run import Run
+    from dprm_data.terminal.review_view import exported_view
 
     job = Run.open(run)
     with job.folder.held():
         done = export_items(job, file, purpose=select.value, count=records, ids=ids or [], seed=seed, blind=blind)
-    text = f"{done.records:,} items in {done.file}, chosen as {done.purpose}\nFill in annotator and label, then: dprm review import {run} {file}"
-    answer(asdict(done), lambda: text, as_json)
+    answer(asdict(done), lambda: exported_view(done, run, file), as_json)
 
 
 @review.command("import")
 def import_(
     run: RunArgument,
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Filled-in tables, .csv or .jsonl.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Filled-in .csv or .jsonl files.")],
     as_json: Json = False,
 ) -> None:
-    """Bring people's answers in from tables. A file of the same name replaces what it brought before."""
+    """Import people's answers from tables. A file replaces the answers imported before from a file of the same name."""
     from dprm_data.review.csv_exchange import import_answers
     from dprm_data.runs.run import Run
     from dprm_data.terminal.review_view import imported_view
@@ -188,8 +189,5 @@ def import_(
     job = Run.open(run)
     with job.folder.held():
         stored = import_answers(job, files)
-    answer(
-        {"imported": [{"file": name} | one.as_dict() for name, one in stored]},
-        lambda: imported_view(stored, run),
-        as_json,
-    )
+    content = {"imported": [{"file": name} | answers.as_dict() for name, answers in stored]}
+    answer(content, lambda: imported_view(stored, run), as_json)

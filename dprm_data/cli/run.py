@@ -9,12 +9,15 @@ from typing import Annotated
 import typer
 
 from dprm_data.cli.shared import (
+    Columns,
     Json,
+    Labels,
     MaxCost,
     Output,
     Quiet,
     RecipeFile,
     RetryFailed,
+    RunOrVotes,
     answer,
     app,
     note,
@@ -38,8 +41,8 @@ class Duplicates(StrEnum):
 
 @app.command()
 def init(
-    path: Annotated[Path, typer.Argument(help="Where to write the recipe.")] = Path("recipe.yaml"),
-    force: Annotated[bool, typer.Option("--force", help="Write over a file that exists.")] = False,
+    path: Annotated[Path, typer.Argument(metavar="RECIPE", help="The file to write.")] = Path("recipe.yaml"),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
     """Write a commented recipe to start from."""
     from dprm_data.recipe.scaffold import write_recipe
@@ -50,9 +53,9 @@ def init(
 
 @app.command()
 def plan(recipe: RecipeFile, output: Output = None, as_json: Json = False, quiet: Quiet = False) -> None:
-    """Say how many calls, tokens and dollars a run will be. Makes no call."""
+    """Estimate a run's calls, tokens and cost. Makes no call."""
     from dprm_data.pipeline import stages
-    from dprm_data.terminal.run_view import plan_view
+    from dprm_data.terminal.plan_view import plan_view
 
     with open_job(recipe, output, quiet or as_json) as job:
         stages.prepare(job)
@@ -70,7 +73,7 @@ def run(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Annotate, fit and write the dataset. Run it again to go on: what was paid for is never paid again."""
+    """Annotate, fit and write the dataset. Repeat the command to resume; no call is paid twice."""
     _annotate(recipe, output, max_cost, retry_failed, as_json, quiet, fit=True)
 
 
@@ -83,7 +86,7 @@ def annotate(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Only make the calls that are missing and write the annotations."""
+    """Make the missing calls and write the annotations, without fitting."""
     _annotate(recipe, output, max_cost, retry_failed, as_json, quiet, fit=False)
 
 
@@ -105,56 +108,45 @@ def _annotate(
     if fit:
         show_summary(job, counters, as_json)
     else:
-        from dprm_data.terminal.run_view import counters_line
+        from dprm_data.terminal.counters_view import usage_line
 
-        answer({"run": str(job.folder), "annotate": counters.as_dict()}, lambda: counters_line(counters), as_json)
+        answer({"run": str(job.folder), "annotate": counters.as_dict()}, lambda: usage_line(counters), as_json)
 
 
 @app.command()
 def fit(
-    what: Annotated[
-        Path, typer.Argument(metavar="RUN|VOTES", help="A run folder, or a long table of votes (Parquet or CSV).")
-    ],
-    labels: Annotated[
-        str | None,
-        typer.Option("--labels", help="For votes: a bundled label space, a number of levels K, or a YAML file."),
-    ] = None,
+    path: RunOrVotes,
+    labels: Labels = None,
     family: Annotated[
         str | None,
         typer.Option(
             "--family",
-            help="The family of distributions: beta (default), beta-dirichlet, mixture, auto, dirichlet or empirical.",
+            help="The family of distributions (compared in docs/statistics.md): by default the recipe's for a run, beta for votes.",
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="For votes: the Parquet file to write.")] = None,
-    column: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--column",
-            help="For votes: ours=yours, such as item_id=question. Ours: item_id, annotator_id, label, weight.",
-        ),
-    ] = None,
+    column: Columns = None,
     duplicates: Annotated[
         Duplicates | None,
         typer.Option(
             "--duplicates",
-            help="For votes: what counts where a rater rates an item more than once; an error if not given.",
+            help="For votes: what counts if a rater rates an item more than once; an error by default.",
         ),
     ] = None,
     base: Annotated[
         int | None,
-        typer.Option("--base", min=0, max=1, help="For votes: what the lowest label is numbered; 0 if not given."),
+        typer.Option("--base", min=0, max=1, help="For votes: the number of the lowest label; 0 by default."),
     ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Votes to distributions: of a run, or of any table of people's ratings. Makes no call."""
-    if what.is_dir():
-        only_for_votes(what, labels=labels, out=out, column=column, duplicates=duplicates, base=base)
-        _fit_run(what, family, as_json, quiet)
+    """Fit distributions to a run's votes, or to a table of people's ratings. Makes no call."""
+    if path.is_dir():
+        only_for_votes(path, labels=labels, out=out, column=column, duplicates=duplicates, base=base)
+        _fit_run(path, family, as_json, quiet)
     else:
         duplicates = duplicates or Duplicates.error
-        _fit_votes(what, labels, family or "beta", out, column, duplicates, base or 0, as_json)
+        _fit_votes(path, labels, family or "beta", out, column, duplicates, base or 0, as_json)
 
 
 def _fit_run(folder: Path, family: str | None, as_json: bool, quiet: bool) -> None:
@@ -186,20 +178,19 @@ def _fit_votes(
             f"{missing} is missing",
             hint=f"dprm fit {votes_file} --labels <name | K | file> --out distributions.parquet",
         )
-    from dprm_data.ingest.vote_tables import read_votes
     from dprm_data.labels.space import LabelSpace
-    from dprm_data.preference.fitting import fit as fit_votes
-    from dprm_data.runs.published import write_fit
-    from dprm_data.terminal.run_view import fit_view
+    from dprm_data.runs.fit_votes import fit_votes
+    from dprm_data.terminal.fit_view import fit_view
 
-    if out.suffix != ".parquet" or (out.exists() and out.samefile(votes_file)):
-        raise InputError(f"--out {out}: must be a Parquet file of its own, such as distributions.parquet")
     space = LabelSpace.load(labels)
-    votes = read_votes(votes_file, space, columns=pairs(column), duplicates=duplicates.value, base=base)
-    if base == 0 and not votes.counts[:, 0].any():
-        note(as_json)(
-            f"nobody gave the lowest label, {space.names[0]}; if your labels are numbered from 1, say --base 1"
-        )
-    fitted = fit_votes(votes, space, family=family)
-    write_fit(fitted, space, out)
+    fitted = fit_votes(
+        votes_file,
+        space,
+        out,
+        family=family,
+        columns=pairs(column),
+        duplicates=duplicates.value,
+        base=base,
+        say=note(as_json),
+    )
     answer({"out": str(out), **fitted.summary()}, lambda: fit_view(fitted, space, out), as_json)

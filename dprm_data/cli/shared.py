@@ -20,73 +20,100 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
     help="From prompts and responses to the preference distributions of a whole population.",
-    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage or input, 3 stopped by the budget, 130 interrupted.",
+    epilog="Exit codes: 0 success, 1 failure, 2 invalid usage or input, 3 stopped by the budget, 130 interrupted.",
 )
 
 
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe (YAML). `dprm init` writes one.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout instead of text.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
-Output = Annotated[Path | None, typer.Option("--output", "-o", help="The run folder, in place of the recipe's.")]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="The run folder, overriding the recipe's.")]
 MaxCost = Annotated[
     float | None,
     typer.Option(
-        "--max-cost", min=0, help="Dollars, in place of the recipe's budget. The run stops before it would exceed them."
+        "--max-cost",
+        min=0,
+        help="The budget in dollars, overriding the recipe's. The run stops before it would exceed it.",
     ),
 ]
-RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Ask again what ended without a label.")]
+RetryFailed = Annotated[
+    bool, typer.Option("--retry-failed", help="Ask again for annotations that ended without a label.")
+]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column",
+        help="For votes: a column with another name, as ours=yours, such as item_id=question. Repeatable. "
+        "Ours: item_id, annotator_id, label, weight, replicate.",
+    ),
+]
+Labels = Annotated[
+    str | None,
+    typer.Option("--labels", help="For votes: a bundled label space, a number of levels K, or a YAML file."),
+]
+RunOrVotes = Annotated[
+    Path, typer.Argument(metavar="RUN|VOTES", help="A run folder, or a long table of votes (Parquet or CSV).")
+]
 
 
 def show_summary(job: Any, counters: Any, as_json: bool) -> None:
+    """Print the summary of a run, with the counters of this process's calls if it made any."""
     from dprm_data.providers.provider import provider_class
     from dprm_data.runs.summary import summarise
-    from dprm_data.terminal.run_view import summary_view
+    from dprm_data.terminal.summary_view import summary_view
 
     summary = summarise(job.folder, job.space)
-    content = {"run": str(job.folder), "summary": summary.as_dict()} | (
-        {"annotate": counters.as_dict()} if counters else {}
-    )
+    content = {"run": str(job.folder), "summary": summary.as_dict()}
+    if counters:
+        content["annotate"] = counters.as_dict()
     demo = provider_class(job.recipe.provider.name).is_demo
     answer(content, lambda: summary_view(summary, job.folder, counters, local=demo), as_json)
 
 
 def answer(content: dict[str, Any], view: Any, as_json: bool) -> None:
+    """Print the command's result on stdout: `content` as JSON, or what `view()` returns."""
     if as_json:
         sys.stdout.write(json.dumps(content, ensure_ascii=False, default=str) + "\n")
     else:
         from rich.console import Console
 
-        Console(soft_wrap=False).print(view())
+        # Texts in tables come from people and models: square brackets and colons in them are no markup.
+        Console(soft_wrap=False, markup=False, emoji=False).print(view())
 
 
-def pairs(given: list[str] | None) -> dict[str, str]:
-    """--column ours=yours, as a mapping."""
-    wrong = next((pair for pair in given or [] if "=" not in pair), None)
+def pairs(columns: list[str] | None) -> dict[str, str]:
+    """The values of --column, ours=yours, as a mapping. Raises `InputError`."""
+    wrong = next((pair for pair in columns or [] if "=" not in pair), None)
     if wrong:
         raise InputError(f"--column {wrong}: must be ours=yours, such as item_id=question")
-    return dict(pair.split("=", 1) for pair in given or [])
+    return dict(pair.split("=", 1) for pair in columns or [])
 
 
-def only_for_votes(folder: Path, **options: object) -> None:
-    """Refuses options that a run folder does not take; None is one that was not given. Raises `InputError`."""
+def only_for_votes(path: Path, **options: object) -> None:
+    """Refuse options of a table of votes for a run folder; an option is None if it was not given. Raises `InputError`."""
+    from dprm_data.runs.folder import RunFolder
+
     name = next((name for name, value in options.items() if value is not None), None)
-    if name:
+    if name and RunFolder.at(path):
         raise InputError(
-            f"--{name} is for tables of votes, and {folder} is a run folder",
-            hint="Leave it out: a run's recipe and annotations say all that is needed.",
+            f"--{name} is for tables of votes, and {path} is a run folder",
+            hint="Leave it out: the run's recipe and annotations have all that is needed.",
         )
 
 
 def say(text: str) -> None:
+    """Print a line on stdout."""
     sys.stdout.write(text + "\n")
 
 
 def note(quiet: bool) -> Callable[[str], None]:
-    """Says a sentence on stderr, or nothing."""
+    """A function that prints a line on stderr, or nothing if `quiet`."""
     return (lambda text: None) if quiet else (lambda text: print(text, file=sys.stderr))
 
 
 def stderr() -> Any:
+    """A console on stderr."""
     from rich.console import Console
 
     return Console(stderr=True, highlight=False)
@@ -94,7 +121,7 @@ def stderr() -> Any:
 
 @contextmanager
 def open_job(recipe: Path, output: Path | None, quiet: bool) -> Iterator[Any]:
-    """A run of this recipe, its folder held (where it is not shared), with progress on stderr."""
+    """A run of this recipe with progress on stderr; its folder is locked, unless workers share the run."""
     from dprm_data.recipe.recipe import Recipe
     from dprm_data.runs.folder import RunFolder
     from dprm_data.runs.run import Run

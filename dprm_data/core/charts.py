@@ -12,6 +12,8 @@ from html import escape
 import numpy as np
 
 from dprm_data.core.arrays import Floats
+from dprm_data.core.format import number, percent, typographic
+from dprm_data.core.text import one_line
 
 # From the best reward to the worst; told apart by people who cannot tell red from green, and readable on white and on black.
 _STOPS = ("#0f766e", "#54a79c", "#b9c7bd", "#e3ac72", "#b5472f")
@@ -72,15 +74,9 @@ def text(x: float, y: float, content: str, kind: str = "ink", anchor: str = "sta
     return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" style="font-size:{size}px">{escape(content)}</text>'
 
 
-def shorten(words: str, length: int) -> str:
-    """One line of at most `length` characters."""
-    line = " ".join(words.split())
-    return line if len(line) <= length else line[: length - 1].rstrip() + "…"
-
-
 def figure(value: float) -> str:
-    """A number beside an axis."""
-    return f"{value:.2g}".replace("-", "−")
+    """A number beside an axis, to two digits."""
+    return typographic(f"{value:.2g}")
 
 
 def histogram(values: Floats, low: float, high: float, width: float, height: float, label: str) -> str:
@@ -112,7 +108,7 @@ def histogram(values: Floats, low: float, high: float, width: float, height: flo
             text(
                 at + (-6 if anchor == "end" else 6),
                 11,
-                f"mean {values.mean():.2f}".replace("-", "−"),
+                typographic(f"mean {number(float(values.mean()), 2)}"),
                 "ink",
                 anchor,
                 12,
@@ -154,7 +150,7 @@ def bars(rows: Sequence[tuple[str, float, str]], width: float) -> tuple[str, flo
     for i, (name, value, said) in enumerate(rows):
         y = i * 24.0
         wide = value / most * (width - 320)
-        parts.append(text(190, y + 14, shorten(name, 28), "ink", "end"))
+        parts.append(text(190, y + 14, one_line(name, 28), "ink", "end"))
         parts.append(f'<rect class="bar" x="200" y="{y + 2:.1f}" width="{max(wide, 1):.1f}" height="16" rx="2"/>')
         parts.append(text(206 + wide, y + 14, said, "dim", size=12))
     return "".join(parts), len(rows) * 24.0
@@ -166,7 +162,7 @@ def matrix(values: Floats, names: Sequence[str], width: float) -> tuple[str, flo
     side = min(44.0, (width - 200) / max(n, 1))
     parts = []
     for i, name in enumerate(names):
-        parts.append(text(190, i * side + side / 2 + 5, shorten(name, 28), "ink", "end", 13 if side > 14 else 8))
+        parts.append(text(190, i * side + side / 2 + 5, one_line(name, 28), "ink", "end", 13 if side > 14 else 8))
         for j in range(n):
             value = float(values[i, j])
             if np.isnan(value):
@@ -175,7 +171,7 @@ def matrix(values: Floats, names: Sequence[str], width: float) -> tuple[str, flo
             colour = heat(value)
             parts.append(
                 f'<rect x="{x:.1f}" y="{y:.1f}" width="{side - 1:.1f}" height="{side - 1:.1f}" fill="{colour}">'
-                f"<title>{escape(name)} and {escape(names[j])}: {value:.0%}</title></rect>"
+                f"<title>{escape(name)} and {escape(names[j])}: {percent(value)}</title></rect>"
             )
             if side >= 30:
                 parts.append(

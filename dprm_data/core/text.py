@@ -1,4 +1,4 @@
-"""Texts of others, made fit for a terminal: what could move the cursor, change colours or turn the reading direction is shown, not obeyed."""
+"""Texts from elsewhere, made safe to show: characters that move the cursor, change colours or reverse the reading direction become visible."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _NAMED = {"\x1b": "␛", "\x00": "␀", "\x07": "␇", "\r": "␍", "\x7f": "␡
 
 
 def visible(text: str) -> str:
-    """The text without control and formatting characters: they become a visible sign (newline and tab stay)."""
+    """Replace control and formatting characters by visible symbols; newlines and tabs stay."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(
@@ -19,10 +19,14 @@ def visible(text: str) -> str:
     )
 
 
+def cut(text: str, limit: int) -> str:
+    """Cut the text to at most `limit` characters; an ellipsis marks the cut."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
 def one_line(text: str, limit: int) -> str:
-    """The text on one line, cut to so many characters."""
-    line = " ".join(visible(text).split())
-    return line if len(line) <= limit else line[: limit - 1] + "…"
+    """Put the text on one line of at most `limit` characters, with what `visible` replaces."""
+    return cut(" ".join(visible(text).split()), limit)
 
 
 def markdown_row(cells: Sequence[str]) -> str:
@@ -31,7 +35,7 @@ def markdown_row(cells: Sequence[str]) -> str:
 
 
 def _is_harmless(character: str) -> bool:
-    # Zero-width joiners hold emoji and many scripts together; every other invisible sign could hide or reorder what is read.
+    # Emoji and many scripts need zero-width joiners; any other invisible character could hide or reorder text.
     return (
         character in _KEPT
         or character in "\u200c\u200d"

@@ -10,6 +10,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from dprm_data.core.text import cut
+
 Location = tuple[str | int, ...]
 
 
@@ -55,7 +57,7 @@ def _sentence(
         return f"{prefix}missing, and there is no default"
     if kind == "value_error":
         return prefix + str(raised)
-    return f"{prefix}{finding['msg'][0].lower()}{finding['msg'][1:]} (found {_short(finding['input'])})"
+    return f"{prefix}{finding['msg'][0].lower()}{finding['msg'][1:]} (found {cut(repr(finding['input']), 60)})"
 
 
 def _is_tag(part: object) -> bool:
@@ -64,11 +66,6 @@ def _is_tag(part: object) -> bool:
         part.startswith(("literal[", "function-", "tuple[", "list[", "dict[", "constrained-"))
         or part in {"str", "int", "float", "bool"}
     )
-
-
-def _short(value: object, limit: int = 60) -> str:
-    text = repr(value)
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
 def _did_you_mean(location: tuple[str | int, ...], model: type[BaseModel]) -> str:

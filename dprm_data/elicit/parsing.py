@@ -13,6 +13,7 @@ import numpy as np
 import orjson
 
 from dprm_data.core.arrays import Floats
+from dprm_data.core.text import cut
 from dprm_data.labels.space import LabelSpace
 
 _OBJECT = re.compile(r"\{.*\}", re.DOTALL)
@@ -105,5 +106,5 @@ def json_object(text: str) -> dict[str, object]:
     return content
 
 
-def _short(text: str, limit: int = 80) -> str:
-    return repr(text if len(text) <= limit else text[: limit - 1] + "…")
+def _short(text: str) -> str:
+    return repr(cut(text, 80))

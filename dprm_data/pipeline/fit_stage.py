@@ -1,4 +1,4 @@
-"""The run's last stage: from its annotations to distributions, preferences, card and manifest. No call is made here."""
+"""The last stage of a run: from annotations to distributions, preferences, card and manifest. Makes no call."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ _LIBRARIES = ("dprm-data", "numpy", "scipy", "pyarrow", "genai-prices")  # and t
 
 
 def fit_run(run: Run) -> Fit:
-    """Fit the run's annotations and write everything that follows from them."""
+    """Fit the run's annotations, and write distributions, preferences, manifest and card."""
     folder = run.folder
     annotations, calibration = pq.read_table(folder.needs("annotations")), applied_calibration(folder)
     fitted = fit_calibrated(run, annotations)
     write_distributions(fitted, folder.needs("items"), folder.table("distributions"))
-    beside = uncalibrated_file(folder)
+    uncalibrated = uncalibrated_file(folder)
     if calibration:
-        write_distributions(fit_annotations(run, annotations), folder.needs("items"), beside)
+        write_distributions(fit_annotations(run, annotations), folder.needs("items"), uncalibrated)
     else:
-        beside.unlink(missing_ok=True)
+        uncalibrated.unlink(missing_ok=True)
     write_preferences(folder.table("distributions"), folder.table("preferences"))
     folder.update_manifest(**_manifest(run, fitted))
     write_text(folder.card_file, dataset_card(run, summarise(folder, run.space)))

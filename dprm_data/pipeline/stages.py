@@ -1,8 +1,8 @@
-"""The main way: from a recipe to a preference dataset, stage by stage.
+"""The stages of a run, from a recipe to a preference dataset.
 
     ingest ─▶ items ─▶ annotate ─▶ ledger ─▶ collect ─▶ annotations ─▶ fit ─▶ distributions, preferences, card
 
-Only `annotate` costs money, and what it bought is in the ledger for ever: every other stage can be done again for nothing.
+Only `annotate` costs money, and the ledger keeps every answer: all other stages can be repeated at no cost.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from dprm_data.runs.worker import Worker, check_budget
 
 @dataclass(frozen=True, repr=False)
 class RunResult:
-    """What `run` leaves: the folder, and the counters of this process's calls."""
+    """The result of `run`: the folder, and the counters of this process's calls."""
 
     folder: RunFolder
     counters: Counters
@@ -70,11 +70,11 @@ def run(
 ) -> RunResult:
     """Run a recipe from its items to its dataset.
 
-    source: rows in place of the recipe's source (a `datasets` object, a list of dicts). output: the run folder, in place of the
-    recipe's. provider: an object to ask in place of the recipe's provider, as `Run` takes it: the recipe's `provider` may then be left
-    out. max_cost: dollars, in place of the recipe's budget.
+    source: rows in place of the recipe's source (a `datasets` object, a list of dicts). output: the run folder, overriding the recipe's.
+    provider: an object to ask in place of the recipe's provider, as `Run` takes it: the recipe's `provider` may then be left out.
+    max_cost: dollars, overriding the recipe's budget.
 
-    Raises `DprmError`. Where the budget or the provider ends the run early, what was bought is fitted first: the folder holds a usable
+    Raises `DprmError`. If the budget or the provider ends the run early, the answers so far are fitted first: the folder has a usable
     partial dataset.
     """
     loaded = Recipe.of(recipe, provider=provider)
@@ -87,13 +87,13 @@ def run(
 
 
 def prepare(run: Run) -> None:
-    """Everything before the first call: what cannot work is refused before anything is read, and then the items are stored."""
-    run.prices  # noqa: B018 - an unknown price
-    run.work  # noqa: B018 - a panel, a prompt or a label space that cannot be used
+    """Prepare the first call: check the recipe's parts before anything is read, then store the items."""
+    run.prices  # noqa: B018 - raises for an unknown price
+    run.work  # noqa: B018 - raises for an unusable panel, prompt or label space
     _check_fit(run)
     broken = run.space.triangle_violations()
     if broken:
-        run.progress.say(f"the ground cost of {run.space.name} is no metric: {broken[0]}")
+        run.progress.say(f"the ground cost of {run.space.name} is not a metric: {broken[0]}")
     with run.by_turns():
         ingest(run)
 
@@ -121,15 +121,15 @@ def _check_fit(run: Run) -> None:
 def annotate_and_keep(
     run: Run, *, max_cost: float | None = None, retry_failed: bool = False, fitted: bool = True
 ) -> Counters:
-    """Annotate, collect and fit; where annotating is stopped, collect and fit what there is before saying so.
+    """Annotate, collect and, if `fitted`, fit. If annotating is stopped early, collect and fit the answers so far before raising.
 
-    Raises `DprmError` where not a single annotation has a label: that is no dataset.
+    Raises `DprmError` if not a single annotation has a label.
     """
     began = time.time()
     try:
         counters = annotate(run, max_cost=max_cost, retry_failed=retry_failed)
     except (BudgetReached, ProviderUnusable):
-        with suppress(DprmError), run.by_turns():  # what stopped the run is the news
+        with suppress(DprmError), run.by_turns():  # report what stopped the run, not a failure to fit
             if collect(run) and fitted:
                 fit(run)
         raise
@@ -140,7 +140,7 @@ def annotate_and_keep(
 
 
 def _keep(run: Run, fitted: bool) -> None:
-    """All calls are made: collect, and fit."""
+    """Collect and fit, after the last call."""
     kept = {"began": time.time(), "plan": run.work.plan_key().hex(), "fitted": fitted}
     collect(run)
     _check_labels(run)
@@ -151,7 +151,7 @@ def _keep(run: Run, fitted: bool) -> None:
 
 
 def _kept_by_another(run: Run, began: float, fitted: bool) -> bool:
-    """Whether another worker that saw the same end of the same work, after this one began, has collected (and fitted) it all."""
+    """Whether another worker has collected (and fitted) the same work since this one began."""
     kept = run.folder.read_manifest().get("kept", {}) if run.shared else {}
     same = kept.get("plan") == run.work.plan_key().hex() and kept.get("began", 0.0) > began
     return same and (kept["fitted"] or not fitted)
@@ -163,7 +163,7 @@ def _check_labels(run: Run) -> None:
         most = max(pc.value_counts(table["reason"]).to_pylist(), key=lambda entry: entry["counts"])
         raise DprmError(
             f"none of the {table.num_rows:,} annotations has a label; the most frequent reason ({most['counts']:,}): {most['values']}",
-            hint="Mend that and run again with --retry-failed: it asks them anew. What was answered is in the ledger.",
+            hint="Fix the cause, then run again with --retry-failed to ask for them again. All answers are in the ledger.",
         )
 
 
@@ -175,7 +175,7 @@ def _count(run: Run) -> int:
 
 
 def ingest(run: Run) -> ItemsReport | None:
-    """Store the source's items in the folder. Returns None where they are there already and the source has not changed."""
+    """Store the source's items in the folder. Returns None if they are there already and the source has not changed."""
     path = run.folder.table("items")
     fingerprint = _fingerprint(run)
     if (
@@ -186,17 +186,17 @@ def ingest(run: Run) -> ItemsReport | None:
         return None
     from dprm_data.ingest.sources import read_items
 
-    given: Any = run.source if run.source is not None else run.recipe.source
-    if given is None:
+    source: Any = run.source if run.source is not None else run.recipe.source
+    if source is None:
         raise RecipeError(
-            "the recipe names no source",
+            "the recipe has no source",
             hint="Give source: {path: ...} or source: {dataset: ...}, or rows from Python.",
         )
     run.progress.stage("reading items")
-    report = store_items(read_items(given, base=run.recipe.folder), path, progress=run.progress.items)
+    report = store_items(read_items(source, base=run.recipe.folder), path, progress=run.progress.items)
     for line in report.lines():
         run.progress.say(line)
-    described = {
+    counts = {
         "items": report.items,
         "rows": report.rows,
         "duplicates": report.duplicates,
@@ -204,18 +204,18 @@ def ingest(run: Run) -> ItemsReport | None:
         "contested": report.contested,
         "shapes": report.shapes,
     }
-    run.folder.update_manifest(source=described | {"fingerprint": fingerprint, "items_sha256": _file_hash(path)})
+    run.folder.update_manifest(source=counts | {"fingerprint": fingerprint, "items_sha256": _file_hash(path)})
     return report
 
 
 def plan(run: Run) -> Plan:
-    """What the run will be, before it is paid: calls, tokens, dollars. Makes no call."""
+    """Estimate the run's calls, tokens and dollars. Makes no call."""
     with run.ledger(readonly=True) if exists(run.ledger_address) else nullcontext() as ledger:
         return make_plan(run.work, run.folder.table("items"), run.prices, ledger)
 
 
 def annotate(run: Run, *, max_cost: float | None = None, retry_failed: bool = False) -> Counters:
-    """Make all calls that are missing. Returns when everything has an outcome; raises what stopped it before that."""
+    """Make the missing calls. Returns when every annotation has an outcome; raises what stopped the run before that."""
     if run.is_pulled():
         raise InputError(
             f"{run.folder} was pulled from a published dataset, without the ledger of its calls: annotating would pay for all of them again",
@@ -286,7 +286,7 @@ async def _annotate_in_batches(
 
 @asynccontextmanager
 async def _watched(run: Run, engine: Stoppable) -> AsyncIterator[None]:
-    """While the engine runs: show how it goes, and let it be interrupted."""
+    """Show the engine's progress and handle interrupts while it runs."""
     showing = asyncio.create_task(_show(run, engine.counters))
     try:
         with interruptible(engine, run.progress.say, run.ledger_address.shown):
@@ -303,11 +303,11 @@ async def _show(run: Run, counters: Counters) -> None:
 
 
 def collect(run: Run) -> int:
-    """Read the annotations out of the ledger, and add what people said. Returns their number."""
+    """Read the annotations from the ledger, and add those of people. Returns their number."""
     from dprm_data.engine.annotations import annotation_batches
     from dprm_data.review.human_annotations import merge, with_people
 
-    if run.is_pulled():  # from a published dataset, which has the annotations but no ledger
+    if run.is_pulled():  # it has annotations, but no ledger
         return merge(run.folder)
     run.progress.stage("collecting annotations")
     with run.ledger(readonly=True) as ledger:
@@ -319,18 +319,18 @@ def collect(run: Run) -> int:
 
 
 def fit(run: Run, **settings: Any) -> None:
-    """Votes to distributions, preferences and the card. `settings` replace those of the recipe's `fit`. Makes no call."""
+    """Fit distributions and write preferences and card. `settings` override those of the recipe's `fit`. Makes no call."""
     from dprm_data.pipeline.fit_stage import fit_run
 
     run.progress.stage("fitting distributions")
     fit_run(run.with_fit(settings) if settings else run)
 
 
-# -- small things -----------------------------------------------------------------------------------------------------
+# -- hashes -----------------------------------------------------------------------------------------------------------
 
 
 def _fingerprint(run: Run) -> str | None:
-    """A hash of what the items come from: files by name, size and time of change. None where that cannot be known cheaply."""
+    """A hash of the source's settings and files (name, size, modification time). None for a source that is not files."""
     source = run.recipe.source
     if run.source is not None or source is None or source.path is None:
         return None

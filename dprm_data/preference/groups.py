@@ -12,10 +12,12 @@ it, by marginal likelihood (Dirichlet-multinomial). A group that agrees with eve
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from scipy.special import gammaln
 
 from dprm_data.core.arrays import Floats
@@ -47,6 +49,16 @@ class Group:
     difference: float
     difference_error: float
 
+    def summary(self) -> dict[str, Any]:
+        """The group's figures over all items, as plain data."""
+        return {
+            "group": self.name,
+            "votes": float(self.votes.sum()),
+            "strength": self.strength,
+            "difference": self.difference,
+            "difference_error": self.difference_error,
+        }
+
 
 def by_group(
     ratings: Ratings, space: LabelSpace, prior: Prior, membership: Mapping[str, Hashable | None]
@@ -67,6 +79,24 @@ def by_group(
         _group(name, ratings.take(np.flatnonzero(number == g)).votes().counts, everyone, space, prior)
         for g, name in enumerate(names)
     ]
+
+
+def group_table(groups: Sequence[Group], item_ids: Sequence[str]) -> pa.Table:
+    """A row per item and group: item_id, group, label_distribution, expected_reward, reward_error, votes."""
+    parts = [
+        pa.table(
+            {
+                "item_id": pa.array(item_ids, pa.string()),
+                "group": pa.array([group.name] * len(item_ids), pa.string()),
+                "label_distribution": pa.array(group.distribution.tolist(), pa.list_(pa.float32())),
+                "expected_reward": pa.array(group.expected_reward.astype(np.float32)),
+                "reward_error": pa.array(group.reward_error.astype(np.float32)),
+                "votes": pa.array(group.votes.astype(np.float32)),
+            }
+        )
+        for group in groups
+    ]
+    return pa.concat_tables(parts)
 
 
 def _group(name: str, own: Floats, everyone: Floats, space: LabelSpace, prior: Prior) -> Group:

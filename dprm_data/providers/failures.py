@@ -10,6 +10,7 @@ from email.utils import parsedate_to_datetime
 
 import orjson
 
+from dprm_data.core.text import cut
 from dprm_data.providers.provider import CallFailed, FailureKind
 
 NO_KEY = "none"  # what is sent to a server that needs no key: the SDKs refuse to send nothing
@@ -149,5 +150,4 @@ def plain(text: str, limit: int = 600) -> str:
     """One short line: error pages of proxies are whole HTML documents."""
     if text.lstrip()[:1] == "<":
         text = re.sub(r"<(style|script)\b.*?</\1>|<[^>]*>", " ", text, flags=re.DOTALL | re.IGNORECASE)
-    text = " ".join(text.split())
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+    return cut(" ".join(text.split()), limit)

@@ -8,6 +8,8 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from dprm_data.core import charts
+from dprm_data.core.format import money, percent
+from dprm_data.core.text import one_line
 from dprm_data.publish.panel_findings import PanelFindings, clustered
 from dprm_data.runs.summary import Summary
 
@@ -54,10 +56,10 @@ def _divided(summary: Summary, space: LabelSpace) -> str:
     parts = [key]
     for i, line in enumerate(items):
         y = top + 8 + i * 62
-        parts.append(charts.text(0, y + 14, charts.shorten(line.prompt, 100), "ink"))
-        parts.append(charts.text(0, y + 31, charts.shorten(line.response, 112), "dim", size=12))
+        parts.append(charts.text(0, y + 14, one_line(line.prompt, 100), "ink"))
+        parts.append(charts.text(0, y + 31, one_line(line.response, 112), "dim", size=12))
         parts.append(charts.stacked(line.distribution, colours, 0, y + 37, _INNER - 60, 14))
-        parts.append(charts.text(_INNER, y + 49, f"{line.disagreement:.0%}", "dim", "end"))
+        parts.append(charts.text(_INNER, y + 49, percent(line.disagreement), "dim", "end"))
     return charts.picture(CAPTIONS["divided"], "".join(parts), top + 12 + len(items) * 62)
 
 
@@ -77,5 +79,5 @@ def _cost(run: Run, summary: Summary) -> str:
     spent = sorted(((line.cost or 0.0, line.annotator_id) for line in summary.personas), reverse=True)[:_MOST_ROWS]
     if not any(cost for cost, _ in spent):
         return ""
-    body, height = charts.bars([(said.get(who, who), cost, f"${cost:.4f}") for cost, who in spent], _INNER)
+    body, height = charts.bars([(said.get(who, who), cost, money(cost)) for cost, who in spent], _INNER)
     return charts.picture(CAPTIONS["cost"], body, height + 8)

@@ -14,6 +14,7 @@ import yaml
 from jinja2 import FileSystemLoader, StrictUndefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from dprm_data.core.format import count, percent
 from dprm_data.core.resources import bundled_folder
 from dprm_data.core.scrub import public_addresses, without_secrets
 from dprm_data.providers.provider import provider_class
@@ -65,7 +66,7 @@ def render_card(name: str, metadata: dict[str, Any], values: dict[str, Any]) -> 
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"cell": _cell, "percent": _percent, "figure": _figure, "fence": _fence}
+    environment.filters |= {"cell": _cell, "percent": percent, "figure": _figure, "fence": _fence}
     template = environment.get_template(f"{name}.md.jinja")
     block = yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True, width=120).strip()
     body = template.render(values | {"version": version("dprm-data")})
@@ -198,18 +199,11 @@ def _cell(value: object) -> str:
     return line.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
 
 
-def _percent(share: float) -> str:
-    """A share in per cent; what is not quite all or nothing is not rounded to it."""
-    if 0 < share < 0.01 or 0.99 < share < 1:
-        return f"{100 * share:.1f} %"
-    return f"{100 * share:.0f} %"
-
-
 def _figure(value: Any) -> str:
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "–"}[value]
     if isinstance(value, int):
-        return f"{value:,}"
+        return count(value)
     return f"{value:.4g}" if isinstance(value, float) else _cell(value)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dprm_data.core.errors import ReviewError
+from dprm_data.core.text import cut
 from dprm_data.labels.space import LabelSpace
 from dprm_data.review.records import Record
 
@@ -39,7 +40,7 @@ def settings(space: LabelSpace, *, people: int, blind: bool, markdown: bool) -> 
             rg.LabelQuestion(
                 "label",
                 title="How do you judge the last answer?",
-                description=_within(_descriptions(space), _DESCRIPTION),
+                description=cut(_descriptions(space), _DESCRIPTION),
                 labels={label.name: label.said for label in space.labels},
                 visible_labels=space.K if space.K >= 3 else None,
             ),
@@ -75,13 +76,9 @@ def _guidelines(space: LabelSpace, blind: bool) -> str:
         "be wrong. Say what you think: where you differ, that is what we want to know."
     )
     about = f"{space.description.strip()}\n\n" if space.description.strip() else ""
-    return _within(
+    return cut(
         f"Read the conversation and judge its **last answer**.\n\n{about}{_descriptions(space)}\n\n{panel}", _GUIDELINES
     )
-
-
-def _within(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def check_same(dataset: argilla.Dataset, wanted: argilla.Settings) -> None:

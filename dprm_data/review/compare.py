@@ -127,6 +127,13 @@ def compare(run: Run, *, level: float = 0.95, resamples: int = 1000, seed: int =
     )
 
 
+def compare_and_keep(run: Run, *, level: float = 0.95) -> Comparison:
+    """As `compare`; keeps the figures, without the items, in the run's manifest, for its card and report."""
+    found = compare(run, level=level)
+    run.folder.update_manifest(review=found.as_dict(items=False))
+    return found
+
+
 def expected_distance(P: Floats, n: Floats, space: LabelSpace, *, seed: int = 0) -> Floats:
     """The mean W1 between P (N, K) and the shares of n (N,) votes drawn from it, by simulation, shape (N,)."""
     draws = _DRAWS if has_closed_form(space.ground_cost) else max(2, min(_DRAWS, _PROGRAMS // max(len(P), 1)))

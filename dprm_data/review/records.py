@@ -17,6 +17,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dprm_data.core.errors import ReviewError
+from dprm_data.core.format import percent
+from dprm_data.core.text import cut
 from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.fitting import Fit
 from dprm_data.runs.fit import fit_annotations
@@ -159,7 +161,7 @@ def _panel_table(votes: list[dict[str, Any]], shares: list[float], space: LabelS
     best_first = sorted(range(space.K), key=lambda k: -shares[k])
     lines += [
         "",
-        "**All together:** " + ", ".join(f"{_cell(space.labels[k].said)} {shares[k]:.0%}" for k in best_first),
+        "**All together:** " + ", ".join(f"{_cell(space.labels[k].said)} {percent(shares[k])}" for k in best_first),
     ]
     lines += ["", "*Simulated: a language model played these personas.*"]
     return "\n".join(lines)
@@ -170,11 +172,10 @@ def _said(vote: dict[str, Any], space: LabelSpace) -> str:
         return f"– ({_cell(vote['status'])})"
     at = space.find(vote["label"])
     words = _cell(space.labels[at].said if at is not None else vote["label"])
-    return f"{words} ({vote['probs'][at]:.0%})" if vote["probs"] and at is not None else words
+    return f"{words} ({percent(vote['probs'][at])})" if vote["probs"] and at is not None else words
 
 
 def _cell(text: str) -> str:
     """One line of plain text in a cell of a Markdown table, whatever a model wrote."""
-    line = " ".join(str(text).split())
-    line = line if len(line) <= _REASON else line[: _REASON - 1] + "…"
+    line = cut(" ".join(str(text).split()), _REASON)
     return re.sub(r"([\\`*_{}\[\]()#+!|>~])", r"\\\1", line.replace("&", "&amp;").replace("<", "&lt;"))

@@ -1,1 +1,1 @@
-"""A run: one recipe in one folder, and what that folder holds."""
+"""A run: one recipe in one folder, and the contents of that folder."""

@@ -1,4 +1,4 @@
-"""The dataset: the tables that people load and train on, made from annotations. No call is made here."""
+"""The dataset: tables to load and train on, made from a run's fit. Makes no call."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TEXTS = ["group_id", "prompt", "completion", "label_distribution"]
 
 
 def write_distributions(fit: Fit, items_file: Path, out: Path) -> int:
-    """Join the fitted distributions with the items' texts (same order), a row group at a time. Returns the number of rows."""
+    """Join the fitted distributions with the items' texts, which are in the same order, one row group at a time. Returns the number of rows."""
     fitted = fit.to_table()
     with pq.ParquetFile(items_file) as file:
         return tables.write_parquet(out, tables.DISTRIBUTIONS, _joined(fitted, file))
@@ -35,7 +35,7 @@ def _joined(fitted: pa.Table, items: pq.ParquetFile) -> Iterator[pa.Table]:
         texts = items.read_row_group(group, columns=["item_id", "group_id", "prompt", "completion"])
         part = fitted.slice(start, texts.num_rows)
         start += texts.num_rows
-        assert part["item_id"].equals(texts["item_id"]), "the fit is of other items"
+        assert part["item_id"].equals(texts["item_id"]), "the fit has other items"
         columns = {name: (texts if name in texts.column_names else part)[name] for name in tables.DISTRIBUTIONS.names}
         yield pa.table(columns).cast(tables.DISTRIBUTIONS)
 
@@ -108,10 +108,10 @@ def _pair_table(held: list[tuple[Ints, pa.RecordBatch]], pairs: Ints, reward: Fl
 
 
 def pair_accuracy(items_file: Path, rewards: Floats) -> tuple[float, int] | None:
-    """The share of pairs in which the response that the source calls chosen has the higher expected reward, ties counting half: (share, pairs).
+    """How often the source's chosen response has the higher expected reward: (share, pairs), a tie counting half.
 
-    Rows of one prompt that are marked chosen are compared with all that are marked rejected. None if the source marks none.
-    rewards: shape (N,), in the items' order; NaN for an item that was not judged.
+    Compares each row marked chosen with all rows of its prompt marked rejected. None if the source marks none.
+    rewards: shape (N,), in the items' order; NaN for items without votes.
     """
     table = pq.read_table(items_file, columns=["group_id", "role"])
     role, judged = np.array(table["role"].to_pylist(), dtype=object), ~np.isnan(rewards)

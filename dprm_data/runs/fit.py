@@ -1,4 +1,4 @@
-"""The fit of a run's annotations: from what the ledger gave to the distributions of all its items. No call is made here."""
+"""Fitting a run's annotations: the distributions of all its items. Makes no call."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 def item_ids_of(run: Run) -> list[str]:
-    """The ids of all the run's items, in their order."""
+    """The ids of all items of the run, in order."""
     ids: list[str] = pq.read_table(run.folder.needs("items"), columns=["item_id"])["item_id"].to_pylist()
     return ids
 
 
 def fit_annotations(run: Run, annotations: pa.Table, votes: Votes | None = None) -> Fit:
-    """The distributions of all the run's items, in their order, from these annotations by the recipe's `fit`. Writes nothing.
+    """Fit these annotations by the recipe's `fit`: a distribution for every item of the run, in order. Writes nothing.
 
-    votes: of all items, where they are not simply counted (a calibration reads them another way).
+    votes: of all items, if they are not the plain counts of the annotations, as after a calibration.
     """
     item_ids = item_ids_of(run)
     config, prior = run.recipe.fit, run.recipe.prior

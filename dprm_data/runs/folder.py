@@ -1,8 +1,8 @@
-"""The run folder: one recipe's inputs, calls and results, in one place.
+"""The run folder: the inputs, calls and results of one recipe.
 
-recipe.yaml            the recipe as it was run, whole: panel and label space in it, prompts beside it
-prompts/*.jinja        the templates that were sent
-ledger.sqlite          every call ever paid for
+recipe.yaml            the recipe as it was run, with its panel and label space
+prompts/*.jinja        the prompt templates
+ledger.sqlite          every paid call
 tables/*.parquet       items, personas, annotations, distributions, preferences (`dprm_data/core/tables.py`)
 README.md              the dataset card; `datasets.load_dataset` opens the folder by it
 manifest.json          versions, seeds, hashes, models, counts, cost, the fitted prior
@@ -26,13 +26,18 @@ from dprm_data.core.ledger_address import LedgerAddress
 from dprm_data.core.tables import write_text
 from dprm_data.recipe.recipe import Recipe
 
-# The one in C writes a large panel in a hundredth of a second instead of a fifth; PyYAML may be built without it.
+# The C dumper is twenty times faster on a large panel; PyYAML may be built without it.
 _Dumper: type[yaml.SafeDumper] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 Table = Literal["items", "personas", "annotations", "distributions", "preferences"]
+
+
+def is_run_folder(path: str | os.PathLike[str]) -> bool:
+    """Whether a run has written its recipe in this folder."""
+    return RunFolder(path).recipe_file.is_file()
 
 
 class RunFolder:
@@ -60,7 +65,7 @@ class RunFolder:
         return self.path / "tables" / f"{name}.parquet"
 
     def needs(self, name: Table) -> Path:
-        """The table's file. Raises `InputError` where the run has not come that far."""
+        """The table's file. Raises `InputError` if the run has not written it yet."""
         path = self.table(name)
         if not path.is_file():
             raise InputError(
@@ -75,20 +80,25 @@ class RunFolder:
 
     @classmethod
     def existing(cls, path: str | os.PathLike[str]) -> RunFolder:
-        """A folder in which a run was done. Raises `InputError` where it is none."""
+        """The run folder at this path. Raises `InputError` if there is none."""
         folder = cls(path)
-        if not folder.recipe_file.is_file():
-            found = "no such folder" if not folder.path.exists() else "it has no recipe.yaml"
+        if not is_run_folder(path):
+            reason = "it has no recipe.yaml" if folder.path.exists() else "no such folder"
             raise InputError(
-                f"{path} is not a run folder ({found})",
-                hint="Give the folder that `dprm run` named at its end, such as runs/my-run.",
+                f"{path} is not a run folder ({reason})",
+                hint="Give the output folder of `dprm run`, such as runs/my-run.",
             )
         return folder
 
+    @classmethod
+    def at(cls, path: str | os.PathLike[str]) -> RunFolder | None:
+        """The run folder at this path, or None if the path is not a folder. Raises `InputError` for a folder that is not a run's."""
+        return cls.existing(path) if Path(path).is_dir() else None
+
     @contextmanager
     def held(self, *, waiting: Callable[[], None] | None = None) -> Iterator[None]:
-        """Nobody else works in this folder meanwhile. Raises `DprmError` where it cannot be written, and `RunBusy` where somebody is there; with
-        `waiting`, that is told and waited for instead."""
+        """Hold the folder's lock: no other process works in it. Raises `DprmError` if it cannot be written, and `RunBusy` if another process holds
+        it; with `waiting`, calls that and waits instead."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.path / ".lock")
@@ -124,7 +134,7 @@ class RunFolder:
     # -- the recipe and the manifest ------------------------------------------------------------------------------------
 
     def freeze(self, recipe: Recipe, *, labels: dict[str, Any], panel: dict[str, Any], prompts: dict[str, str]) -> None:
-        """Keep the recipe so that the folder says everything by itself: what it named is written out."""
+        """Write the recipe with everything it names, so that the folder depends on no other file."""
         content = recipe.model_dump(mode="json", exclude_defaults=True)
         if recipe.source and recipe.source.path:
             content["source"]["path"] = str((recipe.folder / recipe.source.path).absolute())
@@ -140,7 +150,7 @@ class RunFolder:
         content["prompt"] = f"prompts/{next(iter(prompts))}.jinja"
         write_text(
             self.recipe_file,
-            "# As it was run; written by dprm.\n"
+            "# The recipe as it was run; written by dprm.\n"
             + yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120),
         )
 
@@ -148,7 +158,7 @@ class RunFolder:
         return Recipe.load(self.recipe_file, frozen=True)
 
     def read_manifest(self) -> dict[str, Any]:
-        """What the manifest says; empty where there is none yet."""
+        """The manifest's content; empty if there is none yet."""
         try:
             content = json.loads(self.manifest_file.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -160,7 +170,7 @@ class RunFolder:
         return content if isinstance(content, dict) else {}
 
     def update_manifest(self, **parts: Any) -> None:
-        """Replace these parts of the manifest and keep the others; where several processes do so, those of all."""
+        """Replace these parts of the manifest and keep the others, also when several processes update it."""
         with FileLock(self.path / ".manifest.lock"):
             content = self.read_manifest() | parts
             write_text(self.manifest_file, json.dumps(content, indent=2, ensure_ascii=False, sort_keys=True) + "\n")

@@ -1,20 +1,19 @@
-"""Which ledger a command line names: a ledger's address, a run folder, or a recipe."""
+"""Finding a ledger: from its file or database address, a run folder, or a recipe."""
 
 from __future__ import annotations
 
 from dprm_data.core.ledger_address import FILE, LedgerAddress
+from dprm_data.recipe.recipe import Recipe
+from dprm_data.runs.folder import RunFolder
 
 
 def locate(text: str) -> LedgerAddress:
-    """The ledger's address. Raises `InputError` where a folder is no run folder, `RecipeError` where a recipe cannot be read."""
+    """The ledger's address. Raises `InputError` for a folder that is not a run's, `RecipeError` for a recipe that cannot be read."""
     address = LedgerAddress.parse(text)
     if address.scheme != FILE:
         return address
-    from dprm_data.recipe.recipe import Recipe
-    from dprm_data.runs.folder import RunFolder
-
-    if address.path.is_dir():
-        folder = RunFolder.existing(address.path)
+    folder = RunFolder.at(address.path)
+    if folder:
         return folder.ledger_at(folder.recipe())
     if address.path.suffix in (".yaml", ".yml"):
         recipe = Recipe.load(address.path, frozen=True)

@@ -1,6 +1,6 @@
-"""What travels with fitted distributions, so that anyone can go on updating them: the votes, the prior and the label space.
+"""Fitted distributions with what an update needs: votes, prior and label space.
 
-A Parquet file of distributions carries the prior and the label space in its metadata; a run folder in its manifest.
+A Parquet file of distributions has the prior and the label space in its metadata, a run folder has them in its manifest.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _KEY = b"dprm_fit"
 
 @dataclass(frozen=True)
 class Published:
-    """Distributions as they were published. interval: level of their credible intervals."""
+    """The votes behind fitted distributions, and how they were fitted. interval: the level of the credible intervals."""
 
     votes: Votes
     prior: Prior
@@ -39,7 +39,7 @@ class Published:
 
 
 def write_fit(fitted: Fit, space: LabelSpace, path: Path, smoothing: SmoothingConfig | None = None) -> None:
-    """Write the distributions to a Parquet file that carries all that an update needs."""
+    """Write the distributions to a Parquet file with all that an update needs. Raises `InputError` if it cannot be written."""
     table = fitted.to_table()
     content = {
         "prior": fitted.prior.to_dict(),
@@ -57,11 +57,9 @@ def write_fit(fitted: Fit, space: LabelSpace, path: Path, smoothing: SmoothingCo
 
 
 def read_published(path: str | os.PathLike[str]) -> Published:
-    """The distributions in a run folder, or in a file that `dprm fit --out` or `dprm update --out` wrote.
-
-    Raises `InputError` where they do not say what an update needs.
-    """
-    return _of_run(RunFolder.existing(path)) if Path(path).is_dir() else _of_file(Path(path))
+    """Read a run folder, or a file written by `dprm fit --out` or `dprm update --out`. Raises `InputError` if an update needs more than it has."""
+    folder = RunFolder.at(path)
+    return _of_run(folder) if folder else _of_file(Path(path))
 
 
 def _of_run(folder: RunFolder) -> Published:
@@ -83,19 +81,19 @@ def _of_file(path: Path) -> Published:
     try:
         table = pq.read_table(path, columns=["item_id", "votes"])
     except FileNotFoundError as error:
-        raise InputError(f"no file {path}", hint="Give a run folder, or a file that dprm fit wrote.") from error
+        raise InputError(f"no file {path}", hint="Give a run folder, or a file written by `dprm fit`.") from error
     except (pa.ArrowInvalid, OSError) as error:
         raise InputError(
-            f"{path} holds no published distributions: {error}",
-            hint="Give a run folder, or a file that dprm fit wrote.",
+            f"{path} has no fitted distributions: {error}",
+            hint="Give a run folder, or a file written by `dprm fit`.",
         ) from error
-    carried = (table.schema.metadata or {}).get(_KEY)
-    if carried is None:
+    stored = (table.schema.metadata or {}).get(_KEY)
+    if stored is None:
         raise InputError(
-            f"{path} carries no prior",
-            hint="Give a run folder, or a file that dprm fit --out or dprm update --out wrote.",
+            f"{path} has no prior in its metadata",
+            hint="Give a run folder, or a file written by `dprm fit` or `dprm update`.",
         )
-    content: dict[str, Any] = orjson.loads(carried)
+    content: dict[str, Any] = orjson.loads(stored)
     space = LabelSpace.load(content["space"])
     smoothing = SmoothingConfig.model_validate(content["smoothing"])
     return Published(
@@ -103,8 +101,8 @@ def _of_file(path: Path) -> Published:
     )
 
 
-def _votes(table: pa.Table, space: LabelSpace, where: object) -> Votes:
+def _votes(table: pa.Table, space: LabelSpace, origin: object) -> Votes:
     counts = table["votes"].combine_chunks().flatten().to_numpy().astype(np.float64)
     if len(counts) != table.num_rows * space.K:
-        raise VotesError(f"{where}: the votes are not on the {space.K} labels of {space.name}")
+        raise VotesError(f"{origin}: the votes are not on the {space.K} labels of {space.name}")
     return Votes(table["item_id"].to_pylist(), counts.reshape(-1, space.K))

@@ -1,6 +1,6 @@
-"""A run: one recipe in one run folder, with the recipe's parts loaded when they are first needed.
+"""A run: one recipe in one run folder, with the recipe's parts loaded on first use.
 
-What is done with it, stage by stage, is in `dprm_data/pipeline/stages.py`.
+Its stages are in `dprm_data/pipeline/stages.py`.
 """
 
 from __future__ import annotations
@@ -38,25 +38,25 @@ Rows = Iterable[Mapping[str, Any]]
 
 
 class Progress:
-    """What a run tells while it goes on; this one keeps silent. `dprm_data/terminal/progress.py` has those that speak."""
+    """Receives a run's progress and ignores it; `dprm_data.terminal.progress` has one that shows it."""
 
     def stage(self, name: str) -> None:
         """A stage begins."""
 
     def items(self, count: int) -> None:
-        """So many items are stored."""
+        """`count` items have been stored so far."""
 
     def update(self, counters: Counters) -> None:
         """Called four times a second while calls are made, and once at the end."""
 
     def say(self, text: str) -> None:
-        """A sentence for the person at the screen."""
+        """Receives a message for the user."""
 
 
 class Run:
     """One recipe in one run folder.
 
-    source: rows to use instead of the recipe's source (a `datasets` object, a list of dicts).
+    source: rows in place of the recipe's source (a `datasets` object, a list of dicts).
     provider: an object to ask in place of the recipe's provider: anything with `family`, `complete` and `aclose` (which is called when
     annotating ends). Its price is the recipe's `provider: price`, or the list price where its family is a registered provider's; else it
     is not known, costs are not counted, and a budget is refused. Raises `InputError` where the recipe's mode or engine needs more.
@@ -82,7 +82,7 @@ class Run:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], progress: Progress | None = None) -> Run:
-        """The run that was done in this folder."""
+        """The run in this folder. Raises `InputError` if it is not a run folder."""
         folder = RunFolder.existing(path)
         return cls(folder.recipe(), folder, progress=progress)
 
@@ -93,7 +93,7 @@ class Run:
         column = self.recipe.source.split_column if self.recipe.source else None
         return split_items(self.folder.needs("items"), self.recipe.publish, column)
 
-    # -- others in the same folder --------------------------------------------------------------------------------------
+    # -- other processes in the same folder -----------------------------------------------------------------------------
 
     @property
     def shared(self) -> bool:
@@ -101,16 +101,16 @@ class Run:
         return self.recipe.shares_ledger and self.recipe.mode == "direct" and self.recipe.engine == "direct"
 
     def at_work(self) -> AbstractContextManager[None]:
-        """Around all that is done in the folder: nobody else is there meanwhile, unless the run is shared. Raises `RunBusy`."""
+        """Lock the folder for the whole work on the run, unless it is shared. Raises `RunBusy`."""
         return nullcontext() if self.shared else self.folder.held()
 
     def by_turns(self) -> AbstractContextManager[None]:
-        """Around what writes in the folder: where the run is shared, one process after the other."""
+        """Lock the folder for writing in it, if the run is shared: processes take turns."""
         if not self.shared:
             return nullcontext()
         return self.folder.held(waiting=lambda: self.progress.stage("waiting for another worker to write its files"))
 
-    # -- the recipe's parts, loaded when first needed -------------------------------------------------------------------
+    # -- the recipe's parts, loaded on first use ------------------------------------------------------------------------
 
     @cached_property
     def space(self) -> LabelSpace:
@@ -124,7 +124,7 @@ class Run:
         if sample and sample > len(panel.personas):
             raise PanelError(
                 f"panel.sample: {sample}, but the panel {panel.name} has {len(panel.personas)} personas",
-                hint="Ask fewer, or leave sample out to ask all of them.",
+                hint="Give a smaller sample, or leave it out to ask all of them.",
             )
         return panel
 
@@ -172,7 +172,7 @@ class Run:
         )
 
     def freeze(self) -> None:
-        """Keep the recipe in the folder, with everything that it names written out."""
+        """Write the recipe to the folder, with everything it names."""
         prompts = {self.template.name: self.template.source}
         if self.prior_template:
             prompts[self.prior_template.name] = self.prior_template.source
@@ -180,14 +180,14 @@ class Run:
         self.folder.freeze(self.recipe, labels=labels, panel=self.panel.model_dump(mode="json"), prompts=prompts)
 
     def _model_name(self) -> str:
-        """As requests carry it. A pulled run names the model that was asked, wherever its file may be."""
+        """The model's name in requests. A pulled run has it in its manifest, as its file may be elsewhere."""
         if self.is_pulled():
             return str(self.folder.read_manifest().get("model", self.recipe.provider.model))
         provider = self.recipe.provider
         return provider_class(provider.name).model_name(provider.model)
 
     def is_pulled(self) -> bool:
-        """Whether the run came from a published dataset, without the ledger of its calls."""
+        """Whether the run was pulled from a published dataset, without the ledger of its calls."""
         return "pulled" in self.folder.read_manifest() and not exists(self.ledger_address)
 
     def with_fit(self, settings: Mapping[str, Any]) -> Run:
@@ -219,6 +219,6 @@ def _check_can_ask(recipe: Recipe, provider: Provider) -> None:
 
 
 def _beside(recipe: Recipe, reference: str) -> str:
-    """A file that the recipe names is looked for in the recipe's folder; a bundled name stays a name."""
+    """The path of a file in the recipe's folder, if there is one by this name; otherwise the name, of something bundled."""
     file = recipe.folder / reference
     return str(file) if file.is_file() else reference

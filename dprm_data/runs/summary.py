@@ -1,7 +1,4 @@
-"""The summary of a run: what a person wants to know when it is over, as plain data.
-
-`show.py` prints it, `--json` hands it on, the card quotes it.
-"""
+"""The summary of a run, as plain data: for the terminal, for `--json`, and for the card."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ from dprm_data.runs.folder import RunFolder
 
 @dataclass(frozen=True)
 class ItemLine:
-    """One item in short. distribution: shape (K,)."""
+    """An item's last turns and figures. distribution: shape (K,)."""
 
     item_id: str
     prompt: str
@@ -36,7 +33,7 @@ class ItemLine:
 
 @dataclass(frozen=True)
 class PersonaLine:
-    """What one annotator did: annotations by status, mean reward of its labels, dollars."""
+    """An annotator's annotations (ok: those with a label), mean reward of its labels, and dollars."""
 
     annotator_id: str
     annotations: int
@@ -47,11 +44,11 @@ class PersonaLine:
 
 @dataclass(frozen=True)
 class Summary:
-    """A run's figures. first: the first few items; divided: those about which the panel is most divided.
+    """A run's figures. first: the first few items; divided: those on which the panel disagrees most.
 
-    simulated: annotations that a model made; human: those that people made. estimated_calls: calls whose tokens the
-    server did not report; cost counts them as the most they can have cost. pair_accuracy: (share, pairs) against the source's own
-    chosen/rejected, where it has them; longer_accuracy: the same for "the longer response is better".
+    simulated: annotations by a model; human: annotations by people. estimated_calls: calls whose tokens the server did not report; cost
+    counts each as the most it can have cost. pair_accuracy: (share, pairs) of agreement with the source's own chosen/rejected, if it has
+    them; longer_accuracy: the same for "the longer response is better".
     """
 
     labels: list[str]
@@ -93,7 +90,7 @@ def summarise(folder: RunFolder, space: LabelSpace, *, first: int = 12, divided:
     disagreement = figures["disagreement"].to_numpy()
     evidence = figures["evidence"].to_numpy()
     judged = np.where(evidence > 0, rewards, np.nan)
-    voted = evidence > 0  # an item without a vote has the prior's distribution: it says nothing of the item
+    voted = evidence > 0  # an item without a vote has only the prior's distribution
     most_divided = np.flatnonzero(voted)[np.argsort(-disagreement[voted], kind="stable")][:divided]
     costs = annotations["cost"]
     return Summary(
@@ -102,8 +99,8 @@ def summarise(folder: RunFolder, space: LabelSpace, *, first: int = 12, divided:
         items=len(rewards),
         pairs=pq.read_metadata(folder.needs("preferences")).num_rows,
         annotations=annotations.num_rows,
-        simulated=_count(annotations, "annotator_kind", "persona"),
-        human=_count(annotations, "annotator_kind", "human"),
+        simulated=_number_of(annotations, "annotator_kind", "persona"),
+        human=_number_of(annotations, "annotator_kind", "human"),
         statuses=_counts(annotations["status"]),
         failures=_counts(annotations["reason"].filter(pc.not_equal(annotations["status"], "ok")).drop_null(), most=5),
         models=sorted(_counts(annotations["model"].drop_null())),  # people have none
@@ -125,7 +122,7 @@ def _counts(column: pa.ChunkedArray, most: int | None = None) -> dict[str, int]:
     return dict(sorted(counted, key=lambda pair: -pair[1])[:most])
 
 
-def _count(table: pa.Table, column: str, value: str) -> int:
+def _number_of(table: pa.Table, column: str, value: str) -> int:
     return int(pc.sum(pc.equal(table[column], value)).as_py() or 0)
 
 
@@ -135,7 +132,7 @@ def _mean_distribution(column: pa.ChunkedArray, K: int) -> list[float]:
 
 
 def annotators(folder: RunFolder, space: LabelSpace) -> list[PersonaLine]:
-    """What every annotator of the run did."""
+    """The figures of every annotator of the run."""
     return _personas(
         pq.read_table(folder.needs("annotations"), columns=["annotator_id", "label", "status", "cost"]), space
     )
@@ -147,7 +144,7 @@ def _personas(annotations: pa.Table, space: LabelSpace) -> list[PersonaLine]:
     ok = pc.equal(annotations["status"], "ok").to_numpy()
     reward = _label_rewards(annotations["label"], space)
     with_label = ok & ~np.isnan(reward)
-    cost = annotations["cost"].to_numpy()  # NaN where not known
+    cost = annotations["cost"].to_numpy()  # NaN if not known
     total = np.bincount(who, minlength=len(names))
     good = np.bincount(who, ok, minlength=len(names))
     labelled = np.bincount(who, with_label, minlength=len(names))
@@ -166,7 +163,7 @@ def _personas(annotations: pa.Table, space: LabelSpace) -> list[PersonaLine]:
 
 
 def _label_rewards(labels: pa.ChunkedArray, space: LabelSpace) -> np.ndarray[Any, np.dtype[np.float64]]:
-    at = pc.index_in(labels, pa.array(space.names)).to_numpy()  # NaN where there is no label
+    at = pc.index_in(labels, pa.array(space.names)).to_numpy()  # NaN for no label
     known = ~np.isnan(at.astype(np.float64))
     return np.where(known, space.rewards[np.where(known, at, 0).astype(int)], np.nan)
 
@@ -196,7 +193,7 @@ _LINE_COLUMNS = [
 
 
 def _lines(folder: RunFolder, rows: range | list[int]) -> list[ItemLine]:
-    """These rows of the distributions, in this order, reading only the row groups they are in."""
+    """Rows of the distributions by number, in this order; reads only the row groups they are in."""
     wanted = sorted(set(rows))
     found: dict[int, ItemLine] = {}
     with pq.ParquetFile(folder.needs("distributions")) as file:
@@ -212,7 +209,7 @@ def _lines(folder: RunFolder, rows: range | list[int]) -> list[ItemLine]:
 
 
 def item_line(row: dict[str, Any]) -> ItemLine:
-    """A row of the distributions in short: the last turn of the prompt and of the response."""
+    """A row of the distributions, with the last turn of its prompt and of its response."""
     return ItemLine(
         item_id=row["item_id"],
         prompt=row["prompt"][-1]["content"] if row["prompt"] else "",

@@ -1,4 +1,4 @@
-"""A worker: all that one process needs to ask about a run's items. Several may be at work on one run where its ledger is in PostgreSQL."""
+"""A worker: one process's provider, budget and limits for a run. Several workers may share a run whose ledger is in PostgreSQL."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from dprm_data.runs.run import Run
 
 
 class Worker:
-    """One process's part in a run: its provider, its budget, its place among the others. Use as an asynchronous context manager.
+    """One process's part in a run: its provider, its budget, and its coordination with other workers. An asynchronous context manager:
 
         async with Worker(run, ledger) as worker:
             await worker.engine(counters).run(run.work, items)
 
-    As many engines may be made as there are batches of items; what they have learned about the provider's limits stays. max_cost: dollars, in
-    place of the recipe's budget. began: when the run did, for `Engine`. Raises `DprmError`: `LedgerError` where the others cannot be met.
+    Make an engine per batch of items; they share what they learn about the provider's limits. max_cost: dollars, overriding the recipe's
+    budget. began: when the run began, for `Engine`. Raises `DprmError`: `LedgerError` if it cannot join the other workers.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Worker:
         self._rounds = round_policy_for(run.recipe.early_stop, run.space)
 
     def engine(self, counters: Counters | None = None) -> Engine:
-        """An engine, good for one `run`."""
+        """A new engine, for one call of its `run`."""
         counters = counters or Counters()
         counters.endpoints = getattr(self._provider, "standings", ())
         return Engine(
@@ -67,7 +67,7 @@ class Worker:
         recipe = self._run.recipe
         own = self._run.provider
         self._provider = make_provider(recipe.provider, say=self._say) if own is None else own
-        # A model on this machine's own processors answers so many calls at a time; an item's calls together share its cache.
+        # A model on this machine answers few calls at a time; those of one item, made together, share its cache.
         most = min(recipe.calls_at_once, getattr(self._provider, "concurrency", recipe.calls_at_once))
         self._limits = recipe.limits.model_copy(update={"concurrency": most})
         try:
@@ -85,9 +85,9 @@ class Worker:
 
 
 def check_budget(run: Run, limit: float | None) -> None:
-    """A budget of so many dollars needs prices. Raises `DprmError`."""
+    """Refuse a budget if prices are not known. Raises `DprmError`."""
     if limit is not None and not run.prices.known:
         raise DprmError(
-            "a budget cannot hold where the price is not known",
-            hint="Give provider: price, or leave the budget away.",
+            "a budget cannot be kept, because the price is not known",
+            hint="Give provider: price, or leave the budget out.",
         )

@@ -1,1 +1,1 @@
-"""What the terminal shows: plain data in, rich renderables out."""
+"""The terminal: every table, view and progress line that `dprm` prints. Data in, rich renderables out."""

@@ -1,23 +1,26 @@
-"""What the terminal shows of a push."""
+"""What the terminal shows of published datasets: a push, a pull, a report."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
+from dprm_data.core.format import size
 from dprm_data.publish.publication import Publication
 from dprm_data.publish.push import Pushed
+from dprm_data.terminal.table import table
 
 
 def pushed_view(pushed: Pushed, publication: Publication) -> RenderableType:
-    """The configs with their splits, the files with what becomes of them, and where it all is."""
-    configs = _table("config", "split", "rows")
+    """The configs with their splits, each file with its change, and the outcome."""
+    configs = table("config", "split", "rows", left=("split",))
     for config, splits in publication.rows.items():
         for i, (split, rows) in enumerate(splits.items()):
             configs.add_row(Text(config if i == 0 else "", style="bold"), split, f"{rows:,}")
     changes = pushed.changes
-    files = _table("", "file", "size")
+    files = table("", "file", "size", left=("file",))
     marked = (
         ("+", "green", changes.add),
         ("~", "yellow", changes.change),
@@ -27,35 +30,29 @@ def pushed_view(pushed: Pushed, publication: Publication) -> RenderableType:
     for mark, style, paths in marked:
         for path in paths:
             file = publication.files.get(path)
-            files.add_row(Text(mark, style=style), Text(path), _size(file.size) if file else "")
-    kept = [Text(f"others' files, left as they are: {', '.join(changes.kept)}\n")] if changes.kept else []
+            files.add_row(Text(mark, style=style), Text(path), size(file.size) if file else "")
+    kept = [Text(f"files of others, left unchanged: {', '.join(changes.kept)}\n")] if changes.kept else []
     how = Text(f"split: {publication.splits.how}\n", style="dim")
-    return Group(configs, Text(), how, files, Text(), *kept, Text(_verdict(pushed), style="bold"))
+    return Group(configs, Text(), how, files, Text(), *kept, Text(_outcome(pushed), style="bold"))
 
 
-def _verdict(pushed: Pushed) -> str:
+def _outcome(pushed: Pushed) -> str:
     changes = pushed.changes
-    whose = "private" if changes.private else "public"
-    if pushed.dry_run:
-        if changes.nothing:
-            return f"{pushed.url} has this already, as {changes.tag}. Nothing would be sent."
-        new = f"a new {whose} repository" if changes.create else f"the {whose} repository"
-        return f"Dry run: this would be one commit to {new} {pushed.url}, with the tag {changes.tag}. Nothing was sent."
+    visibility = "private" if changes.private else "public"
     if changes.nothing:
-        return f"{pushed.url} has this already, as {changes.tag}."
-    return f"{pushed.url} ({whose}), tag {changes.tag}, commit {(pushed.commit or '')[:10]}"
+        nothing = " Nothing would be sent." if pushed.dry_run else ""
+        return f"{pushed.url} is up to date, at {changes.tag}.{nothing}"
+    if pushed.dry_run:
+        repository = f"a new {visibility} repository" if changes.create else f"the {visibility} repository"
+        return f"Dry run: one commit to {repository} {pushed.url}, with the tag {changes.tag}. Nothing was sent."
+    return f"{pushed.url} ({visibility}), tag {changes.tag}, commit {(pushed.commit or '')[:10]}"
 
 
-def _size(size: int) -> str:
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}"
-        size //= 1000
-    return f"{size} GB"
+def pulled_view(folder: Path, name: str, repo: str) -> RenderableType:
+    """The run folder that was made, and what to do with it."""
+    return Text(f"{folder}: run {name} from {repo}\nNext: dprm show {folder}, dprm fit {folder}, dprm report {folder}")
 
 
-def _table(*columns: str) -> Table:
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for column in columns:
-        table.add_column(column, justify="right" if column in ("rows", "size") else "left")
-    return table
+def report_view(path: Path, length: int) -> RenderableType:
+    """The report's file and its size in bytes."""
+    return Text(f"wrote {path} ({size(length)}). Open it in a browser.")

@@ -1,4 +1,4 @@
-"""What the terminal shows of a review: plain data in, rich renderables out."""
+"""What the terminal shows of a review: what was pushed or exported, and the answers that came back."""
 
 from __future__ import annotations
 
@@ -11,22 +11,20 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from dprm_data.review.argilla import Pulled, Pushed
+    from dprm_data.review.csv_exchange import Exported
     from dprm_data.review.human_annotations import Stored
 
 
 def pushed_view(pushed: Pushed, run: Path) -> RenderableType:
-    """The end of a push."""
+    """The records in Argilla, and how to bring the answers back."""
     text = Text(f"{pushed.records:,} records in {pushed.dataset} ({pushed.workspace})", style="bold")
     text.append(f": {pushed.created:,} new, {pushed.updated:,} updated; {pushed.people} people each", style="not bold")
-    text.append(
-        "\nchosen as " + ", ".join(f"{why}: {count:,}" for why, count in pushed.purposes.items()), style="not bold"
-    )
+    purposes = ", ".join(f"{purpose}: {count:,}" for purpose, count in pushed.purposes.items())
+    text.append(f"\nselected as {purposes}", style="not bold")
     if pushed.blind:
-        text.append("\nblind: people do not see what the panel said", style="not bold")
+        text.append("\nblind: people do not see the panel's answers", style="not bold")
     if pushed.other:
-        text.append(
-            f"\n{pushed.other:,} records there are no item of this run; they were left alone", style="yellow not bold"
-        )
+        text.append(f"\n{pushed.other:,} records that are not of this run were left alone", style="yellow not bold")
     text.append(f"\n{pushed.url}\n", style="not bold")
     text.append("When people have answered: ", style="dim not bold")
     text.append(f"dprm review pull {run}", style="bold cyan")
@@ -34,42 +32,54 @@ def pushed_view(pushed: Pushed, run: Path) -> RenderableType:
 
 
 def pulled_view(pulled: Sequence[Pulled], run: Path) -> RenderableType:
-    """The end of a pull."""
+    """The answers from each Argilla dataset."""
     text = Text()
-    for one in pulled:
-        text.append(f"{one.dataset} ({one.workspace})\n", style="bold")
-        text.append_text(stored_lines(one.stored))
-        if one.unknown:
-            text.append(
-                f"  {one.unknown:,} answers to records that are no item of this run, left there\n", style="yellow"
-            )
-    text.append_text(next_lines(run))
-    return text
+    for each in pulled:
+        text.append(f"{each.dataset} ({each.workspace})\n", style="bold")
+        text.append_text(_stored(each.stored))
+        if each.unknown:
+            text.append(f"  {each.unknown:,} answers to records that are not of this run, ignored\n", style="yellow")
+    return text.append_text(_next_steps(run))
+
+
+def exported_view(exported: Exported, run: Path, file: Path) -> RenderableType:
+    """The table that was written, and how to bring it back."""
+    return Text(
+        f"{exported.records:,} items in {exported.file}, selected as {exported.purpose}\n"
+        f"Fill in annotator and label, then: dprm review import {run} {file}"
+    )
 
 
 def imported_view(stored: Sequence[tuple[str, Stored]], run: Path) -> RenderableType:
-    """The end of an import."""
+    """The answers from each file."""
     text = Text()
-    for name, one in stored:
+    for name, answers in stored:
         text.append(f"{name}\n", style="bold")
-        text.append_text(stored_lines(one))
-    text.append_text(next_lines(run))
-    return text
+        text.append_text(_stored(answers))
+    return text.append_text(_next_steps(run))
 
 
-def stored_lines(stored: Stored) -> Text:
-    """What there is from one place, and what of it is new."""
+def discarded_view(existed: bool) -> RenderableType:
+    """The end of `dprm review calibrate --discard`."""
+    return Text(
+        "Discarded the calibration; the run is fitted without it."
+        if existed
+        else "There was no calibration to discard."
+    )
+
+
+def _stored(stored: Stored) -> Text:
+    """All answers from one place, and which of them are new."""
     text = Text(f"  {stored.submitted:,} submitted answers by {stored.people} people on {stored.items:,} items\n")
     text.append(
-        f"  {stored.new:,} new, {stored.changed:,} changed, {stored.withdrawn:,} withdrawn, {stored.unchanged:,} as they were\n"
+        f"  {stored.new:,} new, {stored.changed:,} changed, {stored.withdrawn:,} withdrawn, {stored.unchanged:,} unchanged\n"
     )
     if stored.drafts or stored.discarded:
-        text.append(f"  kept apart: {stored.drafts:,} drafts, {stored.discarded:,} discarded\n")
+        text.append(f"  not counted: {stored.drafts:,} drafts, {stored.discarded:,} discarded\n")
     return text
 
 
-def next_lines(run: Path) -> Text:
-    """What to do with people's answers."""
+def _next_steps(run: Path) -> Text:
     text = Text("Next: ", style="dim")
     for command in ("review compare", "review calibrate", "fit"):
         text.append(f"dprm {command} {run}   ", style="bold cyan not dim")

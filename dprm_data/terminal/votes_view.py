@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 from rich.console import Group as Stack
 from rich.console import RenderableType
-from rich.table import Table
 from rich.text import Text
+
+from dprm_data.core.format import count, number, percent
+from dprm_data.core.text import visible
+from dprm_data.terminal.table import facts, table
 
 if TYPE_CHECKING:
     from dprm_data.panel.raking import Raking
@@ -20,107 +22,88 @@ if TYPE_CHECKING:
     from dprm_data.preference.drift_detection import Drift
     from dprm_data.preference.groups import Group
 
-_MOST = 20  # rows shown; --json and --out have them all
+_MOST = 20  # rows shown
 
 
 def drift_view(found: Drift) -> RenderableType:
+    """The items whose reward moved, strongest evidence first, and the mean shift of all."""
     moved = int(found.moved.sum())
-    head = Text(
-        f"{moved:,} of {len(found.item_ids):,} items moved (at most {found.rate:.0%} of them false alarms)\n",
+    header = Text(
+        f"{moved:,} of {len(found.item_ids):,} items moved (false discovery rate at most {percent(found.rate)})\n",
         style="bold",
     )
-    error = "" if math.isnan(found.shift_error) else f" ± {1.96 * found.shift_error:.3f}"
-    head.append(f"mean reward over all compared items: {found.shift:+.3f}{error}\n", style="not bold")
-    table = _table("item", "before", "after", "Bayes factor", "p")
+    error = "" if math.isnan(found.shift_error) else f" ± {number(1.96 * found.shift_error)}"
+    header.append(
+        f"mean shift of the reward over all compared items: {number(found.shift, sign=True)}{error}\n", style="not bold"
+    )
+    items = table("item", "before", "after", "Bayes factor", "p")
     for i in np.flatnonzero(found.moved)[:_MOST]:
-        factor = f"{math.exp(min(found.log_bayes_factor[i], 50)):.3g}"
-        table.add_row(
-            found.item_ids[i], f"{found.before[i]:+.3f}", f"{found.after[i]:+.3f}", factor, f"{found.p_value[i]:.3f}"
+        items.add_row(
+            found.item_ids[i],
+            number(found.before[i], sign=True),
+            number(found.after[i], sign=True),
+            f"{math.exp(min(found.log_bayes_factor[i], 50)):.3g}",
+            number(found.p_value[i]),
         )
-    return Stack(head, table, _more(moved)) if moved else head
+    return Stack(header, items, *_more(moved)) if moved else header
 
 
 def agreement_view(summary: dict[str, Any], found: Annotators) -> RenderableType:
-    figures = _table("", "")
-    figures.show_header = False
-    for name, what in (
-        ("annotators", "annotators"),
+    """Agreement of all annotators, and the figures of each."""
+    figures = facts()
+    figures.add_row("annotators", count(summary["annotators"]))
+    for name, meaning in (
         ("alpha_nominal", "Krippendorff's alpha, nominal"),
         ("alpha_ordinal", "Krippendorff's alpha, ordinal"),
         ("alpha_interval", "Krippendorff's alpha, interval (rewards)"),
-        ("effective_annotators", "effective number of different annotators"),
-        ("repeat_agreement", "agreement with oneself, asked again"),
+        ("effective_annotators", "effective number of annotators"),
+        ("repeat_agreement", "repeat agreement (same annotator, same item)"),
     ):
-        figures.add_row(what, _number(summary[name]))
-    table = _table("annotator", "ratings", "severity", "±", "informativeness", "repeat")
+        figures.add_row(meaning, number(summary[name]))
+    annotators = table("annotator", "ratings", "severity", "±", "informativeness", "repeat")
     for i in np.argsort(-np.asarray(found.ratings), kind="stable")[:_MOST]:
         cells = (found.severity[i], 1.96 * found.severity_error[i], found.informativeness[i], found.repeat_agreement[i])
-        table.add_row(found.annotator_ids[i], f"{found.ratings[i]:,}", *(_number(float(cell)) for cell in cells))
+        annotators.add_row(
+            Text(visible(found.annotator_ids[i])), count(found.ratings[i]), *(number(float(cell)) for cell in cells)
+        )
     hint = Text(
-        "severity: mean reward given minus what the others gave the same items; informativeness: correlation with the others\n",
+        "severity: mean reward given, minus that of the others on the same items; informativeness: correlation with the others",
         style="dim",
     )
-    return Stack(figures, Text(), table, _more(len(found.annotator_ids)), hint)
+    return Stack(figures, Text(), annotators, *_more(len(found.annotator_ids)), hint)
 
 
 def groups_view(found: Sequence[Group]) -> RenderableType:
-    table = _table("group", "votes", "differs by", "±", "keeps to the others (votes)")
+    """Every group's votes, its difference from the others, and how far its distributions are shrunk towards theirs."""
+    groups = table("group", "votes", "difference", "±", "shrinkage (votes)")
     for group in found:
-        table.add_row(
-            group.name,
-            f"{group.votes.sum():,.0f}",
-            _number(group.difference),
-            _number(1.96 * group.difference_error),
-            f"{group.strength:,.3g}",
+        groups.add_row(
+            Text(visible(group.name)),
+            count(float(group.votes.sum())),
+            number(group.difference),
+            number(1.96 * group.difference_error),
+            f"{group.strength:,.1f}",
         )
-    return Stack(
-        table,
-        Text("differs by: mean reward given minus what everybody else's votes say of the same items", style="dim"),
+    hint = Text(
+        "difference: mean reward given, minus the others' expected reward on the same items; "
+        "shrinkage: how many votes the others' view of an item counts for",
+        style="dim",
     )
-
-
-def group_table(found: Sequence[Group], item_ids: Sequence[str]) -> pa.Table:
-    """A row per item and group: item_id, group, label_distribution, expected_reward, reward_error, votes."""
-    parts = [
-        pa.table(
-            {
-                "item_id": pa.array(item_ids, pa.string()),
-                "group": pa.array([group.name] * len(item_ids), pa.string()),
-                "label_distribution": pa.array(group.distribution.tolist(), pa.list_(pa.float32())),
-                "expected_reward": pa.array(group.expected_reward.astype(np.float32)),
-                "reward_error": pa.array(group.reward_error.astype(np.float32)),
-                "votes": pa.array(group.votes.astype(np.float32)),
-            }
-        )
-        for group in found
-    ]
-    return pa.concat_tables(parts)
+    return Stack(groups, hint)
 
 
 def raking_view(found: Raking, out: Path) -> RenderableType:
+    """The weights' effective sample size, the largest weight, and the file."""
     text = Text(
-        f"{len(found.weights):,} personas, as good as {found.effective_size:,.1f} of equal weight (design effect {found.design_effect:.2f})\n",
+        f"{len(found.weights):,} personas, effective sample size {found.effective_size:,.1f} (design effect {found.design_effect:.2f})\n",
         style="bold",
     )
     text.append(
-        f"the heaviest counts {found.largest:.2f} times the mean; margins are met to within {found.error:.1e}\nwrote {out}",
+        f"largest weight {found.largest:.2f} times the mean; margins are met to within {found.error:.1e}\nwrote {out}",
         style="not bold",
     )
     return text
 
 
-def _number(value: float | None) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return "–"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
-
-
-def _more(count: int) -> Text:
-    return Text(f"… and {count - _MOST:,} more (--json has all)\n" if count > _MOST else "", style="dim")
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for i, column in enumerate(columns):
-        table.add_column(column, justify="right" if i else "left")
-    return table
+def _more(rows: int) -> list[Text]:
+    return [Text(f"… and {rows - _MOST:,} more (all of them with --json)", style="dim")] if rows > _MOST else []

@@ -57,7 +57,7 @@ def test_a_run_that_is_reopened_asks_for_the_same(tmp_path: Path) -> None:
     assert Run.open(tmp_path / "run").work.plan_key() == run.work.plan_key()
 
 
-def test_a_parcel_says_everything_where_nothing_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_spec_needs_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The panel, the labels and the template are files that are gone where it is opened, and so is the key."""
     (tmp_path / "panel.yaml").write_text(
         "name: two\npersonas:\n- {id: a, description: You are A.}\n- {id: b, description: You are B.}\n"
@@ -88,11 +88,11 @@ def test_a_parcel_says_everything_where_nothing_can_be_read(tmp_path: Path, monk
     assert (job_spec.max_cost, job_spec.retry_failed) == (1.5, True)
 
 
-def test_a_parcel_is_not_opened_by_a_program_that_asks_otherwise(tmp_path: Path) -> None:
+def test_another_version_cannot_open_a_job_spec(tmp_path: Path) -> None:
     job_spec = JobSpec.of(Run(Recipe.of({"provider": PROVIDER})), max_cost=None, retry_failed=False)
     with pytest.raises(InputError, match=r"0\.0\.0 where the run was started"):
         replace(job_spec, program="0.0.0").open()
-    with pytest.raises(InputError, match="means something else here"):
+    with pytest.raises(InputError, match="another meaning here"):
         replace(job_spec, plan_key=b"another").open()
 
 

@@ -123,8 +123,8 @@ def with_annotations(finished: Path, folder: Path, **columns: Any) -> Path:
 
 def test_people_are_counted_and_compared(finished: Path, tmp_path: Path) -> None:
     card = card_of(with_annotations(finished, tmp_path, annotator_kind="human"))
-    assert "**58 % of the labels in this dataset are simulated**" in card
-    assert "42 % were given by people" in card
+    assert "**58% of the labels in this dataset are simulated**" in card
+    assert "42% were given by people" in card
     assert metadata_of(card)["annotations_creators"] == ["machine-generated", "crowdsourced"]
 
 
@@ -182,7 +182,7 @@ def test_a_reward_model_card() -> None:
     assert metadata["base_model"] == "org/base"
     assert metadata["datasets"] == ["acme/prefs"]
     for what in (
-        "75 % of the labels behind this model are simulated",
+        "75% of the labels behind this model are simulated",
         "| 1 | `bad` | -1 |",
         "1,234 rows",
         "| W1 | 0.25 | – |",

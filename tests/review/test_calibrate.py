@@ -20,7 +20,7 @@ from dprm_data.pipeline import stages
 from dprm_data.preference.fitting import fit
 from dprm_data.review.calibrate import calibrate, worth_of_a_person
 from dprm_data.review.cross_validation import answer_scores
-from dprm_data.terminal.comparison_view import calibration_view
+from dprm_data.terminal.calibration_view import calibration_view
 from tests.helpers import answer, dprm
 from tests.review.helpers import NOBODY, answers_from, make_run, random_labels
 

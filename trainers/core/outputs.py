@@ -12,12 +12,13 @@ from pathlib import Path
 import torch
 
 from dprm_data.publish.hub import connect, persist
+from dprm_data.runs.folder import is_run_folder
 from dprm_trainers.core.errors import TrainingError
 
 
 def writable(folder: Path) -> Path:
     """The folder, which need not be there yet, and is not made. Raises `TrainingError`, before anything is computed, where it cannot be written, or is a run's, whose files would be lost."""
-    if (folder / "recipe.yaml").exists():
+    if is_run_folder(folder):
         raise TrainingError(
             f"{folder} is a run folder", hint="Give another output: its card and a run's have one name."
         )

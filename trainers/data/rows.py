@@ -22,6 +22,7 @@ from dprm_data.core.errors import DprmError
 from dprm_data.ingest.splits import HeldOut, hold_out_groups
 from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.pairs import preferred_pairs, random_pairs
+from dprm_data.runs.folder import is_run_folder
 from dprm_trainers.core.errors import TrainingDataError
 
 Message = dict[str, str]
@@ -97,7 +98,7 @@ def load_data(
     Raises `TrainingDataError`.
     """
     path = Path(reference)
-    if (path / "recipe.yaml").is_file():
+    if is_run_folder(path):
         space, table, named = _from_run(path, group)
     elif group is not None:
         raise TrainingDataError(

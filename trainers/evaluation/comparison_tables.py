@@ -9,7 +9,7 @@ import numpy as np
 
 from dprm_data.core import charts
 from dprm_data.core.tables import write_text
-from dprm_data.core.text import markdown_row
+from dprm_data.core.text import markdown_row, one_line
 from dprm_trainers.evaluation.policy_comparison import Judged, PolicyEvaluation
 
 _INNER = charts.WIDTH - 40
@@ -86,7 +86,7 @@ def picture(found: PolicyEvaluation) -> str:
 
 
 def _drawn(judged: Judged) -> tuple[str, float]:
-    parts = [charts.text(0, 14, charts.shorten(f"Judge: {judged.judge} ({judged.kind})", 90))]
+    parts = [charts.text(0, 14, one_line(f"Judge: {judged.judge} ({judged.kind})", 90))]
     y = 24.0
     colours = charts.label_colours(np.array(judged.rewards))
     order = sorted(range(len(judged.labels)), key=lambda k: -judged.rewards[k])
@@ -95,7 +95,7 @@ def _drawn(judged: Judged) -> tuple[str, float]:
         parts.append(f'<g transform="translate(0 {y:.0f})">{key}</g>')
         y += tall + 4
     for policy, reward in judged.reward.items():
-        parts.append(charts.text(_LEFT - 10, y + 14, charts.shorten(policy, 24), "ink", "end"))
+        parts.append(charts.text(_LEFT - 10, y + 14, one_line(policy, 24), "ink", "end"))
         if judged.shares:
             shares = [judged.shares[policy][judged.labels[k]].value or 0.0 for k in order]
             parts.append(charts.stacked(shares, [colours[k] for k in order], _LEFT, y + 2, _INNER - _LEFT - _RIGHT, 16))
@@ -106,7 +106,7 @@ def _drawn(judged: Judged) -> tuple[str, float]:
         parts.append(f'<g transform="translate(0 {y + 6:.0f})">{key}</g>')
         y += tall + 10
     for duel in judged.duels:
-        said = charts.shorten(f"{duel.first} against {duel.second}", 30)
+        said = one_line(f"{duel.first} against {duel.second}", 30)
         parts.append(charts.text(_LEFT - 10, y + 14, said, "ink", "end"))
         parts.append(charts.stacked((duel.win, duel.tie, duel.lose), _WINS, _LEFT, y + 2, _INNER - _LEFT - _RIGHT, 16))
         net = f"net {duel.net}".replace("-", "−")

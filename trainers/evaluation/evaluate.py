@@ -24,10 +24,11 @@ import numpy as np
 from dprm_data.core import charts
 from dprm_data.core.arrays import Floats
 from dprm_data.core.tables import write_text
-from dprm_data.core.text import markdown_row
+from dprm_data.core.text import markdown_row, one_line
 from dprm_data.ingest.splits import HeldOut
 from dprm_data.labels.space import LabelSpace
 from dprm_data.labels.statistics import Interval, Resamples
+from dprm_data.runs.folder import is_run_folder
 from dprm_trainers.core.errors import TrainingDataError
 from dprm_trainers.data.rows import Split, TrainingData, load_data, preference_pairs
 from dprm_trainers.evaluation.metrics import distribution_figures, reliability, reward_figures
@@ -99,11 +100,7 @@ def split_of(models: dict[str, RewardModel], reference: str, *, labels: Any = No
     space = labels if labels is not None else model.space if Path(reference).suffix == ".parquet" else None
     shares = asdict(HeldOut.of(model.info.get("split")))
     groups = [other.info.get("group") for other in models.values()]
-    one = (
-        groups[0]
-        if (Path(reference) / "recipe.yaml").is_file() and all(found == groups[0] for found in groups)
-        else None
-    )
+    one = groups[0] if is_run_folder(reference) and all(found == groups[0] for found in groups) else None
     return load_data(reference, labels=space, group=f"{one['attribute']}={one['value']}" if one else None, **shares)
 
 
@@ -193,5 +190,5 @@ def _reliability_body(curves: dict[str, list[tuple[float, float, int]]]) -> tupl
             for x, y, n in at
         ]
         parts.append(f'<rect x="{left + size + 24}" y="{6 + 22 * i}" width="12" height="12" rx="2" fill="{colour}"/>')
-        parts.append(charts.text(left + size + 44, 16 + 22 * i, charts.shorten(name, 40)))
+        parts.append(charts.text(left + size + 44, 16 + 22 * i, one_line(name, 40)))
     return "".join(parts), size + 44

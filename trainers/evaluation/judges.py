@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from dprm_data.core.arrays import Floats
 from dprm_data.ingest.items import Messages, ids_of
+from dprm_data.runs.folder import is_run_folder
 from dprm_trainers.core.errors import TrainingDataError
 from dprm_trainers.evaluation.policy_responses import BLANK, Response
 from dprm_trainers.reward.risk_measures import Reading
@@ -38,7 +39,7 @@ def judged_by(
     judge: str, responses: Sequence[Response], *, reading: str = "mean", batch_size: int = 16, device: str | None = None
 ) -> Verdict:
     """The verdict of a run folder, or of a reward model (folder or name on the Hub). Raises `DprmError` where it cannot judge every response."""
-    if (Path(judge) / "recipe.yaml").is_file():
+    if is_run_folder(judge):
         return _by_run(Path(judge), responses, reading)
     if Path(judge).is_dir() and not (Path(judge) / "config.json").is_file():
         raise TrainingDataError(

@@ -21,6 +21,7 @@ from dprm_data.ingest.items import Messages, load_items
 from dprm_data.ingest.messages import BadRow, at_last_reply, prompt_messages, read_conversation
 from dprm_data.ingest.sources import file_rows
 from dprm_data.ingest.splits import HeldOut, hold_out_groups
+from dprm_data.runs.folder import is_run_folder
 from dprm_trainers.core.errors import TrainingDataError
 from dprm_trainers.data.rows import Message, digest
 from dprm_trainers.data.tokens import template_ids
@@ -133,7 +134,7 @@ def _held(split: str | None) -> int:
 
 def _read(data: str) -> tuple[Iterator[_Row], str | None]:
     path = Path(data)
-    if (path / "recipe.yaml").is_file():
+    if is_run_folder(path):
         return _of_run(path), None
     hub = _HUB.fullmatch(data)
     if path.exists() or hub is None:

@@ -1,4 +1,4 @@
-"""Ray, joined or started, and quiet: what it has to say stands in its own log files."""
+"""Connecting to a Ray cluster, or starting one, without output: Ray writes to its own log files."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from typing import Any
 from dprm_data.core.errors import DprmError, InputError
 from dprm_data.recipe.recipe import RayConfig
 
-_STORE = 256 * 2**20  # bytes for the blocks of items that are under way, on this machine
+_STORE = 256 * 2**20  # bytes for blocks of items in transit, on this machine
 _SETTINGS = {
-    "RAY_USAGE_STATS_ENABLED": "0",  # nothing about a run goes to anybody
+    "RAY_USAGE_STATS_ENABLED": "0",  # send no usage statistics
     "RAY_BACKEND_LOG_LEVEL": "fatal",  # Ray warns of itself (docs/ray.md); for its logs set it to info
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # what the nodes would have printed here: on stdout, where nothing but our answer may stand
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # the nodes' output, which would appear on stdout among the command's result
 }
 
 
 @contextmanager
 def joined(config: RayConfig) -> Iterator[Any]:
-    """The module `ray`, connected to the cluster that the recipe names or to one of its own, until the end of the block.
+    """The module `ray`, connected to the recipe's cluster or to a new one on this machine, until the end of the block.
 
-    A connection that is there already (from Python) is used, made quiet, and left open. Raises `InputError`, or `DprmError` where the cluster cannot be
-    reached.
+    An existing connection (made in Python) is used, silenced, and left open. Raises `InputError` if Ray is not installed, and `DprmError` if the
+    cluster cannot be reached.
     """
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     ray = _ray()
     if ray.is_initialized():
-        _quieten(ray)
+        _silence(ray)
         yield ray
         return
     try:
-        with _hushed():
+        with _silenced():
             ray.init(**_arguments(config))
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise _unreachable(config, error) from error
-    _quieten(ray)
+    _silence(ray)
     try:
         yield ray
     finally:
@@ -53,7 +53,7 @@ def _arguments(config: RayConfig) -> dict[str, Any]:
     if config.address:
         return {"address": config.address} | environment | quiet
     _, most = config.fewest_and_most
-    # Ray counts processors, it does not bind to them: one more than the actors need, for reading items.
+    # Ray only counts processors: one more than the actors need, for reading items.
     processors = math.ceil(most * config.cpus) + 1
     own = {"address": "local", "num_cpus": processors, "include_dashboard": False, "object_store_memory": _STORE}
     return own | environment | quiet
@@ -71,20 +71,20 @@ def _ray() -> Any:
     return ray
 
 
-def _quieten(ray: Any) -> None:
+def _silence(ray: Any) -> None:
     for handler in logging.getLogger("ray.data").handlers:
         if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
             handler.setLevel(logging.CRITICAL + 1)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    # A batch takes as long as the provider lets it: it is the engine that says when waiting has been long enough.
+    # A batch takes as long as the provider needs; the engine has its own limit for waiting.
     context.execution_no_progress_timeout_s = -1
 
 
 @contextmanager
-def _hushed() -> Iterator[None]:
-    """What is written to stderr below Python is thrown away (Ray's core says there that it was told to be silent)."""
+def _silenced() -> Iterator[None]:
+    """Discard what is written to file descriptor 2: Ray's core announces there that its logs are off."""
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)
@@ -96,12 +96,10 @@ def _hushed() -> Iterator[None]:
 
 
 def _unreachable(config: RayConfig, error: BaseException) -> DprmError:
-    said = " ".join(str(error).split())
+    message = " ".join(str(error).split())
     if config.address:
         return DprmError(
-            f"the Ray cluster at {config.address} cannot be joined: {said}",
-            hint="Start the run on one of its nodes (address: auto), or leave ray: address out: then one is started on this machine.",
+            f"the Ray cluster at {config.address} cannot be joined: {message}",
+            hint="Start the run on one of its nodes (address: auto), or leave ray: address out to start a cluster on this machine.",
         )
-    return DprmError(
-        f"Ray cannot be started on this machine: {said}", hint="RAY_BACKEND_LOG_LEVEL=info makes it say more."
-    )
+    return DprmError(f"Ray cannot be started on this machine: {message}", hint="RAY_BACKEND_LOG_LEVEL=info shows more.")

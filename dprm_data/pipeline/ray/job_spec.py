@@ -1,7 +1,7 @@
-"""A job_spec: all that a process elsewhere needs to know to do a share of a run's work. It can be pickled.
+"""The specification of a run for actors on other nodes. It can be pickled.
 
-What the recipe names (panel, label space, templates) is in it, so that nothing has to be read there. Keys and passwords are not: they
-come from the environment of whoever opens it.
+It includes what the recipe names (panel, label space, templates), so that nodes need no files, but no keys or passwords: those come from
+the environment of the process that opens it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dprm_data.runs.run import Run
 
 @dataclass(frozen=True)
 class JobSpec:
-    """A run's recipe with everything that it names, and what was said on the command line."""
+    """A run's recipe with everything it names, and the options of the command."""
 
     recipe: Recipe
     space: LabelSpace
@@ -32,16 +32,16 @@ class JobSpec:
     program: str
     max_cost: float | None
     retry_failed: bool
-    began: float  # seconds since 1970: what failed after that is not asked again
+    began: float  # seconds since 1970: failures after that are not retried
 
     @classmethod
     def of(cls, run: Run, *, max_cost: float | None, retry_failed: bool) -> JobSpec:
-        """The run as it is here."""
+        """The specification of this run."""
         return cls(
             recipe=run.recipe,
             space=run.space,
             panel=run.panel,
-            template=replace(run.template),  # a copy, without what was compiled of it
+            template=replace(run.template),  # a copy, without its compiled parts
             prior_template=replace(run.prior_template) if run.prior_template else None,
             plan_key=run.work.plan_key(),
             program=_program(),
@@ -51,18 +51,18 @@ class JobSpec:
         )
 
     def open(self) -> Run:
-        """The run, elsewhere; its folder is not there. Raises `InputError` where this program would ask in another way."""
+        """The run, on another node, without its folder. Raises `InputError` if this version would make other calls."""
         if _program() != self.program:
             raise InputError(
                 f"dprm-data is {_program()} here, and {self.program} where the run was started",
-                hint="Install the same version on all nodes: another one might ask, and pay, for everything again.",
+                hint="Install the same version on all nodes: another version might make, and pay for, all calls again.",
             )
         run = Run(self.recipe, RunFolder(self.recipe.output_folder))
         run.space, run.panel = self.space, self.panel
         run.template, run.prior_template = self.template, self.prior_template
         if run.work.plan_key() != self.plan_key:
             raise InputError(
-                "the recipe means something else here than where the run was started",
+                "the recipe has another meaning here than where the run was started",
                 hint="Install the same code and the same dependencies on all nodes.",
             )
         return run

@@ -1,8 +1,8 @@
-"""The notice board of a run that is spread over many askers: how far each has come, and whether all are to stop.
+"""The status of a run on many actors: the counters of each, and whether all are to stop.
 
-It is one small object that everyone writes to and one reads (on Ray, an actor of its own). Work is handed out at least once: a batch of
-items whose asker died is given to another. So what was *asked* (calls, tokens, dollars) is summed over everyone who asked, and what is
-*done* (items, annotations) is counted once per batch, as the last to work on it says.
+All actors write to it and one process reads it (on Ray, it is an actor itself). A batch whose actor died is given to another actor, so it
+may be processed more than once: what was *asked* (calls, tokens, dollars) is summed over all actors, and what is *done* (items,
+annotations) is counted once per batch, as its last actor reports it.
 """
 
 from __future__ import annotations
@@ -13,127 +13,129 @@ from dataclasses import dataclass
 from dprm_data.core.errors import DprmError
 from dprm_data.engine.counters import Counters
 
-_DEATHS = 10  # askers that may die of one batch before it is taken to be the batch's fault
-_SILENT = 10.0  # seconds after which an asker is no longer taken to be at work
+_DEATHS = 10  # actors that may die on one batch before the batch is to blame
+_SILENT = 10.0  # seconds without a report after which an actor no longer counts as working
 
 
 @dataclass(frozen=True, slots=True)
 class StatusSnapshot:
-    """What the board shows: the sum of all tallies; what was said since the last look; whether nothing may be begun any more, and the error that
-    is why (if it is one); how many askers are at work, have ever come, and have not gone (those that were killed among them)."""
+    """The run's status: counters, summed over all actors; messages since the last snapshot; whether the run stops, and the error that stopped it, if
+    any; how many actors are working, have ever joined, and are present, that is joined and did not leave (killed ones included)."""
 
     counters: Counters
-    said: tuple[str, ...]
+    messages: tuple[str, ...]
     stopped: bool
     error: BaseException | None
     working: int
-    come: int
+    joined: int
     present: int
 
 
 @dataclass(slots=True)
-class _UnderWay:
-    asker: str
+class _BatchInProgress:
+    actor: str
     counters: Counters
     at: float
-    died: int = 0  # askers, over it
+    deaths: int = 0  # of actors, on this batch
 
 
 class RunStatus:
-    """Everybody's tallies, and one word for all: stop."""
+    """All actors' counters, and the signal to stop."""
 
     def __init__(self) -> None:
-        self._under_way: dict[str, _UnderWay] = {}  # by batch
-        self._over: set[str] = set()  # batches that are through
+        self._in_progress: dict[str, _BatchInProgress] = {}  # by batch
+        self._complete: set[str] = set()  # batches
         self._past = Counters()
-        self._come = 0
+        self._joined = 0
         self._present: set[str] = set()
-        self._said: list[str] = []
-        self._read = 0  # of what was said
+        self._messages: list[str] = []
+        self._read = 0  # messages in earlier snapshots
         self._stopped = False
         self._error: BaseException | None = None
 
-    # -- for askers ---------------------------------------------------------------------------------------------------
+    # -- for actors ---------------------------------------------------------------------------------------------------
 
-    def come(self, asker: str) -> None:
-        """Somebody is there to work."""
-        self._come += 1
-        self._present.add(asker)
+    def join(self, actor: str) -> None:
+        """An actor is ready to work."""
+        self._joined += 1
+        self._present.add(actor)
 
-    def go(self, asker: str) -> None:
-        """Somebody has nothing more to do, and has left the others."""
-        self._present.discard(asker)
+    def leave(self, actor: str) -> None:
+        """An actor has nothing more to do."""
+        self._present.discard(actor)
 
-    def begin(self, asker: str, batch: str) -> bool:
-        """Somebody is about to ask about these items. False where nothing may be begun any more."""
+    def begin(self, actor: str, batch: str) -> bool:
+        """An actor begins this batch. Returns False if the run stops."""
         if not self._stopped:
-            self._replace(batch, _UnderWay(asker, Counters(), time.monotonic()))  # which may be one too many
+            self._replace(
+                batch, _BatchInProgress(actor, Counters(), time.monotonic())
+            )  # if too many have died, this stops the run
         return not self._stopped
 
-    def report(self, asker: str, batch: str, counters: Counters) -> bool:
-        """How far a batch has come since it was begun. False where the asker is to stop."""
-        there = self._under_way.get(batch)
-        if there and there.asker == asker:
+    def report(self, actor: str, batch: str, counters: Counters) -> bool:
+        """Counters since the batch began. Returns False if the actor is to stop."""
+        there = self._in_progress.get(batch)
+        if there and there.actor == actor:
             there.counters, there.at = counters, time.monotonic()
         return not self._stopped
 
-    def end(self, asker: str, batch: str, counters: Counters, *, through: bool) -> None:
-        """Nobody works on this batch any more; through: nothing is missing of it."""
-        there = self._under_way.get(batch)
-        if there is None or there.asker != asker:  # another has it by now: this one was taken for dead
+    def end(self, actor: str, batch: str, counters: Counters, *, complete: bool) -> None:
+        """An actor leaves this batch; complete: it has no missing calls."""
+        there = self._in_progress.get(batch)
+        if there is None or there.actor != actor:  # another actor has it: Ray took this one for dead
             self._past.add_asked(counters)
             return
-        del self._under_way[batch]
+        del self._in_progress[batch]
         self._past.add_asked(counters)
-        if batch not in self._over:
+        if batch not in self._complete:
             self._past.add_done(counters)
-        if through:
-            self._over.add(batch)
+        if complete:
+            self._complete.add(batch)
 
     def say(self, text: str) -> None:
-        """A sentence for the person at the screen; what several say is said once."""
-        if text not in self._said:
-            self._said.append(text)
+        """A message for the user; equal messages of several actors count once."""
+        if text not in self._messages:
+            self._messages.append(text)
 
     def fail(self, error: BaseException) -> None:
-        """This must end the run; only the first counts."""
+        """Stop the run with this error; the first one counts."""
         self._error = self._error or error
         self._stopped = True
 
-    # -- for whoever started the run ----------------------------------------------------------------------------------
+    # -- for the process that started the run -------------------------------------------------------------------------
 
     def stop(self) -> None:
-        """Send nothing more; what is in flight is finished and kept."""
+        """Make no further calls; those in flight are finished and kept."""
         self._stopped = True
 
-    def look(self) -> StatusSnapshot:
-        """How the whole run stands."""
+    def snapshot(self) -> StatusSnapshot:
+        """The status of the whole run."""
         total = Counters()
-        for counters in (self._past, *(each.counters for each in self._under_way.values())):
+        for counters in (self._past, *(each.counters for each in self._in_progress.values())):
             total.add_asked(counters)
         total.add_done(self._past)
         alive = 0
-        for batch, each in self._under_way.items():
-            if batch not in self._over:
+        for batch, each in self._in_progress.items():
+            if batch not in self._complete:
                 total.add_done(each.counters)
             if time.monotonic() - each.at < _SILENT:
                 total.add_state(each.counters)
                 alive += 1
-        said, self._read = tuple(self._said[self._read :]), len(self._said)
-        return StatusSnapshot(total, said, self._stopped, self._error, alive, self._come, len(self._present))
+        messages, self._read = tuple(self._messages[self._read :]), len(self._messages)
+        return StatusSnapshot(total, messages, self._stopped, self._error, alive, self._joined, len(self._present))
 
-    def _replace(self, batch: str, new: _UnderWay) -> None:
-        """Whoever had this batch is gone; what they asked was asked."""
-        if gone := self._under_way.get(batch):
+    def _replace(self, batch: str, new: _BatchInProgress) -> None:
+        """Give the batch to a new actor; the calls of the one that had it count."""
+        if gone := self._in_progress.get(batch):
             self._past.add_asked(gone.counters)
-            new.died = gone.died + 1
-        self._under_way[batch] = new
-        if new.died >= _DEATHS:
-            self.fail(_deadly(batch, new.died))
+            new.deaths = gone.deaths + 1
+        self._in_progress[batch] = new
+        if new.deaths >= _DEATHS:
+            self.fail(_deadly(batch, new.deaths))
 
 
-def _deadly(batch: str, died: int) -> DprmError:
+def _deadly(batch: str, deaths: int) -> DprmError:
     return DprmError(
-        f"{died} actors have died one after the other over the batch of items that begins with {batch}",
-        hint="Is there memory enough on the nodes? A smaller batch_size (recipe: ray) needs less. What was answered is kept.",
+        f"{deaths} actors have died one after the other on the batch of items that begins with {batch}",
+        hint="Do the nodes have enough memory? A smaller batch_size (recipe: ray) needs less. All answers are kept.",
     )

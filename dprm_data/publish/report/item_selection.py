@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dprm_data.core.arrays import Floats, Ints
+from dprm_data.core.text import cut
 
 if TYPE_CHECKING:
     from dprm_data.preference.fitting import Fit
@@ -55,9 +56,9 @@ def item_rows(run: Run, fit: Fit, rows: Ints, p_values: dict[int, float], column
         metadata = orjson.loads(item["metadata"] or "{}")
         entry = {
             "i": item["item_id"],
-            "p": _cut(item["prompt"][-1]["content"] if item["prompt"] else "", _PROMPT),
+            "p": cut(item["prompt"][-1]["content"] if item["prompt"] else "", _PROMPT),
             "t": max(len(item["prompt"]) - 1, 0),
-            "r": _cut("\n".join(message["content"] for message in item["completion"]), _RESPONSE),
+            "r": cut("\n".join(message["content"] for message in item["completion"]), _RESPONSE),
             "d": _mille(fit.distribution[row]),
             "v": _mille(votes),
             "e": round(float(fit.expected_reward[row]), 3),
@@ -74,10 +75,6 @@ def item_rows(run: Run, fit: Fit, rows: Ints, p_values: dict[int, float], column
             break
         found.append(entry)
     return found
-
-
-def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else text[:length].rstrip() + " …"
 
 
 def _mille(shares: Floats) -> list[int]:

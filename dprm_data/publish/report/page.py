@@ -6,6 +6,7 @@ the page as text, never as HTML.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,10 @@ import orjson
 from markupsafe import Markup
 
 from dprm_data.core import charts
+from dprm_data.core.format import count, money, number, percent, typographic
 from dprm_data.core.html import inlined, page_template
 from dprm_data.core.scrub import public_addresses, without_secrets
+from dprm_data.core.text import one_line
 from dprm_data.providers.provider import provider_class
 from dprm_data.publish.panel_findings import clustered, validation
 from dprm_data.publish.report.comparison import Comparison, compare
@@ -34,7 +37,13 @@ _CHART = (520.0, 250.0)  # width and height
 def report(run: Run, against: Run | None = None) -> str:
     """The page, as text. Raises `DprmError` where the run is not fitted, or the other one cannot be compared with it."""
     found = find(run)
-    filters = {"count": _count, "signed": _signed, "share": _share, "number": _number, "dollars": _dollars}
+    filters: dict[str, Callable[..., Any]] = {
+        "count": count,
+        "signed": _signed,
+        "share": percent,
+        "number": _number,
+        "dollars": _dollars,
+    }
     other = compare(run, against) if against else None
     parts = {name: inlined(f"report.{name}") for name in ("css", "js")}
     return page_template("report", filters).render(_values(run, found, other) | parts)
@@ -204,7 +213,7 @@ def _density(
             )
         )
     parts.append(charts.text(40 + (width - 40) / 2, height - 6, f"{below} →", "dim", "middle", 12))
-    parts.append(charts.text(46, 18, f"↑ {charts.shorten(beside, 40)}", "dim", "start", 12))
+    parts.append(charts.text(46, 18, f"↑ {one_line(beside, 40)}", "dim", "start", 12))
     return _svg("".join(parts), width, height, f"{beside} against {below}")
 
 
@@ -218,27 +227,13 @@ def _svg(body: str, width: float, height: float, title: str) -> Markup:
 # -- filters ----------------------------------------------------------------------------------------------------------
 
 
-def _count(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.0f}"
-
-
 def _number(value: float | None, digits: int = 2) -> str:
-    return "–" if value is None or np.isnan(value) else f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
+    return typographic(number(value, digits))
 
 
 def _signed(value: float | None, digits: int = 2) -> str:
-    return "–" if value is None or np.isnan(value) else f"{value:+.{digits}f}".replace("-", "−")
-
-
-def _share(value: float | None, digits: int = 0) -> str:
-    if value is None or np.isnan(value):
-        return "–"
-    if digits == 0 and (0 < value < 0.005 or 0.995 < value < 1):
-        digits = 1
-    return f"{100 * value:.{digits}f} %"
+    return typographic(number(value, digits, sign=True))
 
 
 def _dollars(value: float | None) -> str:
-    if value is None:
-        return "not known"
-    return f"${value:,.2f}" if value >= 1 or value == 0 else f"${value:.4f}"
+    return money(value, "not known")

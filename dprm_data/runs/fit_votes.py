@@ -1,0 +1,38 @@
+"""Fitting a table of people's votes, without a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from dprm_data.core.errors import InputError
+from dprm_data.ingest.vote_tables import Duplicates, read_votes
+from dprm_data.labels.space import LabelSpace
+from dprm_data.preference.fitting import Fit, fit
+from dprm_data.runs.published import write_fit
+
+
+def fit_votes(
+    votes_file: Path,
+    space: LabelSpace,
+    out: Path,
+    *,
+    family: str,
+    columns: Mapping[str, str],
+    duplicates: Duplicates,
+    base: int,
+    say: Callable[[str], None],
+) -> Fit:
+    """Fit the votes and write the distributions to `out`, with all that an update needs.
+
+    columns, duplicates, base: as for `read_votes`. say: receives a warning if the labels seem to be numbered from 1. Raises `InputError`, or
+    `VotesError` if the votes cannot be read.
+    """
+    if out.suffix != ".parquet" or (out.exists() and out.samefile(votes_file)):
+        raise InputError(f"--out {out}: must be another file, and a Parquet file, such as distributions.parquet")
+    votes = read_votes(votes_file, space, columns=columns, duplicates=duplicates, base=base)
+    if base == 0 and not votes.counts[:, 0].any():
+        say(f"nobody gave the lowest label, {space.names[0]}; if your labels are numbered from 1, give --base 1")
+    fitted = fit(votes, space, family=family)
+    write_fit(fitted, space, out)
+    return fitted

@@ -1,0 +1,37 @@
+"""What a command that takes a run folder or a table of votes reads from either: ratings, and attributes of annotators."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dprm_data.core.errors import InputError
+from dprm_data.ingest.ratings import Ratings
+from dprm_data.ingest.vote_tables import read_ratings
+from dprm_data.labels.space import LabelSpace
+from dprm_data.runs.folder import RunFolder
+from dprm_data.runs.lookup import persona_attribute, rater_attribute
+
+
+def ratings_of(path: Path, labels: str | None, columns: Mapping[str, str]) -> tuple[Ratings, LabelSpace]:
+    """All ratings with their label space. labels and columns: of a table of votes; a run's recipe has its own.
+
+    Raises `InputError`, or `VotesError` if the table cannot be read.
+    """
+    folder = RunFolder.at(path)
+    if folder:
+        space = LabelSpace.load(folder.recipe().labels)
+        return read_ratings(folder.needs("annotations"), space), space
+    if labels is None:
+        raise InputError(
+            "--labels is missing", hint="Give a bundled label space, a number of levels K, or a YAML file."
+        )
+    space = LabelSpace.load(labels)
+    return read_ratings(path, space, columns=columns), space
+
+
+def annotator_attribute(path: Path, name: str, columns: Mapping[str, str]) -> dict[str, Any]:
+    """The value of an attribute for every annotator: of a run's personas, or from a column of a table of votes. Raises `InputError`."""
+    folder = RunFolder.at(path)
+    return persona_attribute(folder.path, name) if folder else rater_attribute(path, name, columns)

@@ -1,0 +1,45 @@
+"""What the terminal shows of a plan: calls, tokens, cost, budget."""
+
+from __future__ import annotations
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from dprm_data.core.format import money, percent
+from dprm_data.engine.plan import Plan
+from dprm_data.terminal.table import facts
+
+
+def plan_view(plan: Plan, budget: float | None) -> RenderableType:
+    """The plan, against the budget where there is one."""
+    rows = facts()
+    rows.add_row("items", f"{plan.items:,}")
+    rows.add_row("annotations", f"{plan.annotations:,}  ({plan.annotators} per item)")
+    sampled = f"  (estimated from {plan.sample:,} items, ± {percent(plan.error)})" if plan.error else ""
+    rows.add_row("calls to make", Text(f"{plan.calls_needed:,}{sampled}", style="bold"))
+    if plan.calls_known:
+        rows.add_row("", f"{plan.calls_known:,} more are in the ledger already, at no cost")
+    basis = (
+        f"scaled to {plan.corrected_by:,} real answers"
+        if plan.corrected_by
+        else "at 4 characters per token; may be off by a third"
+    )
+    rows.add_row("tokens", f"{plan.input_tokens:,} in, {plan.output_tokens:,} out  ({basis})")
+    cost = "not known" if plan.cost is None else f"{money(plan.cost)}, at most {money(plan.cost_at_most)}"
+    rows.add_row("cost", Text(cost, style="bold"))
+    if plan.cost:
+        rows.add_row("", "without re-asks, and without savings from the provider's cache")
+    rows.add_row("prices", plan.prices)
+    if plan.spent:
+        rows.add_row("spent so far", money(plan.spent))
+    if budget is not None:
+        rows.add_row("budget", _budget(plan, budget))
+    return rows
+
+
+def _budget(plan: Plan, budget: float) -> Text:
+    if plan.cost is not None and plan.spent + plan.cost <= budget:
+        return Text(money(budget))
+    return Text(
+        f"{money(budget)}: not enough for the whole run, which would stop there and could be resumed", style="yellow"
+    )

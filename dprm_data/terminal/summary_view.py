@@ -1,0 +1,171 @@
+"""What the terminal shows of a finished run: its items, the most divided ones, figures, and what to do next."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.columns import Columns
+from rich.console import Console, ConsoleOptions, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from dprm_data.core.format import number, percent
+from dprm_data.core.text import one_line
+from dprm_data.engine.counters import Counters
+from dprm_data.runs.folder import RunFolder
+from dprm_data.runs.summary import ItemLine, Summary
+from dprm_data.terminal.bars import WIDTH, bar
+from dprm_data.terminal.counters_view import estimated_note, usage_line
+from dprm_data.terminal.table import table
+
+_WIDE = 100  # columns of a terminal that has room for more figures
+
+
+def summary_view(summary: Summary, folder: RunFolder, counters: Counters | None, *, local: bool) -> RenderableType:
+    """A run's summary. counters: of this process's calls, if it made any; local: whether the bundled model answered."""
+    parts: list[RenderableType] = [_legend(summary), _first_items(summary)]
+    more = summary.items - len(summary.first)
+    if more > 0:
+        parts.append(Text(f"… and {more:,} more: dprm show {folder} --item ID", style="dim"))
+    parts.append(Text())
+    if summary.divided and summary.items > 3:
+        parts += [_divided_items(summary), Text()]
+    parts += [_figures(summary, counters), _warning(summary, local), _next_steps(summary, folder)]
+    return Group(*parts)
+
+
+def _legend(summary: Summary) -> RenderableType:
+    entries = []
+    for i, (label, reward) in enumerate(zip(summary.labels, summary.rewards, strict=True)):
+        only = [float(j == i) for j in range(len(summary.labels))]
+        entry = Table.grid(padding=(0, 1))
+        entry.add_row(bar(only, summary.rewards, 2), Text(f"{label} ({reward:g})", no_wrap=True))
+        entries.append(entry)
+    return Padding(Columns(entries, padding=(0, 2)), (1, 0))
+
+
+@dataclass(frozen=True)
+class Column:
+    """A figure of an item, shown on terminals of at least `from_width` columns."""
+
+    name: str
+    figure: Callable[[ItemLine], str]
+    from_width: int = 0
+
+
+@dataclass(frozen=True)
+class ItemTable:
+    """A line per item: id, response, distribution, and the figures that the width allows."""
+
+    title: str
+    rewards: Sequence[float]
+    lines: Sequence[ItemLine]
+    columns: Sequence[Column]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
+        shown = [column for column in self.columns if options.max_width >= column.from_width]
+        items = table(
+            self.title,
+            "response",
+            "distribution",
+            *(column.name for column in shown),
+            left=("response", "distribution"),
+        )
+        items.expand = True
+        for column in items.columns:
+            column.no_wrap = True
+        items.columns[1].ratio = 1
+        items.columns[2].min_width = WIDTH
+        for line in self.lines:
+            voted = line.evidence > 0
+            items.add_row(
+                line.item_id[:8],
+                Text(one_line(line.response, 200)),
+                bar(line.distribution, self.rewards) if voted else Text("no votes", style="dim"),
+                *(column.figure(line) if voted else "–" for column in shown),
+            )
+        yield items
+
+
+def _first_items(summary: Summary) -> RenderableType:
+    columns = (
+        Column("reward", lambda line: number(line.expected_reward, 2, sign=True)),
+        Column(
+            "90%",
+            lambda line: f"{number(line.reward_low, 1, sign=True)} … {number(line.reward_high, 1, sign=True)}",
+            _WIDE,
+        ),
+        Column("votes", lambda line: f"{line.evidence:g}", _WIDE),
+    )
+    return ItemTable("item", summary.rewards, summary.first, columns)
+
+
+def _divided_items(summary: Summary) -> RenderableType:
+    disagreement = Column("disagreement", lambda line: percent(line.disagreement))
+    return ItemTable("most divided", summary.rewards, summary.divided, (disagreement,))
+
+
+def _figures(summary: Summary, counters: Counters | None) -> Text:
+    failed = sum(count for status, count in summary.statuses.items() if status != "ok")
+    text = Text()
+    text.append(f"{summary.items:,} items, {summary.annotations:,} annotations", style="bold")
+    text.append(f" ({failed:,} without a label)" if failed else " (all with a label)")
+    reward = number(summary.mean_expected_reward, 2, sign=True)
+    text.append(f", {summary.pairs:,} preference pairs, mean expected reward {reward}")
+    for reason, count in summary.failures.items():
+        text.append(f"\n  {count:,} × {one_line(reason, 120)}", style="yellow")
+    if failed:
+        text.append("\n  run again with --retry-failed to ask for these again", style="yellow")
+    if counters:
+        text.append("\n").append_text(usage_line(counters))
+    if summary.estimated_calls and not (counters and counters.estimated_calls):
+        text.append(f"\n{estimated_note(summary.estimated_calls)}", style="yellow")
+    if summary.pair_accuracy and summary.longer_accuracy:
+        share, pairs = summary.pair_accuracy
+        text.append(
+            f"\nagreement with the source's {pairs:,} ranked pairs: panel {percent(share)}, "
+            f"longer response {percent(summary.longer_accuracy[0])}"
+        )
+    return text
+
+
+def _warning(summary: Summary, local: bool) -> RenderableType:
+    if summary.simulated == 0:
+        return Text()
+    words = "These labels are simulated: a model played the personas."
+    if local:
+        words += (
+            " The bundled model is very small. It shows that the pipeline works, not what people think: "
+            "on real pairs it agrees with people no better than chance."
+        )
+    return Text("\n" + words, style="italic")
+
+
+def _next_steps(summary: Summary, folder: RunFolder) -> Text:
+    text = Text("\nNext\n", style="bold")
+    example = summary.divided[0].item_id[:8] if summary.divided else "ID"
+    dprm = command_name()
+    for command, purpose in (
+        (f"{dprm} show {folder} --item {example}", "show one item with every vote"),
+        (f"{dprm} fit {folder} --family dirichlet", "fit the same votes another way, without a call"),
+        (f"datasets.load_dataset({str(folder)!r})", "load the dataset in Python"),
+        (f"{folder}/README.md", "read the dataset card"),
+    ):
+        text.append(f"  {command}", style="bold cyan")
+        text.append(f"   {purpose}\n", style="dim not bold")
+    return text
+
+
+def command_name() -> str:
+    """How to type this command: its bare name, or its path if it is not on the PATH (in an inactive virtual environment)."""
+    called = Path(sys.argv[0])
+    if called.name != "dprm" or shutil.which("dprm"):
+        return "dprm"
+    relative = os.path.relpath(called)
+    return str(called.absolute()) if relative.startswith("..") else relative
