@@ -7,13 +7,15 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from dprm_data.cli.options import settings_command
 from dprm_data.cli.shared import Json, Quiet, answer, app, note, say
-from dprm_data.cli.train import needs_trainers, quiet_libraries
+from dprm_data.cli.train import given_reading, needs_trainers, quiet_libraries, reading_option
 from dprm_data.core.errors import InputError
 
 
-@app.command("evaluate-policy")
+@app.command("evaluate-policy", cls=settings_command(reading_option))
 def evaluate_policy(
+    context: typer.Context,
     policy: Annotated[
         list[str] | None,
         typer.Option(
@@ -56,9 +58,6 @@ def evaluate_policy(
     reference: Annotated[
         str | None, typer.Option("--reference", help="A policy to which the KL divergence of all is measured.")
     ] = None,
-    reading: Annotated[
-        str, typer.Option("--reading", help="How a reward is read: mean, quantile:t, cvar:t, std:l or entropic:b.")
-    ] = "mean",
     tie: Annotated[
         float,
         typer.Option("--tie", min=0, max=1, help="Two rewards are a tie within this share of the range of rewards."),
@@ -80,6 +79,7 @@ def evaluate_policy(
     if named and prompts is None:
         raise InputError("evaluate-policy --policy needs --prompts: what the policies are asked")
     needs_trainers()
+    reading = given_reading(context)
     from dprm_trainers.evaluation.policy_responses import RESPONSES, read_responses
 
     if prompts is not None and named:

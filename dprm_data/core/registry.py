@@ -121,5 +121,10 @@ PANEL_SOURCES: Registry[Any] = Registry(
     "panel source", dict.fromkeys(("bundled", "file", "raked"), "dprm_data.panel.panel_sources")
 )
 LEDGER_STORES: Registry[Any] = Registry("ledger store")
-LOSSES: Registry[Any] = Registry("loss")
-RISK_MEASURES: Registry[Any] = Registry("risk measure")
+LOSSES: Registry[Any] = Registry(
+    "loss", dict.fromkeys(("ot", "wasserstein", "ce", "cramer", "bt"), "dprm_trainers.reward.loss_terms")
+)
+RISK_MEASURES: Registry[Any] = Registry(
+    "risk measure",
+    dict.fromkeys(("mean", "quantile", "cvar", "std", "entropic"), "dprm_trainers.reward.risk_measures"),
+)

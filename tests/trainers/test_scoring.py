@@ -133,7 +133,7 @@ def test_a_logit_that_is_no_number_is_told(models: list[str], value: float) -> N
 
 
 def test_what_cannot_be_scored_is_told(models: list[str], tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="no reading"):
+    with pytest.raises(TrainingError, match="no risk measure 'median'; did you mean 'mean'"):
         Scorer.load("there/is/none", reading="median")
     with pytest.raises(TrainingError, match="cannot load the reward model"):
         Scorer.load(str(tmp_path / "none"))

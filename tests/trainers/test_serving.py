@@ -222,7 +222,7 @@ def test_a_busy_or_absent_service_is_asked_again() -> None:
         ("/score", {"prompts": ["a"], "responses": [3]}, 422, "row 1: response must be a text or a list"),
         ("/score", {"prompts": ["a"], "responses": []}, 422, "1 prompts and 0 responses"),
         ("/score", {"prompts": ["a"], "responses": ["\ud800"]}, 422, "row 1: .*half a character"),
-        ("/score", {"prompts": ["a"], "responses": ["b"], "reading": "median"}, 422, "no reading 'median'"),
+        ("/score", {"prompts": ["a"], "responses": ["b"], "reading": "median"}, 422, "there is no risk measure 'median'"),
         ("/score", {"prompts": ["a"] * 51, "responses": ["b"] * 51}, 413, "51 rows in one request, and at most 50"),
         ("/score", {"prompts": ["a"], "responses": ["b" * 2001]}, 413, "row 1: a text of 2001 characters"),
         ("/get_reward", {"prompts": ["a"]}, 422, "query: Field required"),

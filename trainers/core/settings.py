@@ -5,12 +5,14 @@ A setting is one field of a model: the command's option is generated from its ty
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, Field
+from pydantic.fields import FieldInfo
 
 from dprm_data.core.yamlfile import read_model, validated
 from dprm_trainers.core.errors import TrainingError
@@ -30,6 +32,19 @@ class Section:
     """The heading in `--help` of this field and of those after it."""
 
     title: str
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a field may name. Listed when help is shown, as installed packages add to it."""
+
+    listed: Callable[[], str]
+
+
+def described(field: FieldInfo) -> str:
+    """A field's description, with what it may name."""
+    choices = [f"Available: {mark.listed()}." for mark in field.metadata if isinstance(mark, Choices)]
+    return " ".join([field.description or "", *choices])
 
 
 Positive = Annotated[float, Field(gt=0)]

@@ -11,6 +11,7 @@ from dprm_data.core import charts
 from dprm_data.core.tables import write_text
 from dprm_trainers.evaluation.metrics import Figure
 from dprm_trainers.evaluation.policy_comparison import Judged, PolicyEvaluation
+from dprm_trainers.reward.risk_measures import RiskMeasure
 
 _INNER = charts.WIDTH - 40
 _LEFT, _RIGHT = 250.0, 205.0  # room for names before the bars, and for figures after them
@@ -39,7 +40,7 @@ def markdown(found: PolicyEvaluation) -> str:
 
 
 def _of_judge(judged: Judged, tie: float) -> list[str]:
-    reading = "" if judged.reading == "mean" else f", reading {judged.reading}"
+    reading = "" if not RiskMeasure.of(judged.reading).needs_distribution else f", reading {judged.reading}"
     lines = [f"### Judge: {judged.judge} ({judged.kind}{reading})", ""]
     labels = list(judged.labels) if judged.shares else []
     lines += [_row(["", "reward", *labels]), _rule(1 + len(labels))]

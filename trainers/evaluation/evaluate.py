@@ -27,22 +27,12 @@ from dprm_data.core.tables import write_text
 from dprm_data.labels.space import LabelSpace
 from dprm_trainers.core.errors import TrainingDataError
 from dprm_trainers.data.rows import Split, TrainingData, load_data, preference_pairs
-from dprm_trainers.evaluation.metrics import Bootstrap, Figure, distribution_figures, reliability, reward_figures
+from dprm_trainers.evaluation.metrics import BAND, Bootstrap, Figure, distribution_figures, reliability, reward_figures
 from dprm_trainers.reward.holdout import HeldOut
 from dprm_trainers.reward.objective import order_of
 from dprm_trainers.reward.reward_model import Judgement, RewardModel
 
 CONSTANT = "constant"
-MAIN = ("ot", "w1", "nll", "ece", "entropy", "spearman", "pairs")
-BETTER: dict[str, Literal["lower", "higher", ""]] = {
-    "ot": "lower",
-    "w1": "lower",
-    "nll": "lower",
-    "ece": "lower",
-    "entropy": "",
-    "spearman": "higher",
-    "pairs": "higher",
-}
 
 
 @dataclass
@@ -63,15 +53,17 @@ class Evaluation:
 
     def markdown(self) -> str:
         """The main figures, a row per model; then the pairs by bands."""
-        lines = [_row(["", *MAIN]), _row(["---", *["---:"] * len(MAIN)])]
-        lines += [_row([name, *[_shown(found.get(figure)) for figure in MAIN]]) for name, found in self.figures.items()]
-        bands = list(dict.fromkeys(name for found in self.figures.values() for name in found if name not in MAIN))
+        names = dict.fromkeys(name for found in self.figures.values() for name in found)
+        main = [name for name in names if not name.startswith(BAND)]
+        bands = [name for name in names if name.startswith(BAND)]
+        lines = [_row(["", *main]), _row(["---", *["---:"] * len(main)])]
+        lines += [_row([name, *[_shown(found.get(figure)) for figure in main]]) for name, found in self.figures.items()]
         if bands:
             models = list(self.figures)
             lines += ["", _row(["accuracy on pairs", *models]), _row(["---", *["---:"] * len(models)])]
             for band in bands:
                 cells = [_shown(self.figures[model].get(band)) for model in models]
-                lines.append(_row([band.removeprefix("pairs, "), *cells]))
+                lines.append(_row([band.removeprefix(BAND), *cells]))
         return "\n".join(lines) + "\n"
 
     def picture(self) -> str:

@@ -14,7 +14,7 @@ from dprm_data.core.arrays import Floats
 from dprm_data.ingest.items import Messages, ids_of
 from dprm_trainers.core.errors import TrainingDataError
 from dprm_trainers.evaluation.policy_responses import BLANK, Response
-from dprm_trainers.reward.risk_measures import Reading
+from dprm_trainers.reward.risk_measures import RiskMeasure
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def _by_run(path: Path, responses: Sequence[Response], reading: str) -> Verdict:
     blank = sum(not row.text.strip() for row in responses)
     if blank:
         notes.append(f"{blank} empty responses were judged as “{BLANK}”")
-    reward = Reading.of(reading)(distribution, run.space.rewards)
+    reward = RiskMeasure.of(reading)(distribution, run.space.rewards)
     return Verdict(
         str(path), "run", reading, reward, distribution, tuple(run.space.names), run.space.rewards, tuple(notes)
     )

@@ -17,6 +17,7 @@ from dprm_data.labels.space import LabelSpace
 _LEAST = 1e-12
 _MOST_CELLS = 25_000_000  # of the table of draws: 200 MB; beyond it fewer draws are made, at least 100
 BINS = 10
+BAND = "pairs, "  # before the name of a band of pairs
 
 
 @dataclass(frozen=True)
@@ -161,5 +162,5 @@ def reward_figures(reward: Floats, q: Floats, space: LabelSpace, pairs: Ints, dr
     disagreement = (1.0 - (q**2).sum(axis=1))[pairs].mean(axis=1)
     for what, values in (("margin", margin), ("disagreement", disagreement)):
         for name, part in pair_bands(values).items():
-            found[f"pairs, {what} {name}"] = draws.mean(outcomes[part], pairs[part, 0])
+            found[f"{BAND}{what} {name}"] = draws.mean(outcomes[part], pairs[part, 0])
     return found

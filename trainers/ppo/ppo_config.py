@@ -27,6 +27,7 @@ from dprm_trainers.core.settings import (
     Warmup,
     given_settings,
 )
+from dprm_trainers.reward.risk_measures import ReadingSpec
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -45,10 +46,7 @@ class PPOConfig(BaseModel):
     reward_model: Annotated[list[str], Flag("-m")] = Field(
         description="A model of `dprm train reward`. Repeat it for models of groups: the least satisfied group counts."
     )
-    reading: str = Field(
-        "mean",
-        description="How a distribution becomes a reward: mean, quantile:t, cvar:t, std:l or entropic:b.",
-    )
+    reading: ReadingSpec = "mean"
     output: Annotated[str, Flag("-o")] = Field("policy", description="The folder for the aligned policy.")
     prompt_split: str = Field("train", description="The split of the prompts to train on.")
     limit: Count | None = Field(None, description="Train on at most this many prompts.")

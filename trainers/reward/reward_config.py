@@ -12,6 +12,7 @@ from dprm_trainers.core.settings import (
     AtLeastZero,
     ChatTemplate,
     Checkpointing,
+    Choices,
     Count,
     CountOrZero,
     Flag,
@@ -29,6 +30,7 @@ from dprm_trainers.core.settings import (
     Warmup,
     given_settings,
 )
+from dprm_trainers.reward.objective import choices, is_scalar, parse
 
 
 class RewardConfig(BaseModel):
@@ -55,12 +57,11 @@ class RewardConfig(BaseModel):
     validation: Share = Field(0.1, description="The share of the prompts held out for early stopping and calibration.")
     split_seed: int = Field(0, description="The seed that chooses the prompts held out.")
 
-    objective: Annotated[str, Section("Objective")] = Field(
-        "ot+0.1*ce",
-        description="ot, wasserstein, ce, cramer, a weighted sum such as ot+0.1*ce, or bt (a scalar, on pairs).",
+    objective: Annotated[str, Section("Objective"), Choices(choices)] = Field(
+        "ot+0.1*ce", description="The loss, or a weighted sum of losses such as ot+0.1*ce."
     )
     pairs: Literal["group", "any"] = Field(
-        "group", description="The pairs of bt: responses to one prompt, or any two rows."
+        "group", description="The pairs of a scalar objective: responses to one prompt, or any two rows."
     )
     calibrate: bool = Field(False, description="Fit a temperature on the validation split and write it into the head.")
 
@@ -106,8 +107,6 @@ class RewardConfig(BaseModel):
 
     @model_validator(mode="after")
     def _fits_together(self) -> RewardConfig:
-        from dprm_trainers.reward.objective import parse  # brings torch, which `--help` does not need
-
         parse(self.objective)
         if self.scalar and self.calibrate:
             raise ValueError("calibrate: a scalar model has no distribution to calibrate")
@@ -122,8 +121,6 @@ class RewardConfig(BaseModel):
     @property
     def scalar(self) -> bool:
         """Whether a scalar is trained on pairs (BT-RM)."""
-        from dprm_trainers.reward.objective import is_scalar
-
         return is_scalar(self.objective)
 
     @property

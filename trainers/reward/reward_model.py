@@ -25,12 +25,10 @@ from dprm_trainers.core.errors import TrainingError
 from dprm_trainers.data.rows import Message
 from dprm_trainers.data.tokens import context_length, encode, prepare_tokenizer
 from dprm_trainers.reward.features import padded
-from dprm_trainers.reward.risk_measures import Reading, reward_std
+from dprm_trainers.reward.risk_measures import RiskMeasure, reward_std
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-__all__ = ["Judgement", "Reading", "RewardModel", "reward_std"]
 
 
 @dataclass(frozen=True)
@@ -86,24 +84,29 @@ class RewardModel:
         prompts: Sequence[list[Message]],
         completions: Sequence[list[Message]],
         *,
-        reading: str | Reading = "mean",
+        reading: str | RiskMeasure = "mean",
         batch_size: int = 16,
     ) -> Judgement:
         """What the model says of every response. Texts that are too long lose their left side."""
         encoded = encode(self.tokenizer, list(prompts), list(completions), self.max_length, overlong="truncate")
         return self.read(self.logits(encoded.ids, batch_size), reading)
 
-    def read(self, logits: Floats, reading: str | Reading = "mean") -> Judgement:
+    def read(self, logits: Floats, reading: str | RiskMeasure = "mean") -> Judgement:
         """The judgement that lies in logits (N, d)."""
-        how = Reading.of(reading)
+        measure = self.checked(reading)
         if self.scalar:
-            if how.kind != "mean":
-                raise TrainingError(
-                    f"{self.name} predicts one scalar: there is no distribution for the reading {how.kind}"
-                )
             return Judgement(logits[:, 0], np.full(len(logits), np.nan), None)
         p = softmax(logits)
-        return Judgement(how(p, self.space.rewards), reward_std(p, self.space.rewards), p)
+        return Judgement(measure(p, self.space.rewards), reward_std(p, self.space.rewards), p)
+
+    def checked(self, reading: str | RiskMeasure) -> RiskMeasure:
+        """The risk measure. Raises `TrainingError` for one that needs a distribution if the model predicts a scalar."""
+        measure = RiskMeasure.of(reading)
+        if self.scalar and measure.needs_distribution:
+            raise TrainingError(
+                f"{self.name} predicts one scalar: there is no distribution for the reading {measure.name}"
+            )
+        return measure
 
     @torch.inference_mode()
     def logits(self, ids: Sequence[Sequence[int]], batch_size: int = 16) -> Floats:

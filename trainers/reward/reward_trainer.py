@@ -54,7 +54,7 @@ class RewardTrainer(Trainer):
 
     def __init__(self, *args: Any, objective: Objective, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.objective = objective.to(self.args.device)
+        self.objective = objective
         self.model_accepts_loss_kwargs = False
 
     def compute_loss(
@@ -155,7 +155,7 @@ def _pairs(config: RewardConfig, rows: Rows, space: LabelSpace, name: str) -> In
     pairs = preference_pairs(rows, space.rewards, within=config.pairs, seed=config.split_seed)
     if not len(pairs) and name == "train":
         raise TrainingDataError(
-            f"{config.data}: bt trains on pairs, and no two responses to one prompt have different expected rewards",
+            f"{config.data}: {config.objective} trains on pairs, and no two responses to one prompt have different expected rewards",
             hint="Give pairs: any to compare responses to different prompts, or another objective.",
         )
     return pairs

@@ -30,7 +30,8 @@ from dprm_data.core.arrays import Floats, Ints
 from dprm_trainers.core.errors import RewardError, TrainingError
 from dprm_trainers.data.rows import Message
 from dprm_trainers.data.tokens import encode
-from dprm_trainers.reward.reward_model import Judgement, Reading, RewardModel
+from dprm_trainers.reward.reward_model import Judgement, RewardModel
+from dprm_trainers.reward.risk_measures import RiskMeasure
 
 
 @dataclass(frozen=True)
@@ -59,12 +60,14 @@ class Predictions:
 class Scorer:
     """One reward model, or one per group of the population, with a reading."""
 
-    def __init__(self, models: Sequence[RewardModel], *, reading: str | Reading = "mean", batch_size: int = 16) -> None:
+    def __init__(
+        self, models: Sequence[RewardModel], *, reading: str | RiskMeasure = "mean", batch_size: int = 16
+    ) -> None:
         """Raises `TrainingError` where the models cannot be combined, or have no such reading."""
         if not models:
             raise TrainingError("no reward model was given")
         self.models = tuple(models)
-        self.reading = Reading.of(reading)
+        self.reading = RiskMeasure.of(reading)
         self.batch_size = batch_size
         _check_together(self.models, self.reading)
         self.groups = tuple(_group_of(model) for model in self.models)
@@ -78,16 +81,16 @@ class Scorer:
         cls,
         references: str | Sequence[str],
         *,
-        reading: str | Reading = "mean",
+        reading: str | RiskMeasure = "mean",
         device: str | None = None,
         batch_size: int = 16,
         bf16: bool = False,
     ) -> Scorer:
         """From folders or names on the Hub; several are the groups of a population. bf16: half the memory, and rewards to about two digits. Raises `TrainingError`."""
-        how = Reading.of(reading)  # a wrong reading is said before models are loaded
-        given = [references] if isinstance(references, str) else list(references)
-        models = [RewardModel.load(reference, device=device, bf16=bf16) for reference in given]
-        return cls(models, reading=how, batch_size=batch_size)
+        measure = RiskMeasure.of(reading)  # before models are loaded, so that a mistake is reported at once
+        names = [references] if isinstance(references, str) else references
+        models = [RewardModel.load(name, device=device, bf16=bf16) for name in names]
+        return cls(models, reading=measure, batch_size=batch_size)
 
     def __call__(self, prompts: Sequence[list[Message]], responses: Sequence[str]) -> Scores:
         """The scores of N responses (texts), each to its prompt (turns). Raises `TrainingError` (see the module)."""
@@ -103,10 +106,10 @@ class Scorer:
         found = [self._logits_of(model, prompts, responses) for model in self.models]
         return Predictions(np.stack([logits for logits, _ in found], axis=1), np.any([cut for _, cut in found], axis=0))
 
-    def read(self, seen: Predictions, reading: str | Reading | None = None) -> Scores:
+    def read(self, seen: Predictions, reading: str | RiskMeasure | None = None) -> Scores:
         """The scores that lie in predictions, by another reading than the scorer's own if one is given. Raises `TrainingError` where the models have no such reading."""
-        how = self.reading if reading is None else Reading.of(reading)
-        judged = [model.read(seen.logits[:, m], how) for m, model in enumerate(self.models)]
+        measure = self.reading if reading is None else RiskMeasure.of(reading)
+        judged = [model.read(seen.logits[:, m], measure) for m, model in enumerate(self.models)]
         return _least(judged, int(seen.cut.sum()))
 
     def _logits_of(
@@ -132,13 +135,10 @@ class Scorer:
         return logits, [row.cut > 0 for row in rows]
 
 
-def _check_together(models: tuple[RewardModel, ...], reading: Reading) -> None:
+def _check_together(models: tuple[RewardModel, ...], measure: RiskMeasure) -> None:
     first = models[0]
     for model in models:
-        if model.scalar and reading.kind != "mean":
-            raise TrainingError(
-                f"{model.name} predicts one scalar: there is no distribution for the reading {reading.kind}"
-            )
+        model.checked(measure)
         if model.scalar and len(models) > 1:
             raise TrainingError(
                 f"{model.name} predicts one scalar: scalars of different models have no common zero, so that their minimum means nothing",

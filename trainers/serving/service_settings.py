@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dprm_data.core.errors import InputError
 from dprm_trainers.core.settings import Count, Flag, Section
+from dprm_trainers.reward.risk_measures import ReadingSpec
 
 Queries = Literal["template", "plain"]
 
@@ -23,9 +24,7 @@ class ServiceSettings(BaseModel):
     )
     host: str = Field("127.0.0.1", description="The address to listen on; 0.0.0.0 is reached from elsewhere.")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(8000, description="The port to listen on; 0 takes a free one.")
-    reading: str = Field(
-        "mean", description="How a distribution becomes a reward: mean, quantile:t, cvar:t, std:l or entropic:b."
-    )
+    reading: ReadingSpec = "mean"
     queries: Queries = Field(
         "template", description="What OpenRLHF's texts are: rendered by a chat template, or plain."
     )
