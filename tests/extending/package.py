@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,10 +26,10 @@ def install(name: str, code: str, folder: Path, monkeypatch: pytest.MonkeyPatch)
     site = folder / "site-packages"
     write_package(name, code, site)
     monkeypatch.syspath_prepend(site)
-    for each in (registry.PROVIDERS, registry.ELICITATIONS, registry.FAMILIES, registry.SMOOTHINGS):
-        monkeypatch.setattr(each, "_found", dict(each._found))
-    for each in (registry.PANEL_SOURCES, registry.LEDGER_STORES, registry.LOSSES, registry.RISK_MEASURES):
+    for each in [found for found in vars(registry).values() if isinstance(found, registry.Registry)]:
+        for module in filter(importlib.util.find_spec, each._builtin.values()):
+            importlib.import_module(module)  # before the copy: a module registers its names once in a process
         monkeypatch.setattr(each, "_found", dict(each._found))
     registry.load_extensions.cache_clear()
-    monkeypatch.delitem(__import__("sys").modules, f"{name}_extension", raising=False)
+    monkeypatch.delitem(sys.modules, f"{name}_extension", raising=False)
     return site

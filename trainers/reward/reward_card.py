@@ -62,7 +62,7 @@ def shown_reference(reference: str) -> str:
 def _scalar_card(name: str, base: str, training: dict[str, Any]) -> str:
     return (
         "---\nlibrary_name: transformers\ntags:\n- reward-model\n- dprm\n---\n"
-        f"# {name}\n\nA scalar reward model (Bradley-Terry on preference pairs), trained from {base} with dprm-data as the baseline to a "
+        f"# {name}\n\nA scalar reward model (objective `{training['settings']['objective']}`, on preference pairs), trained from {base} with dprm-data as the baseline to a "
         f"distributional one. Its one output is the reward; only differences between responses mean anything.\n\n"
         f"{training['rows']['train']:,} responses, {training['figures']['epochs']:g} epochs, seed {training['settings']['seed']}. "
         "Settings and figures are in `dprm_training.json`.\n"
