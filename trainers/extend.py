@@ -5,8 +5,9 @@
     @loss("brier")
     class Brier(Loss): ...
 
-`dprm train reward --objective brier+0.1*ce` and `--reading NAME:LEVEL` then find it in any installed package that names its
-module in the entry-point group `dprm_data`. Import torch and numpy inside functions: `--help` imports the module too.
+`dprm train reward --objective brier+0.1*ce` and `--reading NAME:LEVEL` then find it in any installed package that names
+its module in the entry-point group `dprm_data`. Import torch and numpy inside functions: `--help` imports the module
+too.
 """
 
 from __future__ import annotations

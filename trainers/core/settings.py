@@ -1,6 +1,6 @@
-"""What settings of trainings share: fields that several have, how they appear on the command line, and where their values come from.
+"""Shared by the settings models: common fields, marks for the command line, and loading from YAML and flags.
 
-A setting is one field of a model: the command's option is generated from its type, default and description.
+A setting is one field of a model: its option is generated from its type, default and description.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ Settings = TypeVar("Settings", bound=BaseModel)
 
 @dataclass(frozen=True)
 class Flag:
-    """A field's other flag, beside `--its-name`."""
+    """Another flag of a field, besides `--its-name`."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class Section:
-    """The heading in `--help` of this field and of those after it."""
+    """The heading in `--help` of this field and those after it."""
 
     title: str
 
@@ -78,17 +78,17 @@ PushToHub = Annotated[
 
 
 def given_settings(model: type[Settings], file: str | Path | None, flags: dict[str, Any]) -> Settings:
-    """The settings of a file, flags (None is not given), or both; flags take precedence. Raises `TrainingError`."""
-    given = {name: value for name, value in flags.items() if value is not None}
+    """Settings from a file, flags (None means not set), or both; flags take precedence. Raises `TrainingError`."""
+    values = {name: value for name, value in flags.items() if value is not None}
     if file is None:
-        return validated(given, model, TrainingError, "settings")
-    if not given:
+        return validated(values, model, TrainingError, "settings")
+    if not values:
         return read_model(Path(file), model, TrainingError, "settings of a training")
-    # The file may lack what the flags give, so it is read plainly first; alone it is read with the lines of what is wrong.
+    # Flags may supply what the file lacks, so the file is not validated alone; its errors then have no line numbers.
     try:
         content = yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {}
     except (OSError, yaml.YAMLError) as error:
         raise TrainingError(f"cannot read {file}: {error}", hint="Give a YAML file of settings.") from error
     if not isinstance(content, dict):
         raise TrainingError(f"{file}: settings are a mapping of keys to values")
-    return validated(content | given, model, TrainingError, str(file))
+    return validated(content | values, model, TrainingError, str(file))

@@ -1,4 +1,4 @@
-"""Which prompts a training held out, where the data itself has no splits: what reward models and policies record of it, for those who must not train or test on the wrong ones."""
+"""The prompts that a training held out if the data has no splits, as reward models and policies record them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ ALIGNMENT = "dprm_ppo.json"  # in a policy's folder: settings, prompts and figur
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The shares of the prompts that are held out, and the seed of the hash that chooses them; see `dprm_trainers.data.rows.load_data`, whose defaults these are."""
+    """The held-out shares of the prompts, and the seed of the hash that selects them.
+
+    Defaults: those of `load_data`.
+    """
 
     test: float = 0.1
     validation: float = 0.1
@@ -21,15 +24,15 @@ class HeldOut:
 
     @classmethod
     def of(cls, recorded: Mapping[str, Any] | None) -> HeldOut:
-        """As a training recorded it; what it did not say is the default."""
+        """From the record of a training; missing values are the defaults."""
         known = recorded or {}
         return cls(**{part.name: known[part.name] for part in fields(cls) if part.name in known})
 
 
 def by_reward_models(references: Iterable[str]) -> tuple[HeldOut, ...]:
-    """What the trainings of reward models (folders, or names on the Hub) held out, each once. Only their settings are read.
+    """The distinct holdouts of reward models (folders, or names on the Hub). Only their configs are read.
 
-    Raises `TrainingError` for what is no reward model of ours.
+    Raises `TrainingError` for a model that `dprm train reward` did not train.
     """
     from dprm_trainers.reward.reward_model import training_of
 
@@ -38,13 +41,13 @@ def by_reward_models(references: Iterable[str]) -> tuple[HeldOut, ...]:
 
 
 def alignment_of(policy: str) -> dict[str, Any]:
-    """The record that `dprm train ppo` left in a policy's folder; empty where there is none."""
+    """The record of `dprm train ppo` in a policy's folder; empty if there is none."""
     file = Path(policy) / ALIGNMENT
     return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
 
 
 def by_policies(policies: Iterable[str]) -> tuple[HeldOut, ...]:
-    """What the trainings of policies held out, each once: of those whose folder has the record of a training by `dprm train ppo`."""
+    """The distinct holdouts of the policies whose folder has a record of `dprm train ppo`."""
     records = filter(None, map(alignment_of, policies))
-    found = (HeldOut.of(how) for record in records for how in record.get("prompts", {}).get("held_out") or [None])
+    found = (HeldOut.of(shares) for record in records for shares in record.get("prompts", {}).get("held_out") or [None])
     return tuple(dict.fromkeys(found))

@@ -10,8 +10,8 @@ A loss is a class, made once per training for the label space. Another package r
         def __call__(self, prediction, target):
             return (prediction.softmax(dim=-1) - target).square().sum(dim=-1)
 
-`ot` and `cramer` are divided by the greatest cost, and `wasserstein` by the number of steps, so that a weight in a sum means
-the same on every label space.
+`ot` and `cramer` are divided by the greatest cost, and `wasserstein` by the number of steps, so that a weight in a sum
+means the same on every label space.
 
 `--help` lists the losses, so importing this module must not import torch or numpy.
 """
@@ -36,8 +36,8 @@ LossClass = TypeVar("LossClass", bound="type[Loss]")
 class Loss(ABC):
     """A loss on one label space. The first line of a subclass's docstring describes it in the documentation.
 
-    aliases: other names. scalar: whether it trains one reward per response, on pairs, instead of a distribution; an objective
-    has losses of one kind only.
+    aliases: other names. scalar: whether it trains one reward per response, on pairs, instead of a distribution; an
+    objective has losses of one kind only.
     """
 
     aliases: ClassVar[tuple[str, ...]] = ()
@@ -50,8 +50,8 @@ class Loss(ABC):
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The loss of each row (B,), in float32.
 
-        prediction: logits (B, K); target: distributions (B, K). Of a scalar loss: the rewards (B,) of the chosen responses and
-        those of the rejected ones.
+        prediction: logits (B, K); target: distributions (B, K). Of a scalar loss: the rewards (B,) of the chosen
+        responses and those of the rejected ones.
         """
 
 
@@ -88,7 +88,7 @@ class OptimalTransport(Loss):
 
 @loss("wasserstein")
 class Wasserstein(Loss):
-    """Transport at unit steps between the labels in the order of their rewards, equal ones in the order of the space."""
+    """Transport at unit steps between the labels in the order of their rewards; ties in the order of the space."""
 
     aliases = ("dprm_w", "w1")
 

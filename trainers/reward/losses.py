@@ -1,24 +1,31 @@
 """Losses between a predicted and a target preference distribution: pure functions of tensors.
 
-All take `logits` (B, d), of which the prediction is p = softmax(logits), and `target` (B, d), rows that are distributions q, and give (B,): one loss per row,
-in the unit of the ground cost (`ce` in nats), differentiable in both, on any device.
+All take `logits` (B, d), with the prediction p = softmax(logits), and `target` (B, d), whose rows are distributions q,
+and return (B,): one loss per row, in the unit of the ground cost (`ce` in nats), differentiable in both, on any device.
 
-    ot           min over couplings of the expected ground cost: knows which labels are close. Exact (see below)
-    wasserstein  the same with unit steps between ordered labels: sum of |P - Q| over the d - 1 cuts of the distribution functions
-    ce           cross-entropy - sum q log p: every label is equally far from every other
-    cramer       energy distance - (p - q)' C (p - q) / 2; on a line the sum of (P - Q)^2 times the gap. A proper score also for sampled votes
+    ot             min over couplings of the expected ground cost: respects which labels are close. Exact (see below)
+    wasserstein    the same with unit steps between ordered labels: sum of |P - Q| over the d - 1 cuts of the CDFs
+    ce             cross-entropy - sum q log p: all labels are equally far apart
+    cramer         energy distance - (p - q)' C (p - q) / 2; on a line the sum of (P - Q)^2 times the gap. A proper
+                   score, also for sampled votes
     bradley_terry  - log sigmoid(r_chosen - r_rejected): the scalar baseline, on pairs
 
-**How `ot` is computed.** On a line (|x_i - x_j|, which the cost from rewards always is) the CDF form is exact. For any metric on few labels the maximum over the
-vertices of the Lipschitz polytope is (`dprm_trainers.reward.lipschitz_vertices`). Both are one matrix product with p - q. Beyond that, or where the cost is no metric, POT's
-network simplex solves each row (exact, on the CPU, dual potentials as gradient), and for hundreds of labels the debiased Sinkhorn divergence of `dprm_trainers.reward.transport_solvers`.
+**How `ot` is computed.** On a line (|x_i - x_j|; the cost from rewards always is one) the CDF form is exact. For any
+metric on few labels, so is the maximum over the vertices of the Lipschitz polytope
+(`dprm_trainers.reward.lipschitz_vertices`). Both are one matrix product with p - q. Otherwise, or if the cost is not a
+metric, POT's network simplex solves each row (exact, on the CPU, with dual potentials as gradient), and for hundreds of
+labels the debiased Sinkhorn divergence approximates it; both are in `dprm_trainers.reward.transport_solvers`. `SOLVERS`
+lists the methods.
 
-**Saturation.** The gradient of any f(p) passes through the softmax: dL/dz_k = p_k (f_k - sum_j p_j f_j). For `ot`, f is bounded by the diameter of the
-label space, so a prediction that is confident and wrong (p_k near 0 where q is) learns nothing; the gradient of `ce` is p - q and never vanishes there. And at the
-optimum the gradient of `ot` jumps between vertices instead of vanishing. **Votes instead of fitted targets**: the minimiser of E[ot(p, q)] over noisy q is a
-median, not the mean; `ce` and `cramer` are minimised by the mean. A small `ce` term (`ot+0.1*ce`) cures both; `docs/reward-model.md` measures it.
+**Saturation.** The gradient of any f(p) passes through the softmax: dL/dz_k = p_k (f_k - sum_j p_j f_j). For `ot`, f is
+bounded by the diameter of the label space, so a confident wrong prediction (p_k near 0 where q is not) learns nothing;
+the gradient of `ce` is p - q and does not vanish there. At the optimum the gradient of `ot` jumps between vertices
+instead of vanishing. **Votes instead of fitted targets**: the minimiser of E[ot(p, q)] over noisy q is a median, not
+the mean; `ce` and `cramer` are minimised by the mean. A small `ce` term (`ot+0.1*ce`) cures both;
+`docs/reward-model.md` measures it.
 
-DPRM_OT, DPRM_W, DPRM_C and BT-RM of arXiv:2402.09764 are `ot`, `wasserstein`, `ce` and `bradley_terry`; the paper does not publish its solver.
+DPRM_OT, DPRM_W, DPRM_C and BT-RM of arXiv:2402.09764 are `ot`, `wasserstein`, `ce` and `bradley_terry`; the paper does
+not publish its solver.
 """
 
 from __future__ import annotations
@@ -130,8 +137,9 @@ SOLVERS: dict[str, Callable[[np.ndarray], nn.Module]] = {
 class Transport(nn.Module):
     """Optimal transport under one ground cost: `transport(p, q)` with rows of distributions (B, d) gives (B,).
 
-    method: one of `SOLVERS`; `auto` takes the first that is exact and applies (`line`, `vertices`, `emd`), and `sinkhorn` for
-    more than 200 labels off the line. `self.method` is the method taken. What depends on the cost alone is computed once, here.
+    method: one of `SOLVERS`; `auto` takes the first that is exact and applies (`line`, `vertices`, `emd`), and
+    `sinkhorn` for more than 200 labels off the line. `self.method` is the method taken. What depends on the cost alone
+    is computed once, here.
 
     Raises `LossError` for a matrix that is no ground cost, or a method that cannot solve with it.
     """
@@ -160,9 +168,10 @@ def _automatic(cost: np.ndarray) -> tuple[str, nn.Module]:
 
 
 def ot_loss(logits: Tensor, target: Tensor, cost: Tensor, *, method: str = "auto") -> Tensor:
-    """Optimal transport from softmax(logits) (B, d) to `target` (B, d) under the ground cost `cost` (d, d): (B,), in the cost's unit.
+    """Optimal transport from softmax(logits) (B, d) to `target` (B, d) under the ground cost `cost` (d, d): (B,), in
+    the cost's unit.
 
-    What depends on the cost alone is computed at the first call with this tensor and kept as long as the tensor lives unchanged. Raises `LossError`.
+    What depends on the cost alone is cached as long as this tensor lives unchanged. Raises `LossError`.
     """
     value: Tensor = _transport(cost, method)(logits.softmax(dim=-1), target)
     return value
@@ -171,7 +180,7 @@ def ot_loss(logits: Tensor, target: Tensor, cost: Tensor, *, method: str = "auto
 def wasserstein_loss(logits: Tensor, target: Tensor, order: Tensor | None = None) -> Tensor:
     """Wasserstein-1 between ordered labels at unit distance: (B,), in steps.
 
-    order: the labels' indices (d,) from one end of the scale to the other; as they stand, where not given.
+    order: the labels' indices (d,) from one end of the scale to the other; by default their own order.
     """
     difference = logits.softmax(dim=-1) - target
     if order is not None:
@@ -180,15 +189,16 @@ def wasserstein_loss(logits: Tensor, target: Tensor, order: Tensor | None = None
 
 
 def ce_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy of the target distribution: (B,), in nats. Its least value is the target's entropy."""
+    """Cross-entropy of the target distribution: (B,), in nats. Its minimum is the target's entropy."""
     return -(target * logits.log_softmax(dim=-1)).sum(dim=-1)
 
 
 def cramer_loss(logits: Tensor, target: Tensor, cost: Tensor) -> Tensor:
     """The energy distance under the ground cost, halved: -(p - q)' C (p - q) / 2, (B,), in the cost's unit.
 
-    It is 0 only at p = q and never negative for costs of (strict) negative type: distances on a line and sums of distances over axes are; where two labels are at distance 0 their
-    masses are not told apart. On a line it is the sum of gap (P - Q)^2, the ranked probability score. Source: Szekely and Rizzo, J. Stat. Plann. Inference 143 (2013).
+    For costs of (strict) negative type, such as distances on a line and sums of distances over axes, it is never
+    negative and 0 only at p = q, up to mass moved between labels at distance 0. On a line it is the sum of gap (P -
+    Q)^2, the ranked probability score. Source: Szekely and Rizzo, J. Stat. Plann. Inference 143 (2013).
     """
     difference = logits.softmax(dim=-1) - target
     return -0.5 * ((difference @ cost.to(difference)) * difference).sum(dim=-1)
@@ -200,7 +210,10 @@ def bradley_terry_loss(chosen: Tensor, rejected: Tensor) -> Tensor:
 
 
 def checked_cost(cost: Tensor | np.ndarray) -> np.ndarray:
-    """The cost as a float64 matrix. Raises `LossError` where it is no ground cost: square, finite, not negative, 0 on the diagonal, symmetric."""
+    """The cost as a float64 matrix.
+
+    Raises `LossError` where it is no ground cost: square, finite, not negative, 0 on the diagonal, symmetric.
+    """
     matrix = np.asarray(cost.detach().cpu() if isinstance(cost, Tensor) else cost, dtype=np.float64)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or len(matrix) < 2:
         raise LossError(f"a ground cost is a square matrix for at least 2 labels, found shape {matrix.shape}")
@@ -217,7 +230,7 @@ def is_negative_type(cost: np.ndarray, tolerance: float = 1e-9) -> bool:
     return bool(np.linalg.eigvalsh(-centre @ cost @ centre).min() >= -tolerance * max(float(cost.max()), 1.0))
 
 
-# A cost is prepared once: by the tensor's identity (a lookup, no copy from the device), as long as it was not written to.
+# Keyed by the cost tensor's identity, which needs no copy from the device, and by its version, which changes on writes.
 _prepared: MutableMapping[Tensor, dict[str, tuple[int, Transport]]] = WeakIdKeyDictionary()
 
 

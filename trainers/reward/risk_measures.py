@@ -1,7 +1,8 @@
 """Risk measures: from a predicted distribution to one number.
 
-A label's reward is r_i; the population chooses it with probability p_i. All measures are in the unit of the rewards, and
-none exceeds the best reward. A measure is named by a spec (`--reading` of the commands): `mean`, `cvar`, `cvar:0.1`.
+A label's reward is r_i; the population chooses it with probability p_i. All measures are in the unit of the rewards,
+and none exceeds the best reward. A measure is named by a spec (`--reading` of the commands): `mean`, `cvar`,
+`cvar:0.1`.
 
 A measure is a class; another package registers its own in the same way (`dprm_trainers.extend`):
 
@@ -12,8 +13,8 @@ A measure is a class; another package registers its own in the same way (`dprm_t
         def read(self, p, rewards): ...
 
 cvar and entropic are coherent in the direction of caution (concave, and monotone: shifting mass to a better label never
-lowers them). std is not monotone: with a large l, shifting mass to the best label can lower it. Sources: Rockafellar and
-Uryasev, J. Risk 2 (2000), for cvar; Foellmer and Schied, "Stochastic Finance" (2004), for entropic.
+lowers them). std is not monotone: with a large l, shifting mass to the best label can lower it. Sources: Rockafellar
+and Uryasev, J. Risk 2 (2000), for cvar; Foellmer and Schied, "Stochastic Finance" (2004), for entropic.
 
 `--help` lists the measures, so importing this module must not import numpy.
 """
@@ -59,8 +60,8 @@ class Level:
 class RiskMeasure(ABC):
     """A measure at its level. The first line of a subclass's docstring describes it in the documentation.
 
-    parameter: what follows the colon in a spec; None for a measure without a level. needs_distribution: whether a model that
-    predicts one scalar lacks what the measure reads.
+    parameter: what follows the colon in a spec; None for a measure without a level. needs_distribution: whether a model
+    that predicts one scalar lacks what the measure reads.
     """
 
     parameter: ClassVar[Level | None] = None
@@ -133,12 +134,13 @@ class Quantile(RiskMeasure):
         order = rewards.argsort(kind="stable")
         at_or_below = p[:, order].cumsum(axis=1)
         index = (at_or_below < self.level - 1e-9).sum(axis=1)
-        return rewards[order][index.clip(max=len(rewards) - 1)]
+        quantiles: Floats = rewards[order][index.clip(max=len(rewards) - 1)]
+        return quantiles
 
 
 @risk_measure("cvar")
 class CVaR(RiskMeasure):
-    """The mean over the least satisfied share t: 1/t times the integral of the quantile from 0 to t; `cvar:1` is the mean."""
+    """The mean over the least satisfied share t, 1/t times the integral of the quantile to t; `cvar:1` is the mean."""
 
     parameter = Level("t", 0.1, most=1.0)
 
@@ -147,7 +149,8 @@ class CVaR(RiskMeasure):
         p = p[:, order]
         below = p.cumsum(axis=1) - p
         tail = (self.level - below).clip(0.0, p)
-        return (tail @ rewards[order]) / tail.sum(axis=1)
+        means: Floats = (tail @ rewards[order]) / tail.sum(axis=1)
+        return means
 
 
 @risk_measure("std")
