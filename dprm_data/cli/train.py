@@ -101,7 +101,7 @@ def _train_groups(settings: Any, attribute: str, as_json: bool, quiet: bool) -> 
 def evaluate(
     context: typer.Context,
     reward_model: Annotated[
-        list[str], typer.Option("--reward-model", "-m", help="A trained model; give it again to compare several.")
+        list[str], typer.Option("--reward-model", "-m", help="A trained model; repeat it to compare several.")
     ],
     data: Annotated[
         str | None,

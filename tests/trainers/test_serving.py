@@ -149,7 +149,7 @@ def test_a_conversation_by_another_template(guarded: RewardServer, models: list[
     )
     status, found = guarded.ask("/get_reward", {"query": ["user : what <end> assistant : good"]})
     assert status == 422
-    assert "row 1: a text is not of the chat template" in found["error"]["message"]
+    assert "row 1: a text was not rendered by the chat template" in found["error"]["message"]
     assert "--policy-tokenizer" in found["error"]["hint"]
 
 
@@ -284,7 +284,7 @@ def test_room_for_so_many(guarded: RewardServer) -> None:
     connection.request("POST", "/score", body, {"Authorization": f"Bearer {KEY}"})
     answer = connection.getresponse()
     assert (answer.status, answer.getheader("Retry-After")) == (503, "1")
-    assert "1 requests are being answered" in json.load(answer)["error"]["message"]
+    assert "1 requests are in progress" in json.load(answer)["error"]["message"]
     assert guarded.ask("/health")[0] == 200
     slow.sendall(body[10:])
     assert slow.recv(12) == b"HTTP/1.1 200"

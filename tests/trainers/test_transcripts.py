@@ -65,7 +65,7 @@ def test_an_empty_response_is_one() -> None:
 
 @pytest.mark.parametrize("text", ["", "good", "[INST] hi [/INST] good", "<|im_start|>user\nhi<|im_end|>\n"])
 def test_another_template_is_told(text: str) -> None:
-    with pytest.raises(TrainingError, match="not of the chat template") as caught:
+    with pytest.raises(TrainingError, match="not rendered by the chat template") as caught:
         MARKS["chatml"][1].parse(text)
     assert "--policy-tokenizer" in str(caught.value.hint)
 
@@ -73,5 +73,5 @@ def test_another_template_is_told(text: str) -> None:
 def test_a_template_that_hides_the_texts_is_told() -> None:
     used = tiny.tokenizer()
     used.chat_template = "{{ messages | length }}"
-    with pytest.raises(TrainingError, match="does not write the texts"):
+    with pytest.raises(TrainingError, match="alters the texts"):
         Marks.of(used)

@@ -58,7 +58,7 @@ ChatTemplate = Annotated[
     str | None, Field(description="plain, or a Jinja file, for a tokenizer without a chat template.")
 ]
 PadToken = Annotated[str | None, Field(description="The token to pad with, for a tokenizer without a pad token.")]
-LoraAlpha = Annotated[Positive | None, Field(description="The scale of the adapters; twice the rank if not given.")]
+LoraAlpha = Annotated[Positive | None, Field(description="The scale of the adapters. Default: twice the rank.")]
 LoraTargets = Annotated[
     str | list[str],
     Field(description="The layers that get adapters: all-linear, a regular expression, or (in YAML) a list."),

@@ -93,8 +93,9 @@ def load_prompts(
     prompts, groups, named = _distinct(rows)
     if not prompts:
         raise TrainingDataError(f"{data} holds no prompts")
-    given = np.array([name or "train" for name in named])
-    places = [set(at) for at in zip(*(_places(given, groups, how) for how in held_out or [HeldOut()]), strict=True)]
+    recorded = np.array([name or "train" for name in named])
+    by_training = [_places(recorded, groups, shares) for shares in held_out or [HeldOut()]]
+    places = [set(at) for at in zip(*by_training, strict=True)]
     chosen = [i for i, at in enumerate(places) if split == ALL or at == {split}][:limit]
     if not chosen:
         raise TrainingDataError(
@@ -104,13 +105,13 @@ def load_prompts(
     return Prompts([prompts[i] for i in chosen], [groups[i] for i in chosen], data, revision, split, tuple(held_out))
 
 
-def _places(given: NDArray[np.str_], groups: Sequence[str], how: HeldOut) -> list[str]:
+def _places(recorded: NDArray[np.str_], groups: Sequence[str], shares: HeldOut) -> list[str]:
     """Each prompt's split, as `load_data` splits the same rows."""
-    where = given
-    for name, share in (("test", how.test), ("validation", how.validation)):
-        if name not in given.tolist():
-            where = hold_out(where, np.array(groups), name, share, how.seed)
-    return [str(name) for name in where.tolist()]
+    splits = recorded
+    for name, share in (("test", shares.test), ("validation", shares.validation)):
+        if name not in recorded.tolist():
+            splits = hold_out(splits, np.array(groups), name, share, shares.seed)
+    return [str(name) for name in splits.tolist()]
 
 
 def _sizes(places: Iterable[set[str]]) -> str:

@@ -212,7 +212,7 @@ def bradley_terry_loss(chosen: Tensor, rejected: Tensor) -> Tensor:
 def checked_cost(cost: Tensor | np.ndarray) -> np.ndarray:
     """The cost as a float64 matrix.
 
-    Raises `LossError` where it is no ground cost: square, finite, not negative, 0 on the diagonal, symmetric.
+    Raises `LossError` unless it is square, finite, non-negative, symmetric and 0 on the diagonal.
     """
     matrix = np.asarray(cost.detach().cpu() if isinstance(cost, Tensor) else cost, dtype=np.float64)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or len(matrix) < 2:

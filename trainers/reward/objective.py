@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from dprm_data.labels.space import LabelSpace
 
-_TERM = re.compile(r"(?:(?P<weight>[0-9.]+(?:e-?[0-9]+)?)\s*\*\s*)?(?P<name>[a-z][a-z0-9_-]*)\Z")
+_TERM = re.compile(r"(?:(?P<weight>(?:\d+\.?\d*|\.\d+)(?:e-?\d+)?)\s*\*\s*)?(?P<name>[a-z][a-z0-9_-]*)\Z")
 
 
 def parse(spec: str) -> dict[str, float]:
@@ -30,12 +30,12 @@ def parse(spec: str) -> dict[str, float]:
     for part in spec.lower().split("+"):
         match = _TERM.match(part.strip())
         if match is None:
-            raise _error(spec, f"{part.strip()!r} is no loss with a weight")
+            raise _error(spec, f"{part.strip()!r} is neither a loss nor a weight times a loss")
         try:
             name = _canonical(match["name"])
-            weight = float(match["weight"] or 1.0)
         except ValueError as error:
             raise _error(spec, str(error)) from error
+        weight = float(match["weight"] or 1.0)
         if name in terms:
             raise _error(spec, f"{name} appears twice")
         if weight <= 0:

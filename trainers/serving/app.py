@@ -18,7 +18,7 @@ from dprm_trainers.data.chat import all_judged
 from dprm_trainers.data.rows import Message
 from dprm_trainers.reward.scorer import Scorer, Scores
 from dprm_trainers.serving.admission import OPEN, Gate, problem
-from dprm_trainers.serving.batching import Gatherer
+from dprm_trainers.serving.batching import Batcher
 from dprm_trainers.serving.queries import QueryReader
 from dprm_trainers.serving.request_forms import (
     OpenRLHFAnswer,
@@ -61,7 +61,7 @@ class Service:
         self.settings, self.metrics = settings, Metrics()
         self.failure: Exception | None = None
         self._loaded: Loaded | None = None
-        self._gatherer: Gatherer | None = None
+        self._batcher: Batcher | None = None
 
     @property
     def loaded(self) -> Loaded:
@@ -73,14 +73,14 @@ class Service:
     async def start(self, load: Callable[[], Loaded]) -> None:
         """Load the models, then score until the task is cancelled."""
         loaded, settings = await asyncio.to_thread(load), self.settings
-        self._gatherer = Gatherer(
+        self._batcher = Batcher(
             loaded.scorer, self.metrics, max_batch=settings.max_batch, max_wait=settings.wait_seconds
         )
         self._loaded, self.metrics.ready = loaded, 1
         try:
-            await self._gatherer.run()
+            await self._batcher.run()
         finally:
-            self._gatherer.close()
+            self._batcher.close()
 
     async def scores_of_queries(self, queries: list[str], prompts: list[str] | None) -> Scores:
         """The scores of N texts of prompt and response. Raises `TrainingError`."""
@@ -98,8 +98,8 @@ class Service:
             empty = scorer.read(scorer.predict([], []), reading)  # reports a wrong reading before anything is scored
             if not responses:
                 return empty
-        assert self._gatherer is not None
-        return scorer.read(await self._gatherer.predict(prompts, responses), reading)
+        assert self._batcher is not None
+        return scorer.read(await self._batcher.predict(prompts, responses), reading)
 
 
 def make_app(service: Service, load: Callable[[], Loaded], stop: Callable[[], None]) -> FastAPI:

@@ -42,7 +42,7 @@ class _Row:
     arrived: float
 
 
-class Gatherer:
+class Batcher:
     """Batches for one scorer. `run` must be a task in the event loop in which `predict` is awaited."""
 
     def __init__(self, scorer: Scorer, metrics: Metrics, *, max_batch: int, max_wait: float) -> None:

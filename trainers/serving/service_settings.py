@@ -15,7 +15,7 @@ Queries = Literal["template", "plain"]
 
 
 class ServiceSettings(BaseModel):
-    """Settings of `dprm serve-reward`. Only reward_model must be given."""
+    """Settings of `dprm serve-reward`. Only reward_model is required."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
@@ -29,7 +29,7 @@ class ServiceSettings(BaseModel):
         "template", description="What OpenRLHF's texts are: rendered by a chat template, or plain."
     )
     policy_tokenizer: str | None = Field(
-        None, description="The tokenizer whose template renders queries; the reward model's if not given."
+        None, description="The tokenizer whose template renders queries. Default: the reward model's."
     )
     api_key_env: str | None = Field(None, description="The environment variable with the key that callers must send.")
     device: str | None = Field(None, description="cpu, cuda, cuda:1, ...")
