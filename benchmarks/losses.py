@@ -97,7 +97,7 @@ def main() -> None:
             }
             times = side_by_side(losses, logits, target)
             loop = pot_loop(logits, target, cost, arguments.rows if d <= 20 else 64 if d <= 100 else 4)
-            vertices = f" ({2 * transport.forms.shape[1]})" if transport.method == "vertices" else ""
+            vertices = f" ({2 * transport.solver.forms.shape[1]})" if transport.method == "vertices" else ""
             ce, found = times["ce"], times["ot"]
             print(
                 f"| {d:,} | {name} | {transport.method}{vertices} | {1e3 * found:.2f} | {found / ce:.1f} | {1e3 * loop:,.0f} | "

@@ -50,7 +50,7 @@ ORDER = [
 ]
 FOLDERS = {"dprm_data": "dprm_data", "dprm_trainers": "trainers"}
 # One name for one thing: these are the same thing in two packages.
-SAME_IN_TWO_PACKAGES = {"__init__", "__main__", "budget", "factory", "errors"}
+SAME_IN_TWO_PACKAGES = {"__init__", "__main__", "budget", "extend", "factory", "errors"}
 
 
 def modules() -> dict[str, Path]:

@@ -88,9 +88,9 @@ def test_every_field_has_an_option_and_says_what_it_is(model: type[BaseModel]) -
 
 def test_the_documentation_has_the_settings_as_they_are() -> None:
     """docs/render_settings.py writes it."""
-    for page, model in PAGES.items():
+    for page, tables in PAGES.items():
         text = page.read_text(encoding="utf-8")
-        assert rendered(text, model) == text, page.name
+        assert rendered(text, tables) == text, page.name
 
 
 REWARD = {

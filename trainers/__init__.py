@@ -1,7 +1,7 @@
 """Trainers for preference distributions: reward models, and policies aligned with them.
 
-Installed as `dprm_trainers` with the extra `[train]`. The names below are the public face; they are loaded when they are first used, so that
-importing this package costs nothing. `verl_reward` is a module of its own: verl loads it as a file.
+Installed as `dprm_trainers` with the extra `[train]`. The names below are the public interface. Each is imported on
+first use, so importing this package is cheap. `verl_reward` stands alone: verl loads it as a file.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dprm_trainers.reward.reward_model import RewardModel
     from dprm_trainers.reward.scorer import Scorer
 
-_HOMES = {
+_MODULES = {
     "PPOConfig": "ppo.ppo_config",
     "RewardConfig": "reward.reward_config",
     "RewardModel": "reward.reward_model",
@@ -48,9 +48,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:

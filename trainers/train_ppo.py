@@ -1,6 +1,6 @@
 """`accelerate launch -m dprm_trainers.train_ppo`: `dprm train ppo` on several devices, with the same flags.
 
-A door to the command line, above all other modules of this package; nothing imports it.
+An entry point into the command line; nothing imports it.
 """
 
 from __future__ import annotations

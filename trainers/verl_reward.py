@@ -1,10 +1,11 @@
-"""A custom reward function for verl that asks `dprm serve-reward`.
+"""A custom reward function for verl that queries `dprm serve-reward`.
 
-verl calls a function by names: `compute_score(data_source, solution_str, ground_truth, extra_info)` for each response (verl/experimental/reward_loop/reward_manager/naive.py; a coroutine is
-awaited), or the plurals for a batch (verl/workers/reward_manager/batch.py). What is in its settings under `reward_kwargs` comes as further arguments. It does not pass the prompt: a dataset for
-this function must hold it in `extra_info["prompt"]`, as text or messages.
+verl calls `compute_score(data_source, solution_str, ground_truth, extra_info)` with keyword arguments for each response
+(verl/experimental/reward_loop/reward_manager/naive.py; a coroutine is awaited), or the plurals for a batch
+(verl/workers/reward_manager/batch.py), and adds the settings under `reward_kwargs`. It does not pass the prompt: a
+dataset for this function must hold it in `extra_info["prompt"]`, as text or messages.
 
-This module needs the standard library alone, and may be copied: verl loads a function from a file.
+This module needs only the standard library and may be copied: verl loads a function from a file.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from collections.abc import Sequence
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-_AGAIN = frozenset({429, 502, 503, 504})
-_PAUSE = 1.0  # seconds before another try, where the service does not say
+_RETRIED = frozenset({429, 502, 503, 504})
+_PAUSE = 1.0  # seconds before a retry without a Retry-After header
 
 
 async def compute_score(
@@ -35,10 +36,11 @@ async def compute_score(
     patience: float = 300.0,
     **more: Any,
 ) -> dict[str, float]:
-    """The score of one response, and figures that verl logs beside it (`reward_std`, and `preference_<label>` for each label).
+    """The score of one response, with metrics that verl logs (`reward_std`, and `preference_<label>` for each label).
 
-    url: of the service. key_env: the environment variable with its key. patience: seconds in which a service that is busy or not ready is asked again.
-    Raises `ValueError` where there is no prompt, `RuntimeError` where the service refuses or cannot be reached.
+    url: of the service. key_env: the environment variable with its key. patience: seconds for which a service that is
+    busy or loading is retried. Raises `ValueError` if there is no prompt, `RuntimeError` if the service refuses or is
+    unreachable.
     """
     content = {"solution_str": solution_str, "extra_info": {"prompt": _prompt(extra_info)}}
     found: dict[str, float] = await asyncio.to_thread(_ask, url, content, key_env, patience)
@@ -56,7 +58,7 @@ def compute_score_batched(
     patience: float = 300.0,
     **more: Any,
 ) -> list[dict[str, float]]:
-    """The same for N responses in one request, for verl's batched reward manager."""
+    """The scores of N responses in one request, for verl's batched reward manager. See `compute_score`."""
     infos = [{"prompt": _prompt(info)} for info in extra_infos]
     content = {"solution_strs": list(solution_strs), "extra_infos": infos}
     found: list[dict[str, float]] = _ask(url, content, key_env, patience)["scores"]
@@ -67,7 +69,7 @@ def _prompt(info: dict[str, Any] | None) -> Any:
     prompt = (info or {}).get("prompt")
     if prompt is None:
         raise ValueError("extra_info has no 'prompt': write it into the dataset, as text or messages")
-    if hasattr(prompt, "tolist"):  # a dataset in Parquet gives lists as NumPy's arrays
+    if hasattr(prompt, "tolist"):  # Parquet datasets return lists as NumPy arrays
         prompt = prompt.tolist()
     return prompt if isinstance(prompt, str) else [dict(turn) for turn in prompt]
 
@@ -83,9 +85,9 @@ def _ask(url: str, content: dict[str, Any], key_env: str | None, patience: float
             with urllib.request.urlopen(request, timeout=patience) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
-            said = error.read().decode(errors="replace")[:500]
-            if error.code not in _AGAIN or time.monotonic() >= until:
-                raise RuntimeError(f"{url} refused to judge a response ({error.code}): {said}") from None
+            body = error.read().decode(errors="replace")[:500]
+            if error.code not in _RETRIED or time.monotonic() >= until:
+                raise RuntimeError(f"{url} refused to score a response ({error.code}): {body}") from None
             pause = _retry_after(error.headers.get("Retry-After"))
         except OSError as error:
             if time.monotonic() >= until:
@@ -95,7 +97,7 @@ def _ask(url: str, content: dict[str, Any], key_env: str | None, patience: float
 
 
 def _retry_after(header: str | None) -> float:
-    """The seconds that a `Retry-After` header asks for, which is a number or an HTTP date (RFC 9110, 10.2.3)."""
+    """The seconds in a `Retry-After` header, which is a number or an HTTP date (RFC 9110, 10.2.3)."""
     try:
         seconds = float(header or _PAUSE)
     except ValueError:

@@ -7,19 +7,21 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from dprm_data.cli.options import settings_command
 from dprm_data.cli.shared import Json, Quiet, answer, app, note, say
-from dprm_data.cli.train import needs_trainers, quiet_libraries
+from dprm_data.cli.train import given_reading, needs_trainers, quiet_libraries, reading_option
 from dprm_data.core.errors import InputError
 
 
-@app.command("evaluate-policy")
+@app.command("evaluate-policy", cls=settings_command(reading_option))
 def evaluate_policy(
+    context: typer.Context,
     policy: Annotated[
         list[str] | None,
         typer.Option(
             "--policy",
             "-p",
-            help="A causal language model: a folder or a name on the Hub, or name=folder. Give it again to compare several; the one they began from first.",
+            help="A causal language model: a folder or a name on the Hub, or name=folder. Repeat it to compare several, the base model first.",
         ),
     ] = None,
     prompts: Annotated[
@@ -31,7 +33,7 @@ def evaluate_policy(
         typer.Option(
             "--judge",
             "-j",
-            help="A reward model, or a run folder in which a panel annotated the responses. May be given again.",
+            help="A reward model, or a run folder in which a panel annotated the responses. May be repeated.",
         ),
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder for responses, tables and picture.")] = Path(
@@ -44,21 +46,18 @@ def evaluate_policy(
             help="Which prompts: test, validation, train or all. Held out is what the policies' and the judges' trainings held out.",
         ),
     ] = "test",
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most so many prompts.")] = None,
-    responses: Annotated[int, typer.Option("--responses", min=1, help="So many to each prompt.")] = 1,
-    temperature: Annotated[float, typer.Option("--temperature", min=0, help="0 takes the likeliest token.")] = 1.0,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Use at most this many prompts.")] = None,
+    responses: Annotated[int, typer.Option("--responses", min=1, help="Responses to each prompt.")] = 1,
+    temperature: Annotated[float, typer.Option("--temperature", min=0, help="0 is greedy.")] = 1.0,
     top_p: Annotated[float, typer.Option("--top-p", min=0, max=1)] = 1.0,
     max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1)] = 128,
     max_prompt_length: Annotated[int | None, typer.Option("--max-prompt-length", min=1, help="Tokens.")] = None,
     overlong: Annotated[
-        Literal["error", "truncate", "drop"], typer.Option("--overlong", help="What becomes of longer prompts.")
+        Literal["error", "truncate", "drop"], typer.Option("--overlong", help="What to do with longer prompts.")
     ] = "error",
     reference: Annotated[
         str | None, typer.Option("--reference", help="A policy to which the KL divergence of all is measured.")
     ] = None,
-    reading: Annotated[
-        str, typer.Option("--reading", help="How a reward is read: mean, quantile:t, cvar:t, std:l or entropic:b.")
-    ] = "mean",
     tie: Annotated[
         float,
         typer.Option("--tie", min=0, max=1, help="Two rewards are a tie within this share of the range of rewards."),
@@ -67,11 +66,11 @@ def evaluate_policy(
     pad_token: Annotated[str | None, typer.Option("--pad-token")] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 16,
     seed: Annotated[int, typer.Option("--seed")] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Sample anew what is there already.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Sample existing responses again.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Compare policies by what judges say of their responses to the same held-out prompts.
+    """Compare policies by judges' verdicts on their responses to the same held-out prompts.
 
     The responses are kept in the folder, so that they can be judged again: without --policy, those that are there are judged. For a judge that took no part in the training,
     give responses.jsonl to a recipe as its source, annotate it (dprm run), and give the run folder as --judge.
@@ -80,6 +79,7 @@ def evaluate_policy(
     if named and prompts is None:
         raise InputError("evaluate-policy --policy needs --prompts: what the policies are asked")
     needs_trainers()
+    reading = given_reading(context)
     from dprm_trainers.evaluation.policy_responses import RESPONSES, read_responses
 
     if prompts is not None and named:

@@ -74,7 +74,7 @@ def options_of(model: type[BaseModel], *, required: bool = False) -> list[Any]:
 
 
 def _parameters(model: type[BaseModel], required: bool) -> Iterator[inspect.Parameter]:
-    from dprm_trainers.core.settings import Flag, Section
+    from dprm_trainers.core.settings import Flag, Section, described
 
     section: str | None = None
     for name, field in model.model_fields.items():
@@ -89,7 +89,7 @@ def _parameters(model: type[BaseModel], required: bool) -> Iterator[inspect.Para
         default = field.get_default(call_default_factory=True)
         if field.is_required():
             default = ... if required else None
-        option = typer.Option(default, *flags, help=field.description, rich_help_panel=section, **_bounds(constraints))
+        option = typer.Option(default, *flags, help=described(field), rich_help_panel=section, **_bounds(constraints))
         yield inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=kind)
 
 

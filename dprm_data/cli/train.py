@@ -13,6 +13,7 @@ from dprm_data.core.errors import InputError
 
 if TYPE_CHECKING:
     from dprm_trainers.reward.reward_config import RewardConfig
+    from dprm_trainers.reward.risk_measures import ReadingOption
 
 train_app = typer.Typer(no_args_is_help=True, help="Train models on preference distributions (needs the extra: train).")
 app.add_typer(train_app, name="train")
@@ -31,6 +32,17 @@ def reward_config() -> type[RewardConfig]:
     from dprm_trainers.reward.reward_config import RewardConfig
 
     return RewardConfig
+
+
+def reading_option() -> type[ReadingOption]:
+    from dprm_trainers.reward.risk_measures import ReadingOption
+
+    return ReadingOption
+
+
+def given_reading(context: typer.Context) -> str:
+    """The value of `--reading`. Raises `DprmError` if it names no risk measure."""
+    return reading_option().model_validate(given(context)).reading
 
 
 @train_app.command("reward", cls=settings_command(reward_config))
@@ -85,10 +97,11 @@ def _train_groups(settings: Any, attribute: str, as_json: bool, quiet: bool) -> 
         say("\n".join(str(done.output) for done in trained.values()) + f"\nNext: dprm train ppo {flags}")
 
 
-@app.command()
+@app.command(cls=settings_command(reading_option))
 def evaluate(
+    context: typer.Context,
     reward_model: Annotated[
-        list[str], typer.Option("--reward-model", "-m", help="A trained model; give it again to compare several.")
+        list[str], typer.Option("--reward-model", "-m", help="A trained model; repeat it to compare several.")
     ],
     data: Annotated[
         str | None,
@@ -101,9 +114,6 @@ def evaluate(
         Literal["train", "validation", "test"], typer.Option("--split", help="Which rows of the data.")
     ] = "test",
     labels: Labels = None,
-    reading: Annotated[
-        str, typer.Option("--reading", help="How a reward is read: mean, quantile:t, cvar:t, std:l or entropic:b.")
-    ] = "mean",
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="A folder for tables, picture and scored pairs.")
     ] = None,
@@ -115,6 +125,7 @@ def evaluate(
         raise InputError("evaluate needs --data or --pairs, and not both")
     needs_trainers()
     quiet_libraries()
+    reading = given_reading(context)
     from dprm_trainers.reward.reward_model import RewardModel
 
     models = {name: RewardModel.load(name) for name in reward_model}

@@ -140,5 +140,10 @@ LEDGER_STORES: Registry[Any] = Registry(
         "postgres": "dprm_data.ledger.postgres",
     },
 )
-LOSSES: Registry[Any] = Registry("loss")
-RISK_MEASURES: Registry[Any] = Registry("risk measure")
+LOSSES: Registry[Any] = Registry(
+    "loss", dict.fromkeys(("ot", "wasserstein", "ce", "cramer", "bt"), "dprm_trainers.reward.loss_terms")
+)
+RISK_MEASURES: Registry[Any] = Registry(
+    "risk measure",
+    dict.fromkeys(("mean", "quantile", "cvar", "std", "entropic"), "dprm_trainers.reward.risk_measures"),
+)

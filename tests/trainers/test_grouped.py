@@ -110,7 +110,7 @@ def test_groups_that_are_none_are_told(run: Path, tmp_path: Path) -> None:
     with pytest.raises(DprmError, match="no persona that voted has mood=sad") as caught:
         load_data(run, group="mood=sad")
     assert str(caught.value.hint) == "Values of mood: cross, glad."
-    with pytest.raises(DprmError, match="no run folder"):
+    with pytest.raises(DprmError, match="not a run folder"):
         load_data(tiny.write(tmp_path / "data.parquet", tiny.rows()), labels="hh6", group="mood=glad")
     with pytest.raises(DprmError, match="group"):
         tiny.settings(tmp_path, group="glad")

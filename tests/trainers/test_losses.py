@@ -129,7 +129,7 @@ def test_all_methods_agree(method: str, dtype: torch.dtype) -> None:
     tolerance = 1e-12 if dtype == torch.float64 else 2e-6
     auto = Transport(REWARDS)
     assert auto.method == "line"
-    assert torch.allclose(Transport(REWARDS, method)(p, q), auto(p, q), atol=tolerance)  # type: ignore[arg-type]
+    assert torch.allclose(Transport(REWARDS, method)(p, q), auto(p, q), atol=tolerance)
 
 
 def test_many_labels_on_a_line_go_by_cumulative_sums() -> None:
@@ -264,7 +264,7 @@ def test_a_cost_that_changes_is_prepared_again() -> None:
 )
 def test_costs_that_cannot_be_used(cost: np.ndarray, method: str, says: str) -> None:
     with pytest.raises(LossError, match=says):
-        Transport(cost, method)  # type: ignore[arg-type]
+        Transport(cost, method)
 
 
 def test_positions_on_a_line() -> None:

@@ -88,7 +88,7 @@ def test_responses_do_not_depend_on_the_batch_and_are_kept(policies: dict[str, s
     assert one[:6] != [Response(**{**vars(row), "policy": "base"}) for row in one[6:]]
     again = sample_policies(policies, ASKED, tmp_path / "many", SHORT, say=said.append)
     assert again == many
-    assert said == ["base: 6 responses are there already", "fond: 6 responses are there already"]
+    assert said == ["base: 6 responses exist already", "fond: 6 responses exist already"]
     with pytest.raises(TrainingDataError, match="other settings"):
         sample_policies(policies, ASKED, tmp_path / "many", SamplingSettings(max_new_tokens=7))
 
@@ -112,7 +112,7 @@ def test_temperature_zero_is_the_greedy_decoding_of_transformers(policies: dict[
         )
         out = model.generate(**ids, max_new_tokens=8, do_sample=False)
         assert row.text == tokenizer.decode(out[0, ids["input_ids"].shape[1] :], skip_special_tokens=True)
-    with pytest.raises(TrainingError, match="a policy's own samples"):
+    with pytest.raises(TrainingError, match="samples of the policy itself"):
         sample_policies(policies, ASKED, tmp_path / "kl", how, reference=policies["base"])
     with pytest.raises(TrainingError, match="would be the same"):
         SamplingSettings(temperature=0, responses=2)
@@ -200,7 +200,7 @@ def test_rows_that_one_policy_lacks_are_left_out_and_told() -> None:
     rows = [row for row in responses({"old": ["a", "b", "c"], "new": ["d", "e", "f"]}) if row.text != "e"]
     found = evaluate_policies(rows, [verdict([1, 5, 1, 2, 2])])
     assert found.judged[0].reward["old"].value == 1
-    assert "1 responses' places were left out" in found.notes[0]
+    assert "1 rows were left out" in found.notes[0]
     with pytest.raises(TrainingDataError, match="no prompt in common"):
         evaluate_policies([rows[0], rows[-1]], [])
 
@@ -281,7 +281,7 @@ def test_a_run_must_have_judged_every_response_an_empty_one_too(tmp_path: Path) 
     found = judged_by(str(tmp_path / "run"), rows)
     assert found.distribution is not None and np.allclose(found.distribution.sum(1), 1)
     assert found.notes == (f"1 empty responses were judged as “{BLANK}”",)
-    with pytest.raises(TrainingDataError, match="has judged 4 of 5 responses only"):
+    with pytest.raises(TrainingDataError, match="has judged only 4 of 5 responses"):
         judged_by(str(tmp_path / "run"), [*rows, *responses({"third": ["never judged"]})])
 
 
@@ -290,7 +290,7 @@ def test_a_policy_that_cannot_be_loaded_is_named(policies: dict[str, str], tmp_p
     with pytest.raises(TrainingError, match="cannot load the policy"):
         sample_policies({"none": str(tmp_path / "none")}, ASKED, tmp_path / "out", SHORT)
     (tmp_path / "none" / "adapter_config.json").write_text("{}")
-    with pytest.raises(TrainingError, match="holds an adapter alone"):
+    with pytest.raises(TrainingError, match="holds only an adapter"):
         sample_policies({"none": str(tmp_path / "none")}, ASKED, tmp_path / "out", SHORT)
     with pytest.raises(TrainingDataError, match=r"6 of 6 prompts are longer than 4 tokens"):
         sample_policies({"base": policies["base"]}, ASKED, tmp_path / "out", SamplingSettings(max_new_tokens=60))

@@ -189,7 +189,7 @@ def test_a_reward_that_is_no_number_stops_the_training(tmp_path: Path, wrong: fl
     found = alignment(config(tmp_path), by_text(lambda text: wrong if next(calls) == 11 else 0.5))
     found.step(0)
     before = weights(found)
-    with pytest.raises(TrainingError, match=r"step 2: 1 of 8 rewards are no finite numbers; the first is (nan|inf)"):
+    with pytest.raises(TrainingError, match=r"step 2: 1 of 8 rewards are not finite; the first is (nan|inf)"):
         found.step(1)
     assert all(torch.equal(before[name], weight) for name, weight in weights(found).items())
 

@@ -60,7 +60,7 @@ def test_what_any_of_the_trainings_held_out_is_trained_on_by_none(tmp_path: Path
             assert {prompt[0]["content"] for prompt in found.messages} == expected
             assert expected
     assert by_reward_models([references[0]] * 2) == (HeldOut(0.4, 0.3, 3),)
-    with pytest.raises(TrainingError, match="is no reward model of ours"):
+    with pytest.raises(TrainingError, match="is not a reward model of dprm"):
         by_reward_models([str(tiny.base_model(tmp_path / "base"))])
 
 

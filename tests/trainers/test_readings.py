@@ -10,7 +10,7 @@ from dprm_data.labels.space import LabelSpace
 from dprm_trainers.core.errors import TrainingError
 from dprm_trainers.reward.losses import Transport, ce_loss
 from dprm_trainers.reward.reward_model import softmax
-from dprm_trainers.reward.risk_measures import Reading, reward_std
+from dprm_trainers.reward.risk_measures import RiskMeasure, reward_std
 from dprm_trainers.reward.temperature import temperature
 
 SPACE = LabelSpace.load("hh6")
@@ -44,13 +44,13 @@ def test_unanimous_labels_of_two_categories_are_a_scalar_model() -> None:
             one -= 2 * g1  # z_1 - z_0 moves twice as fast: both heads move
     logits = (x @ two).detach().numpy()
     assert np.allclose(logits[:, 1] - logits[:, 0], (x @ one).detach().numpy(), atol=1e-9)
-    expected = Reading("mean")(softmax(logits), rewards)
+    expected = RiskMeasure.of("mean")(softmax(logits), rewards)
     assert np.array_equal(np.argsort(expected), np.argsort((x @ one).detach().numpy()))
 
 
 def test_one_voice_is_read_the_same_by_all() -> None:
     for spec in ("mean", "quantile:0.3", "cvar:0.2", "std:2", "entropic:3"):
-        assert np.allclose(Reading.of(spec)(np.eye(6), R), R, atol=1e-9), spec
+        assert np.allclose(RiskMeasure.of(spec)(np.eye(6), R), R, atol=1e-9), spec
 
 
 def test_quantile_and_cvar_are_those_of_a_sample() -> None:
@@ -60,17 +60,17 @@ def test_quantile_and_cvar_are_those_of_a_sample() -> None:
         people = np.sort(np.repeat(R, row))
         for share in (0.05, 0.25, 0.5, 1.0):
             n = round(100 * share)
-            assert Reading("quantile", share)(row[None] / 100, R)[0] == people[n - 1]
-            assert Reading("cvar", share)(row[None] / 100, R)[0] == pytest.approx(people[:n].mean())
+            assert RiskMeasure.of(f"quantile:{share}")(row[None] / 100, R)[0] == people[n - 1]
+            assert RiskMeasure.of(f"cvar:{share}")(row[None] / 100, R)[0] == pytest.approx(people[:n].mean())
 
 
 def test_limits() -> None:
     mean = P @ R
-    assert np.allclose(Reading.of("cvar:1")(P, R), mean)
-    assert np.allclose(Reading.of("std:0")(P, R), mean)
-    assert np.allclose(Reading.of("entropic:0.0001")(P, R), mean - 0.00005 * reward_std(P, R) ** 2, atol=1e-6)
+    assert np.allclose(RiskMeasure.of("cvar:1")(P, R), mean)
+    assert np.allclose(RiskMeasure.of("std:0")(P, R), mean)
+    assert np.allclose(RiskMeasure.of("entropic:0.0001")(P, R), mean - 0.00005 * reward_std(P, R) ** 2, atol=1e-6)
     lowest = np.array([R[row > 1e-12].min() for row in P])
-    assert np.allclose(Reading.of("entropic:5000")(P, R), lowest, atol=0.02)
+    assert np.allclose(RiskMeasure.of("entropic:5000")(P, R), lowest, atol=0.02)
 
 
 def test_caution_never_exceeds_the_mean_and_likes_better_labels() -> None:
@@ -81,15 +81,17 @@ def test_caution_never_exceeds_the_mean_and_likes_better_labels() -> None:
     better[:, worst] -= moved
     better[:, best] += moved
     for spec in ("cvar:0.3", "entropic:2", "mean"):
-        reading = Reading.of(spec)
+        reading = RiskMeasure.of(spec)
         assert (reading(P, R) <= mean + 1e-9).all()
         assert (reading(better, R) >= reading(P, R) - 1e-9).all()
 
 
-@pytest.mark.parametrize("spec", ["median", "cvar:0", "cvar:2", "quantile:x", "entropic:0", "std:-1", "cvar:nan"])
+@pytest.mark.parametrize(
+    "spec", ["median", "cvar:0", "cvar:2", "quantile:x", "entropic:0", "std:-1", "cvar:nan", "mean:1"]
+)
 def test_readings_that_are_none(spec: str) -> None:
-    with pytest.raises(TrainingError, match="no reading"):
-        Reading.of(spec)
+    with pytest.raises(TrainingError, match=f"reading .{spec.partition(chr(58))[0]}"):
+        RiskMeasure.of(spec)
 
 
 def test_the_temperature_is_found_again() -> None:

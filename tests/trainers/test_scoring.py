@@ -111,7 +111,7 @@ def test_half_precision_and_devices(models: list[str]) -> None:
     exact, rough = (scorer([ASK] * 4, RESPONSES).reward for scorer in (whole, half))
     assert np.allclose(rough, exact, atol=0.1)
     assert not np.array_equal(rough, exact)
-    with pytest.raises(TrainingError, match="cannot be put on the device cuda:99"):
+    with pytest.raises(TrainingError, match="cannot be moved to the device cuda:99"):
         Scorer.load(models[0], device="cuda:99")
 
 
@@ -128,12 +128,12 @@ def test_a_logit_that_is_no_number_is_told(models: list[str], value: float) -> N
     broken = tiny.tokenizer().convert_tokens_to_ids("awful")
     with torch.no_grad():
         model.model.get_input_embeddings().weight[broken] = value
-    with pytest.raises(TrainingError, match=r"no numbers for 1 of 4 responses \(the first: row 2"):
+    with pytest.raises(TrainingError, match=r"not finite for 1 of 4 responses \(the first: row 2"):
         Scorer([model])([ASK] * 4, RESPONSES)
 
 
 def test_what_cannot_be_scored_is_told(models: list[str], tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="no reading"):
+    with pytest.raises(TrainingError, match="no risk measure 'median'; did you mean 'mean'"):
         Scorer.load("there/is/none", reading="median")
     with pytest.raises(TrainingError, match="cannot load the reward model"):
         Scorer.load(str(tmp_path / "none"))

@@ -149,7 +149,7 @@ def test_a_conversation_by_another_template(guarded: RewardServer, models: list[
     )
     status, found = guarded.ask("/get_reward", {"query": ["user : what <end> assistant : good"]})
     assert status == 422
-    assert "row 1: a text is not of the chat template" in found["error"]["message"]
+    assert "row 1: a text was not rendered by the chat template" in found["error"]["message"]
     assert "--policy-tokenizer" in found["error"]["hint"]
 
 
@@ -196,7 +196,7 @@ def test_verl_as_it_calls(plain: RewardServer, models: list[str]) -> None:
         assert all(isinstance(value, float) for one in found for value in one.values())
     with pytest.raises(ValueError, match="no 'prompt'"):
         asyncio.run(module.compute_score("prefs", "good", "", {"index": 1}, **settings))
-    with pytest.raises(RuntimeError, match=r"refused to judge a response \(422\): .*row 1"):
+    with pytest.raises(RuntimeError, match=r"refused to score a response \(422\): .*row 1"):
         asyncio.run(
             module.compute_score("prefs", "good", "", {"prompt": [{"role": "tool", "content": "x"}]}, **settings)
         )
@@ -221,12 +221,12 @@ def test_a_busy_or_absent_service_is_asked_again() -> None:
         ("/score", {"prompts": ["a"], "responses": "b"}, 422, "responses: Input should be a valid list"),
         ("/score", {"prompts": ["a"], "responses": [3]}, 422, "row 1: response must be a text or a list"),
         ("/score", {"prompts": ["a"], "responses": []}, 422, "1 prompts and 0 responses"),
-        ("/score", {"prompts": ["a"], "responses": ["\ud800"]}, 422, "row 1: .*half a character"),
-        ("/score", {"prompts": ["a"], "responses": ["b"], "reading": "median"}, 422, "no reading 'median'"),
-        ("/score", {"prompts": ["a"] * 51, "responses": ["b"] * 51}, 413, "51 rows in one request, and at most 50"),
+        ("/score", {"prompts": ["a"], "responses": ["\ud800"]}, 422, "row 1: .*half of a character"),
+        ("/score", {"prompts": ["a"], "responses": ["b"], "reading": "median"}, 422, "there is no risk measure 'median'"),
+        ("/score", {"prompts": ["a"] * 51, "responses": ["b"] * 51}, 413, "51 rows in one request; the limit is 50"),
         ("/score", {"prompts": ["a"], "responses": ["b" * 2001]}, 413, "row 1: a text of 2001 characters"),
         ("/get_reward", {"prompts": ["a"]}, 422, "query: Field required"),
-        ("/get_reward", {"query": ["user : " * 1000]}, 413, "row 1: a text of 7000 characters, and at most 4000"),
+        ("/get_reward", {"query": ["user : " * 1000]}, 413, "row 1: a text of 7000 characters; the limit is 4000"),
         ("/get_reward", {"query": ["a"], "prompts": ["a", "b"]}, 422, "1 queries and 2 prompts"),
         ("/compute_score", {"data_source": "x"}, 422, "^body: give solution_str with extra_info"),
         ("/compute_score", {"solution_str": "x"}, 422, "row 1: prompt must be a text or a list"),
@@ -263,7 +263,7 @@ def test_a_large_body_is_refused_before_it_is_there(plain: RewardServer) -> None
     connection.endheaders()  # not one byte of the body is sent
     answer = connection.getresponse()
     assert answer.status == 413
-    assert "more than 65536 bytes" in json.load(answer)["error"]["message"]
+    assert "larger than 65536 bytes" in json.load(answer)["error"]["message"]
     connection = http.client.HTTPConnection(urlsplit(plain.url).netloc, timeout=30)
     connection.putrequest("POST", "/score")
     connection.putheader("Transfer-Encoding", "chunked")
@@ -284,7 +284,7 @@ def test_room_for_so_many(guarded: RewardServer) -> None:
     connection.request("POST", "/score", body, {"Authorization": f"Bearer {KEY}"})
     answer = connection.getresponse()
     assert (answer.status, answer.getheader("Retry-After")) == (503, "1")
-    assert "1 requests are being answered" in json.load(answer)["error"]["message"]
+    assert "1 requests are in progress" in json.load(answer)["error"]["message"]
     assert guarded.ask("/health")[0] == 200
     slow.sendall(body[10:])
     assert slow.recv(12) == b"HTTP/1.1 200"

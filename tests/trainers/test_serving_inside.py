@@ -23,7 +23,7 @@ from dprm_trainers.data.rows import Message
 from dprm_trainers.reward.reward_model import RewardModel
 from dprm_trainers.reward.scorer import Predictions, Scorer
 from dprm_trainers.serving.app import Loaded, Service, make_app
-from dprm_trainers.serving.batching import Gatherer
+from dprm_trainers.serving.batching import Batcher
 from dprm_trainers.serving.queries import QueryReader
 from dprm_trainers.serving.service_metrics import Metrics
 from dprm_trainers.serving.service_settings import ServiceSettings
@@ -90,11 +90,11 @@ async def gathered(
 ) -> tuple[list[Any], Metrics]:
     """What each request got, all of them asked at once."""
     metrics = Metrics()
-    gatherer = Gatherer(scorer, metrics, **({"max_batch": 8, "max_wait": 0.2} | how))
-    running = asyncio.create_task(gatherer.run())
-    found = await asyncio.gather(*(gatherer.predict(*each) for each in asked), return_exceptions=True)
+    batcher = Batcher(scorer, metrics, **({"max_batch": 8, "max_wait": 0.2} | how))
+    running = asyncio.create_task(batcher.run())
+    found = await asyncio.gather(*(batcher.predict(*each) for each in asked), return_exceptions=True)
     running.cancel()
-    gatherer.close()
+    batcher.close()
     return found, metrics
 
 
@@ -169,7 +169,7 @@ def test_a_broken_model_is_the_services_fault(model: str) -> None:
             pass
         status, found = ask("/score", {"prompts": ["what is red"], "responses": ["awful"]})
         assert status == 500
-        assert "no numbers" in found["error"]["message"]
+        assert "not finite" in found["error"]["message"]
         assert ask("/score", {"prompts": ["what is red"], "responses": ["good"]})[0] == 200
 
 

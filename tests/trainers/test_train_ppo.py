@@ -188,11 +188,11 @@ def test_a_training_that_was_broken_off_goes_on_to_the_same_weights(tmp_path: Pa
         train(parts, breaking_after(3))
     assert len(lines(tmp_path / "parts" / "log.jsonl")) == 3
     assert 'data-over="yes"' in (tmp_path / "parts" / "progress.html").read_text()
-    with pytest.raises(TrainingError, match="broken off"):
+    with pytest.raises(TrainingError, match="interrupted training"):
         train(parts)
     said: list[str] = []
     resumed = train(parts.model_copy(update={"resume": True}), said=said)
-    assert "going on from step 2" in said
+    assert "resuming from step 2" in said
     a, b = weights(tmp_path / "whole"), weights(tmp_path / "parts")
     assert all(torch.equal(a[name], b[name]) for name in a)
     costs = {"seconds", "tokens_per_second", "memory_mb"}
@@ -208,7 +208,7 @@ def test_a_training_that_was_broken_off_goes_on_to_the_same_weights(tmp_path: Pa
 
 def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
     train(config(tmp_path, steps=2, save_every=1))
-    with pytest.raises(TrainingError, match=r"of another training: clip: 0\.2 \(now 0\.3\)"):
+    with pytest.raises(TrainingError, match=r"from another training: clip: 0\.2 \(now 0\.3\)"):
         train(config(tmp_path, steps=2, save_every=1, clip=0.3, resume=True))
     file = tmp_path / "policy" / "checkpoints" / "step-00000002" / "state.pt"
     for broken in (file.read_bytes()[:100], b"no checkpoint", b""):
@@ -333,7 +333,7 @@ def test_prompts_that_do_not_fit_are_an_error_or_as_the_settings_say(tmp_path: P
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"max_new_tokens": 64}, "no room for a prompt in a context of 64 tokens"),
+        ({"max_new_tokens": 64}, "no room for a prompt in 64 tokens of context"),
         ({"max_prompt_length": 60}, "the model reads at most 64"),
         ({"policy": "/nowhere"}, "cannot load the policy /nowhere"),
         ({"train_layers": 9}, "the policy has 2 layers"),
@@ -350,11 +350,11 @@ def test_what_cannot_work_is_said_before_training(tmp_path: Path, changes: dict[
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"batch_size": 6, "minibatches": 4}, "6 responses cannot be parted into 4"),
+        ({"batch_size": 6, "minibatches": 4}, "6 responses cannot be split into 4"),
         ({"min_new_tokens": 9}, "min_new_tokens is more than max_new_tokens"),
         ({"lora": 2, "train_layers": 1}, "leave lora out"),
         ({"save": "adapter"}, "needs lora"),
-        ({"kl_target": 1.0}, "kl_target: a coefficient of 0 cannot be led"),
+        ({"kl_target": 1.0}, "kl_target: a coefficient of 0 cannot adapt"),
         ({"reward_model": []}, "give at least one"),
         ({"klip": 1}, "did you mean 'clip'"),
         ({"kl_coefficient": -1}, "kl_coefficient"),

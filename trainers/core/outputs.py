@@ -1,4 +1,4 @@
-"""What all trainings do before and after: precision, peak memory, the way to the Hub."""
+"""Shared by all trainings: the output folder, precision, peak memory, pushing to the Hub."""
 
 from __future__ import annotations
 
@@ -17,10 +17,13 @@ from dprm_trainers.core.errors import TrainingError
 
 
 def writable(folder: Path) -> Path:
-    """The folder, which need not be there yet, and is not made. Raises `TrainingError`, before anything is computed, where it cannot be written, or is a run's, whose files would be lost."""
+    """Check that a folder can be written, without creating it.
+
+    Raises `TrainingError` if it cannot, or if it is a run folder, whose files would be overwritten.
+    """
     if is_run_folder(folder):
         raise TrainingError(
-            f"{folder} is a run folder", hint="Give another output: its card and a run's have one name."
+            f"{folder} is a run folder", hint="Give another output: the model card would overwrite the run's README.md."
         )
     absolute = folder.absolute()
     try:
@@ -35,25 +38,28 @@ def writable(folder: Path) -> Path:
 
 
 def output_folder(folder: str, *, resume: bool, overwrite: bool, models: Sequence[str] = ("config.json",)) -> Path:
-    """The output folder of a training, as `writable`; with `overwrite` (and no `resume`) its checkpoints are removed. Raises `TrainingError` where it holds a model already, which one
-    of the files `models` tells, and neither is given."""
+    """The output folder of a training, checked by `writable`. With `overwrite` and without `resume` its checkpoints are
+    removed.
+
+    models: files that show that the folder holds a model. Raises `TrainingError` if one exists and neither flag is set.
+    """
     output = Path(folder)
     if overwrite and not resume:
         shutil.rmtree(output / "checkpoints", ignore_errors=True)
     elif not resume and any((output / name).exists() for name in models):
         raise TrainingError(
-            f"{output} holds a model already", hint="Give another output, or --overwrite to train it anew."
+            f"{output} holds a model already", hint="Give another output, or --overwrite to train again."
         )
     return writable(output)
 
 
 def in_bf16(precision: str) -> bool:
-    """Whether to compute in bf16: asked for, or `auto` on a GPU that has it."""
+    """Whether to compute in bf16: requested, or `auto` on a GPU that supports it."""
     return precision == "bf16" or (precision == "auto" and torch.cuda.is_available() and torch.cuda.is_bf16_supported())
 
 
 def peak_memory() -> tuple[float, str]:
-    """The peak of memory so far in MB, and of what: the GPU where there is one, else this process."""
+    """Peak memory so far in MB, and whose: the GPU's if there is one, else this process's."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 1e6, "the GPU (peak)"
     unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
@@ -61,7 +67,10 @@ def peak_memory() -> tuple[float, str]:
 
 
 def push_folder(repo: str, folder: Path, say: Callable[[str], None], *, keep: Sequence[str] = ()) -> None:
-    """Upload a trained model; its checkpoints and the files `keep` stay here. A new repository is private. Raises `PublishError`."""
+    """Upload a trained model, except its checkpoints and the files in `keep`.
+
+    A new repository is private. Raises `PublishError`.
+    """
     api = connect(needs_token=True)
 
     def upload() -> None:

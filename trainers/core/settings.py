@@ -1,16 +1,18 @@
-"""What settings of trainings share: fields that several have, how they appear on the command line, and where their values come from.
+"""Shared by the settings models: common fields, marks for the command line, and loading from YAML and flags.
 
-A setting is one field of a model: the command's option is generated from its type, default and description.
+A setting is one field of a model: its option is generated from its type, default and description.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, Field
+from pydantic.fields import FieldInfo
 
 from dprm_data.core.yamlfile import read_model, validated
 from dprm_trainers.core.errors import TrainingError
@@ -20,16 +22,29 @@ Settings = TypeVar("Settings", bound=BaseModel)
 
 @dataclass(frozen=True)
 class Flag:
-    """A field's other flag, beside `--its-name`."""
+    """Another flag of a field, besides `--its-name`."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class Section:
-    """The heading in `--help` of this field and of those after it."""
+    """The heading in `--help` of this field and those after it."""
 
     title: str
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a field may name. Listed when help is shown, as installed packages add to it."""
+
+    listed: Callable[[], str]
+
+
+def described(field: FieldInfo) -> str:
+    """A field's description, with what it may name."""
+    choices = [f"Available: {mark.listed()}." for mark in field.metadata if isinstance(mark, Choices)]
+    return " ".join([field.description or "", *choices])
 
 
 Positive = Annotated[float, Field(gt=0)]
@@ -43,7 +58,7 @@ ChatTemplate = Annotated[
     str | None, Field(description="plain, or a Jinja file, for a tokenizer without a chat template.")
 ]
 PadToken = Annotated[str | None, Field(description="The token to pad with, for a tokenizer without a pad token.")]
-LoraAlpha = Annotated[Positive | None, Field(description="The scale of the adapters; twice the rank if not given.")]
+LoraAlpha = Annotated[Positive | None, Field(description="The scale of the adapters. Default: twice the rank.")]
 LoraTargets = Annotated[
     str | list[str],
     Field(description="The layers that get adapters: all-linear, a regular expression, or (in YAML) a list."),
@@ -63,17 +78,17 @@ PushToHub = Annotated[
 
 
 def given_settings(model: type[Settings], file: str | Path | None, flags: dict[str, Any]) -> Settings:
-    """The settings of a file, flags (None is not given), or both; flags take precedence. Raises `TrainingError`."""
-    given = {name: value for name, value in flags.items() if value is not None}
+    """Settings from a file, flags (None means not set), or both; flags take precedence. Raises `TrainingError`."""
+    values = {name: value for name, value in flags.items() if value is not None}
     if file is None:
-        return validated(given, model, TrainingError, "settings")
-    if not given:
+        return validated(values, model, TrainingError, "settings")
+    if not values:
         return read_model(Path(file), model, TrainingError, "settings of a training")
-    # The file may lack what the flags give, so it is read plainly first; alone it is read with the lines of what is wrong.
+    # Flags may supply what the file lacks, so the file is not validated alone; its errors then have no line numbers.
     try:
         content = yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {}
     except (OSError, yaml.YAMLError) as error:
         raise TrainingError(f"cannot read {file}: {error}", hint="Give a YAML file of settings.") from error
     if not isinstance(content, dict):
         raise TrainingError(f"{file}: settings are a mapping of keys to values")
-    return validated(content | given, model, TrainingError, str(file))
+    return validated(content | values, model, TrainingError, str(file))

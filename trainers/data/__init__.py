@@ -1,1 +1,1 @@
-"""What is trained on: rows in splits, conversations as tokens."""
+"""Training data: rows in splits, conversations as tokens."""

@@ -1,9 +1,10 @@
-"""A prompt and a response, in the shapes in which trainers hand them over, as the turns and the text that a reward model judges.
+"""A prompt and a response, in the forms that trainers pass them, as the turns and the text that a reward model scores.
 
-    a prompt     a text: the user's turn (or a transcript `Human: ... Assistant: ...`, taken apart as everywhere in a source of items); or a list of messages
-    a response   a text: the assistant's turn, as it stands; or a list of messages that ends with the assistant's
+    a prompt     a text: the user's turn (or a transcript `Human: ... Assistant: ...`, parsed as in a source of items);
+                 or a list of messages
+    a response   a text: the assistant's turn, verbatim; or a list of messages that ends with the assistant's
 
-Of a response of several turns the last one is judged, and those before it belong to its prompt.
+Of a response of several turns the last is scored, and the turns before it belong to the prompt.
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ from dprm_trainers.data.rows import Message
 
 
 def judged(prompt: Any, response: Any, *, row: int = 0) -> tuple[list[Message], str]:
-    """The turns before, and the text to be judged. row: counted from 0, for the message. Raises `TrainingError` where they are no such thing."""
+    """The turns before the scored text, and the text.
+
+    row: from 0, for messages. Raises `TrainingError` for other forms.
+    """
     try:
         before = [_plain(turn) for turn in prompt_messages(prompt, "prompt")]
-        if isinstance(response, str):  # never taken apart: a policy could write itself a better prompt
+        if isinstance(response, str):  # never parsed as a transcript: a policy could forge a better prompt
             turns = [_plain({"role": "assistant", "content": response})]
         else:
             turns = [_plain(turn) for turn in read_reply(response, "response")[0]]
@@ -32,9 +36,9 @@ def judged(prompt: Any, response: Any, *, row: int = 0) -> tuple[list[Message], 
 
 
 def all_judged(prompts: Sequence[Any], responses: Sequence[Any]) -> tuple[list[list[Message]], list[str]]:
-    """The same for N rows. Raises `TrainingError`."""
+    """`judged` for N rows. Raises `TrainingError`."""
     if len(prompts) != len(responses):
-        raise TrainingError(f"{len(prompts)} prompts and {len(responses)} responses: there must be one for one")
+        raise TrainingError(f"{len(prompts)} prompts and {len(responses)} responses: give one response for each prompt")
     found = [judged(*pair, row=row) for row, pair in enumerate(zip(prompts, responses, strict=True))]
     return [before for before, _ in found], [text for _, text in found]
 
@@ -43,7 +47,5 @@ def _plain(turn: Any) -> Message:
     try:
         turn["content"].encode()
     except UnicodeEncodeError:
-        raise BadRow(
-            f"a text of the {turn['role']} holds half a character (a surrogate without its other half)"
-        ) from None
+        raise BadRow(f"a text of the {turn['role']} has an unpaired surrogate, half of a character") from None
     return {"role": turn["role"], "content": turn["content"]}

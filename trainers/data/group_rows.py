@@ -1,7 +1,7 @@
-"""The distributions of one group of a run's personas, to train a reward model of that group on.
+"""The distributions of one group of a run's personas, to train a reward model of that group.
 
-What a group sees in an item is `dprm_data.preference.groups`' answer: its own votes, drawn towards everyone else's as far as they agree. So every item that anybody judged has a
-distribution of the group's, also where none of the group voted.
+`dprm_data.preference.groups` estimates them: the group's own votes, shrunk towards everyone else's as far as they
+agree. So every item with a vote has a distribution of the group, even if nobody in the group voted on it.
 """
 
 from __future__ import annotations
@@ -22,21 +22,27 @@ def named(group: str) -> tuple[str, str]:
     """Attribute and value of `attribute=value`. Raises `TrainingDataError`."""
     attribute, equals, value = group.partition("=")
     if not (equals and attribute and value):
-        raise TrainingDataError(f"group: {group!r} is no group", hint="Give attribute=value, such as age=old.")
+        raise TrainingDataError(
+            f"group: {group!r} is not attribute=value", hint="Give attribute=value, such as age=old."
+        )
     return attribute, value
 
 
 def values(run: str | Path, attribute: str) -> list[str]:
-    """The values that an attribute of the run's personas has. Raises `DprmError` where none of them has it, or this is no run folder."""
+    """The values of an attribute of the run's personas.
+
+    Raises `DprmError` if no persona has it, or for no run folder.
+    """
     from dprm_data.runs.lookup import persona_attribute
 
     return sorted({str(value) for value in persona_attribute(Path(run), attribute).values() if value is not None})
 
 
 def of_group(run: Run, table: pa.Table, group: str) -> pa.Table:
-    """The table of distributions (schema `DISTRIBUTIONS`) with those of the group in place of everyone's, and the group's own votes as evidence.
+    """The table of distributions (schema `DISTRIBUTIONS`) with the group's in place of everyone's; evidence counts its
+    own votes.
 
-    Items that nobody judged are left out. Raises `TrainingDataError` where there is no such group.
+    Items without votes are left out. Raises `TrainingDataError` for an unknown group.
     """
     from dprm_data.ingest.vote_tables import read_ratings
     from dprm_data.preference.groups import by_group

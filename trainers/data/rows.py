@@ -1,6 +1,7 @@
-"""What is trained on: rows of prompt, response and target distribution, in splits, from a run folder, a Parquet file or the Hub.
+"""Training data: rows of prompt, response and target distribution, in splits, from a run folder, a Parquet file or the
+Hub.
 
-Nothing here needs torch. Whatever is wrong with the data is said here, before a model is loaded: every check names the file and the first row.
+Needs no torch. The data is checked here, before a model is loaded; every error names the file and the first row.
 """
 
 from __future__ import annotations
@@ -35,8 +36,11 @@ _SUM_WITHIN = 1e-3  # of a distribution from 1: the tables hold float32
 
 @dataclass(frozen=True)
 class Rows:
-    """N responses: `prompts` and `completions` are message lists, `groups` (N,) marks responses to one prompt, `target` (N, K) are
-    distributions, `evidence` (N,) the votes behind each."""
+    """N responses.
+
+    prompts, completions: message lists. groups: (N,), equal for responses to one prompt. target: (N, K) distributions.
+    evidence: (N,), the votes behind each.
+    """
 
     prompts: list[list[Message]]
     completions: list[list[Message]]
@@ -60,7 +64,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Rows in splits on one label space. `how` says in a sentence how they were split."""
+    """Rows in splits on one label space. how: a description of the split."""
 
     space: LabelSpace
     splits: dict[Split, Rows]
@@ -68,13 +72,13 @@ class TrainingData:
     source: str
 
     def split(self, name: Split) -> Rows:
-        """The split's rows. Raises `TrainingDataError` where it is empty."""
+        """The split's rows. Raises `TrainingDataError` if it is empty."""
         rows = self.splits.get(name)
         if rows is None or not len(rows):
             sizes = ", ".join(f"{split} {len(found)}" for split, found in self.splits.items())
             raise TrainingDataError(
                 f"{self.source}: the {name} split is empty ({sizes}; {self.how})",
-                hint="Give more data, or another share or seed for the split.",
+                hint="Give more data, or change the share or seed of the split.",
             )
         return rows
 
@@ -88,12 +92,14 @@ def load_data(
     seed: int = 0,
     group: str | None = None,
 ) -> TrainingData:
-    """Rows from a run folder, a Parquet file (schema `DISTRIBUTIONS`; `labels` names its label space) or a dataset on the Hub.
+    """Rows from a run folder, a Parquet file (schema `DISTRIBUTIONS`; `labels` names its label space) or a dataset on
+    the Hub.
 
-    What the data says about its splits is kept: a published dataset's own, the recipe's for a run folder. Otherwise `test` and `validation` are the
-    shares of *prompts* held out, by a hash of the seed and the prompt: the same on every machine, and no prompt stands in two splits.
+    Existing splits are kept: a published dataset's own, the recipe's for a run folder. Otherwise `test` and
+    `validation` are shares of the *prompts*, held out by a hash of seed and prompt: the same on every machine, and no
+    prompt is in two splits.
 
-    group: attribute=value of a run's personas; the distributions are then that group's (`dprm_trainers.data.group_rows`).
+    group: attribute=value of a run's personas, for that group's distributions (`dprm_trainers.data.group_rows`).
 
     Raises `TrainingDataError`.
     """
@@ -102,7 +108,7 @@ def load_data(
         space, table, named = _from_run(path, group)
     elif group is not None:
         raise TrainingDataError(
-            f"{reference} is no run folder: who is in the group {group} is not known", hint="Give a run folder."
+            f"{reference} is not a run folder, so the members of {group} are unknown", hint="Give a run folder."
         )
     elif path.suffix == ".parquet" or path.exists():
         space, table, named = None, _read_parquet(path), None
@@ -113,14 +119,14 @@ def load_data(
         space = LabelSpace.load(labels)
     if space is None:
         raise TrainingDataError(
-            f"{source} does not say on which label space its distributions are",
+            f"{source} does not name the label space of its distributions",
             hint="Give labels: a bundled name (hh6), a number of levels, or a YAML file.",
         )
     rows = checked_rows(table, space, source)
     return _split(rows, named, space, source + (f", {group}" if group else ""), test, validation, seed)
 
 
-# -- where rows come from -------------------------------------------------------------------------------------------------
+# -- where rows come from ----------------------------------------------------------------------------------------------
 
 
 def _from_run(path: Path, group: str | None) -> tuple[LabelSpace, pa.Table, list[str] | None]:
@@ -139,8 +145,10 @@ def _from_run(path: Path, group: str | None) -> tuple[LabelSpace, pa.Table, list
 def _read_parquet(path: Path) -> pa.Table:
     files = [path] if path.is_file() else sorted(path.glob("*.parquet")) if path.is_dir() else []
     if not files:
-        what = "no such file" if not path.exists() else "a folder with neither recipe.yaml nor Parquet files"
-        raise TrainingDataError(f"{path}: {what}", hint="Give a run folder, a Parquet file, or owner/name on the Hub.")
+        problem = "no such file" if not path.exists() else "a folder with neither recipe.yaml nor Parquet files"
+        raise TrainingDataError(
+            f"{path}: {problem}", hint="Give a run folder, a Parquet file, or owner/name on the Hub."
+        )
     try:
         return pa.concat_tables([pq.read_table(file) for file in files])
     except (pa.ArrowInvalid, OSError) as error:
@@ -164,21 +172,21 @@ def _from_hub(repo: str) -> tuple[LabelSpace | None, pa.Table, list[str] | None]
         content = next((row["content"] for row in texts if row["name"] == "label_space.json"), None)
         space = LabelSpace.load(json.loads(content)) if content else None
     except (OSError, ValueError, DprmError):
-        pass  # a dataset of somebody else's: `labels` must say
+        pass  # not published by dprm: `labels` must name the label space
     named = [name for name, table in parts for _ in range(table.num_rows)]
     return space, pa.concat_tables([table for _, table in parts], promote_options="default"), named
 
 
-# -- checks ---------------------------------------------------------------------------------------------------------------
+# -- checks ------------------------------------------------------------------------------------------------------------
 
 
 def checked_rows(table: pa.Table, space: LabelSpace, source: str) -> Rows:
-    """The table's rows. Raises `TrainingDataError` where a column is missing, a distribution is none on this space, or a text is empty."""
+    """The table's rows. Raises `TrainingDataError` for a missing column, an invalid distribution, or an empty text."""
     for name in _NEEDED:
         if name not in table.column_names:
             raise TrainingDataError(
                 f"{source} has no column {name!r} (found: {', '.join(table.column_names)})",
-                hint="A table of distributions with texts is what `dprm run` writes: tables/distributions.parquet.",
+                hint="Give a table as `dprm run` writes it: tables/distributions.parquet.",
             )
     if not table.num_rows:
         raise TrainingDataError(f"{source} has no rows")
@@ -211,12 +219,13 @@ def _distributions(values: Sequence[Any], space: LabelSpace, source: str) -> Flo
     wrong = next((i for i, length in enumerate(lengths) if length != space.K), None)
     if wrong is not None:
         raise TrainingDataError(
-            f"{source}, row {wrong + 1}: a distribution over {lengths[wrong]} labels, but the label space {space.name} has {space.K}",
+            f"{source}, row {wrong + 1}: a distribution over {lengths[wrong]} labels, "
+            f"but the label space {space.name} has {space.K}",
             hint="Data and model must be on the same label space; `labels` names that of a Parquet file.",
         )
     target = np.array(values, dtype=np.float64)
     for bad, what in (
-        (~np.isfinite(target).all(axis=1), "has a probability that is no number"),
+        (~np.isfinite(target).all(axis=1), "has a probability that is not finite"),
         ((target < -1e-6).any(axis=1), "has a negative probability"),
         (np.abs(target.sum(axis=1) - 1) > _SUM_WITHIN, "does not sum to 1"),
     ):
@@ -232,11 +241,11 @@ def _distributions(values: Sequence[Any], space: LabelSpace, source: str) -> Flo
 
 
 def digest(prompt: list[Message]) -> str:
-    """What stands for a prompt where the data does not name its groups."""
+    """A hash that identifies a prompt if the data has no group ids."""
     return hashlib.sha256(json.dumps(prompt).encode()).hexdigest()[:16]
 
 
-# -- splits and pairs -----------------------------------------------------------------------------------------------------
+# -- splits and pairs --------------------------------------------------------------------------------------------------
 
 
 def _split(
@@ -257,10 +266,11 @@ def _split(
 def preference_pairs(
     rows: Rows, rewards: Floats, *, within: Literal["group", "any"] = "group", each: int = 4, seed: int = 0
 ) -> Ints:
-    """Pairs of rows (P, 2), the one with the higher expected reward under `rewards` (K,) first; exact ties are left out, and so are rows without votes.
+    """Pairs of rows (P, 2), the one with the higher expected reward under `rewards` (K,) first; exact ties and rows
+    without votes are left out.
 
-    within: `group` pairs responses to one prompt, as in a run's `preferences`. `any` pairs every row with `each` others at random: for data with one response
-    per prompt; "better" then compares across prompts.
+    within: `group` pairs responses to one prompt, as in a run's `preferences`. `any` pairs every row with `each` others at
+    random: for data with one response per prompt, where "better" compares across prompts.
     """
     expected = np.where(rows.evidence > 0, rows.target @ rewards, np.nan)
     return preferred_pairs(rows.groups, expected) if within == "group" else random_pairs(expected, each, seed)

@@ -1,4 +1,4 @@
-"""From conversations to token ids: the chat template, the pad token, and what becomes of texts that are too long."""
+"""From conversations to token ids: the chat template, the pad token, and texts that are too long."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 Overlong = Literal["error", "truncate"]
 
-# For tokenizers of models that were never tuned to chat; `chat_template: plain` takes it.
+# For models that were not tuned to chat: `chat_template: plain`.
 PLAIN_TEMPLATE = (
     "{% for message in messages %}{{ message['role'] + ': ' + message['content'] + '\\n\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
@@ -24,7 +24,7 @@ _DEFAULT_LENGTH = 1024
 
 @dataclass
 class Encoded:
-    """Token ids per row, and how many prompts were cut on their left side."""
+    """Token ids per row, and the number of prompts cut on the left."""
 
     ids: list[list[int]]
     cut: int = 0
@@ -38,7 +38,7 @@ class Encoded:
 def prepare_tokenizer(
     tokenizer: PreTrainedTokenizerBase, *, chat_template: str | None = None, pad_token: str | None = None
 ) -> PreTrainedTokenizerBase:
-    """The tokenizer with a chat template and a pad token. Raises `TrainingError` where it has none and none is given.
+    """The tokenizer with a chat template and a pad token. Raises `TrainingError` if it has none and none is set.
 
     chat_template: `plain`, or a file with a Jinja template. pad_token: one of the tokenizer's own tokens.
     """
@@ -51,28 +51,31 @@ def prepare_tokenizer(
         tokenizer.chat_template = file.read_text(encoding="utf-8")
     if not tokenizer.chat_template:
         raise TrainingError(
-            f"the tokenizer of {tokenizer.name_or_path} has no chat template: how a conversation becomes a text is not known",
+            f"the tokenizer of {tokenizer.name_or_path} has no chat template",
             hint="Give chat_template: plain (`role: text`), or a Jinja file.",
         )
     if pad_token is not None:
         if tokenizer.convert_tokens_to_ids(pad_token) in (None, tokenizer.unk_token_id):
-            raise TrainingError(f"pad_token: {pad_token!r} is no token of this tokenizer")
+            raise TrainingError(f"pad_token: {pad_token!r} is not a token of this tokenizer")
         tokenizer.pad_token = pad_token
     if tokenizer.pad_token_id is None:
         known = ", ".join(repr(token) for token in tokenizer.all_special_tokens) or "none"
         raise TrainingError(
             f"the tokenizer of {tokenizer.name_or_path} has no pad token, and batches need one",
-            hint=f"Give pad_token: a token that no text ends with (special tokens here: {known}).",
+            hint=f"Give pad_token: a token that no text ends with (its special tokens: {known}).",
         )
     return tokenizer
 
 
-def context_length(config: Any, asked: int | None) -> int:
-    """Tokens per row: what was asked for, or at most 1,024. Raises `TrainingError` where the model cannot read so many."""
+def context_length(config: Any, length: int | None) -> int:
+    """Tokens per row: `length`, by default the model's context, at most 1,024.
+
+    Raises `TrainingError` beyond the context.
+    """
     most = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
-    if asked is not None and most is not None and asked > most:
-        raise TrainingError(f"max_length: {asked} tokens, but the model reads at most {most}")
-    return asked or min(_DEFAULT_LENGTH, most or _DEFAULT_LENGTH)
+    if length is not None and most is not None and length > most:
+        raise TrainingError(f"max_length: {length} tokens, but the model reads at most {most}")
+    return length or min(_DEFAULT_LENGTH, most or _DEFAULT_LENGTH)
 
 
 def encode(
@@ -86,8 +89,9 @@ def encode(
 ) -> Encoded:
     """Token ids of prompt and response by the chat template, at most `max_length` of them.
 
-    What is too long loses the *left* of its prompt: the response is what is judged. A response that does not fit by itself raises `TrainingDataError`, or with
-    overlong="truncate" loses its own left too. A first token that begins every text (BOS) is kept.
+    A text that is too long loses the *left* of its prompt, since the response is what is scored. A response that does
+    not fit by itself raises `TrainingDataError`, or with overlong="truncate" loses its own left too. A leading BOS
+    token is kept.
     """
     encoded = Encoded([])
     too_long: list[int] = []
@@ -103,8 +107,9 @@ def encode(
         encoded.ids.append(ids)
     if too_long and overlong == "error":
         raise TrainingDataError(
-            f"{source}: {len(too_long)} of {len(prompts)} responses are by themselves longer than {max_length} tokens (the first: row {too_long[0] + 1})",
-            hint="Raise max_length, or give overlong: truncate to keep their ends only.",
+            f"{source}: {len(too_long)} of {len(prompts)} responses alone are longer than {max_length} tokens "
+            f"(the first: row {too_long[0] + 1})",
+            hint="Raise max_length, or set overlong: truncate to keep only their ends.",
         )
     if encoded.cut:
         encoded.notes.append(f"{encoded.cut} of {len(prompts)} prompts were cut on the left to {max_length} tokens")
@@ -114,13 +119,13 @@ def encode(
 
 
 def template_ids(tokenizer: PreTrainedTokenizerBase, messages: list[Message], **options: Any) -> list[int]:
-    """Token ids of a conversation by the chat template. Raises `TrainingError` where the template does not accept it."""
+    """Token ids of a conversation by the chat template. Raises `TrainingError` if the template rejects it."""
     try:
         ids: Any = tokenizer.apply_chat_template(messages, tokenize=True, return_dict=False, **options)
-    except Exception as error:  # a template raises what it likes (Jinja's errors, or its own `raise_exception`)
+    except Exception as error:  # a template raises anything: Jinja's errors, or its own `raise_exception`
         roles = ", ".join(message["role"] for message in messages)
         raise TrainingError(
-            f"the chat template does not accept a conversation of the turns {roles}: {error}",
-            hint="Give chat_template: plain, or a template that accepts them.",
+            f"the chat template rejects a conversation of the turns {roles}: {error}",
+            hint="Set chat_template: plain, or give a template that accepts them.",
         ) from error
     return list(ids)

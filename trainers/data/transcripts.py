@@ -1,14 +1,16 @@
-"""Conversations back out of templated texts: what OpenRLHF sends is one string, the policy's chat template around prompt and response.
+"""Parse rendered conversations: OpenRLHF sends one string, the policy's chat template around prompt and response.
 
-Another model's marks in a text mean nothing to a reward model, or worse. So the text is taken apart into turns, which are then put into the reward model's own template. How a
-template marks turns is seen by rendering conversations whose texts are known (`_SIGNS`, from Unicode's private use area, which no conversation has reason to hold) and reading what stands
-between them:
+A reward model does not know the marks of another model's template. So the text is parsed into turns, which the reward
+model's own template renders again. The marks of a template are found by rendering conversations of known texts
+(`_SIGNS`, from Unicode's private use area, which real conversations do not contain) and reading what comes between
+them:
 
     opening | user | to the assistant | assistant | to the user | user | ... | assistant | ending
 
-A template that puts a default system prompt before everything has it in its opening: it is recognised, and not taken for the caller's own.
+A default system prompt that a template inserts is part of the opening, and is not mistaken for the caller's own.
 
-What cannot be told from outside: marks that stand in a text itself. A user's text that holds the mark of an assistant's turn is cut there, as the policy saw it too.
+Marks inside a text cannot be distinguished: a user's text that contains the mark of an assistant's turn is split there,
+as the policy saw it too.
 """
 
 from __future__ import annotations
@@ -27,69 +29,76 @@ _SIGNS = {"system": "\ue0a0", "user": "\ue0a1", "assistant": "\ue0a2", "again": 
 
 @dataclass(frozen=True)
 class Marks:
-    """What a template writes around turns. `system`: before and after a system prompt, None where the template has no such turn."""
+    """What a template writes around turns.
+
+    system: before and after a system prompt; None if the template has no such turn.
+    """
 
     opening: str
     system: tuple[str, str] | None
-    to_assistant: tuple[str, ...]  # the longest first: as in a conversation, and as before a generation
+    to_assistant: tuple[str, ...]  # longest first: inside a conversation, and before a generation
     to_user: str
     ending: str
     fillers: tuple[str, ...]  # tokens that may follow the end: end of text, padding
 
     @classmethod
     def of(cls, tokenizer: PreTrainedTokenizerBase) -> Marks:
-        """The marks of a tokenizer's chat template. Raises `TrainingError` where it has none, or one that does not write the texts as they are."""
+        """The marks of a tokenizer's chat template.
+
+        Raises `TrainingError` if it has none, or one that alters the texts.
+        """
         sign = _SIGNS
         user, reply = {"role": "user", "content": sign["user"]}, {"role": "assistant", "content": sign["assistant"]}
         plain = _rendered(tokenizer, [user, reply, user | {"content": sign["again"]}])
         opening, rest = _parted(plain, sign["user"], tokenizer)
-        said, rest = _parted(rest, sign["assistant"], tokenizer)
+        between, rest = _parted(rest, sign["assistant"], tokenizer)
         to_user, _ = _parted(rest, sign["again"], tokenizer)
-        _, asked = _parted(_rendered(tokenizer, [user], add_generation_prompt=True), sign["user"], tokenizer)
+        _, prompting = _parted(_rendered(tokenizer, [user], add_generation_prompt=True), sign["user"], tokenizer)
         _, ending = _parted(_rendered(tokenizer, [user, reply]), sign["assistant"], tokenizer)
         special = (tokenizer.eos_token, tokenizer.pad_token)
         bos = str(tokenizer.bos_token or "")
         return cls(
             opening=opening.removeprefix(bos),
             system=_around_system(tokenizer, user, bos),
-            to_assistant=tuple(sorted({said, asked} - {""}, key=len, reverse=True)),
+            to_assistant=tuple(sorted({between, prompting} - {""}, key=len, reverse=True)),
             to_user=to_user,
             ending=ending,
             fillers=tuple(str(token) for token in special if token),
         )
 
-    def take_apart(self, text: str, bos: str = "") -> list[Message]:
-        """The turns of a templated text, which ends with the assistant's, whole or broken off. bos: a token that may stand before everything.
+    def parse(self, text: str, bos: str = "") -> list[Message]:
+        """The turns of a rendered text, which ends with the assistant's turn, complete or cut off. bos: a token that
+        may precede it.
 
-        Raises `TrainingError` where the text is not of this template.
+        Raises `TrainingError` if the text was not rendered by this template.
         """
         rest = text
         while bos and rest.startswith(bos):
             rest = rest[len(bos) :]
         turns, rest = self._opened(rest)
         while True:
-            said, mark, rest = _first(rest, self.to_assistant)
+            text_before, mark, rest = _first(rest, self.to_assistant)
             if mark is None:
-                raise _not_of(text, "no assistant's turn is marked in it")
-            turns.append({"role": "user", "content": said})
-            said, mark, after = _first(rest, (self.to_user,))
+                raise _not_of("it has no mark of an assistant's turn")
+            turns.append({"role": "user", "content": text_before})
+            text_before, mark, after = _first(rest, (self.to_user,))
             if mark is None:
                 return [*turns, {"role": "assistant", "content": self._ended(rest)}]
-            turns.append({"role": "assistant", "content": said})
+            turns.append({"role": "assistant", "content": text_before})
             rest = after
 
     def _opened(self, text: str) -> tuple[list[Message], str]:
-        """The system's turn, if there is one, and the text from the user's first words on."""
+        """The system turn, if there is one, and the text from the user's first turn on."""
         if text.startswith(self.opening):
             return [], text[len(self.opening) :]
         if self.system is not None and text.startswith(self.system[0]):
-            said, mark, rest = _first(text[len(self.system[0]) :], (self.system[1],))
+            prompt, mark, rest = _first(text[len(self.system[0]) :], (self.system[1],))
             if mark is not None:
-                return [{"role": "system", "content": said}], rest
-        raise _not_of(text, f"it does not begin with {self.opening!r}")
+                return [{"role": "system", "content": prompt}], rest
+        raise _not_of(f"it does not begin with {self.opening!r}")
 
     def _ended(self, text: str) -> str:
-        """A response without the marks of its end, whichever of them are there."""
+        """A response without the marks that end it."""
         while True:
             shorter = text
             for mark in (self.ending, self.ending.strip(), *self.fillers):
@@ -105,7 +114,7 @@ def _around_system(tokenizer: PreTrainedTokenizerBase, user: Message, bos: str) 
         text = _rendered(tokenizer, [{"role": "system", "content": sign["system"]}, user])
         before, rest = _parted(text, sign["system"], tokenizer)
         between, _ = _parted(rest, sign["user"], tokenizer)
-    except TrainingError:  # some templates refuse a system prompt, or leave it out
+    except TrainingError:  # some templates reject a system prompt, or drop it
         return None
     return before.removeprefix(bos), between
 
@@ -113,22 +122,22 @@ def _around_system(tokenizer: PreTrainedTokenizerBase, user: Message, bos: str) 
 def _rendered(tokenizer: PreTrainedTokenizerBase, turns: list[Message], **options: Any) -> str:
     try:
         return str(tokenizer.apply_chat_template(turns, tokenize=False, **options))
-    except Exception as error:  # a template raises what it likes
-        raise TrainingError(f"the chat template of {tokenizer.name_or_path} cannot be read: {error}") from error
+    except Exception as error:  # a template raises anything
+        raise TrainingError(f"the chat template of {tokenizer.name_or_path} cannot be rendered: {error}") from error
 
 
 def _parted(text: str, sign: str, tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
     before, found, after = text.partition(sign)
     if not found:
         raise TrainingError(
-            f"the chat template of {tokenizer.name_or_path} does not write the texts of a conversation as they are",
+            f"the chat template of {tokenizer.name_or_path} alters the texts of a conversation",
             hint="Give conversations as messages, or another tokenizer.",
         )
     return before, after
 
 
 def _first(text: str, marks: tuple[str, ...]) -> tuple[str, str | None, str]:
-    """What stands before the mark that comes first (of several at one place, the longest), the mark, and what stands after it."""
+    """The text before the first mark (the longest of several at one position), the mark, and the text after it."""
     places = [(text.find(mark), mark) for mark in marks if mark and mark in text]
     if not places:
         return text, None, ""
@@ -136,8 +145,8 @@ def _first(text: str, marks: tuple[str, ...]) -> tuple[str, str | None, str]:
     return text[:at], mark, text[at + len(mark) :]
 
 
-def _not_of(text: str, why: str) -> TrainingError:
+def _not_of(reason: str) -> TrainingError:
     return TrainingError(
-        f"a text is not of the chat template that queries are taken apart by: {why}",
-        hint="Name the policy's tokenizer (--policy-tokenizer), or say that queries are plain texts (--queries plain).",
+        f"a text was not rendered by the chat template that queries are parsed with: {reason}",
+        hint="Give the policy's tokenizer (--policy-tokenizer), or --queries plain for plain texts.",
     )

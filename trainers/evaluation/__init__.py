@@ -1,1 +1,1 @@
-"""How good reward models are, and how policies compare."""
+"""Evaluation of reward models, and comparison of policies."""

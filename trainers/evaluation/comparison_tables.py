@@ -1,4 +1,4 @@
-"""The comparison of policies as tables in Markdown and as a picture."""
+"""A comparison of policies as Markdown tables and as a chart."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from dprm_data.core import charts
 from dprm_data.core.tables import write_text
 from dprm_data.core.text import markdown_row, one_line
 from dprm_trainers.evaluation.policy_comparison import Judged, PolicyEvaluation
+from dprm_trainers.reward.risk_measures import RiskMeasure
 
 _INNER = charts.WIDTH - 40
-_LEFT, _RIGHT = 250.0, 205.0  # room for names before the bars, and for figures after them
+_LEFT, _RIGHT = 250.0, 205.0  # room for names before the bars, and for numbers after them
 _WINS = ("#0f766e", "#b9c7bd", "#b5472f")  # win, tie, lose
 
 
@@ -25,7 +26,7 @@ def write_evaluation(found: PolicyEvaluation, folder: Path) -> None:
 
 
 def markdown(found: PolicyEvaluation) -> str:
-    """Per judge the rewards with shares and the duels, then what the responses are like, then notes."""
+    """For each judge the rewards with shares and the duels; then statistics of the responses; then notes."""
     lines = [f"{found.responses} responses per policy to {found.prompts} prompts; 95 % intervals over prompts.", ""]
     for judged in found.judged:
         lines += [*_of_judge(judged, found.tie), ""]
@@ -39,7 +40,7 @@ def markdown(found: PolicyEvaluation) -> str:
 
 
 def _of_judge(judged: Judged, tie: float) -> list[str]:
-    reading = "" if judged.reading == "mean" else f", reading {judged.reading}"
+    reading = "" if not RiskMeasure.of(judged.reading).needs_distribution else f", reading {judged.reading}"
     lines = [f"### Judge: {judged.judge} ({judged.kind}{reading})", ""]
     labels = list(judged.labels) if judged.shares else []
     lines += [markdown_row(["", "reward", *labels]), _rule(1 + len(labels))]
@@ -48,9 +49,9 @@ def _of_judge(judged: Judged, tie: float) -> list[str]:
         lines.append(markdown_row([policy, str(reward), *shares]))
     if not judged.duels:
         return lines
-    asked = f"within {100 * tie:g} % of the rewards’ range" if judged.shares else "equal rewards"
+    tied = f"within {100 * tie:g} % of the rewards’ range" if judged.shares else "equal rewards"
     heads = [
-        f"win / tie ({asked}) / lose",
+        f"win / tie ({tied}) / lose",
         "net",
         "difference of reward",
         *(["people: win / tie / lose"] if labels else []),
@@ -75,7 +76,7 @@ def _rule(columns: int) -> str:
 
 
 def picture(found: PolicyEvaluation) -> str:
-    """Per judge a bar of shares and the reward for every policy, and a bar of win, tie and lose for every pair."""
+    """For each judge: a bar of shares and the reward per policy, and a bar of win, tie and lose per pair."""
     parts: list[str] = []
     y = 0.0
     for judged in found.judged:
@@ -106,8 +107,8 @@ def _drawn(judged: Judged) -> tuple[str, float]:
         parts.append(f'<g transform="translate(0 {y + 6:.0f})">{key}</g>')
         y += tall + 10
     for duel in judged.duels:
-        said = one_line(f"{duel.first} against {duel.second}", 30)
-        parts.append(charts.text(_LEFT - 10, y + 14, said, "ink", "end"))
+        title = one_line(f"{duel.first} against {duel.second}", 30)
+        parts.append(charts.text(_LEFT - 10, y + 14, title, "ink", "end"))
         parts.append(charts.stacked((duel.win, duel.tie, duel.lose), _WINS, _LEFT, y + 2, _INNER - _LEFT - _RIGHT, 16))
         net = f"net {duel.net}".replace("-", "−")
         parts.append(charts.text(_INNER, y + 14, net, "dim", "end", 12))

@@ -1,4 +1,4 @@
-"""Evaluate reward models on held-out distributions, side by side, beside the predictor that says the same of everything.
+"""Evaluate reward models on held-out distributions, with a constant predictor as the baseline.
 
     ot          transport from the predicted to the held-out distribution under the ground cost, in units of reward
     w1          Wasserstein-1 at unit steps between the labels in the order of their rewards
@@ -6,10 +6,11 @@
     ece         expected calibration error of the cells, with the reliability picture
     entropy     of the prediction, nats: low is sharp (good only where nll is good too)
     spearman    rank correlation of predicted and held-out expected reward
-    pairs       accuracy on pairs of responses, the better by held-out expected reward; in bands of margin and of disagreement
+    pairs       accuracy on pairs of responses, ordered by held-out expected reward; in bands of margin and disagreement
 
-**The constant predictor** gives every response the mean distribution of the training split. It knows the population and nothing of the texts: what a model adds to it is
-what it has learned from the texts. A scalar model has a reward but no distribution: the first five figures are not defined for it.
+**The constant predictor** gives every response the mean distribution of the training split. It knows the population but
+not the texts: the improvement over it is what a model learned from the texts. The first five metrics need a
+distribution, which a scalar model does not predict.
 """
 
 from __future__ import annotations
@@ -31,25 +32,18 @@ from dprm_data.labels.statistics import Interval, Resamples
 from dprm_data.runs.folder import is_run_folder
 from dprm_trainers.core.errors import TrainingDataError
 from dprm_trainers.data.rows import Split, TrainingData, load_data, preference_pairs
-from dprm_trainers.evaluation.metrics import distribution_figures, reliability, reward_figures
+from dprm_trainers.evaluation.metrics import BAND, distribution_figures, reliability, reward_figures
 from dprm_trainers.reward.reward_model import Judgement, RewardModel
 
 CONSTANT = "constant"
-MAIN = ("ot", "w1", "nll", "ece", "entropy", "spearman", "pairs")
-BETTER: dict[str, Literal["lower", "higher", ""]] = {
-    "ot": "lower",
-    "w1": "lower",
-    "nll": "lower",
-    "ece": "lower",
-    "entropy": "",
-    "spearman": "higher",
-    "pairs": "higher",
-}
 
 
 @dataclass
 class Evaluation:
-    """Figures by model and name, on `rows` responses and `pairs` pairs; `curves`: the reliability of each model with a distribution."""
+    """Metrics by model and name, on `rows` responses and `pairs` pairs.
+
+    curves: the reliability of each model with a distribution.
+    """
 
     rows: int
     groups: int
@@ -64,24 +58,26 @@ class Evaluation:
         return asdict(self)
 
     def markdown(self) -> str:
-        """The main figures, a row per model; then the pairs by bands."""
-        lines = [markdown_row(["", *MAIN]), markdown_row(["---", *["---:"] * len(MAIN)])]
+        """The main metrics, a row per model; then the pairs by bands."""
+        names = dict.fromkeys(name for found in self.figures.values() for name in found)
+        main = [name for name in names if not name.startswith(BAND)]
+        bands = [name for name in names if name.startswith(BAND)]
+        lines = [markdown_row(["", *main]), markdown_row(["---", *["---:"] * len(main)])]
         lines += [
-            markdown_row([name, *[_shown(found.get(figure)) for figure in MAIN]])
+            markdown_row([name, *[_shown(found.get(figure)) for figure in main]])
             for name, found in self.figures.items()
         ]
-        bands = list(dict.fromkeys(name for found in self.figures.values() for name in found if name not in MAIN))
         if bands:
             models = list(self.figures)
             lines += ["", markdown_row(["accuracy on pairs", *models]), markdown_row(["---", *["---:"] * len(models)])]
             for band in bands:
                 cells = [_shown(self.figures[model].get(band)) for model in models]
-                lines.append(markdown_row([band.removeprefix("pairs, "), *cells]))
+                lines.append(markdown_row([band.removeprefix(BAND), *cells]))
         return "\n".join(lines) + "\n"
 
     def picture(self) -> str:
         """The reliability of every model with a distribution, as SVG."""
-        return charts.picture("Reliability: what was predicted, and what was there", *_reliability_body(self.curves))
+        return charts.picture("Reliability: predicted and observed probability", *_reliability_body(self.curves))
 
     def write(self, folder: Path) -> None:
         """evaluation.json, evaluation.md and reliability.svg."""
@@ -91,10 +87,11 @@ class Evaluation:
 
 
 def split_of(models: dict[str, RewardModel], reference: str, *, labels: Any = None) -> TrainingData:
-    """The data as the first model's training split it, so that what is held out here was held out there. For a Parquet file without `labels`, the label space is the model's.
-    Models that are all of one group are compared on what that group says in a run.
+    """The data, split as in the first model's training, so that what is held out here was held out there.
 
-    Raises `TrainingDataError` where the data cannot be read, or is on another label space than the model.
+    For a Parquet file without `labels`, the label space is the model's. Models of one group of a run's personas are
+    compared on that group's distributions. Raises `TrainingDataError` if the data cannot be read or is on another label
+    space.
     """
     model = next(iter(models.values()))
     space = labels if labels is not None else model.space if Path(reference).suffix == ".parquet" else None
@@ -114,15 +111,17 @@ def evaluate(
     resamples: int = 500,
     batch_size: int = 16,
 ) -> Evaluation:
-    """Evaluate models on a split of the data. pairs: see `preference_pairs`; `any` where no prompt has two responses, if not given.
+    """Evaluate models on a split of the data. pairs: see `preference_pairs`; by default `group`, or `any` if that gives
+    no pairs.
 
-    Raises `TrainingDataError` where a model is on another label space than the data, or the split is empty.
+    Raises `TrainingDataError` if a model is on another label space than the data, or the split is empty.
     """
     rows = data.split(split)
     for name, model in models.items():
         if model.space.names != data.space.names:
             raise TrainingDataError(
-                f"{name} is on the label space {model.space.name} ({', '.join(model.space.names)}), the data on {data.space.name} ({', '.join(data.space.names)})",
+                f"{name} is on the label space {model.space.name} ({', '.join(model.space.names)}), "
+                f"the data on {data.space.name} ({', '.join(data.space.names)})",
                 hint="Compare models on data of their own label space.",
             )
     judged = {
@@ -151,7 +150,7 @@ def compare(
     reading: str = "mean",
     resamples: int = 500,
 ) -> Evaluation:
-    """The figures of judgements of the same N rows, beside the constant predictor that says `base` (K,) of all."""
+    """The metrics of judgements of the same N rows, with the constant predictor `base` (K,)."""
     draws = Resamples.of(groups, resamples=resamples)
     result = Evaluation(len(target), len(np.unique(groups)), len(pairs), split, reading)
     same = np.tile(base, (len(target), 1))

@@ -1,4 +1,4 @@
-"""Judges of responses: a reward model, or a run in which a panel annotated them."""
+"""Judges of responses: a reward model, or a run whose panel annotated them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from dprm_data.ingest.items import Messages, ids_of
 from dprm_data.runs.folder import is_run_folder
 from dprm_trainers.core.errors import TrainingDataError
 from dprm_trainers.evaluation.policy_responses import BLANK, Response
-from dprm_trainers.reward.risk_measures import Reading
+from dprm_trainers.reward.risk_measures import RiskMeasure
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a judge says of N responses: reward (N,), and distribution (N, K) over its labels (None where it has none) with the labels' rewards (K,).
+    """A judge's verdict on N responses: reward (N,), and distribution (N, K), or None, over labels with rewards (K,).
 
-    kind: a reward model or a run; notes: what a reader must know of it.
+    kind: `reward model` or `run`. notes: caveats for the reader.
     """
 
     judge: str
@@ -38,13 +38,16 @@ class Verdict:
 def judged_by(
     judge: str, responses: Sequence[Response], *, reading: str = "mean", batch_size: int = 16, device: str | None = None
 ) -> Verdict:
-    """The verdict of a run folder, or of a reward model (folder or name on the Hub). Raises `DprmError` where it cannot judge every response."""
+    """The verdict of a run folder or of a reward model (folder or name on the Hub).
+
+    Raises `DprmError` if it cannot judge every response.
+    """
     if is_run_folder(judge):
         return _by_run(Path(judge), responses, reading)
     if Path(judge).is_dir() and not (Path(judge) / "config.json").is_file():
         raise TrainingDataError(
             f"{judge} is neither a run folder (it has no recipe.yaml) nor a reward model (no config.json)",
-            hint="Give the folder that `dprm run` or `dprm train reward` named at its end.",
+            hint="Give a folder written by `dprm run` or `dprm train reward`.",
         )
     from dprm_trainers.reward.scorer import Scorer
 
@@ -63,21 +66,23 @@ def _by_run(path: Path, responses: Sequence[Response], reading: str) -> Verdict:
     run = Run.open(path)
     columns = ["item_id", "label_distribution", "evidence"]
     table = pq.read_table(run.folder.needs("distributions"), columns=columns).to_pydict()
-    at = {item: i for i, item in enumerate(table["item_id"])}
-    rows = [at.get(_item_id(row), -1) for row in responses]
+    index = {item: i for i, item in enumerate(table["item_id"])}
+    rows = [index.get(_item_id(row), -1) for row in responses]
     missing = rows.count(-1)
     if missing:
         raise TrainingDataError(
-            f"{path} has judged {len(rows) - missing} of {len(rows)} responses only",
-            hint="Its recipe's source must be the folder's responses.jsonl, whole; run it to its end (dprm run).",
+            f"{path} has judged only {len(rows) - missing} of {len(rows)} responses",
+            hint="Its recipe's source must be the complete responses.jsonl of the folder; finish the run (dprm run).",
         )
     distribution = np.array(table["label_distribution"], dtype=np.float64)[rows]
-    unheard = sum(table["evidence"][row] <= 0 for row in rows)
-    notes = [f"{unheard} responses got no label; they have the mean distribution of the others"] if unheard else []
+    unlabelled = sum(table["evidence"][row] <= 0 for row in rows)
+    notes = (
+        [f"{unlabelled} responses got no label; they have the mean distribution of the others"] if unlabelled else []
+    )
     blank = sum(not row.text.strip() for row in responses)
     if blank:
         notes.append(f"{blank} empty responses were judged as “{BLANK}”")
-    reward = Reading.of(reading)(distribution, run.space.rewards)
+    reward = RiskMeasure.of(reading)(distribution, run.space.rewards)
     return Verdict(
         str(path), "run", reading, reward, distribution, tuple(run.space.names), run.space.rewards, tuple(notes)
     )

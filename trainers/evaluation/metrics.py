@@ -16,6 +16,7 @@ from dprm_data.preference.pairs import outcomes
 
 _LEAST = 1e-12
 BINS = 10
+BAND = "pairs, "  # before the name of a band of pairs
 
 
 def cross_entropy(p: Floats, q: Floats) -> Floats:
@@ -92,5 +93,5 @@ def reward_figures(reward: Floats, q: Floats, space: LabelSpace, pairs: Ints, dr
     disagreement = (1.0 - (q**2).sum(axis=1))[pairs].mean(axis=1)
     for what, values in (("margin", margin), ("disagreement", disagreement)):
         for name, part in pair_bands(values).items():
-            found[f"pairs, {what} {name}"] = draws.mean(right[part], pairs[part, 0])
+            found[f"{BAND}{what} {name}"] = draws.mean(right[part], pairs[part, 0])
     return found

@@ -1,7 +1,8 @@
-"""Preference pairs as JSON lines, in and out: the form of RewardBench and of every simple pair benchmark.
+"""Preference pairs as JSON lines, in the form of RewardBench and similar benchmarks.
 
-In: one object per line with `prompt`, `chosen`, `rejected` (texts, `Human:/Assistant:` transcripts, or message lists), and where there are `subset` and `id`.
-Out: the same objects with `score_chosen`, `score_rejected` and `correct` (1, 0, or 0.5 at a tie; `results` of RewardBench). Source of the form: Lambert et al., "RewardBench", arXiv:2403.13787.
+Input: one object per line with `prompt`, `chosen`, `rejected` (texts, `Human:/Assistant:` transcripts, or message
+lists), and optionally `subset` and `id`. Output: the same objects with `score_chosen`, `score_rejected` and `correct`
+(1, 0, or 0.5 at a tie; RewardBench's `results`). Source of the form: Lambert et al., "RewardBench", arXiv:2403.13787.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _NEEDED = ("prompt", "chosen", "rejected")
 
 @dataclass(frozen=True)
 class PairFile:
-    """P pairs: what stood in the file, and their messages."""
+    """P pairs: the rows of the file, and their messages."""
 
     rows: list[dict[str, Any]]
     prompts: list[list[Message]]
@@ -37,7 +38,7 @@ class PairFile:
 
 
 def read_pairs(path: Path) -> PairFile:
-    """The pairs of a file. Raises `TrainingDataError` with the line of what cannot be read."""
+    """The pairs of a file. Raises `TrainingDataError`, which names the line."""
     if not path.is_file():
         raise TrainingDataError(f"{path}: no such file", hint="Give JSON lines with prompt, chosen and rejected.")
     pairs = PairFile([], [], [], [])
@@ -65,7 +66,7 @@ def read_pairs(path: Path) -> PairFile:
 
 
 def _reply(value: Any, name: str, turns: int) -> list[Message]:
-    """The response alone, where the file gives the whole conversation too."""
+    """The response alone, if the file has the whole conversation."""
     messages, whole = read_reply(value, name)
     kept = messages[turns:] if whole and len(messages) > turns else messages
     return [dict(turn) for turn in kept]  # type: ignore[arg-type]
@@ -74,7 +75,7 @@ def _reply(value: Any, name: str, turns: int) -> list[Message]:
 def score_pairs(
     model: RewardModel, pairs: PairFile, *, reading: str = "mean", batch_size: int = 16, out: Path | None = None
 ) -> dict[str, tuple[Interval, int]]:
-    """Accuracy over all pairs and per subset, with the number of pairs; `out` receives every pair with its scores."""
+    """Accuracy and number of pairs, in all and per subset. out: a file to write every pair with its scores to."""
     scores = [
         model.judge(pairs.prompts, side, reading=reading, batch_size=batch_size).reward
         for side in (pairs.chosen, pairs.rejected)

@@ -1,11 +1,14 @@
-"""Policies side by side: what judges say of their responses to the same held-out prompts.
+"""Compare policies by judges' verdicts on their responses to the same held-out prompts.
 
-    reward      the mean reading over the responses
-    shares      the mean predicted (or annotated) distribution over the judge's labels: the paper's Table 2
-    win, tie, lose      pairs of responses to one prompt, by the judge's reward: the paper's comparison. A tie is a difference within a share `tie` of the range of rewards
-    people      the same for two people drawn at random from the judge's population, each asked about one of the two responses: they differ, or not, in the reward of their label
-    distinct-n  different n-grams of words over all n-grams, in all responses of a policy (Li et al., NAACL 2016): falls when a policy repeats itself
-    KL          to the reference, nats per response, on the policy's own samples
+    reward          the mean reading over the responses
+    shares          the mean predicted (or annotated) distribution over the judge's labels: the paper's Table 2
+    win, tie, lose  pairs of responses to one prompt, by the judge's reward: the paper's comparison. A tie is a
+                    difference within a share `tie` of the range of rewards
+    people          the same for two random people of the judge's population, each of whom labels one of the two
+                    responses: compares the rewards of their labels
+    distinct-n      distinct n-grams of words over all n-grams, in all responses of a policy (Li et al., NAACL 2016):
+                    low for repetitive policies
+    KL              to the reference, nats per response, on the policy's own samples
 
 Intervals are 95 % bootstrap intervals over prompts, with the same draws for all policies.
 """
@@ -27,12 +30,15 @@ from dprm_trainers.evaluation.judges import Verdict
 from dprm_trainers.evaluation.policy_responses import Response
 
 TIE = 0.05  # share of the range of rewards
-_FEW = 10  # prompts below which a bootstrap over them is not to be trusted
+_FEW = 10  # with fewer prompts, a bootstrap over them is unreliable
 
 
 @dataclass(frozen=True)
 class Duel:
-    """`first` against `second`: shares of the pairs; net is win - lose. people: win, tie and lose of two random people; None where the judge has no distribution."""
+    """`first` against `second`: shares of the pairs; net is win - lose.
+
+    people: win, tie and lose of two random people; None if the judge has no distribution.
+    """
 
     first: str
     second: str
@@ -46,7 +52,7 @@ class Duel:
 
 @dataclass(frozen=True)
 class Judged:
-    """A judge's figures. shares: by policy and label."""
+    """A judge's results. shares: by policy and label."""
 
     judge: str
     kind: str
@@ -71,12 +77,15 @@ class PolicyEvaluation:
     notes: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON: what is no number is None."""
+        """Plain values for JSON; NaN becomes None."""
         return dict(_finite(asdict(self)))
 
 
 class Sheet:
-    """Responses in a table: one row per prompt and sample, a column per policy. Rows that not every policy has are left out, and counted."""
+    """Responses in a table: a row per prompt and sample, a column per policy.
+
+    Incomplete rows are left out and counted.
+    """
 
     def __init__(self, responses: Sequence[Response]) -> None:
         self.responses = list(responses)
@@ -88,7 +97,7 @@ class Sheet:
         if not whole:
             raise TrainingDataError(
                 "the policies have no prompt in common that all of them answered",
-                hint="Sample them together, with one set of prompts.",
+                hint="Sample them together, with the same prompts.",
             )
         self.left_out = len(at) - len(whole)
         self.columns = {name: np.array([found[name] for found in whole]) for name in self.policies}
@@ -103,24 +112,23 @@ class Sheet:
 def evaluate_policies(
     responses: Sequence[Response], verdicts: Sequence[Verdict], *, tie: float = TIE, resamples: int = 1000
 ) -> PolicyEvaluation:
-    """The comparison of the policies that gave these N responses, by verdicts on all of them.
+    """Compare the policies that gave these N responses, by verdicts on all of them.
 
-    tie: the share of the range of rewards within which two rewards are a tie (a scalar judge has no range: only equal ones are).
+    tie: the share of the range of rewards within which two rewards tie (with a scalar judge, which has no range, only
+    equal ones).
 
-    Raises `TrainingDataError` where the policies have no row in common, `TrainingError` for a tie outside 0 to 1.
+    Raises `TrainingDataError` if the policies have no row in common, `TrainingError` for a tie outside [0, 1).
     """
     if not 0 <= tie < 1:
-        raise TrainingError(f"tie: {tie} is no share from 0 to below 1")
+        raise TrainingError(f"tie: {tie} is not a share in [0, 1)")
     sheet = Sheet(responses)
     draws = Resamples.of(sheet.groups, resamples=resamples)
     style = {name: _style(sheet.of(name), draws) for name in sheet.policies}
     found = PolicyEvaluation(len(set(sheet.groups.tolist())), len(sheet.groups), tie, style)
     if sheet.left_out:
-        found.notes.append(f"{sheet.left_out} responses' places were left out: not every policy has them")
+        found.notes.append(f"{sheet.left_out} rows were left out, as some policies have no response for them")
     if found.prompts < _FEW:
-        found.notes.append(
-            f"with {found.prompts} prompts the intervals are too narrow: they cannot show what other prompts would"
-        )
+        found.notes.append(f"with {found.prompts} prompts the intervals are too narrow: other prompts may differ more")
     found.judged = [_judged(verdict, sheet, draws, tie) for verdict in verdicts]
     return found
 
@@ -167,7 +175,10 @@ def _duel(first: str, second: str, verdict: Verdict, sheet: Sheet, draws: Resamp
 
 
 def people_of(first: Floats, second: Floats, rewards: Floats) -> tuple[float, float, float]:
-    """Win, tie and lose between a random person's label for the first response and another's for the second: distributions (N, K), rewards (K,); means over N."""
+    """Win, tie and lose between one random person's label for the first response and another's for the second.
+
+    first, second: distributions (N, K); rewards: (K,). Returns means over N.
+    """
     sign = np.sign(np.subtract.outer(rewards, rewards))
     won, lost = (float(np.einsum("nk,kl,nl->n", first, sign == s, second).mean()) for s in (1, -1))
     return won, max(0.0, 1 - won - lost), lost
@@ -188,7 +199,7 @@ def _style(rows: Sequence[Response], draws: Resamples) -> dict[str, Interval]:
 
 
 def distinct(texts: Sequence[str], n: int) -> float | None:
-    """Different n-grams of words over all n-grams of the texts; None if there are none."""
+    """Distinct n-grams of words over all n-grams of the texts; None if there are none."""
     grams = [
         tuple(words[i : i + n]) for words in (text.lower().split() for text in texts) for i in range(len(words) - n + 1)
     ]
@@ -196,7 +207,7 @@ def distinct(texts: Sequence[str], n: int) -> float | None:
 
 
 def _finite(value: Any) -> Any:
-    """The same with null for what is no number: JSON has no NaN."""
+    """The value with None for NaN, which JSON does not have."""
     if isinstance(value, Mapping):
         return {key: _finite(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

@@ -1,9 +1,8 @@
-"""Responses of policies in a folder: what they are, and how they are kept there.
+"""Responses of policies in a folder. Needs no torch.
 
-    responses.jsonl   one line per response; as it stands a source that `dprm run` can annotate (a panel that took no part in the training: the held-out judge)
-    sampling.json     policies, prompts and settings
-
-Nothing here needs torch.
+responses.jsonl   one line per response. `dprm run` can annotate it as a source: a panel that took no part in the training
+                  is a held-out judge
+sampling.json     policies, prompts and settings
 """
 
 from __future__ import annotations
@@ -23,12 +22,16 @@ from dprm_trainers.data.rows import Message
 from dprm_trainers.reward.holdout import alignment_of
 
 RESPONSES, SAMPLING = "responses.jsonl", "sampling.json"
-BLANK = "(no response)"  # what judges of a run see of an empty response: a row without text would be refused, and an empty response go unpunished
+BLANK = "(no response)"  # shown to a run's judges for an empty response: a source rejects rows without text
 
 
 @dataclass(frozen=True)
 class Response:
-    """One policy's answer. sample: its number among those to the prompt; text: empty where it is white space alone; kl: to the reference, in nats (None where not measured)."""
+    """One policy's response.
+
+    sample: its number among those to the prompt. text: empty if it is only white space. kl: to the reference, in nats;
+    None if not measured.
+    """
 
     policy: str
     prompt_id: str
@@ -41,12 +44,12 @@ class Response:
 
     @property
     def shown(self) -> str:
-        """The text as a judge of a run sees it."""
+        """The text as a run's judges see it."""
         return self.text if self.text.strip() else BLANK
 
 
 def read_responses(folder: Path) -> list[Response]:
-    """The responses that are kept in a folder. Raises `TrainingDataError` where there are none."""
+    """The responses in a folder. Raises `TrainingDataError` if there are none."""
     file = folder / RESPONSES
     if not file.is_file():
         raise TrainingDataError(
@@ -56,12 +59,14 @@ def read_responses(folder: Path) -> list[Response]:
     for number, line in enumerate(file.read_bytes().splitlines(), start=1):
         try:
             row = orjson.loads(line)
-            said = row.pop("response")
-            text = said if isinstance(said, str) else said[0]["content"]
+            response = row.pop("response")
+            text = response if isinstance(response, str) else response[0]["content"]
             row["text"] = "" if row.pop("blank") else text
             found.append(Response(**row))
         except (orjson.JSONDecodeError, KeyError, IndexError, TypeError) as error:
-            raise TrainingDataError(f"{file}, line {number} is no response of ours: {error}") from error
+            raise TrainingDataError(
+                f"{file}, line {number} is not a response of `dprm evaluate-policy`: {error}"
+            ) from error
     return found
 
 
@@ -77,24 +82,24 @@ def write_responses(folder: Path, found: Mapping[str, Sequence[Response]], facts
 
 
 def _as_source(text: str) -> str | list[Message]:
-    """As a text; one that a source would take for a transcript (`Human: ... Assistant: ...`) as a message, which is taken as it stands."""
+    """The text; as a message if a source would parse it as a transcript (`Human: ... Assistant: ...`)."""
     return [{"role": "assistant", "content": text}] if read_reply(text, "response")[1] else text
 
 
 def sampling_facts(folder: Path) -> dict[str, Any]:
-    """The facts that were written; none where there are none."""
+    """The facts in a folder; empty if there are none."""
     file = folder / SAMPLING
     return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
 
 
 def trained_for(policy: str) -> list[str]:
-    """The reward models for which a policy's folder says that it was trained: absolute paths of folders, names of what is on the Hub."""
+    """The reward models that a policy was trained for, by its record: absolute paths, or names on the Hub."""
     record = alignment_of(policy)
     return [_absolute(model) for model in record["settings"]["reward_model"]] if record else []
 
 
 def policies_trained_for(judge: str, folder: Path) -> list[str]:
-    """Which of the policies whose responses are in the folder were trained for this judge."""
+    """The policies with responses in the folder that were trained for this judge."""
     policies: dict[str, Any] = sampling_facts(folder).get("policies", {})
     return [name for name, facts in policies.items() if _absolute(judge) in facts["trained_for"]]
 

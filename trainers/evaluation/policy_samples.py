@@ -1,6 +1,8 @@
-"""What policies answer to held-out prompts, kept in a folder, so that any number of judges can be asked about the same responses.
+"""Sample responses of policies to held-out prompts into a folder, so that any number of judges can judge the same
+responses.
 
-All policies answer the same prompts, driven by the same random numbers: the differences between them are paired, and depend less on chance. Responses that are there are not sampled again.
+All policies answer the same prompts with the same random numbers, so differences between them are paired and less
+noisy. Existing responses are not sampled again.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class SamplingSettings:
-    """How policies are asked. responses: so many to each prompt; temperature: 0 takes the likeliest token each time; overlong: see `encode_prompts`."""
+    """Settings of sampling. responses: to each prompt. temperature: 0 is greedy. overlong: see `encode_prompts`."""
 
     responses: int = 1
     max_new_tokens: int = 128
@@ -55,11 +57,11 @@ class SamplingSettings:
         if self.max_prompt_length is not None and self.max_prompt_length < 1:
             raise TrainingError("max_prompt_length must be at least 1")
         if self.temperature < 0 or not 0 < self.top_p <= 1:
-            raise TrainingError("temperature must not be negative, and top_p lie above 0, up to 1")
+            raise TrainingError("temperature must be at least 0, and top_p in (0, 1]")
         if self.temperature == 0 and self.responses > 1:
             raise TrainingError(
                 f"at temperature 0 all {self.responses} responses to a prompt would be the same",
-                hint="Ask for one, or give a temperature.",
+                hint="Sample one response, or raise the temperature.",
             )
 
 
@@ -74,46 +76,47 @@ def sample_policies(
     overwrite: bool = False,
     say: Say = lambda text: None,
 ) -> list[Response]:
-    """The responses of every policy (name to folder or name on the Hub), from `folder` where they are there already.
+    """The responses of every policy (name to folder or name on the Hub), read from `folder` if they exist.
 
-    reference: a policy to which the KL divergence of the others is measured, on their own samples.
+    reference: the policy to which KL divergences are measured, on each policy's own samples.
 
-    Raises `TrainingError` where a policy cannot be used, `TrainingDataError` where the folder holds responses to other prompts or by other settings.
+    Raises `TrainingError` if a policy cannot be used, `TrainingDataError` if the folder has responses to other prompts
+    or by other settings.
     """
-    how = settings or SamplingSettings()
-    if reference and (how.temperature == 0 or how.top_p < 1):
+    settings = settings or SamplingSettings()
+    if reference and (settings.temperature == 0 or settings.top_p < 1):
         raise TrainingError(
-            "the KL divergence is measured on a policy's own samples, and these would not be: temperature 0 or top_p below 1",
-            hint="Leave the reference out, or sample at a temperature with top_p 1.",
+            "the KL divergence needs samples of the policy itself, not at temperature 0 or with top_p below 1",
+            hint="Leave the reference out, or sample at a positive temperature with top_p 1.",
         )
     writable(folder)
-    asked = _identity(prompts, how, reference)
-    found = {} if overwrite else _known(folder, asked)
-    marks = {} if overwrite else dict(sampling_facts(folder).get("policies", {}))
+    identity = _identity(prompts, settings, reference)
+    found = {} if overwrite else _known(folder, identity)
+    records = {} if overwrite else dict(sampling_facts(folder).get("policies", {}))
     for name, policy in policies.items():
-        mark = {"model": _fingerprint(policy), "trained_for": trained_for(policy)}
-        if name in found and marks.get(name) == mark:
-            say(f"{name}: {len(found[name])} responses are there already")
+        record = {"model": _fingerprint(policy), "trained_for": trained_for(policy)}
+        if name in found and records.get(name) == record:
+            say(f"{name}: {len(found[name])} responses exist already")
             continue
         say(f"{name}: answering {len(prompts)} prompts")
-        found[name] = _answers(name, policy, prompts, how, reference, batch_size, say)
-        marks[name] = mark
-        write_responses(folder, found, asked | {"policies": marks})
+        found[name] = _responses(name, policy, prompts, settings, reference, batch_size, say)
+        records[name] = record
+        write_responses(folder, found, identity | {"policies": records})
     return [row for name in policies for row in found[name]]
 
 
-# -- what is there already -----------------------------------------------------------------------------------------------
+# -- existing responses ------------------------------------------------------------------------------------------------
 
 
-def _known(folder: Path, asked: Mapping[str, Any]) -> dict[str, list[Response]]:
+def _known(folder: Path, identity: Mapping[str, Any]) -> dict[str, list[Response]]:
     facts = sampling_facts(folder)
     if not facts or not (folder / RESPONSES).is_file():
         return {}
-    differing = [name for name, value in asked.items() if facts.get(name) != value]
+    differing = [name for name, value in identity.items() if facts.get(name) != value]
     if differing:
         raise TrainingDataError(
             f"{folder} holds responses with other {' and '.join(differing)}",
-            hint="Give another --out, or --overwrite to sample them anew.",
+            hint="Give another --out, or --overwrite to sample again.",
         )
     known: dict[str, list[Response]] = {}
     for row in read_responses(folder):
@@ -137,7 +140,7 @@ def _identity(prompts: Prompts, settings: SamplingSettings, reference: str | Non
 
 
 def _fingerprint(policy: str) -> str:
-    """What tells a model from the one that was in its folder before: its files' names, sizes and times. On the Hub, its name."""
+    """Identifies a model: by the names, sizes and times of a folder's files, or by its name on the Hub."""
     folder = Path(policy)
     if not folder.is_dir():
         return policy
@@ -146,36 +149,38 @@ def _fingerprint(policy: str) -> str:
     return f"{folder.name} {hashlib.sha256(repr(weights).encode()).hexdigest()[:16]}"
 
 
-# -- answering ------------------------------------------------------------------------------------------------------------
+# -- sampling ----------------------------------------------------------------------------------------------------------
 
 
-def _answers(
+def _responses(
     name: str,
     policy: str,
     prompts: Prompts,
-    how: SamplingSettings,
+    settings: SamplingSettings,
     reference: str | None,
     batch_size: int,
     say: Say,
 ) -> list[Response]:
-    """One policy's responses: prompt by prompt, sample by sample, in the order of the prompts."""
-    model, tokenizer, sampling, room = _load(policy, how)
-    encoded = encode_prompts(tokenizer, prompts, room, overlong=how.overlong)
+    """One policy's responses, sample by sample, in the order of the prompts."""
+    model, tokenizer, sampling, room = _load(policy, settings)
+    encoded = encode_prompts(tokenizer, prompts, room, overlong=settings.overlong)
     for text in encoded.notes:
         say(text)
-    base = _load(reference, how)[0] if reference else None
+    base = _load(reference, settings)[0] if reference else None
     if base is not None and base.config.vocab_size != model.config.vocab_size:
         raise TrainingError(
             f"{name} and the reference {reference} have different vocabularies: there is no KL between them",
             hint="Give the model that the policy was trained from, or leave the reference out.",
         )
-    places = [(i, k) for i in range(len(encoded.rows)) for k in range(how.responses)]
-    order = sorted(range(len(places)), key=lambda at: -len(encoded.ids[places[at][0]]))  # like lengths, little padding
+    places = [(i, k) for i in range(len(encoded.rows)) for k in range(settings.responses)]
+    order = sorted(
+        range(len(places)), key=lambda at: -len(encoded.ids[places[at][0]])
+    )  # similar lengths need little padding
     found: dict[int, Response] = {}
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
-        chosen = [encoded.rows[places[at][0]] * how.responses + places[at][1] for at in batch]
-        numbers = uniforms_at(chosen, how.max_new_tokens, how.seed)
+        chosen = [encoded.rows[places[at][0]] * settings.responses + places[at][1] for at in batch]
+        numbers = uniforms_at(chosen, settings.max_new_tokens, settings.seed)
         rollouts = sample(model, [encoded.ids[places[at][0]] for at in batch], numbers, sampling)
         measured = _divergence(model, base, rollouts, sampling) if base is not None else [None] * len(batch)
         for row, (at, kl) in enumerate(zip(batch, measured, strict=True)):
@@ -195,36 +200,38 @@ def _answers(
     return [found[at] for at in range(len(places))]
 
 
-def _load(policy: str, how: SamplingSettings) -> tuple[Any, PreTrainedTokenizerBase, Sampling, int]:
-    """Model, tokenizer, sampling, and tokens that a prompt may have. Raises `TrainingError`."""
+def _load(policy: str, settings: SamplingSettings) -> tuple[Any, PreTrainedTokenizerBase, Sampling, int]:
+    """Model, tokenizer, sampling, and the longest prompt in tokens. Raises `TrainingError`."""
     if (Path(policy) / "adapter_config.json").is_file() and not (Path(policy) / "config.json").is_file():
         raise TrainingError(
-            f"{policy} holds an adapter alone", hint="Train with save: merged, or merge it into its base model."
+            f"{policy} holds only an adapter", hint="Train with save: merged, or merge it into its base model."
         )
     tokenizer, room = load_policy_tokenizer(
         policy,
-        max_new_tokens=how.max_new_tokens,
-        max_prompt_length=how.max_prompt_length,
-        chat_template=how.chat_template,
-        pad_token=how.pad_token,
+        max_new_tokens=settings.max_new_tokens,
+        max_prompt_length=settings.max_prompt_length,
+        chat_template=settings.chat_template,
+        pad_token=settings.pad_token,
     )
     model: Any = load_policy(policy)
     sampling = Sampling(
         end=end_tokens(model, tokenizer),
         pad=int(tokenizer.pad_token_id),
-        longest=how.max_new_tokens,
-        temperature=how.temperature or 1.0,
-        top_k=0 if how.temperature else 1,
-        top_p=how.top_p,
+        longest=settings.max_new_tokens,
+        temperature=settings.temperature or 1.0,
+        top_k=0 if settings.temperature else 1,
+        top_p=settings.top_p,
     )
     return model.eval().to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer, sampling, room
 
 
 @torch.no_grad()
 def _divergence(model: Any, base: Any, rollouts: Rollouts, sampling: Sampling) -> list[float | None]:
-    """KL(policy | reference) in nats along each response: the sum over its tokens of the divergence between the two next-token distributions.
+    """KL(policy | reference) along each response in nats: the sum over its tokens of the divergence of the next-token
+    distributions.
 
-    Its mean over responses sampled from the policy is the divergence of the whole responses (the chain rule), with less noise than that of log-ratios.
+    By the chain rule, its mean over samples of the policy is the divergence of whole responses, with less variance than
+    log-ratios.
     """
     plain = replace(sampling, top_k=0, top_p=1.0)
     ids, attention, length = rollouts.ids, rollouts.attention, rollouts.length

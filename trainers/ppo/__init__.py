@@ -1,1 +1,1 @@
-"""PPO: a policy aligned with the reward that a distribution is read as."""
+"""PPO: align a policy with a reward read from predicted distributions."""

@@ -1,4 +1,4 @@
-"""An alignment in motion: policy, critic, reference, optimizer and KL coefficient, and one step of it."""
+"""The state of a PPO training (policy, critic, reference, optimizer, KL coefficient), and one step of it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Questions:
-    """What is asked: conversations, and the token ids of each as a prompt."""
+    """The prompts: conversations, and the token ids of each."""
 
     messages: list[list[Message]]
     ids: list[list[int]]
@@ -46,7 +46,7 @@ class Questions:
 
 @dataclass(frozen=True)
 class StepResult:
-    """A step's figures over all processes, the mean predicted distribution (K,), and this process's samples."""
+    """A step's metrics and mean predicted distribution (K,), over all processes, and this process's samples."""
 
     figures: dict[str, float]
     distribution: list[float] | None
@@ -54,7 +54,7 @@ class StepResult:
 
 
 class Alignment:
-    """Everything that a step needs. `actor` is the module itself; `updater.actor` is what accelerate made of it (the same weights)."""
+    """The state of a training. `actor` is the module itself; `updater.actor` is accelerate's wrapper around it."""
 
     def __init__(
         self,
@@ -77,20 +77,20 @@ class Alignment:
         )
         self.updater = Updater(accelerator.prepare_model(self.actor), self.optimizer, accelerator, config)
         self.control = KLControl(config.kl_coefficient, config.kl_target, config.kl_horizon)
-        wanted = config.epochs * len(questions.ids) / (config.batch_size * accelerator.num_processes)
-        self.steps = config.steps or max(1, math.ceil(wanted))
+        batches = config.epochs * len(questions.ids) / (config.batch_size * accelerator.num_processes)
+        self.steps = config.steps or max(1, math.ceil(batches))
 
     def step(self, number: int) -> StepResult:
-        """Sample a batch of responses, score them, learn from them. number: of the step, from 0."""
+        """Sample a batch of responses, score them and update the policy. number: of the step, from 0."""
         began = time.monotonic()
         config, accelerator = self.config, self.accelerator
         for group in self.optimizer.param_groups:
             group["lr"] = group["rate"] * rate_factor(config, number, self.steps)
         self.actor.eval()
-        asked, rollouts = self._sample(number)
+        prompts, rollouts = self._sample(number)
         texts = self._texts(rollouts)
-        scored = self.reward(asked, texts)
-        rewards = checked(scored.reward, asked, texts, number + 1)
+        scored = self.reward(prompts, texts)
+        rewards = checked(scored.reward, prompts, texts, number + 1)
         judged = judge(
             self.actor, self.reference, rollouts, config.micro_batch or config.minibatch, accelerator.autocast
         )
@@ -99,18 +99,21 @@ class Alignment:
         if number == 0 and not config.whiten_rewards:
             self._start_critic(judged, shaped(scores, rollouts, config), rollouts.mask)
         experience, found = experience_of(rollouts, judged, scores, config, self.control.coefficient, self._total)
-        self.actor.train(config.checkpointing)  # without dropout, all that this mode does is to recompute activations
+        self.actor.train(config.checkpointing)  # there is no dropout: this mode only enables checkpointing
         figures |= found | self.updater(experience, number + 1)
         figures |= {"kl_coefficient": self.control.coefficient, "learning_rate": self.optimizer.param_groups[0]["lr"]}
         self.control.update(figures["kl"], config.batch_size * accelerator.num_processes)
         figures["tokens"] = float(self._total(rollouts.attention.sum().float()))
         figures["seconds"] = time.monotonic() - began
         kl = (judged.logprobs - judged.reference).sum(1).tolist()
-        return StepResult(figures, distribution, self._samples(asked, texts, rewards, kl, rollouts))
+        return StepResult(figures, distribution, self._samples(prompts, texts, rewards, kl, rollouts))
 
     def _start_critic(self, judged: Judged, scores: Tensor, mask: Tensor) -> None:
-        """Let the critic begin at the mean reward, which is what every state is worth before anything is known of it. From zero, the first steps would go into learning that one
-        number: through a shared backbone, and with lambda < 1 as credit to tokens for where they stand."""
+        """Initialise the critic's bias to the mean reward, the value of every state before anything is learned.
+
+        From zero, the first steps would go into learning that one number: through a shared backbone, and with lambda <
+        1 as credit to tokens for their position.
+        """
         mean = float(masked_mean(scores, torch.ones_like(scores), self._total))
         torch.nn.init.constant_(self.actor.head.bias, mean)
         judged.values.add_(mean * mask.unsqueeze(-1))
@@ -118,12 +121,12 @@ class Alignment:
     def _sample(self, number: int) -> tuple[list[list[Message]], Rollouts]:
         """This process's prompts of a step, with a response to each."""
         config, accelerator = self.config, self.accelerator
-        where = places(number, config.batch_size, accelerator.process_index, accelerator.num_processes)
-        chosen = prompts_at(where, len(self.questions.ids), config.seed)
+        batch = places(number, config.batch_size, accelerator.process_index, accelerator.num_processes)
+        chosen = prompts_at(batch, len(self.questions.ids), config.seed)
         ids = [self.questions.ids[i] for i in chosen]
         with accelerator.autocast():
             rollouts = sample(
-                self.actor.model, ids, uniforms_at(where, config.max_new_tokens, config.seed), self.actor.sampling
+                self.actor.model, ids, uniforms_at(batch, config.max_new_tokens, config.seed), self.actor.sampling
             )
         return [self.questions.messages[i] for i in chosen], rollouts
 
@@ -138,7 +141,7 @@ class Alignment:
         return found
 
     def _rewards(self, scores: Tensor, scored: Scored) -> tuple[dict[str, float], list[float] | None]:
-        """Mean and spread of the rewards, the population's mean spread and distribution, over all processes."""
+        """Metrics of the rewards and the mean predicted distribution, over all processes."""
         count = self._total(scores.new_tensor(float(len(scores))))
         mean = self._total(scores.sum()) / count
         spread = (self._total((scores - mean).square().sum()) / count).sqrt()
@@ -151,11 +154,11 @@ class Alignment:
         return figures, (self._total(predicted) / count).tolist()
 
     def _samples(
-        self, asked: Sequence[list[Message]], texts: list[str], rewards: Floats, kl: list[float], rollouts: Rollouts
+        self, prompts: Sequence[list[Message]], texts: list[str], rewards: Floats, kl: list[float], rollouts: Rollouts
     ) -> list[dict[str, object]]:
         return [
             {
-                "prompt": asked[i][-1]["content"] if asked[i] else "",
+                "prompt": prompts[i][-1]["content"] if prompts[i] else "",
                 "response": texts[i],
                 "reward": float(rewards[i]),
                 "kl": kl[i],
@@ -166,7 +169,7 @@ class Alignment:
 
 
 def make_actor(config: PPOConfig, tokenizer: PreTrainedTokenizerBase) -> ActorCritic:
-    """Policy and critic as the settings want them. Raises `TrainingError`."""
+    """The policy and critic of these settings. Raises `TrainingError`."""
     model: Any = load_policy(config.policy)
     sampling = Sampling(
         end=end_tokens(model, tokenizer),
@@ -197,36 +200,36 @@ def make_actor(config: PPOConfig, tokenizer: PreTrainedTokenizerBase) -> ActorCr
 
 
 def recompute_activations(model: Any) -> None:
-    """Activation checkpointing. transformers 5.24 gave it this name, and warns of the old one."""
+    """Enable activation checkpointing. transformers 5.24 renamed it and deprecated the old name."""
     new = hasattr(model, "activation_checkpointing_enable")
     name = "activation_checkpointing" if new else "gradient_checkpointing"
     getattr(model, f"{name}_enable")(**{f"{name}_kwargs": {"use_reentrant": False}})
 
 
 def make_accelerator(config: PPOConfig) -> Any:
-    """Accelerate for one process or for DDP. Raises `TrainingError` for what is not supported."""
+    """An accelerator for one process or DDP. Raises `TrainingError` for what is not supported."""
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
     from accelerate.utils import DistributedType
 
-    AcceleratorState._reset_state()  # a training before, in this process, may have had another precision
+    AcceleratorState._reset_state()  # an earlier training in this process may have had another precision
     accelerator = Accelerator(
         mixed_precision="bf16" if in_bf16(config.precision) else "no", cpu=not torch.cuda.is_available()
     )
     if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
         raise TrainingError(
-            "PPO here runs on one device, or on several with DDP",
-            hint="For models that do not fit on one device see docs/alignment.md: TRL, OpenRLHF and verl take our reward.",
+            "PPO runs on one device, or on several with DDP",
+            hint="For larger models see docs/alignment.md: TRL, OpenRLHF and verl can use our reward.",
         )
     return accelerator
 
 
 def rate_factor(config: PPOConfig, step: int, steps: int) -> float:
-    """What the learning rates are multiplied with in a step (from 0): a warmup that begins above zero, then the schedule down to zero after the last step."""
+    """The factor of the learning rates in a step (from 0): a warmup from above 0, then a decay that ends at 0."""
     warm = math.ceil(config.warmup * steps) if config.warmup else 0
     if step < warm:
         return (step + 1) / warm
-    gone = (step - warm) / max(1, steps - warm)
+    progress = (step - warm) / max(1, steps - warm)
     if config.scheduler == "constant":
         return 1.0
-    return 1 - gone if config.scheduler == "linear" else (1 + math.cos(math.pi * gone)) / 2
+    return 1 - progress if config.scheduler == "linear" else (1 + math.cos(math.pi * progress)) / 2

@@ -1,17 +1,21 @@
-"""What the critic learns: the expected return, or the quantiles of its distribution.
+"""The critic's losses: it predicts the expected return, or quantiles of the return's distribution.
 
-**Scalar.** V is fitted to the target A + V_old by squares, and like the policy it must not move further than a clip from where it was when the responses were sampled
-(`value_loss`; Schulman et al.'s implementation, not in their paper).
+**Scalar.** V is fitted to the target A + V_old by least squares. Like the policy, it must not move further than a clip
+from its value when the responses were sampled (`value_loss`; in Schulman et al.'s implementation, not in their paper).
 
-**Quantiles.** The return of a state is a random variable Z: the policy samples, and a population disagrees. A head of N outputs theta_1..theta_N estimates its quantiles at the midpoints
-tau_i = (2 i - 1) / (2 N) by quantile regression (QR-DQN: Dabney et al. 2018, arXiv 1710.10044): with u = z - theta_i for an observed return z,
+**Quantiles.** The return of a state is a random variable Z: the policy samples, and a population disagrees. A head of N
+outputs theta_1..theta_N estimates its quantiles at the midpoints tau_i = (2 i - 1) / (2 N) by quantile regression
+(QR-DQN: Dabney et al. 2018, arXiv 1710.10044): with u = z - theta_i for an observed return z,
 
     loss = mean_i |tau_i - [u < 0]| H_k(u) / k          H_k(u) = u^2 / 2 for |u| <= k, else k (|u| - k / 2)
 
-which for k -> 0 is the pinball loss, whose expectation the quantile minimises: its derivative by theta is P(Z < theta) - tau. Huber's smooth middle of width k biases theta towards the mean within about k, so
-k should be small beside the spread of the returns. V is the mean of the quantiles (the midpoint rule for the integral of the quantile function, which is the mean).
+which for k -> 0 is the pinball loss, whose expectation the quantile minimises: its derivative with respect to theta is
+P(Z < theta) - tau. Huber's smooth middle of width k biases theta towards the mean by up to about k, so k should be
+small compared with the standard deviation of the returns. V is the mean of the quantiles (the midpoint rule for the
+integral of the quantile function, which is the mean).
 
-The target z must be a sample of Z. A + V_old is none: for lambda < 1 it mixes predicted means in, and its spread is too small. So quantiles are fitted to the observed return, a scalar to A + V_old.
+The target z must be a sample of Z. A + V_old is not: for lambda < 1 it mixes in predicted means, and its variance is
+too small. So quantiles are fitted to the observed return, and a scalar to A + V_old.
 """
 
 from __future__ import annotations
@@ -23,12 +27,12 @@ from dprm_trainers.ppo.ppo import Total, alone, masked_mean
 
 
 def value_loss(values: Tensor, old: Tensor, targets: Tensor, clip: float | None) -> Tensor:
-    """Half the squared error per token (B, T) of values (B, T); the larger one of the plain and the clipped value's. clip None: plain."""
+    """Half the squared error per token (B, T): the larger of the plain and the clipped error, or the plain one."""
     loss = (values - targets).square() / 2
     if clip is None:
         return loss
-    near = old + (values - old).clamp(-clip, clip)
-    return torch.maximum(loss, (near - targets).square() / 2)
+    clipped = old + (values - old).clamp(-clip, clip)
+    return torch.maximum(loss, (clipped - targets).square() / 2)
 
 
 def midpoints(count: int) -> Tensor:
@@ -46,12 +50,12 @@ def quantile_huber(quantiles: Tensor, targets: Tensor, width: float) -> Tensor:
 
 
 def quantile_loss(quantiles: Tensor, old: Tensor, targets: Tensor, clip: float | None, width: float) -> Tensor:
-    """`quantile_huber`, clipped as `value_loss` is: the larger one of the plain loss and that of quantiles held within clip of the old ones."""
+    """`quantile_huber`, clipped like `value_loss`: the larger of the plain and the clipped loss."""
     loss = quantile_huber(quantiles, targets, width)
     if clip is None:
         return loss
-    near = old + (quantiles - old).clamp(-clip, clip)
-    return torch.maximum(loss, quantile_huber(near, targets, width))
+    clipped = old + (quantiles - old).clamp(-clip, clip)
+    return torch.maximum(loss, quantile_huber(clipped, targets, width))
 
 
 def critic_loss(
@@ -64,10 +68,11 @@ def critic_loss(
 
 
 def explained_variance(values: Tensor, returns: Tensor, mask: Tensor, total: Total = alone) -> Tensor:
-    """1 - Var(returns - values) / Var(returns) over the mask: 1 is perfect, 0 no better than a constant. 0 where returns do not vary."""
+    """1 - Var(returns - values) / Var(returns) over the mask: 1 is perfect, 0 like a constant or undefined."""
 
     def variance(x: Tensor) -> Tensor:
         return masked_mean((x - masked_mean(x, mask, total)).square(), mask, total)
 
-    spread = variance(returns)
-    return torch.where(spread > 1e-12, 1 - variance(returns - values) / spread.clamp(min=1e-12), spread.new_zeros(()))
+    total_variance = variance(returns)
+    explained = 1 - variance(returns - values) / total_variance.clamp(min=1e-12)
+    return torch.where(total_variance > 1e-12, explained, total_variance.new_zeros(()))

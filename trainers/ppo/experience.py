@@ -1,4 +1,4 @@
-"""A batch of responses with all that a PPO step needs to know of them: what the sampling policy thought, the advantages, the critic's targets."""
+"""A batch of responses with log-probabilities under the sampling policy, advantages and critic targets."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from dprm_trainers.ppo.rollouts import Rollouts
 
 
 class Scored(Protocol):
-    """What a reward function says of N responses: rewards (N,), the predicted distributions (N, K) if there are any, the population's spread (N,)."""
+    """The scores of N responses: reward (N,), distribution (N, K) or None, std (N,) over the population."""
 
     @property
     def reward(self) -> Floats: ...
@@ -41,10 +41,12 @@ class RewardFunction(Protocol):
 
 @dataclass(frozen=True)
 class Experience:
-    """Rollouts with the sampling policy's log-probabilities (B, T), its critic's outputs (B, T, N), advantages and the critic's targets (B, T).
+    """Rollouts with the sampling policy's log-probabilities (B, T), the critic's outputs (B, T, N), advantages and
+    targets (B, T).
 
-    unit: what the critic's loss counts in, the targets' root mean square where that is above 1. Returns of some hundreds (a large KL coefficient) would else have gradients
-    beside which the policy's, in a shared backbone and under a common clip, are nothing.
+    unit: the scale of the critic's loss, the targets' root mean square if that is above 1. Without it, returns in the
+    hundreds (a large KL coefficient) would have gradients that swamp the policy's in a shared backbone under a common
+    clip.
     """
 
     rollouts: Rollouts
@@ -70,7 +72,7 @@ class Experience:
 
 @dataclass(frozen=True)
 class Judged:
-    """What actor, critic and reference said of a batch before the step: (B, T), values (B, T, N)."""
+    """The outputs of actor, critic and reference on a batch before the step: (B, T), values (B, T, N)."""
 
     logprobs: Tensor
     entropy: Tensor
@@ -86,7 +88,7 @@ def judge(
     size: int,
     autocast: Callable[[], AbstractContextManager[object]],
 ) -> Judged:
-    """Actor, critic and reference on all rollouts, so many rows at a time."""
+    """Run actor, critic and reference on all rollouts, `size` rows at a time."""
     rows, length = len(rollouts.ids), rollouts.length
     blank = torch.zeros(rows, length, device=rollouts.ids.device)
     judged = Judged(blank, blank.clone(), blank.new_zeros(rows, length, actor.head.out_features), blank.clone())
@@ -94,33 +96,34 @@ def judge(
         part = rollouts.take(chosen)
         with autocast():
             found = actor(part.ids, part.attention, part.length)
-            was = reference.logprobs(part.ids, part.attention, part.length)
+            reference_logprobs = reference.logprobs(part.ids, part.attention, part.length)
         kept = slice(part.length)
         judged.logprobs[chosen, kept] = found.logprobs * part.mask
         judged.entropy[chosen, kept] = found.entropy * part.mask
         judged.values[chosen, kept] = found.values * part.mask.unsqueeze(-1)
-        judged.reference[chosen, kept] = was * part.mask
+        judged.reference[chosen, kept] = reference_logprobs * part.mask
     return judged
 
 
 def checked(scores: Floats, prompts: Sequence[list[Message]], responses: Sequence[str], step: int) -> Floats:
-    """The scores. Raises `TrainingError` where they are not one finite number per response."""
+    """The scores as float64. Raises `TrainingError` unless they are one finite number per response."""
     scores = np.asarray(scores, dtype=np.float64)
     if scores.shape != (len(responses),):
         raise TrainingError(f"step {step}: {len(responses)} responses, but rewards of the shape {scores.shape}")
     wrong = np.flatnonzero(~np.isfinite(scores))
     if len(wrong):
         row = int(wrong[0])
-        asked = prompts[row][-1]["content"] if prompts[row] else ""
+        prompt = prompts[row][-1]["content"] if prompts[row] else ""
         raise TrainingError(
-            f"step {step}: {len(wrong)} of {len(scores)} rewards are no finite numbers; the first is {scores[row]} for the response {responses[row][:80]!r} to {asked[:80]!r}",
-            hint="The reward model must give a number for every text, an empty one too.",
+            f"step {step}: {len(wrong)} of {len(scores)} rewards are not finite; the first is {scores[row]} "
+            f"for the response {responses[row][:80]!r} to {prompt[:80]!r}",
+            hint="The reward model must give a finite number for every text, even an empty one.",
         )
     return scores
 
 
 def shaped(scores: Tensor, rollouts: Rollouts, config: PPOConfig) -> Tensor:
-    """The scores (B,) with what the settings take off, or hold within."""
+    """The scores (B,) after the penalty for a missing end and the clip of the settings."""
     scores = scores - config.missing_end_penalty * (~rollouts.ended).float()
     return scores if config.reward_clip is None else scores.clamp(-config.reward_clip, config.reward_clip)
 
@@ -128,7 +131,7 @@ def shaped(scores: Tensor, rollouts: Rollouts, config: PPOConfig) -> Tensor:
 def experience_of(
     rollouts: Rollouts, judged: Judged, scores: Tensor, config: PPOConfig, coefficient: float, total: Total
 ) -> tuple[Experience, dict[str, float]]:
-    """Advantages and targets of judged and scored (B,) rollouts under a KL coefficient, and the batch's figures over all processes."""
+    """Advantages and targets of rollouts with scores (B,), and the batch's metrics over all processes."""
     mask = rollouts.mask
     rewards = token_rewards(shaped(scores, rollouts, config), judged.logprobs, judged.reference, mask, coefficient)
     returns = observed_returns(rewards, mask, config.discount)
@@ -154,16 +157,16 @@ def experience_of(
 
 
 def _all_finite(judged: Judged, values: Tensor, mask: Tensor, total: Total) -> None:
-    """Raises `TrainingError` where a model has come to give what is no number, or one too large to go on with."""
-    for what, numbers in (
+    """Raises `TrainingError` if a model's outputs are no longer finite."""
+    for name, values_of in (
         ("the policy's log-probabilities", judged.logprobs),
         ("the reference's log-probabilities", judged.reference),
         ("the critic's values", values),
     ):
-        if not math.isfinite(float(masked_mean(numbers.square(), mask, total))):
+        if not math.isfinite(float(masked_mean(values_of.square(), mask, total))):
             raise TrainingError(
-                f"{what} are not finite",
-                hint="Lower the learning rates, or use precision: fp32. The last checkpoint is as it was.",
+                f"{name} are not finite",
+                hint="Lower the learning rates, or use precision: fp32. The last checkpoint is intact.",
             )
 
 

@@ -1,9 +1,10 @@
-"""Actor, critic and reference: a causal language model whose responses are sampled, judged by token, and compared with what it was before.
+"""Actor, critic and reference: the policy, the values of its tokens, and the policy before training.
 
-Prompts are padded on the *left*, responses on the right, so that all responses of a batch begin in the same column; positions are counted from each row's first real token. Then a row's
-log-probabilities do not depend on the rows beside it. The value of the state before a token is read where its logits are: at the token before.
+Prompts are padded on the *left*, responses on the right, so that all responses of a batch start in the same column;
+positions count from each row's first real token. A row's log-probabilities then do not depend on the other rows. The
+value of the state before a token is read at the same position as its logits, the token before.
 
-There is no dropout: with it, the ratio of new to old probabilities would be noise.
+Dropout is off: it would turn the ratio of new to old probabilities into noise.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ _FORBIDDEN = -1e30  # a logit: finite, so that entropies are; exp of it is zero
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are drawn. The policy is the tempered distribution, without end tokens before `shortest` tokens: sampling and log-probabilities use the same logits."""
+    """How tokens are sampled. The policy is the tempered distribution, without end tokens before `shortest` tokens.
+
+    Sampling and log-probabilities use the same logits.
+    """
 
     end: tuple[int, ...]
     pad: int
@@ -40,7 +44,7 @@ class Sampling:
     top_p: float = 1.0
 
     def shaped(self, logits: Tensor, first: int = 0) -> Tensor:
-        """The policy's logits (B, T, V) in float32, of a response's tokens from the `first` on."""
+        """The policy's logits (B, T, V) in float32 for a response's tokens from the index `first` on."""
         shaped = logits.float()
         if self.temperature != 1.0:
             shaped = shaped / self.temperature
@@ -53,7 +57,7 @@ class Sampling:
 
 
 class Evaluation(NamedTuple):
-    """What actor and critic say of responses of T tokens: log-probabilities and entropies (B, T), the critic's outputs (B, T, N)."""
+    """The outputs for responses of T tokens: log-probabilities and entropies (B, T), the critic's outputs (B, T, N)."""
 
     logprobs: Tensor
     entropy: Tensor
@@ -61,7 +65,7 @@ class Evaluation(NamedTuple):
 
 
 class ActorCritic(nn.Module):
-    """The policy `model` and a linear head of values on its last hidden state, or on that of a backbone of its own (`critic`)."""
+    """The policy `model`, and a linear value head on its last hidden state or on that of the critic's own backbone."""
 
     def __init__(
         self, model: Any, sampling: Sampling, *, outputs: int = 1, critic: Any = None, entropy_gradient: bool = False
@@ -72,7 +76,7 @@ class ActorCritic(nn.Module):
         self.sampling = sampling
         self.entropy_gradient = entropy_gradient
         self.head = nn.Linear(_output_layer(model).in_features, outputs)
-        nn.init.zeros_(self.head.weight)  # every state is worth the same at first: no random head's noise
+        nn.init.zeros_(self.head.weight)  # all states start with the same value
         nn.init.zeros_(self.head.bias)
 
     def forward(self, ids: Tensor, attention: Tensor, length: int) -> Evaluation:
@@ -93,7 +97,7 @@ class ActorCritic(nn.Module):
         return Evaluation(logprobs, entropy, values)
 
     def critic_parameters(self) -> list[nn.Parameter]:
-        """What is the critic's own: its head, and its backbone if that is not shared."""
+        """The critic's own weights: its head, and its backbone if that is not shared."""
         own = list(self.critic.parameters()) if self.critic is not None else []
         return [*self.head.parameters(), *own]
 
@@ -103,7 +107,7 @@ class ActorCritic(nn.Module):
 
 
 class Reference:
-    """The policy as it was: with LoRA the base without adapters, else a copy, which shares the weights that are not trained."""
+    """The policy before training: with LoRA the base without adapters, else a copy that shares the frozen weights."""
 
     def __init__(self, actor: ActorCritic, *, adapters: bool) -> None:
         self._sampling = actor.sampling
@@ -115,19 +119,19 @@ class Reference:
 
     @torch.no_grad()
     def logprobs(self, ids: Tensor, attention: Tensor, length: int) -> Tensor:
-        """Log-probabilities (B, T) of the responses, as `ActorCritic.forward`."""
+        """Log-probabilities (B, T) of the responses; arguments as for `ActorCritic.forward`."""
         with self._model.disable_adapter() if self._adapters else contextlib.nullcontext():
             logits = self._sampling.shaped(response_logits(self._model, ids, attention, length))
         return token_logprobs(logits, ids[:, -length:])
 
 
 def positions(attention: Tensor) -> Tensor:
-    """Positions (B, L) of tokens that are padded on the left: the first real one has position 0."""
+    """Positions (B, L) of tokens padded on the left: the first real token has position 0."""
     return (attention.long().cumsum(1) - 1).clamp(min=0)
 
 
 def response_logits(model: Any, ids: Tensor, attention: Tensor, length: int) -> Tensor:
-    """The logits (B, T, V) from which the last `length` = T tokens were to be drawn."""
+    """The logits (B, T, V) of the last `length` = T tokens."""
     found = model(
         input_ids=ids,
         attention_mask=attention,
@@ -140,12 +144,15 @@ def response_logits(model: Any, ids: Tensor, attention: Tensor, length: int) -> 
 
 
 def own_backbone(model: PreTrainedModel) -> Any:
-    """The policy's backbone once more, as the critic's own: all of it is trained."""
+    """A copy of the policy's backbone for the critic, trained in full."""
     return copy.deepcopy(model.base_model)
 
 
 def load_policy(reference: str) -> PreTrainedModel:
-    """The policy in float32 (bf16 is autocast's), without dropout. Raises `TrainingError` where it cannot be loaded as a causal language model."""
+    """The policy in float32 without dropout.
+
+    Raises `TrainingError` if it cannot be loaded as a causal language model.
+    """
     from transformers import AutoConfig, AutoModelForCausalLM
 
     path = model_path(reference)
@@ -168,7 +175,7 @@ def load_policy(reference: str) -> PreTrainedModel:
     if lacking:
         raise TrainingError(
             f"{reference} lacks weights of a causal language model: {', '.join(lacking[:3])}",
-            hint="They would be random numbers. Give a whole model.",
+            hint="They would be initialised at random. Give a complete model.",
         )
     if _output_layer(model) is None:
         raise TrainingError(f"{reference}: {type(model).__name__} has no output layer that a critic could share")
@@ -176,30 +183,30 @@ def load_policy(reference: str) -> PreTrainedModel:
 
 
 def _check_generative(settings: Any, policy: str) -> None:
-    """A classifier loads as a language model where the two share their embeddings, and answers nonsense."""
+    """Reject a classifier: with tied embeddings it would load as a language model and generate nonsense."""
     kinds = [kind for kind in settings.architectures or [] if kind.endswith("ForSequenceClassification")]
     if kinds:
         raise TrainingError(
             f"{policy} is a classifier ({kinds[0]}), not a language model",
-            hint="Give the model that is to answer; a reward model goes to --reward-model.",
+            hint="Give a model that generates text; a reward model goes to --reward-model.",
         )
 
 
 def end_tokens(model: Any, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    """The ids that end a response: the tokenizer's and the model's own. Raises `TrainingError` where there are none."""
+    """The ids that end a response: the tokenizer's and the model's. Raises `TrainingError` if there are none."""
     own = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     listed = own if isinstance(own, list) else [own]
     found = {int(token) for token in [tokenizer.eos_token_id, *listed] if token is not None}
     if not found:
         raise TrainingError(
-            f"neither the tokenizer of {tokenizer.name_or_path} nor the model has an end token: no response could end by itself",
+            f"neither the tokenizer of {tokenizer.name_or_path} nor the model has an end token: no response could end",
             hint="Set the tokenizer's eos_token.",
         )
     return tuple(sorted(found))
 
 
 def freeze_all_but(model: PreTrainedModel, layers: int) -> None:
-    """Train only the last so many layers: the rest, embeddings and output layer with it, stays as it is."""
+    """Train only the last `layers` layers; freeze the rest, with embeddings and output layer."""
     stacks = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
     stack = max(stacks, key=len, default=nn.ModuleList())
     if layers > len(stack):
@@ -215,10 +222,10 @@ def _output_layer(model: Any) -> Any:
 
 @contextlib.contextmanager
 def _captured(layer: nn.Module) -> Iterator[list[Tensor]]:
-    """The inputs of a layer while the block runs: what every architecture does before its logits is left to it."""
-    caught: list[Tensor] = []
-    handle = layer.register_forward_pre_hook(lambda module, inputs: caught.append(inputs[0]))
+    """Collect the inputs of a layer while the block runs, which works for every architecture."""
+    captured: list[Tensor] = []
+    handle = layer.register_forward_pre_hook(lambda module, inputs: captured.append(inputs[0]))
     try:
-        yield caught
+        yield captured
     finally:
         handle.remove()

@@ -1,4 +1,4 @@
-"""The card of an aligned policy, from what its training knows of itself."""
+"""The model card of an aligned policy, from the record of its training."""
 
 from __future__ import annotations
 
@@ -31,17 +31,24 @@ _SETTINGS = (
     "seed",
 )
 _LIMITS = (
-    "It was optimised against a model of a population. Where that model errs, the policy has learned to use the error (reward hacking): a higher reward on the training "
-    "prompts is no proof of better responses. Judge it by a judge that took no part in the training (`dprm evaluate-policy`), and read samples.",
+    "It was optimised against a model of a population. Where that model errs, the policy has learned to exploit the "
+    "error (reward hacking): a higher reward on the training prompts does not prove better responses. Evaluate it with "
+    "a judge that took no part in the training (`dprm evaluate-policy`), and read samples.",
     "What a population prefers on average is not what is right, and the mean can hide a group that is badly served.",
 )
-_SMALL = "The base model has 135 million parameters and is bundled to show that the whole way works on a small machine: it is of no other use."
+_SMALL = (
+    "The base model has 135 million parameters and is bundled to show that the whole pipeline works on a small "
+    "machine: do not use it for anything else."
+)
 
 
 def write_policy_card(
     output: Path, facts: Mapping[str, Any], *, labels: Sequence[str] = (), repo: str | None = None
 ) -> None:
-    """Write README.md beside a policy. facts: the content of `dprm_ppo.json`; labels: those of the log's distributions; repo: owner/name, where it is to be pushed."""
+    """Write a policy's README.md.
+
+    facts: the content of `dprm_ppo.json`. labels: of the log's distributions. repo: owner/name, if it will be pushed.
+    """
     ends = TrainingLog(output, labels=labels).history.ends()
     distribution = (ends[0].distribution, ends[1].distribution) if ends else (None, None)
     write_text(output / "README.md", policy_card(facts, repo or output.name, labels=labels, distribution=distribution))
@@ -55,7 +62,11 @@ def policy_card(
     distribution: tuple[Sequence[float] | None, Sequence[float] | None] = (None, None),
     evaluation: Mapping[str, Any] | None = None,
 ) -> str:
-    """The README.md. distribution: the mean predicted one at the beginning and at the end of training; evaluation: figures by a judge that took no part, if there are any."""
+    """The content of README.md.
+
+    distribution: the mean predicted one at the beginning and at the end of training. evaluation: metrics by a held-out
+    judge.
+    """
     settings, prompts = facts["settings"], facts["prompts"]
     models = list(settings["reward_model"])
     first, last = distribution
@@ -90,14 +101,14 @@ def _training(facts: Mapping[str, Any], models: Sequence[str]) -> dict[str, Any]
         "prompts": f"{facts['prompts']['count']:,} of the split {settings['prompt_split']}",
         "reward in the first and the last tenth": _two(figures["reward_first"], figures["reward_last"]),
         "KL to the reference in the last tenth, nats per response": figures["kl_last"],
-        "KL coefficient in the end": figures["kl_coefficient"],
+        "KL coefficient at the end": figures["kl_coefficient"],
         "tokens per response in the last tenth": figures["length_last"],
         "responses that ended by themselves in the last tenth": figures["ended_last"],
     }
     if len(models) > 1:
         found["reward"] = "the least over " + ", ".join(shown_reference(model) for model in models)
     found |= {name.replace("_", " "): settings[name] for name in _SETTINGS}
-    found["learning rate"] = PPOConfig(**settings).rate  # the setting itself may say: by what is trained
+    found["learning rate"] = PPOConfig(**settings).rate  # the setting itself may be None
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -110,7 +121,7 @@ def _two(first: float | None, last: float | None) -> str | None:
 
 
 def _simulated(models: Sequence[str]) -> float | None:
-    """The share of simulated labels behind the reward models: the greatest, if all are known."""
+    """The share of simulated labels behind the reward models: the greatest; None if any is unknown."""
     shares = [_simulated_behind(Path(model)) for model in models]
     known = [share for share in shares if share is not None]
     return max(known) if known and len(known) == len(shares) else None
@@ -120,5 +131,5 @@ def _simulated_behind(model: Path) -> float | None:
     file = model / "config.json"
     if not file.is_file():
         return None
-    told = json.loads(file.read_text(encoding="utf-8")).get("dprm") or {}
-    return simulated_share(Path(told.get("trained_on", "")))
+    record = json.loads(file.read_text(encoding="utf-8")).get("dprm") or {}
+    return simulated_share(Path(record.get("trained_on", "")))

@@ -1,7 +1,8 @@
-"""Checkpoints of an alignment: what cannot be computed again, written whole.
+"""Checkpoints of a PPO training, written atomically.
 
-The trained weights, the optimizer's state, the step, the KL coefficient and the figures so far. Prompts, samples and shuffles are functions of the seed and the step (`dprm_trainers.ppo.rollouts`), so there
-is no other state: a training that goes on from a checkpoint is the uninterrupted one.
+A checkpoint has the trained weights, the optimizer's state, the step, the KL coefficient and the metrics so far.
+Prompts, samples and shuffles are functions of the seed and the step (`dprm_trainers.ppo.rollouts`), so there is no
+other state: a resumed training equals the uninterrupted one.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _FILE = "state.pt"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The state after `step` steps. identity: the settings and data under which alone it can go on."""
+    """The state after `step` steps. identity: the settings and data that a resumed training must share."""
 
     step: int
     weights: dict[str, Tensor]
@@ -34,7 +35,7 @@ class Checkpoint:
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
-    """Write it as a folder of its own, then remove the older ones."""
+    """Write the checkpoint as a folder, then remove older ones."""
     place = folder / f"{_PREFIX}{checkpoint.step:08d}"
     staged = folder / f".{place.name}"
     shutil.rmtree(staged, ignore_errors=True)
@@ -51,7 +52,7 @@ def has_checkpoint(folder: Path) -> bool:
 
 
 def load_checkpoint(folder: Path, identity: dict[str, Any]) -> Checkpoint | None:
-    """The last checkpoint, or None where there is none. Raises `TrainingError` where it is of a training with other settings or data, or cannot be read."""
+    """The last checkpoint, or None. Raises `TrainingError` if its settings or data differ, or if it cannot be read."""
     places = _all(folder)
     if not places:
         return None
@@ -60,18 +61,20 @@ def load_checkpoint(folder: Path, identity: dict[str, Any]) -> Checkpoint | None
     except (OSError, RuntimeError, TypeError, ValueError, EOFError, UnpicklingError) as error:
         raise TrainingError(
             f"{places[-1]} cannot be read as a checkpoint ({type(error).__name__})",
-            hint="Remove it to go on from an older one, or give --overwrite to begin anew.",
+            hint="Remove it to resume from an older one, or give --overwrite to start again.",
         ) from error
     changed = [name for name, value in identity.items() if checkpoint.identity.get(name) != value]
     if changed:
-        was = ", ".join(f"{name}: {checkpoint.identity.get(name)!r} (now {identity[name]!r})" for name in changed[:3])
+        differences = ", ".join(
+            f"{name}: {checkpoint.identity.get(name)!r} (now {identity[name]!r})" for name in changed[:3]
+        )
         raise TrainingError(
-            f"{places[-1]} is of another training: {was}",
-            hint="Resume with the settings that it began with, or give --overwrite to begin anew.",
+            f"{places[-1]} is from another training: {differences}",
+            hint="Resume with the original settings, or give --overwrite to start again.",
         )
     return checkpoint
 
 
 def _all(folder: Path) -> list[Path]:
-    """Checkpoints, the latest last. A folder that was not renamed is none."""
+    """Complete checkpoints, the latest last."""
     return sorted(folder.glob(f"{_PREFIX}*")) if folder.is_dir() else []

@@ -1,4 +1,4 @@
-"""The settings of an alignment by PPO: what a YAML file or the command line may say."""
+"""The settings of PPO, from YAML or the command line."""
 
 from __future__ import annotations
 
@@ -27,12 +27,13 @@ from dprm_trainers.core.settings import (
     Warmup,
     given_settings,
 )
+from dprm_trainers.reward.risk_measures import ReadingSpec
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class PPOConfig(BaseModel):
-    """Settings of `dprm train ppo`. Only prompts, policy and reward_model must be given."""
+    """Settings of `dprm train ppo`. Only prompts, policy and reward_model are required."""
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
@@ -45,10 +46,7 @@ class PPOConfig(BaseModel):
     reward_model: Annotated[list[str], Flag("-m")] = Field(
         description="A model of `dprm train reward`. Repeat it for models of groups: the least satisfied group counts."
     )
-    reading: str = Field(
-        "mean",
-        description="How a distribution becomes a reward: mean, quantile:t, cvar:t, std:l or entropic:b.",
-    )
+    reading: ReadingSpec = "mean"
     output: Annotated[str, Flag("-o")] = Field("policy", description="The folder for the aligned policy.")
     prompt_split: str = Field("train", description="The split of the prompts to train on.")
     limit: Count | None = Field(None, description="Train on at most this many prompts.")
@@ -59,12 +57,10 @@ class PPOConfig(BaseModel):
     )
     max_prompt_length: Count | None = Field(
         None,
-        description="The longest prompt, in tokens. What the context (at most 1,024) leaves beside the response if not given.",
+        description="The longest prompt, in tokens. Default: what the response leaves of the context (at most 1,024).",
     )
     overlong: Literal["error", "truncate", "drop"] = Field("error", description="What to do with longer prompts.")
-    temperature: Positive = Field(
-        1.0, description="The temperature of sampling; the policy that is trained is the tempered one."
-    )
+    temperature: Positive = Field(1.0, description="The temperature of sampling; PPO trains the tempered policy.")
     top_k: CountOrZero = Field(
         0, description="Sample from the k most likely tokens; 0: off. PPO is then only approximate."
     )
@@ -72,7 +68,7 @@ class PPOConfig(BaseModel):
         1.0, description="Sample from the most likely tokens of this mass; 1: off. PPO is then only approximate."
     )
     missing_end_penalty: AtLeastZero = Field(
-        0.0, description="Subtracted from the reward of a response that does not end by itself."
+        0.0, description="Subtracted from the reward of a response without an end token."
     )
     chat_template: ChatTemplate = None
     pad_token: PadToken = None
@@ -115,14 +111,14 @@ class PPOConfig(BaseModel):
     update_epochs: Count = Field(4, description="Passes over every batch.")
     minibatches: Count = Field(4, description="Parts of a batch, with an optimizer step each.")
     micro_batch: Count | None = Field(
-        None, description="Responses per forward pass: fewer take less memory. A minibatch if not given."
+        None, description="Responses per forward pass: fewer take less memory. Default: a minibatch."
     )
     learning_rate: AtLeastZero | None = Field(
-        None, description="Of AdamW: 1e-6 if not given, 1e-5 with train_layers, 1e-4 with lora."
+        None, description="Of AdamW. Default: 1e-6, 1e-5 with train_layers, 1e-4 with lora."
     )
     value_learning_rate: AtLeastZero | None = Field(
         None,
-        description="Of the critic's own weights; 10 times the learning rate if not given, with a shared backbone at least 1e-4.",
+        description="Of the critic's own weights. Default: 10 times learning_rate; at least 1e-4 on a shared backbone.",
     )
     scheduler: Literal["constant", "linear", "cosine"] = Field(
         "linear", description="The schedule of the learning rate."
@@ -155,14 +151,14 @@ class PPOConfig(BaseModel):
             raise ValueError("reward_model: give at least one")
         if self.batch_size % self.minibatches:
             raise ValueError(
-                f"batch_size: {self.batch_size} responses cannot be parted into {self.minibatches} minibatches of one size"
+                f"batch_size: {self.batch_size} responses cannot be split into {self.minibatches} equal minibatches"
             )
         if self.min_new_tokens > self.max_new_tokens:
             raise ValueError("min_new_tokens is more than max_new_tokens")
         if self.lora and self.train_layers:
-            raise ValueError("train_layers trains weights themselves; leave lora out")
+            raise ValueError("train_layers trains the weights themselves; leave lora out")
         if self.kl_target and not self.kl_coefficient:
-            raise ValueError("kl_target: a coefficient of 0 cannot be led anywhere; give kl_coefficient")
+            raise ValueError("kl_target: a coefficient of 0 cannot adapt; set kl_coefficient")
         if self.save == "adapter" and not self.lora:
             raise ValueError("save: adapter needs lora")
         return self
@@ -181,7 +177,7 @@ class PPOConfig(BaseModel):
 
     @property
     def value_rate(self) -> float:
-        """The learning rate of what the critic has by itself: its head, and its backbone if that is its own."""
+        """The learning rate of the critic's own weights: its head, and its own backbone if it has one."""
         if self.value_learning_rate is not None:
             return self.value_learning_rate
         if self.critic == "own":
@@ -190,5 +186,8 @@ class PPOConfig(BaseModel):
 
     @classmethod
     def of(cls, file: str | Path | None = None, **flags: Any) -> PPOConfig:
-        """Settings from a YAML file, flags (which take precedence; None is not given), or both. Raises `TrainingError`."""
+        """Settings from a YAML file, flags (None means not set), or both; flags take precedence.
+
+        Raises `TrainingError`.
+        """
         return given_settings(cls, file, flags)

@@ -1,6 +1,7 @@
 """Align a policy with a distributional reward: PPO as `dprm_trainers.ppo.ppo` derives it.
 
-What is left in the output folder is a plain causal language model. Everything that can be wrong with prompts, policy, reward model and settings is said before training begins.
+The output folder then holds a plain causal language model. Mistakes in prompts, policy, reward model and settings are
+reported before training begins.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from transformers import AutoConfig, set_seed
@@ -33,12 +34,9 @@ from dprm_trainers.progress.training_log import PAGE, SAMPLES, TrainingLog
 from dprm_trainers.reward.holdout import ALIGNMENT, HeldOut, by_reward_models
 from dprm_trainers.reward.pretrained import load_policy_tokenizer
 
-if TYPE_CHECKING:
-    pass
-
 Say = Callable[[str], None]
 
-# What may differ between the beginning of a training and its resumption: all that does not change the weights.
+# Settings that a resumed training may change: they do not affect the weights.
 _FREE = {
     "output",
     "save",
@@ -50,12 +48,12 @@ _FREE = {
     "push_to_hub",
     "micro_batch",
 }
-_SPEAK_EVERY = 10.0  # seconds
+_REPORT_EVERY = 10.0  # seconds
 
 
 @dataclass
 class Aligned:
-    """What an alignment leaves: the folder of the policy, and its figures (reward and KL at the beginning and the end, steps, seconds, tokens per second, memory)."""
+    """The result of a training: the policy's folder and its metrics (reward and KL, steps, speed, memory)."""
 
     output: Path
     figures: dict[str, Any] = field(default_factory=dict)
@@ -69,13 +67,13 @@ def train_ppo(
     prompts: Prompts | None = None,
     reward: RewardFunction | None = None,
 ) -> Aligned:
-    """Align a policy and save it. `prompts` and `reward` go before what the settings name.
+    """Align a policy and save it. prompts, reward: take precedence over those of the settings.
 
-    Raises `DprmError`, before training begins for anything that can be known then.
+    Raises `DprmError`, before training begins if possible.
     """
     output = _output_folder(config)
     if config.push_to_hub:
-        connect(needs_token=True)  # that there is no token is said now, not after the training
+        connect(needs_token=True)  # a missing token is reported now, not after the training
     found = prompts or _prompts(config, () if reward else by_reward_models(config.reward_model))
     tokenizer, room = load_policy_tokenizer(
         config.policy,
@@ -87,33 +85,34 @@ def train_ppo(
     encoded = encode_prompts(tokenizer, found, room, overlong=config.overlong)
     questions = Questions([found.messages[row] for row in encoded.rows], encoded.ids)
     if not questions.ids:
-        raise TrainingError(f"{found.source}: no prompt is left to train on", hint="Raise max_prompt_length.")
+        raise TrainingError(f"{found.source}: no prompts are left to train on", hint="Raise max_prompt_length.")
     accelerator = make_accelerator(config)
-    speak = say if accelerator.is_main_process else (lambda text: None)
+    report = say if accelerator.is_main_process else (lambda text: None)
     scorer = reward or _load_reward(config, accelerator)
     set_seed(config.seed)
     alignment = Alignment(config, questions, scorer, tokenizer, accelerator)
-    run = _Run(config, alignment, output, speak, notes=[*encoded.notes, *_warnings(config)])
-    speak(
-        f"{len(questions.ids)} prompts ({found.source}); steps: {alignment.steps}, of {config.batch_size * accelerator.num_processes} responses each"
+    run = _Run(config, alignment, output, report, notes=[*encoded.notes, *_warnings(config)])
+    report(
+        f"{len(questions.ids)} prompts ({found.source}); {alignment.steps} steps "
+        f"of {config.batch_size * accelerator.num_processes} responses each"
     )
     for note in run.notes:
-        speak(note)
+        report(note)
     try:
         run.train(scorer)
     except KeyboardInterrupt:
-        speak(f"interrupted after {len(run.history)} steps; {run.afterwards()}")
+        report(f"interrupted after {len(run.history)} steps; {run.afterwards()}")
         raise
     if accelerator.is_main_process:
         save_policy(alignment, output)
         run.describe(found, scorer)
         if config.push_to_hub:
-            push_folder(config.push_to_hub, output, say, keep=(SAMPLES, PAGE))  # prompts are data
+            push_folder(config.push_to_hub, output, say, keep=(SAMPLES, PAGE))  # they hold prompts, which are data
     accelerator.wait_for_everyone()
     return Aligned(output, run.figures(), run.notes)
 
 
-# -- before ---------------------------------------------------------------------------------------------------------------
+# -- before ------------------------------------------------------------------------------------------------------------
 
 
 def _output_folder(config: PPOConfig) -> Path:
@@ -121,8 +120,8 @@ def _output_folder(config: PPOConfig) -> Path:
     output = output_folder(config.output, resume=config.resume, overwrite=config.overwrite, models=marks)
     if not config.resume and has_checkpoint(output / "checkpoints"):
         raise TrainingError(
-            f"{output} holds a training that was broken off",
-            hint="Give --resume to go on, or --overwrite to begin anew.",
+            f"{output} holds an interrupted training",
+            hint="Give --resume to continue it, or --overwrite to start again.",
         )
     return output
 
@@ -140,11 +139,11 @@ def _load_reward(config: PPOConfig, accelerator: Any) -> RewardFunction:
 
 def _warnings(config: PPOConfig) -> list[str]:
     if config.top_k or config.top_p < 1:
-        return ["top_k and top_p: samples come from a truncated policy, and the ratios are only about right"]
+        return ["top_k and top_p: samples come from a truncated policy, so the probability ratios are approximate"]
     return []
 
 
-# -- training and after ---------------------------------------------------------------------------------------------------
+# -- training and after ------------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -157,55 +156,56 @@ class _Run:
     say: Say
     notes: list[str]
     history: list[dict[str, float]] = field(default_factory=list)
-    _spoke: float = -math.inf  # when the last sentence was said
+    _reported: float = -math.inf  # when progress was last reported
 
     def train(self, scorer: RewardFunction) -> None:
-        """All steps, logged. A scorer may have `labels` of its distributions, and their `rewards`."""
+        """Run and log all steps. A scorer may have `labels` of its distributions, and their `rewards`."""
         alignment = self.alignment
-        begin = self._resume() if self.config.resume else 0
+        start = self._resume() if self.config.resume else 0
         log = None
         if alignment.accelerator.is_main_process:
             rewards = getattr(scorer, "rewards", None)
             log = TrainingLog(self.output, labels=getattr(scorer, "labels", ()), rewards=rewards)
-            log.truncate(begin)
+            log.truncate(start)
         try:
-            for step in range(begin, alignment.steps):
+            for step in range(start, alignment.steps):
                 self._step(step, log)
         except BaseException:
             if log and self.history:
-                log.write_page(over=True)  # nothing more is to come
+                log.write_page(over=True)  # no more steps follow
             raise
         if log:
             log.close()
         alignment.accelerator.wait_for_everyone()
 
     def _step(self, step: int, log: TrainingLog | None) -> None:
-        """One step (from 0): done, logged, told and kept. log: on the main process."""
+        """Run, log, report and save one step (from 0). log: on the main process."""
         config, steps = self.config, self.alignment.steps
         result = self.alignment.step(step)
         last = step + 1 == steps
         self.history.append(result.figures)
-        self._look(step, result.figures)
+        self._warn(step, result.figures)
         if log:
             log.step(step + 1, result.figures, result.distribution)
             if config.samples_every and (step % config.samples_every == 0 or last):
                 log.samples(step + 1, result.samples)
-        if time.monotonic() - self._spoke > _SPEAK_EVERY or last:
-            self._spoke = time.monotonic()
+        if time.monotonic() - self._reported > _REPORT_EVERY or last:
+            self._reported = time.monotonic()
             self.say(_sentence(step + 1, steps, result))
         if log and config.save_every and (step + 1) % config.save_every == 0:
             self._save(step + 1)
 
     def afterwards(self) -> str:
-        """What is left of a training that was broken off, in words."""
+        """How to continue an interrupted training."""
         if has_checkpoint(self.output / "checkpoints"):
-            return "--resume goes on from the last checkpoint"
+            return "--resume continues from the last checkpoint"
         return f"there is no checkpoint yet (save_every: {self.config.save_every})"
 
-    def _look(self, step: int, figures: Mapping[str, float]) -> None:
+    def _warn(self, step: int, figures: Mapping[str, float]) -> None:
         if step == 0 and figures["ended"] < 0.5:
             self._note(
-                f"only {figures['ended']:.0%} of the first responses end within {self.config.max_new_tokens} tokens: raise max_new_tokens, or give a missing_end_penalty"
+                f"only {figures['ended']:.0%} of the first responses end within {self.config.max_new_tokens} tokens: "
+                "raise max_new_tokens, or set a missing_end_penalty"
             )
 
     def _note(self, text: str) -> None:
@@ -231,7 +231,7 @@ class _Run:
     def _resume(self) -> int:
         checkpoint = load_checkpoint(self.output / "checkpoints", self._identity())
         if checkpoint is None:
-            self.say("no checkpoint to go on from: beginning anew")
+            self.say("no checkpoint to resume from: starting from the beginning")
             return 0
         alignment = self.alignment
         with torch.no_grad():
@@ -240,11 +240,11 @@ class _Run:
         alignment.optimizer.load_state_dict(checkpoint.optimizer)
         alignment.control.coefficient = checkpoint.coefficient
         self.history = list(checkpoint.history)
-        self.say(f"going on from step {checkpoint.step}")
+        self.say(f"resuming from step {checkpoint.step}")
         return checkpoint.step
 
     def figures(self) -> dict[str, Any]:
-        """The figures of the whole training: means over the first and the last tenth of its steps, and what it cost."""
+        """Metrics of the whole training: means over the first and the last tenth of its steps, and its cost."""
         tenth = max(1, len(self.history) // 10)
         seconds = sum(step["seconds"] for step in self.history)
         memory, memory_of = peak_memory()
@@ -277,7 +277,7 @@ class _Run:
                 "source": prompts.source,
                 "revision": prompts.revision,
                 "count": len(self.alignment.questions.ids),
-                "held_out": [asdict(how) for how in prompts.held_out],
+                "held_out": [asdict(shares) for shares in prompts.held_out],
             },
             "reward": getattr(scorer, "name", ""),
             "figures": self.figures(),
@@ -288,19 +288,22 @@ class _Run:
 
 
 def save_policy(alignment: Alignment, output: Path) -> None:
-    """The policy as a plain causal language model with its tokenizer (or the adapter alone), file by file under their names when all are written."""
+    """Save the policy with its tokenizer as a plain causal language model, or the adapter alone.
+
+    Files are written to a staging folder and moved when all are complete.
+    """
     config, model = alignment.config, alignment.actor.model
     if config.lora and config.save == "merged":
         model = model.merge_and_unload()
     trained_with = model.config.to_dict()
     for name, value in AutoConfig.from_pretrained(model_path(config.policy)).to_dict().items():
-        if isinstance(value, float) and trained_with.get(name) == 0.0:  # dropout, which is off in training
+        if isinstance(value, float) and trained_with.get(name) == 0.0:  # dropout, which training turned off
             setattr(model.config, name, value)
     staged = output / ".policy"
     shutil.rmtree(staged, ignore_errors=True)
     model.save_pretrained(staged)
     alignment.tokenizer.save_pretrained(str(staged))
-    # What an earlier model left here would be loaded with this one, or in its place.
+    # Files of an earlier model would be loaded with this one, or instead of it.
     for old in [*output.glob("*.safetensors*"), *output.glob("adapter_*"), *output.glob("config.json")]:
         old.unlink(missing_ok=True)
     for file in sorted(staged.iterdir()):

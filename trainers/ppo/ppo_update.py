@@ -1,7 +1,8 @@
-"""One PPO step: several epochs over shuffled minibatches of a batch of responses, an optimizer step each.
+"""One PPO step: several epochs over shuffled minibatches of a batch of responses, with an optimizer step each.
 
-A minibatch's loss is the mean over its tokens, wherever they are: in several forward passes (`micro_batch`), in several processes. Every part's sum is divided by the number of tokens
-of the whole, so that neither the parts' sizes nor the lengths of the responses in them weigh. (The gradient that DDP leaves is a mean over processes: hence the factor.)
+A minibatch's loss is the mean over its tokens, across forward passes (`micro_batch`) and processes. Each part's sum is
+divided by the number of tokens of the whole, so every token has the same weight. (DDP averages gradients over
+processes: hence the factor.)
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _SUMS = ("policy_loss", "value_loss", "clip_fraction", "step_kl")
 
 @dataclass
 class Updater:
-    """Takes PPO steps with an actor-critic as accelerate prepared it."""
+    """Takes PPO steps with an actor-critic prepared by accelerate."""
 
     actor: Any
     optimizer: Any
@@ -33,9 +34,10 @@ class Updater:
     config: PPOConfig
 
     def __call__(self, experience: Experience, step: int) -> dict[str, float]:
-        """Learn from a batch; the figures are means over its optimizer steps, over all processes. Raises `TrainingError` where a gradient is not finite.
+        """Learn from a batch and return metrics: means over its optimizer steps and all processes.
 
-        step_kl: nats per token from the sampling policy. ratio_error: how far ratios are from 1 before the first optimizer step, rounding's doing alone.
+        step_kl: nats per token from the sampling policy. ratio_error: how far ratios are from 1 before the first
+        optimizer step, through rounding alone. Raises `TrainingError` if a gradient is not finite.
         """
         found: list[dict[str, float]] = []
         for epoch in range(self.config.update_epochs):
@@ -67,7 +69,7 @@ class Updater:
         return dict(zip(_SUMS, means, strict=True)) | {"ratio_error": float(error)}
 
     def _loss(self, part: Experience) -> tuple[Tensor, Tensor, Tensor]:
-        """The sum of the loss over the tokens, the sums of its parts, and how far the ratio is from 1."""
+        """The sum of the loss over the tokens, the sums of its parts, and the largest distance of the ratio from 1."""
         config, mask = self.config, part.rollouts.mask
         now = self.actor(part.rollouts.ids, part.rollouts.attention, part.rollouts.length)
         surrogate, clipped = policy_loss(now.logprobs, part.logprobs, part.advantages, config.clip)
@@ -91,7 +93,7 @@ class Updater:
         if not torch.isfinite(norm):
             raise TrainingError(
                 f"step {step}: the gradient is not finite",
-                hint="Lower the learning rate, or use precision: fp32. The last checkpoint is as it was.",
+                hint="Lower the learning rate, or use precision: fp32. The last checkpoint is intact.",
             )
         self.optimizer.step()
         self.optimizer.zero_grad()

@@ -1,7 +1,8 @@
-"""Prompts to align a policy on, or to evaluate it on: from whatever holds prompts, in the splits that a reward model's training makes of the same data.
+"""Prompts to train or evaluate a policy on, in the splits that a reward model's training makes of the same data.
 
-A run folder is split as it would be published, a dataset on the Hub as it is, and everything else by a hash of seed and prompt, with the shares that the reward model was trained with, exactly as
-`dprm_trainers.data.rows.load_data` does: a prompt that is held out there is held out here. One that stands in several splits belongs to the most held out.
+A run folder is split as it would be published, a dataset on the Hub has its own splits, and anything else is split by a
+hash of seed and prompt with the reward model's shares, as in `dprm_trainers.data.rows.load_data`: a prompt held out
+there is held out here. A prompt in several splits belongs to the most held out.
 """
 
 from __future__ import annotations
@@ -31,14 +32,18 @@ if TYPE_CHECKING:
 
 Overlong = Literal["error", "truncate", "drop"]
 
-ALL = "all"  # a split's name: every prompt, whatever split it stands in
+ALL = "all"  # the name for the prompts of all splits
 _HELD_OUT_LEAST_FIRST = ("train", "validation", "test")
 _HUB = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?(:(?P<config>[\w.-]+))?")
 
 
 @dataclass(frozen=True)
 class Prompts:
-    """P distinct prompts. ids: each one's group, as in the tables of a run; revision: the commit of a dataset on the Hub, else None; held_out: by whose shares they were split."""
+    """P distinct prompts.
+
+    ids: each one's group, as in the tables of a run. revision: the commit of a dataset on the Hub, else None. held_out:
+    the shares they were split by.
+    """
 
     messages: list[list[Message]]
     ids: list[str]
@@ -53,7 +58,7 @@ class Prompts:
 
 @dataclass(frozen=True)
 class EncodedPrompts:
-    """Token ids of E prompts, each to be gone on with by a response; `rows` (E,): which prompt each is; `notes`: what was cut or left out."""
+    """Token ids of E prompts. rows: (E,), the index of each prompt. notes: what was cut or left out."""
 
     ids: list[list[int]]
     rows: list[int]
@@ -64,7 +69,7 @@ class EncodedPrompts:
 class _Row:
     prompt: list[Message]
     group: str
-    split: str | None  # None where the data has no splits
+    split: str | None  # None if the data has no splits
 
 
 def load_prompts(
@@ -74,22 +79,23 @@ def load_prompts(
     limit: int | None = None,
     held_out: Sequence[HeldOut] = (),
 ) -> Prompts:
-    """The distinct prompts of a split of the data, in its order; of at most `limit` of them.
+    """The distinct prompts of a split of the data in its order, at most `limit`.
 
-    data: a run folder; a file or folder of `.jsonl`, `.json`, `.csv` or `.parquet`, with or without responses; or `owner/name` on the Hub, `owner/name@revision:config` in full.
-    split: train, validation, test, another name that the dataset on the Hub has, or `all`.
-    held_out: where the data has no splits of its own, what the trainings on it held out; a prompt is in a split if it is there for each of them, so that what is held out
-    of one is trained on by none. The defaults of `load_data`, if there is none.
+    data: a run folder; a file or folder of `.jsonl`, `.json`, `.csv` or `.parquet`, with or without responses; or
+    `owner/name@revision:config` on the Hub, where revision and config are optional. split: train, validation, test,
+    another split of the dataset on the Hub, or `all`. held_out: for data without splits, the holdouts of the trainings
+    on it; a prompt is in a split if all of them put it there, so that none trains on what another holds out. Default:
+    that of `load_data`.
 
-    Raises `TrainingDataError` where there is no prompt, naming the row where one cannot be read.
+    Raises `TrainingDataError` if there is no prompt, or for a row that cannot be read.
     """
     rows, revision = _read(data)
     prompts, groups, named = _distinct(rows)
     if not prompts:
         raise TrainingDataError(f"{data} holds no prompts")
-    given = np.array([name or "train" for name in named])
+    recorded = np.array([name or "train" for name in named])
     # As `load_data` splits the same rows, for each of the trainings.
-    by_training = [hold_out_groups(given, np.array(groups), how).tolist() for how in held_out or [HeldOut()]]
+    by_training = [hold_out_groups(recorded, np.array(groups), shares).tolist() for shares in held_out or [HeldOut()]]
     places = [set(at) for at in zip(*by_training, strict=True)]
     chosen = [i for i, at in enumerate(places) if split == ALL or at == {split}][:limit]
     if not chosen:
@@ -101,13 +107,13 @@ def load_prompts(
 
 
 def _sizes(places: Iterable[set[str]]) -> str:
-    """How many prompts each split has, in words."""
+    """The number of prompts of each split, for messages."""
     counts = Counter(next(iter(at)) if len(at) == 1 else "in different splits" for at in places)
     return ", ".join(f"{name} {count}" for name, count in counts.items())
 
 
 def _distinct(rows: Iterable[_Row]) -> tuple[list[list[Message]], list[str], list[str | None]]:
-    """Every prompt once, with its group and its split: of several splits the most held out, so that none is trained on that is tested elsewhere."""
+    """Every prompt once, with its group and split: of several splits the most held out."""
     at: dict[str, int] = {}
     prompts: list[list[Message]] = []
     groups: list[str] = []
@@ -125,11 +131,11 @@ def _distinct(rows: Iterable[_Row]) -> tuple[list[list[Message]], list[str], lis
 
 
 def _held(split: str | None) -> int:
-    """How much a split is held out; a name that is not known is taken for training."""
+    """The rank of a split from train to test; an unknown name counts as train."""
     return _HELD_OUT_LEAST_FIRST.index(split) if split in _HELD_OUT_LEAST_FIRST else 0
 
 
-# -- where prompts come from ----------------------------------------------------------------------------------------------
+# -- where prompts come from -------------------------------------------------------------------------------------------
 
 
 def _read(data: str) -> tuple[Iterator[_Row], str | None]:
@@ -170,9 +176,9 @@ def _of_hub(repo: str, revision: str | None, config: str | None) -> tuple[Iterat
 
     try:
         found = load_dataset(repo, config, revision=revision)
-    except Exception as error:  # the library raises nearly everything, ValueError to requests' own
+    except Exception as error:  # the library raises nearly anything, from ValueError to requests' errors
         raise TrainingDataError(
-            f"{repo}: neither a file here nor a dataset on the Hub that can be read ({type(error).__name__}: {error})",
+            f"{repo} is neither a local file nor a readable dataset on the Hub ({type(error).__name__}: {error})",
             hint="Give a run folder, a file of prompts, or owner/name@revision:config of a dataset on the Hub.",
         ) from error
     return _of_splits(repo, found), _commit(repo, revision)
@@ -186,16 +192,16 @@ def _of_splits(repo: str, splits: Mapping[Any, Any]) -> Iterator[_Row]:
 
 
 def _commit(repo: str, revision: str | None) -> str | None:
-    """The dataset's commit, for the card; None where only a copy in the cache is there."""
+    """The dataset's commit, for the card; None without network access."""
     from huggingface_hub import HfApi
 
     try:
         return HfApi().dataset_info(repo, revision=revision).sha
-    except Exception:  # the network's errors have no common parent; the prompts are there without it
+    except Exception:  # network errors have no common base class; the commit is optional
         return None
 
 
-# -- a row's prompt -------------------------------------------------------------------------------------------------------
+# -- a row's prompt ----------------------------------------------------------------------------------------------------
 
 
 def _row(row: Mapping[str, Any], where: str) -> _Row:
@@ -204,7 +210,7 @@ def _row(row: Mapping[str, Any], where: str) -> _Row:
     except BadRow as error:
         raise TrainingDataError(
             f"{where}: {error}",
-            hint="A row of prompts has a column `prompt` (a text or messages) or `messages`.",
+            hint="A row needs a column `prompt` (a text or messages) or `messages`.",
         ) from error
     if not prompt or not prompt[-1]["content"].strip():
         raise TrainingDataError(f"{where}: the prompt is empty")
@@ -216,14 +222,14 @@ def _plain(messages: Messages) -> list[Message]:
 
 
 def _prompt_of(row: Mapping[str, Any]) -> Messages:
-    """By its column; else a conversation without its last reply; else what two ranked conversations share."""
+    """The prompt: its column; else a conversation without its last reply; else the common start of two ranked ones."""
     for column in (name for tier in NAMES["prompt"] for name in tier):
         if row.get(column) is not None:
             return prompt_messages(row[column], column)
     for column in (name for tier in NAMES["messages"] for name in tier):
         if row.get(column) is not None:
-            said = read_conversation(row[column], column)
-            return at_last_reply(said)[0] if said[-1]["role"] == "assistant" else said
+            turns = read_conversation(row[column], column)
+            return at_last_reply(turns)[0] if turns[-1]["role"] == "assistant" else turns
     try:
         return detect(list(row), {}, [], "").items(row, "")[0].prompt
     except SourceError as error:
@@ -237,16 +243,16 @@ def _with_system(row: Mapping[str, Any], prompt: Messages) -> Messages:
     return prompt
 
 
-# -- as tokens ------------------------------------------------------------------------------------------------------------
+# -- as tokens ---------------------------------------------------------------------------------------------------------
 
 
 def encode_prompts(
     tokenizer: PreTrainedTokenizerBase, prompts: Prompts, max_length: int, *, overlong: Overlong = "error"
 ) -> EncodedPrompts:
-    """Token ids of the prompts by the chat template, up to where the response begins, at most `max_length` of them.
+    """Token ids of the prompts by the chat template, up to the start of the response, at most `max_length` each.
 
-    overlong: what becomes of a longer one. `error` raises `TrainingDataError`, which names the row; `truncate` cuts its left, but for a first token
-    that begins every text (BOS); `drop` leaves it out. The notes count both.
+    overlong: for longer prompts, `error` raises `TrainingDataError`, `truncate` cuts the left but keeps a BOS token,
+    and `drop` leaves them out; the notes count both.
     """
     found = EncodedPrompts([], [])
     longer = []
@@ -261,21 +267,22 @@ def encode_prompts(
         found.ids.append(ids)
         found.rows.append(row)
     if longer:
-        _tell(prompts, longer, max_length, overlong, found)
+        _report(prompts, longer, max_length, overlong, found)
     return found
 
 
-def _tell(
+def _report(
     prompts: Prompts, longer: list[tuple[int, int]], max_length: int, overlong: Overlong, found: EncodedPrompts
 ) -> None:
     row, length = longer[0]
-    said = f"{len(longer)} of {len(prompts)} prompts are longer than {max_length} tokens"
+    problem = f"{len(longer)} of {len(prompts)} prompts are longer than {max_length} tokens"
     if overlong == "error":
         raise TrainingDataError(
-            f"{prompts.source}: {said} (the first: number {row + 1} of the {prompts.split} split, {prompts.ids[row]}, {length} tokens)",
-            hint="Raise max_prompt_length if the model reads more; or give overlong: truncate (keep their ends) or drop.",
+            f"{prompts.source}: {problem} (the first: number {row + 1} of the {prompts.split} split, "
+            f"{prompts.ids[row]}, {length} tokens)",
+            hint="Raise max_prompt_length if the model reads more, or set overlong: truncate (keep the ends) or drop.",
         )
     if not found.ids:
-        raise TrainingDataError(f"{prompts.source}: {said}, and none is left", hint="Raise max_prompt_length.")
-    what = "were left out" if overlong == "drop" else "were cut on the left"
-    found.notes.append(f"{len(longer)} of {len(prompts)} prompts were longer than {max_length} tokens and {what}")
+        raise TrainingDataError(f"{prompts.source}: {problem}, and none is left", hint="Raise max_prompt_length.")
+    action = "were left out" if overlong == "drop" else "were cut on the left"
+    found.notes.append(f"{len(longer)} of {len(prompts)} prompts were longer than {max_length} tokens and {action}")

@@ -1,9 +1,9 @@
-"""Responses sampled from the policy in batches, and which prompts and random numbers each of them gets.
+"""Sample responses from the policy in batches, with deterministic prompts and random numbers.
 
-Nothing here has a state: the prompts of a step are a function of (seed, step), and the random numbers of a response of (seed, its place in the whole training). So a training that was broken off
-goes on exactly, and several processes sample what one would.
+Nothing here has state: the prompts of a step are a function of (seed, step), and the random numbers of a response of
+(seed, its index in the whole training). So a resumed training is exact, and several processes sample what one would.
 
-A token is drawn by inversion: the first one whose cumulated probability exceeds a uniform number.
+A token is drawn by inversion: the first whose cumulative probability exceeds a uniform number.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from dprm_data.core.arrays import Floats
 from dprm_trainers.ppo.policy import Sampling, positions
 
-# transformers 5.24 gave the argument this name, and warns of the old one.
+# transformers 5.24 renamed the argument and deprecated the old name.
 _CACHE = "cache" if "cache" in CausalLMOutputWithPast.__dataclass_fields__ else "past_key_values"
-_ORDER, _NOISE, _SHUFFLE = range(3)  # streams of random numbers that must not meet
+_ORDER, _NOISE, _SHUFFLE = range(3)  # independent streams of random numbers
 
 
 @dataclass(frozen=True)
 class Rollouts:
-    """B prompts of up to P tokens (padded on the left) with their sampled responses of up to T tokens (padded on the right, the end token included)."""
+    """B prompts of up to P tokens, padded on the left, and responses of up to T tokens, padded on the right."""
 
     ids: Tensor  # (B, P + T)
     attention: Tensor  # (B, P + T), 1 on real tokens
@@ -55,35 +55,35 @@ class Rollouts:
 
 
 def places(step: int, count: int, rank: int = 0, processes: int = 1) -> range:
-    """The places in the whole training of the `count` responses that this process samples in a step (from 0)."""
+    """The indices, in the whole training, of the `count` responses that this process samples in a step (from 0)."""
     first = (step * processes + rank) * count
     return range(first, first + count)
 
 
-def prompts_at(where: range, prompts: int, seed: int) -> list[int]:
-    """The prompt (an index) at each place: every pass over the prompts has an order of its own."""
+def prompts_at(indices: range, prompts: int, seed: int) -> list[int]:
+    """The prompt of each response by index; every pass over the prompts has its own order."""
     orders: dict[int, Any] = {}
     found = []
-    for place in where:
-        turn, at = divmod(place, prompts)
+    for index in indices:
+        turn, at = divmod(index, prompts)
         if turn not in orders:
             orders[turn] = np.random.default_rng([seed, _ORDER, turn]).permutation(prompts)
         found.append(int(orders[turn][at]))
     return found
 
 
-def uniforms_at(where: Sequence[int], longest: int, seed: int) -> Floats:
-    """Uniform random numbers (B, longest) for the responses at these places."""
-    return np.stack([np.random.default_rng([seed, _NOISE, place]).random(longest) for place in where])
+def uniforms_at(indices: Sequence[int], longest: int, seed: int) -> Floats:
+    """Uniform random numbers (B, longest) for the responses with these indices."""
+    return np.stack([np.random.default_rng([seed, _NOISE, index]).random(longest) for index in indices])
 
 
 def shuffled(count: int, seed: int, step: int, epoch: int) -> Any:
-    """The order of a batch's responses in one of the epochs over it."""
+    """The order of a batch's responses in an epoch over it."""
     return np.random.default_rng([seed, _SHUFFLE, step, epoch]).permutation(count)
 
 
 def left_padded(prompts: list[list[int]], pad: int) -> tuple[Tensor, Tensor]:
-    """Token ids and attention (B, P), each row at the right edge."""
+    """Token ids and attention (B, P), right-aligned."""
     longest = max(map(len, prompts))
     ids = torch.full((len(prompts), longest), pad)
     attention = torch.zeros_like(ids)
@@ -126,15 +126,18 @@ def sample(model: Any, prompts: list[list[int]], uniforms: Floats, sampling: Sam
 
 
 def drawn(logits: Tensor, numbers: Tensor) -> Tensor:
-    """Tokens (B,) of logits (B, V) by uniform numbers (B,): the first whose cumulated probability exceeds the number."""
+    """Tokens (B,) of logits (B, V): the first whose cumulative probability exceeds the uniform number (B,)."""
     wide = torch.float32 if logits.device.type == "mps" else torch.float64  # MPS has no float64
-    cumulated = logits.to(wide).softmax(-1).cumsum(-1)
-    wanted = numbers.to(logits.device, wide)[:, None] * cumulated[:, -1:]
-    return torch.searchsorted(cumulated, wanted, right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
+    cumulative = logits.to(wide).softmax(-1).cumsum(-1)
+    thresholds = numbers.to(logits.device, wide)[:, None] * cumulative[:, -1:]
+    return torch.searchsorted(cumulative, thresholds, right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
 
 
 def truncated(logits: Tensor, top_k: int, top_p: float) -> Tensor:
-    """Logits (B, V) with all but the top_k, or the fewest that have a probability of top_p together, at minus infinity. 0 and 1.0: as they are."""
+    """Logits (B, V) with all but the top_k, or the fewest that reach a total probability of top_p, at minus infinity.
+
+    0 and 1.0 change nothing.
+    """
     if 0 < top_k < logits.shape[-1]:
         least = logits.topk(top_k).values[:, -1:]
         logits = logits.masked_fill(logits < least, -torch.inf)

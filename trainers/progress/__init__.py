@@ -1,7 +1,7 @@
-"""How an alignment is seen while it goes on.
+"""Progress of a PPO training.
 
-log        the figures and samples of every step, on disk
-history    as many points of them as a picture needs
-curves     the pictures
-page       the live page
+training_log     metrics and samples of every step, on disk
+history          the metrics, averaged to as many points as a chart shows
+curves           charts
+progress_page    the live page
 """

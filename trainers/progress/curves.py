@@ -1,4 +1,4 @@
-"""Figures along a training, as SVG: a curve, and a distribution's shares stacked. Made of the shapes of `dprm_data.core.charts`."""
+"""Charts of a training in SVG: a metric as a curve, and a distribution as stacked areas."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ import numpy as np
 from dprm_data.core import charts
 from dprm_data.core.arrays import Floats
 
-LEFT, BELOW, ABOVE, RIGHT = 46.0, 24.0, 8.0, 4.0  # room for the numbers of the axes, and for what marks the last value
+LEFT, BELOW, ABOVE, RIGHT = 46.0, 24.0, 8.0, 4.0  # room for the axis labels, and for the mark of the last value
 
 
 def curve(steps: Sequence[int], values: Sequence[float], width: float, height: float) -> str:
-    """One value along the steps. What is no number is a gap."""
+    """A curve of one value over the steps, with gaps where it is not finite."""
     numbers = [value for value in values if math.isfinite(value)]
     low, high = _range(numbers)
     at = [LEFT + x * (width - LEFT - RIGHT) for x in _places(steps)]
 
-    def high_up(value: float) -> float:
+    def height_of(value: float) -> float:
         return height - BELOW - (value - low) / (high - low) * (height - BELOW - ABOVE)
 
     parts = []
     for tick in ticks(low, high):
         if abs(_read(number(tick)) - tick) > (high - low) / 100:
-            continue  # where values hardly differ, rounded ticks would all say the same
-        y = high_up(tick)
+            continue  # if values hardly differ, all rounded ticks are the same
+        y = height_of(tick)
         parts.append(f'<line class="rule" x1="{LEFT}" x2="{width:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(charts.text(LEFT - 6, y + 4.5, number(tick), "dim", "end"))
-    for line in _unbroken(at, [high_up(value) for value in values]):
+    for line in _unbroken(at, [height_of(value) for value in values]):
         if len(line) > 1:
             points = " ".join(f"{x:.1f},{y:.1f}" for x, y in line)
             parts.append(f'<polyline class="line" points="{points}" stroke-width="2" stroke-linejoin="round"/>')
@@ -47,7 +47,7 @@ def shares(
     width: float,
     height: float,
 ) -> str:
-    """Distributions (T, K) along T steps as stacked areas, the first label at the top. A single one fills the width."""
+    """Stacked areas of distributions (T, K) over T steps, the first label at the top. A single step fills the width."""
     at = np.array([LEFT + x * (width - LEFT) for x in _places(steps)])
     if len(at) == 1:
         at, distributions = np.array([LEFT, width]), np.repeat(distributions, 2, axis=0)
@@ -57,10 +57,9 @@ def shares(
     for k, (name, colour) in enumerate(zip(names, colours, strict=True)):
         over = [f"{x:.1f},{y:.1f}" for x, y in zip(at, edges[:, k], strict=True)]
         under = [f"{x:.1f},{y:.1f}" for x, y in zip(at, edges[:, k + 1], strict=True)]
-        said = f"{name}: {distributions[0, k]:.0%} at first, {distributions[-1, k]:.0%} at last"
-        parts.append(
-            f'<polygon points="{" ".join([*over, *reversed(under)])}" fill="{colour}"><title>{escape(said)}</title></polygon>'
-        )
+        title = f"{name}: {distributions[0, k]:.0%} at first, {distributions[-1, k]:.0%} at last"
+        points = " ".join([*over, *reversed(under)])
+        parts.append(f'<polygon points="{points}" fill="{colour}"><title>{escape(title)}</title></polygon>')
     for share in (0.0, 0.5, 1.0):
         parts.append(
             charts.text(LEFT - 6, plot - share * plot + (10 if share == 1 else 4.5), f"{share:.0%}", "dim", "end")
@@ -69,7 +68,7 @@ def shares(
 
 
 def ticks(low: float, high: float, most: int = 4) -> list[float]:
-    """Round numbers from low to high, at most `most` + 1."""
+    """At most `most` + 1 round numbers from low to high."""
     raw = (high - low) / most
     size = 10.0 ** math.floor(math.log10(raw))
     step = next(size * factor for factor in (1, 2, 2.5, 5, 10) if size * factor >= raw * (1 - 1e-9))
@@ -78,7 +77,7 @@ def ticks(low: float, high: float, most: int = 4) -> list[float]:
 
 
 def number(value: float | None) -> str:
-    """A figure in few characters; an en dash for what is none."""
+    """A number in few characters; an en dash if it is not finite."""
     if value is None or not math.isfinite(value):
         return "–"
     if value == 0:
@@ -89,12 +88,12 @@ def number(value: float | None) -> str:
 
 
 def _read(shown: str) -> float:
-    """The figure that `number` shows."""
+    """The number that `number` shows."""
     return float(shown.replace("−", "-").replace(",", ""))
 
 
 def _range(numbers: Sequence[float]) -> tuple[float, float]:
-    """Where the axis begins and ends: around the numbers, but never so near that noise of rounding fills the chart."""
+    """The range of an axis: around the numbers, but wide enough that rounding noise does not fill the chart."""
     if not numbers:
         return 0.0, 1.0
     low, high = min(numbers), max(numbers)

@@ -1,4 +1,4 @@
-"""A training's figures in little memory: all of them while they are few, means over equal spans of steps when they are many."""
+"""The metrics of a training in bounded memory: every step at first, later means over equal spans of steps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MOST = 480  # points kept: more than a chart has room to show
 
 @dataclass(frozen=True)
 class Point:
-    """Figures of the `count` steps that end with `step` (their means), and the mean predicted distribution (K,) if there is one."""
+    """Mean metrics, and mean predicted distribution (K,) if there is one, of the `count` steps that end with `step`."""
 
     step: int
     figures: Mapping[str, float]
@@ -22,7 +22,7 @@ class Point:
 
 @dataclass
 class History:
-    """Points in the order of their steps. `first` and `last` are single steps, however many there have been."""
+    """Points in the order of their steps. `first` and `last` are always single steps."""
 
     first: Point | None = None
     last: Point | None = None
@@ -44,7 +44,7 @@ class History:
             self._span *= 2
 
     def points(self) -> list[Point]:
-        """At most 480 points that stand for all steps."""
+        """At most 480 points that cover all steps."""
         return self._whole + ([_mean(self._open)] if self._open else [])
 
     def ends(self) -> tuple[Point, Point] | None:
@@ -59,13 +59,13 @@ class History:
 
 
 def _mean(points: Sequence[Point]) -> Point:
-    """One point for several: means over their steps, of what is a number."""
+    """Several points as one: means of the finite values over their steps."""
     if len(points) == 1:
         return points[0]
     names = dict.fromkeys(name for point in points for name in point.figures)
-    told = [point for point in points if point.distribution is not None]
-    weights = [point.count for point in told]
-    mean = np.average(np.array([point.distribution for point in told]), axis=0, weights=weights) if told else None
+    known = [point for point in points if point.distribution is not None]
+    weights = [point.count for point in known]
+    mean = np.average(np.array([point.distribution for point in known]), axis=0, weights=weights) if known else None
     return Point(
         points[-1].step,
         {name: _weighted([(point.figures.get(name, np.nan), point.count) for point in points]) for name in names},

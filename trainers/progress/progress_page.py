@@ -1,6 +1,6 @@
-"""The page of a training: one self-contained HTML file that shows how it goes, and its figures as pictures.
+"""The progress page of a training, one self-contained HTML file, and its charts as SVG files.
 
-It asks nothing of any network, and reads itself anew while the training goes on. Texts of samples are escaped: they are data.
+The page makes no network requests, and reloads itself while the training runs. Texts of samples are escaped.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dprm_data.core.html import inlined, page_template
 from dprm_trainers.progress.curves import curve, number, shares
 from dprm_trainers.progress.history import History, Point
 
-# The curves that are looked at first: name, title, unit.
+# The main curves: name, title, unit.
 CURVES = (
     ("reward", "Reward", "mean over the responses of a step"),
     ("kl", "KL to the reference", "nats per response"),
@@ -28,7 +28,7 @@ CURVES = (
     ("explained_variance", "Explained variance", "of the returns, by the critic"),
     ("value_loss", "Value loss", "of the critic"),
     ("length", "Length", "tokens per response"),
-    ("ended", "Ended", "share of the responses that ended by themselves"),
+    ("ended", "Ended", "share of the responses with an end token"),
 )
 _CURVE = (520.0, 190.0)
 _SHARES = (620.0, 330.0)
@@ -44,7 +44,7 @@ def progress_page(
     name: str = "policy",
     over: bool = False,
 ) -> str:
-    """The page. over: the training has ended, and the page need not be read anew."""
+    """The page. over: the training has ended, so the page does not reload itself."""
     now = datetime.now(UTC)
     values = {
         "name": name,
@@ -72,14 +72,14 @@ def progress_page(
 
 
 def pictures(history: History, labels: Sequence[str], rewards: Sequence[float] | None = None) -> dict[str, str]:
-    """The figures as SVG files by name, as far as there are any: `distribution` and `curves`."""
+    """The charts that have data, as SVG by name: `distribution` and `curves`."""
     found: dict[str, str] = {}
     inner = charts.WIDTH - 40
     areas = _shares(history, labels, rewards, inner, 300)
     if areas:
         rows = _label_rows(history, labels, rewards)
-        said = [f"{row['name']} {_percent(row['first'])} → {_percent(row['last'])}" for row in rows]
-        key, tall = charts.legend(said, [row["colour"] for row in rows], inner)
+        legend = [f"{row['name']} {_percent(row['first'])} → {_percent(row['last'])}" for row in rows]
+        key, tall = charts.legend(legend, [row["colour"] for row in rows], inner)
         body = f'{key}<g transform="translate(0 {tall + 8:.0f})">{areas}</g>'
         found["distribution"] = charts.picture("The mean predicted distribution along training", body, tall + 312)
     drawn = [(title, unit, key) for key, title, unit in CURVES if key in history.names()]
@@ -96,9 +96,9 @@ def pictures(history: History, labels: Sequence[str], rewards: Sequence[float] |
 
 
 def _tiles(history: History) -> list[tuple[str, float | None, float | None]]:
-    """Name, newest value, first value of the figures that say most."""
+    """Name, latest value and first value of the key metrics."""
     named = (("reward", "reward"), ("kl", "KL to the reference"), ("entropy", "entropy"), ("length", "tokens"))
-    return [(said, _of(history.last, key), _of(history.first, key)) for key, said in named if key in history.names()]
+    return [(title, _of(history.last, key), _of(history.first, key)) for key, title in named if key in history.names()]
 
 
 def _curve(history: History, key: str, width: float, height: float) -> str:
@@ -111,15 +111,15 @@ def _curve(history: History, key: str, width: float, height: float) -> str:
 def _shares(
     history: History, labels: Sequence[str], rewards: Sequence[float] | None, width: float, height: float
 ) -> str:
-    """The stacked areas, the best label at the top; nothing where no distribution was logged."""
-    told = [(point.step, point.distribution) for point in history.points() if point.distribution is not None]
-    if not told:
+    """The stacked areas, the best label at the top; empty if no distribution was logged."""
+    known = [(point.step, point.distribution) for point in history.points() if point.distribution is not None]
+    if not known:
         return ""
-    distributions = np.array([distribution for _, distribution in told])
+    distributions = np.array([distribution for _, distribution in known])
     names, colours = _named(labels, rewards, distributions.shape[1])
     order = _order(rewards, len(names))
     return shares(
-        [step for step, _ in told],
+        [step for step, _ in known],
         distributions[:, order],
         [names[k] for k in order],
         [colours[k] for k in order],
@@ -130,10 +130,10 @@ def _shares(
 
 def _label_rows(history: History, labels: Sequence[str], rewards: Sequence[float] | None) -> list[dict[str, Any]]:
     """The first and the last share of every label, the best first."""
-    told = [p for p in (history.first, *history.points(), history.last) if p and p.distribution]
-    if not told:
+    known = [p for p in (history.first, *history.points(), history.last) if p and p.distribution]
+    if not known:
         return []
-    first, last = told[0].distribution or (), told[-1].distribution or ()
+    first, last = known[0].distribution or (), known[-1].distribution or ()
     names, colours = _named(labels, rewards, len(first))
     return [
         {
@@ -148,10 +148,10 @@ def _label_rows(history: History, labels: Sequence[str], rewards: Sequence[float
 
 
 def _named(labels: Sequence[str], rewards: Sequence[float] | None, count: int) -> tuple[list[str], list[str]]:
-    """Names and colours of `count` labels; without rewards the colours go by the labels' order."""
+    """Names and colours of `count` labels; without rewards the colours follow the labels' order."""
     names = list(labels) if len(labels) == count else [f"label {k + 1}" for k in range(count)]
-    worth = np.asarray(rewards, dtype=np.float64) if rewards else -np.arange(count, dtype=np.float64)
-    return names, charts.label_colours(worth)
+    order = np.asarray(rewards, dtype=np.float64) if rewards else -np.arange(count, dtype=np.float64)
+    return names, charts.label_colours(order)
 
 
 def _order(rewards: Sequence[float] | None, count: int) -> list[int]:

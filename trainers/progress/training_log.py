@@ -1,10 +1,11 @@
-"""The log of an alignment: its figures and samples as lines of JSON, and a page that shows them while it goes on.
+"""The log of a PPO training: metrics and samples in JSON lines, and a live page.
 
-    log.jsonl       one line per step: {"step", "distribution", and every figure}
+    log.jsonl       one line per step: {"step", "distribution", and every metric}
     samples.jsonl   one line per sample: {"step", "prompt", "response", ...}
-    progress.html   the curves, the predicted distribution over the labels along training, and the newest samples
+    progress.html   curves, the predicted distribution over the labels along training, and the latest samples
 
-Lines are written at once and flushed. A line that a crash tore off at the end is forgotten. Memory does not grow with the steps.
+Every line is flushed at once. An incomplete last line, left by a crash, is dropped. Memory does not grow with the
+steps.
 """
 
 from __future__ import annotations
@@ -21,15 +22,18 @@ from dprm_trainers.core.errors import TrainingDataError
 from dprm_trainers.progress.history import History
 
 LOG, SAMPLES, PAGE = "log.jsonl", "samples.jsonl", "progress.html"
-PICTURES = ("distribution.svg", "curves.svg")  # what the page shows, as files, when the training is over
+PICTURES = ("distribution.svg", "curves.svg")  # the charts of the page, written at the end of the training
 _PAGE_EVERY = 4.0  # seconds between two versions of the page
 
 
 class TrainingLog:
-    """The log in a folder. What is there already is gone on with; `truncate(0)` begins anew."""
+    """The log in a folder. An existing log is continued; `truncate(0)` empties it."""
 
     def __init__(self, folder: Path, *, labels: Sequence[str] = (), rewards: Sequence[float] | None = None) -> None:
-        """labels: the label space's names, in the order of the distributions; rewards: theirs, which colour the labels (else their order does)."""
+        """labels: the names, in the order of the distributions.
+
+        rewards: of the labels; they set the colours, else the order does.
+        """
         self.folder = Path(folder)
         self.labels = tuple(labels)
         self.rewards = tuple(rewards) if rewards is not None else None
@@ -40,7 +44,7 @@ class TrainingLog:
         self._read()
 
     def step(self, step: int, figures: Mapping[str, float], distribution: Sequence[float] | None = None) -> None:
-        """Log a step. distribution (K,): the mean predicted one over its responses."""
+        """Log a step. distribution: (K,), the mean prediction over its responses."""
         numbers = {name: float(value) for name, value in figures.items()}
         shares = [float(share) for share in distribution] if distribution is not None else None
         self._append(LOG, [{"step": step, "distribution": shares, **numbers}])
@@ -49,12 +53,12 @@ class TrainingLog:
             self.write_page()
 
     def samples(self, step: int, rows: Sequence[Mapping[str, object]]) -> None:
-        """Log a table of samples: texts, numbers and truth values by name."""
+        """Log a table of samples: texts, numbers and booleans by name."""
         self._append(SAMPLES, [{"step": step} | dict(row) for row in rows])
         self._samples = [{"step": step} | dict(row) for row in rows]
 
     def truncate(self, step: int) -> None:
-        """Forget what came after a step (0: everything), for a training that goes on from there."""
+        """Drop everything after a step, for a training that resumes from it; 0 drops all."""
         for path in (self.folder / LOG, self.folder / SAMPLES):
             if path.exists():
                 kept = path.with_name(f".{path.name}.kept")
@@ -64,7 +68,7 @@ class TrainingLog:
         self._read()
 
     def close(self) -> None:
-        """The training is over: the page says so and does not refresh itself any more, and its figures are pictures beside it."""
+        """Write the final page, which no longer reloads itself, and the charts as files."""
         from dprm_trainers.progress.progress_page import pictures
 
         self.write_page(over=True)
@@ -73,11 +77,11 @@ class TrainingLog:
 
     @property
     def history(self) -> History:
-        """The figures of all steps that are logged."""
+        """The metrics of all logged steps."""
         return self._history
 
     def write_page(self, *, over: bool = False) -> None:
-        """Write `progress.html` as things stand."""
+        """Write `progress.html` from the current log."""
         from dprm_trainers.progress.progress_page import progress_page
 
         page = progress_page(
@@ -91,7 +95,7 @@ class TrainingLog:
             file.write(b"".join(_dumped(row) for row in rows))
 
     def _read(self) -> None:
-        """What is in the files: the whole history, and the newest samples."""
+        """Read the history and the latest samples from the files."""
         self._history, self._samples = History(), []
         for line in _lines(self.folder / LOG):
             step, distribution = line.pop("step"), line.pop("distribution", None)
@@ -104,12 +108,15 @@ class TrainingLog:
 
 
 def _dumped(row: Mapping[str, object]) -> bytes:
-    """A line; what is no finite number is null, since JSON has no word for it."""
+    """A line of JSON, in which numbers that are not finite are null."""
     return orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE, default=str)
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a file, without a last line that was torn off; that one is cut from the file too. Raises `TrainingDataError` for any other that is broken."""
+    """The rows of a file.
+
+    An incomplete last line is removed from it. Raises `TrainingDataError` for any other broken line.
+    """
     if not path.exists():
         return
     whole = 0
@@ -121,7 +128,8 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
                 row = orjson.loads(line)
             except orjson.JSONDecodeError as error:
                 raise TrainingDataError(
-                    f"{path}, line {number} is not valid JSON: {error}", hint="Remove the line, or begin anew."
+                    f"{path}, line {number} is not valid JSON: {error}",
+                    hint="Remove the line, or give --overwrite to start again.",
                 ) from error
             whole += len(line)
             yield row

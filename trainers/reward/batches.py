@@ -17,7 +17,7 @@ Example = dict[str, Any]
 
 
 class Examples(Dataset[Example]):
-    """Rows (inputs and target), or with `pairs` (P, 2) the chosen and the rejected row of each.
+    """Rows (inputs and target), or, with `pairs` (P, 2), the chosen and the rejected row of each pair.
 
     inputs: token ids per row, or features (N, H).
     """
@@ -39,7 +39,7 @@ class Examples(Dataset[Example]):
 
     @property
     def tokens(self) -> int:
-        """Token ids (or feature rows) that one epoch reads."""
+        """Token ids, or rows of features, in one epoch."""
         if isinstance(self._inputs, np.ndarray):
             return len(self) * (1 if self._pairs is None else 2)
         lengths = np.array([len(row) for row in self._inputs])
@@ -47,7 +47,10 @@ class Examples(Dataset[Example]):
 
 
 class Collator:
-    """Examples to a batch: ids padded on the right, or features; of pairs all chosen rows before all rejected ones."""
+    """Make a batch of examples: ids padded on the right, or features.
+
+    Of pairs, all chosen rows precede all rejected ones.
+    """
 
     def __init__(self, pad: int) -> None:
         self.pad = pad

@@ -1,13 +1,15 @@
-"""Training the head alone on features of a frozen backbone: computed once, kept on disk, so that a small machine trains in seconds.
+"""Train the head alone on features of a frozen backbone. They are computed once and cached, so a small machine trains
+in seconds.
 
-The head of a sequence classifier is a linear map W (d, H) of the backbone's last hidden state x at the last token. What is trained is not W itself but its
-coordinates in standardised features, where all directions learn at a like speed. Stock heads of decoder models have no bias, so the constant is made of the features:
-u solves the ridge regression u'x = 1, and
+The head of a sequence classifier is a linear map W (d, H) of the backbone's last hidden state x at the last token.
+Training does not change W itself but its coordinates in standardised features, in which all directions learn at a
+similar speed. Stock heads of decoder models have no bias, so the constant is built from the features: u solves the
+ridge regression u'x = 1, and
 
     z = [ (x - (u'x) m) / s , u'x ]    with the training features' mean m and standard deviation s
 
-is *linear* in x, not only affine. So the trained map is W = V A for the coordinates V (d, H + 1) and a fixed A, exactly, and `fold` writes it back into the stock head: the
-saved model is a plain one.
+is *linear* in x, not only affine. So the trained map is exactly W = V A for the coordinates V (d, H + 1) and a fixed A,
+and `fold` writes it into the stock head: the saved model is a plain one.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
 _RIDGE = 1e-4  # of the constant's regression, as a share of the features' mean square
 
-# What a configuration says of the model's origin and of its head; features do not depend on it. (The weights' own type is hashed.)
+# Keys of a configuration that describe origin and head; features do not depend on them. (The weights' dtype is hashed.)
 _NOT_OF_FEATURES = frozenset(
     {"_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype"}
     | {"id2label", "label2id", "num_labels", "problem_type", "dprm"}
@@ -41,7 +43,7 @@ _NOT_OF_FEATURES = frozenset(
 def linear_head(model: PreTrainedModel) -> nn.Linear:
     """The head of a sequence classifier: the one linear layer outside its backbone.
 
-    Raises `TrainingError` where there is more to the head than that (then it cannot be trained on cached features).
+    Raises `TrainingError` if the head is more than that; it cannot be trained on cached features then.
     """
     inside = {id(parameter) for parameter in model.base_model.parameters()}
     owners = [
@@ -51,8 +53,8 @@ def linear_head(model: PreTrainedModel) -> nn.Linear:
     ]
     if len(owners) != 1 or not isinstance(owners[0], nn.Linear):
         raise TrainingError(
-            f"freeze: backbone needs a model whose head is one linear layer; that of {type(model).__name__} is {len(owners)} modules",
-            hint="Train without freeze, with lora for a small memory.",
+            f"freeze: backbone needs a head of one linear layer; {type(model).__name__} has {len(owners)} modules",
+            hint="Train without freeze; lora needs little memory too.",
         )
     return owners[0]
 
@@ -65,10 +67,11 @@ def features_of(
     cache: Path | None = None,
     progress: Any = None,
 ) -> np.ndarray:
-    """The head's input for every row (N, H), float32: read from the cache, or computed in batches of rows of like length and kept there.
+    """The head's input for every row (N, H), float32: from the cache, or computed in batches of similar length and
+    cached.
 
-    The cache key is a hash of the backbone's weights and configuration and of the token ids, so another model, precision, template or length never finds them.
-    Reading and writing the cache draws no random number. progress: called with (done, all).
+    The key is a hash of the backbone's weights and configuration and of the token ids, so another model, precision,
+    template or length has another key. Using the cache draws no random number. progress: called with (done, total).
     """
     file = (cache or cache_folder() / "features") / f"{_key(model, ids)}.npy"
     if file.is_file():
@@ -95,7 +98,7 @@ def _computed(model: PreTrainedModel, ids: Sequence[Sequence[int]], batch_size: 
             batch = padded([ids[i] for i in rows], pad)
             model(**{name: value.to(model.device) for name, value in batch.items()})
             x = seen["x"]
-            if x.dim() == 3:  # a decoder's head sees every position; the classifier reads the last that is not padding
+            if x.dim() == 3:  # a decoder's head runs at every position; the classifier uses the last real one
                 real = batch["input_ids"].ne(pad)
                 last = (torch.arange(real.shape[1]) * real).argmax(dim=1)
                 x = x[torch.arange(len(rows), device=x.device), last.to(x.device)]
@@ -118,7 +121,7 @@ def padded(ids: Sequence[Sequence[int]], pad: int) -> dict[str, Tensor]:
 
 
 def _key(model: PreTrainedModel, ids: Sequence[Sequence[int]]) -> str:
-    """The hash of all that features follow from, but for rounding: the backbone's class, configuration, every weight and buffer, and the token ids."""
+    """A hash of what determines the features: the backbone's class, config, weights and buffers, and the token ids."""
     digest = hashlib.sha256(type(model).__name__.encode())
     digest.update(json.dumps(_of_features(model.config.to_dict()), sort_keys=True, default=str).encode())
     backbone = model.base_model
@@ -132,7 +135,7 @@ def _key(model: PreTrainedModel, ids: Sequence[Sequence[int]]) -> str:
 
 
 def _of_features(config: Any) -> Any:
-    """A configuration (nested, where a model has parts) without what features do not depend on."""
+    """A configuration, nested for models of several parts, without the keys that features do not depend on."""
     if isinstance(config, dict):
         return {str(name): _of_features(value) for name, value in config.items() if name not in _NOT_OF_FEATURES}
     return config
@@ -141,7 +144,8 @@ def _of_features(config: Any) -> Any:
 class FrozenHead(nn.Module):
     """The trainable part: logits (B, d) of features (B, H), in the coordinates of the module's docstring.
 
-    base: the distribution (d,) that it predicts of everything before it has learned anything: the mean of the training targets is where a constant predictor ends.
+    base: the distribution (d,) predicted before training; the mean of the training targets is the best constant
+    predictor.
     """
 
     mean: Tensor

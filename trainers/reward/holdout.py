@@ -13,9 +13,9 @@ ALIGNMENT = "dprm_ppo.json"  # in a policy's folder: settings, prompts and figur
 
 
 def by_reward_models(references: Iterable[str]) -> tuple[HeldOut, ...]:
-    """What the trainings of reward models (folders, or names on the Hub) held out, each once. Only their settings are read.
+    """The distinct holdouts of reward models (folders, or names on the Hub). Only their configs are read.
 
-    Raises `TrainingError` for what is no reward model of ours.
+    Raises `TrainingError` for a model that `dprm train reward` did not train.
     """
     from dprm_trainers.reward.reward_model import training_of
 
@@ -24,13 +24,13 @@ def by_reward_models(references: Iterable[str]) -> tuple[HeldOut, ...]:
 
 
 def alignment_of(policy: str) -> dict[str, Any]:
-    """The record that `dprm train ppo` left in a policy's folder; empty where there is none."""
+    """The record of `dprm train ppo` in a policy's folder; empty if there is none."""
     file = Path(policy) / ALIGNMENT
     return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
 
 
 def by_policies(policies: Iterable[str]) -> tuple[HeldOut, ...]:
-    """What the trainings of policies held out, each once: of those whose folder has the record of a training by `dprm train ppo`."""
+    """The distinct holdouts of the policies whose folder has a record of `dprm train ppo`."""
     records = filter(None, map(alignment_of, policies))
-    found = (HeldOut.of(how) for record in records for how in record.get("prompts", {}).get("held_out") or [None])
+    found = (HeldOut.of(shares) for record in records for shares in record.get("prompts", {}).get("held_out") or [None])
     return tuple(dict.fromkeys(found))

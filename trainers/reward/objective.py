@@ -1,117 +1,89 @@
-"""What is minimised: a loss of `dprm_trainers.reward.losses`, or a weighted sum of them, on one label space, by its name.
+"""The objective of a training: a loss by its name, or a weighted sum of losses, on one label space.
 
-    ot                 DPRM_OT: transport under the label space's ground cost
-    wasserstein        DPRM_W: transport at unit steps between the labels in the order of their rewards (equal rewards in the order of the space)
-    ce                 DPRM_C
-    cramer             the energy distance under the ground cost
-    ot+0.1*ce          a sum; weights are numbers, 1 where not given
-    bt                 BT-RM: the scalar Bradley-Terry model on preference pairs; nothing can be added to it
-
-Before they are weighted, `ot` and `cramer` are divided by the greatest cost, and `wasserstein` by the number of steps, so that a weight means the same on every label space.
+ot             one loss (`dprm_trainers.reward.loss_terms` registers ours)
+ot+0.1*ce      a sum; a weight is 1 if not given
+bt             a scalar loss: trains one reward per response on pairs, and cannot be added to losses of distributions
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from functools import reduce
+from operator import add
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor, nn
-
-from dprm_data.labels.geometry import is_negative_type, reward_order
-from dprm_data.labels.space import LabelSpace
+from dprm_data.core.registry import LOSSES
 from dprm_trainers.core.errors import LossError
-from dprm_trainers.reward.losses import (
-    Transport,
-    bradley_terry_loss,
-    ce_loss,
-    cramer_loss,
-    wasserstein_loss,
-)
 
-NAMES = ("ot", "wasserstein", "ce", "cramer", "bt")
-_ALSO_CALLED = {
-    "dprm_ot": "ot",
-    "dprm_w": "wasserstein",
-    "dprm_c": "ce",
-    "bt-rm": "bt",
-    "bt_rm": "bt",
-    "w1": "wasserstein",
-}
-_TERM = re.compile(r"(?:(?P<weight>[0-9.]+(?:e-?[0-9]+)?)\s*\*\s*)?(?P<name>[a-z][a-z0-9_-]*)\Z")
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dprm_data.labels.space import LabelSpace
+
+_TERM = re.compile(r"(?:(?P<weight>(?:\d+\.?\d*|\.\d+)(?:e-?\d+)?)\s*\*\s*)?(?P<name>[a-z][a-z0-9_-]*)\Z")
 
 
 def parse(spec: str) -> dict[str, float]:
-    """The terms of an objective with their weights. Raises `LossError`, which says what is allowed."""
-    allowed = f"Allowed: {', '.join(NAMES)}, and sums of all but bt such as ot+0.1*ce."
+    """The losses of an objective with their weights. Raises `LossError`, which lists what is installed."""
     terms: dict[str, float] = {}
+    kinds: dict[bool, str] = {}
     for part in spec.lower().split("+"):
-        found = _TERM.match(part.strip())
-        name = _ALSO_CALLED.get(found["name"], found["name"]) if found else ""
-        if found is None or name not in NAMES:
-            raise LossError(f"objective {spec!r}: {part.strip()!r} is no loss", hint=allowed)
+        match = _TERM.match(part.strip())
+        if match is None:
+            raise _error(spec, f"{part.strip()!r} is neither a loss nor a weight times a loss")
         try:
-            weight = float(found["weight"] or 1.0)
+            name = _canonical(match["name"])
         except ValueError as error:
-            raise LossError(f"objective {spec!r}: {found['weight']!r} is no number", hint=allowed) from error
-        if name in terms or weight <= 0:
-            why = "stands there twice" if name in terms else "needs a weight above 0"
-            raise LossError(f"objective {spec!r}: {name} {why}", hint=allowed)
+            raise _error(spec, str(error)) from error
+        weight = float(match["weight"] or 1.0)
+        if name in terms:
+            raise _error(spec, f"{name} appears twice")
+        if weight <= 0:
+            raise _error(spec, f"the weight of {name} must be above 0")
         terms[name] = weight
-    if "bt" in terms and len(terms) > 1:
-        raise LossError(
-            f"objective {spec!r}: bt trains one scalar on pairs and cannot be added to the others", hint=allowed
-        )
+        kinds[LOSSES.get(name).scalar] = name
+    if len(kinds) > 1:
+        raise _error(spec, f"{kinds[True]} trains one scalar on pairs and cannot be added to {kinds[False]}")
     return terms
 
 
+def _canonical(name: str) -> str:
+    """The name of a loss that is called by its name or an alias. Raises `ValueError`, which lists what is installed."""
+    aliases = {alias: each for each in LOSSES.names() for alias in LOSSES.get(each).aliases}
+    return LOSSES.check(aliases.get(name, name))
+
+
+def _error(spec: str, problem: str) -> LossError:
+    return LossError(
+        f"objective {spec!r}: {problem}", hint=f"Give one of {', '.join(LOSSES.names())}, or a sum such as ot+0.1*ce."
+    )
+
+
 def is_scalar(spec: str) -> bool:
-    """Whether the objective trains a scalar on pairs, and no distribution."""
-    return "bt" in parse(spec)
+    """Whether the objective trains a scalar on pairs instead of a distribution."""
+    return any(LOSSES.get(name).scalar for name in parse(spec))
 
 
-class Objective(nn.Module):
-    """`objective(logits, target)`: (B, d) and (B, d) to (B,). For `bt`: scores (2B, 1), the chosen before the rejected, to (B,); the target is not read.
+def choices() -> str:
+    """Every installed loss, for `--help`."""
+    names = [f"{name} (a scalar, on pairs)" if LOSSES.get(name).scalar else name for name in LOSSES.names()]
+    return ", ".join(names)
 
-    Raises `LossError` for a spec that is none, or a loss that cannot be had under this ground cost.
+
+class Objective:
+    """`objective(logits, target)`: logits (B, K) and target (B, K) to (B,).
+
+    A scalar objective takes scores (2B, 1), the chosen responses before the rejected ones, and ignores the target.
     """
 
-    cost: Tensor
-    order: Tensor
-
     def __init__(self, spec: str, space: LabelSpace) -> None:
-        super().__init__()
-        self.terms = parse(spec)
-        cost = space.ground_cost
-        self._unit = float(cost.max())
-        if self._unit == 0 and {"ot", "cramer"} & set(self.terms):
-            raise LossError(
-                f"the ground cost of {space.name} is 0 everywhere", hint="Use ce, or give labels different rewards."
-            )
-        if "cramer" in self.terms and not is_negative_type(cost):
-            raise LossError("cramer is no distance under this ground cost (it is not of negative type)", hint="Use ot.")
-        self.transport = Transport(cost) if "ot" in self.terms else None
-        self.register_buffer("cost", torch.from_numpy(cost).float())
-        self.register_buffer("order", torch.from_numpy(reward_order(space.rewards)))
+        """Raises `LossError` for a spec that cannot be parsed, or a loss that cannot be used on this label space."""
+        self.terms = [(weight, LOSSES.get(name)(space)) for name, weight in parse(spec).items()]
+        self.scalar = is_scalar(spec)
 
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        if "bt" in self.terms:
-            chosen, rejected = logits.float().squeeze(-1).chunk(2)
-            return bradley_terry_loss(chosen, rejected)
-        logits, target = logits.float(), target.float()
-        parts = [weight * self._loss(name)(logits, target) for name, weight in self.terms.items()]
-        return torch.stack(parts).sum(dim=0) if len(parts) > 1 else parts[0]
-
-    def _loss(self, name: str) -> Callable[[Tensor, Tensor], Tensor]:
-        return {"ot": self._ot, "wasserstein": self._wasserstein, "ce": ce_loss, "cramer": self._cramer}[name]
-
-    def _ot(self, logits: Tensor, target: Tensor) -> Tensor:
-        assert self.transport is not None
-        moved: Tensor = self.transport(logits.softmax(dim=-1), target)
-        return moved / self._unit
-
-    def _wasserstein(self, logits: Tensor, target: Tensor) -> Tensor:
-        return wasserstein_loss(logits, target, self.order.to(logits.device)) / (logits.shape[-1] - 1)
-
-    def _cramer(self, logits: Tensor, target: Tensor) -> Tensor:
-        return cramer_loss(logits, target, self.cost) / self._unit
+    def __call__(self, logits: Tensor, target: Tensor) -> Tensor:
+        prediction, target = logits.float(), target.float()
+        if self.scalar:
+            prediction, target = prediction.squeeze(-1).chunk(2)
+        parts: list[Tensor] = [weight * loss(prediction, target) for weight, loss in self.terms]
+        return reduce(add, parts)

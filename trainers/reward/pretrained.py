@@ -1,4 +1,4 @@
-"""Pretrained models, as they are loaded to be trained: tokenizers; a reward model with the right head and the label space in its config; LoRA around it."""
+"""Load pretrained models for training: tokenizers, classifiers with the label space in their config, LoRA."""
 
 from __future__ import annotations
 
@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
-def open_tokenizer(reference: str, what: str) -> tuple[Any, PreTrainedTokenizerBase]:
-    """Configuration and tokenizer of a model (a folder or a name on the Hub), before its weights are read. what: the model's part, for messages. Raises `TrainingError`."""
+def open_tokenizer(reference: str, role: str) -> tuple[Any, PreTrainedTokenizerBase]:
+    """Configuration and tokenizer of a model (a folder or a name on the Hub), without its weights.
+
+    role: `model` or `policy`, for messages. Raises `TrainingError`.
+    """
     from transformers import AutoConfig, AutoTokenizer
 
     path = model_path(reference)
@@ -26,7 +29,7 @@ def open_tokenizer(reference: str, what: str) -> tuple[Any, PreTrainedTokenizerB
         return AutoConfig.from_pretrained(path), AutoTokenizer.from_pretrained(path)
     except (OSError, ValueError, KeyError) as error:
         raise TrainingError(
-            f"cannot load the {what} {reference}: {str(error).splitlines()[0]}",
+            f"cannot load the {role} {reference}: {str(error).splitlines()[0]}",
             hint="Give a folder that transformers can load, or the name of a model on the Hub.",
         ) from error
 
@@ -39,23 +42,24 @@ def load_policy_tokenizer(
     chat_template: str | None,
     pad_token: str | None,
 ) -> tuple[PreTrainedTokenizerBase, int]:
-    """A policy's tokenizer, and how many tokens a prompt may have beside a response of `max_new_tokens`. Raises `TrainingError`."""
+    """A policy's tokenizer, and the tokens left for a prompt besides `max_new_tokens`. Raises `TrainingError`."""
     model_config, tokenizer = open_tokenizer(reference, "policy")
     prepare_tokenizer(tokenizer, chat_template=chat_template, pad_token=pad_token)
-    asked = max_prompt_length + max_new_tokens if max_prompt_length else None
-    room = context_length(model_config, asked) - max_new_tokens
+    wanted = max_prompt_length + max_new_tokens if max_prompt_length else None
+    room = context_length(model_config, wanted) - max_new_tokens
     if room < 1:
         raise TrainingError(
-            f"max_new_tokens: {max_new_tokens} leave no room for a prompt in a context of {room + max_new_tokens} tokens",
-            hint="Give fewer, or a max_prompt_length that fits the model's context with them.",
+            f"max_new_tokens: {max_new_tokens} leave no room for a prompt in {room + max_new_tokens} tokens of context",
+            hint="Lower max_new_tokens, or set a max_prompt_length that fits the model's context with it.",
         )
     return tokenizer, room
 
 
 def load_tokenizer(config: RewardConfig, space: LabelSpace) -> tuple[PreTrainedTokenizerBase, Any, int]:
-    """Tokenizer, model configuration and tokens per row: all that can be wrong with a model before its weights are read.
+    """Tokenizer, model configuration and tokens per row, checked before the weights are read.
 
-    Raises `TrainingError` for a model that cannot be loaded or used, `TrainingDataError` where it is on another label space than the data.
+    Raises `TrainingError` for a model that cannot be loaded or used, `TrainingDataError` if its label space is not the
+    data's.
     """
     model_config, tokenizer = open_tokenizer(config.model, "model")
     _check_labels(model_config, config, space)
@@ -69,7 +73,8 @@ def _check_labels(model_config: Any, config: RewardConfig, space: LabelSpace) ->
         theirs = LabelSpace.load(known)
         if theirs.names != space.names:
             raise TrainingDataError(
-                f"{config.model} is on the label space {theirs.name} ({', '.join(theirs.names)}), the data on {space.name} ({', '.join(space.names)})",
+                f"{config.model} is on the label space {theirs.name} ({', '.join(theirs.names)}), "
+                f"the data on {space.name} ({', '.join(space.names)})",
                 hint="Train from the base model, or give data on the model's label space.",
             )
         return
@@ -78,15 +83,15 @@ def _check_labels(model_config: Any, config: RewardConfig, space: LabelSpace) ->
         outputs = 1 if config.scalar else space.K
         if len(names) != outputs:
             raise TrainingDataError(
-                f"{config.model} is a classifier of {len(names)} labels already, and {outputs} outputs are to be trained",
-                hint="Give the base model that it was made from.",
+                f"{config.model} is a classifier of {len(names)} labels; the training needs {outputs} outputs",
+                hint="Give its base model.",
             )
 
 
 def load_model(
     config: RewardConfig, model_config: Any, tokenizer: PreTrainedTokenizerBase, space: LabelSpace, max_length: int
 ) -> PreTrainedModel:
-    """The model with one output per label (one in all for a scalar), its label space written into its config, in float32 (bf16 is autocast's)."""
+    """The model in float32 with one output per label, or one for a scalar, and the label space in its config."""
     from transformers import AutoModelForSequenceClassification
 
     names = ["reward"] if config.scalar else space.names
@@ -121,9 +126,10 @@ def load_model(
 def with_lora(
     model: PreTrainedModel, *, rank: int, alpha: float | None, targets: str | list[str], task: str = "SEQ_CLS"
 ) -> Any:
-    """The model with low-rank adapters; a classifier's head is trained whole. alpha: twice the rank if None; task: SEQ_CLS or CAUSAL_LM.
+    """The model with low-rank adapters; the head of a classifier is trained in full.
 
-    Raises `TrainingError` where no layer has the given names."""
+    alpha: twice the rank if None. task: SEQ_CLS or CAUSAL_LM. Raises `TrainingError` if no layer matches the targets.
+    """
     from peft import LoraConfig, get_peft_model
 
     settings = LoraConfig(

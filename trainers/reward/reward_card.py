@@ -1,4 +1,4 @@
-"""The card of a trained reward model, from what its training knows of itself."""
+"""The model card of a trained reward model, from the record of its training."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from dprm_trainers.core.cache import BUNDLED
 from dprm_trainers.reward.objective import is_scalar
 
 _BUNDLED_FROM = "HuggingFaceTB/SmolLM2-135M-Instruct"
-_SMALL = "The base model has 135 million parameters and is bundled to show that training works on a small machine: do not use its rewards for anything else."
+_SMALL = (
+    "The base model has 135 million parameters and is bundled to show that training works on a small machine: "
+    "do not use its rewards for anything else."
+)
 
 
 def write_model_card(output: Path, training: dict[str, Any], space: LabelSpace, *, repo: str | None = None) -> None:
-    """Write README.md. training: the content of `dprm_training.json`; repo: owner/name, where it is to be pushed."""
+    """Write README.md. training: the content of `dprm_training.json`; repo: owner/name, if it will be pushed."""
     settings, figures = training["settings"], training["figures"]
     base, name = settings["model"], repo or output.name
     shown = shown_reference(base)
@@ -53,24 +56,26 @@ def write_model_card(output: Path, training: dict[str, Any], space: LabelSpace, 
 
 
 def shown_reference(reference: str) -> str:
-    """A model or dataset as a card names it: the bundled model by where it comes from, a folder or file by its own name (the rest of a path is nobody's business)."""
+    """A model or dataset as a card names it: the bundled model by its origin, a local path by its last part."""
     if reference == BUNDLED:
         return _BUNDLED_FROM
     return Path(reference).name if Path(reference).exists() else reference
 
 
 def _scalar_card(name: str, base: str, training: dict[str, Any]) -> str:
+    settings, figures = training["settings"], training["figures"]
     return (
         "---\nlibrary_name: transformers\ntags:\n- reward-model\n- dprm\n---\n"
-        f"# {name}\n\nA scalar reward model (Bradley-Terry on preference pairs), trained from {base} with dprm-data as the baseline to a "
+        f"# {name}\n\nA scalar reward model (objective `{settings['objective']}`, on preference pairs), trained from "
+        f"{base} with dprm-data as the baseline to a "
         f"distributional one. Its one output is the reward; only differences between responses mean anything.\n\n"
-        f"{training['rows']['train']:,} responses, {training['figures']['epochs']:g} epochs, seed {training['settings']['seed']}. "
+        f"{training['rows']['train']:,} responses, {figures['epochs']:g} epochs, seed {settings['seed']}. "
         "Settings and figures are in `dprm_training.json`.\n"
     )
 
 
 def simulated_share(run: Path) -> float | None:
-    """The share of annotations in a run folder that a language model gave; None where that is not known."""
+    """The share of a run's annotations that come from a language model; None if unknown."""
     file = run / "tables" / "annotations.parquet"
     if not file.is_file():
         return None

@@ -1,4 +1,4 @@
-"""The settings of a reward model's training: what a YAML file or the command line may say."""
+"""The settings of a reward model's training, from YAML or the command line."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from dprm_trainers.core.settings import (
     AtLeastZero,
     ChatTemplate,
     Checkpointing,
+    Choices,
     Count,
     CountOrZero,
     Flag,
@@ -29,10 +30,11 @@ from dprm_trainers.core.settings import (
     Warmup,
     given_settings,
 )
+from dprm_trainers.reward.objective import choices, is_scalar, parse
 
 
 class RewardConfig(BaseModel):
-    """Settings of `dprm train reward`. Only data and model must be given."""
+    """Settings of `dprm train reward`. Only data and model are required."""
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
@@ -47,7 +49,7 @@ class RewardConfig(BaseModel):
         None, description="The label space, where the data does not name it: a name, a number of levels, or YAML."
     )
     group: Annotated[str, Field(pattern=r"^[^=]+=.+$")] | None = Field(
-        None, description="attribute=value of a run's personas: train on what this group says."
+        None, description="attribute=value of a run's personas: train on this group's distributions."
     )
     test: Share = Field(
         0.1, description="The share of the prompts held out for `dprm evaluate`; splits of the data take precedence."
@@ -55,18 +57,17 @@ class RewardConfig(BaseModel):
     validation: Share = Field(0.1, description="The share of the prompts held out for early stopping and calibration.")
     split_seed: int = Field(0, description="The seed that chooses the prompts held out.")
 
-    objective: Annotated[str, Section("Objective")] = Field(
-        "ot+0.1*ce",
-        description="ot, wasserstein, ce, cramer, a weighted sum such as ot+0.1*ce, or bt (a scalar, on pairs).",
+    objective: Annotated[str, Section("Objective"), Choices(choices)] = Field(
+        "ot+0.1*ce", description="The loss, or a weighted sum of losses such as ot+0.1*ce."
     )
     pairs: Literal["group", "any"] = Field(
-        "group", description="The pairs of bt: responses to one prompt, or any two rows."
+        "group", description="The pairs of a scalar objective: responses to one prompt, or any two rows."
     )
     calibrate: bool = Field(False, description="Fit a temperature on the validation split and write it into the head.")
 
     max_length: Annotated[Annotated[int, Field(ge=8)] | None, Section("Texts")] = Field(
         None,
-        description="Tokens per row; longer prompts are cut on the left. At most 1,024 and the model's context if not given.",
+        description="Tokens per row; longer prompts lose their left. Default: the model's context, at most 1,024.",
     )
     overlong: Literal["error", "truncate"] = Field(
         "error", description="What to do with a response that is too long without its prompt."
@@ -81,16 +82,16 @@ class RewardConfig(BaseModel):
     lora_alpha: LoraAlpha = None
     lora_targets: LoraTargets = "all-linear"
     epochs: Positive | None = Field(
-        None, description="Passes over the training rows: 1 if not given, 30 with a frozen backbone."
+        None, description="Passes over the training rows. Default: 1, or 30 with a frozen backbone."
     )
     batch_size: Count = Field(16, description="Rows per device and step.")
     accumulation: Count = Field(1, description="Steps over which gradients are summed.")
     learning_rate: Positive | None = Field(
-        None, description="Of AdamW: 1e-5 if not given, 1e-4 with lora, 1e-3 with a frozen backbone."
+        None, description="Of AdamW. Default: 1e-5, 1e-4 with lora, 1e-3 with a frozen backbone."
     )
     scheduler: str = Field("cosine", description="The schedule of the learning rate, by transformers' name for it.")
     warmup: Warmup = 0.05
-    weight_decay: AtLeastZero | None = Field(None, description="Of AdamW: 0 if not given, 0.01 with a frozen backbone.")
+    weight_decay: AtLeastZero | None = Field(None, description="Of AdamW. Default: 0, or 0.01 with a frozen backbone.")
     precision: Precision = "auto"
     checkpointing: Checkpointing = False
     group_by_length: bool = Field(True, description="Put rows of similar length into one batch.")
@@ -106,8 +107,6 @@ class RewardConfig(BaseModel):
 
     @model_validator(mode="after")
     def _fits_together(self) -> RewardConfig:
-        from dprm_trainers.reward.objective import parse  # brings torch, which `--help` does not need
-
         parse(self.objective)
         if self.scalar and self.calibrate:
             raise ValueError("calibrate: a scalar model has no distribution to calibrate")
@@ -122,8 +121,6 @@ class RewardConfig(BaseModel):
     @property
     def scalar(self) -> bool:
         """Whether a scalar is trained on pairs (BT-RM)."""
-        from dprm_trainers.reward.objective import is_scalar
-
         return is_scalar(self.objective)
 
     @property
@@ -132,18 +129,22 @@ class RewardConfig(BaseModel):
 
     @classmethod
     def of(cls, file: str | Path | None = None, **flags: Any) -> RewardConfig:
-        """Settings from a YAML file, flags (which take precedence; None is not given), or both. Raises `TrainingError`."""
+        """Settings from a YAML file, flags (None means not set), or both; flags take precedence.
+
+        Raises `TrainingError`.
+        """
         return given_settings(cls, file, flags)
 
     def per_group(self, attribute: str) -> list[RewardConfig]:
-        """The settings of one training per value that the attribute of the run's personas has, each in a folder of its own in the output.
+        """The settings of one training for each value of an attribute of the run's personas, each with its own output
+        folder.
 
-        Raises `DprmError` where none of them has the attribute, or the data is no run folder.
+        Raises `DprmError` if no persona has the attribute, or the data is not a run folder.
         """
         from dprm_trainers.data.group_rows import values
 
-        def of(group: str) -> RewardConfig:
+        def settings_of(group: str) -> RewardConfig:
             folder = Path(self.output) / re.sub(r"[^\w.=-]+", "-", group)
             return self.model_copy(update={"group": group, "output": str(folder)})
 
-        return [of(f"{attribute}={value}") for value in values(self.data, attribute)]
+        return [settings_of(f"{attribute}={value}") for value in values(self.data, attribute)]

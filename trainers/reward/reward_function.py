@@ -1,6 +1,7 @@
 """The reward as a callable for trainers that take one, such as TRL's GRPOTrainer and RLOOTrainer.
 
-Models are loaded when the first reward is asked for: what travels to another process is the settings alone, and importing this needs no torch.
+Models are loaded at the first call: only the settings are pickled to another process, and importing this needs no
+torch.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ if TYPE_CHECKING:
 
 
 class RewardFunction:
-    """`rewards = function(prompts, completions, **columns)`. Columns of the dataset are ignored: the texts alone are judged.
+    """`rewards = function(prompts, completions, **columns)` returns N floats. The dataset's columns are ignored.
 
-    prompts and completions: N texts, or N lists of messages (TRL's standard and conversational formats). Returned are N floats.
+    prompts and completions: N texts, or N lists of messages (TRL's standard and conversational formats).
 
-    Given TRL's `log_metric` it logs means over the batch: `reward_std` (the spread over the predicted population), `preference/<label>` (the share of each label),
-    `worst/<group>` (how often each group is the least satisfied, where there are several) and `cut` (the share of texts too long for the model).
+    With TRL's `log_metric` it logs means over the batch: `reward_std` (the standard deviation over the predicted
+    population), `preference/<label>` (the share of each label), `worst/<group>` (how often each group is the least
+    satisfied, if there are several) and `cut` (the share of texts too long for the model).
     """
 
     def __init__(
@@ -31,7 +33,7 @@ class RewardFunction:
         bf16: bool,
         name: str,
     ) -> None:
-        self.__name__ = name  # what trainers log it as
+        self.__name__ = name  # trainers log it under this name
         self._references = [references] if isinstance(references, str) else list(references)
         self._settings: dict[str, Any] = {"reading": reading, "device": device, "batch_size": batch_size, "bf16": bf16}
         self._scorer: Scorer | None = None
@@ -43,7 +45,10 @@ class RewardFunction:
         log_metric: Callable[[str, float], None] | None = None,
         **columns: Any,
     ) -> list[float]:
-        """The rewards of N completions, each to its prompt. Raises `TrainingError` where they are no texts or messages, or the models fail."""
+        """The rewards of N completions, each to its prompt.
+
+        Raises `TrainingError` for malformed texts, or if a model fails.
+        """
         from dprm_trainers.data.chat import all_judged
 
         found = self.scorer(*all_judged(prompts, completions))
@@ -54,7 +59,7 @@ class RewardFunction:
 
     @property
     def scorer(self) -> Scorer:
-        """The models behind it, loaded when they are first asked for."""
+        """The scorer, loaded on first use."""
         if self._scorer is None:
             from dprm_trainers.reward.scorer import Scorer
 
@@ -76,8 +81,9 @@ def reward_function(
 ) -> RewardFunction:
     """A reward for TRL's trainers: `GRPOTrainer(model=..., reward_funcs=reward_function("my-reward-model"), ...)`.
 
-    references: a reward model (a folder or a name on the Hub), or several, one per group of the population: the least of their readings is the reward.
-    reading: see `dprm_trainers.reward.risk_measures`. device: a GPU, if there is one and none is given. bf16: half the memory. name: what trainers log it as.
+    references: a reward model (a folder or a name on the Hub), or several, one per group of the population; the reward
+    is then the least of their readings. reading: see `dprm_trainers.reward.risk_measures`. device: by default a GPU if
+    there is one. bf16: half the memory. name: the name in the trainer's log.
     """
     return RewardFunction(references, reading=reading, device=device, batch_size=batch_size, bf16=bf16, name=name)
 

@@ -1,13 +1,16 @@
 """A trained reward model in use: conversations in, distributions and rewards out.
 
-What `dprm train reward` saves is a plain `AutoModelForSequenceClassification` with one output per label, so that stock transformers (and vLLM's classify) load it: softmax of its
-logits is the preference distribution. Label names are in `id2label`; the label space with rewards and ground cost is in the config under `dprm`.
-A calibrated temperature is already in the head's weights.
+`dprm train reward` saves a plain `AutoModelForSequenceClassification` with one output per label, which stock
+transformers and vLLM's classify load: the softmax of its logits is the preference distribution. Label names are in
+`id2label`; the label space with rewards and ground cost is in the config under `dprm`. A calibrated temperature is
+already in the head's weights.
 
-**The mean and the paper's theory.** Under the ground cost c_i = r_best - r_i of moving mass from label i to the best one, all mass of p must move there: the cost of transport from p to the
-one-hot at the best label is sum p_i (r_best - r_i) = r_best - sum p_i r_i. So maximising the expected reward *is* minimising that transport; the label space's cost
-|r_i - r_j| gives the same number, since no reward exceeds r_best. With two labels the mean is r_0 + (r_1 - r_0) sigmoid(z_1 - z_0): a scalar reward
-model's ranking, by z_1 - z_0; on unanimous (one-hot) labels its cross-entropy is logistic regression.
+**The mean and the paper's theory.** Under the ground cost c_i = r_best - r_i of moving mass from label i to the best
+label, the cost of transport from p to the one-hot distribution at the best label is sum p_i (r_best - r_i) = r_best -
+sum p_i r_i, since all mass must move there. So maximising the expected reward *is* minimising that transport. The label
+space's cost |r_i - r_j| gives the same number, since no reward exceeds r_best. With two labels the mean is r_0 + (r_1 -
+r_0) sigmoid(z_1 - z_0), which ranks by z_1 - z_0 like a scalar reward model; on unanimous (one-hot) labels its
+cross-entropy is logistic regression.
 """
 
 from __future__ import annotations
@@ -25,19 +28,18 @@ from dprm_trainers.core.errors import TrainingError
 from dprm_trainers.data.rows import Message
 from dprm_trainers.data.tokens import context_length, encode, prepare_tokenizer
 from dprm_trainers.reward.features import padded
-from dprm_trainers.reward.risk_measures import Reading, reward_std
+from dprm_trainers.reward.risk_measures import RiskMeasure, reward_std
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["Judgement", "Reading", "RewardModel", "reward_std"]
-
 
 @dataclass(frozen=True)
 class Judgement:
-    """What the model says of N responses. `reward` (N,) is the reading; `distribution` (N, K) is None for a scalar model, whose `std` is NaN.
+    """The predictions for N responses: reward (N,), the reading; std (N,); distribution (N, K).
 
-    std: the spread of the reward over the predicted population, not the model's doubt about it.
+    std: the standard deviation of the reward over the predicted population, not the model's uncertainty. For a scalar
+    model it is NaN, and the distribution is None.
     """
 
     reward: Floats
@@ -55,8 +57,8 @@ class RewardModel:
         self.info: dict[str, Any] = getattr(model.config, "dprm", None) or {}
         if "label_space" not in self.info:
             raise TrainingError(
-                f"{self.name} does not say what its outputs mean: its config has no `dprm`",
-                hint="Give a model that `dprm train reward` made.",
+                f"{self.name} does not define its outputs: its config has no `dprm`",
+                hint="Give a model trained by `dprm train reward`.",
             )
         self.space = LabelSpace.load(self.info["label_space"])
         self.scalar = bool(self.info.get("scalar"))
@@ -64,7 +66,11 @@ class RewardModel:
 
     @classmethod
     def load(cls, reference: str, *, device: str | None = None, bf16: bool = False) -> RewardModel:
-        """A model from a folder or the Hub, in float32, or in half the memory. device: a GPU, if there is one and none is given. Raises `TrainingError` where it cannot be loaded or is no reward model of ours."""
+        """A model from a folder or the Hub, in float32 or, with bf16, in half the memory. device: by default a GPU if
+        there is one.
+
+        Raises `TrainingError` if it cannot be loaded or was not trained by `dprm train reward`.
+        """
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
         training_of(reference)
@@ -74,11 +80,11 @@ class RewardModel:
             tokenizer = AutoTokenizer.from_pretrained(reference)
         except (OSError, ValueError) as error:
             raise _not_loaded(reference, error) from error
-        where = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        target = device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
-            model = model.to(where)
-        except (RuntimeError, AssertionError) as error:  # torch's, for a device that is not there or is full
-            raise TrainingError(f"{reference} cannot be put on the device {where}: {error}") from error
+            model = model.to(target)
+        except (RuntimeError, AssertionError) as error:  # from torch, for a missing or full device
+            raise TrainingError(f"{reference} cannot be moved to the device {target}: {error}") from error
         return cls(model, prepare_tokenizer(tokenizer), name=reference)
 
     def judge(
@@ -86,28 +92,33 @@ class RewardModel:
         prompts: Sequence[list[Message]],
         completions: Sequence[list[Message]],
         *,
-        reading: str | Reading = "mean",
+        reading: str | RiskMeasure = "mean",
         batch_size: int = 16,
     ) -> Judgement:
-        """What the model says of every response. Texts that are too long lose their left side."""
+        """The predictions for every response. Texts that are too long lose their left."""
         encoded = encode(self.tokenizer, list(prompts), list(completions), self.max_length, overlong="truncate")
         return self.read(self.logits(encoded.ids, batch_size), reading)
 
-    def read(self, logits: Floats, reading: str | Reading = "mean") -> Judgement:
-        """The judgement that lies in logits (N, d)."""
-        how = Reading.of(reading)
+    def read(self, logits: Floats, reading: str | RiskMeasure = "mean") -> Judgement:
+        """The predictions in logits (N, d)."""
+        measure = self.checked(reading)
         if self.scalar:
-            if how.kind != "mean":
-                raise TrainingError(
-                    f"{self.name} predicts one scalar: there is no distribution for the reading {how.kind}"
-                )
             return Judgement(logits[:, 0], np.full(len(logits), np.nan), None)
         p = softmax(logits)
-        return Judgement(how(p, self.space.rewards), reward_std(p, self.space.rewards), p)
+        return Judgement(measure(p, self.space.rewards), reward_std(p, self.space.rewards), p)
+
+    def checked(self, reading: str | RiskMeasure) -> RiskMeasure:
+        """The risk measure. Raises `TrainingError` for one that needs a distribution if the model predicts a scalar."""
+        measure = RiskMeasure.of(reading)
+        if self.scalar and measure.needs_distribution:
+            raise TrainingError(
+                f"{self.name} predicts one scalar: there is no distribution for the reading {measure.name}"
+            )
+        return measure
 
     @torch.inference_mode()
     def logits(self, ids: Sequence[Sequence[int]], batch_size: int = 16) -> Floats:
-        """Logits (N, d) of token ids, in batches of rows of like length."""
+        """Logits (N, d) of token ids, in batches of rows of similar length."""
         order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
         out = np.zeros((len(ids), self.model.config.num_labels))
         for start in range(0, len(order), batch_size):
@@ -119,7 +130,11 @@ class RewardModel:
 
 
 def training_of(reference: str) -> dict[str, Any]:
-    """What a reward model (a folder, or a name on the Hub) says of itself and its training: `dprm` in its config. No weights are read. Raises `TrainingError` where there is none."""
+    """The record of its training in a reward model (a folder, or a name on the Hub): `dprm` in its config. No weights
+    are read.
+
+    Raises `TrainingError` if there is none.
+    """
     from transformers import PretrainedConfig
 
     try:
@@ -128,8 +143,8 @@ def training_of(reference: str) -> dict[str, Any]:
         raise _not_loaded(reference, error) from error
     if not settings.get("dprm"):
         raise TrainingError(
-            f"{reference} is no reward model of ours: its config has no `dprm`",
-            hint="Give a model that `dprm train reward` made.",
+            f"{reference} is not a reward model of dprm: its config has no `dprm`",
+            hint="Give a model trained by `dprm train reward`.",
         )
     return dict(settings["dprm"])
 
@@ -137,7 +152,7 @@ def training_of(reference: str) -> dict[str, Any]:
 def _not_loaded(reference: str, error: Exception) -> TrainingError:
     return TrainingError(
         f"cannot load the reward model {reference}: {str(error).partition(chr(10))[0]}",
-        hint="Give a folder that `dprm train reward` made, or the name of such a model on the Hub.",
+        hint="Give a folder written by `dprm train reward`, or the name of such a model on the Hub.",
     )
 
 

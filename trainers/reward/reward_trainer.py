@@ -1,6 +1,6 @@
 """Train a reward model: a `transformers.Trainer` whose loss is an objective of `dprm_trainers.reward.objective`.
 
-Everything that can be wrong with data, model and settings is said before training begins.
+Mistakes in data, model and settings are reported before training begins.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 
-# transformers 5.24 gave the setting this name, and warns of the old one.
+# transformers 5.24 renamed the setting and deprecated the old name.
 _CHECKPOINTING = next(
     n for n in ("activation_checkpointing", "gradient_checkpointing") if hasattr(TrainingArguments, n)
 )
@@ -54,7 +54,7 @@ class RewardTrainer(Trainer):
 
     def __init__(self, *args: Any, objective: Objective, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.objective = objective.to(self.args.device)
+        self.objective = objective
         self.model_accepts_loss_kwargs = False
 
     def compute_loss(
@@ -72,7 +72,7 @@ class RewardTrainer(Trainer):
 
 @dataclass
 class Trained:
-    """What a training leaves: the folder of the model, and its figures (loss, seconds, tokens per second, memory in MB, temperature)."""
+    """The result of a training: the model's folder and its metrics (loss, time, speed, memory, temperature)."""
 
     output: Path
     figures: dict[str, Any] = field(default_factory=dict)
@@ -80,13 +80,13 @@ class Trained:
 
 
 def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: TrainingData | None = None) -> Trained:
-    """Train and save a reward model. `data` goes before what `config.data` names.
+    """Train and save a reward model. data: takes precedence over `config.data`.
 
-    Raises `DprmError` before training begins for anything that cannot work.
+    Raises `DprmError` before training begins if it cannot work.
     """
     output = output_folder(config.output, resume=config.resume, overwrite=config.overwrite)
     if config.push_to_hub:
-        connect(needs_token=True)  # that there is no token is said now, not after the training
+        connect(needs_token=True)  # a missing token is reported now, not after the training
     found = data or load_data(
         config.data,
         labels=config.labels,
@@ -139,14 +139,14 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
     )
     if trainer.is_world_process_zero():
         _finish(trainer, config, model, inputs, validation, figures, tokenizer, output)
-        _describe(config, found, figures, notes, output, space)
+        _write_record(config, found, figures, notes, output, space)
     trainer.accelerator.wait_for_everyone()
     if config.push_to_hub and trainer.is_world_process_zero():
         push_folder(config.push_to_hub, output, say)
     return Trained(output, figures, notes)
 
 
-# -- before ---------------------------------------------------------------------------------------------------------------
+# -- before ------------------------------------------------------------------------------------------------------------
 
 
 def _pairs(config: RewardConfig, rows: Rows, space: LabelSpace, name: str) -> Ints | None:
@@ -155,8 +155,8 @@ def _pairs(config: RewardConfig, rows: Rows, space: LabelSpace, name: str) -> In
     pairs = preference_pairs(rows, space.rewards, within=config.pairs, seed=config.split_seed)
     if not len(pairs) and name == "train":
         raise TrainingDataError(
-            f"{config.data}: bt trains on pairs, and no two responses to one prompt have different expected rewards",
-            hint="Give pairs: any to compare responses to different prompts, or another objective.",
+            f"{config.data}: {config.objective} trains on pairs, but no two responses to a prompt differ in reward",
+            hint="Set pairs: any to compare responses to different prompts, or choose another objective.",
         )
     return pairs
 
@@ -167,12 +167,12 @@ def _features(model: PreTrainedModel, ids: list[list[int]], config: RewardConfig
     half = in_bf16(config.precision)
     backbone: Any = model
     backbone.to(device="cuda" if torch.cuda.is_available() else "cpu", dtype=torch.bfloat16 if half else torch.float32)
-    spoke = time.monotonic()
+    reported = time.monotonic()
 
     def progress(done: int, whole: int) -> None:
-        nonlocal spoke
-        if time.monotonic() - spoke > 10:
-            spoke = time.monotonic()
+        nonlocal reported
+        if time.monotonic() - reported > 10:
+            reported = time.monotonic()
             say(f"features of {done} of {whole} rows")
 
     found = features_of(backbone, ids, batch_size=config.batch_size, progress=progress)
@@ -189,7 +189,10 @@ def make_trainer(
     tokenizer: PreTrainedTokenizerBase,
     say: Say,
 ) -> RewardTrainer:
-    """The trainer of a module (the model, with adapters, or the frozen backbone's head) by the settings. Raises `TrainingError` where they cannot be used."""
+    """The trainer of a module: the model, the model with adapters, or the head on a frozen backbone.
+
+    Raises `TrainingError` for settings that cannot be used.
+    """
     validated = len(examples["validation"]) > 0
     if config.early_stopping and not validated:
         raise TrainingDataError("early_stopping needs a validation split with rows", hint="Raise validation.")
@@ -229,7 +232,7 @@ def make_trainer(
     try:
         arguments = TrainingArguments(**(settings | config.trainer))
     except (TypeError, ValueError) as error:
-        raise TrainingError(f"trainer: {error}", hint="Allowed are the TrainingArguments of transformers.") from error
+        raise TrainingError(f"trainer: {error}", hint="Allowed: the TrainingArguments of transformers.") from error
     trainer = RewardTrainer(
         model=module,
         args=arguments,
@@ -237,20 +240,18 @@ def make_trainer(
         train_dataset=examples["train"],
         eval_dataset=examples["validation"] if validated else None,
         objective=objective,
-        callbacks=[_Speaker(say)],
+        callbacks=[_LossReporter(say)],
     )
     trainer.remove_callback(PrinterCallback)
     if config.early_stopping:
         trainer.add_callback(EarlyStoppingCallback(early_stopping_patience=config.early_stopping))
     if trainer.is_fsdp_enabled and (config.lora or config.calibrate or config.frozen):
-        raise TrainingError(
-            "with FSDP, lora, calibrate and freeze are not supported", hint="Use DDP, or leave them out."
-        )
+        raise TrainingError("FSDP does not support lora, calibrate or freeze", hint="Use DDP, or leave them out.")
     return trainer
 
 
-class _Speaker(TrainerCallback):
-    """Says the losses of an epoch."""
+class _LossReporter(TrainerCallback):
+    """Reports the losses of each epoch."""
 
     def __init__(self, say: Say) -> None:
         self._say = say
@@ -262,7 +263,7 @@ class _Speaker(TrainerCallback):
             self._say(f"epoch {state.epoch:.3g}: {trained}validation loss {more['metrics']['eval_loss']:.4f}")
 
 
-# -- training and after ---------------------------------------------------------------------------------------------------
+# -- training and after ------------------------------------------------------------------------------------------------
 
 
 def _run(trainer: RewardTrainer, config: RewardConfig, output: Path, say: Say) -> Any:
@@ -270,7 +271,9 @@ def _run(trainer: RewardTrainer, config: RewardConfig, output: Path, say: Say) -
     if config.resume and (output / "checkpoints").is_dir():
         checkpoint = get_last_checkpoint(str(output / "checkpoints"))  # type: ignore[no-untyped-call]
     if config.resume:
-        say(f"going on from {checkpoint}" if checkpoint else "no checkpoint to go on from: beginning anew")
+        say(
+            f"resuming from {checkpoint}" if checkpoint else "no checkpoint to resume from: starting from the beginning"
+        )
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     return trainer.train(resume_from_checkpoint=checkpoint)
@@ -305,7 +308,7 @@ def _finish(
     tokenizer: PreTrainedTokenizerBase,
     output: Path,
 ) -> None:
-    """The trained weights as a plain classifier in the output folder: adapters merged, head folded back, temperature in the head."""
+    """Save a plain classifier: adapters merged, the trained head folded in, the temperature in its weights."""
     trained: Any = trainer.accelerator.unwrap_model(trainer.model)
     state = None
     if config.frozen:
@@ -333,7 +336,7 @@ def _logits(config: RewardConfig, model: Any, tokenizer: PreTrainedTokenizerBase
     return RewardModel(model, tokenizer).logits(inputs, config.batch_size)
 
 
-def _describe(
+def _write_record(
     config: RewardConfig, data: TrainingData, figures: dict[str, Any], notes: list[str], output: Path, space: LabelSpace
 ) -> None:
     from dprm_trainers.reward.reward_card import write_model_card

@@ -1,77 +1,215 @@
-"""From a predicted distribution to one number: the mean, and readings that look at the whole distribution.
+"""Risk measures: from a predicted distribution to one number.
 
-A label's reward is r_i; the population chooses it with probability p_i. All readings are in the unit of the rewards, and none exceeds the best reward.
+A label's reward is r_i; the population chooses it with probability p_i. All measures are in the unit of the rewards,
+and none exceeds the best reward. A measure is named by a spec (`--reading` of the commands): `mean`, `cvar`,
+`cvar:0.1`.
 
-    mean            sum p_i r_i: what the paper maximises
-    quantile:t      the least reward r such that at least a share t of the population gives r or less
-    cvar:t          the mean over the t least satisfied: (1/t) x the integral of the quantile from 0 to t. cvar:1 is the mean, t -> 0 the worst reward
-    std:l           mean - l x standard deviation over the population
-    entropic:b      -(1/b) log sum p_i exp(-b r_i): about mean - (b/2) variance for small b > 0, the worst reward as b grows
+A measure is a class; another package registers its own in the same way (`dprm_trainers.extend`):
 
-cvar and entropic are coherent in the direction of caution (concave, and monotone: shifting mass to a better label never lowers them); std is not monotone: with a large l, mass moved to
-the best label can lower it. Sources: Rockafellar and Uryasev, J. Risk 2 (2000), for cvar; Foellmer and Schied, "Stochastic Finance" (2004), for entropic.
+    @risk_measure("worst")
+    class Worst(RiskMeasure):
+        '''The least reward that anyone gives.'''
+
+        def read(self, p, rewards): ...
+
+cvar and entropic are coherent in the direction of caution (concave, and monotone: shifting mass to a better label never
+lowers them). std is not monotone: with a large l, shifting mass to the best label can lower it. Sources: Rockafellar
+and Uryasev, J. Risk 2 (2000), for cvar; Foellmer and Schied, "Stochastic Finance" (2004), for entropic.
+
+`--help` lists the measures, so importing this module must not import numpy.
 """
 
 from __future__ import annotations
 
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Annotated, ClassVar, TypeVar
 
-import numpy as np
+from pydantic import AfterValidator, BaseModel, Field
 
-from dprm_data.core.arrays import Floats
-from dprm_data.labels.geometry import reward_order
-from dprm_data.labels.statistics import reward_variance
+from dprm_data.core.registry import RISK_MEASURES
 from dprm_trainers.core.errors import TrainingError
+from dprm_trainers.core.settings import Choices
 
-Kind = Literal["mean", "quantile", "cvar", "std", "entropic"]
-_DEFAULTS: dict[str, float] = {"mean": 0.0, "quantile": 0.5, "cvar": 0.1, "std": 1.0, "entropic": 1.0}
+if TYPE_CHECKING:
+    from dprm_data.core.arrays import Floats
+
+Measure = TypeVar("Measure", bound="type[RiskMeasure]")
 
 
 @dataclass(frozen=True)
-class Reading:
-    """How a distribution is read. `level` is the reading's one number (see the module)."""
+class Level:
+    """The parameter of a risk measure: its symbol in messages, its default, and its range, (0, most] or [0, most]."""
 
-    kind: Kind = "mean"
-    level: float = 0.0
+    symbol: str
+    default: float
+    most: float = math.inf
+    zero: bool = False
 
-    @classmethod
-    def of(cls, spec: str | Reading) -> Reading:
-        """A reading from its name: `mean`, `cvar:0.1`, ... Raises `TrainingError`, which says what is allowed."""
-        if isinstance(spec, Reading):
-            return spec
-        kind, _, number = spec.strip().lower().partition(":")
-        try:
-            level = float(number) if number else _DEFAULTS.get(kind, 0.0)
-        except ValueError:
-            level = float("nan")
-        inside = (0 < level <= 1) if kind in ("quantile", "cvar") else level > 0 if kind == "entropic" else level >= 0
-        if kind not in get_args(Kind) or not inside or not np.isfinite(level):
-            raise TrainingError(
-                f"no reading {spec!r}",
-                hint="Allowed: mean, quantile:t and cvar:t with 0 < t <= 1, std:l with l >= 0, entropic:b with b > 0.",
+    def __contains__(self, value: float) -> bool:
+        return math.isfinite(value) and (value > 0 or (self.zero and value == 0)) and value <= self.most
+
+    def __str__(self) -> str:
+        if math.isinf(self.most):
+            return f"{self.symbol} >= 0" if self.zero else f"{self.symbol} > 0"
+        return f"0 {'<=' if self.zero else '<'} {self.symbol} <= {self.most:g}"
+
+
+class RiskMeasure(ABC):
+    """A measure at its level. The first line of a subclass's docstring describes it in the documentation.
+
+    parameter: what follows the colon in a spec; None for a measure without a level. needs_distribution: whether a model
+    that predicts one scalar lacks what the measure reads.
+    """
+
+    parameter: ClassVar[Level | None] = None
+    needs_distribution: ClassVar[bool] = True
+    name: ClassVar[str] = ""  # set by `risk_measure`
+
+    def __init__(self, level: float | None = None) -> None:
+        """level: the parameter's default if None. Raises `TrainingError` if it is outside the range."""
+        if level is not None and (self.parameter is None or level not in self.parameter):
+            problem = (
+                f"{self.name} takes no level" if self.parameter is None else f"{level:g} is outside {self.parameter}"
             )
-        return cls(kind, level)  # type: ignore[arg-type]
+            raise TrainingError(f"reading '{self.name}:{level:g}': {problem}", hint=_allowed())
+        self.level = level if level is not None else self.parameter.default if self.parameter else 0.0
+
+    @staticmethod
+    def of(spec: str | RiskMeasure) -> RiskMeasure:
+        """The measure of a spec: a name, or `name:level`. Raises `TrainingError`, which lists what is installed."""
+        if isinstance(spec, RiskMeasure):
+            return spec
+        name, _, text = spec.strip().lower().partition(":")
+        try:
+            measure: type[RiskMeasure] = RISK_MEASURES.get(RISK_MEASURES.check(name))
+        except ValueError as error:
+            raise TrainingError(f"reading {spec!r}: {error}", hint=_allowed()) from error
+        try:
+            level = float(text) if text else None
+        except ValueError as error:
+            raise TrainingError(f"reading {spec!r}: {text!r} is not a number", hint=_allowed()) from error
+        return measure(level)
 
     def __call__(self, distributions: Floats, rewards: Floats) -> Floats:
-        """The reading of every row: (N, K) and (K,) to (N,)."""
-        p = np.asarray(distributions, dtype=np.float64)
-        if self.kind == "mean":
-            return np.asarray(p @ rewards)
-        if self.kind == "std":
-            return np.asarray(p @ rewards - self.level * reward_std(p, rewards))
-        if self.kind == "entropic":
-            low = rewards.min()  # taken out before the exponential: nothing overflows
-            return np.asarray(low - np.log(p @ np.exp(-self.level * (rewards - low))) / self.level)
-        order = reward_order(rewards)
-        p, r = p[:, order], rewards[order]
-        below = np.cumsum(p, axis=1)
-        if self.kind == "quantile":
-            return np.asarray(r[np.minimum((below < self.level - 1e-9).sum(axis=1), len(r) - 1)])
-        tail = np.clip(self.level - (below - p), 0.0, p)
-        return np.asarray((tail @ r) / tail.sum(axis=1))
+        """The measure of each row: distributions (N, K) and rewards (K,) to (N,)."""
+        import numpy as np
+
+        return np.asarray(self.read(np.asarray(distributions, dtype=np.float64), rewards))
+
+    @abstractmethod
+    def read(self, p: Floats, rewards: Floats) -> Floats:
+        """The measure of each row of p (N, K), float64, under the labels' rewards (K,): (N,)."""
+
+
+def risk_measure(name: str) -> Callable[[Measure], Measure]:
+    """Register a `RiskMeasure` subclass under a name in lower case without a colon."""
+
+    def decorate(target: Measure) -> Measure:
+        target.name = name
+        return RISK_MEASURES.register(name)(target)
+
+    return decorate
+
+
+@risk_measure("mean")
+class Mean(RiskMeasure):
+    """Σ pᵢ rᵢ, which the paper maximises."""
+
+    needs_distribution = False
+
+    def read(self, p: Floats, rewards: Floats) -> Floats:
+        return p @ rewards
+
+
+@risk_measure("quantile")
+class Quantile(RiskMeasure):
+    """The least reward r such that at least a share t of the population gives r or less."""
+
+    parameter = Level("t", 0.5, most=1.0)
+
+    def read(self, p: Floats, rewards: Floats) -> Floats:
+        order = rewards.argsort(kind="stable")
+        at_or_below = p[:, order].cumsum(axis=1)
+        index = (at_or_below < self.level - 1e-9).sum(axis=1)
+        quantiles: Floats = rewards[order][index.clip(max=len(rewards) - 1)]
+        return quantiles
+
+
+@risk_measure("cvar")
+class CVaR(RiskMeasure):
+    """The mean over the least satisfied share t, 1/t times the integral of the quantile to t; `cvar:1` is the mean."""
+
+    parameter = Level("t", 0.1, most=1.0)
+
+    def read(self, p: Floats, rewards: Floats) -> Floats:
+        order = rewards.argsort(kind="stable")
+        p = p[:, order]
+        below = p.cumsum(axis=1) - p
+        tail = (self.level - below).clip(0.0, p)
+        means: Floats = (tail @ rewards[order]) / tail.sum(axis=1)
+        return means
+
+
+@risk_measure("std")
+class MeanMinusStd(RiskMeasure):
+    """The mean minus l standard deviations over the population; not monotone for large l."""
+
+    parameter = Level("l", 1.0, zero=True)
+
+    def read(self, p: Floats, rewards: Floats) -> Floats:
+        return p @ rewards - self.level * reward_std(p, rewards)
+
+
+@risk_measure("entropic")
+class Entropic(RiskMeasure):
+    """-(1/b) log Σ pᵢ exp(-b rᵢ): about the mean - (b/2) · variance for small b, the worst reward as b grows."""
+
+    parameter = Level("b", 1.0)
+
+    def read(self, p: Floats, rewards: Floats) -> Floats:
+        import numpy as np
+
+        low = rewards.min()  # taken out of the exponential, which would overflow
+        return np.asarray(low - np.log(p @ np.exp(-self.level * (rewards - low))) / self.level)
 
 
 def reward_std(distributions: Floats, rewards: Floats) -> Floats:
     """The standard deviation of the reward over the population: (N,)."""
-    return np.asarray(np.sqrt(reward_variance(distributions, rewards)))
+    from dprm_data.labels.statistics import reward_variance
+
+    variance: Floats = reward_variance(distributions, rewards)
+    return variance**0.5
+
+
+def specs() -> dict[str, type[RiskMeasure]]:
+    """Every installed measure by the form of its spec: `mean`, `cvar:t`."""
+    measures: list[type[RiskMeasure]] = [RISK_MEASURES.get(name) for name in RISK_MEASURES.names()]
+    return {m.name + (f":{m.parameter.symbol}" if m.parameter else ""): m for m in measures}
+
+
+def _allowed() -> str:
+    ranges = [f"{spec} ({m.parameter})" if m.parameter else spec for spec, m in specs().items()]
+    return f"Allowed: {', '.join(ranges)}."
+
+
+def _checked(spec: str) -> str:
+    RiskMeasure.of(spec)
+    return spec
+
+
+# The setting `reading` of every command that has one.
+ReadingSpec = Annotated[
+    str,
+    AfterValidator(_checked),
+    Choices(lambda: ", ".join(specs())),
+    Field(description="How a distribution becomes a reward."),
+]
+
+
+class ReadingOption(BaseModel):
+    """The option `--reading` of a command whose other options are its own."""
+
+    reading: ReadingSpec = "mean"

@@ -1,20 +1,23 @@
-"""The reward for those who train policies: prompts and responses as texts in, rewards out.
+"""Rewards for policy training: from prompts and responses as texts to rewards.
 
-A policy's tokens mean nothing to a reward model: texts are tokenised anew, by the reward model's own tokenizer and chat template.
+Texts are tokenised by the reward model's own tokenizer and chat template, as a policy's token ids mean nothing to it.
 
-**Groups.** With several reward models, one per group of the population (`dprm train reward --group attribute=value`), the reward is the group-wise minimum
+**Groups.** With several reward models, one per group of the population (`dprm train reward --group attribute=value`),
+the reward is the group-wise minimum
 
     R(x, y) = min over groups g of reading(p_g(. | x, y))
 
-so that a policy gains only where the least satisfied group gains. Its mean is at most the least of the groups' mean rewards, which MaxMin-RLHF (Chakraborty et al., arXiv 2402.08925) maximises: what is
-maximised here is a lower bound of that, and stricter, since no response may make up for another. Spread and distribution are those of the group that counted, so that the logged
-distribution is the one that was rewarded; a tie goes to the first.
+so a policy gains only if the least satisfied group gains. Its mean is at most the least of the groups' mean rewards,
+which MaxMin-RLHF (Chakraborty et al., arXiv 2402.08925) maximises: this is a lower bound of that, and stricter, since
+one response cannot make up for another. The logged standard deviation and distribution are those of the least satisfied
+group, the first at a tie.
 
-What is odd, and what becomes of it:
+Edge cases:
 
-    an empty response               is judged as it stands: an assistant's turn without text
-    a text too long for the model   loses the left of its prompt, as in training, then the left of its response; `Scores.cut` counts such rows
-    a logit that is no number       `RewardError`, with the model and the row
+    an empty response               scored as an assistant's turn without text
+    a text too long for the model   loses the left of its prompt, as in training, then the left of its response; counted
+                                    in `Scores.cut`
+    a logit that is not finite      `RewardError`, which names the model and the row
     a prompt without turns          `TrainingError`
 """
 
@@ -30,15 +33,17 @@ from dprm_data.core.arrays import Floats, Ints
 from dprm_trainers.core.errors import RewardError, TrainingError
 from dprm_trainers.data.rows import Message
 from dprm_trainers.data.tokens import encode
-from dprm_trainers.reward.reward_model import Judgement, Reading, RewardModel
+from dprm_trainers.reward.reward_model import Judgement, RewardModel
+from dprm_trainers.reward.risk_measures import RiskMeasure
 
 
 @dataclass(frozen=True)
 class Scores:
     """The scores of N responses, in the unit of the labels' rewards.
 
-    reward: (N,), the reading. std: (N,), the spread of the reward over the predicted population; NaN for a scalar model. distribution: (N, K), None for a scalar model.
-    worst: (N,), the group (an index into `Scorer.groups`) with the least reward; None with one model. cut: how many texts were too long for a model.
+    reward: (N,), the reading. std: (N,), the standard deviation of the reward over the predicted population; NaN for a
+    scalar model. distribution: (N, K), None for a scalar model. worst: (N,), the group (an index into `Scorer.groups`)
+    with the least reward; None with one model. cut: the number of texts too long for a model.
     """
 
     reward: Floats
@@ -50,7 +55,10 @@ class Scores:
 
 @dataclass(frozen=True)
 class Predictions:
-    """What the models see in N responses, before any reading: `logits` (N, M, K) of M models, and which texts were too long for one of them, `cut` (N,)."""
+    """The outputs of M models for N responses, before any reading.
+
+    logits: (N, M, K). cut: (N,), whether the text was too long for one of the models.
+    """
 
     logits: Floats
     cut: NDArray[np.bool_]
@@ -59,12 +67,14 @@ class Predictions:
 class Scorer:
     """One reward model, or one per group of the population, with a reading."""
 
-    def __init__(self, models: Sequence[RewardModel], *, reading: str | Reading = "mean", batch_size: int = 16) -> None:
-        """Raises `TrainingError` where the models cannot be combined, or have no such reading."""
+    def __init__(
+        self, models: Sequence[RewardModel], *, reading: str | RiskMeasure = "mean", batch_size: int = 16
+    ) -> None:
+        """Raises `TrainingError` if the models cannot be combined or do not support the reading."""
         if not models:
             raise TrainingError("no reward model was given")
         self.models = tuple(models)
-        self.reading = Reading.of(reading)
+        self.reading = RiskMeasure.of(reading)
         self.batch_size = batch_size
         _check_together(self.models, self.reading)
         self.groups = tuple(_group_of(model) for model in self.models)
@@ -78,36 +88,47 @@ class Scorer:
         cls,
         references: str | Sequence[str],
         *,
-        reading: str | Reading = "mean",
+        reading: str | RiskMeasure = "mean",
         device: str | None = None,
         batch_size: int = 16,
         bf16: bool = False,
     ) -> Scorer:
-        """From folders or names on the Hub; several are the groups of a population. bf16: half the memory, and rewards to about two digits. Raises `TrainingError`."""
-        how = Reading.of(reading)  # a wrong reading is said before models are loaded
-        given = [references] if isinstance(references, str) else list(references)
-        models = [RewardModel.load(reference, device=device, bf16=bf16) for reference in given]
-        return cls(models, reading=how, batch_size=batch_size)
+        """Load from folders or the Hub; several models are the groups of a population.
+
+        bf16: half the memory, and rewards to about two digits. Raises `TrainingError`.
+        """
+        measure = RiskMeasure.of(reading)  # before models are loaded, so that a mistake is reported at once
+        names = [references] if isinstance(references, str) else references
+        models = [RewardModel.load(name, device=device, bf16=bf16) for name in names]
+        return cls(models, reading=measure, batch_size=batch_size)
 
     def __call__(self, prompts: Sequence[list[Message]], responses: Sequence[str]) -> Scores:
         """The scores of N responses (texts), each to its prompt (turns). Raises `TrainingError` (see the module)."""
         return self.read(self.predict(prompts, responses))
 
     def predict(self, prompts: Sequence[list[Message]], responses: Sequence[str]) -> Predictions:
-        """What the models see in N responses. This is the dear part; any number of readings of it cost nothing. Raises `TrainingError`."""
+        """Run the models on N responses.
+
+        This is the expensive part; any reading of the result is cheap. Raises `TrainingError`.
+        """
         if len(prompts) != len(responses):
-            raise TrainingError(f"{len(prompts)} prompts and {len(responses)} responses: there must be one for one")
+            raise TrainingError(
+                f"{len(prompts)} prompts and {len(responses)} responses: give one response for each prompt"
+            )
         empty = next((row for row, prompt in enumerate(prompts) if not prompt), None)
         if empty is not None:
             raise TrainingError(f"row {empty + 1}: the prompt has no turns")
         found = [self._logits_of(model, prompts, responses) for model in self.models]
         return Predictions(np.stack([logits for logits, _ in found], axis=1), np.any([cut for _, cut in found], axis=0))
 
-    def read(self, seen: Predictions, reading: str | Reading | None = None) -> Scores:
-        """The scores that lie in predictions, by another reading than the scorer's own if one is given. Raises `TrainingError` where the models have no such reading."""
-        how = self.reading if reading is None else Reading.of(reading)
-        judged = [model.read(seen.logits[:, m], how) for m, model in enumerate(self.models)]
-        return _least(judged, int(seen.cut.sum()))
+    def read(self, predictions: Predictions, reading: str | RiskMeasure | None = None) -> Scores:
+        """The scores in predictions. reading: the scorer's own if None.
+
+        Raises `TrainingError` if the models do not support the reading.
+        """
+        measure = self.reading if reading is None else RiskMeasure.of(reading)
+        judged = [model.read(predictions.logits[:, m], measure) for m, model in enumerate(self.models)]
+        return _least(judged, int(predictions.cut.sum()))
 
     def _logits_of(
         self, model: RewardModel, prompts: Sequence[list[Message]], responses: Sequence[str]
@@ -126,22 +147,21 @@ class Scorer:
         broken = ~np.isfinite(logits).all(axis=1)
         if broken.any():
             raise RewardError(
-                f"{model.name} gives logits that are no numbers for {int(broken.sum())} of {len(logits)} responses (the first: row {int(broken.argmax()) + 1})",
-                hint="Its weights are broken, or overflow: dprm evaluate shows whether it was ever right.",
+                f"{model.name} gives logits that are not finite for {int(broken.sum())} of {len(logits)} responses "
+                f"(the first: row {int(broken.argmax()) + 1})",
+                hint="Its weights are broken or overflow; `dprm evaluate` shows how good it is.",
             )
         return logits, [row.cut > 0 for row in rows]
 
 
-def _check_together(models: tuple[RewardModel, ...], reading: Reading) -> None:
+def _check_together(models: tuple[RewardModel, ...], measure: RiskMeasure) -> None:
     first = models[0]
     for model in models:
-        if model.scalar and reading.kind != "mean":
-            raise TrainingError(
-                f"{model.name} predicts one scalar: there is no distribution for the reading {reading.kind}"
-            )
+        model.checked(measure)
         if model.scalar and len(models) > 1:
             raise TrainingError(
-                f"{model.name} predicts one scalar: scalars of different models have no common zero, so that their minimum means nothing",
+                f"{model.name} predicts one scalar: scalars of different models have no common zero, so their minimum "
+                "means nothing",
                 hint="Give models that predict distributions, one per group.",
             )
         if model.space.names != first.space.names or not np.array_equal(model.space.rewards, first.space.rewards):
@@ -152,13 +172,13 @@ def _check_together(models: tuple[RewardModel, ...], reading: Reading) -> None:
 
 
 def _group_of(model: RewardModel) -> str:
-    """What the model says of its group; its own name where it was trained on everyone."""
+    """The group that the model was trained on; its own name if it was trained on everyone."""
     group = model.info.get("group")
     return f"{group['attribute']}={group['value']}" if group else model.name
 
 
 def _least(judged: Sequence[Judgement], cut: int) -> Scores:
-    """The least reward over the models, row by row, and the spread and distribution that belong to it."""
+    """The least reward over the models for each row, with the standard deviation and distribution that belong to it."""
     if len(judged) == 1:
         return Scores(judged[0].reward, judged[0].std, judged[0].distribution, cut=cut)
     rewards = np.stack([found.reward for found in judged])

@@ -1,7 +1,8 @@
-"""Temperature calibration: one number T, so that softmax(logits / T) is as sharp as the held-out distributions are.
+"""Temperature calibration: one number T such that softmax(logits / T) is as sharp as the held-out distributions.
 
-T minimises the cross-entropy to the held-out targets; it is convex in 1/T, so a bracketed search finds the minimum. It changes no ranking of one response's labels, but it does change
-expected rewards. Source: Guo et al., "On Calibration of Modern Neural Networks", arXiv:1706.04599 (there for one-hot labels; nothing in it needs them).
+T minimises the cross-entropy to the held-out targets, which is convex in 1/T, so a bracketed search finds the minimum.
+T keeps the order of a response's labels but changes expected rewards. Source: Guo et al., "On Calibration of Modern
+Neural Networks", arXiv:1706.04599 (for one-hot labels; the method does not need them).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _RANGE = (1 / 50, 50.0)  # of 1/T
 
 
 def temperature(logits: Floats, target: Floats) -> float:
-    """The temperature of least cross-entropy for logits (N, K) and target distributions (N, K); 1 where there are no rows."""
+    """The temperature of least cross-entropy for logits (N, K) and target distributions (N, K); 1 without rows."""
     if not len(logits):
         return 1.0
     from scipy.optimize import minimize_scalar
@@ -38,11 +39,11 @@ def temperature(logits: Floats, target: Floats) -> float:
     return float(np.exp(-found.x))
 
 
-def into_head(head: nn.Linear, by: float) -> None:
-    """Divide a head's output by the temperature, in its weights: any stock software then gives calibrated probabilities."""
+def into_head(head: nn.Linear, temperature: float) -> None:
+    """Divide the head's weights by the temperature, so that stock software gives calibrated probabilities."""
     import torch
 
     with torch.no_grad():
-        head.weight.div_(by)
+        head.weight.div_(temperature)
         if head.bias is not None:
-            head.bias.div_(by)
+            head.bias.div_(temperature)

@@ -1,4 +1,4 @@
-"""Optimal transport row by row (network simplex) and on the device for hundreds of labels (Sinkhorn): where no closed form is left."""
+"""Optimal transport without a closed form: network simplex, row by row, and Sinkhorn for hundreds of labels."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ _CLOSE_ENOUGH = 1e-4  # change of a potential between two rounds, as a share of 
 
 
 def network_simplex(p: Tensor, q: Tensor, cost: Tensor) -> Tensor:
-    """Exact transport of every row of p to that of q, (B, d) each, under any cost (d, d): (B,). Solved on the CPU in float64 by POT.
+    """Exact transport from each row of p to that of q, (B, d) each, under any cost (d, d): (B,). POT solves it on the
+    CPU in float64.
 
-    The gradient is that of the optimal dual potentials: dOT/dp_i = u_i up to a constant, which the softmax takes out.
-    Raises `LossError` where POT is not installed.
+    The gradient is the optimal dual potential: dOT/dp_i = u_i up to a constant, which the softmax removes.
+    Raises `LossError` if POT is not installed.
     """
     value: Tensor = _NetworkSimplex.apply(p, q, cost)  # type: ignore[no-untyped-call]
     return value
@@ -55,11 +56,13 @@ def _rows(p: Tensor) -> Any:
 
 
 def sinkhorn_divergence(p: Tensor, q: Tensor, cost: Tensor, *, temperature: float = _TEMPERATURE) -> Tensor:
-    """The debiased entropic transport S(p, q) = OT_e(p, q) - OT_e(p, p)/2 - OT_e(q, q)/2 of rows (B, d): (B,), in the cost's unit.
+    """The debiased entropic transport S(p, q) = OT_e(p, q) - OT_e(p, p)/2 - OT_e(q, q)/2 of rows (B, d): (B,), in the
+    cost's unit.
 
-    Not exact: e is `temperature` times the greatest cost, and S tends to the transport cost as it goes to 0. But S is never negative and 0 at p = q, as the
-    plain entropic cost is not. By the envelope theorem its gradient in p is f_pq - f_pp, the potentials at the fixed point; nothing is unrolled.
-    Memory: B x d x d. Source: Feydy et al., "Interpolating between Optimal Transport and MMD using Sinkhorn Divergences", arXiv:1810.08278.
+    Approximate: e is `temperature` times the greatest cost, and S tends to the transport cost as e goes to 0. Unlike
+    the plain entropic cost, S is never negative and 0 at p = q. By the envelope theorem its gradient in p is f_pq -
+    f_pp, the potentials at the fixed point; nothing is unrolled. Memory: B x d x d. Source: Feydy et al.,
+    "Interpolating between Optimal Transport and MMD using Sinkhorn Divergences", arXiv:1810.08278.
     """
     tiny = torch.finfo(p.dtype).tiny
     log_p, log_q = p.clamp_min(tiny).log(), q.clamp_min(tiny).log()
@@ -72,7 +75,7 @@ def sinkhorn_divergence(p: Tensor, q: Tensor, cost: Tensor, *, temperature: floa
 
 
 def _potentials(log_p: Tensor, log_q: Tensor, cost: Tensor, e: float, greatest: float) -> tuple[Tensor, Tensor]:
-    """Dual potentials of the entropic problem at its fixed point, by damped alternating updates, the temperature lowered step by step."""
+    """Dual potentials of the entropic problem at its fixed point, by damped updates with a falling temperature."""
     f, g = torch.zeros_like(log_p), torch.zeros_like(log_q)
     now = greatest
     for _ in range(_MOST_ROUNDS):

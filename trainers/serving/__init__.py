@@ -1,9 +1,10 @@
-"""The reward as an HTTP service, for trainers that run elsewhere: `dprm serve-reward` (extra: serve).
+"""Rewards over HTTP, for trainers that run elsewhere: `dprm serve-reward` (extra: serve).
 
-gate        who may come in: the key, how many at once, how large a body
-forms       what is asked and answered: our own form, OpenRLHF's and verl's
-gathering   rows of several requests become one batch of the model
-metrics     what has happened, for Prometheus
-app         the routes
-server      the process: its socket, its signals, its end
+admission          limits checked before a body is parsed: key, concurrency, body size
+request_forms      requests and responses: our own form, OpenRLHF's and verl's
+queries            OpenRLHF's texts as turns
+batching           rows of several requests in one batch of the model
+service_metrics    counters for Prometheus
+app                the routes
+server             the process: socket, signals, shutdown
 """

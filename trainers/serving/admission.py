@@ -1,6 +1,7 @@
-"""Who may come in: the key, how many at once, how large a body. All of it before the body is in memory.
+"""Admission control: the key, the number of concurrent requests and the size of the body, before the body is in memory.
 
-Answers are JSON: {"error": {"message": ..., "hint": ...}}. What is refused here costs nothing: no body is read, no row is judged.
+Errors are JSON: {"error": {"message": ..., "hint": ...}}. A rejected request is cheap: no body is parsed, no row is
+scored.
 """
 
 from __future__ import annotations
@@ -19,24 +20,24 @@ from dprm_trainers.serving.service_metrics import Metrics
 from dprm_trainers.serving.service_settings import ServiceSettings
 
 OPEN = "/health"  # needs no key
-ALWAYS = frozenset({OPEN, "/metrics"})  # need no place: they must answer also where the house is full
-_BODY_SECONDS = 30.0  # in which a body must have come: a slow caller keeps nobody's place for ever
+ALWAYS = frozenset({OPEN, "/metrics"})  # not counted as concurrent: they must answer under full load too
+_BODY_SECONDS = 30.0  # to receive a body: a slow client must not hold its slot forever
 _RETRY_SECONDS = 1
 
 
-class _Refused(Exception):
+class _Rejected(Exception):
     def __init__(self, status: int, message: str, hint: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(message)
         self.status, self.content, self.headers = status, problem(message, hint), headers or {}
 
 
 def problem(message: str, hint: str | None = None, **more: Any) -> dict[str, Any]:
-    """The body of an answer that says what is wrong."""
+    """The body of an error response."""
     return {"error": {"message": message, "hint": hint} | more}
 
 
 class Gate:
-    """ASGI middleware around the routes. paths: those that are counted by name."""
+    """ASGI middleware around the routes. paths: counted by name in the metrics."""
 
     def __init__(self, app: ASGIApp, settings: ServiceSettings, metrics: Metrics, paths: frozenset[str]) -> None:
         self._app, self._settings, self._metrics, self._paths = app, settings, metrics, paths
@@ -70,8 +71,8 @@ class Gate:
                 self._metrics.in_flight += 1
                 entered = True
             body = await self._body(scope, receive)
-        except _Refused as refused:
-            await _answer(refused, send)
+        except _Rejected as rejected:
+            await _answer(rejected, send)
         else:
             await self._app(scope, _replayed(body, receive), send)
         finally:
@@ -80,25 +81,25 @@ class Gate:
     def _check_key(self, scope: Scope) -> None:
         if self._key is None:
             return
-        given = _shown_key(dict(scope["headers"]).get(b"authorization", b""))
-        if not hmac.compare_digest(given, self._key):
-            raise _Refused(
+        key = _key_of(dict(scope["headers"]).get(b"authorization", b""))
+        if not hmac.compare_digest(key, self._key):
+            raise _Rejected(
                 401, "the key is missing or wrong", "Send Authorization: Bearer <key>.", {"www-authenticate": "Bearer"}
             )
 
     def _check_room(self) -> None:
         if self._metrics.in_flight >= self._settings.max_concurrency:
-            raise _Refused(
+            raise _Rejected(
                 503,
-                f"{self._settings.max_concurrency} requests are being answered already",
-                "Try again, with more rows in fewer requests; or raise --max-concurrency.",
+                f"{self._settings.max_concurrency} requests are in progress",
+                "Retry, send more rows per request, or raise --max-concurrency.",
                 {"retry-after": str(_RETRY_SECONDS)},
             )
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
-        """The whole body, of which never more than the limit is held."""
-        said = dict(scope["headers"]).get(b"content-length", b"")
-        if said.isdigit() and int(said) > self._settings.body_bytes:
+        """The whole body; no more than the limit is kept in memory."""
+        declared = dict(scope["headers"]).get(b"content-length", b"")
+        if declared.isdigit() and int(declared) > self._settings.body_bytes:
             raise self._too_large()
         parts, size = [], 0
         try:
@@ -106,7 +107,7 @@ class Gate:
                 while True:
                     message = await receive()
                     if message["type"] == "http.disconnect":
-                        raise _Refused(400, "the caller went away", "")
+                        raise _Rejected(400, "the client disconnected", "")
                     size += len(message.get("body", b""))
                     if size > self._settings.body_bytes:
                         raise self._too_large()
@@ -114,19 +115,19 @@ class Gate:
                     if not message.get("more_body"):
                         return b"".join(parts)
         except TimeoutError:
-            raise _Refused(408, f"the body did not come within {_BODY_SECONDS:.0f} s", "Send it at once.") from None
+            raise _Rejected(408, f"the body did not arrive within {_BODY_SECONDS:.0f} s", "Send it at once.") from None
 
-    def _too_large(self) -> _Refused:
-        return _Refused(
+    def _too_large(self) -> _Rejected:
+        return _Rejected(
             413,
-            f"the body has more than {self._settings.body_bytes} bytes",
+            f"the body is larger than {self._settings.body_bytes} bytes",
             "Send fewer rows at a time, or raise --max-body.",
             {"connection": "close"},
         )
 
 
-def _shown_key(header: bytes) -> bytes:
-    """The key in `Authorization: Bearer <key>`, or the password in `Basic` (what a client makes of http://user:key@host)."""
+def _key_of(header: bytes) -> bytes:
+    """The key in `Authorization: Bearer <key>`, or the password in `Basic` (from a URL http://user:key@host)."""
     kind, _, value = header.partition(b" ")
     if kind.lower() == b"bearer":
         return value.strip()
@@ -139,21 +140,21 @@ def _shown_key(header: bytes) -> bytes:
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
-    """The body that was read, for those inside; then whatever else comes, such as the caller's going away."""
-    given = False
+    """A channel that yields the body already read, then whatever follows, such as the disconnect."""
+    replayed = False
 
     async def again() -> Message:
-        nonlocal given
-        if given:
+        nonlocal replayed
+        if replayed:
             return await receive()
-        given = True
+        replayed = True
         return {"type": "http.request", "body": body, "more_body": False}
 
     return again
 
 
-async def _answer(refused: _Refused, send: Send) -> None:
-    headers = {"content-type": "application/json"} | refused.headers
+async def _answer(rejected: _Rejected, send: Send) -> None:
+    headers = {"content-type": "application/json"} | rejected.headers
     raw = [(name.encode(), value.encode()) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": refused.status, "headers": raw})
-    await send({"type": "http.response.body", "body": orjson.dumps(refused.content)})
+    await send({"type": "http.response.start", "status": rejected.status, "headers": raw})
+    await send({"type": "http.response.body", "body": orjson.dumps(rejected.content)})

@@ -18,7 +18,7 @@ from dprm_trainers.data.chat import all_judged
 from dprm_trainers.data.rows import Message
 from dprm_trainers.reward.scorer import Scorer, Scores
 from dprm_trainers.serving.admission import OPEN, Gate, problem
-from dprm_trainers.serving.batching import Gatherer
+from dprm_trainers.serving.batching import Batcher
 from dprm_trainers.serving.queries import QueryReader
 from dprm_trainers.serving.request_forms import (
     OpenRLHFAnswer,
@@ -36,32 +36,32 @@ _ERRORS_SHOWN = 10
 
 
 class TooMuch(TrainingError):
-    """A request with more rows, or longer texts, than the service takes."""
+    """A request with more rows or longer texts than the limits allow."""
 
 
 class NotReady(TrainingError):
     """The model is not loaded yet."""
 
     def __init__(self) -> None:
-        super().__init__("the model is being loaded", hint="Ask /health until it answers 200.")
+        super().__init__("the model is still loading", hint="Poll /health until it returns 200.")
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a service judges with."""
+    """The scorer of a service, and its reader of queries."""
 
     scorer: Scorer
     reader: QueryReader
 
 
 class Service:
-    """What the routes share: the models once they are loaded, the batches, and what was counted."""
+    """The state behind the routes: the loaded models, the batches and the metrics."""
 
     def __init__(self, settings: ServiceSettings) -> None:
         self.settings, self.metrics = settings, Metrics()
         self.failure: Exception | None = None
         self._loaded: Loaded | None = None
-        self._gatherer: Gatherer | None = None
+        self._batcher: Batcher | None = None
 
     @property
     def loaded(self) -> Loaded:
@@ -71,49 +71,49 @@ class Service:
         return self._loaded
 
     async def start(self, load: Callable[[], Loaded]) -> None:
-        """Load, then judge for as long as the task lives."""
+        """Load the models, then score until the task is cancelled."""
         loaded, settings = await asyncio.to_thread(load), self.settings
-        self._gatherer = Gatherer(
+        self._batcher = Batcher(
             loaded.scorer, self.metrics, max_batch=settings.max_batch, max_wait=settings.wait_seconds
         )
         self._loaded, self.metrics.ready = loaded, 1
         try:
-            await self._gatherer.run()
+            await self._batcher.run()
         finally:
-            self._gatherer.close()
+            self._batcher.close()
 
     async def scores_of_queries(self, queries: list[str], prompts: list[str] | None) -> Scores:
         """The scores of N texts of prompt and response. Raises `TrainingError`."""
         _within(self.settings, [len(query) for query in queries], 2 * self.settings.max_text)
-        # In a thread: a text of many turns takes its time, and others must not wait for it.
+        # In a thread: parsing a text of many turns must not block other requests.
         return await self.scores(*await asyncio.to_thread(self.loaded.reader.read, queries, prompts))
 
     async def scores(self, prompts: list[list[Message]], responses: list[str], reading: str | None = None) -> Scores:
-        """The scores of N rows, judged in batches with the rows of others. Raises `TrainingError`."""
+        """The scores of N rows, batched with the rows of other requests. Raises `TrainingError`."""
         scorer = self.loaded.scorer
         pairs = zip(prompts, responses, strict=True)
         lengths = [max(len(text), sum(len(turn["content"]) for turn in prompt)) for prompt, text in pairs]
         _within(self.settings, lengths, self.settings.max_text)
         if reading is not None or not responses:
-            nothing = scorer.read(scorer.predict([], []), reading)  # a wrong reading is said before anything is judged
+            empty = scorer.read(scorer.predict([], []), reading)  # reports a wrong reading before anything is scored
             if not responses:
-                return nothing
-        assert self._gatherer is not None
-        return scorer.read(await self._gatherer.predict(prompts, responses), reading)
+                return empty
+        assert self._batcher is not None
+        return scorer.read(await self._batcher.predict(prompts, responses), reading)
 
 
 def make_app(service: Service, load: Callable[[], Loaded], stop: Callable[[], None]) -> FastAPI:
-    """The application. `load` gives the models, in a thread of its own; `stop` is called where it fails."""
+    """The application. load: loads the models, called in a thread; stop: called if that fails."""
 
     @asynccontextmanager
-    async def life(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         task = asyncio.create_task(service.start(load))
         task.add_done_callback(lambda done: _ended(service, done, stop))
         yield
         task.cancel()
         await asyncio.wait([task])
 
-    app = FastAPI(title="dprm serve-reward", lifespan=life)
+    app = FastAPI(title="dprm serve-reward", lifespan=lifespan)
     app.add_middleware(Gate, settings=service.settings, metrics=service.metrics, paths=PATHS)
     _add_routes(app, service)
     _add_problems(app)
@@ -155,7 +155,7 @@ def _add_routes(app: FastAPI, service: Service) -> None:
 
 
 def _add_problems(app: FastAPI) -> None:
-    """Whatever goes wrong is said in JSON; nothing that was sent is sent back."""
+    """Report every error as JSON, without echoing anything from the request."""
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -174,22 +174,22 @@ def _add_problems(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> JSONResponse:
-        if error.status_code == 400:  # FastAPI's word for a body that is no text at all, or nested too deeply
+        if error.status_code == 400:  # FastAPI's status for a body that is not text, or nested too deeply
             message = "body: not valid JSON"
             return JSONResponse(problem(message, fields=[{"field": "body", "message": "not valid JSON"}]), 422)
         return JSONResponse(problem(str(error.detail)), error.status_code, error.headers)
 
     @app.exception_handler(Exception)
     async def broken(request: Request, error: Exception) -> JSONResponse:
-        return JSONResponse(problem("the service has failed; its log says how"), 500)
+        return JSONResponse(problem("internal error; see the log of the service"), 500)
 
 
 def _field(found: dict[str, Any]) -> dict[str, str]:
-    """Which field is wrong, and how."""
-    if found["type"] == "json_invalid":  # its place is a position in the text
+    """The field with the error, and the message."""
+    if found["type"] == "json_invalid":  # its location is a position in the text
         return {"field": "body", "message": f"not valid JSON at character {found['loc'][-1]}: {found['ctx']['error']}"}
-    if found["type"] == "model_attributes_type":  # FastAPI takes the body for JSON only where the header says so
-        return {"field": "body", "message": "no JSON object (and is content-type application/json?)"}
+    if found["type"] == "model_attributes_type":  # FastAPI parses the body as JSON only if the header says so
+        return {"field": "body", "message": "not a JSON object (is content-type application/json?)"}
     return {
         "field": ".".join(map(str, found["loc"][1:])) or "body",
         "message": found["msg"].removeprefix("Value error, "),
@@ -197,7 +197,7 @@ def _field(found: dict[str, Any]) -> dict[str, str]:
 
 
 def _ended(service: Service, task: asyncio.Task[None], stop: Callable[[], None]) -> None:
-    """The task that loads and judges is over: asked to, or because it failed, and then there is nothing left to serve."""
+    """Stop the server if the task that loads and scores has failed."""
     error = None if task.cancelled() else task.exception()
     if isinstance(error, Exception):
         service.failure = error
@@ -205,15 +205,15 @@ def _ended(service: Service, task: asyncio.Task[None], stop: Callable[[], None])
 
 
 def _within(settings: ServiceSettings, lengths: Sequence[int], longest: int) -> None:
-    """Whether so many rows of such lengths, in characters, are taken. Raises `TooMuch`."""
+    """Check rows, by their lengths in characters, against the limits. Raises `TooMuch`."""
     if len(lengths) > settings.max_rows:
         raise TooMuch(
-            f"{len(lengths)} rows in one request, and at most {settings.max_rows} are taken",
-            hint="Send fewer at a time, or raise --max-rows.",
+            f"{len(lengths)} rows in one request; the limit is {settings.max_rows}",
+            hint="Send fewer rows per request, or raise --max-rows.",
         )
     row = next((row for row, length in enumerate(lengths) if length > longest), None)
     if row is not None:
         raise TooMuch(
-            f"row {row + 1}: a text of {lengths[row]} characters, and at most {longest} are read",
-            hint="Cut it, or raise --max-text.",
+            f"row {row + 1}: a text of {lengths[row]} characters; the limit is {longest}",
+            hint="Shorten it, or raise --max-text.",
         )

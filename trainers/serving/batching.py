@@ -1,7 +1,8 @@
-"""Rows of several requests become one batch of the model.
+"""Dynamic batching: rows of several requests in one batch of the model.
 
-A trainer may send its rollouts one by one (OpenRLHF does), and a model reads thirty-two of them in little more time than one. A row waits until a batch is full, or until the oldest has waited
-`max_wait`; while the model is busy, rows gather by themselves. There is one model thread: requests wait in the event loop.
+A trainer may send its rollouts one by one (OpenRLHF does), and a batch of thirty-two takes little longer than a single
+row. A batch starts when it is full, or when its oldest row has waited `max_wait`; rows accumulate while the model is
+busy. The model runs in one thread; requests wait in the event loop.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from dprm_trainers.serving.service_metrics import Metrics
 
 @dataclass(eq=False)
 class _Request:
-    """One caller's rows: what has been found so far, and the future that the caller waits for."""
+    """The rows of one request: the results so far, and the future that completes with the last."""
 
     done: asyncio.Future[None]
     missing: int
@@ -41,8 +42,8 @@ class _Row:
     arrived: float
 
 
-class Gatherer:
-    """Batches for one scorer. `run` must be a task of the loop in which `predict` is awaited."""
+class Batcher:
+    """Batches for one scorer. `run` must be a task in the event loop in which `predict` is awaited."""
 
     def __init__(self, scorer: Scorer, metrics: Metrics, *, max_batch: int, max_wait: float) -> None:
         self._scorer, self._metrics = scorer, metrics
@@ -52,7 +53,7 @@ class Gatherer:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="reward-model")
 
     async def predict(self, prompts: Sequence[list[Message]], responses: Sequence[str]) -> Predictions:
-        """What the models see in these rows (at least one). Raises what the scorer raises for one of them."""
+        """The predictions for these rows (at least one). Raises what the scorer raises for any of them."""
         request = _Request(asyncio.get_running_loop().create_future(), len(responses))
         now = time.monotonic()
         for place, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
@@ -64,14 +65,14 @@ class Gatherer:
         return Predictions(np.stack([request.logits[i] for i in places]), np.array([request.cut[i] for i in places]))
 
     async def run(self) -> None:
-        """Judge batch after batch, for ever."""
+        """Score batch after batch until cancelled."""
         while True:
             rows = await self._next_batch()
             if rows:
                 await self._judge(rows)
 
     def close(self) -> None:
-        """Let the model's thread go, after what it is doing."""
+        """Shut the model thread down after its current batch."""
         self._thread.shutdown(wait=True, cancel_futures=True)
 
     async def _next_batch(self) -> list[_Row]:
@@ -85,10 +86,10 @@ class Gatherer:
                 await asyncio.wait_for(self._arrived.wait(), left)
         taken = [self._rows.popleft() for _ in range(min(self._max_batch, len(self._rows)))]
         self._metrics.waiting = len(self._rows)
-        return [row for row in taken if not row.request.done.done()]  # a request that has failed needs no more
+        return [row for row in taken if not row.request.done.done()]  # the request may have failed meanwhile
 
     async def _judge(self, rows: list[_Row]) -> None:
-        """All rows at once; where that fails, each request's rows by themselves, so that nobody's mistake is another's."""
+        """Score all rows at once; if that fails, each request alone, so that one bad request fails only itself."""
         try:
             found = await self._seen(rows)
         except Exception as error:

@@ -1,7 +1,8 @@
-"""Queries of one text each, prompt and response together, as the prompt's turns and the response.
+"""Queries, one text of prompt and response each, as the turns of the prompt and the response.
 
-template   the text was made by a chat template: it is taken apart into turns, of which the last is judged. Conversations of several turns (OpenRLHF's agents) are of this kind too
-plain      prompts are plain texts without a template: the prompt is the user's turn, and what follows it, after white space, the response
+template   rendered by a chat template: the text is parsed into turns, and the last is scored. Conversations of
+           several turns (OpenRLHF's agents) are of this kind too
+plain      no template: the prompt is the user's turn, and what follows it, after white space, is the response
 """
 
 from __future__ import annotations
@@ -20,18 +21,18 @@ if TYPE_CHECKING:
 
 
 class QueryReader:
-    """Reads queries that were made with one tokenizer."""
+    """Reads queries made with one tokenizer."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, kind: Queries) -> None:
-        """Raises `TrainingError` where the tokenizer's template cannot be taken apart."""
+        """Raises `TrainingError` if the tokenizer's template cannot be parsed."""
         self._marks = Marks.of(tokenizer) if kind == "template" else None
         self._bos = str(tokenizer.bos_token or "")
         self._ends = [str(token) for token in (tokenizer.eos_token, tokenizer.pad_token) if token]
 
     def read(self, queries: Sequence[str], prompts: Sequence[str] | None) -> tuple[list[list[Message]], list[str]]:
-        """The turns before, and the texts to be judged, of N queries. Raises `TrainingError`, naming the row."""
+        """The turns and the responses of N queries. Raises `TrainingError`, which names the row."""
         if prompts is not None and len(prompts) != len(queries):
-            raise TrainingError(f"{len(queries)} queries and {len(prompts)} prompts: there must be one for one")
+            raise TrainingError(f"{len(queries)} queries and {len(prompts)} prompts: give one prompt for each query")
         found = [self._one(query, prompts[row] if prompts else None, row) for row, query in enumerate(queries)]
         return [before for before, _ in found], [text for _, text in found]
 
@@ -39,7 +40,7 @@ class QueryReader:
         if self._marks is None:
             return self._plain(query, prompt, row)
         try:
-            *before, last = self._marks.take_apart(query, self._bos)
+            *before, last = self._marks.parse(query, self._bos)
         except TrainingError as error:
             raise TrainingError(f"row {row + 1}: {error.message}", hint=error.hint) from error
         return before, last["content"]

@@ -1,12 +1,16 @@
-"""What is asked of the service, and what it answers.
+"""The requests and responses of the service.
 
-    /score           our own: messages or texts in; rewards, spreads and distributions out
-    /get_reward      OpenRLHF's remote reward: {"query", "prompts", "labels"} to {"rewards", "scores", "extra_logs"}, lists of one length. It posts from
-                     `SingleTurnAgentExecutor._fetch_rewards_via_http` in openrlhf/utils/agent.py (0.9 and 0.10); `query` is the decoded tokens of prompt and response, with all special tokens
-    /compute_score   the arguments of a custom reward function of verl, by their names: {"data_source", "solution_str", "ground_truth", "extra_info"} to {"score", ...}, or the plurals of its
-                     batched form (verl/workers/reward_manager/batch.py) to {"scores": [{"score", ...}, ...]}. `extra_info["prompt"]` must hold the prompt: verl passes it nowhere else
+    /score           our own form: messages or texts to rewards, standard deviations and distributions
+    /get_reward      OpenRLHF's remote reward: {"query", "prompts", "labels"} to {"rewards", "scores", "extra_logs"},
+                     lists of one length. The client is `SingleTurnAgentExecutor._fetch_rewards_via_http` in
+                     openrlhf/utils/agent.py (0.9 and 0.10); `query` is the decoded tokens of prompt and response, with
+                     all special tokens
+    /compute_score   the arguments of a custom reward function of verl, by their names: {"data_source", "solution_str",
+                     "ground_truth", "extra_info"} to {"score", ...}, or the plurals of its batched form
+                     (verl/workers/reward_manager/batch.py) to {"scores": [{"score", ...}, ...]}. `extra_info["prompt"]`
+                     must hold the prompt: verl passes it nowhere else
 
-Labels, ground truths and data sources are taken and not looked at: the texts alone are judged.
+Labels, ground truths and data sources are accepted and ignored.
 """
 
 from __future__ import annotations
@@ -17,12 +21,12 @@ from pydantic import BaseModel, ConfigDict, WithJsonSchema, model_validator
 
 from dprm_trainers.reward.scorer import Scorer, Scores
 
-# Read by `dprm_trainers.data.chat`, which says what is wrong with one in fewer words.
+# Validated by `dprm_trainers.data.chat`, whose messages are shorter than pydantic's.
 Turns = Annotated[Any, WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}]})]
 
 
 class ScoreForm(BaseModel):
-    """N prompts and N responses, each a text or messages; another reading than the service's, if one is given."""
+    """N prompts and N responses, each a text or messages. reading: the service's if None."""
 
     model_config = ConfigDict(extra="forbid")
     prompts: list[Turns]
@@ -31,7 +35,11 @@ class ScoreForm(BaseModel):
 
 
 class ScoreAnswer(BaseModel):
-    """rewards (N,); std (N,) and distributions (N, K) over `labels`, null for a scalar model; worst_groups (N,), null with one model; cut: texts too long for the model."""
+    """The scores of N rows over K labels.
+
+    std and distributions: null for a scalar model. worst_groups: null with one model. cut: the number of texts too long
+    for it.
+    """
 
     model: str
     reading: str
@@ -44,7 +52,7 @@ class ScoreAnswer(BaseModel):
 
     @classmethod
     def of(cls, scorer: Scorer, found: Scores, reading: str) -> ScoreAnswer:
-        """The answer that says these scores."""
+        """The response for these scores."""
         known = found.distribution is not None
         return cls(
             model=scorer.name,
@@ -59,7 +67,7 @@ class ScoreAnswer(BaseModel):
 
 
 class OpenRLHFForm(BaseModel):
-    """query: N texts of prompt and response; prompts: the N prompts in them."""
+    """query: N texts of prompt and response. prompts: the N prompts in them."""
 
     query: list[str]
     prompts: list[str] | None = None
@@ -67,7 +75,7 @@ class OpenRLHFForm(BaseModel):
 
 
 class OpenRLHFAnswer(BaseModel):
-    """scores are for OpenRLHF's dynamic filtering: the rewards once more. extra_logs: N values of each figure."""
+    """scores: the rewards again, for OpenRLHF's dynamic filtering. extra_logs: N values of each metric."""
 
     rewards: list[float]
     scores: list[float]
@@ -75,13 +83,13 @@ class OpenRLHFAnswer(BaseModel):
 
     @classmethod
     def of(cls, scorer: Scorer, found: Scores) -> OpenRLHFAnswer:
-        """The answer that says these scores."""
+        """The response for these scores."""
         rewards = found.reward.tolist()
         return cls(rewards=rewards, scores=rewards, extra_logs=figures(scorer, found))
 
 
 class VerlForm(BaseModel):
-    """One row by the names of verl's arguments, or N by their plurals."""
+    """One row under the names of verl's arguments, or N rows under their plurals."""
 
     solution_str: str | None = None
     extra_info: dict[str, Any] | None = None
@@ -105,19 +113,19 @@ class VerlForm(BaseModel):
 
     @property
     def prompts(self) -> list[Any]:
-        """What each row's `extra_info` says of its prompt; None where it says nothing."""
+        """The prompt in each row's `extra_info`; None if there is none."""
         infos = (self.extra_infos or []) if self.many else [self.extra_info]
         return [(info or {}).get("prompt") for info in infos]
 
 
 def verl_answers(scorer: Scorer, found: Scores) -> list[dict[str, float]]:
-    """N answers: `score`, and figures that verl logs beside it."""
+    """N responses: `score`, and the metrics that verl logs with it."""
     columns = {"score": found.reward.tolist()} | figures(scorer, found)
     return [{name: values[row] for name, values in columns.items()} for row in range(len(found.reward))]
 
 
 def figures(scorer: Scorer, found: Scores) -> dict[str, list[float]]:
-    """What is worth a log beside the reward, N values each: the spread over the population, and the share of each label."""
+    """Metrics to log, N values each: the reward's standard deviation over the population, and each label's share."""
     if found.distribution is None:
         return {}
     shares = {f"preference_{label}": found.distribution[:, k].tolist() for k, label in enumerate(scorer.labels)}

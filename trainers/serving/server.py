@@ -1,7 +1,7 @@
-"""The process of a service: its socket, its signals, its end.
+"""The process of a service: socket, signals, shutdown.
 
-The socket listens before the model is loaded, so that a balancer can ask /health from the start. On SIGTERM or SIGINT no new connection is taken, what is in flight is answered, and the process ends
-with 0.
+The socket listens before the model is loaded, so that a load balancer can poll /health from the start. On SIGTERM or
+SIGINT the server accepts no new connections, completes the requests in flight, and exits with 0.
 """
 
 from __future__ import annotations
@@ -21,12 +21,15 @@ if TYPE_CHECKING:
 
     from dprm_trainers.serving.app import Loaded
 
-_GRACE_SECONDS = 120  # for what is in flight when the end is asked for
+_GRACE_SECONDS = 120  # for requests in flight at shutdown
 
 
 def serve(settings: ServiceSettings, listening: Callable[[str], None]) -> None:
-    """Serve until a signal comes. listening: told the address once the socket is open. Raises `DprmError` where the socket cannot be opened or the models cannot be loaded."""
-    opened = _socket(settings)  # before anything heavy is imported: a port that is taken is said at once
+    """Serve until a signal arrives. listening: called with the address once the socket is open.
+
+    Raises `DprmError` if the socket cannot be opened or the models cannot be loaded.
+    """
+    opened = _socket(settings)  # before heavy imports, so that a port in use is reported at once
     host, port = opened.getsockname()[:2]
     import uvicorn
 
@@ -44,7 +47,7 @@ def serve(settings: ServiceSettings, listening: Callable[[str], None]) -> None:
         app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=_GRACE_SECONDS
     )
     server = uvicorn.Server(config)
-    # uvicorn raises the signal once more when all is done: by then it is no more than the end of this process.
+    # uvicorn raises the signal again after shutdown; these handlers then exit with 0.
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGINT, _leave)
     listening(f"http://{f'[{host}]' if ':' in host else host}:{port}")
@@ -54,7 +57,7 @@ def serve(settings: ServiceSettings, listening: Callable[[str], None]) -> None:
 
 
 def load(settings: ServiceSettings) -> Loaded:
-    """The models of a service, and how it reads queries. Raises `TrainingError`."""
+    """The scorer of a service, and its reader of queries. Raises `TrainingError`."""
     from dprm_trainers.reward.scorer import Scorer
     from dprm_trainers.serving.app import Loaded
     from dprm_trainers.serving.queries import QueryReader

@@ -1,6 +1,6 @@
-"""What a service has done, in Prometheus' text format (https://prometheus.io/docs/instrumenting/exposition_formats/).
+"""The metrics of a service in Prometheus' text format (https://prometheus.io/docs/instrumenting/exposition_formats/).
 
-All of it is counted on the event loop's thread: nothing needs a lock.
+They are updated only on the event loop's thread, so they need no lock.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ _PREFIX = "dprm_reward"
 
 @dataclass
 class Metrics:
-    """rows: judged. batches: passes of the model. cut_rows: too long for it. waiting: rows that wait for a batch. in_flight: requests in the house."""
+    """rows: scored.
+
+    batches: forward passes. cut_rows: too long for the model. waiting: rows queued. in_flight: requests.
+    """
 
     ready: int = 0
     rows: int = 0
@@ -29,29 +32,29 @@ class Metrics:
     buckets: Counter[float] = field(default_factory=Counter)
 
     def answered(self, path: str, status: int, seconds: float) -> None:
-        """A request has been answered. path: one of the routes, so that callers cannot make up ever new ones."""
+        """Count a request. path: a known route or `other`, so that clients cannot create new series."""
         self.requests[path, status] += 1
         self.seconds += seconds
         for bound in BUCKETS:
             self.buckets[bound] += seconds <= bound
 
     def text(self) -> str:
-        """All of it, a line per number."""
+        """All metrics, one value per line."""
         lines: list[str] = []
-        for name, kind, value, what in (
+        for name, kind, value, meaning in (
             ("ready", "gauge", self.ready, "Whether the model is loaded."),
-            ("rows_total", "counter", self.rows, "Responses that were judged."),
-            ("batches_total", "counter", self.batches, "Batches that the model was given."),
-            ("cut_rows_total", "counter", self.cut_rows, "Responses whose text was too long for the model."),
-            ("rows_waiting", "gauge", self.waiting, "Responses that wait for a batch."),
-            ("requests_in_flight", "gauge", self.in_flight, "Requests that are not answered yet."),
-            ("model_seconds_total", "counter", f"{self.model_seconds:.6f}", "Time in which the model was at work."),
+            ("rows_total", "counter", self.rows, "Responses scored."),
+            ("batches_total", "counter", self.batches, "Forward passes of the model."),
+            ("cut_rows_total", "counter", self.cut_rows, "Responses too long for the model."),
+            ("rows_waiting", "gauge", self.waiting, "Responses queued for a batch."),
+            ("requests_in_flight", "gauge", self.in_flight, "Requests in progress."),
+            ("model_seconds_total", "counter", f"{self.model_seconds:.6f}", "Time spent in the model."),
         ):
-            lines += [*_head(name, kind, what), f"{_PREFIX}_{name} {value}"]
+            lines += [*_head(name, kind, meaning), f"{_PREFIX}_{name} {value}"]
         lines += _head("requests_total", "counter", "Requests by route and status.")
         for (path, status), count in sorted(self.requests.items()):
             lines.append(f'{_PREFIX}_requests_total{{path="{path}",status="{status}"}} {count}')
-        lines += _head("request_seconds", "histogram", "From a request's arrival to its answer.")
+        lines += _head("request_seconds", "histogram", "Latency of requests.")
         total = sum(self.requests.values())
         lines += [f'{_PREFIX}_request_seconds_bucket{{le="{bound}"}} {self.buckets[bound]}' for bound in BUCKETS]
         lines.append(f'{_PREFIX}_request_seconds_bucket{{le="+Inf"}} {total}')
@@ -59,5 +62,5 @@ class Metrics:
         return "\n".join(lines) + "\n"
 
 
-def _head(name: str, kind: str, what: str) -> list[str]:
-    return [f"# HELP {_PREFIX}_{name} {what}", f"# TYPE {_PREFIX}_{name} {kind}"]
+def _head(name: str, kind: str, meaning: str) -> list[str]:
+    return [f"# HELP {_PREFIX}_{name} {meaning}", f"# TYPE {_PREFIX}_{name} {kind}"]

@@ -1,4 +1,4 @@
-"""The settings of `dprm serve-reward`: the models, how they are read, and the limits of requests."""
+"""The settings of `dprm serve-reward`: models, reading, and limits of requests."""
 
 from __future__ import annotations
 
@@ -9,28 +9,27 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dprm_data.core.errors import InputError
 from dprm_trainers.core.settings import Count, Flag, Section
+from dprm_trainers.reward.risk_measures import ReadingSpec
 
 Queries = Literal["template", "plain"]
 
 
 class ServiceSettings(BaseModel):
-    """Settings of `dprm serve-reward`. Only reward_model must be given."""
+    """Settings of `dprm serve-reward`. Only reward_model is required."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
     reward_model: Annotated[list[str], Flag("-m")] = Field(
         description="A trained model. Repeat it for models of groups: the least satisfied group counts."
     )
-    host: str = Field("127.0.0.1", description="The address to listen on; 0.0.0.0 is reached from elsewhere.")
-    port: Annotated[int, Field(ge=0, le=65535)] = Field(8000, description="The port to listen on; 0 takes a free one.")
-    reading: str = Field(
-        "mean", description="How a distribution becomes a reward: mean, quantile:t, cvar:t, std:l or entropic:b."
-    )
+    host: str = Field("127.0.0.1", description="The address to listen on; 0.0.0.0 accepts other machines.")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(8000, description="The port to listen on; 0 picks a free one.")
+    reading: ReadingSpec = "mean"
     queries: Queries = Field(
         "template", description="What OpenRLHF's texts are: rendered by a chat template, or plain."
     )
     policy_tokenizer: str | None = Field(
-        None, description="The tokenizer whose template renders queries; the reward model's if not given."
+        None, description="The tokenizer whose template renders queries. Default: the reward model's."
     )
     api_key_env: str | None = Field(None, description="The environment variable with the key that callers must send.")
     device: str | None = Field(None, description="cpu, cuda, cuda:1, ...")
@@ -39,7 +38,7 @@ class ServiceSettings(BaseModel):
     max_body: Annotated[float, Field(ge=0.001), Section("Limits")] = Field(8.0, description="MiB of a request's body.")
     max_rows: Count = Field(1024, description="Responses in a request.")
     max_text: Count = Field(100_000, description="Characters of a response, or of all turns of a prompt.")
-    max_concurrency: Count = Field(1024, description="Requests at once; others are asked to come again.")
+    max_concurrency: Count = Field(1024, description="Concurrent requests; more get 503.")
     max_batch: Count = Field(32, description="Responses in a forward pass.")
     max_wait: Annotated[float, Field(ge=0)] = Field(
         5.0, description="Milliseconds that a response waits for others to fill a batch."
@@ -47,17 +46,20 @@ class ServiceSettings(BaseModel):
 
     @property
     def body_bytes(self) -> int:
-        """The most bytes of a request's body."""
+        """The largest body of a request, in bytes."""
         return int(self.max_body * 1024 * 1024)
 
     @property
     def wait_seconds(self) -> float:
-        """The longest wait of a response for others."""
+        """`max_wait` in seconds."""
         return self.max_wait / 1000
 
     @property
     def key(self) -> str | None:
-        """The key that callers must send, from the environment, so that no message or log of the settings shows it. Raises `InputError` where there is none."""
+        """The key that callers must send. It is read from the environment, so that no dump of the settings shows it.
+
+        Raises `InputError` if the variable is not set.
+        """
         if self.api_key_env is None:
             return None
         key = os.environ.get(self.api_key_env, "").strip()
