@@ -15,8 +15,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from typer.testing import CliRunner
 
-from dprm_data.cli.evaluate_policy import evaluate_policy
+from dprm_data.cli import app
 from dprm_data.labels.space import LabelSpace
 from dprm_trainers.core.errors import TrainingDataError, TrainingError
 from dprm_trainers.data.rows import load_data
@@ -70,7 +71,10 @@ def test_asked_is_what_the_judge_and_the_policies_held_out(
     (trained / "dprm_ppo.json").write_text(json.dumps(record))
     for models, shares in (([policies["base"]], (0.2,)), ([policies["base"], str(trained)], (0.2, 0.5))):
         out = tmp_path / f"out-{len(models)}"
-        evaluate_policy(policy=models, prompts=str(data), judge=[judge], out=out, max_new_tokens=2, quiet=True)
+        flags = [part for model in models for part in ("--policy", model)]
+        more = ("--prompts", str(data), "--judge", judge, "--out", str(out), "--max-new-tokens", "2", "-q")
+        done = CliRunner().invoke(app, ["evaluate-policy", *flags, *more])
+        assert done.exit_code == 0, done.output
         splits = [load_data(data, labels="hh6", test=share).splits["test"].prompts for share in shares]
         expected = set.intersection(*({prompt[0]["content"] for prompt in prompts} for prompts in splits))
         assert {row.prompt[0]["content"] for row in read_responses(out)} == expected
