@@ -10,7 +10,7 @@ from benchmarks.cost_per_call import Costs
 from benchmarks.engine import PERSONAS
 from benchmarks.simulation import Model, Outcome, lognormal, simulate
 from dprm_data.engine.costs import prices_for
-from dprm_data.providers.provider import Usage
+from dprm_data.providers.request import Usage
 from dprm_data.recipe.provider_config import ProviderConfig
 
 LABELS = 1e9

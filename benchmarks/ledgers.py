@@ -35,7 +35,7 @@ from dprm_data.ledger.call import Reply  # noqa: E402
 from dprm_data.ledger.copy import copy_ledger  # noqa: E402
 from dprm_data.ledger.factory import opened  # noqa: E402
 from dprm_data.ledger.ledger import Ledger  # noqa: E402
-from dprm_data.providers.provider import Usage  # noqa: E402
+from dprm_data.providers.request import Usage  # noqa: E402
 
 WAITING = (1, 64, 1024)  # calls that wait for the disk at a time
 WRITERS = (1, 2, 4)  # processes on one PostgreSQL ledger

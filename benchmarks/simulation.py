@@ -30,7 +30,7 @@ from dprm_data.engine.counters import Counters
 from dprm_data.engine.scheduler import OpenItem, Pause, ReadyItem, Scheduler
 from dprm_data.ledger.call import Call, Reply
 from dprm_data.providers.limits import Limiter, LocalRateLimit
-from dprm_data.providers.provider import Answer, CallFailed, FailureKind, Request, Usage
+from dprm_data.providers.request import Answer, CallFailed, FailureKind, Request, Usage
 from dprm_data.providers.token_estimates import CHARACTERS_PER_TOKEN
 from dprm_data.recipe.recipe import LimitsConfig
 

@@ -22,7 +22,8 @@ from dprm_data.ledger.store import LedgerStore, ledger_store
 from dprm_data.panel.panel_sources import panel_source
 from dprm_data.preference.family import Family, family
 from dprm_data.preference.smoothing import smoothing
-from dprm_data.providers.provider import Answer, BaseProvider, CallFailed, Request, Usage, provider
+from dprm_data.providers.provider import BaseProvider, provider
+from dprm_data.providers.request import Answer, CallFailed, Request, Usage
 
 __all__ = [
     "Answer",

@@ -27,7 +27,7 @@ from dprm_data.ingest.items import Item
 from dprm_data.labels.space import LabelSpace
 from dprm_data.ledger.call import Call, Reply
 from dprm_data.panel.personas import Persona
-from dprm_data.providers.provider import Request
+from dprm_data.providers.request import Request
 
 Status = Literal["ok", "unparsable", "refusal", "content_filter", "truncated", "rejected", "exhausted"]
 

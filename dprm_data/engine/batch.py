@@ -30,7 +30,7 @@ from dprm_data.ingest.items import Item
 from dprm_data.ledger.call import Call, Reply
 from dprm_data.ledger.ledger import FailedAttempt, Ledger
 from dprm_data.providers.batch_api import BatchProvider, BatchStatus
-from dprm_data.providers.provider import UNREPORTED, Answer, CallFailed, Request, Usage
+from dprm_data.providers.request import UNREPORTED, Answer, CallFailed, Request, Usage
 from dprm_data.providers.token_estimates import reported
 from dprm_data.recipe.recipe import LimitsConfig
 

@@ -28,7 +28,8 @@ from dprm_data.engine.counters import Counters
 from dprm_data.ledger.call import Call, Reply
 from dprm_data.ledger.ledger import FailedAttempt, Ledger
 from dprm_data.providers.limits import Limiter
-from dprm_data.providers.provider import Answer, CallFailed, Provider, Usage
+from dprm_data.providers.provider import Provider
+from dprm_data.providers.request import Answer, CallFailed, Usage
 from dprm_data.providers.token_estimates import estimated_input_tokens, output_tokens_cap, reported
 from dprm_data.recipe.recipe import LimitsConfig
 

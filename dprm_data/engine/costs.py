@@ -14,7 +14,8 @@ from importlib.metadata import version
 from typing import Any
 
 from dprm_data.core.errors import BudgetReached, PriceUnknown
-from dprm_data.providers.provider import Request, Usage, provider_class
+from dprm_data.providers.provider import provider_class
+from dprm_data.providers.request import Request, Usage
 from dprm_data.providers.token_estimates import worst_case
 from dprm_data.recipe.provider_config import PriceConfig, ProviderConfig
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dprm_data.elicit.elicitation import Outcome
 from dprm_data.ledger.call import Reply
-from dprm_data.providers.provider import Usage
+from dprm_data.providers.request import Usage
 
 if TYPE_CHECKING:
     from dprm_data.providers.endpoint import Standing

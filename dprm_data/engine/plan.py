@@ -21,7 +21,7 @@ from dprm_data.engine.replay import TaskState, advance, replay
 from dprm_data.ingest.items import Item, items_of
 from dprm_data.ledger.call import Call, Reply
 from dprm_data.ledger.ledger import Ledger
-from dprm_data.providers.provider import Usage
+from dprm_data.providers.request import Usage
 from dprm_data.providers.token_estimates import estimated_input_tokens
 
 _EXACT = 20_000  # annotations up to which every call is looked at

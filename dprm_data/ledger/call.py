@@ -12,7 +12,7 @@ from typing import Literal
 
 import orjson
 
-from dprm_data.providers.provider import Finish, Request, Usage
+from dprm_data.providers.request import Finish, Request, Usage
 
 # How a call ended. `answered` is an answer, whatever its text; the others are failures that are kept as data.
 ReplyStatus = Literal["answered", "rejected", "exhausted"]

@@ -21,7 +21,7 @@ from dprm_data.core.ledger_address import LedgerAddress
 from dprm_data.ledger.call import Reply
 from dprm_data.ledger.factory import open_store
 from dprm_data.ledger.store import INT, CallRow, FailureRow, Transaction, write_error
-from dprm_data.providers.provider import Usage
+from dprm_data.providers.request import Usage
 
 _OFF = -math.inf  # a log-probability that JSON cannot hold
 

@@ -14,8 +14,9 @@ from urllib.parse import urlsplit
 
 from dprm_data.providers.failures import NO_KEY, ContentFiltered, Scrubber
 from dprm_data.providers.http_provider import HttpProvider
-from dprm_data.providers.provider import UNREPORTED, Answer, CallFailed, Finish, Request, Usage, provider
+from dprm_data.providers.provider import provider
 from dprm_data.providers.replies import count, without_prefill
+from dprm_data.providers.request import UNREPORTED, Answer, CallFailed, Finish, Request, Usage
 
 if TYPE_CHECKING:
     from dprm_data.providers.batch_api import BatchProvider

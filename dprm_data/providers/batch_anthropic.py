@@ -9,10 +9,10 @@ from typing import Any
 import httpx2
 import orjson
 
-from dprm_data.providers.anthropic import AnthropicProvider
 from dprm_data.providers.batch_api import (
     UPLOAD_TIMEOUT,
     BatchStatus,
+    JsonProvider,
     Result,
     Row,
     chunks,
@@ -22,7 +22,7 @@ from dprm_data.providers.batch_api import (
     spooled,
 )
 from dprm_data.providers.failures import ContentFiltered, failure_in_reply
-from dprm_data.providers.provider import UNREPORTED, Answer, CallFailed, Request
+from dprm_data.providers.request import UNREPORTED, Answer, CallFailed, Request
 
 _PATH = "/v1/messages/batches"
 _PAGE = 100
@@ -38,7 +38,7 @@ class AnthropicBatches:
     max_requests = 100_000
     max_bytes = 256_000_000
 
-    def __init__(self, provider: AnthropicProvider) -> None:
+    def __init__(self, provider: JsonProvider) -> None:
         self.family = provider.family
         self._provider = provider
         self._http = provider.http

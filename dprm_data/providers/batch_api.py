@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal, Protocol
 
 import orjson
 
-from dprm_data.providers.provider import Answer, CallFailed, Request
+from dprm_data.providers.request import Answer, CallFailed, Request
 
 if TYPE_CHECKING:
     from dprm_data.providers.http import JsonClient
@@ -43,6 +43,21 @@ class BatchStatus:
     detail: str
     created: float
     tag: str | None = None
+
+
+class JsonProvider(Protocol):
+    """What a batch API needs of the provider whose requests it takes: its connection, the JSON of a request, and how a reply is read."""
+
+    family: str
+
+    @property
+    def http(self) -> JsonClient: ...
+
+    def body(self, request: Request) -> dict[str, Any]: ...
+
+    def read(self, data: dict[str, Any], headers: Mapping[str, str], request: Request) -> Answer: ...
+
+    async def aclose(self) -> None: ...
 
 
 class BatchProvider(Protocol):

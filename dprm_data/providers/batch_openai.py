@@ -11,6 +11,7 @@ import orjson
 from dprm_data.providers.batch_api import (
     UPLOAD_TIMEOUT,
     BatchStatus,
+    JsonProvider,
     Result,
     Row,
     decoded,
@@ -19,8 +20,7 @@ from dprm_data.providers.batch_api import (
     spooled,
 )
 from dprm_data.providers.failures import ContentFiltered, failure_in_reply, failure_of_status
-from dprm_data.providers.openai import OpenAIProvider
-from dprm_data.providers.provider import UNREPORTED, Answer, CallFailed, FailureKind, Request
+from dprm_data.providers.request import UNREPORTED, Answer, CallFailed, FailureKind, Request
 
 _ENDPOINT = "/v1/chat/completions"
 _TAG = "dprm_tag"
@@ -40,7 +40,7 @@ class OpenAIBatches:
     max_requests = 50_000
     max_bytes = 200_000_000
 
-    def __init__(self, provider: OpenAIProvider) -> None:
+    def __init__(self, provider: JsonProvider) -> None:
         self.family = provider.family
         self._provider = provider
         self._http = provider.http

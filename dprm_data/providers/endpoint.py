@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dprm_data.providers.limits import Limiter, LocalRateLimit, Permit
-from dprm_data.providers.provider import Answer, CallFailed, FailureKind, Provider, Request
+from dprm_data.providers.provider import Provider
+from dprm_data.providers.request import Answer, CallFailed, FailureKind, Request
 
 MOST_AT_ONCE = 10_000  # where the recipe names no number
 CONGESTION: frozenset[FailureKind] = frozenset({"rate_limit", "overloaded"})

@@ -11,7 +11,7 @@ from email.utils import parsedate_to_datetime
 import orjson
 
 from dprm_data.core.text import cut
-from dprm_data.providers.provider import CallFailed, FailureKind
+from dprm_data.providers.request import CallFailed, FailureKind
 
 NO_KEY = "none"  # what is sent to a server that needs no key: the SDKs refuse to send nothing
 

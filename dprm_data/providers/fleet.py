@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from dprm_data.providers.endpoint import CONGESTION, Endpoint, Standing, reason
-from dprm_data.providers.provider import Answer, CallFailed, Request
+from dprm_data.providers.request import Answer, CallFailed, Request
 from dprm_data.providers.token_estimates import estimated_input_tokens, output_tokens_cap
 
 _LONGEST_WAIT = 5.0  # seconds for a free endpoint, before the engine is told to send fewer calls

@@ -6,7 +6,8 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 
-from dprm_data.providers.provider import UNREPORTED, Answer, BaseProvider, Request
+from dprm_data.providers.provider import BaseProvider
+from dprm_data.providers.request import UNREPORTED, Answer, Request
 
 Function = Callable[[Request], Answer | str | Awaitable[Answer | str]]
 

@@ -23,7 +23,7 @@ from dprm_data.providers.failures import (
     pick_headers,
     plain,
 )
-from dprm_data.providers.provider import CallFailed
+from dprm_data.providers.request import CallFailed
 
 # Where the connection was not even made, the request was not sent. (httpx2.ConnectError also stands for connections that broke later.)
 _NOT_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, ConnectionRefusedError)

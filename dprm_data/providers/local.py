@@ -20,7 +20,8 @@ from dprm_data.core.errors import InputError
 from dprm_data.providers.model_file import model_file, model_name
 from dprm_data.providers.openai import OpenAIProvider
 from dprm_data.providers.prefix_pool import PrefixPool
-from dprm_data.providers.provider import Answer, BaseProvider, Request, provider
+from dprm_data.providers.provider import BaseProvider, provider
+from dprm_data.providers.request import Answer, Request
 
 if TYPE_CHECKING:
     from dprm_data.recipe.provider_config import ProviderConfig

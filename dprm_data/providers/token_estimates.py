@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from dprm_data.providers.provider import Request, Usage
+from dprm_data.providers.request import Request, Usage
 
 _MESSAGE_OVERHEAD = 8  # tokens that a chat format spends on one message, generously
 CHARACTERS_PER_TOKEN = 4.0  # a first guess; corrected by the first real usages

@@ -15,7 +15,7 @@ from dprm_data.labels.space import LabelSpace
 from dprm_data.ledger.call import Call, Reply
 from dprm_data.panel.panel_sources import load_panel
 from dprm_data.panel.personas import Persona
-from dprm_data.providers.provider import Usage
+from dprm_data.providers.request import Usage
 
 HH6 = LabelSpace.load("hh6")
 PANEL = load_panel("paper").personas

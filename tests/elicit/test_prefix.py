@@ -11,7 +11,7 @@ from dprm_data.ingest.items import Item, ids_of
 from dprm_data.ledger.call import Call
 from dprm_data.panel.panel_sources import load_panel
 from dprm_data.providers.construction import make_provider
-from dprm_data.providers.provider import Answer, Request
+from dprm_data.providers.request import Answer, Request
 from dprm_data.recipe.provider_config import ProviderConfig
 from tests.engine.helpers import RecordingProvider, annotate, items, label, work
 from tests.servers.llm import LLMServer

@@ -25,7 +25,8 @@ from dprm_data.labels.space import LabelSpace
 from dprm_data.ledger.ledger import Ledger
 from dprm_data.panel.panel_sources import load_panel
 from dprm_data.providers.function_provider import FunctionProvider
-from dprm_data.providers.provider import Answer, Provider, Request, Usage
+from dprm_data.providers.provider import Provider
+from dprm_data.providers.request import Answer, Request, Usage
 from dprm_data.recipe.recipe import LimitsConfig, Recipe
 from tests.helpers import ROOT, environ
 

@@ -18,7 +18,7 @@ from dprm_data.core.ledger_address import LedgerAddress
 from dprm_data.engine.costs import Budget, Prices
 from dprm_data.ledger.call import Call
 from dprm_data.ledger.ledger import Ledger
-from dprm_data.providers.provider import Answer, CallFailed, Request, Usage
+from dprm_data.providers.request import Answer, CallFailed, Request, Usage
 from dprm_data.providers.token_estimates import worst_case
 from tests.engine.helpers import DOLLAR, RecordingProvider, annotate, dprm, items, label, work
 from tests.helpers import answer, write_recipe, write_rows

@@ -15,7 +15,7 @@ import pytest
 
 from dprm_data import FunctionProvider
 from dprm_data.core.errors import ProviderUnusable
-from dprm_data.providers.provider import Answer, CallFailed, Request
+from dprm_data.providers.request import Answer, CallFailed, Request
 from tests.engine.helpers import RecordingProvider, annotate, dprm, items, label, work, zygote
 from tests.helpers import answer, write_recipe, write_rows
 from tests.servers.llm import LLMProcess, LLMServer

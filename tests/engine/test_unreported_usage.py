@@ -20,7 +20,7 @@ from dprm_data.ledger.factory import opened
 from dprm_data.ledger.ledger import FailedAttempt, Ledger
 from dprm_data.ledger.stats import stats_of
 from dprm_data.ledger.verify import check_ledger
-from dprm_data.providers.provider import Answer, Request, Usage
+from dprm_data.providers.request import Answer, Request, Usage
 from dprm_data.publish.publication import prepared
 from dprm_data.review.human_annotations import human_file, merge
 from dprm_data.runs.folder import RunFolder

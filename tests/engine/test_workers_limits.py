@@ -35,7 +35,7 @@ from dprm_data.ledger.postgres import PostgresStore
 from dprm_data.ledger.postgres_pool import RetryingPool, connect
 from dprm_data.ledger.store import Transaction
 from dprm_data.providers.limits import Limiter, LocalRateLimit, Permit
-from dprm_data.providers.provider import Answer, Request
+from dprm_data.providers.request import Answer, Request
 from dprm_data.recipe.recipe import LimitsConfig, Recipe
 from tests.engine.helpers import FREE, RecordingProvider, items, label, work
 from tests.engine.team import Team

@@ -14,7 +14,8 @@ import pytest
 from dprm_data import DprmError, FunctionProvider, Recipe, Run, run
 from dprm_data.core.registry import PROVIDERS
 from dprm_data.pipeline import stages
-from dprm_data.providers.provider import Answer, BaseProvider, CallFailed, Request, Usage, provider
+from dprm_data.providers.provider import BaseProvider, provider
+from dprm_data.providers.request import Answer, CallFailed, Request, Usage
 from tests.helpers import PAIRS, ROOT, answer, dprm, write_recipe
 
 NO_PROVIDER: dict[str, Any] = {"panel": "small", "labels": 3}  # 4 items x 4 personas

@@ -15,7 +15,7 @@ from dprm_data.core.ledger_address import LedgerAddress
 from dprm_data.ledger import sqlite_file
 from dprm_data.ledger.call import Reply
 from dprm_data.ledger.ledger import Ledger
-from dprm_data.providers.provider import Usage
+from dprm_data.providers.request import Usage
 from tests.helpers import ROOT
 
 at = LedgerAddress.parse

@@ -23,7 +23,7 @@ from dprm_data.ledger.copy import Copied, copy_ledger
 from dprm_data.ledger.factory import opened
 from dprm_data.ledger.ledger import FailedAttempt, Ledger
 from dprm_data.ledger.store import TABLES
-from dprm_data.providers.provider import Usage
+from dprm_data.providers.request import Usage
 from tests.engine.helpers import dprm
 from tests.helpers import ROOT, answer, environ
 from tests.ledger.test_ledger import at, key, reply

@@ -23,7 +23,7 @@ from dprm_data.engine.pending_batches import PendingBatches
 from dprm_data.ledger.call import Reply
 from dprm_data.ledger.factory import opened
 from dprm_data.ledger.ledger import FailedAttempt, Ledger
-from dprm_data.providers.provider import Usage
+from dprm_data.providers.request import Usage
 from tests.helpers import ROOT, environ
 from tests.ledger.test_ledger import at, key, reply
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dprm_data.core.errors import BudgetReached, Interrupted
 from dprm_data.engine.counters import Counters
 from dprm_data.pipeline.ray.status import RunStatus
-from dprm_data.providers.provider import Usage
+from dprm_data.providers.request import Usage
 
 
 def counters(calls: int, items: int) -> Counters:

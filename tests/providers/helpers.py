@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from dprm_data.providers.construction import make_provider
-from dprm_data.providers.provider import Answer, CallFailed, Request
+from dprm_data.providers.request import Answer, CallFailed, Request
 from dprm_data.recipe.provider_config import ProviderConfig
 
 KEY = "sk-test-abcdefghijklmnopqrstuvwxyz-0123456789"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dprm_data.core.conversation import Message
-from dprm_data.providers.provider import Answer, Request, Usage
+from dprm_data.providers.request import Answer, Request, Usage
 from tests.providers.helpers import CHOICE, LABELS, answered, ask, failed, request
 from tests.servers.llm import LLMServer
 

@@ -12,7 +12,7 @@ import pytest
 from dprm_data.core.errors import InputError
 from dprm_data.providers.batch_api import BatchProvider, split
 from dprm_data.providers.construction import make_batch_provider
-from dprm_data.providers.provider import Answer, CallFailed, Request
+from dprm_data.providers.request import Answer, CallFailed, Request
 from dprm_data.recipe.provider_config import ProviderConfig
 from tests.providers.helpers import BOTH, CHOICE, ENVIRON, KEY, ask, config, request
 from tests.servers.llm import LLMServer

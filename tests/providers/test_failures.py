@@ -16,7 +16,7 @@ import pytest
 from dprm_data.core.errors import DprmError
 from dprm_data.providers.construction import make_provider
 from dprm_data.providers.failures import retry_after
-from dprm_data.providers.provider import Answer, CallFailed, Usage
+from dprm_data.providers.request import Answer, CallFailed, Usage
 from tests.providers.helpers import BOTH, ENVIRON, KEY, answered, ask, config, failed, request
 from tests.servers.llm import LLMServer
 

@@ -23,7 +23,7 @@ from dprm_data.core.scrub import public_recipe
 from dprm_data.providers.construction import make_batch_provider, make_provider
 from dprm_data.providers.endpoint import Endpoint
 from dprm_data.providers.fleet import Fleet
-from dprm_data.providers.provider import Answer, CallFailed, Request
+from dprm_data.providers.request import Answer, CallFailed, Request
 from dprm_data.recipe.provider_config import ProviderConfig
 from dprm_data.recipe.recipe import Recipe
 from tests.engine.helpers import dprm, label, zygote

@@ -19,7 +19,7 @@ from dprm_data.engine.counters import Tally
 from dprm_data.ledger.call import Call
 from dprm_data.ledger.ledger import Ledger
 from dprm_data.providers.limits import Limiter, TokenBucket, seconds_until
-from dprm_data.providers.provider import Answer, Request
+from dprm_data.providers.request import Answer, Request
 from dprm_data.recipe.recipe import LimitsConfig
 from tests.engine.helpers import FREE, FunctionProvider, label
 

@@ -14,7 +14,8 @@ from dprm_data.core.errors import InputError
 from dprm_data.providers.anthropic import AnthropicProvider
 from dprm_data.providers.local import LocalProvider
 from dprm_data.providers.openai import OpenAIProvider
-from dprm_data.providers.provider import Answer, CallFailed, Provider, Request
+from dprm_data.providers.provider import Provider
+from dprm_data.providers.request import Answer, CallFailed, Request
 from tests.providers.helpers import CHOICE, LABELS
 from tests.servers.local_llm import LocalLLM
 

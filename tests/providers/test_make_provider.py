@@ -12,7 +12,8 @@ import pytest
 
 from dprm_data.core.errors import InputError
 from dprm_data.providers.construction import make_provider
-from dprm_data.providers.provider import CallFailed, provider_class
+from dprm_data.providers.provider import provider_class
+from dprm_data.providers.request import CallFailed
 from dprm_data.providers.token_estimates import output_tokens_cap
 from dprm_data.recipe.provider_config import ProviderConfig
 from dprm_data.recipe.recipe import Recipe

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dprm_data.providers.openai import OpenAIProvider
-from dprm_data.providers.provider import Answer, Usage
+from dprm_data.providers.request import Answer, Usage
 from tests.providers.helpers import CHOICE, KEY, LABELS, answered, ask, failed, request
 from tests.servers.llm import LLMServer
 
@@ -170,7 +170,7 @@ def test_shapes_that_other_servers_answer_in(reply: dict[str, Any], expected: st
 
 
 def test_a_gateway_that_breaks_off() -> None:
-    from dprm_data.providers.provider import CallFailed
+    from dprm_data.providers.request import CallFailed
 
     reply = {
         "choices": [{"message": {"content": "hal"}, "finish_reason": "error", "error": {"message": "lost"}}],

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dprm_data.providers.construction import make_provider
-from dprm_data.providers.provider import Answer, CallFailed
+from dprm_data.providers.request import Answer, CallFailed
 from tests.providers.helpers import CHOICE, ENVIRON, ask, config, request
 from tests.servers.llm import LLMProcess, LLMServer
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from dprm_data.elicit.elicitation import Outcome
 from dprm_data.engine.counters import Counters
 from dprm_data.ledger.call import Reply
-from dprm_data.providers.provider import Usage
+from dprm_data.providers.request import Usage
 from dprm_data.terminal.progress import TerminalProgress
 from tests.engine.helpers import dprm
 from tests.engine.test_faults import rows_with

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from dprm_data.core.errors import DprmError
 from dprm_data.engine.replay import replay
 from dprm_data.ingest.items import load_items
-from dprm_data.providers.provider import Usage
+from dprm_data.providers.request import Usage
 
 if TYPE_CHECKING:
     from dprm_data.runs.run import Run
