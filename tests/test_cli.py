@@ -268,7 +268,7 @@ def test_fit_takes_any_table_of_votes(tmp_path: Path) -> None:
         (["nothing.csv", "--labels", "3", "--out", "o.parquet"], "nothing.csv"),
         (["votes.csv", "--labels", "2", "--out", "o.parquet"], "label"),
         (["votes.csv", "--labels", "3", "--out", "o.parquet", "--column", "question"], "must be ours=yours"),
-        (["votes.csv", "--labels", "2", "--out", "o.parquet", "--base", "0"], "say --base 1"),
+        (["votes.csv", "--labels", "2", "--out", "o.parquet", "--base", "0"], "give --base 1"),
         (["votes.csv", "--labels", "3", "--out", "votes.csv"], "must be another file, and a Parquet file"),
         (["empty.csv", "--labels", "3", "--out", "o.parquet"], "no votes: the table has no rows"),
         (["other.csv", "--labels", "3", "--out", "o.parquet"], "--column item_id=NAME"),
@@ -292,7 +292,7 @@ def test_labels_from_one(tmp_path: Path) -> None:
     assert pq.read_table(tmp_path / "o.parquet")["votes"].to_pylist()[0] == [1, 0, 1]
     (tmp_path / "votes.csv").write_text("item,rater,label\na,r,1\na,s,2\n")
     assert (
-        "nobody gave the lowest label, 1; if your labels are numbered from 1, say --base 1"
+        "nobody gave the lowest label, 1; if your labels are numbered from 1, give --base 1"
         in dprm(*arguments, cwd=tmp_path).stderr
     )
 

@@ -1,6 +1,6 @@
 """Ways to reach a language model, each one file. To add one, register a class:
 
-    from dprm_data.providers.provider import Answer, BaseProvider, Request, Usage, provider
+    from dprm_data.extend import Answer, BaseProvider, Request, Usage, provider
 
     @provider("bedrock")                    # recipes say  provider: {name: bedrock, model: ..., options: {region: ...}}
     class Bedrock(BaseProvider):

@@ -22,7 +22,7 @@ NO_PROVIDER: dict[str, Any] = {"panel": "small", "labels": 3}  # 4 items x 4 per
 
 PACKAGE = '''
 from pathlib import Path
-from dprm_data.providers.provider import Answer, BaseProvider, Request, Usage, provider
+from dprm_data.extend import Answer, BaseProvider, Request, Usage, provider
 
 Path(__file__).with_name("imported").touch()
 
@@ -114,7 +114,11 @@ def test_a_run_can_be_read_where_its_provider_is_not_installed(site: Path, tmp_p
         ({}, {"seed": 1}, "provider.seed: a parrot has no seed"),
         ({}, {"options": {"lgo": "x"}}, "provider.options.lgo: the parrot has no such option (has: log)"),
         ({"mode": "batch"}, {}, "mode: the parrot has no batches"),
-        ({"elicitation": "logprobs"}, {}, "log-probabilities, which the parrot does not give"),
+        (
+            {"elicitation": "logprobs"},
+            {},
+            "provider: the parrot gives no log-probabilities, which elicitation: logprobs reads",
+        ),
     ],
 )
 def test_what_it_cannot_do_is_said_with_its_line(
@@ -224,7 +228,7 @@ def test_an_object_takes_the_place_of_the_recipe_s_provider(tmp_path: Path) -> N
 
 
 def test_a_budget_needs_a_price(tmp_path: Path) -> None:
-    with pytest.raises(DprmError, match="a budget cannot hold"):
+    with pytest.raises(DprmError, match="a budget cannot be kept"):
         run(NO_PROVIDER, source=PAIRS, output=tmp_path / "run", provider=FunctionProvider(constant), max_cost=1)
 
 

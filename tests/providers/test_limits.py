@@ -11,17 +11,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dprm_data.engine.cancellation import Stop
-from dprm_data.engine.client import Sender
+from dprm_data.core.ledger_address import LedgerAddress
+from dprm_data.engine.cancellation import Cancellation
+from dprm_data.engine.client import RetryingClient
 from dprm_data.engine.coordinator import LeaseLost
 from dprm_data.engine.costs import Budget
-from dprm_data.engine.counters import Tally
+from dprm_data.engine.counters import Counters
 from dprm_data.ledger.call import Call
 from dprm_data.ledger.ledger import Ledger
+from dprm_data.providers.function_provider import FunctionProvider
 from dprm_data.providers.limits import Limiter, TokenBucket, seconds_until
 from dprm_data.providers.request import Answer, Request
 from dprm_data.recipe.recipe import LimitsConfig
-from tests.engine.helpers import FREE, FunctionProvider, label
+from tests.engine.helpers import FREE, label
 
 
 @given(
@@ -101,19 +103,19 @@ def test_the_tokens_of_a_call_about_a_lost_item_are_given_back(tmp_path: Path) -
         message = {"role": "user", "content": "x" * 800}
         long = Call.of("openai", Request("m", (message,), {"max_tokens": 5}), 0)  # type: ignore[arg-type]
         limiter = Limiter(concurrency=8, tpm=6000)
-        with Ledger(tmp_path / "ledger.sqlite") as ledger:
-            sender = Sender(
+        with Ledger(LedgerAddress.parse(str(tmp_path / "ledger.sqlite"))) as ledger:
+            client = RetryingClient(
                 provider=FunctionProvider(complete),
                 ledger=ledger,
                 prices=FREE,
                 budget=Budget(None),
                 limits=LimitsConfig(),
                 limiter=limiter,
-                tally=Tally(),
-                stop=Stop(),
+                counters=Counters(),
+                stop=Cancellation(),
             )
             with pytest.raises(LeaseLost):
-                await asyncio.wait_for(sender.reply(long, missing=True, lease=_LostLease()), 5)
+                await asyncio.wait_for(client.reply(long, missing=True, lease=_LostLease()), 5)
         begun = time.monotonic()
         await limiter.acquire(100)  # a second's worth
         limiter.release()
