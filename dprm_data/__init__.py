@@ -1,6 +1,7 @@
 """dprm-data: from prompts and responses to the preference distributions of a whole population.
 
-    from dprm_data import run
+    from dprm_data import plan, run
+    plan("recipe.yaml").cost                                # dollars; makes no call
     result = run("recipe.yaml")
     result.distributions().to_pandas()
 
@@ -8,7 +9,8 @@
     space = LabelSpace.ordinal(7)
     fitted = fit(read_votes("ratings.csv", space), space)
 
-The names below are the public face; they are loaded when they are first used.
+The names below are the public API, documented in docs/api.md; each is imported when it is first used. `dprm_data.extend` has the decorators
+by which another package adds a provider, an elicitation and the like.
 """
 
 from __future__ import annotations
@@ -18,14 +20,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dprm_data.core.errors import DprmError
+    from dprm_data.engine.plan import Plan
     from dprm_data.ingest.items import Item
-    from dprm_data.ingest.vote_tables import read_votes
+    from dprm_data.ingest.ratings import Ratings
+    from dprm_data.ingest.vote_tables import read_ratings, read_votes
     from dprm_data.ingest.votes import Votes
     from dprm_data.labels.space import LabelSpace
     from dprm_data.panel.panel_sources import load_panel
     from dprm_data.panel.personas import Panel, Persona
-    from dprm_data.pipeline.stages import RunResult, run
+    from dprm_data.panel.raking import rake
+    from dprm_data.pipeline.api import RunResult, plan, run
+    from dprm_data.preference.agreement import krippendorff_alpha
+    from dprm_data.preference.drift_detection import drift
     from dprm_data.preference.fitting import Fit, fit
+    from dprm_data.preference.groups import by_group
+    from dprm_data.preference.model_selection import learn_prior
+    from dprm_data.preference.posterior_checks import quality
+    from dprm_data.preference.prior import Prior
     from dprm_data.preference.updater import update
     from dprm_data.providers.function_provider import FunctionProvider
     from dprm_data.recipe.recipe import Recipe
@@ -39,15 +50,26 @@ _HOMES = {
     "LabelSpace": "labels.space",
     "Panel": "panel.personas",
     "Persona": "panel.personas",
+    "Plan": "engine.plan",
+    "Prior": "preference.prior",
     "Progress": "runs.run",
+    "Ratings": "ingest.ratings",
     "Recipe": "recipe.recipe",
     "Run": "runs.run",
-    "RunResult": "pipeline.stages",
+    "RunResult": "pipeline.api",
     "Votes": "ingest.votes",
+    "by_group": "preference.groups",
+    "drift": "preference.drift_detection",
     "fit": "preference.fitting",
+    "krippendorff_alpha": "preference.agreement",
+    "learn_prior": "preference.model_selection",
     "load_panel": "panel.panel_sources",
+    "plan": "pipeline.api",
+    "quality": "preference.posterior_checks",
+    "rake": "panel.raking",
+    "read_ratings": "ingest.vote_tables",
     "read_votes": "ingest.vote_tables",
-    "run": "pipeline.stages",
+    "run": "pipeline.api",
     "update": "preference.updater",
 }
 
@@ -59,13 +81,24 @@ __all__ = [
     "LabelSpace",
     "Panel",
     "Persona",
+    "Plan",
+    "Prior",
     "Progress",
+    "Ratings",
     "Recipe",
     "Run",
     "RunResult",
     "Votes",
+    "by_group",
+    "drift",
     "fit",
+    "krippendorff_alpha",
+    "learn_prior",
     "load_panel",
+    "plan",
+    "quality",
+    "rake",
+    "read_ratings",
     "read_votes",
     "run",
     "update",

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -34,56 +32,9 @@ from dprm_data.ledger.ledger import Ledger
 from dprm_data.panel.personas import panel_table
 from dprm_data.preference.family import check_family
 from dprm_data.providers.construction import make_batch_provider
-from dprm_data.providers.provider import BaseProvider, Provider
-from dprm_data.recipe.recipe import Recipe
-from dprm_data.runs.folder import RunFolder
-from dprm_data.runs.run import Progress, Rows, Run
+from dprm_data.providers.provider import BaseProvider
+from dprm_data.runs.run import Run
 from dprm_data.runs.worker import Worker, check_budget
-
-
-@dataclass(frozen=True, repr=False)
-class RunResult:
-    """The result of `run`: the folder, and the counters of this process's calls."""
-
-    folder: RunFolder
-    counters: Counters
-
-    def __repr__(self) -> str:
-        return f"RunResult({str(self.folder)!r}: {self.counters.items:,} items, {self.counters.calls:,} calls made now)"
-
-    def distributions(self) -> Any:
-        """The fitted distributions as an Arrow table (`.to_pandas()` for pandas)."""
-        import pyarrow.parquet as pq
-
-        return pq.read_table(self.folder.needs("distributions"))
-
-
-def run(
-    recipe: Recipe | str | os.PathLike[str] | dict[str, Any],
-    *,
-    source: Rows | None = None,
-    output: str | os.PathLike[str] | None = None,
-    provider: Provider | None = None,
-    max_cost: float | None = None,
-    retry_failed: bool = False,
-    progress: Progress | None = None,
-) -> RunResult:
-    """Run a recipe from its items to its dataset.
-
-    source: rows in place of the recipe's source (a `datasets` object, a list of dicts). output: the run folder, overriding the recipe's.
-    provider: an object to ask in place of the recipe's provider, as `Run` takes it: the recipe's `provider` may then be left out.
-    max_cost: dollars, overriding the recipe's budget.
-
-    Raises `DprmError`. If the budget or the provider ends the run early, the answers so far are fitted first: the folder has a usable
-    partial dataset.
-    """
-    loaded = Recipe.of(recipe, provider=provider)
-    folder = RunFolder(output) if output else None
-    job = Run(loaded, folder, source=source, progress=progress, provider=provider)
-    with job.at_work():
-        prepare(job)
-        counters = annotate_and_keep(job, max_cost=max_cost, retry_failed=retry_failed)
-    return RunResult(job.folder, counters)
 
 
 def prepare(run: Run) -> None:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dprm_data.pipeline import stages
-from dprm_data.pipeline.stages import run
+from dprm_data.pipeline.api import run
 from dprm_data.publish.publication import prepared
 from dprm_data.publish.report.page import report
 from dprm_data.runs.run import Run
