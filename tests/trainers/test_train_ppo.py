@@ -67,7 +67,7 @@ def test_the_command_aligns_and_says_what_came_of_it(tmp_path: Path, reward_mode
     )
     said = answer(done)
     assert said["figures"]["steps"] == 3
-    assert "steps: 3, of 8 responses each" in done.stderr
+    assert "3 steps of 8 responses each" in done.stderr
     log = lines(tmp_path / "policy" / "log.jsonl")
     assert [line["step"] for line in log] == [1, 2, 3]
     assert len(log[0]["distribution"]) == 6
