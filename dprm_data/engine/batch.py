@@ -231,9 +231,8 @@ class BatchEngine:
         """Keep a batch's results; False where they could not be read this time."""
         assert batch.batch_id
         rows = self._pending.rows(batch)
-        # The answer to what the recipe no longer asks was paid for, and is kept all the same.
-        requests = dict.fromkeys(rows, Request(work.elicitation.model, (), {}))
-        requests |= _requests(work, self._ledger, load(), rows)
+        unknown = Request(work.elicitation.model, (), {})  # what the recipe no longer asks was paid for: it is kept
+        requests = dict.fromkeys(rows, unknown) | _requests(work, self._ledger, load(), rows)
         replies: dict[bytes, Reply] = {}
         failures: list[FailedAttempt] = []
         fatal: CallFailed | None = None
