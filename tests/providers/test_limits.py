@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dprm_data.engine.budget import Budget
 from dprm_data.engine.cancellation import Stop
 from dprm_data.engine.client import Sender
 from dprm_data.engine.coordinator import LeaseLost
-from dprm_data.engine.costs import Budget
 from dprm_data.engine.counters import Tally
 from dprm_data.ledger.call import Call
 from dprm_data.ledger.ledger import Ledger
