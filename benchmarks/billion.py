@@ -9,7 +9,7 @@ from benchmarks.batch_simulation import Batches, simulate_batches
 from benchmarks.cost_per_call import Costs
 from benchmarks.engine import PERSONAS
 from benchmarks.simulation import Model, Outcome, lognormal, simulate
-from dprm_data.engine.costs import prices_for
+from dprm_data.engine.prices import prices_for
 from dprm_data.providers.request import Usage
 from dprm_data.recipe.provider_config import ProviderConfig
 

@@ -23,10 +23,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.virtual_time import virtual_run
+from dprm_data.engine.budget import Budget
 from dprm_data.engine.cancellation import Cancellation
 from dprm_data.engine.client import RetryingClient
-from dprm_data.engine.costs import Budget, Prices
 from dprm_data.engine.counters import Counters
+from dprm_data.engine.prices import Prices
 from dprm_data.engine.scheduler import OpenItem, Pause, ReadyItem, Scheduler
 from dprm_data.ledger.call import Call, Reply
 from dprm_data.providers.limits import Limiter, LocalRateLimit

@@ -1,4 +1,4 @@
-"""Annotations: the table of who gave which item which label, read from the ledger. No call is made here."""
+"""Annotations: the table of who gave which item which label, read from the ledger. Makes no call."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ROWS = 20_000  # in one batch
 def annotation_batches(work: Work, ledger: Ledger, items: Iterable[Item]) -> Iterator[pa.RecordBatch]:
     """The annotations of all items in the items' order, as batches of `tables.ANNOTATIONS`.
 
-    Tasks that still wait for a call have no row. Labels are calibrated here, where the elicitation is.
+    Tasks without an outcome have no row. Labels are calibrated here if the elicitation is calibrated.
     """
     calibration = _calibration(work, ledger)
     rows: list[dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""Stopping: one reason for all, and nothing is sent after it."""
+"""Cancellation: stops a run for one reason; nothing is sent after that."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Cancelled(Exception):
 
 
 class Cancellation:
-    """Whether, and why, the run is ending. What is in flight is finished and kept; what waits to be sent is not sent."""
+    """Whether, and why, the run is ending. Calls in flight finish and are kept; calls not yet sent are dropped."""
 
     def __init__(self) -> None:
         self.reason: BaseException | None = None
@@ -23,7 +23,7 @@ class Cancellation:
         return self.reason is not None
 
     def because(self, reason: BaseException) -> None:
-        """End the run; only the first reason counts."""
+        """End the run. Only the first reason counts."""
         if self.reason is None:
             self.reason = reason
             self._event.set()
@@ -32,7 +32,7 @@ class Cancellation:
 
     @contextmanager
     def cuts_short(self) -> Iterator[None]:
-        """Around every wait before a call is sent: when the run stops, the wait ends with `Cancelled`."""
+        """Wrap every wait that precedes a call: when the run stops, the wait ends with `Cancelled`."""
         if self.reason is not None:
             raise Cancelled
         task = asyncio.current_task()

@@ -21,10 +21,11 @@ from dataclasses import dataclass
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
 
 from dprm_data.core.errors import ProviderUnusable
+from dprm_data.engine.budget import Budget
 from dprm_data.engine.cancellation import Cancellation, Cancelled
 from dprm_data.engine.coordinator import Lease, LeaseLost
-from dprm_data.engine.costs import Budget, Prices
 from dprm_data.engine.counters import Counters
+from dprm_data.engine.prices import Prices
 from dprm_data.ledger.call import Call, Reply
 from dprm_data.ledger.ledger import FailedAttempt, Ledger
 from dprm_data.providers.limits import Limiter
@@ -195,7 +196,7 @@ class RetryingClient:
             self._counters.in_flight -= 1
             self._budget.settle(reserved, cost)
         self._succeeded(call, usage, answer.headers, tokens)
-        return answered(answer, usage, cost, time.monotonic() - sent)
+        return reply_of(answer, usage, cost, time.monotonic() - sent)
 
     def _succeeded(self, call: Call, usage: Usage, headers: Mapping[str, str], reserved: float) -> None:
         """What an answer teaches: how long such texts are in tokens, and what the provider still allows."""
@@ -237,7 +238,7 @@ class RetryingClient:
     def _give_up(self, call: Call, error: CallFailed) -> Reply:
         """What a call that cannot be answered leaves behind; raises where the fault is not the call's own."""
         if error.fatal:
-            raise refused(error)
+            raise refusal_error(error)
         if self._stop and error.retryable:
             raise Cancelled
         if error.kind == "connection" and not self._answered_at:
@@ -254,7 +255,7 @@ class RetryingClient:
         return failure_reply(error)
 
 
-def refused(error: CallFailed) -> ProviderUnusable:
+def refusal_error(error: CallFailed) -> ProviderUnusable:
     """The error that ends a run when no further call can succeed."""
     return ProviderUnusable(f"the provider refuses every call: {error.message}", hint=_HINTS[error.kind])
 
@@ -276,7 +277,7 @@ def failure_reply(error: CallFailed) -> Reply:
     )
 
 
-def answered(answer: Answer, usage: Usage, cost: float | None, latency: float) -> Reply:
+def reply_of(answer: Answer, usage: Usage, cost: float | None, latency: float) -> Reply:
     """How an answer is kept, with its usage as `costs.reported` has it."""
     return Reply(
         status="answered",

@@ -1,10 +1,10 @@
-"""Coordination: what the workers on one ledger agree about. A process that holds its ledger alone has nobody to agree with.
+"""Coordination: what the workers on one ledger share.
 
-    leases       which worker has an item: only it sends calls about the item
+    leases       which worker holds an item: only that one sends calls about it
     budget       what all workers together may spend
-    rate limit   requests and tokens per minute of all workers together, and one cooldown for all
+    rate limit   requests and tokens per minute of all workers together, and one common cooldown
 
-`Coordinator` serves one process; a store that several may share names a coordinator of its own (`LedgerStore.coordinator`).
+`Coordinator` serves a single process. A store that several processes can share names its own (`LedgerStore.coordinator`).
 """
 
 from __future__ import annotations
@@ -12,29 +12,29 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol, Self
 
-from dprm_data.engine.costs import Budget
+from dprm_data.engine.budget import Budget
 from dprm_data.engine.counters import Counters
 from dprm_data.providers.limits import Limiter
 from dprm_data.recipe.recipe import LimitsConfig
 
 
 class LeaseLost(Exception):
-    """The item has gone to another worker meanwhile: nothing more is sent about it from here."""
+    """Another worker holds the item now: this one sends nothing more about it."""
 
 
 class Lease(Protocol):
-    """An item belongs to this worker."""
+    """This worker's hold on an item."""
 
     @property
     def good(self) -> bool:
-        """Whether a call may be sent now. Where not, `confirm` finds out whether the lease is lost."""
+        """Whether a call may be sent now. If not, `confirm` checks whether the lease is lost."""
 
     async def confirm(self) -> None:
-        """Make sure of the lease. Raises `LeaseLost`, or `LedgerError` where that cannot be found out for long."""
+        """Check that the lease still holds. Raises `LeaseLost`, or `LedgerError` if the ledger stays out of reach."""
 
 
 class Coordinator:
-    """The coordinator of one process. Use as an asynchronous context manager, around everything that is sent."""
+    """The coordinator of a single process. Use as an asynchronous context manager around all calls."""
 
     shared = False  # whether there may be other workers
 
@@ -43,26 +43,26 @@ class Coordinator:
         return Budget(limit, spent)
 
     def limiter(self, limits: LimitsConfig) -> Limiter:
-        """What stands before every call."""
+        """The limiter that every call passes."""
         return Limiter(concurrency=limits.concurrency, rpm=limits.rpm, tpm=limits.tpm)
 
     def claim(self, wanted: Sequence[tuple[bytes, ...]], most: int) -> list[Lease | None]:
-        """Lease the first `most` items that are free. wanted: per item, the keys of what its calls begin with (`Work.prefix_keys`).
+        """Lease the first `most` free items. wanted: for each item, its prefix keys (`Work.prefix_keys`).
 
-        Returns, in their order, a lease for every item that is this worker's from now on, and None for those of other workers; the list ends
-        with the last item that was needed. Only after this may the ledger be asked which calls an item lacks.
+        Returns, in the items' order, a lease for every item that this worker now holds, and None for those that others hold; the list ends
+        with the last item examined. Look up an item's missing calls in the ledger only after leasing it.
         """
         raise NotImplementedError("one process has nothing to claim")
 
     def release(self, lease: Lease) -> None:
-        """The item is closed and all its replies are on disk: another worker may have it."""
+        """Release a closed item, all of whose replies are on disk: another worker may lease it."""
         raise NotImplementedError("one process has nothing to release")
 
     def report(self, counters: Counters) -> None:
-        """Exchange counters: this worker's for those of all workers."""
+        """Send this worker's counters, and receive the totals of all workers."""
 
     def on_failure(self, stop: Callable[[BaseException], None]) -> None:
-        """Call `stop` with the reason as soon as the other workers can no longer be talked to."""
+        """Register `stop`, to be called with the reason once the other workers are out of reach."""
 
     async def __aenter__(self) -> Self:
         return self

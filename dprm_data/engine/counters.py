@@ -1,4 +1,4 @@
-"""The counters of a run: what is counted while it goes on, for the live view, the summary and `--json`."""
+"""Counters: what a run counts, for the live view, the summary and `--json`."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Counters:
-    """Counts of one process's work. Items and annotations count replayed ones too; calls, tokens and dollars only what was sent now."""
+    """What one process counts. Items and annotations include replayed ones; calls, tokens and dollars only what this run sent."""
 
     total_items: int | None = None
     items: int = 0
     annotations: int = 0
-    replayed: int = 0  # annotations that needed no call now
-    elsewhere: int = 0  # annotations that other workers brought meanwhile
-    workers: int = 1  # at work on the run at present
-    calls_together: int = 0  # answered to all of them
+    replayed: int = 0  # annotations that needed no call in this run
+    elsewhere: int = 0  # annotations that other workers made during this run
+    workers: int = 1  # working on the run at present
+    calls_together: int = 0  # calls answered to all of them
     statuses: Counter[str] = field(default_factory=Counter)
-    calls: int = 0  # answered now
+    calls: int = 0  # answered in this run
     retries: Counter[str] = field(default_factory=Counter)  # failed attempts, by kind
     reasks: int = 0
     usage: Usage = field(default_factory=Usage)
     cost: float = 0.0
     cost_known: bool = True
-    estimated_calls: int = 0  # of the calls: those whose tokens the server did not report
+    estimated_calls: int = 0  # calls whose tokens the server did not report
     in_flight: int = 0
     window: int = 0
     cooling: float = 0.0  # seconds of cooldown left
-    batches: str = ""  # what is at the provider's batch API
-    waiting: str = ""  # why no answers come just now, if so
+    batches: str = ""  # the batches at the provider, in words
+    waiting: str = ""  # why no answers arrive at the moment
     last_failure: str = ""
-    endpoints: Sequence[Standing] = ()  # of a fleet: how each does
+    endpoints: Sequence[Standing] = ()  # of a fleet
     started: float = field(default_factory=time.monotonic)
 
     def answered(self, reply: Reply) -> None:
@@ -61,26 +61,26 @@ class Counters:
         self.cost_known = self.cost_known and cost is not None
 
     def skipped(self, items: int, annotations_each: int) -> None:
-        """Items that the ledger knows to be done."""
+        """Count items that the ledger marks as done."""
         self.items += items
         self.annotations += items * annotations_each
         self.replayed += items * annotations_each
 
     def done_elsewhere(self, items: int, annotations_each: int) -> None:
-        """Items that other workers had, and that are done by now."""
+        """Count items that other workers held and have finished."""
         self.items += items
         self.annotations += items * annotations_each
         self.elsewhere += items * annotations_each
 
     def forget(self, outcomes: Iterable[Outcome], *, replayed: int) -> None:
-        """An item was lost to another worker: its annotations are counted when it is done. replayed: how many of them needed no call."""
+        """Uncount an item that was lost to another worker; it is counted when it is done. replayed: how many outcomes needed no call."""
         for outcome in outcomes:
             self.annotations -= 1
             self.statuses[outcome.status] -= 1
         self.replayed -= replayed
 
     def only_calls(self) -> None:
-        """What was asked so far only calibrates: its calls count, but it is no annotation."""
+        """Uncount calibration tasks: their calls count, but they are not annotations."""
         self.annotations = self.replayed = 0
         self.statuses.clear()
 
@@ -89,10 +89,10 @@ class Counters:
         self.statuses[outcome.status] += 1
         self.replayed += replayed
 
-    # -- many tallies as one ------------------------------------------------------------------------------------------
+    # -- adding up ----------------------------------------------------------------------------------------------------
 
-    def add_asked(self, other: Counters) -> None:
-        """What another has asked: calls, failed attempts, tokens, dollars."""
+    def add_calls(self, other: Counters) -> None:
+        """Add another's calls, failed attempts, tokens and dollars."""
         self.calls += other.calls
         self.retries += other.retries
         self.reasks += other.reasks
@@ -103,7 +103,7 @@ class Counters:
         self.last_failure = other.last_failure or self.last_failure
 
     def add_done(self, other: Counters) -> None:
-        """What is through with another: items and annotations."""
+        """Add another's finished items and annotations."""
         self.items += other.items
         self.annotations += other.annotations
         self.replayed += other.replayed
@@ -111,14 +111,14 @@ class Counters:
         self.statuses += other.statuses
 
     def add_state(self, other: Counters) -> None:
-        """How another stands just now."""
+        """Add another's present state."""
         self.in_flight += other.in_flight
         self.window += other.window
         self.cooling = max(self.cooling, other.cooling)
         self.waiting = self.waiting or other.waiting
 
     def mirror(self, other: Counters) -> None:
-        """Say what another counts; the clock and the number of all items stay this one's."""
+        """Copy another's counts, but keep this one's clock and total number of items."""
         for name in {each.name for each in fields(self)} - {"total_items", "started"}:
             setattr(self, name, getattr(other, name))
 

@@ -17,13 +17,14 @@ from contextlib import suppress
 
 from dprm_data.core.errors import ProviderUnusable
 from dprm_data.elicit.work import Work
+from dprm_data.engine.budget import Budget
 from dprm_data.engine.cancellation import Cancellation, Cancelled
 from dprm_data.engine.client import RetryingClient
 from dprm_data.engine.coordinator import Coordinator, Lease, LeaseLost
-from dprm_data.engine.costs import Budget, Prices
 from dprm_data.engine.counters import Counters
 from dprm_data.engine.early_stopping import RoundPolicy
 from dprm_data.engine.item_queue import ItemQueue
+from dprm_data.engine.prices import Prices
 from dprm_data.engine.replay import TaskState
 from dprm_data.engine.scheduler import Scheduler
 from dprm_data.ingest.items import Item
@@ -148,7 +149,7 @@ class Engine:
         while isinstance(state.step, Call):
             self.counters.reasks += len(state.replies) >= len(state.task.questions)
             state.take(await self._client.reply(state.step, missing=missing, lease=lease))
-            missing = state.begun_anew
+            missing = state.is_restart
         self.counters.ended(state.step, replayed=False)
 
     # -- patience -----------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The event loop a run lives in, and how it is interrupted."""
+"""Running and interrupting a run's event loop."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from dprm_data.engine.counters import Counters
 Result = TypeVar("Result")
 
 
-def in_a_loop(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run a coroutine to its end; in a thread of its own where a loop runs already (a notebook)."""
+def run_in_loop(work: Coroutine[Any, Any, Result]) -> Result:
+    """Run a coroutine to completion; in a new thread if this one already runs a loop (as in a notebook)."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -46,7 +46,7 @@ def _new_loop(work: Coroutine[Any, Any, Result]) -> Result:
 
 
 class BackgroundLoop:
-    """An event loop in a thread of its own, which goes on between one piece of work and the next."""
+    """An event loop in a thread of its own, which keeps running between calls of `run`."""
 
     def __init__(self) -> None:
         try:
@@ -58,7 +58,7 @@ class BackgroundLoop:
         threading.Thread(target=self._loop.run_forever, daemon=True, name="dprm-loop").start()
 
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """Run a coroutine there to its end."""
+        """Run a coroutine in that loop to completion."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
 
@@ -71,40 +71,40 @@ class Stoppable(Protocol):
 
 
 class interruptible:
-    """Ctrl-C: the first finishes what is in flight, the second leaves at once."""
+    """Handles Ctrl-C: the first finishes the calls in flight, the second exits at once."""
 
     def __init__(self, engine: Stoppable, say: Callable[[str], None], ledger: str) -> None:
         self._engine = engine
         self._say = say
         self._reason = Interrupted(
             "stopped",
-            hint=f"What was answered is kept in {ledger}. Run the same command again: it goes on from here and pays for nothing twice.",
+            hint=f"All answers are kept in {ledger}. Run the same command again to continue; nothing is paid for twice.",
         )
-        self._asked = False
-        self._on = threading.current_thread() is threading.main_thread()
+        self._interrupted = False
+        self._in_main_thread = threading.current_thread() is threading.main_thread()
 
     def __enter__(self) -> None:
-        if self._on:
+        if self._in_main_thread:
             self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._loop.add_signal_handler(number, self._interrupt)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        if self._on:
+        if self._in_main_thread:
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._loop.remove_signal_handler(number)
-        if isinstance(error, asyncio.CancelledError) and self._asked:
+        if isinstance(error, asyncio.CancelledError) and self._interrupted:
             raise self._reason from None
 
     def _interrupt(self) -> None:
-        if self._asked:
+        if self._interrupted:
             assert self._task
             self._task.cancel()
             return
-        self._asked = True
+        self._interrupted = True
         counters = self._engine.counters
         if counters.batches:
-            self._say(f"stopping: {counters.batches}; they are collected when you run it again")
+            self._say(f"stopping: {counters.batches}; run again to collect them")
         else:
-            self._say(f"stopping: {counters.in_flight} calls in flight are being finished; Ctrl-C again leaves at once")
+            self._say(f"stopping: finishing {counters.in_flight} calls in flight; press Ctrl-C again to exit at once")
         self._engine.stop(self._reason)

@@ -16,7 +16,7 @@ from dprm_data.elicit.work import Work
 from dprm_data.engine.coordinator import Coordinator, Lease
 from dprm_data.engine.counters import Counters
 from dprm_data.engine.early_stopping import RoundPolicy
-from dprm_data.engine.replay import TaskState, advance, chunks, row_id, states_of
+from dprm_data.engine.replay import TaskState, advance, chunks, row_id, task_states
 from dprm_data.engine.scheduler import OpenItem, Pause, ReadyItem
 from dprm_data.ingest.items import Item
 from dprm_data.ledger.ledger import Ledger
@@ -69,8 +69,8 @@ class ItemQueue:
     def items(self, items: Iterable[Item]) -> Iterator[ReadyItem | Pause | None]:
         """The items that miss something, with their tasks; None now and then where there is none for long, so that other coroutines may
         run, and a `Pause` where only other workers have something left."""
-        for some in chunks(items, _LOOK_UP):
-            yield from self._opened(self._missing(some))
+        for chunk in chunks(items, _LOOK_UP):
+            yield from self._opened(self._missing(chunk))
             yield None
             if self._aside and time.monotonic() >= self._look_at:
                 yield from self._look_again()
@@ -143,16 +143,16 @@ class ItemQueue:
         """Once more at what others had: what is done by now is done; what is free by now is opened."""
         aside, self._aside = self._aside, deque()
         self._look_at = time.monotonic() + _LOOK_AGAIN
-        for some in chunks(aside, _LOOK_UP):
-            done = self._done([candidate.item for candidate in some])
+        for chunk in chunks(aside, _LOOK_UP):
+            done = self._done([candidate.item for candidate in chunk])
             self._counters.done_elsewhere(len(done), self._each)
-            yield from self._opened(deque(each for each in some if row_id(each.item) not in done))
+            yield from self._opened(deque(each for each in chunk if row_id(each.item) not in done))
 
     def _opened(self, candidates: deque[_Candidate]) -> Iterator[ReadyItem | None]:
         at_a_time = max(1, _OPEN // max(1, self._each))
         while candidates:
             mine = self._claimed(candidates, at_a_time)
-            found = states_of(self._work, self._ledger, [candidate.item for candidate, _ in mine])
+            found = task_states(self._work, self._ledger, [candidate.item for candidate, _ in mine])
             for (candidate, lease), states in zip(mine, found, strict=True):
                 if opened := self._open(candidate, lease, states):
                     yield opened
@@ -197,9 +197,9 @@ class ItemQueue:
             if state.outcome and not self._to_be_retried(state):
                 settled.append(state)
                 continue
-            state = state.anew() if state.outcome else state
+            state = state.restart() if state.outcome else state
             missing.append(state)
-            if call := state.waits_for:
+            if call := state.next_call:
                 state.is_repeat = call.key in keys
                 keys.add(call.key)
         return settled, missing

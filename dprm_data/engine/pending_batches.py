@@ -1,7 +1,7 @@
-"""Pending batches: those that were handed to a provider and are not collected yet, as the ledger keeps them.
+"""Pending batches: batches that were submitted but not collected yet, as the ledger records them.
 
-A batch is noted with all its rows before it is handed over, and gets the provider's id afterwards. One without an id may or may not have
-reached the provider.
+A batch is recorded with all its rows before it is submitted, and gets the provider's id afterwards. A batch without an id may or may not
+have reached the provider.
 """
 
 from __future__ import annotations
@@ -17,34 +17,35 @@ __all__ = ["PendingBatch", "PendingBatches"]
 
 
 class PendingBatches:
-    """The ledger's batches of one run. Every change is on disk when its method returns. Raises `RunBusy` where another process has locked them."""
+    """One run's pending batches in the ledger. Every change is on disk when its method returns. Raises `RunBusy` if another process has
+    locked them."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger, self._store, self._run = ledger, ledger.store, ledger.run
         self._store.lock_pending_batches(self._run)
 
     def batches(self) -> list[PendingBatch]:
-        """All of them, oldest first."""
+        """All pending batches, oldest first."""
         return self._store.batches(self._run)
 
     def rows(self, batch: PendingBatch) -> dict[bytes, bytes]:
-        """A batch's calls: key to item id."""
+        """A batch's calls: call key to item id."""
         return self._store.batch_rows(batch.number)
 
     def holds(self, items: Sequence[bytes]) -> set[bytes]:
-        """Those of these items that have calls in a pending batch."""
+        """The items, among these, that have calls in a pending batch."""
         return self._store.items_in_batches(items)
 
     def put(self, calls: Sequence[tuple[bytes, bytes]], reserved: float) -> PendingBatch:
-        """Note a batch of these (key, item id) that is about to be handed over."""
+        """Record a batch of these (call key, item id) before it is submitted. reserved: dollars."""
         tag, now = uuid.uuid4().hex, time.time()
         number = self._store.add_batch(self._run, tag, calls, reserved, now)
         return PendingBatch(number, tag, None, len(calls), reserved, now)
 
     def confirm(self, batch: PendingBatch, batch_id: str) -> None:
-        """It is at the provider, under this id."""
+        """Record the provider's id of a batch."""
         self._store.confirm_batch(batch.number, batch_id)
 
     def drop(self, batch: PendingBatch) -> None:
-        """It was not taken: its calls are missing again."""
+        """Delete a batch that the provider did not accept: its calls are missing again."""
         self._ledger.record_now([], collected=batch.number)

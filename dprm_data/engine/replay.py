@@ -1,4 +1,4 @@
-"""Replay: how far each task has come, by what the ledger holds. No call is made here."""
+"""Replay: advances every task as far as the ledger's replies allow. Makes no call."""
 
 from __future__ import annotations
 
@@ -20,77 +20,77 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class TaskState:
-    """A task with its calls and replies so far; `step` is the call that it waits for, or its outcome."""
+    """A task's progress: its calls and replies so far. step: the next call, or the outcome."""
 
     task: Task
     step: Call | Outcome
     calls: list[Call] = field(default_factory=list)
     replies: list[Reply] = field(default_factory=list)
-    begun_anew: bool = False  # what the ledger holds about it failed, and is not looked at
-    is_repeat: bool = False  # another task of the item asks the very same: its reply will be there
+    is_restart: bool = False  # it failed before: the ledger's replies are ignored
+    is_repeat: bool = False  # another task of the item makes the same call, and will leave its reply in the ledger
 
     @classmethod
     def start(cls, task: Task) -> TaskState:
         return cls(task, task.next(()))
 
     def take(self, reply: Reply) -> None:
-        """Go on with the reply to the call that was waited for."""
+        """Advance by the reply to the next call."""
         assert isinstance(self.step, Call)
         self.calls.append(self.step)
         self.replies.append(reply)
         self.step = self.task.next(self.replies)
 
-    def anew(self) -> TaskState:
-        """The same task from its beginning."""
-        return TaskState(self.task, self.task.next(()), begun_anew=True)
+    def restart(self) -> TaskState:
+        """The same task from its start, ignoring the ledger's replies."""
+        return TaskState(self.task, self.task.next(()), is_restart=True)
 
     @property
     def outcome(self) -> Outcome | None:
         return self.step if isinstance(self.step, Outcome) else None
 
     @property
-    def waits_for(self) -> Call | None:
+    def next_call(self) -> Call | None:
         return self.step if isinstance(self.step, Call) else None
 
 
 def advance(tasks: Iterable[Task], ledger: Ledger) -> list[TaskState]:
-    """Take every task as far as the ledger's replies lead."""
+    """Advance every task as far as the ledger's replies allow."""
     states = [TaskState.start(task) for task in tasks]
-    going = states
-    while going:
-        found = ledger.find([state.step.key for state in going if isinstance(state.step, Call)])
-        went: list[TaskState] = []
-        for state in going:
-            reply = found.get(state.step.key) if isinstance(state.step, Call) else None
+    active = states
+    while active:
+        replies = ledger.find([state.step.key for state in active if isinstance(state.step, Call)])
+        advanced: list[TaskState] = []
+        for state in active:
+            reply = replies.get(state.step.key) if isinstance(state.step, Call) else None
             if reply:
                 state.take(reply)
-                if state.waits_for:
-                    went.append(state)
-        going = went
+                if state.next_call:
+                    advanced.append(state)
+        active = advanced
     return states
 
 
 def replay(work: Work, ledger: Ledger, items: Iterable[Item]) -> Iterator[tuple[Item, Sequence[TaskState]]]:
-    """Every item with its tasks, a few items in memory at a time."""
-    for some in chunks(items, _ITEMS_AT_A_TIME):
-        yield from zip(some, states_of(work, ledger, some), strict=True)
+    """Yield every item with its tasks. Holds a few items in memory at a time."""
+    for chunk in chunks(items, _ITEMS_AT_A_TIME):
+        yield from zip(chunk, task_states(work, ledger, chunk), strict=True)
 
 
-def states_of(work: Work, ledger: Ledger, items: Sequence[Item]) -> Iterator[list[TaskState]]:
-    """The tasks of each of these items, as far as the ledger's replies lead."""
+def task_states(work: Work, ledger: Ledger, items: Sequence[Item]) -> Iterator[list[TaskState]]:
+    """Yield the tasks of each item, advanced as far as the ledger's replies allow."""
     tasks = [work.tasks(item) for item in items]
     states = iter(advance(itertools.chain.from_iterable(tasks), ledger))
-    for some in tasks:
-        yield list(itertools.islice(states, len(some)))
+    for of_item in tasks:
+        yield list(itertools.islice(states, len(of_item)))
 
 
 def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """The items in lists of `size`; the last may be shorter."""
+    """Split the items into lists of `size`; the last may be shorter."""
     items = iter(items)
     while chunk := list(itertools.islice(items, size)):
         yield chunk
 
 
 def row_id(item: Item) -> bytes:
-    """An item's id as the ledger keeps it."""
+    """An item's id as the ledger stores it."""
     return item.item_id.encode()

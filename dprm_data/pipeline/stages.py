@@ -21,10 +21,10 @@ import pyarrow.parquet as pq
 
 from dprm_data.core.errors import BudgetReached, DprmError, InputError, ProviderUnusable, RecipeError
 from dprm_data.core.tables import ANNOTATIONS, PERSONAS, write_parquet
-from dprm_data.engine.costs import Budget
+from dprm_data.engine.budget import Budget
 from dprm_data.engine.counters import Counters
 from dprm_data.engine.early_stopping import round_policy_for
-from dprm_data.engine.event_loop import Stoppable, in_a_loop, interruptible
+from dprm_data.engine.event_loop import Stoppable, interruptible, run_in_loop
 from dprm_data.engine.plan import Plan, make_plan
 from dprm_data.ingest.items import ItemsReport, load_items, store_items
 from dprm_data.ledger.factory import exists
@@ -180,7 +180,7 @@ def annotate(run: Run, *, max_cost: float | None = None, retry_failed: bool = Fa
         limit = max_cost if max_cost is not None else run.recipe.budget.max_cost
         check_budget(run, limit)
         try:
-            in_a_loop(_annotate(run, ledger, limit, counters, retry_failed))
+            run_in_loop(_annotate(run, ledger, limit, counters, retry_failed))
         finally:
             run.folder.update_manifest(last_annotate=counters.as_dict())
     return counters

@@ -20,8 +20,8 @@ from dprm_data.elicit.distribution import Distribution
 from dprm_data.elicit.elicitation import Elicitation
 from dprm_data.elicit.template import PromptTemplate, load_prompt
 from dprm_data.elicit.work import Work, make_work
-from dprm_data.engine.costs import Prices, prices_for
 from dprm_data.engine.counters import Counters
+from dprm_data.engine.prices import Prices, prices_for
 from dprm_data.labels.space import LabelSpace
 from dprm_data.ledger.factory import exists
 from dprm_data.ledger.ledger import Ledger

@@ -17,9 +17,10 @@ from typing import Any
 from dprm_data.core.ledger_address import LedgerAddress
 from dprm_data.elicit.template import load_prompt
 from dprm_data.elicit.work import Work, make_work
-from dprm_data.engine.costs import Budget, Prices
+from dprm_data.engine.budget import Budget
 from dprm_data.engine.counters import Counters
 from dprm_data.engine.direct import Engine
+from dprm_data.engine.prices import Prices
 from dprm_data.ingest.items import Item, ids_of
 from dprm_data.labels.space import LabelSpace
 from dprm_data.ledger.ledger import Ledger

@@ -118,7 +118,7 @@ def test_batches_are_split_at_the_provider_s_limits(tmp_path: Path) -> None:
 
     from dprm_data.core.ledger_address import LedgerAddress
     from dprm_data.engine.batch import BatchEngine
-    from dprm_data.engine.costs import Budget
+    from dprm_data.engine.budget import Budget
     from dprm_data.ledger.ledger import Ledger
     from dprm_data.providers.construction import make_batch_provider
     from dprm_data.recipe.provider_config import ProviderConfig

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from dprm_data.core.errors import BudgetReached, PriceUnknown, ProviderUnusable
 from dprm_data.core.ledger_address import LedgerAddress
-from dprm_data.engine.costs import Budget, Prices
+from dprm_data.engine.budget import Budget
+from dprm_data.engine.prices import Prices
 from dprm_data.ledger.call import Call
 from dprm_data.ledger.ledger import Ledger
 from dprm_data.providers.request import Answer, CallFailed, Request, Usage

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 from dprm_data.core.errors import BudgetReached
 from dprm_data.core.ledger_address import LedgerAddress
+from dprm_data.engine.budget import Budget
 from dprm_data.engine.coordinator import Coordinator
-from dprm_data.engine.costs import Budget
 from dprm_data.engine.counters import Counters
 from dprm_data.engine.direct import Engine
 from dprm_data.engine.shared.budget import SharedBudget

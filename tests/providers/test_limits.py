@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dprm_data.core.ledger_address import LedgerAddress
+from dprm_data.engine.budget import Budget
 from dprm_data.engine.cancellation import Cancellation
 from dprm_data.engine.client import RetryingClient
 from dprm_data.engine.coordinator import LeaseLost
-from dprm_data.engine.costs import Budget
 from dprm_data.engine.counters import Counters
 from dprm_data.ledger.call import Call
 from dprm_data.ledger.ledger import Ledger

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dprm_data.core.errors import BudgetReached
-from dprm_data.engine.costs import Budget
+from dprm_data.engine.budget import Budget
 from dprm_data.engine.shared.membership import Membership
 from dprm_data.ledger.postgres_pool import RetryingPool
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from dprm_data.core.errors import LedgerError
+from dprm_data.engine.budget import Budget
 from dprm_data.engine.coordinator import Coordinator, Lease, LeaseLost
-from dprm_data.engine.costs import Budget
 from dprm_data.engine.counters import Counters
 from dprm_data.engine.shared.budget import SharedBudget
 from dprm_data.engine.shared.leases import Keys, Leases, PostgresLease

@@ -83,10 +83,10 @@ class RunStatus:
         """An actor leaves this batch; complete: it has no missing calls."""
         there = self._in_progress.get(batch)
         if there is None or there.actor != actor:  # another actor has it: Ray took this one for dead
-            self._past.add_asked(counters)
+            self._past.add_calls(counters)
             return
         del self._in_progress[batch]
-        self._past.add_asked(counters)
+        self._past.add_calls(counters)
         if batch not in self._complete:
             self._past.add_done(counters)
         if complete:
@@ -112,7 +112,7 @@ class RunStatus:
         """The status of the whole run."""
         total = Counters()
         for counters in (self._past, *(each.counters for each in self._in_progress.values())):
-            total.add_asked(counters)
+            total.add_calls(counters)
         total.add_done(self._past)
         alive = 0
         for batch, each in self._in_progress.items():
@@ -127,7 +127,7 @@ class RunStatus:
     def _replace(self, batch: str, new: _BatchInProgress) -> None:
         """Give the batch to a new actor; the calls of the one that had it count."""
         if gone := self._in_progress.get(batch):
-            self._past.add_asked(gone.counters)
+            self._past.add_calls(gone.counters)
             new.deaths = gone.deaths + 1
         self._in_progress[batch] = new
         if new.deaths >= _DEATHS:

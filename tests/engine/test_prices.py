@@ -9,7 +9,7 @@ from genai_prices import calc_price
 from genai_prices.types import Usage as ListUsage
 
 from dprm_data.core.errors import PriceUnknown
-from dprm_data.engine.costs import Prices, prices_for
+from dprm_data.engine.prices import Prices, prices_for
 from dprm_data.providers.request import Request, Usage
 from dprm_data.recipe.provider_config import ProviderConfig
 
