@@ -35,7 +35,7 @@ _WALKED = 40_000  # items that are done, to be walked past
 # Items that are done, without the calls that would make them so.
 _DONE = """
 import asyncio, json, sys
-from dprm_data import pipeline
+from dprm_data.pipeline import stages
 from dprm_data.engine.replay import row_id
 from dprm_data.ingest.items import load_items
 from dprm_data.recipe.recipe import Recipe
@@ -44,7 +44,7 @@ with open("rows.jsonl", "w") as file:
     for i in range(int(sys.argv[2])):
         file.write(json.dumps({"prompt": f"Question {i}: how?", "response": f"Answer {i}. " * 20}) + "\\n")
 job = Run(Recipe.load(sys.argv[1]))
-pipeline.ingest(job)
+stages.ingest(job)
 
 async def done(ledger):
     plan = job.work.plan_key()

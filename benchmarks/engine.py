@@ -79,12 +79,12 @@ PLAIN = {
 }
 ENGINE = """
 import sys
-from dprm_data import pipeline
+from dprm_data.pipeline import stages
 from dprm_data.recipe.recipe import Recipe
 from dprm_data.runs.run import Run
-pipeline.annotate(Run(Recipe.load(sys.argv[1])))
+stages.annotate(Run(Recipe.load(sys.argv[1])))
 """
-OURS, COMMAND, REPLAY = "our engine (pipeline.annotate)", "dprm annotate (with tables)", "dprm annotate, again"
+OURS, COMMAND, REPLAY = "our engine (stages.annotate)", "dprm annotate (with tables)", "dprm annotate, again"
 
 
 @dataclass(frozen=True)
