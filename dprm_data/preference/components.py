@@ -50,7 +50,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.special import gammaln
 
 from dprm_data.core.arrays import Floats
 
@@ -190,6 +189,8 @@ def dirichlet_multinomial(votes: Floats, alphas: Floats) -> Floats:
 
 def _rising(counts: Floats, alpha: Floats) -> Floats:
     """log G(alpha + n) - log G(alpha) for counts (U,) and alpha (G,): shape (U, G)."""
+    from scipy.special import gammaln
+
     values, where = np.unique(counts, return_inverse=True)
     base = gammaln(alpha)
     if len(values) <= MOST_KNOTS:
