@@ -14,7 +14,6 @@ Source: Minka, "Estimating a Dirichlet distribution" (2000), section 3.
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import digamma
 
 from dprm_data.core.arrays import Floats
 from dprm_data.preference.em import Sample
@@ -77,6 +76,8 @@ def _split(sample: Sample, components: int) -> np.ndarray[tuple[int], np.dtype[n
 
 
 def _maximise(alpha: Floats, votes: Floats, items: Floats, steps: int) -> Floats:
+    from scipy.special import digamma
+
     N = votes.sum(axis=1)
     if not (items[N > 1] > 0).any():
         return alpha
