@@ -1,13 +1,13 @@
-"""Sending: one call, from the first attempt to the reply that the ledger keeps.
+"""The client: sends one call, from the first attempt to the reply that the ledger keeps.
 
-Every attempt waits for the limits, then reserves its worst case in the budget, and settles what it cost. What is wrong with one call is
-recorded as that call's failure. What is wrong with the provider is raised, and stops the run:
+Each attempt waits for the limits, reserves its worst case in the budget, and settles its cost. A fault of one call is recorded as that
+call's failure. A fault of the provider is raised, and stops the run:
 
     a dead key, an empty account, an unknown model       at once
-    calls about many items in a row that no retry could save, without one answer between them
+    calls about many items in a row that no retry could save, without an answer in between
 
-Attempts are counted where the call itself may be at fault. A provider that cannot be reached, or is too busy for everyone, is waited for
-(`limits: give_up_after` says how long) and uses up no attempts.
+Only failures for which the call itself may be to blame use up attempts. If the provider cannot be reached, or is too busy for everyone,
+the client waits (up to `limits: give_up_after`).
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ from dprm_data.providers.request import Answer, CallFailed, Usage
 from dprm_data.providers.token_estimates import estimated_input_tokens, output_tokens_cap, reported
 from dprm_data.recipe.recipe import LimitsConfig
 
-_DOWN_AFTER = 20  # items in a row whose calls were given up, without one answer between them
+_DOWN_AFTER = 20  # items in a row whose calls were given up, without an answer in between
 _CONGESTION = frozenset({"rate_limit", "overloaded"})
-_CONGESTED_ATTEMPT = 0.2  # how much of an attempt a 429 uses up while others are answered
+_CONGESTED_ATTEMPT = 0.2  # share of an attempt that a 429 uses up while other calls are answered
 _backoff = wait_random_exponential(multiplier=0.5, max=60)
 
 
 @dataclass(slots=True)
 class _Trouble:
-    """A call's failures so far: the attempts they used up, and the time of the last."""
+    """A call's failures so far: the attempts they used up, and the time of the last one."""
 
     attempts: float = 0.0
     at: float = math.inf
 
 
 class RetryingClient:
-    """Sends calls to one provider. Raises `Cancelled` where the run ends before a call is sent, `DprmError` where it must end."""
+    """Sends calls to one provider. Raises `Cancelled` if the run ends before a call is sent, `DprmError` if the run must end."""
 
     def __init__(
         self,
@@ -72,15 +72,15 @@ class RetryingClient:
         self.limiter = limiter
         self._counters = counters
         self._stop = stop
-        self._asked: dict[bytes, asyncio.Future[Reply]] = {}  # calls in flight, so that none is sent twice at one time
-        self._estimated_tokens = self._real_tokens = 1.0  # of all answers so far: how far the estimate is off
+        self._asked: dict[bytes, asyncio.Future[Reply]] = {}  # calls in flight, so that none is sent twice at once
+        self._estimated_tokens = self._real_tokens = 1.0  # over all answers so far: their ratio corrects the estimate
         self._given_up: set[str] = set()  # items with calls given up since the last answer
         self._answered_at = 0.0  # when the last answer came
         self.failing_since: float | None = None
 
     async def reply(self, call: Call, *, missing: bool, lease: Lease | None = None) -> Reply:
         """The reply to a call, on disk: from the ledger (unless it is known to be missing there), from a call in flight, or from
-        the provider. Raises `LeaseLost` where the item has gone to another worker before it was sent."""
+        the provider. Raises `LeaseLost` if another worker took the item before the call was sent."""
         if not missing and (known := self._ledger.find([call.key]).get(call.key)):
             return known
         if call.key in self._asked:
@@ -107,7 +107,7 @@ class RetryingClient:
     # -- attempts -----------------------------------------------------------------------------------------------------
 
     async def _send(self, call: Call, lease: Lease | None) -> Reply:
-        """Send until it is answered, or until trying again is pointless: then the reply says why."""
+        """Send until answered, or until retrying is pointless; the reply then says why."""
         try:
             return await self._attempt(call, lease)
         except CallFailed as error:
@@ -118,7 +118,7 @@ class RetryingClient:
             return self._give_up(call, error)
 
     async def _again(self, call: Call, lease: Lease | None, first: CallFailed) -> Reply:
-        """All attempts after the first, which failed like this. (Calls that succeed at once, nearly all, do without this machinery.)"""
+        """Make all attempts after the first, which failed with `first`. (Most calls succeed at once and need none of this.)"""
         trouble = _Trouble()
         failed: CallFailed | None = first
 
@@ -133,7 +133,9 @@ class RetryingClient:
             if not isinstance(error, CallFailed) or not error.retryable or self._stop:
                 return False
             if error.kind not in _CONGESTION and (error.retry_after or 0.0) > self._patience:
-                return False  # it would hold up the run's end; (a congestion that long ends the run, see `Engine`)
+                return (
+                    False  # it would hold up the end of the run (congestion for that long ends the run, see `Engine`)
+                )
             trouble.attempts += self._weight(error, others_answered=self._answered_at > trouble.at)
             trouble.at = time.monotonic()
             return trouble.attempts < self._most_attempts
@@ -142,9 +144,9 @@ class RetryingClient:
         return await retrying(attempt)
 
     def _weight(self, error: CallFailed, *, others_answered: bool) -> float:
-        """How much of an attempt a failure uses up: nothing where it says more about the provider than about the call.
+        """How much of an attempt a failure uses up: nothing if it says more about the provider than about the call.
 
-        others_answered: whether other calls were answered since this one failed before.
+        others_answered: whether other calls were answered since this one last failed.
         """
         if error.kind in _CONGESTION:
             return _CONGESTED_ATTEMPT if others_answered else 0.0
@@ -166,7 +168,7 @@ class RetryingClient:
                 if time.monotonic() <= until:
                     unused = 0.0
                     return await self._exchange(call, reserved, tokens)
-                self._budget.settle(reserved, 0.0)  # that took so long that another turn is needed
+                self._budget.settle(reserved, 0.0)  # that took too long: the turn has expired
             finally:
                 self.limiter.release(unused)
                 self._counters.window = self.limiter.window
@@ -179,7 +181,7 @@ class RetryingClient:
             raise
 
     async def _exchange(self, call: Call, reserved: float, tokens: float) -> Reply:
-        cost: float | None = reserved  # what is not known to be less is taken to be the worst
+        cost: float | None = reserved  # the worst case, unless it is known to be less
         sent = time.monotonic()
         self._counters.in_flight += 1
         try:
@@ -199,7 +201,7 @@ class RetryingClient:
         return reply_of(answer, usage, cost, time.monotonic() - sent)
 
     def _succeeded(self, call: Call, usage: Usage, headers: Mapping[str, str], reserved: float) -> None:
-        """What an answer teaches: how long such texts are in tokens, and what the provider still allows."""
+        """Learn from an answer: how many tokens such texts have, and what the provider still allows."""
         self._given_up.clear()
         self._answered_at = time.monotonic()
         self.failing_since = None
@@ -211,11 +213,11 @@ class RetryingClient:
             self.limiter.obey(headers)
 
     def _estimate(self, call: Call) -> float:
-        """Tokens that a call will about use, for the limit on tokens."""
+        """About how many tokens a call will use, for the limit on tokens."""
         if not self.limiter.counts_tokens:
             return 0.0
-        given = estimated_input_tokens(call.request) * self._real_tokens / self._estimated_tokens
-        return given + (output_tokens_cap(call.request.params) or 0)
+        tokens = estimated_input_tokens(call.request) * self._real_tokens / self._estimated_tokens
+        return tokens + (output_tokens_cap(call.request.params) or 0)
 
     async def _sleep(self, seconds: float) -> None:
         with self._stop.cuts_short():
@@ -224,7 +226,7 @@ class RetryingClient:
     # -- failures -----------------------------------------------------------------------------------------------------
 
     def _failed(self, call: Call, error: CallFailed, sent: float, reserved: float) -> float | None:
-        """Take note of a failed attempt; returns what it cost."""
+        """Record a failed attempt. Returns its cost in dollars."""
         unknown = error.usage.estimated or (error.usage == Usage() and _may_be_billed(error))
         cost = reserved if unknown else self._prices.cost(error.usage)
         self._counters.failed_attempt(error.kind, error.message, error.usage, cost if self._prices.known else None)
@@ -236,7 +238,7 @@ class RetryingClient:
         return cost
 
     def _give_up(self, call: Call, error: CallFailed) -> Reply:
-        """What a call that cannot be answered leaves behind; raises where the fault is not the call's own."""
+        """The reply of a call that cannot be answered. Raises if the call is not to blame."""
         if error.fatal:
             raise refusal_error(error)
         if self._stop and error.retryable:
@@ -244,13 +246,13 @@ class RetryingClient:
         if error.kind == "connection" and not self._answered_at:
             raise ProviderUnusable(
                 f"the provider cannot be reached: {error.message}",
-                hint="Check base_url and the network. What was answered is kept; run again to go on.",
+                hint="Check base_url and the network. All answers are kept; run again to continue.",
             )
         self._given_up.add(call.request.cache_hint)
         if len(self._given_up) >= _DOWN_AFTER:
             raise ProviderUnusable(
                 f"calls about {len(self._given_up)} items in a row failed for good, the last one with: {error.message}",
-                hint="The provider is down or does not take such requests. Mend that and run again with --retry-failed.",
+                hint="The provider is down or rejects such requests. Fix that and run again with --retry-failed.",
             )
         return failure_reply(error)
 
@@ -261,14 +263,14 @@ def refusal_error(error: CallFailed) -> ProviderUnusable:
 
 
 _HINTS = {
-    "key": "Check the key (and that it may use this model). Nothing further was sent; run again to go on.",
-    "billing": "The account has no money or quota left. Nothing further was sent; run again to go on.",
-    "not_found": "Check the model's name and base_url. Nothing further was sent; run again to go on.",
+    "key": "Check the key, and whether it may use this model. Nothing more was sent; run again to continue.",
+    "billing": "The account has no money or quota left. Nothing more was sent; run again to continue.",
+    "not_found": "Check the model's name and base_url. Nothing more was sent; run again to continue.",
 }
 
 
 def failure_reply(error: CallFailed) -> Reply:
-    """How a call that was given up is kept."""
+    """The reply to keep for a call that was given up."""
     status = f"{error.status} " if error.status else ""
     return Reply(
         status="rejected" if error.kind == "rejected" else "exhausted",
@@ -278,7 +280,7 @@ def failure_reply(error: CallFailed) -> Reply:
 
 
 def reply_of(answer: Answer, usage: Usage, cost: float | None, latency: float) -> Reply:
-    """How an answer is kept, with its usage as `costs.reported` has it."""
+    """The reply to keep for an answer. usage: as `token_estimates.reported` returns it."""
     return Reply(
         status="answered",
         text=answer.text,
@@ -293,12 +295,12 @@ def reply_of(answer: Answer, usage: Usage, cost: float | None, latency: float) -
 
 
 def _may_be_billed(error: CallFailed) -> bool:
-    """Whether the provider may have answered, and so billed, what never reached us."""
+    """Whether the provider may have answered, and billed, although nothing reached us."""
     return error.kind in ("timeout", "broken") or (error.kind == "connection" and error.sent)
 
 
 def _wait(state: RetryCallState) -> float:
-    """Seconds before the next attempt. (Congestion is waited out by everyone together, in the limiter.)"""
+    """Seconds before the next attempt. (For congestion, all calls wait in the limiter.)"""
     error = state.outcome.exception() if state.outcome else None
     if isinstance(error, CallFailed):
         if error.kind in _CONGESTION:

@@ -1,11 +1,11 @@
-"""The engine: asks what is not yet answered, and nothing else.
+"""Direct mode: makes the missing calls, and no others.
 
-    items ─▶ those not done, and nobody else's ─▶ tasks (replayed from the ledger) ─▶ scheduler ─▶ client ─▶ provider
-                                                                                                     │
-                                          done ◀─ outcome ◀─ state.take(reply) ◀─ ledger (on disk) ◀─┘
+    items ─▶ those not done, nor leased by others ─▶ tasks (replayed from the ledger) ─▶ scheduler ─▶ client ─▶ provider
+                                                                                                        │
+                                             done ◀─ outcome ◀─ state.take(reply) ◀─ ledger (on disk) ◀─┘
 
-A reply counts only when it is on disk. A fixed number of coroutines take tasks from the scheduler one by one, so that neither they nor
-memory grow with the number of items. What is wrong with one call becomes that call's failure; what is wrong with the provider ends the run.
+A reply counts only once it is on disk. A fixed number of coroutines take tasks from the scheduler one by one, so memory does not grow with
+the number of items. A fault of one call becomes that call's failure; a fault of the provider ends the run.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from dprm_data.ledger.ledger import Ledger
 from dprm_data.providers.provider import Provider
 from dprm_data.recipe.recipe import LimitsConfig
 
-_SAY_AFTER = 3.0  # seconds without an answer, while attempts fail, before the live view says so
+_SAY_AFTER = 3.0  # seconds of failing attempts without an answer before the live view says so
 
 
 class Engine:
     """Runs the work of one recipe against one provider.
 
-    retry_failed: ask again what ended without a label. began: when the run did (seconds since 1970; now if not given): what failed after that,
-    with another worker, is not asked again. coordinator: where other workers may be on the same ledger.
+    retry_failed: retry annotations that ended without a label. began: the start of the run (seconds since 1970; default: now); what failed
+    later, at another worker, is not retried. coordinator: needed if other workers may share the ledger.
     """
 
     def __init__(
@@ -75,12 +75,12 @@ class Engine:
             counters=self.counters,
             stop=self._stop,
         )
-        self._news = asyncio.Event()  # for coroutines without work: a task has ended, or the run ends
+        self._news = asyncio.Event()  # wakes coroutines without work: a task has ended, or the run ends
 
     async def run(self, work: Work, items: Iterable[Item]) -> None:
-        """Ask all that is missing. Returns when everything has an outcome; raises what stopped the run before that (a `DprmError`).
+        """Make all missing calls. Returns when everything has an outcome; raises what stopped the run before that (a `DprmError`).
 
-        In either case all calls in flight have ended and all replies are on disk.
+        Either way, all calls in flight have ended and all replies are on disk.
         """
         queue = ItemQueue(
             work,
@@ -107,14 +107,14 @@ class Engine:
             raise self._stop.reason
 
     def stop(self, reason: BaseException) -> None:
-        """Send nothing more; what is in flight is finished and kept. The run then raises the reason."""
+        """Send nothing more. Calls in flight finish and are kept; the run then raises `reason`."""
         self._stop.because(reason)
         self._news.set()
 
     # -- coroutines ----------------------------------------------------------------------------------------------------
 
     async def _work_off(self, scheduler: Scheduler) -> None:
-        # A few more coroutines than calls that may be in flight: while some wait for the disk, the wire is not idle.
+        # A few more coroutines than calls in flight: while some wait for the disk, others keep the connections busy.
         count = self._limits.concurrency + self._limits.concurrency // 4 + 1
         await asyncio.gather(*(self._take_tasks(scheduler) for _ in range(count)))
 
@@ -145,7 +145,7 @@ class Engine:
 
     async def _pursue(self, state: TaskState, lease: Lease | None) -> None:
         """Make a task's calls until it has an outcome."""
-        missing = not state.is_repeat  # it was replayed from the ledger: the call that it waits for is not there
+        missing = not state.is_repeat  # the replay has found that the ledger lacks this call
         while isinstance(state.step, Call):
             self.counters.reasks += len(state.replies) >= len(state.task.questions)
             state.take(await self._client.reply(state.step, missing=missing, lease=lease))
@@ -155,7 +155,7 @@ class Engine:
     # -- patience -----------------------------------------------------------------------------------------------------
 
     async def _watch(self) -> None:
-        """Say when nothing comes, and give up when that has lasted, or is going to last, as long as the recipe allows."""
+        """Report when no answers arrive, and give up when that has lasted, or will last, longer than the recipe allows."""
         while True:
             await asyncio.sleep(0.25)
             since, cooling = self._client.failing_since, self._client.limiter.cooling
@@ -167,7 +167,7 @@ class Engine:
                 self.stop(
                     ProviderUnusable(
                         self._silence(silent, cooling),
-                        hint="What was answered is kept; run again to go on. limits: give_up_after says how long to wait.",
+                        hint="All answers are kept; run again to continue. limits: give_up_after sets how long to wait.",
                     )
                 )
 

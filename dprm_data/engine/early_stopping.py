@@ -1,8 +1,8 @@
-"""RoundPolicy: how many more personas an item is asked about. The default is all of them at once; early stop asks in rounds.
+"""Round policies: how many more personas to ask about an item. By default all at once; early stopping asks in rounds.
 
-With early stop the first items (the pilot) are asked in full, and the prior over items is learned from their votes; it is learned again when
-their number has doubled. Every other item is asked of a few personas, in an order of its own so that nobody is always left out, until
-its posterior under that prior is narrow enough. Whoever is not asked has no annotation: nothing is filled in.
+Early stopping asks all personas about the first items (the pilot) and learns the prior over items from their votes, again each time their
+number has doubled. About every other item it asks a few personas at a time, in an order drawn per item so that no persona is always left
+out, until the item's posterior under that prior is narrow enough. A persona that is not asked has no annotation: nothing is imputed.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ from dprm_data.ingest.items import Item
 from dprm_data.labels.space import LabelSpace
 from dprm_data.recipe.recipe import EarlyStopConfig
 
-_MOST_PILOTS = 3200  # items that the prior is learned from at most
+_MOST_PILOTS = 3200  # at most this many items to learn the prior from
 
 
 class RoundPolicy:
-    """Everything at once."""
+    """Asks everything at once."""
 
     def ordered(self, item: Item, states: list[TaskState]) -> list[TaskState]:
-        """The order in which an item's tasks are asked."""
+        """An item's tasks, in the order in which to ask."""
         return states
 
     def may_open(self, opened: int) -> bool:
-        """Whether one more item may be asked about now; `opened` wait for their first answers already."""
+        """Whether another item may be opened now. opened: the number of items that wait for their first answers."""
         return True
 
     def size(self, *, settled: Sequence[TaskState], waiting: Sequence[TaskState]) -> int | None:
-        """How many of an item's waiting tasks are asked now: None for all, 0 for no more."""
+        """How many of an item's waiting tasks to ask now: None for all, 0 for no more."""
         return None
 
     def closed(self, settled: Sequence[TaskState], *, in_full: bool) -> None:
-        """Called with the tasks of every item that has nothing left to ask; in_full: nobody was left out."""
+        """Called with the tasks of every item that needs no further call. in_full: nobody was left out."""
 
 
 class EarlyStopping(RoundPolicy):
-    """Stops asking about an item when its posterior is narrow (`early_stop` in the recipe)."""
+    """Stops asking about an item once its posterior is narrow (`early_stop` in the recipe)."""
 
     def __init__(self, config: EarlyStopConfig, space: LabelSpace) -> None:
         self._config = config
@@ -50,12 +50,12 @@ class EarlyStopping(RoundPolicy):
         self._pilots: list[Floats] = []
         self._learned_from = 0
         self._prior: object | None = None
-        self._known: dict[bytes, bool] = {}  # verdicts by votes: the same votes come again and again
+        self._known: dict[bytes, bool] = {}  # by votes: the same votes recur often
 
     def ordered(self, item: Item, states: list[TaskState]) -> list[TaskState]:
         shuffled = list(states)
         random.Random(f"early stop {item.item_id}").shuffle(shuffled)
-        return sorted(shuffled, key=_is_person)  # what the population would say is asked first
+        return sorted(shuffled, key=_is_person)  # the population's distribution is asked first
 
     @property
     def ready(self) -> bool:
@@ -68,7 +68,7 @@ class EarlyStopping(RoundPolicy):
     def size(self, *, settled: Sequence[TaskState], waiting: Sequence[TaskState]) -> int | None:
         if not self.ready:
             return None
-        # Every item has the population's distribution, whoever else is asked.
+        # The population's distribution is asked about every item.
         population = sum(not _is_person(state) for state in waiting)
         people = sum(map(_is_person, settled))
         if people < self._config.first:
@@ -80,7 +80,7 @@ class EarlyStopping(RoundPolicy):
             self.learn(self.votes(settled))
 
     def votes(self, settled: Sequence[TaskState]) -> Floats:
-        """The votes (K,) of tasks that have ended; one that ended without a label has none."""
+        """The votes (K,) of the tasks that have ended. A task without a label has none."""
         counts = np.zeros(self._space.K)
         for state in settled:
             outcome = state.outcome
@@ -93,7 +93,7 @@ class EarlyStopping(RoundPolicy):
         return counts
 
     def learn(self, votes: Floats) -> None:
-        """Take the votes of an item that was asked in full for the prior's sake."""
+        """Add the votes (K,) of a pilot item, and learn the prior if that is due."""
         self._pilots.append(votes)
         if len(self._pilots) >= max(self._config.pilot, 2 * self._learned_from):
             from dprm_data.preference.model_selection import learn_prior
@@ -103,15 +103,15 @@ class EarlyStopping(RoundPolicy):
             self._known.clear()
 
     def narrow(self, votes: Floats) -> bool:
-        """Whether the posterior of an item with these votes keeps the bound."""
+        """Whether the posterior of an item with these votes is within the bound."""
         key = votes.tobytes()
         if key not in self._known:
             self._known[key] = self.width(votes) <= self._config.within
         return self._known[key]
 
     def width(self, votes: Floats) -> float:
-        """What is held against the bound: half the 90 % credible interval of the expected reward, or the expected Wasserstein-1 distance
-        of the posterior from the truth (in units of reward)."""
+        """The posterior's width, to compare with the bound: half the 90 % credible interval of the expected reward, or the expected
+        Wasserstein-1 distance of the posterior from the truth (in units of reward)."""
         from dprm_data.ingest.votes import Votes
         from dprm_data.preference.fitting import fit
 
@@ -122,10 +122,10 @@ class EarlyStopping(RoundPolicy):
 
 
 def _is_person(state: TaskState) -> bool:
-    """Whether one of the panel is asked, and not the model for a whole population's distribution."""
+    """Whether the annotator is a persona of the panel, not the population as a whole."""
     return state.task.annotator is not POPULATION
 
 
 def round_policy_for(config: EarlyStopConfig | None, space: LabelSpace) -> RoundPolicy:
-    """The recipe's way of asking."""
+    """The recipe's policy."""
     return EarlyStopping(config, space) if config else RoundPolicy()

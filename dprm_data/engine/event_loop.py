@@ -71,7 +71,7 @@ class Stoppable(Protocol):
 
 
 class interruptible:
-    """Handles Ctrl-C: the first finishes the calls in flight, the second exits at once."""
+    """Handles Ctrl-C and signals: the first lets the calls in flight finish, the second exits at once."""
 
     def __init__(self, engine: Stoppable, say: Callable[[str], None], ledger: str) -> None:
         self._engine = engine

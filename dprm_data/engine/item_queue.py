@@ -1,7 +1,7 @@
-"""ItemQueue: which items are asked about, one after the other: those that miss something, and that no other worker has.
+"""The item queue: yields the items with missing calls that no other worker holds.
 
-Where others work on the same ledger, an item is leased first and looked up in the ledger then, so that what another has finished in between
-is found. Items that others have are put aside and looked at again: they are done by then, or free because their worker has gone.
+On a shared ledger, an item is leased first and looked up in the ledger afterwards, so that replies of its previous holder are found. Items
+that others hold are set aside and tried again: by then they are done, or free because their worker has left.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from dprm_data.ingest.items import Item
 from dprm_data.ledger.ledger import Ledger
 
 _LOOK_UP = 500  # items looked up in the ledger at a time
-_OPEN = 64  # annotations rendered at a time: few, or the calls in flight would wait for it
-_REACH = 20  # times as many items are looked at for free ones
-_LOOK_AGAIN = 0.5  # seconds between two looks at what others have
+_OPEN = 64  # annotations rendered at a time: rendering many would delay the calls in flight
+_REACH = 20  # examine up to this many times the wanted number of items to find free ones
+_LOOK_AGAIN = 0.5  # seconds between two tries of the items that others hold
 
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """An item that may miss something, and the keys to be leased before that is known (none where there are no other workers)."""
+    """An item that may have missing calls, and the keys to lease before looking (none if there are no other workers)."""
 
     item: Item
     keys: tuple[bytes, ...] = ()
@@ -49,7 +49,7 @@ class ItemQueue:
         retry_failed: bool,
         began: float,
     ) -> None:
-        """began: when this run did (seconds since 1970): what failed after that, elsewhere, is not tried again here."""
+        """began: the start of the run (seconds since 1970); what failed later, at another worker, is not retried."""
         self._work = work
         self._plan = work.plan_key()
         self._ledger = ledger
@@ -59,16 +59,16 @@ class ItemQueue:
         self._retry_failed = retry_failed
         self._began = began
         self._each = work.annotations_per_item
-        self._aside: deque[_Candidate] = deque()  # others have these
-        self._look_at = 0.0  # when to look at them again
+        self._aside: deque[_Candidate] = deque()  # held by others
+        self._look_at = 0.0  # when to try them again
         self._calibrating = False
-        self._leased: dict[str, tuple[_Candidate, Lease]] = {}  # what is open here, by its item's id
+        self._leased: dict[str, tuple[_Candidate, Lease]] = {}  # open items, by item id
 
-    # -- what the scheduler asks for ---------------------------------------------------------------------------------------
+    # -- for the scheduler -----------------------------------------------------------------------------------------------
 
     def items(self, items: Iterable[Item]) -> Iterator[ReadyItem | Pause | None]:
-        """The items that miss something, with their tasks; None now and then where there is none for long, so that other coroutines may
-        run, and a `Pause` where only other workers have something left."""
+        """Yield the items with missing calls, with their tasks; None now and then, to let other coroutines run; and a `Pause` while only
+        other workers have something left."""
         for chunk in chunks(items, _LOOK_UP):
             yield from self._opened(self._missing(chunk))
             yield None
@@ -81,7 +81,7 @@ class ItemQueue:
                 yield Pause(self._look_at - time.monotonic() if self._aside else _LOOK_AGAIN)
 
     def calibration(self) -> Iterator[ReadyItem | Pause | None]:
-        """What must be asked to calibrate, as if it were one item."""
+        """Yield the missing calibration tasks, as if they were one item's."""
         tasks = self._work.calibration_tasks()
         keys = self._work.keys_of(task.prefix for task in tasks) if self._coordinator.shared else ()
         while tasks:
@@ -101,28 +101,28 @@ class ItemQueue:
                 return
 
     def calibrated(self, item: OpenItem) -> None:
-        """All that was asked to calibrate is answered, or somebody else's by now: `calibration` looks again where there are others."""
+        """The calibration tasks are answered, or leased by another worker by now; with other workers, `calibration` looks again."""
         self._calibrating = False
         if item.lease:
             self._coordinator.release(item.lease)
 
     def round_size(self, item: OpenItem) -> int | None:
-        """How many of the item's waiting tasks are asked now (`Scheduler`)."""
+        """How many of the item's waiting tasks to release now (see `Scheduler`)."""
         return self._rounds.size(settled=item.settled, waiting=item.waiting)
 
     def closed(self, item: OpenItem) -> None:
-        """Nothing is missing for this item any more."""
+        """The item needs no further call."""
         self._rounds.closed(item.settled, in_full=not item.waiting)
         self._close(item.item, item.lease)
 
     def lost(self, item: OpenItem) -> None:
-        """The item has gone to another worker: it is looked at again."""
+        """Another worker has taken the item: set it aside."""
         self._counters.forget(item.outcomes, replayed=item.replayed)
         candidate, _ = self._leased.pop(item.item.item_id)
         self._aside.append(candidate)
 
     def leave(self) -> None:
-        """The run ends, whatever is still open: it may be others'."""
+        """The run ends: release what is still open, for others."""
         for _, lease in self._leased.values():
             self._coordinator.release(lease)
         self._leased.clear()
@@ -130,7 +130,7 @@ class ItemQueue:
     # -- items ----------------------------------------------------------------------------------------------------------
 
     def _missing(self, items: Sequence[Item]) -> deque[_Candidate]:
-        """Those of the items that are not known to be done."""
+        """The items, among these, that are not marked as done."""
         done = self._done(items)
         self._counters.skipped(len(done), self._each)
         keys = self._work.prefix_keys if self._coordinator.shared else lambda item: ()
@@ -140,7 +140,7 @@ class ItemQueue:
         return set() if self._retry_failed else self._ledger.find_done(self._plan, [row_id(item) for item in items])
 
     def _look_again(self) -> Iterator[ReadyItem | None]:
-        """Once more at what others had: what is done by now is done; what is free by now is opened."""
+        """Try the items that others held: count those that are done, open those that are free."""
         aside, self._aside = self._aside, deque()
         self._look_at = time.monotonic() + _LOOK_AGAIN
         for chunk in chunks(aside, _LOOK_UP):
@@ -159,7 +159,7 @@ class ItemQueue:
             yield None
 
     def _claimed(self, candidates: deque[_Candidate], most: int) -> list[tuple[_Candidate, Lease | None]]:
-        """Take candidates from the left until `most` are ours; those that others have are put aside."""
+        """Take candidates from the left until `most` are leased; set aside those that others hold."""
         if not self._coordinator.shared:
             return [(candidates.popleft(), None) for _ in range(min(most, len(candidates)))]
         mine: list[tuple[_Candidate, Lease | None]] = []
@@ -189,7 +189,7 @@ class ItemQueue:
         return ReadyItem(item, settled, self._rounds.ordered(item, missing), lease)
 
     def _divided(self, states: Sequence[TaskState]) -> tuple[list[TaskState], list[TaskState]]:
-        """Tasks that need no call, and those that do; failed ones start over where they are to be retried."""
+        """Split the tasks into those that need no call and those that do; restart the failed ones that are to be retried."""
         settled: list[TaskState] = []
         missing: list[TaskState] = []
         keys: set[bytes] = set()

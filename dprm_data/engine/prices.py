@@ -101,7 +101,7 @@ def _linear(
 
 
 def _list_prices(config: ProviderConfig, price_list: str, batch: bool) -> Prices | None:
-    # Another server may sell a model under its known name: the list price is then the best guess, and the plan names its seller.
+    # Another server may offer a model under its usual name: the list price is then the best guess, and the plan names its source.
     base_url = next((each.base_url for each in config.places if each.base_url), None)
     look_up = _table(config.model, None if base_url else price_list, batch)
     try:
@@ -114,7 +114,7 @@ def _list_prices(config: ProviderConfig, price_list: str, batch: bool) -> Prices
     def price(usage: Usage) -> float:
         return fast(usage) if usage.input_tokens < limit else slow(usage)
 
-    caveat = f"; {base_url} may charge otherwise (provider: price)" if base_url else ""
+    caveat = f"; {base_url} may charge differently (provider: price)" if base_url else ""
     name = f"{entry.provider.name}'s list price of {entry.model.id}"
     kind = " (batch)" if batch else ""
     return Prices(price, f"genai-prices {version('genai-prices')}, {name}{kind}{caveat}")

@@ -1,7 +1,7 @@
-"""The scheduler: which task comes next.
+"""The scheduler: decides which task comes next.
 
-Items are opened one after the other, and only when nothing else is ready, so that few are open at a time however many there are. The first
-task of an item goes ahead alone; when it is done, the provider's cache holds what the item's calls share, and the others follow.
+It opens items one by one, and only when nothing else is ready, so that few are open at a time. The first task of an item goes ahead alone;
+once it is done, the provider's cache holds the item's shared prefix, and the other tasks follow.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dprm_data.ingest.items import Item
 
 @dataclass(frozen=True, slots=True)
 class ReadyItem:
-    """An item that misses something. settled: its tasks that need no call; missing: those that do; lease: where there are other workers."""
+    """An item with missing calls. settled: its tasks that need no call; missing: those that do; lease: if there are other workers."""
 
     item: Item
     settled: list[TaskState]
@@ -29,7 +29,7 @@ class ReadyItem:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """There is nothing to open for this long, or until an item is closed."""
+    """Nothing can be opened for this long, unless an item is closed before."""
 
     seconds: float
 
@@ -38,9 +38,9 @@ class Pause:
 class OpenItem:
     """An item with tasks that still need calls.
 
-    settled: its tasks that need none; waiting: those whose turn has not come (early stopping may leave them out); following: those that
-    follow when the one that went ahead is done; under_way: how many make calls; replayed: how many needed no call from the beginning;
-    lost: its lease is.
+    settled: tasks that need no more calls; waiting: tasks not released yet (early stopping may leave them out); following: tasks to release
+    once the one that went ahead is done; under_way: the number of tasks released and not done; replayed: the number of tasks that needed
+    no call at all; lost: whether the lease is lost.
     """
 
     item: Item
@@ -54,16 +54,16 @@ class OpenItem:
 
     @property
     def outcomes(self) -> list[Outcome]:
-        """Of the tasks that have ended."""
+        """The outcomes of the tasks that have ended."""
         return [state.outcome for state in self.settled if state.outcome]
 
 
 class Scheduler:
     """Hands out tasks, and takes them back when they are done.
 
-    items: opens the next item; it may yield None to let others have a turn, and a `Pause`. closed: called with every item that has nothing
-    left to ask; lost: with every item that has gone to another worker. round_size: how many tasks of an item are asked before it is
-    called again: None for all that are left, 0 for no more.
+    items: yields the next item, None to let other coroutines run, or a `Pause`. closed: called with every item that needs no further call.
+    lost: called with every item that another worker has taken. round_size: returns how many of an item's tasks to release before it is
+    called again: None for all, 0 for no more.
     """
 
     def __init__(
@@ -85,17 +85,17 @@ class Scheduler:
 
     @property
     def finished(self) -> bool:
-        """Whether everything is done."""
+        """Whether all items are closed or lost."""
         return self.exhausted and not self._open_items
 
     @property
     def paused_for(self) -> float:
-        """Seconds for which nothing can be opened, unless an item is closed before then."""
+        """For how many seconds nothing can be opened, unless an item is closed before."""
         return max(0.0, self._paused_until - time.monotonic()) if self._paused_until else 0.0
 
     def next(self) -> tuple[OpenItem, TaskState] | None:
-        """The next task to make calls for; None where there is none just now: `exhausted` says whether only tasks under way can bring
-        more, `paused_for` for how long."""
+        """The next task to make calls for; None if there is none at present. Then, if `exhausted`, only tasks under way can bring more;
+        otherwise ask again after `paused_for` seconds."""
         while not self._ready and not self.exhausted and not self.paused_for:
             try:
                 found = next(self._items)
@@ -116,7 +116,7 @@ class Scheduler:
         self._next_round(item, ahead=not item.settled)
 
     def through(self, item: OpenItem, state: TaskState) -> None:
-        """This task needs no further call, or the item is lost."""
+        """Take back a task that needs no further call, or whose item is lost."""
         item.under_way -= 1
         if state.outcome:
             item.settled.append(state)

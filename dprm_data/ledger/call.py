@@ -1,7 +1,7 @@
 """A call: one request to a provider, its key in the ledger, and the reply that the ledger keeps.
 
-The key is a hash of everything that decides the answer: the provider's family, the model, the parameters, every message and the
-replicate. Change a word of what is sent and it is another call; change anything else and it stays the same.
+The key is a hash of everything that determines the answer: the provider's family, the model, the parameters, every message and the
+replicate. Changing a word of what is sent makes another call; changing anything else does not.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import orjson
 
 from dprm_data.providers.request import Finish, Request, Usage
 
-# How a call ended. `answered` is an answer, whatever its text; the others are failures that are kept as data.
+# How a call ended. `answered`: with an answer, whatever its text. The others are failures, kept as data.
 ReplyStatus = Literal["answered", "rejected", "exhausted"]
 
 
@@ -27,7 +27,7 @@ class Call:
 
     @classmethod
     def of(cls, family: str, request: Request, replicate: int) -> Call:
-        """The call for this request. Each replicate asks the same question again."""
+        """The call for this request. Each replicate repeats the same question."""
         identity = {
             "family": family,
             "model": request.model,
@@ -40,9 +40,9 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came of a call, as the ledger keeps it.
+    """The result of a call, as the ledger keeps it.
 
-    cost: dollars, or None where the price is not known; created_at: seconds since 1970; latency: seconds.
+    cost: dollars, None if the price is unknown; created_at: seconds since 1970; latency: seconds.
     """
 
     status: ReplyStatus

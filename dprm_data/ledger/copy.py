@@ -1,7 +1,7 @@
-"""Copying a ledger into another store: all rows with all their numbers.
+"""Copy a ledger into another store: every row, under its number.
 
-A copy may be interrupted and restarted, or repeated after the source has grown: only what is missing is written. A destination that holds
-anything that the source does not hold is another ledger, and is refused.
+A copy may be interrupted and restarted, or repeated after the source has grown: only missing rows are written. A destination with a row
+that the source lacks is another ledger, and is refused.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _CHUNK = 5000  # rows in one transaction
 
 @dataclass(frozen=True)
 class Copied:
-    """Rows of every table in the copy, and how many rows were written this time."""
+    """Rows per table in the copy, and how many of them this copy wrote."""
 
     calls: int
     failures: int
@@ -37,11 +37,11 @@ def copy_ledger(
 ) -> Copied:
     """Copy everything. on_progress: called with the number of rows read so far. Memory does not grow with the ledger.
 
-    The source is read as it is at one moment, and may be in use. Raises `InputError` where both are the same, `LedgerError` where the
-    destination holds another ledger.
+    Reads one snapshot of the source, which may be in use. Raises `InputError` if both are the same, `LedgerError` if the destination
+    holds another ledger.
     """
     if source.absolute() == destination.absolute():
-        raise InputError(f"{source.shown} would be copied into itself")
+        raise InputError(f"cannot copy {source.shown} into itself")
     old = open_store(source, readonly=True)
     try:
         new = open_store(destination)
@@ -64,7 +64,7 @@ class _Copy:
         for table in ("calls", "failures"):
             self._refuse_other_rows(table)
         self._refuse_other_batches()
-        # Batches first: one whose rows are missing would be handed to the provider again.
+        # Batches first: a batch whose rows are missing would be submitted again.
         for table in ("batch_rows", "batches"):
             self._new.clear(table)
             if self._old.has(table):
@@ -72,7 +72,7 @@ class _Copy:
         for table in ("calls", "failures"):
             self._numbered(table)
         self._put_all("done")
-        if self._new.count("done") != self._counts["done"]:  # some are no longer done
+        if self._new.count("done") != self._counts["done"]:  # some items are no longer done
             self._new.clear("done")
             self._put_all("done")
         self._new.set_totals(self._old.totals())
@@ -80,7 +80,7 @@ class _Copy:
         return Copied(**counts, written=self._written)
 
     def _refuse_other_rows(self, table: str) -> None:
-        """Before anything is written: the first and the last row of the destination must be rows of the source."""
+        """Before writing: check that the destination's first and last rows are rows of the source."""
         with self._new.snapshot() as select:
             ((first, last),) = select(f"SELECT MIN(id), MAX(id) FROM {table}")
         for number in () if first is None else (first, last):
@@ -93,7 +93,7 @@ class _Copy:
                 raise self._other_ledger()
 
     def _refuse_other_batches(self) -> None:
-        """Its pending batches too: each must be pending in the source, or collected there since."""
+        """Check that each of the destination's pending batches is pending in the source, or has been collected there."""
         known = {tag for (tag,) in self._select("SELECT tag FROM batches")} if self._old.has("batches") else set()
         with self._new.snapshot() as select:
             others = [number for number, tag in select("SELECT id, tag FROM batches") if tag not in known]
@@ -130,12 +130,12 @@ class _Copy:
 
     def _other_ledger(self) -> LedgerError:
         return LedgerError(
-            f"{self._new.location} holds calls that {self._old.location} does not hold: it is another ledger",
-            hint="It was left as it is. Copy into an empty one; two ledgers are never mixed.",
+            f"{self._new.location} holds calls that {self._old.location} lacks: it is another ledger",
+            hint="Nothing was changed. Copy into an empty ledger; two ledgers are never merged.",
         )
 
 
 def _number(row: Row) -> int:
-    """A call's or a failure's number in the store: the first of its columns (`TABLES`)."""
+    """The number of a call or failure in the store: its first column (`TABLES`)."""
     number, *_ = row
     return int(number)

@@ -1,4 +1,4 @@
-"""Exporting a ledger's calls for other programs, as Parquet or JSON Lines. Memory does not grow with the ledger."""
+"""Export a ledger's calls for other programs, as Parquet or JSON Lines. Memory does not grow with the ledger."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _CHUNK = 5000
 
 
 def export_calls(store: LedgerStore, file: Path) -> int:
-    """Write all calls to a .parquet or .jsonl file, in the order in which they were recorded; returns their number.
+    """Write all calls to a .parquet or .jsonl file, in the order in which they were recorded. Returns their number.
 
-    The file appears when it is complete. key: hexadecimal; logprobs: (token, natural logarithm) pairs, null where none were asked for; cost:
-    dollars, null where no price is known; estimated: whether the tokens are; created_at: seconds since 1970. Raises `InputError` for another
-    kind of file.
+    The file appears once it is complete. key: hexadecimal; logprobs: (token, natural logarithm) pairs, null if none were requested; cost:
+    dollars, null if the price is unknown; estimated: whether the token counts are; created_at: seconds since 1970. Raises `InputError` for
+    any other kind of file.
     """
     if file.suffix not in (".parquet", ".jsonl"):
-        raise InputError(f"{file}: calls are exported to a .parquet or a .jsonl file")
+        raise InputError(f"{file}: calls are exported to a .parquet or .jsonl file")
     with store.snapshot() as select:
         calls = map(CallRow._make, select(f"SELECT {', '.join(CALL)} FROM {store.relation('calls')} ORDER BY id"))
         rows = map(_exported, calls)

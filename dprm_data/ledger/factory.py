@@ -1,4 +1,4 @@
-"""From a ledger's address to its store."""
+"""Open the store at a ledger's address."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def open_store(address: LedgerAddress, *, readonly: bool = False) -> LedgerStore
 
 
 def exists(address: LedgerAddress) -> bool:
-    """Whether there is a ledger yet. Raises as `LedgerStore.exists`."""
+    """Whether the ledger exists. Raises as `LedgerStore.exists`."""
     return store_class(address).exists(address)
 
 
 def opened(address: LedgerAddress) -> AbstractContextManager[LedgerStore]:
-    """The store opened for reading, and closed in the end. Raises as `open_store`."""
+    """The store, open for reading until the end of the block. Raises as `open_store`."""
     return closing(open_store(address, readonly=True))

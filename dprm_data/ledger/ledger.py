@@ -1,8 +1,8 @@
 """The ledger: every call ever paid for, on disk before it counts.
 
-A reply is acknowledged only after its transaction is on disk, so neither `kill -9` nor a power cut loses what was acknowledged. One writer
-per process commits the rows that have gathered, many in one transaction. The store (`store.py`) decides where they are kept: a file, which
-one process at a time writes to, or PostgreSQL, which many may share. `sqlite_file.py` describes the tables.
+A reply is acknowledged only after its transaction is on disk, so neither `kill -9` nor a power cut loses an acknowledged reply. One writer
+per process commits the rows that have gathered, many in one transaction. The store (`store.py`) decides where they are kept: in a file, with
+one writing process at a time, or in PostgreSQL, which many processes may share. `sqlite_file.py` describes the tables.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _OFF = -math.inf  # a log-probability that JSON cannot hold
 
 @dataclass(frozen=True, slots=True)
 class FailedAttempt:
-    """One attempt that failed and was (or could have been) tried again."""
+    """A failed attempt that was, or could have been, retried."""
 
     key: bytes
     kind: str
@@ -38,10 +38,10 @@ class FailedAttempt:
 
 
 class Ledger:
-    """One ledger, opened for reading and writing. Use as a context manager.
+    """A ledger, open for reading and writing. Use as a context manager.
 
-    run: the name under which this process's calls are counted against a budget. Raises `LedgerError` where the address has no ledger, has
-    one that is newer than this program, or cannot be reached or written; `RunBusy` where another process writes to the file.
+    run: the name under which this process's calls count against a budget. Raises `LedgerError` if the address has no ledger, has one that
+    is newer than this program, or cannot be reached or written; `RunBusy` if another process is writing to the file.
     """
 
     def __init__(self, address: LedgerAddress, *, run: str = "", price_table: str = "", readonly: bool = False) -> None:
@@ -49,8 +49,8 @@ class Ledger:
         self.store = open_store(address, readonly=readonly)
         self._price_table = price_table
         self._next = Transaction(run)
-        self._writing: Transaction | None = None  # until it is on disk
-        self._broken: LedgerError | None = None  # why nothing can be written any more
+        self._writing: Transaction | None = None  # being committed, or failed to be
+        self._broken: LedgerError | None = None  # why nothing more can be written
         self._written: asyncio.Future[None] | None = None
         self._writer: asyncio.Task[None] | None = None
 
@@ -61,9 +61,9 @@ class Ledger:
         self.close()
 
     def close(self) -> None:
-        """Write what is left, and close the store. Raises `LedgerError` where it cannot be written.
+        """Write what is left, and close the store. Raises `LedgerError` if it cannot be written.
 
-        What failed to be written before is tried again: it was paid for, and there may be room by now.
+        A transaction that failed is tried once more: its replies are paid for, and there may be room by now.
         """
         try:
             for transaction in (self._writing, self._next):
@@ -75,29 +75,29 @@ class Ledger:
     # -- reading ------------------------------------------------------------------------------------------------------
 
     def find(self, keys: Sequence[bytes]) -> dict[bytes, Reply]:
-        """The newest reply to each of these calls, where there is one."""
+        """The newest reply to each of these calls, if there is one."""
         return {key: reply_of(row) for key, row in self.store.find(keys).items()}
 
     def find_done(self, plan: bytes, items: Sequence[bytes]) -> set[bytes]:
-        """Those of the items (ids as bytes) that need no further call under this plan."""
+        """The items, among these (ids as bytes), that need no further call under this plan."""
         return self.store.find_done(plan, items)
 
     def spent(self) -> float:
-        """Dollars that this run's calls and failed attempts have cost so far (unknown prices count nothing)."""
+        """Dollars that this run's calls and failed attempts have cost so far. Unknown prices count as 0."""
         return self.store.spent(self.run)
 
     def counts(self) -> dict[str, int]:
-        """Rows of every table."""
+        """The number of rows in each table."""
         return {table: self.store.count(table) for table in ("calls", "failures", "done")}
 
     def failures_by_kind(self) -> dict[str, int]:
-        """How many attempts failed, by kind (for the summary)."""
+        """The number of failed attempts, by kind (for the summary)."""
         return self.store.failures_by_kind(self.run)
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
     async def record(self, key: bytes, reply: Reply) -> None:
-        """Keep a reply. Returns when it is on disk; raises `LedgerError` where it cannot be written."""
+        """Keep a reply. Returns once it is on disk. Raises `LedgerError` if it cannot be written."""
         row = self._call_row(key, reply)
         self._next.calls.append(row)
         self._next.cost += row.cost or 0.0
@@ -110,9 +110,9 @@ class Ledger:
         *,
         collected: int | None = None,
     ) -> None:
-        """Keep replies and failed attempts in one transaction, at once (outside the writer's task).
+        """Keep replies and failed attempts in one transaction, now rather than through the writer's task.
 
-        collected: the number of the batch from which they come, which is no longer pending.
+        collected: the number of the batch that they come from, which stops being pending.
         """
         transaction = Transaction(self.run, calls=[self._call_row(key, reply) for key, reply in replies])
         transaction.failures = [self._failure_row(failed) for failed in failures]
@@ -122,19 +122,19 @@ class Ledger:
         self.store.commit(transaction)
 
     def note_failure(self, failed: FailedAttempt) -> None:
-        """Keep a failed attempt. It is written with the next transaction, and nobody waits for it."""
+        """Keep a failed attempt. The next transaction writes it; nobody waits for it."""
         row = self._failure_row(failed)
         self._next.failures.append(row)
         self._next.cost += row.cost or 0.0
         self._schedule()
 
     def note_done(self, plan: bytes, item: bytes) -> None:
-        """Keep that an item needs no further call. It is written with the next transaction."""
+        """Mark an item as needing no further call. The next transaction writes the mark."""
         self._next.done.append((plan, item))
         self._schedule()
 
     def note_undone(self, plan: bytes, item: bytes) -> None:
-        """An item that was done is asked again. This is written with the next transaction, so before any new reply about the item."""
+        """Remove an item's mark: it is asked again. The next transaction does so, and thus before any new reply about the item."""
         self._next.undone.append((plan, item))
         self._schedule()
 
@@ -173,12 +173,12 @@ class Ledger:
         )
 
     def _schedule(self) -> asyncio.Future[None]:
-        """Start the writer if it is idle. The future is done when the rows that have gathered are on disk."""
+        """Start the writer if it is idle. Returns a future that is done once the rows gathered so far are on disk."""
         if self._broken:
             raise self._broken
         if self._written is None:
             self._written = asyncio.get_running_loop().create_future()
-            # A failure is raised to whoever waits; where nobody does, asyncio must not log that it was never retrieved.
+            # Whoever waits gets the exception. If nobody waits, asyncio must not log that it was never retrieved.
             self._written.add_done_callback(lambda future: future.cancelled() or future.exception())
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write())
@@ -203,7 +203,7 @@ class Ledger:
             self._written = None
 
     async def flush(self) -> None:
-        """Wait until everything noted is on disk, or cannot be written."""
+        """Wait until everything noted is on disk or has failed to be written."""
         while self._writer is not None and not self._writer.done():
             await asyncio.shield(self._writer)
 
@@ -214,17 +214,17 @@ class Ledger:
 
 
 def _finite(number: float | None) -> float | None:
-    """NaN and infinity become unknown: they would spoil every sum."""
+    """The number; None for NaN and infinity, which would spoil every sum."""
     return number if number is not None and math.isfinite(number) else None
 
 
 def _bounded(count: int) -> int:
-    """A server may say any number; a store keeps 64 bits."""
+    """The count, clipped to 64 bits: a server may report any number."""
     return max(-INT, min(count, INT))
 
 
 def reply_of(row: CallRow) -> Reply:
-    """The reply that a row keeps."""
+    """The reply that a row holds."""
     logprobs = None
     if row.logprobs is not None:
         pairs = orjson.loads(zlib.decompress(row.logprobs))

@@ -1,6 +1,6 @@
-"""A ledger in PostgreSQL: many processes read and write it at once, and each commit is on the server's disk before it counts.
+"""A ledger in PostgreSQL: many processes read and write it at once, and a commit counts once it is on the server's disk.
 
-A lost connection is replaced and its work retried; a commit whose acknowledgement was lost with the connection is not made twice.
+A lost connection is replaced and its work retried; a commit whose acknowledgement was lost with the connection takes effect only once.
 """
 
 from __future__ import annotations
@@ -45,20 +45,20 @@ _INSERT_CALLS = (
 _INSERT_FAILURES = f"INSERT INTO failures ({', '.join(FAILURE)}) SELECT * FROM unnest({array_placeholders(FAILURE)})"
 _DELETE_DONE = "DELETE FROM done USING unnest(%b::bytea[], %b::bytea[]) AS gone (plan, item) WHERE done.plan = gone.plan AND done.item = gone.item"
 _INSERT_DONE = "INSERT INTO done SELECT * FROM unnest(%b::bytea[], %b::bytea[]) ON CONFLICT DO NOTHING"
-# Returns no row where this very commit was made already. The row's lock makes it wait for the lost connection's transaction to end.
+# Returns no row if this commit was made already. The row's lock makes it wait until the lost connection's transaction has ended.
 _SIGN_COMMIT = (
     "INSERT INTO writers (run, writer, cost, last_commit) VALUES (%s, %s, %s, %s) ON CONFLICT (run, writer) DO UPDATE "
     "SET cost = writers.cost + excluded.cost, last_commit = excluded.last_commit "
     "WHERE writers.last_commit <> excluded.last_commit RETURNING 1"
 )
-_BATCH_LOCK = 0x5348454C  # with the run's hash, the advisory lock under which its batches are changed
-_COPIED = uuid.UUID(int=0)  # the writer of what was copied
+_BATCH_LOCK = 0x5348454C  # with the run's hash: the advisory lock for changing its batches
+_COPIED = uuid.UUID(int=0)  # the writer of copied totals
 _LOOKUP = 5000  # values in one query
 
 
 @ledger_store("postgresql", "postgres")
 class PostgresStore(LedgerStore):
-    """A ledger in a database. Raises `LedgerError` where it cannot be reached, is no ledger or is newer than this program."""
+    """A ledger in a database. Raises `LedgerError` if it cannot be reached, is no ledger or is newer than this program."""
 
     coordinator = "dprm_data.engine.shared.postgres_coordinator:PostgresCoordinator"
 
@@ -73,7 +73,7 @@ class PostgresStore(LedgerStore):
             raise LedgerError(f"no ledger at {address.shown}")
         self.pool = open_pool(address, readonly=readonly)
         self._retrying = RetryingPool(self.pool, address)
-        self.writer = uuid.uuid4()  # signs this store's commits, whose costs are summed under it
+        self.writer = uuid.uuid4()  # identifies this store's commits; their costs are summed under it
         self._committing = threading.Lock()
         self._batch_writer: RetryingConnection | None = None
 
@@ -120,7 +120,7 @@ class PostgresStore(LedgerStore):
     # -- writing ------------------------------------------------------------------------------------------------------
 
     def commit(self, transaction: Transaction) -> None:
-        # Sorted, so that two writers of the same calls wait for each other in one order.
+        # Sorted, so that two writers of the same calls lock in the same order.
         calls, failures = sorted(transaction.calls, key=lambda row: row.key), transaction.failures
         undone, done = sorted(set(transaction.undone)), sorted(set(transaction.done))
 
@@ -148,15 +148,15 @@ class PostgresStore(LedgerStore):
     # -- batch mode -----------------------------------------------------------------------------------------------------
 
     def lock_pending_batches(self, run: str) -> None:
-        """Take an advisory lock on a separate connection, on which all changes of batches are made: a process that loses the lock with the
-        connection changes nothing."""
+        """Take an advisory lock on a separate connection, and change batches only on that: a process that loses the lock with the connection
+        changes nothing."""
 
         def lock(db: Connection) -> None:
             locked = db.execute("SELECT pg_try_advisory_lock(%s, hashtext(%s))", (_BATCH_LOCK, encode(run))).fetchone()
             if not locked or not locked[0]:
                 raise RunBusy(
-                    f"another process collects the batches of {run} in {self.location}",
-                    hint="Wait for it or stop it; a run in batch mode is one process at a time.",
+                    f"another process is collecting the batches of {run} in {self.location}",
+                    hint="Wait for it or stop it: only one process at a time may run in batch mode.",
                 )
 
         self._batch_writer = RetryingConnection(self.address, lock)
@@ -176,7 +176,7 @@ class PostgresStore(LedgerStore):
     def add_batch(self, run: str, tag: str, calls: Sequence[tuple[bytes, bytes]], reserved: float, now: float) -> int:
         def work(db: Connection) -> int:
             committed = db.execute("SELECT id FROM batches WHERE tag = %s", (tag,)).fetchone()
-            if committed:  # and the acknowledgement was lost with the connection
+            if committed:  # its acknowledgement was lost with the connection
                 return int(committed[0])
             added = db.execute(
                 "INSERT INTO batches (run, tag, rows, reserved, created_at) VALUES (%s, %s, %s, %s, %s) RETURNING id",
@@ -205,7 +205,9 @@ class PostgresStore(LedgerStore):
             numbers = itertools.count()
 
             def select(query: str) -> Iterator[Row]:
-                with db.cursor(f"s{next(numbers)}") as cursor:  # on the server: the rows come a few thousand at a time
+                with db.cursor(
+                    f"s{next(numbers)}"
+                ) as cursor:  # a cursor on the server, for a few thousand rows at a time
                     cursor.itersize = _LOOKUP
                     yield from map(decode_row, cursor.execute(query, binary=True))
 
@@ -229,13 +231,13 @@ class PostgresStore(LedgerStore):
         def work(db: Connection) -> None:
             with db.transaction():
                 db.execute("SET LOCAL search_path = dprm, pg_temp")
-                db.execute(f"CREATE TEMPORARY TABLE given ({described}) ON COMMIT DROP")
-                with db.cursor().copy("COPY given FROM STDIN (FORMAT BINARY)") as copy:
+                db.execute(f"CREATE TEMPORARY TABLE incoming ({described}) ON COMMIT DROP")
+                with db.cursor().copy("COPY incoming FROM STDIN (FORMAT BINARY)") as copy:
                     copy.set_types(types)
                     for row in rows:
                         copy.write_row([encode(value) if isinstance(value, str) else value for value in row])
-                db.execute(f"INSERT INTO {table} ({', '.join(names)}) SELECT * FROM given ON CONFLICT DO NOTHING")
-                if names[0] == "id":  # the next of our own comes after
+                db.execute(f"INSERT INTO {table} ({', '.join(names)}) SELECT * FROM incoming ON CONFLICT DO NOTHING")
+                if names[0] == "id":  # so that the next new row comes after these
                     db.execute(
                         f"SELECT setval(pg_get_serial_sequence('dprm.{table}', 'id'), GREATEST(MAX(id), 1)) FROM {table}"
                     )
@@ -268,16 +270,16 @@ class PostgresStore(LedgerStore):
         settings = ("fsync", "full_page_writes")
         query = "SELECT name FROM pg_settings WHERE name = ANY(%s) AND setting <> 'on'"
         return [
-            f"the server runs with {name} off: a power cut may take back what was acknowledged"
+            f"the server runs with {name} off: a power cut may undo acknowledged commits"
             for (name,) in self._select(query, (list(settings),))
         ]
 
 
 def _insert_calls(db: Connection, calls: Iterable[CallRow]) -> None:
-    """Every call under the next number of its key. Another writer may take the number at the same moment: then it is the one after."""
+    """Insert every call as the next attempt of its key; retry if another writer takes that number at the same moment."""
     left = list(calls)
     while left:
-        now = list({row.key: row for row in reversed(left)}.values())[::-1]  # the first of each key
+        now = list({row.key: row for row in reversed(left)}.values())[::-1]  # the first row of each key
         there = db.execute(_INSERT_CALLS, to_columns(CALL, now), binary=True).fetchall()
         in_it = {key: True for (key,) in there}
         left = [row for row in left if not in_it.pop(row.key, False)]

@@ -1,4 +1,4 @@
-"""Rows as PostgreSQL takes them: whole columns as arrays, and texts without the one character that it refuses."""
+"""Rows as PostgreSQL accepts them: whole columns as arrays, and texts without the one character that it refuses."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from dprm_data.ledger.store import Row
 
-# PostgreSQL has no U+0000 in texts. It is stored as U+001A and "0", and U+001A itself, which is rare, as U+001A and "1".
+# PostgreSQL refuses U+0000 in texts. It is stored as U+001A "0", and U+001A itself, which is rare, as U+001A "1".
 _ESCAPE, _NUL = "\x1a", "\x00"
 
 _TYPES = {
@@ -41,7 +41,7 @@ def decode_row(row: Row) -> Row:
 
 
 def column_type(names: Sequence[str], name: str) -> str:
-    """The type of a column in a table with these columns. A failure's `status` is HTTP's number, a call's is a word."""
+    """The type of a column in a table with these columns. A failure's `status` is an HTTP number, a call's is a word."""
     if name == "status":
         return "bigint" if "kind" in names else "text"
     return _TYPE_OF.get(name, "text")

@@ -1,4 +1,4 @@
-"""PostgreSQL's errors: which may be gone at the next attempt, and what to say about the others."""
+"""PostgreSQL's errors: which ones a retry may clear, and messages for the others."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dprm_data.core.ledger_address import LedgerAddress
 # https://www.postgresql.org/docs/current/errcodes-appendix.html: connections (08), a server that stops, starts or is full (57P, 53300), and
 # transactions that conflict (40).
 _TRANSIENT = ("08", "57P01", "57P02", "57P03", "53300", "40001", "40P01", "25P03")
-# Where no connection was made there is no code. These are the words of psycopg, libpq and the server about one that restarts or is full.
+# Without a connection there is no code. These are the words of psycopg, libpq and the server for one that restarts or is full.
 _STARTING = re.compile(
     "connection refused|starting up|shutting down|not yet accepting|recovery mode|closed the connection|connection reset"
     "|too many clients|connection slots|too many connections",
@@ -22,7 +22,7 @@ _REFUSING = re.compile("password|authentication|does not exist|pg_hba", re.IGNOR
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether an error of the driver may be gone at the next attempt."""
+    """Whether a retry may clear this error of the driver."""
     import psycopg
     from psycopg_pool import PoolTimeout
 
@@ -30,12 +30,12 @@ def is_transient(error: BaseException) -> bool:
         return True
     if not isinstance(error, psycopg.OperationalError):
         return False
-    # Without a code it is the connection's own: refused, reset, closed in the middle.
+    # Without a code, the connection itself failed: refused, reset, closed midway.
     return error.sqlstate is None or error.sqlstate.startswith(_TRANSIENT)
 
 
 def is_starting(error: BaseException) -> bool:
-    """Whether a server that refused a first connection may soon accept one. Of several hosts, one that refuses us for good is enough."""
+    """Whether a server that refused a first connection may soon accept one. False if one of several hosts refuses us permanently."""
     import psycopg
 
     if not isinstance(error, psycopg.OperationalError):
@@ -47,7 +47,7 @@ def is_starting(error: BaseException) -> bool:
 
 @contextmanager
 def translated_errors(address: LedgerAddress) -> Iterator[None]:
-    """Raise the driver's errors as `LedgerError`s that say what to do."""
+    """Raise the driver's errors as `LedgerError`s with a hint."""
     try:
         yield
     except Exception as error:
@@ -63,12 +63,12 @@ def translate(error: Exception, address: LedgerAddress) -> Exception:
 
     if not isinstance(error, psycopg.Error):
         return error
-    # libpq asks whether the server runs; so do we.
+    # libpq asks whether the server is running; so does our hint.
     place, reason = address.shown, " ".join(str(error).split("\tIs the server running")[0].split())
     if "password" in reason or "authentication" in reason:
         return LedgerError(
             f"the ledger's database {place} does not let us in: {reason}",
-            hint="The password is looked for in PGPASSWORD and in ~/.pgpass, or in the variable that the address names.",
+            hint="The password is read from PGPASSWORD or ~/.pgpass, or from the variable that the address names.",
         )
     if "does not exist" in reason and isinstance(error, psycopg.OperationalError):
         return LedgerError(
@@ -87,5 +87,5 @@ def translate(error: Exception, address: LedgerAddress) -> Exception:
         )
     return LedgerError(
         f"the ledger {place} cannot be used: {reason}",
-        hint="What was acknowledged is safe. Fix that and run again: it goes on from there.",
+        hint="All acknowledged answers are safe. Fix that, then run again to continue.",
     )

@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL: opened, pooled, and retried. psycopg is imported here and nowhere before."""
+"""Connections to PostgreSQL: opened, pooled, and retried. psycopg is first imported here."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _CONNECT_TIMEOUT = 10  # seconds
-# libpq's names; an address may give other values. A server that is silent for a minute is gone (milliseconds there, seconds here).
+# libpq's parameters, which an address may override. A server that is silent for a minute is gone (tcp_user_timeout is in milliseconds).
 _DEFAULTS: dict[str, Any] = {
     "connect_timeout": _CONNECT_TIMEOUT,
     "application_name": "dprm",
@@ -33,16 +33,16 @@ _DEFAULTS: dict[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 60_000,
 }
-_POOL_TIMEOUT = 1.0  # seconds until the pool is asked again: it only makes new connections when it is asked
-_MAX_CONNECTIONS = 4  # of one process: a reader, a writer, and the coordinator's
+_POOL_TIMEOUT = 1.0  # seconds until the pool is asked again: it makes new connections only when asked
+_MAX_CONNECTIONS = 4  # per process: a reader, a writer, and the coordinator's
 _BACKOFF = (0.05, 0.1, 0.2, 0.5, 1.0)  # seconds between attempts; the last one repeats
 _RETRY_SECONDS = 120.0
-_STARTING_SECONDS = 10.0  # for a server that refuses the first connection because it is starting
+_STARTING_SECONDS = 10.0  # how long to wait for a server that is starting
 _STARTING_PAUSE = 0.2
 
 
 def retry_seconds() -> float:
-    """Seconds for which a lost database is retried: DPRM_LEDGER_PATIENCE, or two minutes."""
+    """How many seconds to retry a lost database: DPRM_LEDGER_PATIENCE, or two minutes."""
     try:
         return float(os.environ.get("DPRM_LEDGER_PATIENCE", _RETRY_SECONDS))
     except ValueError:
@@ -50,16 +50,16 @@ def retry_seconds() -> float:
 
 
 def connect(address: LedgerAddress, *, readonly: bool = False) -> Connection:
-    """One connection in autocommit mode. What it commits is on the server's disk when the commit returns.
+    """One connection in autocommit mode, whose commits return once they are on the server's disk.
 
-    A server that is starting is waited for, some seconds at most. Raises `InputError` (the address, a missing driver) or `LedgerError`
+    Waits some seconds for a server that is starting. Raises `InputError` (the address, a missing driver) or `LedgerError`
     (no server, no database, no privilege).
     """
     return _wait_for_start(lambda: _connect_once(address, readonly=readonly), address)
 
 
 def with_connection(address: LedgerAddress, work: Callable[[Connection], T], *, readonly: bool = False) -> T:
-    """The work's result on a connection of its own, which is closed. Done again where the server restarts meanwhile. Raises as `connect`."""
+    """Run the work on a connection of its own; again if the server restarts meanwhile. Raises as `connect`."""
 
     def once() -> T:
         with _connect_once(address, readonly=readonly) as db:
@@ -69,7 +69,7 @@ def with_connection(address: LedgerAddress, work: Callable[[Connection], T], *, 
 
 
 def _wait_for_start(once: Callable[[], T], address: LedgerAddress) -> T:
-    """Try again for a while where the server is starting, and only then: a wrong address fails at once."""
+    """Retry for a while, but only if the server is starting: a wrong address fails at once."""
     _driver()
     deadline = time.monotonic() + min(_STARTING_SECONDS, retry_seconds())
     while True:
@@ -82,28 +82,28 @@ def _wait_for_start(once: Callable[[], T], address: LedgerAddress) -> T:
 
 
 def _connect_once(address: LedgerAddress, *, readonly: bool = False) -> Connection:
-    """As `connect`, with one attempt and the driver's own errors."""
+    """As `connect`, but in one attempt, and raising the driver's own errors."""
     db: Connection = _driver().connect(**_arguments(address))
     _configure(db, readonly=readonly)
     return db
 
 
 def open_pool(address: LedgerAddress, *, readonly: bool = False, max_size: int = _MAX_CONNECTIONS) -> Pool:
-    """A pool of such connections. One is tried first, so that an error is raised here. Raises as `connect`.
+    """A pool of such connections. Opens one first, so that errors appear here. Raises as `connect`.
 
-    Unqualified names in statements mean the schema `dprm` (and PostgreSQL's own).
+    Unqualified names in statements refer to the schema `dprm` (and PostgreSQL's own).
     """
     connect(address, readonly=readonly).close()
     from psycopg_pool import ConnectionPool
 
-    logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)  # our own errors say what is wrong
+    logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)  # our own errors say it
     return ConnectionPool(
         kwargs=_arguments(address),
         min_size=1,
         max_size=max_size,
         open=True,
         timeout=_CONNECT_TIMEOUT,
-        reconnect_timeout=_POOL_TIMEOUT,  # the next request starts over, without the growing pauses between attempts
+        reconnect_timeout=_POOL_TIMEOUT,  # the next request starts over, without the pool's growing pauses
         configure=lambda db: _configure(db, readonly=readonly),
         name="ledger",
     )
@@ -111,9 +111,9 @@ def open_pool(address: LedgerAddress, *, readonly: bool = False, max_size: int =
 
 @dataclass
 class RetryingPool:
-    """Runs work on a pool's connections, again where a connection is lost, so that it survives a server's restart.
+    """Runs work on a pool's connections, again if a connection is lost, so that it survives a restart of the server.
 
-    stopped: set once retrying was given up; from then on everything is tried once.
+    stopped: set once retrying was given up; from then on everything is tried only once.
     """
 
     pool: Pool
@@ -121,9 +121,9 @@ class RetryingPool:
     stopped: threading.Event = field(default_factory=threading.Event)
 
     def run(self, work: Callable[[Connection], T]) -> T:
-        """The work's result. It may be run several times, so it must be idempotent.
+        """Run the work and return its result. It may run several times, so it must be idempotent.
 
-        Raises `LedgerError` where the server refuses it, or has been away for longer than `retry_seconds()`.
+        Raises `LedgerError` if the server refuses it, or has been away for longer than `retry_seconds()`.
         """
 
         def once() -> T:
@@ -138,9 +138,9 @@ class RetryingPool:
 
 @dataclass
 class RetryingConnection:
-    """Runs work in transactions on one connection that holds a lock. A lost connection is replaced, and the lock is taken again first.
+    """Runs work in transactions on one connection that holds a lock. Replaces a lost connection, and takes the lock again first.
 
-    lock: takes the lock on a new connection. Raises where another process has it, which is not retried.
+    lock: takes the lock on a new connection. Raises if another process has it, which is not retried.
     """
 
     address: LedgerAddress
@@ -148,7 +148,7 @@ class RetryingConnection:
     _db: Connection | None = None
 
     def run(self, work: Callable[[Connection], T]) -> T:
-        """The work's result. Raises as `RetryingPool`, and what `lock` raises."""
+        """Run the work and return its result. Raises as `RetryingPool.run`, and what `lock` raises."""
 
         def once() -> T:
             db = self._db or self._locked()
@@ -179,7 +179,7 @@ class RetryingConnection:
 
 
 def retry(once: Callable[[], T], address: LedgerAddress, stopped: threading.Event | None = None) -> T:
-    """Try until it succeeds, as long as the errors are transient. Raises `LedgerError`."""
+    """Retry until it succeeds, as long as the errors are transient. Raises `LedgerError`."""
     failing_since: float | None = None
     attempt = 0
     while True:
@@ -203,24 +203,24 @@ def retry(once: Callable[[], T], address: LedgerAddress, stopped: threading.Even
 
 
 def _unavailable(error: Exception, address: LedgerAddress, seconds: float) -> LedgerError:
-    try:  # a pool only says that it has no connection
+    try:  # a pool reports only that it has no connection
         _connect_once(address).close()
     except Exception as reason:
         error = reason
     return LedgerError(
         f"the ledger's database {address.shown} has been away for {seconds:.0f} s: {' '.join(str(error).split())}",
-        hint="What was acknowledged is safe. Run again when it is back: it goes on from there.",
+        hint="All acknowledged answers are safe. Run again when it is back, to continue.",
     )
 
 
 def _arguments(address: LedgerAddress) -> dict[str, Any]:
-    """The driver's arguments. The password is among them: not to be shown."""
+    """The driver's arguments, password included: never show them."""
     psycopg = _driver()
     try:
         arguments: dict[str, Any] = psycopg.conninfo.conninfo_to_dict(address.url)
     except (psycopg.Error, ValueError) as error:
         raise InputError(
-            f"ledger {address.shown} is no address of a database: {' '.join(str(error).split())}",
+            f"ledger {address.shown} is not a database's address: {' '.join(str(error).split())}",
             hint="It looks like postgresql://user@host:5432/database.",
         ) from error
     password = address.password()
@@ -230,9 +230,9 @@ def _arguments(address: LedgerAddress) -> dict[str, Any]:
 def _configure(db: Connection, *, readonly: bool) -> None:
     settings = {
         "search_path": "dprm",
-        "synchronous_commit": "on",  # whatever the server's default is: acknowledged means on disk
+        "synchronous_commit": "on",  # whatever the server's default: acknowledged means on disk
         "default_transaction_isolation": "'read committed'",  # attempts are numbered by what others have committed
-        # A transaction must not hold its locks for hours after the network to its client was lost.
+        # A transaction must not hold its locks for hours after losing the network to its client.
         "tcp_keepalives_idle": "30",
         "tcp_keepalives_interval": "10",
         "tcp_keepalives_count": "3",

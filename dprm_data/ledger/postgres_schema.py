@@ -1,11 +1,11 @@
-"""The ledger's schema in PostgreSQL, and the steps from older versions to the newest.
+"""The ledger's schema in PostgreSQL, and its migrations.
 
-All of it is in the schema `dprm` of one database, with the same tables as the file (see `sqlite_file.py`), except that `totals` has a row
-per writer: many processes that add to one row would wait for each other's commits.
+Everything is in the schema `dprm` of one database. The tables are those of the file (see `sqlite_file.py`), except that `writers` replaces
+`totals`, with a row per writer: processes adding to one row would wait for each other's commits.
 
 calls, failures, done, batches, batch_rows    as in the file
-writers    what each writer's calls of a run have cost, and the id of its last commit, so that a commit whose acknowledgement was lost with
-           the connection is not made twice
+writers    the cost of each writer's calls of a run, and the id of its last commit, so that a commit whose acknowledgement was lost with
+           the connection takes effect only once
 version    of the schema
 """
 
@@ -73,7 +73,7 @@ CREATE TABLE dprm.batch_rows (batch bigint NOT NULL, key bytea NOT NULL, item by
 CREATE INDEX batch_rows_by_item ON dprm.batch_rows (item);
 """
 
-# Each step leads from one version to the next; a new database takes them all. A step is never changed once it is released.
+# Each step migrates from one version to the next; a new database takes them all. Never change a released step.
 STEPS: tuple[str, ...] = (
     _LEDGER,
     WORKERS,
@@ -83,7 +83,7 @@ _MIGRATION = 0x4450524D  # the advisory lock under which the schema is created: 
 
 
 def migrate(db: Connection, address: LedgerAddress) -> None:
-    """Create the schema or bring it to the newest version, in one transaction. Several processes may do so at once.
+    """Create the schema or migrate it to the newest version, in one transaction. Several processes may do so at once.
 
     Raises `LedgerError`, and the driver's own errors.
     """
@@ -102,9 +102,9 @@ def migrate(db: Connection, address: LedgerAddress) -> None:
 
 
 def version_of(db: Connection, address: LedgerAddress) -> int:
-    """The schema's version; 0 where there is none yet.
+    """The schema's version; 0 if there is none yet.
 
-    Raises `LedgerError` where it is not ours or is newer than this program, and the driver's own errors.
+    Raises `LedgerError` if it is not ours or is newer than this program, and the driver's own errors.
     """
     there = db.execute("SELECT to_regnamespace('dprm'), to_regclass('dprm.version')").fetchone()
     assert there
@@ -113,7 +113,7 @@ def version_of(db: Connection, address: LedgerAddress) -> int:
     if there[1] is None:
         raise LedgerError(
             f"{address.shown} has a schema dprm that is not a ledger of dprm-data",
-            hint="It was left as it is. Name another database in the recipe (ledger: ...).",
+            hint="Nothing was changed. Name another database in the recipe (ledger: ...).",
         )
     found = db.execute("SELECT version FROM dprm.version").fetchone()
     version = int(found[0]) if found else 0

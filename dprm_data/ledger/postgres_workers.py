@@ -1,14 +1,14 @@
-"""The tables by which workers on one PostgreSQL ledger coordinate: who is there, who has which item, what may still be spent and sent.
+"""The tables by which workers on one PostgreSQL ledger coordinate: which workers exist, which items they hold, what they may still spend and send.
 
-They are about the present: nothing in them needs to be kept, and they may be empty when no worker runs.
+They describe the present: nothing in them needs to be kept, and they may be empty when no worker runs.
 
-workers     one row per worker. The worker renews it in time (`expires_at`, by the database's clock); whoever finds it expired deletes it,
-            and with it the worker's leases and its part of the budget. A worker whose row is there has lost nothing, however late it is;
+workers     one row per worker. The worker renews it in time (`expires_at`, by the database's clock). Whoever finds it expired deletes it,
+            and with it the worker's leases and its share of the budget. A worker that is late but still has its row has lost nothing;
             one whose row is gone has lost everything.
             ceiling: dollars that its ledger's writer may reach; open: the part of them that may still become free
-leases      which worker has an item: keys are hashes of what the item's calls begin with
-budgets     one row per run with a budget: its lock is held while dollars are handed out; short_until: workers return what they do not need
-paces       when the requests and tokens that were handed out are used up (seconds since 1970)
+leases      which worker holds an item; a key is a hash of the prefix of the item's calls
+budgets     one row per run with a budget, locked while dollars are allotted; short_until: until then, workers return what they do not need
+paces       when the requests and tokens allotted so far are used up (seconds since 1970)
 cooldowns   until when no worker sends anything
 """
 

@@ -1,4 +1,4 @@
-"""A ledger in a file: SQLite in WAL mode with full synchronisation, so that neither `kill -9` nor a power cut loses what was committed.
+"""A ledger in a file: SQLite in WAL mode with full synchronisation, so that neither `kill -9` nor a power cut loses a commit.
 
 One process at a time writes to it; any number may read.
 """
@@ -44,15 +44,15 @@ _LOOKUP = 500  # values in one query
 
 @ledger_store("sqlite")
 class SqliteStore(LedgerStore):
-    """A ledger's file. Raises `LedgerError` where it is no ledger, is newer than this program, or cannot be written; `RunBusy` where
-    another process writes to it."""
+    """A ledger's file. Raises `LedgerError` if it is no ledger, is newer than this program, or cannot be written; `RunBusy` if another
+    process is writing to it."""
 
     def __init__(self, address: LedgerAddress, *, readonly: bool) -> None:
         self.path = path = address.path
         self._lock: FileLock | None = None if readonly else acquire_lock(path)
         self._committing = threading.Lock()
         try:
-            # Commits run in another thread; on their own connection, readers do not see an unfinished transaction.
+            # Commits run in another thread; with a connection of their own, readers see no unfinished transaction.
             self._writer = None if readonly else connect(path, readonly=False)
             self.db = connect(path, readonly=readonly)
             self._version = version_of(self.db)
@@ -98,7 +98,7 @@ class SqliteStore(LedgerStore):
 
     def spent(self, run: str) -> float:
         query = "SELECT cost FROM totals WHERE run = ?1"
-        if self._version < 2:  # opened for reading only, and so not brought up to date
+        if self._version < 2:  # opened for reading only, and so not migrated
             both = "SELECT cost, run FROM calls UNION ALL SELECT cost, run FROM failures"
             query = f"SELECT COALESCE(SUM(cost), 0) FROM ({both}) WHERE run = ?1"
         found = self._select(query, (run,))
@@ -119,7 +119,7 @@ class SqliteStore(LedgerStore):
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Everything inside is written or nothing; it is on disk at the end. One at a time, from any thread."""
+        """Write everything inside the block, or nothing; it is on disk at the end. One at a time, from any thread."""
         assert self._writer is not None, "opened for reading only"
         with translated_errors(self.path), self._committing, self._writer as db:
             db.execute("BEGIN IMMEDIATE")

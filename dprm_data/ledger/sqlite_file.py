@@ -1,10 +1,10 @@
-"""The ledger's file: its lock, its schema with the steps from older versions, and SQLite's errors as `LedgerError`s.
+"""The ledger's file: its lock, its schema and migrations, and SQLite's errors as `LedgerError`s.
 
-calls       one row per (key, attempt): the newest attempt counts; older ones stay for ever
-failures    one row per failed attempt that was or could have been retried: its message and its cost
-done        items that need no further call under one plan: resuming skips them without looking at each call
-totals      what each run's calls and failed attempts have cost, kept up to date by the commits that keep them
-batches     what was handed to a batch API and is not collected yet; its calls are in batch_rows
+calls       one row per (key, attempt): the newest attempt counts; older ones are kept
+failures    one row per failed attempt that was or could have been retried, with its message and cost
+done        items that need no further call under a plan: a resumed run skips them without looking up each call
+totals      the cost of each run's calls and failed attempts, updated by the commits that add them
+batches     batches submitted to a batch API and not collected yet; their calls are in batch_rows
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dprm_data.ledger.store import write_error
 
 APPLICATION_ID = 0x4450524D  # "DPRM": marks the file as ours
 
-# Each step leads from one version to the next; a new file takes them all. A step is never changed once it is released.
+# Each step migrates from one version to the next; a new file takes them all. Never change a released step.
 _STEPS = (
     """
 CREATE TABLE calls (
@@ -80,7 +80,7 @@ VERSION = len(_STEPS)
 
 
 def acquire_lock(path: Path) -> FileLock:
-    """Take the lock beside the ledger. It ends with its process. Raises `RunBusy`, or `LedgerError` where it cannot be made."""
+    """Lock the file beside the ledger. The lock ends with its process. Raises `RunBusy`, or `LedgerError` if it cannot be locked."""
     if path.is_dir():
         raise LedgerError(f"{path} is a folder, not a ledger's file", hint="Name a file in the recipe (ledger: ...).")
     try:
@@ -90,7 +90,7 @@ def acquire_lock(path: Path) -> FileLock:
     except Timeout as error:
         raise RunBusy(
             f"another process is using the ledger {path}",
-            hint="Wait for it or stop it; two runs never share a ledger's file at one time.",
+            hint="Wait for it or stop it: only one run at a time may use a ledger's file.",
         ) from error
     except OSError as error:
         raise LedgerError(
@@ -101,7 +101,7 @@ def acquire_lock(path: Path) -> FileLock:
 
 
 def connect(path: Path, *, readonly: bool) -> sqlite3.Connection:
-    """A connection to the ledger. Unless `readonly`, the file is created or brought up to the newest version. Raises `LedgerError`."""
+    """A connection to the ledger. Unless `readonly`, creates the file or migrates it to the newest version. Raises `LedgerError`."""
     if readonly and not path.is_file():
         raise LedgerError(f"no ledger at {path}")
     with translated_errors(path):
@@ -122,7 +122,7 @@ def connect(path: Path, *, readonly: bool) -> sqlite3.Connection:
 
 
 def version_of(db: sqlite3.Connection) -> int:
-    """The version of the file's schema."""
+    """The schema's version."""
     (version,) = db.execute("PRAGMA user_version").fetchone()
     return int(version)
 
@@ -138,7 +138,7 @@ def _checked_version(db: sqlite3.Connection, path: Path) -> int:
     if tables and application != APPLICATION_ID:
         raise LedgerError(
             f"{path} is a database, but not a ledger of dprm-data",
-            hint="It was left as it is. Name another file in the recipe (ledger: ...).",
+            hint="Nothing was changed. Name another file in the recipe (ledger: ...).",
         )
     if version > VERSION:
         raise LedgerError(
@@ -157,14 +157,14 @@ def _migrate(db: sqlite3.Connection, version: int) -> None:
 
 @contextmanager
 def translated_errors(path: Path) -> Iterator[None]:
-    """Raise SQLite's errors as `LedgerError`s that say what to do."""
+    """Raise SQLite's errors as `LedgerError`s with a hint."""
     try:
         yield
     except sqlite3.DatabaseError as error:
         if "not a database" in str(error) or "malformed" in str(error):
             raise LedgerError(
                 f"{path} is not a ledger: {error}",
-                hint="It was left as it is. Move it away, or name another file in the recipe (ledger: ...).",
+                hint="Nothing was changed. Move it away, or name another file in the recipe (ledger: ...).",
             ) from error
         if "unable to open" in str(error) and not os.access(path.parent, os.W_OK):
             raise LedgerError(

@@ -1,4 +1,4 @@
-"""What a ledger holds, in numbers. No call is made."""
+"""Statistics of a ledger. Makes no call."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _FAILURES = "SELECT run, kind, COUNT(*), SUM(cost) FROM failures GROUP BY run, k
 
 @dataclass(frozen=True)
 class Group:
-    """Calls of one run, from one model (by its own name), with one status.
+    """Calls of one run, answered by one model (as it names itself), with one status.
 
-    cost: dollars; unpriced: calls whose price is not known; again: calls that were repeated although there was a reply; first and last:
+    cost: dollars; unpriced: calls whose price is unknown; again: calls that were repeated although they had a reply; first and last:
     seconds since 1970; estimated: calls whose tokens the server did not report.
     """
 
@@ -41,7 +41,7 @@ class Group:
 
 @dataclass(frozen=True)
 class FailureGroup:
-    """Failed attempts of one kind. cost: dollars, where an attempt that may have been billed counts as its worst case."""
+    """Failed attempts of one kind. cost: dollars; an attempt that may have been billed counts with its worst case."""
 
     run: str
     kind: str
@@ -51,9 +51,9 @@ class FailureGroup:
 
 @dataclass(frozen=True)
 class Stats:
-    """A ledger in numbers.
+    """Statistics of a ledger.
 
-    totals: dollars of each run, as its budget counts them; done: items that are done under some plan; batches: pending ones; bytes: on disk.
+    totals: each run's dollars, as its budget counts them; done: items marked as done, over all plans; batches: pending ones; bytes: on disk.
     """
 
     ledger: str

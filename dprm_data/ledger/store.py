@@ -1,4 +1,4 @@
-"""Ledger stores: where a ledger's rows are kept. `ledger.py` gathers rows and waits for them; a store writes them and finds them again.
+"""Ledger stores: where a ledger keeps its rows. `ledger.py` gathers rows and waits until they are written; a store writes and finds them.
 
 A class is registered for the schemes of the addresses that it serves:
 
@@ -23,8 +23,8 @@ Row = tuple[Any, ...]
 
 
 class CallRow(NamedTuple):
-    """A call as it is kept, without its number in the store. attempt: in what is to be committed, the store's to count. estimated: 1 where
-    the server did not report all of the tokens; then cost is the most that the call can have cost."""
+    """A call as the store keeps it, without its number. attempt: the store counts it at the commit. estimated: 1 if the server did not
+    report all tokens; cost is then the most that the call can have cost."""
 
     key: bytes
     attempt: int
@@ -47,7 +47,7 @@ class CallRow(NamedTuple):
 
 
 class FailureRow(NamedTuple):
-    """A failed attempt as it is kept, without its number in the store."""
+    """A failed attempt as the store keeps it, without its number."""
 
     key: bytes
     run: str
@@ -74,8 +74,8 @@ INT = 2**63 - 1  # the largest integer that a store must keep
 class Transaction:
     """What one transaction writes.
 
-    calls: the attempt in each is the store's to count; done and undone: (plan, item); collected: numbers of batches that are no longer
-    pending; cost: dollars of these calls and failures together; id: the same in every attempt at the commit, so that it is made once.
+    calls: the store counts the attempts; done and undone: (plan, item); collected: numbers of batches that are no longer pending; cost:
+    dollars of these calls and failures together; id: the same in every attempt at the commit, so that only one takes effect.
     """
 
     run: str
@@ -93,9 +93,9 @@ class Transaction:
 
 @dataclass(frozen=True, slots=True)
 class PendingBatch:
-    """A batch that was handed to a provider and is not collected yet.
+    """A batch that was submitted to a provider and is not collected yet.
 
-    number: in the ledger; batch_id: at the provider, None where it may not have arrived; reserved: dollars; created_at: seconds since 1970.
+    number: in the ledger; batch_id: at the provider, None if it may not have arrived; reserved: dollars; created_at: seconds since 1970.
     """
 
     number: int
@@ -112,7 +112,7 @@ def chunked(values: Sequence[bytes], size: int) -> Iterator[Sequence[bytes]]:
 
 
 def with_estimated(table: str, version: int) -> str:
-    """A store's `relation` at a version of its schema. (Both stores have called the same version their third.)"""
+    """A store's `relation` at a version of its schema. (Both stores added the column in their third version.)"""
     return "(SELECT calls.*, 0 AS estimated FROM calls) AS calls" if table == "calls" and version < 3 else table
 
 
@@ -134,39 +134,39 @@ def ledger_store(*schemes: str) -> Callable[[S], S]:
 class LedgerStore(ABC):
     """An open ledger. Reads may come from one thread and commits from another, one commit at a time.
 
-    All methods raise `LedgerError` where the store cannot be read or written. What a run in direct mode needs is abstract; what batch mode
-    and `dprm ledger` need besides may be left out.
+    All methods raise `LedgerError` where the store cannot be read or written. Direct mode needs the abstract methods; the others, for
+    batch mode and `dprm ledger`, may be left out.
 
-    coordinator: what coordinates processes that share a ledger, as "package.module:Class" (see `engine/shared/factory.py`). None: one process
-    at a time writes to a ledger, and the constructor raises `RunBusy` for a second one.
+    coordinator: the class that coordinates processes sharing a ledger, as "package.module:Class" (see `engine/shared/factory.py`). None: one
+    process at a time writes to a ledger, and the constructor raises `RunBusy` for a second one.
     """
 
     coordinator: ClassVar[str | None] = None
 
     @abstractmethod
     def __init__(self, address: LedgerAddress, *, readonly: bool) -> None:
-        """Open the ledger; unless `readonly`, create it where there is none.
+        """Open the ledger; unless `readonly`, create it if there is none.
 
-        Raises `LedgerError` where it is no ledger, is newer than this program or cannot be reached; where `readonly`, also where there is none.
+        Raises `LedgerError` if it is no ledger, is newer than this program or cannot be reached, and if `readonly` and there is none.
         """
 
     @classmethod
     @abstractmethod
     def exists(cls, address: LedgerAddress) -> bool:
-        """Whether there is a ledger at this address. Raises `LedgerError` where that cannot be found out."""
+        """Whether there is a ledger at this address. Raises `LedgerError` if that cannot be determined."""
 
     @property
     @abstractmethod
     def location(self) -> str:
-        """The address as it may be shown."""
+        """The address without secrets, for messages."""
 
     @abstractmethod
     def find(self, keys: Sequence[bytes]) -> dict[bytes, CallRow]:
-        """The newest attempt at each of these calls, where there is one."""
+        """The newest attempt at each of these calls, if there is one."""
 
     @abstractmethod
     def find_done(self, plan: bytes, items: Sequence[bytes]) -> set[bytes]:
-        """Those of the items that are done under this plan."""
+        """The items, among these, that are done under this plan."""
 
     @abstractmethod
     def spent(self, run: str) -> float:
@@ -174,15 +174,15 @@ class LedgerStore(ABC):
 
     @abstractmethod
     def count(self, table: str) -> int:
-        """Rows of a table."""
+        """The number of rows in a table."""
 
     @abstractmethod
     def failures_by_kind(self, run: str) -> dict[str, int]:
-        """The run's failed attempts, counted by kind."""
+        """The number of the run's failed attempts, by kind."""
 
     @abstractmethod
     def commit(self, transaction: Transaction) -> None:
-        """Write all of it or nothing; it is on disk when this returns."""
+        """Write all of it or nothing. Returns once it is on disk."""
 
     @abstractmethod
     def close(self) -> None:
@@ -191,7 +191,7 @@ class LedgerStore(ABC):
     # -- batch mode -----------------------------------------------------------------------------------------------------
 
     def lock_pending_batches(self, run: str) -> None:
-        """Until the store is closed, no other process changes this run's batches. Raises `RunBusy` where another process does."""
+        """Keep other processes from changing this run's batches until the store is closed. Raises `RunBusy` if another process has the lock."""
         raise self._unsupported("mode: batch")
 
     def batches(self, run: str) -> list[PendingBatch]:
@@ -203,11 +203,11 @@ class LedgerStore(ABC):
         raise self._unsupported("mode: batch")
 
     def items_in_batches(self, items: Sequence[bytes]) -> set[bytes]:
-        """Those of the items that have calls in any batch."""
+        """The items, among these, that have calls in any batch."""
         raise self._unsupported("mode: batch")
 
     def add_batch(self, run: str, tag: str, calls: Sequence[tuple[bytes, bytes]], reserved: float, now: float) -> int:
-        """Keep a batch of these (key, item) under a unique tag; returns its number."""
+        """Keep a batch of these (key, item) under a unique tag. Returns its number."""
         raise self._unsupported("mode: batch")
 
     def confirm_batch(self, number: int, batch_id: str) -> None:
@@ -224,15 +224,15 @@ class LedgerStore(ABC):
         raise self._unsupported("dprm ledger")
 
     def relation(self, table: str) -> str:
-        """What stands after FROM for a table with all its columns: an older ledger that was opened for reading lacks some, which are 0."""
+        """The FROM clause for a table with all its columns. An older ledger that was opened for reading lacks some; they read as 0."""
         return table
 
     def has(self, table: str) -> bool:
-        """Whether there is such a table: an old file that was opened for reading lacks some."""
+        """Whether the table exists: an old file that was opened for reading lacks some."""
         return table in TABLES
 
     def totals(self) -> dict[str, float]:
-        """What each run has cost, as the commits have added it up."""
+        """Each run's cost in dollars, as the commits have summed it."""
         raise self._unsupported("dprm ledger")
 
     def bytes_on_disk(self) -> int:
@@ -240,17 +240,17 @@ class LedgerStore(ABC):
         raise self._unsupported("dprm ledger stats")
 
     def faults(self) -> list[str]:
-        """What the database itself finds wrong, a sentence each."""
+        """What the database itself reports as wrong, one sentence each."""
         return []
 
     # -- dprm ledger copy -----------------------------------------------------------------------------------------------
 
     def between(self, table: str, first: int, last: int) -> list[Row]:
-        """The rows of `calls` or `failures` numbered from `first` to `last`, both included, with all columns."""
+        """The rows of `calls` or `failures` numbered `first` to `last`, inclusive, with all columns."""
         raise self._unsupported("dprm ledger copy")
 
     def put(self, table: str, rows: Sequence[Row]) -> None:
-        """Write rows with all their columns, except those whose number or key is there already. On disk when this returns."""
+        """Write rows with all their columns, except those whose number or key exists. Returns once they are on disk."""
         raise self._unsupported("dprm ledger copy")
 
     def clear(self, table: str) -> None:
@@ -269,8 +269,8 @@ class LedgerStore(ABC):
 
 
 def write_error(location: object, error: Exception) -> LedgerError:
-    """The error of a transaction that failed."""
+    """The error for a failed transaction."""
     return LedgerError(
         f"the ledger {location} cannot be written: {error}",
-        hint="What was acknowledged is safe. Make room (or the folder writable) and run again: it goes on from there.",
+        hint="All acknowledged answers are safe. Make room (or make the folder writable), then run again to continue.",
     )

@@ -1,4 +1,4 @@
-"""Verifying a ledger: each row, the rows against each other, and what the database itself finds."""
+"""Verify a ledger: each row, the rows against each other, and the database itself."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from dprm_data.ledger.store import CALL, CallRow, LedgerStore, Select
 
 _STATUSES = frozenset({"answered", "rejected", "exhausted"})
 _KEY = 32  # bytes
-_NAMED = 5  # broken rows that are listed
+_NAMED = 5  # broken rows listed one by one
 
 
 @dataclass(frozen=True)
 class Check:
-    """What was found. faults: a sentence each; empty where the ledger is whole."""
+    """The result of a check. faults: one sentence each; empty if the ledger is intact."""
 
     ledger: str
     calls: int
@@ -28,7 +28,7 @@ class Check:
 
 
 def check_ledger(store: LedgerStore) -> Check:
-    """Read every row once, a few in memory at a time. Raises `LedgerError` where the ledger cannot be read at all."""
+    """Read every row once, holding a few in memory. Raises `LedgerError` if the ledger cannot be read at all."""
     faults = store.faults()
     totals = store.totals()
     with store.snapshot() as select:
@@ -71,7 +71,7 @@ def _wrong(row: CallRow) -> str | None:
 
 
 def _attempts(select: Select) -> Iterator[str]:
-    """Attempts at a call are numbered from 0 without gaps: a gap is a lost row."""
+    """The attempts at a call are numbered from 0; a gap is a lost row."""
     query = "SELECT COUNT(*) FROM (SELECT key FROM calls GROUP BY key HAVING MAX(attempt) + 1 <> COUNT(*)) AS gaps"
     ((gaps,),) = select(query)
     if gaps:
@@ -79,7 +79,7 @@ def _attempts(select: Select) -> Iterator[str]:
 
 
 def _sums(select: Select, totals: dict[str, float]) -> Iterator[str]:
-    """A run's total, which its budget counts, must be the sum of its rows, up to rounding."""
+    """A run's total, which its budget uses, must equal the sum of its rows, up to rounding."""
     sums: Counter[str] = Counter()
     rows: Counter[str] = Counter()
     for table in ("calls", "failures"):

@@ -1,4 +1,4 @@
-"""A recipe from Python: `run` makes its dataset, `plan` says what that will cost."""
+"""Recipes from Python: `run` makes a dataset, `plan` estimates its cost."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def run(
     """Run a recipe from its items to its dataset.
 
     source: rows in place of the recipe's source (a `datasets` object, a list of dicts). output: the run folder, overriding the recipe's.
-    provider: an object to ask in place of the recipe's provider, as `Run` takes it: the recipe's `provider` may then be left out.
+    provider: an object to ask in place of the recipe's provider, as `Run` takes it: the recipe needs no `provider` then.
     max_cost: dollars, overriding the recipe's budget.
 
     Raises `DprmError`. If the budget or the provider ends the run early, the answers so far are fitted first: the folder has a usable

@@ -50,7 +50,7 @@ def prepare(run: Run) -> None:
 
 
 def _check_fit(run: Run) -> None:
-    """Refuses settings under which the answers could not be fitted. Raises `InputError`."""
+    """Check that the answers could be fitted. Raises `InputError`."""
     recipe = run.recipe
     check_family(recipe.fit.family, run.space)
     if recipe.early_stop:
@@ -80,7 +80,7 @@ def annotate_and_keep(
     try:
         counters = annotate(run, max_cost=max_cost, retry_failed=retry_failed)
     except (BudgetReached, ProviderUnusable):
-        with suppress(DprmError), run.by_turns():  # report what stopped the run, not a failure to fit
+        with suppress(DprmError), run.by_turns():  # report what stopped the run, not a failed fit
             if collect(run) and fitted:
                 fit(run)
         raise
@@ -102,7 +102,7 @@ def _keep(run: Run, fitted: bool) -> None:
 
 
 def _kept_by_another(run: Run, began: float, fitted: bool) -> bool:
-    """Whether another worker has collected (and fitted) the same work since this one began."""
+    """Whether another worker has collected (and fitted) the same work since `began`."""
     kept = run.folder.read_manifest().get("kept", {}) if run.shared else {}
     same = kept.get("plan") == run.work.plan_key().hex() and kept.get("began", 0.0) > began
     return same and (kept["fitted"] or not fitted)

@@ -79,7 +79,7 @@ class Endpoint:
         self.failure: CallFailed | None = None  # why it is out, if it is
         self._provider = provider
         self._pace = _SeenPace(rpm, tpm)
-        self._limiter = Limiter(concurrency=self.concurrency, pace=self._pace)
+        self._limiter = Limiter(concurrency=self.concurrency, rate_limit=self._pace)
         self._taken = 0  # calls that were given to it and have not ended
         self._probing = False
         self._pause = 0.0

@@ -1,14 +1,14 @@
-"""Limits: never faster than allowed, and as fast as that.
+"""Limits: as fast as allowed, and never faster.
 
-One `Limiter` stands before all calls of a run. A call waits for four things, in this order:
+All calls of a run pass one `Limiter`. A call waits for four things, in this order:
 
-    the cooldown    one for everyone: set by a 429/529 (`Retry-After` obeyed) or by rate-limit headers that say nothing is left
-    a slot          of a window that adapts like TCP: it doubles per round trip until the first 429, then grows by one per round trip and
+    a slot          in a window that adapts like TCP's: it doubles per round trip until the first 429, then grows by one per round trip and
                     halves at every further 429 (additive increase, multiplicative decrease)
+    the cooldown    common to all calls: set by a 429 or 529 (obeying `Retry-After`) or by rate-limit headers that say nothing is left
     requests        per minute, by a token bucket
-    tokens          per minute, by a token bucket that is corrected when the real number is known
+    tokens          per minute, by a token bucket that is corrected once the real number is known
 
-The buckets hold one second's worth and refill so that no window of 60 s, wherever it begins, sees more than the limit.
+The buckets hold one second's worth, and refill so that no window of 60 s exceeds the limit, wherever it begins.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 _FIRST_WINDOW = 8
-CAUTION = 0.998  # of the rate: clocks and wires are not exact to the millisecond
+CAUTION = 0.998  # share of the rate to use: clocks and networks are not exact to the millisecond
 _LONGEST_BACKOFF = 60.0
 _LOOK_AGAIN = 0.05  # seconds
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
@@ -33,25 +33,25 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 class TokenBucket:
-    """At most `per_minute` units in any 60 seconds (generic cell rate algorithm; amounts are granted at a time, in order).
+    """At most `per_minute` units in any 60 seconds (generic cell rate algorithm; each amount is granted from a time on, in order).
 
-    After a pause a burst may come at once, and then one more every 1/r seconds: any 60 s see at most burst + 60 r - 1 units. The burst is one
-    second's worth (at least one unit), and r is what then keeps the limit.
+    After a pause, a burst is granted at once and then a unit every 1/r seconds, so any 60 s see at most burst + 60 r - 1 units. The burst is
+    one second's worth (at least one unit), and r is chosen to keep the limit.
     """
 
     def __init__(self, per_minute: float, now: float) -> None:
         self._burst = max(1.0, per_minute / 60)
         self._rate = (per_minute + 1 - self._burst) * CAUTION / 60
-        self._full_at = now - self._burst / self._rate  # the time at which the bucket was (or will be) empty of debts
+        self._full_at = now - self._burst / self._rate  # the time at which the bucket was (or will be) full
 
     def reserve(self, amount: float, now: float) -> float:
-        """Take `amount`; returns the time from which it may be used."""
+        """Take `amount`. Returns the time from which it may be used."""
         start = max(self._full_at, now - self._burst / self._rate)
         self._full_at = start + amount / self._rate
         return max(now, self._full_at)
 
     def give_back(self, amount: float) -> None:
-        """Return what was taken too much (or, negative, take what was taken too little)."""
+        """Return `amount` that was taken in excess; if negative, take that much more."""
         self._full_at -= amount / self._rate
 
 
@@ -64,19 +64,19 @@ class Permit:
 
 
 class RateLimit(Protocol):
-    """Hands out the turns that the limits per minute allow."""
+    """Grants the turns that the limits per minute allow."""
 
     counts_tokens: bool
 
     async def turn(self, tokens: float) -> Permit:
-        """A turn for one call of about this many tokens."""
+        """Wait for a turn for one call of about this many tokens."""
 
     def correct(self, tokens: float) -> None:
-        """So many tokens were taken too much (or, negative, too little)."""
+        """Return this many tokens that were taken in excess; if negative, take that many more."""
 
 
 class LocalRateLimit:
-    """The pace of one process."""
+    """The rate limit of one process."""
 
     def __init__(self, rpm: float | None, tpm: float | None) -> None:
         now = time.monotonic()
@@ -96,9 +96,9 @@ class LocalRateLimit:
 
 
 class Limiter:
-    """Stands before every call. Times are seconds of `time.monotonic`.
+    """Holds up every call until it may be sent. Times are seconds of `time.monotonic`.
 
-    pace: in place of rpm and tpm, where others share these limits; told: hears of every cooldown that is met here.
+    rate_limit: replaces rpm and tpm if other processes share these limits; on_cooldown: called with the seconds of every cooldown met here.
     """
 
     def __init__(
@@ -107,26 +107,26 @@ class Limiter:
         concurrency: int,
         rpm: float | None = None,
         tpm: float | None = None,
-        pace: RateLimit | None = None,
-        told: Callable[[float], None] | None = None,
+        rate_limit: RateLimit | None = None,
+        on_cooldown: Callable[[float], None] | None = None,
     ) -> None:
-        self._pace = pace or LocalRateLimit(rpm, tpm)
-        self._told = told
+        self._rate_limit = rate_limit or LocalRateLimit(rpm, tpm)
+        self._on_cooldown = on_cooldown
         self._ceiling = concurrency
         self._window = float(min(_FIRST_WINDOW, concurrency))
         self._slow_start = True
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._cool_until = 0.0
         self._narrowed_at = 0.0
-        self._congestions = 0  # round trips in a row that met one
+        self._congestions = 0  # round trips in a row with a congestion
         self._allowance: tuple[float, float] | None = None  # (requests left, until when), from the provider's headers
         self.in_flight = 0  # slots taken
-        self._sent = 0  # of these: at the provider
+        self._sent = 0  # those of them that are at the provider
 
-    # -- a call's way through ------------------------------------------------------------------------------------------
+    # -- a call's path -------------------------------------------------------------------------------------------------
 
     async def acquire(self, tokens: float) -> float:
-        """Wait until a call of about this many tokens may be sent; returns until when it may (`Permit`). `release` must follow."""
+        """Wait until a call of about this many tokens may be sent. Returns until when it may (`Permit.until`). `release` must follow."""
         turn: Permit | None = None
         while True:
             await self._slot()
@@ -135,9 +135,9 @@ class Limiter:
                 if turn and turn.until < time.monotonic():
                     self._give_back(tokens)
                     turn = None
-                turn = turn or await self._pace.turn(tokens)
+                turn = turn or await self._rate_limit.turn(tokens)
                 await self._wait_until(turn.at)
-                # Others may have been told to cool down meanwhile, and the window may have narrowed.
+                # Meanwhile another call may have met a cooldown, or the window may have narrowed.
                 if self._cool_until <= time.monotonic() <= turn.until and self.in_flight <= self.window:
                     wait = self._take_allowance()
                     if not wait:
@@ -152,21 +152,21 @@ class Limiter:
             self._leave()
 
     def release(self, unused_tokens: float = 0.0) -> None:
-        """The call is over, in whichever way. unused_tokens: those that were acquired, where it was not sent."""
+        """The call is over, whatever its result. unused_tokens: the tokens acquired, if it was not sent."""
         self._sent -= 1
         self._give_back(unused_tokens)
         self._leave()
 
     def _give_back(self, tokens: float) -> None:
-        if tokens and self._pace.counts_tokens:
-            self._pace.correct(tokens)
+        if tokens and self._rate_limit.counts_tokens:
+            self._rate_limit.correct(tokens)
 
     def _leave(self) -> None:
         self.in_flight -= 1
         self._wake()
 
     def succeeded(self, reserved_tokens: float, real_tokens: float | None) -> None:
-        """The call was answered: the window may grow, and the token bucket learns what it really was (None: the server does not say)."""
+        """The call was answered: grow the window and correct the token bucket. real_tokens: None if the server does not report them."""
         if real_tokens is not None:
             self._give_back(reserved_tokens - real_tokens)
         self._congestions = 0
@@ -188,19 +188,19 @@ class Limiter:
             self.cool_down(retry_after)
 
     def cool_down(self, seconds: float) -> None:
-        """Nobody sends anything for so long."""
+        """Hold up all calls for this long, and report it to `on_cooldown`."""
         self.join_cooldown(seconds)
-        if self._told:
-            self._told(seconds)
+        if self._on_cooldown:
+            self._on_cooldown(seconds)
 
     def join_cooldown(self, seconds: float) -> None:
-        """Others were told to send nothing for so long."""
+        """Hold up all calls for this long: another process met a cooldown."""
         self._cool_until = max(self._cool_until, time.monotonic() + seconds)
 
     @property
     def counts_tokens(self) -> bool:
         """Whether there is a limit on tokens."""
-        return self._pace.counts_tokens
+        return self._rate_limit.counts_tokens
 
     @property
     def cooling(self) -> float:
@@ -215,7 +215,7 @@ class Limiter:
     # -- the provider's headers ----------------------------------------------------------------------------------------
 
     def obey(self, headers: Mapping[str, str]) -> None:
-        """Take the provider's word for what is left: no more requests than that before the reset it names."""
+        """Obey the rate-limit headers: send no more requests before the reset than the provider says are left."""
         for left, reset in (
             _left(headers, "requests"),
             _left(headers, "tokens"),
@@ -226,11 +226,11 @@ class Limiter:
                 self.cool_down(reset)
         left, reset = _left(headers, "requests")
         if left is not None and reset:
-            # Other calls in flight may not be counted yet in what the provider says is left.
+            # The provider may not have counted the other calls in flight yet.
             self._allowance = (max(0.0, left - self._sent + 1), time.monotonic() + reset)
 
     def _take_allowance(self) -> float:
-        """Take one request of what the provider says is left: 0 if there is one, else seconds after which to ask again."""
+        """Take one of the requests that are left. Returns 0 if there was one, else the seconds after which to try again."""
         if self._allowance is None:
             return 0.0
         left, until = self._allowance
@@ -239,7 +239,7 @@ class Limiter:
             self._allowance = None
         elif left >= 1:
             self._allowance = (left - 1, until)
-        elif self._sent:  # their answers will bring newer word
+        elif self._sent:  # their answers will bring newer headers
             return min(_LOOK_AGAIN, until - now)
         else:
             self.cool_down(until - now)
@@ -257,7 +257,7 @@ class Limiter:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # the slot was given in the same moment
+            if turn.done() and not turn.cancelled():  # the slot was granted at the same moment
                 self._leave()
             raise
 
@@ -273,11 +273,11 @@ class Limiter:
             await asyncio.sleep(left)
 
 
-def _left(headers: Mapping[str, str], what: str) -> tuple[float | None, float | None]:
-    """What is left of `what` and the seconds until it is reset, in OpenAI's or Anthropic's words; None where not said."""
+def _left(headers: Mapping[str, str], unit: str) -> tuple[float | None, float | None]:
+    """The amount left of a unit and the seconds until its reset, from OpenAI's or Anthropic's headers; None if they do not say."""
     for remaining, reset in (
-        (f"x-ratelimit-remaining-{what}", f"x-ratelimit-reset-{what}"),
-        (f"anthropic-ratelimit-{what}-remaining", f"anthropic-ratelimit-{what}-reset"),
+        (f"x-ratelimit-remaining-{unit}", f"x-ratelimit-reset-{unit}"),
+        (f"anthropic-ratelimit-{unit}-remaining", f"anthropic-ratelimit-{unit}-reset"),
     ):
         if remaining in headers:
             try:
@@ -288,7 +288,7 @@ def _left(headers: Mapping[str, str], what: str) -> tuple[float | None, float | 
 
 
 def seconds_until(text: str) -> float | None:
-    """Seconds from now: `12ms`, `1m30s`, `2.5` (seconds) or an RFC 3339 time; None where it is none of these."""
+    """Seconds from now, from `12ms`, `1m30s`, `2.5` (seconds) or an RFC 3339 time; None for anything else."""
     text = text.strip()
     parts = _DURATION.findall(text)
     if parts and "".join(number + unit for number, unit in parts) == text:

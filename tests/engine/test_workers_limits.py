@@ -385,7 +385,7 @@ def test_a_turn_that_was_over_before_the_budget_answered_is_not_used(tmp_path: P
 
     class Alone(Coordinator):
         def limiter(self, limits: LimitsConfig) -> Limiter:
-            return Limiter(concurrency=1, pace=Brief(None, None))
+            return Limiter(concurrency=1, rate_limit=Brief(None, None))
 
     async def complete(request: Request) -> Answer:
         return label()

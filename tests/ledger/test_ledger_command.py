@@ -100,7 +100,7 @@ def test_another_ledger_is_refused_and_left_alone(postgres: Database, tmp_path: 
         with Ledger(at(place), run="theirs") as ledger:
             ledger.record_now([(key(1), reply("theirs"))])
         before = content(place)
-        with pytest.raises(LedgerError, match=r"another ledger\n.*Copy into an empty one"):
+        with pytest.raises(LedgerError, match=r"another ledger\n.*Copy into an empty ledger"):
             copied(first, place)
         assert content(place) == before
     with Ledger(at(tmp_path / "batch.sqlite"), run="theirs") as ledger:  # nothing but a batch at the provider

@@ -225,7 +225,7 @@ def test_connections_are_ours_whatever_the_database_says(postgres: Database) -> 
 def test_a_runs_batches_are_one_process_s_business(postgres: Database) -> None:
     with Ledger(postgres.address, run="r") as first, Ledger(postgres.address, run="r") as second:
         shelf = PendingBatches(first)
-        with pytest.raises(RunBusy, match="collects the batches of r"):
+        with pytest.raises(RunBusy, match="is collecting the batches of r"):
             PendingBatches(second)
         with Ledger(postgres.address, run="another") as third:
             PendingBatches(third)
@@ -387,7 +387,7 @@ def test_what_is_wrong_with_the_database_is_said(postgres: Database, monkeypatch
         (f"postgresql://nobody@127.0.0.1:{port}/{postgres.name}", "does not let us in"),
         (f"postgresql://{USER}@127.0.0.1:1/{postgres.name}", "cannot be reached"),
         (f"postgresql://{USER}@127.0.0.1:port/x", 'invalid integer value "port"'),
-        (f"postgresql://{USER}@127.0.0.1:{port}/x?colour=blue", "no address of a database"),
+        (f"postgresql://{USER}@127.0.0.1:{port}/x?colour=blue", "not a database's address"),
     ):
         with pytest.raises(DprmError, match=re.escape(what)) as refused:
             Ledger(at(url))

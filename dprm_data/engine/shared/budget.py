@@ -1,9 +1,9 @@
 """The budget of several workers: what all have spent, plus what any may still spend, never exceeds the limit.
 
-Dollars are handed out in slabs. A worker's ceiling is the cost that its ledger's writer may reach; what it may still spend is the ceiling less
-what it has recorded, by the database's own sum. So a reply counts in full from the commit that keeps it, and never twice. Where a slab is
-refused, all workers are asked to return what they have not reserved, and from then on get what one call needs and no more: so the whole
-budget is used before it counts as reached. What a dead worker had is free again when its row is deleted; what it recorded stays spent.
+Dollars are allotted in slabs. A worker's ceiling is the cost that its ledger's writer may reach; what it may still spend is the ceiling minus
+what it has recorded, as the database sums it. So a reply counts in full from the commit that keeps it, and never twice. When a slab is
+refused, all workers are asked to return what they have not reserved, and from then on get only what one call needs: the whole budget is
+used before it counts as reached. A dead worker's unspent dollars are free again once its row is deleted; what it recorded stays spent.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 _RETRY_EVERY = 0.1  # seconds
 _SLAB_SECONDS = 5.0  # of spending in one slab
 _SLAB_CALLS = 16  # worst cases in the first slab
-_ROUNDING = 1e-9  # of the limit: too little to wait for
+_ROUNDING = 1e-9  # share of the limit that is too little to wait for
 
 _LOCK = "INSERT INTO budgets (run) VALUES (%s) ON CONFLICT (run) DO UPDATE SET run = excluded.run RETURNING short_until > clock_timestamp()"
-# One statement sees one moment: what a commit adds to one sum it takes from the other.
+# One statement, so one snapshot: what a commit adds to one sum it takes from the other.
 _SUMS = """
 SELECT (SELECT COALESCE(SUM(cost), 0) FROM writers WHERE run = %(run)s),
        (SELECT COALESCE(cost, 0) FROM writers WHERE run = %(run)s AND writer = (SELECT writer FROM workers WHERE id = %(me)s)),
@@ -45,7 +45,7 @@ _SHORT = "UPDATE budgets SET short_until = clock_timestamp() + interval '2 secon
 
 @dataclass(frozen=True, slots=True)
 class _SlabRequest:
-    """Dollars that a worker needs, and what it would like to have; its ceiling, and the part of it that is not spent."""
+    """need: dollars that a worker cannot do without; wish: what it would like; ceiling; open: the part of the ceiling that is not spent."""
 
     need: float
     wish: float
@@ -55,8 +55,8 @@ class _SlabRequest:
 
 @dataclass(frozen=True, slots=True)
 class _SlabReply:
-    """slab: dollars that were handed out (0: refused); spent: by all workers; returnable: what other workers may still return; registered:
-    whether this worker is among the workers."""
+    """slab: dollars allotted (0: refused); spent: by all workers; returnable: what other workers may still return; registered: whether this
+    worker has its row."""
 
     slab: float
     spent: float
@@ -67,7 +67,7 @@ class _SlabReply:
 class SharedBudget(Budget):
     """A budget of dollars for all workers of a run. `limit` is what this worker may spend at present, `total` what all may spend.
 
-    A ceiling in the database also counts what the ledger's writer had recorded before this budget was made (`_before`).
+    A ceiling in the database includes what the ledger's writer had recorded before this budget was created (`_before`).
     """
 
     def __init__(self, total: float, pool: RetryingPool, member: Membership, run: str) -> None:
@@ -88,7 +88,7 @@ class SharedBudget(Budget):
         return reserved
 
     async def _raise_limit(self, amount: float) -> None:
-        """Wait for dollars: other workers', or those of an own call. Raises `BudgetReached` where there are none to wait for."""
+        """Wait for dollars from other workers or from own calls in flight. Raises `BudgetReached` if there are none to wait for."""
         async with self._requesting:
             need = self.settled + self.reserved + amount - self.limit
             if need <= 0:
@@ -108,11 +108,11 @@ class SharedBudget(Budget):
         rate = self.settled / max(time.monotonic() - self._started, 1.0)
         wish = max(need, _SLAB_CALLS * amount, _SLAB_SECONDS * rate)
         request = _SlabRequest(need, wish, self._before + self.limit, max(0.0, self.limit - self.settled))
-        reply = await asyncio.to_thread(self._pool.run, lambda db: self._hand_out(db, request))
+        reply = await asyncio.to_thread(self._pool.run, lambda db: self._allot(db, request))
         self._spent = reply.spent
         return reply
 
-    def _hand_out(self, db: Connection, request: _SlabRequest) -> _SlabReply:
+    def _allot(self, db: Connection, request: _SlabRequest) -> _SlabReply:
         me = self._member.number
         with db.transaction():
             short: Any = db.execute(_LOCK, (self._run,)).fetchone()
@@ -127,7 +127,7 @@ class SharedBudget(Budget):
         return _SlabReply(slab, spent, returnable, registered)
 
     async def give_back(self) -> None:
-        """Return what is not reserved: another worker needs it."""
+        """Return what is not reserved to the other workers."""
         async with self._requesting:
             self.limit = min(self.limit, self.settled + self.reserved)
             values = (self._before + self.limit, max(0.0, self.limit - self.settled), self._member.number)
@@ -135,15 +135,15 @@ class SharedBudget(Budget):
 
     @property
     def lowest_ceiling(self) -> float:
-        """The ceiling that covers what is spent and what is reserved."""
+        """The ceiling that just covers what is spent and reserved."""
         return self._before + self.settled + self.reserved
 
     def reset(self, ceiling: float) -> None:
-        """Start from this ceiling, as a new worker: what this one had may have been handed out to others."""
+        """Start over from this ceiling, as a new worker: this one's dollars may have been allotted to others."""
         self.limit = ceiling - self._before
 
     def reached(self, need: float) -> BudgetReached:
         return BudgetReached(
             f"the budget of ${self.total:.4g} is reached: ${self._spent:.4g} spent by all workers, and the next call could cost up to ${need:.2g}",
-            hint="What was bought is kept. Raise the budget (budget: max_cost, or --max-cost) and run again: it goes on from here.",
+            hint="All answers are kept. Raise the budget (budget: max_cost, or --max-cost) and run again to continue.",
         )

@@ -1,4 +1,4 @@
-"""The coordinator that a run needs: for one process that holds its ledger alone, or for several that share it."""
+"""Make the coordinator that a run needs: for one process that has its ledger to itself, or for several that share it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from dprm_data.recipe.recipe import Recipe
 
 
 def coordinator_for(ledger: Ledger, recipe: Recipe) -> Coordinator:
-    """The coordinator that the ledger's store names, made with the store.
+    """The coordinator that the ledger's store names, created with the store and these arguments:
 
-    run: whose budget is shared; scope: whose rate limits are shared; lease: seconds after which a silent process is taken for dead.
+    run: whose budget is shared; scope: whose rate limits are shared; lease: seconds after which a silent process counts as dead.
     """
     if ledger.store.coordinator is None:
         return Coordinator()
@@ -24,6 +24,6 @@ def coordinator_for(ledger: Ledger, recipe: Recipe) -> Coordinator:
 
 
 def _scope(provider: ProviderConfig) -> str:
-    """What a rate limit applies to: one model at these servers under these keys (the names of their variables)."""
+    """What a rate limit applies to: one model at these servers with these keys (by the names of their variables)."""
     places = sorted(f"{place.base_url} {place.api_key_env}" for place in provider.places)
     return hashlib.sha256("\0".join([provider.name, provider.model, *places]).encode()).hexdigest()[:32]

@@ -1,6 +1,6 @@
-"""Leases: which worker has an item. A lease's key is a hash of what an item's calls begin with; its row names the worker that may send them.
+"""Leases: which worker holds an item. A lease's key is a hash of the prefix of an item's calls; its row names the worker that may send them.
 
-Two items may begin the same (a template need not show everything), so a worker may hold one key for several items.
+Two items may share a prefix (a template need not show everything), so a worker may hold one key for several items.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from dprm_data.ledger.postgres_pool import RetryingPool
 if TYPE_CHECKING:
     from dprm_data.ledger.postgres_pool import Connection
 
-# Own rows count as free: after a lost connection it is not known whether the claim was committed. Sorted by key, so that two workers wait
-# for each other in one order.
+# Own rows count as free: after a lost connection it is unknown whether the claim was committed. Sorted by key, so that two workers lock in
+# the same order.
 _CLAIM = """
-WITH wanted AS (SELECT key, item FROM unnest(%(keys)b::bytea[], %(items)b::bigint[]) AS given (key, item)),
+WITH wanted AS (SELECT key, item FROM unnest(%(keys)b::bytea[], %(items)b::bigint[]) AS pairs (key, item)),
 taken AS (SELECT DISTINCT item FROM wanted JOIN leases USING (key) WHERE leases.worker <> %(worker)s),
 chosen AS (SELECT DISTINCT item FROM wanted WHERE item NOT IN (SELECT item FROM taken) ORDER BY item LIMIT %(most)s)
 INSERT INTO leases (key, worker)
@@ -35,7 +35,7 @@ Keys = tuple[bytes, ...]
 
 @dataclass(frozen=True, slots=True)
 class PostgresLease:
-    """An item's lease (`coordinator.Lease`). It is lost when the membership's life, in which it was claimed, ends."""
+    """An item's lease (`coordinator.Lease`). It is lost when the membership's life in which it was claimed ends."""
 
     keys: Keys
     life: int
@@ -53,7 +53,7 @@ class PostgresLease:
 class Leases:
     """This worker's leases. Only `delete_released` may run in another thread.
 
-    renew: makes sure that a lease still holds; raises `LeaseLost` where it does not.
+    renew: makes sure that a lease still holds; raises `LeaseLost` if it does not.
     """
 
     def __init__(
@@ -63,8 +63,8 @@ class Leases:
         self._member = member
         self._renew = renew
         self._held: Counter[bytes] = Counter()  # key: the number of items that need it
-        self._released: set[bytes] = set()  # keys to be deleted
-        self._deleting: frozenset[bytes] = frozenset()  # keys that are being deleted
+        self._released: set[bytes] = set()  # keys to delete
+        self._deleting: frozenset[bytes] = frozenset()  # keys being deleted
 
     def claim(self, wanted: Sequence[Keys], most: int) -> list[Lease | None]:
         """As `Coordinator.claim`, in one round trip."""
@@ -83,12 +83,12 @@ class Leases:
             self._held.update(keys)
             self._released.difference_update(keys)
             claimed.append(PostgresLease(keys, life, self._member, self._renew))
-        # Where another worker was faster with one of an item's keys, the item's other keys are of no use.
+        # If another worker was faster with one of an item's keys, the item's other keys are useless.
         self._released |= {key for key in got if key not in self._held}
         return claimed
 
     def _missing(self, keys: Keys) -> Keys | None:
-        """Those of the keys that are not held yet; None where one is being deleted."""
+        """The keys, among these, that are not held yet; None if one is being deleted."""
         if not self._deleting.isdisjoint(keys):
             return None
         return tuple(key for key in keys if key not in self._held and key not in self._released)
@@ -102,13 +102,13 @@ class Leases:
         def work(db: Connection) -> set[bytes]:
             try:
                 return {key for (key,) in db.execute(_CLAIM, values, binary=True)}
-            except ForeignKeyViolation:  # this worker was taken for dead, and has not noticed yet
+            except ForeignKeyViolation:  # this worker was declared dead and has not noticed yet
                 return set()
 
         return self._pool.run(work)
 
     def release(self, lease: PostgresLease) -> None:
-        """The item is closed; its keys are deleted soon."""
+        """Release a closed item; its keys are deleted soon."""
         if lease.life != self._member.life:
             return
         self._held.subtract(lease.keys)
@@ -125,7 +125,7 @@ class Leases:
     # -- deleting: keys gather here and are deleted in another thread -----------------------------------------------------
 
     def begin_deleting(self) -> bool:
-        """Select the keys to be deleted. Returns whether there are any."""
+        """Select the keys to delete. Returns whether there are any."""
         self._deleting, self._released = frozenset(self._released), set()
         return bool(self._deleting)
 

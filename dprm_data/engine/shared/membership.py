@@ -1,9 +1,9 @@
-"""Membership: this process as one of the workers on a ledger, for as long as it renews its row in time.
+"""Membership: this process as one of the workers on a ledger, as long as it renews its row in time.
 
-The database's row is what counts. A worker that is late but whose row is still there has lost nothing; one whose row was deleted by another
-has lost everything, and joins again as a new worker (its `life` rises). From the row's expiry on, a worker must not rely on its row: it sends
-nothing before it has renewed it. It measures the expiry by its own clock, from the moment at which it asked for more time, so it stops before
-the others take over.
+The database's row is what counts. A worker that is late but still has its row has lost nothing; one whose row another worker has deleted has
+lost everything, and joins again as a new worker (its `life` increases). After the row's expiry a worker must not rely on it: it sends
+nothing until it has renewed the row. It measures the expiry with its own clock, from the time of its last request for renewal, so it stops
+before the others take over.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ _DELETE_EXPIRED = (
 )
 _LEAVE = "DELETE FROM workers WHERE id = %s"
 
-_MAX_GAP = 3.0  # seconds between two looks at the others
+_MAX_GAP = 3.0  # seconds between two searches for expired rows, unless this worker was cut off
 
-# A clock that goes on while the machine sleeps; time.monotonic() does not on Linux.
+# A clock that also counts the time in which the machine sleeps; time.monotonic() does not on Linux.
 _CLOCK: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 
 
 def clock() -> float:
-    """Seconds since some moment, including those in which the machine slept, where the system can tell."""
+    """Seconds since some moment, including the time in which the machine slept if the system counts it."""
     return time.monotonic() if _CLOCK is None else time.clock_gettime(_CLOCK)
 
 
@@ -59,8 +59,8 @@ class WorkerCounts:
 class Membership:
     """This process's row among the workers.
 
-    run: whose budget; scope: whose limits; writer: under which the ledger counts this process's costs; lease: seconds until the row expires
-    if it is not renewed; ceiling: returns the dollars with which a new row starts.
+    run: whose budget; scope: whose limits; writer: the ledger's writer, under which this process's costs are summed; lease: seconds until the
+    row expires unless renewed; ceiling: returns the dollars with which a new row starts.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Membership:
 
     @property
     def good(self) -> bool:
-        """Whether the row is certainly there."""
+        """Whether the row certainly exists."""
         return clock() < self._good_until
 
     @property
@@ -92,7 +92,7 @@ class Membership:
         return clock() > self._good_until - self._lease + min(self._lease / 4, 3.0)
 
     def renew(self) -> None:
-        """Renew the row; where it is gone, join as a new worker. Blocks; from any thread. Raises `LedgerError`."""
+        """Renew the row; if it is gone, join as a new worker. Blocks; from any thread. Raises `LedgerError`."""
         with self._renewing:
             if not self.number or not self._pool.run(self._renew):
                 self.ceiling = self._ceiling()
@@ -113,7 +113,7 @@ class Membership:
     def delete_expired(self) -> None:
         """Delete the rows of workers that did not renew them in time. Blocks.
 
-        A worker that was cut off itself waits one lease before it does so: what cut it off may have cut off the others.
+        A worker that was itself cut off waits one lease first: the others may have been cut off, too.
         """
         now = clock()
         if self._looked_at and now - self._looked_at > max(self._lease / 2, _MAX_GAP):
@@ -123,7 +123,7 @@ class Membership:
         self._looked_at = clock()
 
     def leave(self) -> None:
-        """Delete the own row, and with it the leases. Tried once: where it fails, the others find it expired."""
+        """Delete the own row, and with it the leases. Tried once: if it fails, the others will find the row expired."""
         number, self.number, self._good_until = self.number, 0, 0.0
         if number:
             with self._pool.pool.connection() as db:

@@ -1,8 +1,8 @@
 """The coordinator of workers that share a PostgreSQL ledger.
 
-What cannot wait is one round trip (a claim of many items, a slab of the budget, a batch of the rate limit). Everything else is exchanged five
-times a second by one task: this worker renews its row, deletes released leases and reports the cooldowns that it met, and reads what the
-others reported.
+What cannot wait takes one round trip each (a claim of many items, a slab of the budget, a batch of the rate limit). Everything else is
+exchanged five times a second by one task: this worker renews its row, deletes released leases, reports its cooldowns, and reads what the
+others have reported.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 _EXCHANGE_EVERY = 0.2  # seconds
 _DELETE_EXPIRED_EVERY = 1.0
-_LAST_EXCHANGE = 2.0  # seconds that it may take
-_NEW_COOLDOWN = 0.05  # seconds by which a cooldown must exceed what the others know to be reported
+_LAST_EXCHANGE = 2.0  # seconds it may take
+_NEW_COOLDOWN = 0.05  # seconds by which a cooldown must exceed the known one to be reported
 
 _COOL = (
     "INSERT INTO cooldowns (scope, until) VALUES (%(scope)s, clock_timestamp() + make_interval(secs => %(seconds)s)) "
@@ -50,7 +50,7 @@ FROM workers WHERE run = %(run)s
 
 @dataclass(frozen=True, slots=True)
 class _Status:
-    """cooling: seconds of cooldown left; short: whether the budget is; sharing: workers under these limits; the rest: the run's workers."""
+    """cooling: seconds of cooldown left; short: whether the budget is short; sharing: workers under these limits; the rest: of the run's workers."""
 
     cooling: float = 0.0
     short: bool = False
@@ -61,10 +61,10 @@ class _Status:
 
 
 class PostgresCoordinator(Coordinator):
-    """This process among the workers on one ledger. Raises `LedgerError` where the database is away for longer than it is retried.
+    """This process among the workers on one ledger. Raises `LedgerError` if the database is away for longer than it is retried.
 
-    run: whose budget is shared; scope: whose limits (one account's calls to one model); lease: seconds after which a silent worker is taken
-    for dead.
+    run: whose budget is shared; scope: whose limits (one account's calls to one model); lease: seconds after which a silent worker counts
+    as dead.
     """
 
     shared = True
@@ -81,15 +81,15 @@ class PostgresCoordinator(Coordinator):
         self._life = 0
         self._renewing = asyncio.Lock()
         self._status = _Status()
-        self._cool_until = 0.0  # what the others know
-        self._cooldown = 0.0  # until when, where they do not know yet
+        self._cool_until = 0.0  # as far as the others know
+        self._cooldown = 0.0  # a later end, not reported yet
         self._hurry = asyncio.Event()
         self._deleted_expired_at = 0.0
         self._talking: asyncio.Task[None] | None = None
         self._stop: Callable[[BaseException], None] = lambda reason: None
         self._ending = False
 
-    # -- what is shared -------------------------------------------------------------------------------------------------
+    # -- budget, limits, leases ----------------------------------------------------------------------------------------
 
     def budget(self, limit: float | None, spent: float) -> Budget:
         if limit is None:
@@ -99,14 +99,14 @@ class PostgresCoordinator(Coordinator):
 
     def limiter(self, limits: LimitsConfig) -> Limiter:
         if self._limiter is None:
-            pace = SharedRateLimit(
+            rate_limit = SharedRateLimit(
                 self._pool,
                 self._names["scope"],
                 rpm=limits.rpm,
                 tpm=limits.tpm,
                 workers=lambda: self._status.sharing,
             )
-            self._limiter = Limiter(concurrency=limits.concurrency, pace=pace, told=self._cooled)
+            self._limiter = Limiter(concurrency=limits.concurrency, rate_limit=rate_limit, on_cooldown=self._cooled)
         return self._limiter
 
     def claim(self, wanted: Sequence[Keys], most: int) -> list[Lease | None]:
@@ -139,12 +139,12 @@ class PostgresCoordinator(Coordinator):
         self._pool.stopped.set()
         self._ending = True
         self._hurry.set()
-        # An exchange that is under way ends first: it might insert the row again that is deleted now.
+        # Let an exchange in progress end first: it might insert the row again after `leave` has deleted it.
         await asyncio.wait([self._talking], timeout=_LAST_EXCHANGE)
         self._talking.cancel()
         with suppress(asyncio.CancelledError, LedgerError):
             await self._talking
-        with suppress(Exception):  # then the others find it expired
+        with suppress(Exception):  # then the others will find it expired
             await asyncio.to_thread(self._member.leave)
 
     async def _renew(self, lease: PostgresLease) -> None:
@@ -156,7 +156,7 @@ class PostgresCoordinator(Coordinator):
             raise LeaseLost
 
     def _check_life(self) -> None:
-        """A worker that was taken for dead and joined again has lost everything."""
+        """Drop everything if this worker was declared dead and has joined again."""
         if self._life == self._member.life:
             return
         self._life = self._member.life
@@ -170,7 +170,7 @@ class PostgresCoordinator(Coordinator):
     # -- the exchange ---------------------------------------------------------------------------------------------------
 
     def _cooled(self, seconds: float) -> None:
-        """A cooldown was met here: report it at once."""
+        """Report a cooldown of this process at once."""
         until = time.monotonic() + seconds
         if until > max(self._cool_until, self._cooldown) + _NEW_COOLDOWN:
             self._cooldown = until

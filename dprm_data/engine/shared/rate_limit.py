@@ -1,10 +1,10 @@
-"""The rate limit of several workers: no window of 60 seconds has more requests than the limit, over all of them together.
+"""The rate limit of several workers: in no window of 60 seconds do they together send more requests than the limit.
 
-The bucket is a row in the database: the time at which all units that were handed out are used up (generic cell rate algorithm, as
-`limits.TokenBucket`), so units stand 1/r seconds apart, whichever worker gets them. A worker takes a quarter of a second's worth of its share
-at a time. A unit may be used from its time on, and expires a second later: what a worker could not use is lost, and not sent in a burst later.
-So what is sent within 60 s has its time within 61 s: with r = limit/61 that is no more than the limit. Tokens are handed out in the same way;
-a call uses up many units at once, and may be sent at the time of the last.
+The bucket is a row in the database: the time at which all units allotted so far are used up (generic cell rate algorithm, as
+`limits.TokenBucket`), so units are 1/r seconds apart, whichever worker gets them. A worker takes a quarter of a second's worth of its share
+at a time. A unit may be used from its time on and expires a second later: a unit that was not used is lost, rather than sent in a later
+burst. So what is sent within 60 s has its time within 61 s: with r = limit/61 that is at most the limit. Tokens are allotted in the same
+way; a call uses up many units at once, and may be sent at the time of the last.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from dprm_data.providers.limits import CAUTION, Permit
 if TYPE_CHECKING:
     from dprm_data.ledger.postgres_pool import Connection
 
-VALID = 1.0  # seconds from the time a unit may be used
+VALID = 1.0  # seconds for which a unit may be used
 _BATCH = 0.25  # seconds' worth of units taken at a time, by all workers together
 
-# now: seconds since 1970; the database's clock where it is not given. Returns the seconds from now until the first of the units.
+# now: seconds since 1970, by default the database's clock. Returns the seconds from now until the first of the units.
 _TAKE = """
 INSERT INTO paces (scope, full_at)
 VALUES (%(scope)s, COALESCE(%(now)s, extract(epoch FROM clock_timestamp())::float8) - %(burst)s + %(long)s)
@@ -35,9 +35,9 @@ RETURNING full_at - %(long)s - COALESCE(%(now)s, extract(epoch FROM clock_timest
 
 
 class SharedBucket:
-    """What all workers may use per minute, under one name.
+    """Units that all workers may use per minute, under one name.
 
-    workers: returns their present number.
+    workers: returns the present number of workers.
     """
 
     def __init__(self, pool: RetryingPool, name: str, per_minute: float, workers: Callable[[], int]) -> None:
@@ -52,13 +52,13 @@ class SharedBucket:
         self._taking = asyncio.Lock()
 
     async def take(self, amount: float) -> float:
-        """Wait for `amount` to be usable; returns until when."""
+        """Wait until `amount` may be used. Returns when that permission expires (`time.monotonic`)."""
         async with self._taking:
             ready = self._from_hand(amount)
             while ready is None:
                 missing = amount - self._left
                 taken, at, spread = await self._more(max(missing, self.rate * _BATCH / max(1, self._workers()), 1.0))
-                if self._left:  # what is in hand goes with what has come, as its first part
+                if self._left:  # what is left becomes the first part of what was taken
                     at -= self._left / self.rate
                     taken += self._left
                 self._left, self._at, self._until = taken, at, at - spread + VALID
@@ -68,12 +68,12 @@ class SharedBucket:
                 while (wait := at - time.monotonic()) > 0:  # noqa: ASYNC110 - a sleep may end early
                     await asyncio.sleep(wait)
             except asyncio.CancelledError:
-                self._advance(-amount)  # nobody uses it: it is in hand again
+                self._advance(-amount)  # not used: take it back
                 raise
             return until
 
     def _from_hand(self, amount: float, *, fresh: bool = False) -> tuple[float, float] | None:
-        """When this much of what is in hand may be used, and until when; None where it is not enough."""
+        """From when and until when this much of what is left may be used; None if it is not enough."""
         void = 0.0 if fresh else min(self._left, max(0.0, (time.monotonic() - self._until) * self.rate))
         self._advance(void)
         if self._left < amount:
@@ -87,14 +87,14 @@ class SharedBucket:
         self._until += amount / self.rate
 
     async def _more(self, amount: float) -> tuple[float, float, float]:
-        """Take units from the row; returns their number, the latest time from which the first may be used, and how much too late that may be."""
+        """Take units from the row. Returns their number, the latest time from which the first may be used, and by how much that may be too late."""
         before = time.monotonic()
         wait = await asyncio.to_thread(self._pool.run, lambda db: self.taken(db, amount))
         after = time.monotonic()
         return amount, after + wait, after - before
 
     def taken(self, db: Connection, amount: float, now: float | None = None) -> float:
-        """Take units from the row; returns the seconds until the first of them may be used (negative: since then)."""
+        """Take units from the row. Returns the seconds until the first of them may be used (negative: in the past)."""
         values = {"scope": self._name, "now": now, "burst": self._burst, "long": amount / self.rate}
         row: Any = db.execute(_TAKE, values).fetchone()
         return float(row[0])
@@ -108,7 +108,7 @@ class SharedRateLimit:
     ) -> None:
         self._requests = SharedBucket(pool, f"{scope} requests", rpm, workers) if rpm else None
         self._tokens = SharedBucket(pool, f"{scope} tokens", tpm, workers) if tpm else None
-        self._credit = 0.0  # tokens that were taken and not used
+        self._credit = 0.0  # tokens taken and not used
         self.counts_tokens = tpm is not None
 
     async def turn(self, tokens: float) -> Permit:
@@ -128,6 +128,6 @@ class SharedRateLimit:
         return Permit(time.monotonic(), until)
 
     def correct(self, tokens: float) -> None:
-        """After an estimate that was too high the next call needs less, up to one batch; after one that was too low it needs more."""
+        """Correct an estimate: if it was too high, the next call takes less, by up to one batch; if too low, it takes more."""
         if self._tokens:
             self._credit = min(self._credit + tokens, self._tokens.rate * _BATCH)
