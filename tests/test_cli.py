@@ -268,7 +268,7 @@ def test_fit_takes_any_table_of_votes(tmp_path: Path) -> None:
         (["nothing.csv", "--labels", "3", "--out", "o.parquet"], "nothing.csv"),
         (["votes.csv", "--labels", "2", "--out", "o.parquet"], "label"),
         (["votes.csv", "--labels", "3", "--out", "o.parquet", "--column", "question"], "must be ours=yours"),
-        (["votes.csv", "--labels", "2", "--out", "o.parquet", "--base", "0"], "say --base 1"),
+        (["votes.csv", "--labels", "2", "--out", "o.parquet", "--base", "0"], "use --base 1"),
         (["votes.csv", "--labels", "3", "--out", "votes.csv"], "must be another file, and a Parquet file"),
         (["empty.csv", "--labels", "3", "--out", "o.parquet"], "no votes: the table has no rows"),
         (["other.csv", "--labels", "3", "--out", "o.parquet"], "--column item_id=NAME"),

@@ -1,1 +1,1 @@
-"""From people's tables and datasets to items, votes and ratings."""
+"""From tables and datasets to items, votes and ratings."""

@@ -1,14 +1,14 @@
 """Splits: which items are for training and which are held out, without a leak between them.
 
-There are two seeded splits, both by a hash, so that they are the same on every machine and new data never moves old data from test to training. Datasets are published
-by the first and reward models are trained by the second, and both must find their splits again: neither rule may change.
+There are two seeded splits, both by a hash, so that they are the same on every machine and new data never moves old data from test to training. Published datasets
+use the first and reward models the second, and both must find their splits again: neither rule may change.
 
 *A run's items* (`split_items`) are split by *conversation*: all items whose prompts open with the same system message and the same first user turn (upper and lower
 case and white space aside), so that neither two responses to one prompt nor two stages of one conversation are in different splits. One hash of the seed and the
 opening decides: below the share `test` it is for testing, in the next share for validation. If no hash is below the share, the smallest is taken, so that a small
-dataset has a test split too; the largest is always for training. A split column in the source goes before all that.
+dataset has a test split too; the largest is always for training. A split column in the source takes precedence.
 
-*Rows that come without splits* (`hold_out_groups`: a Parquet file, a dataset of somebody else's) are split by *group*, the responses to one prompt; their conversations
+*Rows without splits* (`hold_out_groups`: a Parquet file, a dataset from elsewhere) are split by *group*, the responses to one prompt; their conversations
 may not be known. Each split has a hash of its own, so that a dataset that brings a test split but no validation split can be given the other. Each held-out split has
 at least one group if there are three or more.
 
@@ -44,7 +44,7 @@ TRAIN, VALIDATION, TEST = "train", "validation", "test"
 class Splits:
     """names: in the order in which they are published; elsewhere: the items outside the first one, by their split.
 
-    counts: items per split; how: a sentence for the card; moved: items that stand in another split than their source said, because
+    counts: items per split; how: a sentence for the card; moved: items in another split than their source says, because
     their conversation is there.
     """
 
@@ -61,7 +61,7 @@ class Splits:
 def split_items(items_file: Path, config: PublishConfig, column: str | None = None) -> Splits:
     """The splits of the stored items: by the source's column where there is one, else seeded.
 
-    Raises `PublishError` where an item has no value in the column, or one that no split can be called.
+    Raises `PublishError` if an item has no value in the column, or one that cannot name a split.
     """
     if column:
         return _by_column(items_file, column)
@@ -91,7 +91,7 @@ def _seeded(items_file: Path, config: PublishConfig) -> Splits:
 
 
 def _by_column(items_file: Path, column: str) -> Splits:
-    """By the source's own column. A conversation that the source puts into several splits goes whole into the smallest of them."""
+    """By the source's column. A conversation that the source puts into several splits goes whole into the smallest of them."""
     said: list[tuple[str, str, str]] = []
     for item in _items(items_file):
         said.append((item.item_id, _opening(item), _name(item, column)))
@@ -123,13 +123,13 @@ def _name(item: Item, column: str) -> str:
         found = f"{value!r}, which cannot name a split" if column in item.metadata else "no such column"
         raise PublishError(
             f"{item.source}: split_column {column!r}: found {found}",
-            hint="Give every row a word such as train or test there, or leave source.split_column out of the recipe.",
+            hint="Give every row a split name such as train or test, or remove source.split_column from the recipe.",
         )
     return {"val": VALIDATION, "dev": VALIDATION, "valid": VALIDATION}.get(name, name)
 
 
 def _opening(item: Item) -> str:
-    """What marks a conversation: its system message and first user turn, as a hash."""
+    """The hash of a conversation's system message and first user turn."""
     turns = item.prompt
     end = next((i for i, turn in enumerate(turns) if turn["role"] == "user"), len(turns) - 1)
     said = [[turn["role"], " ".join(turn["content"].casefold().split())] for turn in turns[: end + 1]]
@@ -147,7 +147,7 @@ def _items(items_file: Path) -> Iterator[Item]:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What a training held out of data without splits: the shares of the groups, and the seed. Reward models and policies record it, for those who must not train or test on the wrong prompts."""
+    """What a training held out of data without splits: the shares of the groups, and the seed. Reward models and policies record it, so that later trainings and tests use the right prompts."""
 
     test: float = 0.1
     validation: float = 0.1

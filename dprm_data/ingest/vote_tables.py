@@ -66,8 +66,8 @@ def read_ratings(
     duplicates: Duplicates = "error",
     base: int = 0,
 ) -> Ratings:
-    """The same table with its annotators, from which agreement is measured. A table of annotations gives its ratings as
-    `ratings_from_annotations` does."""
+    """The same table with its annotators, for measuring agreement. A table of annotations is read as
+    `ratings_from_annotations` reads it."""
     table, is_text = _read(Path(path), columns, duplicates)
     if _is_annotations(table, Path(path), duplicates, base):
         return ratings_from_annotations(table, space)
@@ -81,7 +81,7 @@ def _is_annotations(table: pa.Table, path: Path, duplicates: Duplicates, base: i
     unused = "base" if base else "duplicates" if duplicates != "error" else None
     if unused:
         raise VotesError(
-            f"{path}: {unused} is not for a table of annotations, which names its labels and has no duplicates",
+            f"{path}: {unused} does not apply to a table of annotations, which names its labels and has no duplicates",
             hint=f"Leave {unused} out.",
         )
     return True
@@ -115,11 +115,11 @@ def _ratings(
 def _read(path: Path, columns: Mapping[str, str] | None, duplicates: Duplicates) -> tuple[pa.Table, bool]:
     """Read the needed columns, under our names; and whether they come from a text file."""
     if duplicates not in get_args(Duplicates):
-        raise VotesError(f"duplicates: {duplicates!r} is no policy (allowed: {', '.join(get_args(Duplicates))})")
+        raise VotesError(f"duplicates: {duplicates!r} is unknown (allowed: {', '.join(get_args(Duplicates))})")
     mapping = {"annotator_id" if field == "rater_id" else field: column for field, column in (columns or {}).items()}
     unknown = [field for field in mapping if field not in FIELDS]
     if unknown:
-        raise VotesError(f"columns: {unknown[0]!r} is no field of a table of votes (allowed: {', '.join(FIELDS)})")
+        raise VotesError(f"columns: {unknown[0]!r} is not a field of a table of votes (allowed: {', '.join(FIELDS)})")
     if not path.is_file():
         raise VotesError(
             f"{path}: no such file",
@@ -132,7 +132,7 @@ def _read(path: Path, columns: Mapping[str, str] | None, duplicates: Duplicates)
         kind = "CSV" if is_text else "Parquet"
         raise VotesError(
             f"{path}: not readable as {kind}: {error}",
-            hint="Files are told apart by their suffix: .parquet, .csv, .tsv.",
+            hint="The suffix decides how a file is read: .csv, .tsv and .txt as text, anything else as Parquet.",
         ) from error
     if not table.num_rows:
         raise VotesError(f"{path}: no votes: the table has no rows")
@@ -146,7 +146,7 @@ def _read_parquet(path: Path, mapping: Mapping[str, str]) -> pa.Table:
         wanted = [*sorted(_ANNOTATIONS), "item_id", "annotator_id", "label", "probs", "weight", "replicate"]
         return pq.read_table(path, columns=[name for name in wanted if name in names])
     where = _where(names, mapping, path)
-    # Annotators are few and stay dictionary-encoded as they are on disk. Items are many: one hash table over the whole column is faster than
+    # Annotators are few and stay dictionary-encoded, as on disk. Items are many: one hash table over the whole column is faster than
     # joining every row group's dictionary.
     people = where.get("annotator_id")
     encoded = [people] if people is not None and _is_text(schema.field(people).type) else []
@@ -179,7 +179,7 @@ def _where(names: list[str], mapping: Mapping[str, str], path: Path) -> dict[str
         elif field in mapping or field in _NEEDED:
             raise VotesError(
                 f"{path}: no column {wanted[0]!r} for {field} (found: {', '.join(names)})",
-                hint=f"Say which column it is: --column {field}=NAME (in Python: columns={{{field!r}: NAME}}).",
+                hint=f"Name the column: --column {field}=NAME (in Python: columns={{{field!r}: NAME}}).",
             )
     return where
 
@@ -209,9 +209,7 @@ def _labels(column: pa.ChunkedArray, space: LabelSpace, path: Path, name: str, b
         value = column[row].as_py()
         shifted = isinstance(value, (int, float)) and value == base + K and base == 0
         shifted = shifted or (isinstance(value, str) and value.strip() == str(K) and base == 0)
-        hint = (
-            "Labels are numbered from 0; where yours begin at 1, say --base 1 (in Python: base=1)." if shifted else None
-        )
+        hint = "Labels are numbered from 0; if yours start at 1, use --base 1 (in Python: base=1)." if shifted else None
         return VotesError(
             f"{path}: row {row + 1}, column {name!r}: found {value!r} (allowed: {names_allowed})", hint=hint
         )
@@ -292,7 +290,7 @@ def _deduplicate(ratings: Ratings, path: Path, policy: Duplicates) -> Ratings:
         who, what = ratings.annotator_ids[ratings.annotator[row]], ratings.item_ids[ratings.item[row]]
         raise VotesError(
             f"{path}: row {row + 1}: {who!r} has judged item {what!r} before, in row {first + 1} ({int(same.sum())} such rows)",
-            hint="Say what is to be done with duplicates: first, last, mean or all.",
+            hint="Choose what to do with duplicates: first, last, mean or all.",
         )
     if policy == "mean":
         group = np.cumsum(np.concatenate([[True], ~same])) - 1

@@ -201,7 +201,9 @@ def shares_of(kept: pa.Table, space: LabelSpace) -> Floats:
     total = values.sum(axis=1)
     wrong = ~np.isfinite(values).all(axis=1) | (values < 0).any(axis=1) | ~(total > 0)
     if wrong.any():
-        raise VotesError(_annotation(kept, where[wrong][0]) + f"probs {values[wrong][0].tolist()} are no distribution")
+        raise VotesError(
+            _annotation(kept, where[wrong][0]) + f"probs {values[wrong][0].tolist()} are not a distribution"
+        )
     shares[given] = values / total[:, None]
     return shares
 

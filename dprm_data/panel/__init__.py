@@ -1,1 +1,1 @@
-"""Who judges: personas, and the weighted panels that stand for a population."""
+"""Personas, and the weighted panels that represent a population."""

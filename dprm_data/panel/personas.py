@@ -58,7 +58,7 @@ class Persona(_Frozen):
 
     @property
     def said(self) -> str:
-        """What a person reads: the name, or the id where there is none."""
+        """The display name: the name, or the id if there is none."""
         return self.name or self.id
 
 
@@ -85,12 +85,12 @@ class Panel(_Frozen):
         seen: set[str] = set()
         for persona in self.personas:
             if persona.id.casefold() in seen:
-                raise ValueError(
-                    f"personas: the id {persona.id!r} stands there twice (upper and lower case count as the same)"
-                )
+                raise ValueError(f"personas: duplicate id {persona.id!r} (case is ignored)")
             seen.add(persona.id.casefold())
             if persona.id.casefold() == NEUTRAL.id and persona.description != NEUTRAL.description:
-                raise ValueError(f"personas: the id {persona.id!r} is kept for the neutral annotator; choose another")
+                raise ValueError(
+                    f"personas: the id {persona.id!r} is reserved for the neutral annotator; choose another"
+                )
         return self
 
     @property

@@ -90,7 +90,7 @@ def rake(
         worst = groups[int(np.argmax(errors))][0]
         raise PanelError(
             f"the margins cannot all be met by these people: after {done} rounds {worst!r} is still off by {error:.2g}",
-            hint="They contradict each other, or a combination that they need is missing: merge values, or drop a margin.",
+            hint="They contradict each other, or need a combination that nobody has: merge values, or drop a margin.",
         )
     weights *= n / weights.sum()
     effective = effective_size(weights)
@@ -167,19 +167,19 @@ def _groups(name: str, attributes: Mapping[str, Sequence[Hashable]], margin: Mar
         )
     columns = [attributes[part] for part in parts]
     if len({len(column) for column in columns}) != 1 or len(columns[0]) == 0:
-        raise PanelError(f"margin {name!r}: its attributes are not known of the same people, or there are none")
+        raise PanelError(f"margin {name!r}: its attributes are not known for the same people, or there are none")
     values: list[Hashable] = list(columns[0]) if len(columns) == 1 else list(zip(*columns, strict=True))
     number = {value: i for i, value in enumerate(margin)}
-    strangers = [value for value in values if value not in number]
-    if strangers:
+    untargeted = [value for value in values if value not in number]
+    if untargeted:
         raise PanelError(
-            f"margin {name!r} has no target for {strangers[0]!r}, which {strangers.count(strangers[0])} of the people have "
+            f"margin {name!r} has no target for {untargeted[0]!r}, which {untargeted.count(untargeted[0])} of the people have "
             f"(targets: {', '.join(str(value) for value in number)})",
             hint="Give it a share (0 leaves these people out), or recode the attribute.",
         )
     target = np.array(list(margin.values()), dtype=np.float64)
     if not np.isfinite(target).all() or (target < 0).any() or abs(target.sum() - 1.0) > 0.01:
-        raise PanelError(f"margin {name!r}: its shares must be not negative and sum to 1, they sum to {target.sum():g}")
+        raise PanelError(f"margin {name!r}: its shares must be non-negative and sum to 1, but sum to {target.sum():g}")
     member = np.array([number[value] for value in values], dtype=np.int64)
     absent = np.flatnonzero((target > 0) & (np.bincount(member, minlength=len(target)) == 0))
     if absent.size:

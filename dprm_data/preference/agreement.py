@@ -17,7 +17,7 @@ from dprm_data.labels.space import LabelSpace
 from dprm_data.labels.statistics import alpha, by_rank, by_reward, nominal, reward_variance
 
 Level = Literal["nominal", "ordinal", "interval"]
-MOST_ANNOTATORS = 400  # the most active, of whom pairs are compared
+MOST_ANNOTATORS = 400  # the most active ones, which are compared in pairs
 
 
 def krippendorff_alpha(votes: Votes, space: LabelSpace, level: Level = "nominal") -> float | None:

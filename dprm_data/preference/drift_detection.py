@@ -87,7 +87,7 @@ def drift(
     check_space(published, space)
     check_space(new, space)
     if not 0.0 < rate < 1.0:
-        raise InputError(f"rate: {rate} is no false discovery rate between 0 and 1")
+        raise InputError(f"rate: {rate} is not a false discovery rate between 0 and 1")
     place = {item: i for i, item in enumerate(published.item_ids)}
     pairs = [(place[item], j) for j, item in enumerate(new.item_ids) if item in place]
     old_rows, new_rows = (np.array(side, dtype=np.int64) for side in (zip(*pairs, strict=True) if pairs else ((), ())))

@@ -77,7 +77,7 @@ class Base:
 
     def __init__(self, mu: Floats, s: Floats) -> None:
         self.points = np.stack([np.log(mu / (1.0 - mu)), np.log(s)], axis=1)
-        # The points are even in arcsin(sqrt(mu)): a point stands for d logit mu = d arcsine / sqrt(mu (1 - mu)).
+        # The points are even in arcsin(sqrt(mu)): a point covers d logit mu = d arcsine / sqrt(mu (1 - mu)).
         self.width = 1.0 / np.sqrt(mu * (1.0 - mu))
         self._start = np.array([0.0, np.log(START_CONCENTRATION)])
 

@@ -129,7 +129,7 @@ def fit(
 ) -> Fit:
     """Preference distributions of all items from their votes.
 
-    `family` says which prior is learned across the items (see `docs/statistics.md`); a given `prior` is used as it is, and its family counts.
+    `family` says which prior is learned across the items (see `docs/statistics.md`); a given `prior` is used unchanged, with its family.
     `stated` (N, K) are distributions that were stated directly (the LLM's prior; rows of zeros where there is none): each counts as
     `stated_strength` votes, or with "auto" as many as predict the votes best. `smoothing` defaults to targeted smoothing;
     `interval` is the level of the credible intervals.
@@ -138,22 +138,24 @@ def fit(
     """
     check_space(votes, space)
     if not 0.0 < interval < 1.0:
-        raise InputError(f"interval: {interval} is no probability between 0 and 1")
+        raise InputError(f"interval: {interval} is not a probability between 0 and 1")
     notes: list[str] = []
-    told = None if stated is None else pseudo_votes(stated, votes, 1.0)
+    pseudo = None if stated is None else pseudo_votes(stated, votes, 1.0)
     if prior is None:
-        # Stated distributions are no people: the prior is learned from them only where there are no votes at all.
-        source = votes.counts if told is None or votes.counts.any() else told
+        # Stated distributions are not votes: the prior is learned from them only if there are no votes at all.
+        source = votes.counts if pseudo is None or votes.counts.any() else pseudo
         prior, said = learn_prior(source, space, family)
         notes += said
     strength = 0.0
-    if told is not None:
+    if pseudo is not None:
         strength = (
-            estimate_strength(prior, space, votes.counts, told) if stated_strength == "auto" else float(stated_strength)
+            estimate_strength(prior, space, votes.counts, pseudo)
+            if stated_strength == "auto"
+            else float(stated_strength)
         )
         if not (np.isfinite(strength) and strength >= 0):
             raise InputError(f"stated_strength: {strength} (allowed: auto, or a finite number that is not negative)")
-        votes = Votes(votes.item_ids, votes.counts + strength * told)
+        votes = Votes(votes.item_ids, votes.counts + strength * pseudo)
     if len(votes) and (empty := int((votes.totals == 0).sum())):
         notes.append(
             f"{empty} of {len(votes)} items have no votes: their distribution is the prior's, their evidence 0"

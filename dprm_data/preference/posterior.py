@@ -94,7 +94,7 @@ class _Model:
 
 @dataclass
 class _Found:
-    """Collected on the way down beside the functionals, a piece per node."""
+    """Collected on the way down besides the functionals, one piece per node."""
 
     alpha: list[Floats]
     beta: list[Floats]

@@ -1,10 +1,10 @@
-"""Review: real people look at the simulated labels, and what they say counts.
+"""Review: people check the simulated labels, and their answers count.
 
-selection          which items people are to see
+selection          which items people see
 records            an item as a person sees it
-argilla            to an Argilla server and back
-csv_exchange       to a table and back, for teams that use a spreadsheet or another tool
-human_annotations  what people said, kept in the run folder
-compare            the panel beside the people
-calibrate          how to read the panel, learned from what people said
+argilla            records to an Argilla server, and answers back
+csv_exchange       items to a CSV or JSONL table, and answers back
+human_annotations  people's answers in the run folder
+compare            how the panel differs from people
+calibrate          correct the panel by people's answers
 """

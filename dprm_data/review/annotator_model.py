@@ -1,24 +1,24 @@
-"""A reading of a panel: by which weights, and as what, its personas' answers are taken.
+"""The annotator model (a *reading* of the panel): a weight and a confusion matrix per persona, learned from people's answers.
 
-*The model.* On item i persona a says x_ia, a distribution over K labels (all on one label for a plain choice), with the weight u_ia that the panel gives it there.
-M_a (K x K, rows sum to 1) is how to read persona a: M_a[l, k] is the chance that a person says k where the persona says l; the identity takes it
-at its word, a row that leans to one side is a bias. rho_a > 0 changes its weight. A person's answer to item i is then distributed as
+*The model.* On item i, persona a answers x_ia, a distribution over K labels (one-hot for a plain choice), with the weight u_ia that the panel gives it there.
+M_a (K x K, rows sum to 1) corrects persona a: M_a[l, k] is the probability that a person answers k where the persona answers l. The identity leaves its
+answers unchanged; an asymmetric row is a bias. rho_a > 0 scales its weight. A person's answer to item i is then distributed as
 
     y_i = (1 - LAPSE) sum_a w_ia x_ia M_a + LAPSE / K,      w_ia = u_ia rho_a / sum_b u_ib rho_b
 
-a mixture: the person answers like one of the personas, or now and then like nobody. The panel's weights stay on the simplex, in proportion to
-w0_a rho_a, w0_a the given ones.
+a mixture: the person answers like one of the personas or, with probability LAPSE, at random. The panel's weights stay on the simplex, in proportion to
+w0_a rho_a, where w0_a are the original weights.
 
 *The penalty.* With n_ik people's votes, the fit maximises
 
     sum_ik n_ik log y_ik  +  kappa sum_a w0_a (log rho_a - rho_a)  +  tau sum_a sum_lk B_a[l, k] log M_a[l, k]
 
-The first penalty is greatest at rho = 1, the given weights (sum_a w0_a = 1, so kappa counts in votes); the second at M = B, worth tau votes in every row. For the
-bias that all personas share, B is the identity; for what is one persona's own, B is the shared one, fitted before. As kappa and tau grow, the
-reading goes to the given weights and to the panel's word.
+The first penalty has its maximum at rho = 1, the original weights (sum_a w0_a = 1, so kappa is in votes); the second at M = B, with tau votes in every row. For the
+bias that all personas share, B is the identity; for a persona's own bias, B is the shared one, fitted before. As kappa and tau grow, the
+model tends to the original weights and the unchanged answers.
 
 *The fit* is an EM algorithm with an MM step (Hunter 2004, for the normalised weights), and never lowers the objective. With q_ik = (1 - LAPSE) n_ik / y_ik,
-R_ia = w_ia sum_k (x_ia M_a)_k q_ik is how many of the item's votes persona a speaks for, and T_i = sum_a R_ia:
+R_ia = w_ia sum_k (x_ia M_a)_k q_ik is persona a's responsibility for the item's votes, and T_i = sum_a R_ia:
 
     M_a[l, k]  ~  sum_i w_ia x_ia[l] M_a[l, k] q_ik + tau B_a[l, k]             (rows normalised)
     rho_a      =  (sum_i R_ia + kappa w0_a) / (sum_i T_i u_ia / sum_b u_ib rho_b  +  kappa w0_a)
@@ -51,7 +51,7 @@ _CHUNK = 200_000
 
 @dataclass(frozen=True)
 class PanelAnswers:
-    """What a panel said: R answers. `item`, `who` (R,) numbers into the items and `personas`; `said` (R, K), rows sum to 1; `weight` (R,)."""
+    """A panel's R answers. `item`, `who` (R,): indices into the items and `personas`; `said` (R, K): the distributions answered, rows sum to 1; `weight` (R,)."""
 
     items: int
     personas: list[str]
@@ -61,7 +61,7 @@ class PanelAnswers:
     weight: Floats
 
     def of_items(self, rows: Ints) -> PanelAnswers:
-        """Those on these items, which are numbered anew in this order."""
+        """The answers to these items, renumbered in this order."""
         place = np.full(self.items, -1, dtype=np.int64)
         place[rows] = np.arange(len(rows))
         kept = np.flatnonzero(place[self.item] >= 0)
@@ -78,7 +78,7 @@ class PanelAnswers:
 def panel_answers(
     annotations: pa.Table, space: LabelSpace, item_ids: list[str], personas: list[str] | None = None
 ) -> PanelAnswers:
-    """A panel's answers that count as votes: ok ones, but for stated distributions."""
+    """A panel's answers that count as votes: those with status ok, except stated distributions."""
     votes = vote_rows(annotations)
     kept = votes.filter(pc.fill_null(pc.equal(votes["annotator_kind"], "persona"), False))
     _, item = item_codes(kept["item_id"], item_ids)
@@ -94,7 +94,7 @@ def panel_answers(
 
 @dataclass(frozen=True)
 class Strength:
-    """How strongly a reading is held to what was given, in votes; None holds it fast. weights: kappa; shared: tau of the common bias; own: tau of each persona's."""
+    """The strength of the penalties, in votes; None fixes the parameter. weights: kappa; shared: tau of the shared bias; own: tau of each persona's own."""
 
     weights: float | None = None
     shared: float | None = None
@@ -106,7 +106,7 @@ class Strength:
 
 @dataclass(frozen=True)
 class AnnotatorModel:
-    """`ratio` (A,) of a persona's weight to the given one (rho); `bias` (A, K, K) its matrix; `shared` (K, K) that of personas not met before."""
+    """`ratio` (A,): rho, each persona's weight over its original one; `bias` (A, K, K): its matrix; `shared` (K, K): the matrix for personas not seen before."""
 
     personas: list[str]
     ratio: Floats
@@ -115,11 +115,11 @@ class AnnotatorModel:
 
     @classmethod
     def literal(cls, personas: list[str], K: int) -> AnnotatorModel:
-        """Every persona at its word, by the given weights."""
+        """The identity: answers and weights unchanged."""
         return cls(personas, np.ones(len(personas)), np.tile(np.eye(K), (len(personas), 1, 1)), np.eye(K))
 
     def read(self, panel: PanelAnswers) -> Floats:
-        """The votes (N, K) that the panel's answers come to: of every item as many as before, weighed and read anew."""
+        """The panel's votes (N, K) under this model; every item keeps its total weight."""
         K = self.shared.shape[0]
         ratio = self.ratio[panel.who]
         scaled = panel.weight * ratio
@@ -135,7 +135,7 @@ class AnnotatorModel:
         return votes
 
     def to_dict(self, space: LabelSpace) -> dict[str, Any]:
-        """As JSON: ratios by persona, the shared matrix, and the matrices of those that differ from it."""
+        """As JSON: ratios by persona, the shared matrix, and the matrices that differ from it."""
         own = {
             name: self.bias[a].tolist()
             for a, name in enumerate(self.personas)
@@ -146,14 +146,14 @@ class AnnotatorModel:
 
     @classmethod
     def from_dict(cls, content: dict[str, Any], personas: list[str]) -> AnnotatorModel:
-        """For these personas; one that the reading does not know is read as all are."""
+        """For these personas; one that the model does not know gets ratio 1 and the shared matrix."""
         shared = np.array(content["shared"], dtype=np.float64)
         bias = np.array([content["own"].get(name, content["shared"]) for name in personas]).reshape(-1, *shared.shape)
         return cls(personas, np.array([content["ratio"].get(name, 1.0) for name in personas]), bias, shared)
 
 
 def learn(panel: PanelAnswers, people: Floats, strength: Strength, K: int) -> AnnotatorModel:
-    """The reading of a panel that predicts people's votes (N, K) on the same items best, held to what was given by `strength`."""
+    """Fit the model to people's votes (N, K) on the same items, with penalties of this strength."""
     reading = AnnotatorModel.literal(panel.personas, K)
     if strength.shared is not None:
         reading, _ = climb(panel, people, reading, Strength(strength.weights, shared=strength.shared), reading.shared)
@@ -167,7 +167,7 @@ def learn(panel: PanelAnswers, people: Floats, strength: Strength, K: int) -> An
 def climb(
     panel: PanelAnswers, people: Floats, start: AnnotatorModel, strength: Strength, base: Floats, steps: int = STEPS
 ) -> tuple[AnnotatorModel, list[float]]:
-    """EM steps from `start` with the penalty towards `base` (K, K). Returns the reading and the objective before every step and at the end."""
+    """Run EM from `start` with the penalty towards `base` (K, K). Returns the model, and the objective before every step and at the end."""
     K, A = people.shape[1], len(panel.personas)
     order = np.argsort(panel.who, kind="stable")
     panel = replace(
@@ -176,7 +176,7 @@ def climb(
     given = np.bincount(panel.who, panel.weight, minlength=A).astype(np.float64)
     given = given / max(float(given.sum()), 1e-300)
     ratio, bias, shared = start.ratio.copy(), start.bias.copy(), start.shared.copy()
-    if strength.shared is not None or strength.own is not None:  # from a zero, EM never comes back
+    if strength.shared is not None or strength.own is not None:  # EM never leaves a zero
         spread = 0.1 / K
         bias = 0.9 * bias + spread
         shared = 0.9 * shared + spread

@@ -1,4 +1,4 @@
-"""Applying a calibration: the votes that `dprm fit` counts where one gained something, and the fit without it, kept beside."""
+"""Apply a calibration: the votes that `dprm fit` counts where a calibration is in force. The fit without it is kept beside."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ if TYPE_CHECKING:
 
 
 def applied_calibration(folder: RunFolder) -> dict[str, Any] | None:
-    """The calibration that counts, from the run's manifest; None where there is none, or it gained nothing."""
+    """The calibration in force, from the run's manifest; None where there is none, or it did not help."""
     content = folder.read_manifest().get("calibration")
     return content if isinstance(content, dict) and content.get("applied") else None
 
 
 def discard(folder: RunFolder) -> bool:
-    """Forget the calibration. Returns whether there was one."""
+    """Remove the calibration. Returns whether there was one."""
     there = bool(folder.read_manifest().get("calibration"))
     folder.update_manifest(calibration=None)
     return there
 
 
 def uncalibrated_file(folder: RunFolder) -> Path:
-    """The distributions as they would be without the calibration (`tables.DISTRIBUTIONS`)."""
+    """The file of the distributions without the calibration (`tables.DISTRIBUTIONS`)."""
     return folder.path / "tables" / "uncalibrated.parquet"
 
 
 def fit_calibrated(run: Run, annotations: pa.Table) -> Fit:
-    """The fit of the run's annotations, with the calibration that counts, if there is one."""
+    """Fit the run's annotations, with the calibration in force if there is one."""
     calibration = applied_calibration(run.folder)
     if calibration is None:
         return fit_annotations(run, annotations)
@@ -47,13 +47,14 @@ def fit_calibrated(run: Run, annotations: pa.Table) -> Fit:
 
 
 def votes_as_read(annotations: pa.Table, space: LabelSpace, item_ids: list[str], calibration: dict[str, Any]) -> Votes:
-    """All votes: the panel's as the calibration reads them, people's with the weight that it found.
+    """All votes: the panel's as calibrated, people's with the calibration's weight.
 
-    Raises InputError where it was learned on other labels.
+    Raises InputError if it was learned on other labels.
     """
     if calibration["reading"]["labels"] != space.names:
         raise InputError(
-            "the calibration was learned on other labels than the run has now", hint="dprm review calibrate RUN, again."
+            "the calibration was learned on other labels than the run has now",
+            hint="Calibrate again: dprm review calibrate RUN.",
         )
     panel = panel_answers(annotations, space, item_ids)
     read = AnnotatorModel.from_dict(calibration["reading"], panel.personas).read(panel)

@@ -1,4 +1,4 @@
-"""A run's items to an Argilla server, and people's answers back."""
+"""Push a run's items to an Argilla server, and pull people's answers."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ _STATUSES = {"submitted": SUBMITTED, "draft": DRAFT, "discarded": DISCARDED}
 
 
 def _quiet(text: str) -> None:
-    """Says nothing."""
+    """Discard the message."""
 
 
 @dataclass(frozen=True)
 class Pushed:
-    """What a push did. records: in the dataset now, of this run; other: records there that are no item of this run; people: answers each record waits for."""
+    """The result of a push. records: of this run, now in the dataset; other: records there that are not of this run; people: answers requested per record."""
 
     workspace: str
     dataset: str
@@ -77,13 +77,13 @@ def push(
 ) -> Pushed:
     """Create or update an Argilla dataset, a record per chosen item.
 
-    purpose: how items are chosen (`dprm_data.review.selection`); count: records in the dataset altogether, those of earlier pushes included; people: answers that a
-    record waits for; blind: people see neither the panel's answer nor its figures; markdown: messages are rendered, not shown as they are.
+    purpose: how items are chosen (`dprm_data.review.selection`); count: total records in the dataset, including those of earlier pushes; people: answers requested
+    per record; blind: hide the panel's answers and figures; markdown: render messages as Markdown instead of plain text.
 
-    Records that are there already are updated: suggestion, votes, metadata. People's answers stay. Raises ReviewError, InputError.
+    Existing records are updated (suggestion, votes, metadata); people's answers stay. Raises ReviewError, InputError.
     """
     if people < 1:
-        raise InputError(f"--people {people}: at least one person per record")
+        raise InputError(f"--people {people}: a record needs at least one person")
     server = server or Server()
     panel = panel_view(run)
     item_ids = panel.fit.votes.item_ids
@@ -100,10 +100,10 @@ def push(
     register.add(chosen, item_ids)
     if target is None:
         target = _created(server, space, dataset, wanted)
-        say(f"made the dataset {dataset} in {workspace}")
+        say(f"created the dataset {dataset} in {workspace}")
     else:
         _wait_for(server, target, people)
-    # Written before the records are sent: what is on the server is always in the register.
+    # Written before the records are sent, so that whatever is on the server is in the log.
     register.went(_place(server, space, target, people, blind), ("dataset_id",))
     register.write(run.folder)
     all_ids = [*ours, *(item_ids[int(row)] for row in chosen.rows)]
@@ -138,7 +138,7 @@ def _created(server: Server, workspace: argilla.Workspace, name: str, wanted: ar
 
 
 def _wait_for(server: Server, dataset: argilla.Dataset, people: int) -> None:
-    """Let a dataset that exists wait for so many people per record. Who has completed what is counted anew when its records are updated."""
+    """Set how many answers each record of an existing dataset needs. The server recounts what is complete when records are updated."""
     if dataset.settings.distribution.min_submitted != people:
         content = {"distribution": {"strategy": "overlap", "min_submitted": people}}
         server.ask("PATCH", f"/datasets/{dataset.id}", json=content)
@@ -161,7 +161,7 @@ def _place(
 
 @dataclass(frozen=True)
 class Pulled:
-    """What a pull brought from one dataset. unknown: answers to records that are no item of this run, left where they are."""
+    """The result of a pull from one dataset. unknown: answers to records that are not of this run, ignored."""
 
     workspace: str
     dataset: str
@@ -243,7 +243,7 @@ def _of_record(folder: RunFolder, space: LabelSpace, item_id: str, responses: li
             item_id=item_id,
             person=pseudonym(folder, str(response["user_id"])),
             label=None if at is None else space.names[at],
-            # A submitted answer has a label: Argilla requires it. Should one come without, it is no vote.
+            # Argilla requires a label for a submitted answer; without one, it is no vote.
             status=DRAFT if status == SUBMITTED and at is None else status,
             comment=(values.get("comment") or {}).get("value") or None,
             at=in_utc(datetime.fromisoformat(response["updated_at"])),

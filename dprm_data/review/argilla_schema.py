@@ -1,4 +1,4 @@
-"""The form: what an Argilla dataset of ours asks and shows, and whether one that exists asks the same."""
+"""The schema of our Argilla datasets: fields, question and metadata, and whether an existing dataset has the same."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ NUMBERS = {
 }
 WORDS = {"source": "source", "chosen_as": "chosen as"}
 _MESSAGE = 19_000  # characters of one message; the server takes 20,000
-_DESCRIPTION, _GUIDELINES = 1_000, 10_000  # as long as the server takes them
+_DESCRIPTION, _GUIDELINES = 1_000, 10_000  # the server's limits
 
 
 def settings(space: LabelSpace, *, people: int, blind: bool, markdown: bool) -> argilla.Settings:
-    """The dataset's settings. blind: what the panel said is not shown, and its figures are hidden from annotators."""
+    """The dataset's settings. blind: hide the panel's answers and figures from annotators."""
     import argilla as rg
 
     fields: list[Any] = [rg.ChatField("conversation", title="Conversation", use_markdown=markdown)]
@@ -82,24 +82,24 @@ def _guidelines(space: LabelSpace, blind: bool) -> str:
 
 
 def check_same(dataset: argilla.Dataset, wanted: argilla.Settings) -> None:
-    """Raises ReviewError where a dataset that exists asks or shows something else than ours would."""
+    """Raise ReviewError if an existing dataset has other settings than ours."""
     found, ours = _outline(dataset.settings), _outline(wanted)
-    # More metadata than ours does no harm; all else must be equal.
+    # Additional metadata does no harm; everything else must be equal.
     found["metadata"] = {name: kind for name, kind in found["metadata"].items() if name in ours["metadata"]}
     differences = [
-        f"{part}: it has {_said(found[part])}, this run needs {_said(ours[part])}"
+        f"{part}: it has {_names(found[part])}, this run needs {_names(ours[part])}"
         for part in ours
         if found[part] != ours[part]
     ]
     if differences:
         raise ReviewError(
-            f"the dataset {dataset.name!r} is there already, with other settings ({'; '.join(differences)})",
-            hint="Nothing was changed. Choose another --dataset name (or, if it is another run's, push that run there; --blind must be as it was).",
+            f"the dataset {dataset.name!r} exists with other settings ({'; '.join(differences)})",
+            hint="Nothing was changed. Choose another --dataset name, or push the run that it belongs to, with the same --blind as before.",
         )
 
 
 def _outline(settings: argilla.Settings) -> dict[str, dict[str, str]]:
-    """What matters of settings: the names and kinds of everything, and the question's answers."""
+    """The settings that must agree: names and kinds of all parts, and the question's labels."""
     kinds = {
         part: {one.name: type(one).__name__ for one in getattr(settings, part)}
         for part in ("fields", "questions", "metadata")
@@ -108,16 +108,16 @@ def _outline(settings: argilla.Settings) -> dict[str, dict[str, str]]:
         (list(one.labels) for one in settings.questions if one.name == "label" and hasattr(one, "labels")), []
     )
     vectors = {one.name: str(one.dimensions) for one in settings.vectors}
-    # In what order the answers are listed changes nothing.
+    # The order of the labels does not matter.
     return kinds | {"vectors": vectors, "labels": dict.fromkeys(sorted(map(str, labels)), "")}
 
 
-def _said(part: dict[str, str]) -> str:
+def _names(part: dict[str, str]) -> str:
     return ", ".join(part) or "none"
 
 
 def payload(record: Record, agent: str, question_id: str, *, blind: bool) -> dict[str, Any]:
-    """A record as the REST API takes it. It never speaks of responses, so it cannot touch them."""
+    """A record for the REST API. It contains no responses, so it cannot change any."""
     fields: dict[str, Any] = {"conversation": _chat(record.conversation)}
     suggestions = []
     if not blind:
@@ -139,7 +139,7 @@ def payload(record: Record, agent: str, question_id: str, *, blind: bool) -> dic
 
 
 def _chat(conversation: list[dict[str, str]]) -> list[dict[str, str]]:
-    """The messages, none empty and none longer than the server takes: a long one goes on in the next."""
+    """The messages, none empty; one over the server's limit is split into several."""
     pieces = []
     for message in conversation:
         text = message["content"] or "(empty)"

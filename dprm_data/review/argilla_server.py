@@ -1,9 +1,9 @@
-"""The Argilla server: connecting, what its failures mean, and sending again when it was away for a moment.
+"""The Argilla server: connection, error messages, and retries while it is unavailable.
 
-The address is ARGILLA_API_URL, the key ARGILLA_API_KEY: from the environment, never an argument, never written down.
+The address is ARGILLA_API_URL, the key ARGILLA_API_KEY: from the environment, never an argument, never stored.
 
-Workspaces, datasets and their settings go through Argilla's own client. Records and responses go over its REST API: that is the only way to the time of
-a response, and a batch can be sent again. Every write is an upsert by the item's id, so sending it twice is sending it once.
+Workspaces, datasets and their settings go through Argilla's own client. Records and responses go over its REST API: only there does a response have its
+time, and a batch can be retried. Every write is an upsert by the item's id, so a repeated request changes nothing.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     import argilla
     import httpx
 
-PATIENCE = 90.0  # seconds that a server may be away in the middle of a push or a pull
-BATCH = 100  # records in one request; the server takes 500, a slow one is kinder to people who annotate meanwhile
+PATIENCE = 90.0  # seconds to retry while the server is unavailable during a push or a pull
+BATCH = 100  # records per request; the server takes 500, but fewer do not block people who annotate meanwhile
 PAGE = 250
 TIMEOUT = 60
 
 
 class Server:
-    """A connection. Raises ReviewError where there is none to be had."""
+    """A connection. Raises ReviewError if the server cannot be used."""
 
     def __init__(self, *, patience: float = PATIENCE) -> None:
         self.url = (os.environ.get("ARGILLA_API_URL") or "http://localhost:6900").strip().rstrip("/")
@@ -56,20 +56,20 @@ class Server:
     # -- workspaces and datasets ----------------------------------------------------------------------------------------
 
     def workspace(self, name: str) -> argilla.Workspace:
-        """The workspace by this name. Raises ReviewError that says which there are."""
+        """The workspace of this name. Raises ReviewError that lists those available."""
         with self.explained(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that there is none is an answer
+            warnings.simplefilter("ignore")  # it warns where there is none, which is an answer
             found = self.client.workspaces(name)
             if found is None:
                 names = ", ".join(sorted(workspace.name for workspace in self.client.workspaces)) or "none"
                 raise ReviewError(
-                    f"{public_url(self.url)} has no workspace {name!r} that this key may see",
-                    hint=f"Workspaces: {names}. An owner makes one in Argilla's settings.",
+                    f"{public_url(self.url)} has no workspace {name!r} that this key can access",
+                    hint=f"Workspaces: {names}. An owner can create one in Argilla's settings.",
                 )
         return found
 
     def dataset(self, workspace: argilla.Workspace, name: str) -> argilla.Dataset | None:
-        """The dataset by this name, with its settings; None where there is none. Raises ReviewError for one that is not ready."""
+        """The dataset of this name, with its settings; None if there is none. Raises ReviewError if it was never published."""
         with self.explained(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             found = self.client.datasets(name, workspace=workspace)
@@ -78,7 +78,7 @@ class Server:
             status = self.ask("GET", f"/datasets/{found.id}")["status"]
             if status != "ready":
                 raise ReviewError(
-                    f"the dataset {name!r} in {workspace.name!r} is a {status} that was never finished",
+                    f"the dataset {name!r} in {workspace.name!r} is an unfinished {status}",
                     hint="Delete it in Argilla, or choose another --dataset.",
                 )
             found.settings.get()
@@ -89,7 +89,7 @@ class Server:
     def upsert(
         self, dataset_id: Any, records: Iterable[dict[str, Any]], *, sent: Callable[[int], None] = lambda count: None
     ) -> int:
-        """Send records, some at a time; `sent` is told how many are there. Returns their number. (The server does not tell the new from the updated.)"""
+        """Send records in batches; `sent` is called with the number sent so far. Returns the total. (The server does not distinguish new from updated.)"""
         source = iter(records)
         total = 0
         while batch := list(islice(source, BATCH)):
@@ -99,7 +99,7 @@ class Server:
         return total
 
     def records(self, dataset_id: Any, *, responses: bool = True) -> Iterator[dict[str, Any]]:
-        """All records of a dataset as the REST API gives them, in the order in which they were made."""
+        """All records of a dataset as the REST API gives them, in order of creation."""
         start = 0
         while True:
             window: dict[str, Any] = {"offset": start, "limit": PAGE} | ({"include": "responses"} if responses else {})
@@ -110,7 +110,7 @@ class Server:
             start += PAGE
 
     def ask(self, method: str, path: str, **content: Any) -> Any:
-        """One request; the answer's JSON. Asks again while the server is away or stumbles, for `patience` seconds. Raises ReviewError."""
+        """Make one request and return its JSON. Retries passing failures for `patience` seconds. Raises ReviewError."""
         from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
         again = Retrying(
@@ -131,7 +131,7 @@ class Server:
 
     @contextmanager
     def explained(self) -> Iterator[None]:
-        """What goes wrong inside becomes a ReviewError that says what to do."""
+        """Turn the client's and the server's errors into a ReviewError that says what to do."""
         import httpx
         from argilla._exceptions import ArgillaError
 
@@ -140,13 +140,13 @@ class Server:
         except httpx.TransportError as error:
             raise ReviewError(
                 f"no answer from the Argilla server at {public_url(self.url)} ({type(error).__name__})",
-                hint="Is it running, and is ARGILLA_API_URL its address? What was sent before is there: the same command goes on.",
+                hint="Check that it is running and that ARGILLA_API_URL is its address. What was sent is kept; run the same command to continue.",
             ) from error
         except (httpx.HTTPStatusError, ArgillaError) as error:
             raise self._refused(error) from error
 
     def _refused(self, error: Exception) -> ReviewError:
-        # The client wraps what the server said, sometimes twice.
+        # The client wraps the server's answer, sometimes twice.
         chain: list[BaseException] = [error]
         while (inner := chain[-1].__cause__ or chain[-1].__context__) is not None:
             chain.append(inner)
@@ -155,19 +155,19 @@ class Server:
         if status == 401:
             return ReviewError(
                 f"{public_url(self.url)} does not know the key in ARGILLA_API_KEY",
-                hint="Copy it again from Argilla (My settings), and see that it belongs to this server.",
+                hint="Copy it again from Argilla (My settings), and check that it belongs to this server.",
             )
         if status == 403:
             return ReviewError(
-                "this key's user may not do that",
+                "this key's user is not allowed to do that",
                 hint="Pushing and pulling need an owner, or an admin of the workspace; annotators can only answer.",
             )
-        said = answers[0].text if answers else str(error)
-        return ReviewError(f"{public_url(self.url)} refuses{f' ({status})' if status else ''}: {said[:400]}")
+        reason = answers[0].text if answers else str(error)
+        return ReviewError(f"{public_url(self.url)} refuses{f' ({status})' if status else ''}: {reason[:400]}")
 
 
 def _passing(error: BaseException) -> bool:
-    """A failure that may be over in a moment."""
+    """Whether a retry may succeed."""
     import httpx
 
     if isinstance(error, httpx.HTTPStatusError):

@@ -1,13 +1,13 @@
-"""Calibration: learn a reading of the panel from people, apply it where it helps, and say what it gained.
+"""Calibration: learn an annotator model of the panel from people's answers, apply it if it helps, and report the gain.
 
-The gain is measured on items and by people that the reading has not seen (`validating.py`). The reading is applied to all items if and only if two intervals lie above 0:
+The gain is measured on items and people that the model has not seen (`cross_validation.py`). The model is applied to all items if and only if two intervals lie above 0:
 that of the gain in Wasserstein-1 (over items), and that of the gain in the energy score, over items *and* people: every resample draws both (the pigeonhole
-bootstrap, Owen 2007), so that a handful of people who happen to agree does not pass for everybody. A panel that needs no reading is mostly given none, and the gain
+bootstrap, Owen 2007), so that a few people who happen to agree do not stand for everybody. A panel that needs no correction mostly gets none, and the gain
 is then exactly 0.
 
-*What a person's vote is worth*, where a reading is applied. Of every item with two answers and more, half of the answers are added to the panel's votes (as read by
-readings that do not know the item) with weight omega; the omega under which the fit predicts the other half best (log-likelihood, halves exchanged) becomes
-the weight of people's votes, if it is better than the recipe's by more than a standard error.
+*The weight of a person's vote*, where a model is applied. For every item with two or more answers, half of them are added to the panel's votes (as corrected by
+models that have not seen the item) with weight omega; the omega whose fit predicts the other half best (log-likelihood, halves exchanged) becomes
+the weight of people's votes, if it beats the recipe's by more than one standard error.
 
 Source: Owen, The pigeonhole bootstrap (2007).
 """
@@ -40,8 +40,8 @@ LEAST_ITEMS, LEAST_PEOPLE = 20, 3
 
 @dataclass(frozen=True)
 class Calibration:
-    """What was learned and what it gains. distance_given, distance_read: mean held-out W1; gain: their difference; score_gain: the same in the energy score;
-    weights: the panel's on the simplex, before and after; reading: `AnnotatorModel.to_dict`; human_weight: what a person's vote counts, None where nothing is applied.
+    """The model and its gain. distance_given, distance_read: mean held-out W1 without and with it; gain: their difference; score_gain: the same in the energy score;
+    weights: the panel's on the simplex, before and after; reading: `AnnotatorModel.to_dict`; human_weight: the weight of a person's vote, None if not applied.
     """
 
     applied: bool
@@ -64,28 +64,28 @@ class Calibration:
 
 
 def calibrate(run: Run, *, level: float = 0.9, resamples: int = 2000, seed: int = 0) -> Calibration:
-    """Learn how to read the run's panel from what people have submitted, and write it into the run's manifest. Makes no call.
+    """Learn an annotator model from people's submitted answers, and write it into the run's manifest. Makes no call.
 
-    `dprm fit` then uses it if it gained anything. Raises ReviewError where there is too little to learn from.
+    `dprm fit` then uses it if it helps. Raises ReviewError if there are too few answers.
     """
     both = reviewed(run)
     if len(both) < LEAST_ITEMS:
         raise ReviewError(
-            f"people have judged {len(both)} items of the panel's; a calibration needs {LEAST_ITEMS} at least",
-            hint="Have more items reviewed: a hundred is a good number.",
+            f"people have judged {len(both)} of the panel's items; a calibration needs at least {LEAST_ITEMS}",
+            hint="Have more items reviewed; about a hundred is good.",
         )
     if both.persons < LEAST_PEOPLE:
         raise ReviewError(
-            f"{both.persons} people have answered; a calibration needs {LEAST_PEOPLE} at least",
-            hint="With fewer, the panel would be read as these people judge, not as people do.",
+            f"{both.persons} people have answered; a calibration needs at least {LEAST_PEOPLE}",
+            hint="With fewer, it would learn these people's taste.",
         )
     space = run.space
     item_ids = both.view.fit.votes.item_ids
     panel = panel_answers(both.view.annotations, space, item_ids)
     if not len(panel.item):
         raise ReviewError(
-            "the panel has no votes to weigh: its personas were not asked one by one",
-            hint="Calibration reads personas' votes (elicitation: choice or logprobs), not a distribution that a model states.",
+            "the panel has no votes to calibrate: its personas were not asked one by one",
+            hint="Calibration uses personas' votes (elicitation: choice or logprobs), not stated distributions.",
         )
     people = people_of(both.answers, both.item_ids, space)
     found = cross_validate(panel, both.rows, people, both.groups, space, run.recipe.fit, item_ids, seed=seed)
@@ -125,9 +125,9 @@ def _above_zero(gain: Interval) -> bool:
 def worth_of_a_person(
     votes: Floats, people: Floats, fitted: Fit, space: LabelSpace, given: float = 1.0, *, seed: int = 0
 ) -> float:
-    """How many of the panel's votes (n, K) one person's vote is worth, of OMEGAS; `given` unless another is better by more than a standard error.
+    """The weight of a person's vote in the panel's votes (n, K), one of OMEGAS; `given` unless another is better by more than a standard error.
 
-    people (n, K): answers. Items with one answer say nothing about it.
+    people (n, K): answers. Items with one answer carry no information.
     """
     several = people.sum(axis=1) >= 2
     if not several.any():
@@ -140,9 +140,9 @@ def worth_of_a_person(
     def predicted(omega: float) -> Floats:
         """The log-likelihood of each item's other half, the halves exchanged."""
         value = np.zeros(len(counts))
-        for told, asked in ((half, counts - half), (counts - half, half)):
-            both = fit_votes(Votes(ids, votes[several] + omega * told), space, prior=fitted.prior)
-            value += (asked * np.log(np.maximum(both.posterior, 1e-9))).sum(axis=1)
+        for seen, held_out in ((half, counts - half), (counts - half, half)):
+            both = fit_votes(Votes(ids, votes[several] + omega * seen), space, prior=fitted.prior)
+            value += (held_out * np.log(np.maximum(both.posterior, 1e-9))).sum(axis=1)
         return value
 
     base = predicted(given)
@@ -153,7 +153,7 @@ def worth_of_a_person(
 
 
 def _weights(panel: PanelAnswers, reading: AnnotatorModel) -> dict[str, tuple[float, float]]:
-    """The panel's shares of all weight, as given and as read."""
+    """Each persona's share of the weight, before and after."""
     given = np.bincount(panel.who, panel.weight, minlength=len(panel.personas))
     given = given / given.sum()
     after = given * reading.ratio

@@ -1,12 +1,12 @@
-"""The panel beside the people: item by item, overall, by category and by persona.
+"""Compare the panel with people: by item, overall, by category and by persona.
 
-The panel is its fitted distribution P_i, people are the shares Q_i of their n_i votes. The distance is Wasserstein-1 under the label space's ground cost.
+The panel's fitted distribution P_i is compared with the shares Q_i of people's n_i votes, by Wasserstein-1 under the label space's ground cost.
 
-*The floor.* A handful of votes lies away from the distribution it is drawn from: with few people per item the distance is large even where the panel is right.
-`floor` is the distance to expect if people's votes were drawn from the panel's own distribution (by simulation), and `excess` what there is beyond
-it: 0 for a panel that cannot be told from people, by these votes.
+*The floor.* A few votes differ from the distribution they are drawn from: with few people per item the distance is large even where the panel is right.
+`floor` is the expected distance if people's votes were drawn from the panel's own distribution (by simulation), and `excess` is the rest: 0 for a panel that
+these votes cannot distinguish from people.
 
-*People's own agreement* says what can be asked of a panel at all: `panel_says` is the chance that a random answer equals the panel's most likely label,
+*People's own agreement* bounds what a panel can reach: `panel_says` is the chance that a random answer equals the panel's most likely label,
 `people_say` that it equals the most frequent label of the other people on the item (ties shared).
 """
 
@@ -46,7 +46,7 @@ class ItemCompared:
 
 @dataclass(frozen=True)
 class PersonaCompared:
-    """One persona on the reviewed items. distance: mean ground cost from its label to a person's; agreement: chance to say what a person says."""
+    """One persona on the reviewed items. distance: mean ground cost between its label and a person's; agreement: chance that they are equal."""
 
     annotator_id: str
     items: int
@@ -57,7 +57,7 @@ class PersonaCompared:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All figures with their intervals at `level`. confusion: rows the panel's most likely label, columns people's shares, None where the panel never says it."""
+    """All figures with their intervals at `level`. confusion: people's shares (columns) by the panel's most likely label (rows); None for a label that is never the panel's."""
 
     labels: list[str]
     items: int
@@ -89,7 +89,7 @@ class Comparison:
 
 
 def compare(run: Run, *, level: float = 0.95, resamples: int = 1000, seed: int = 0) -> Comparison:
-    """Compare the panel with what people have submitted. Makes no call. Raises ReviewError where they have no item in common."""
+    """Compare the panel with people's submitted answers. Makes no call. Raises ReviewError if they have no item in common."""
     both = reviewed(run)
     space = run.space
     draw = Resamples.of(both.groups, both.stands_for, resamples=resamples, level=level, seed=seed)
@@ -128,7 +128,7 @@ def compare(run: Run, *, level: float = 0.95, resamples: int = 1000, seed: int =
 
 
 def compare_and_keep(run: Run, *, level: float = 0.95) -> Comparison:
-    """As `compare`; keeps the figures, without the items, in the run's manifest, for its card and report."""
+    """Compare, and store the figures (without the items) in the run's manifest, for its card and report."""
     found = compare(run, level=level)
     run.folder.update_manifest(review=found.as_dict(items=False))
     return found
@@ -149,7 +149,7 @@ def says_the_others_mode(people: Floats) -> Floats:
     """The chance that one of an item's answers (N, K) equals the others' most frequent label, ties shared; NaN with one answer."""
     n = people.sum(axis=1)
     chance = np.zeros(len(people))
-    for k in range(people.shape[1]):  # somebody who says k leaves these others
+    for k in range(people.shape[1]):  # the others of a person who answered k
         others = people.copy()
         others[:, k] -= 1.0
         top = others == others.max(axis=1, keepdims=True)
@@ -158,13 +158,13 @@ def says_the_others_mode(people: Floats) -> Floats:
 
 
 def _same_mode(modes: Ints, people: Floats) -> Floats:
-    """1 where the panel's label is people's most frequent one, a share of it where that is tied."""
+    """1 where the panel's label is people's most frequent one, shared among ties."""
     top = people == people.max(axis=1, keepdims=True)
     return np.asarray(top[np.arange(len(modes)), modes] / top.sum(axis=1))
 
 
 def _alphas(both: Overlap, space: LabelSpace, draw: Resamples, Q: Floats) -> dict[str, dict[str, Interval]]:
-    """Within the panel, within people, and between them; of labels that are equal or not, and of their rewards."""
+    """Within the panel, within people, and between them; nominal and by reward."""
     panel = _panel_ratings(both, space).votes().counts
     shares = both.panel / np.maximum(both.panel.sum(axis=1, keepdims=True), 1e-12)
     voted = both.panel.sum(axis=1) > 0
@@ -180,7 +180,7 @@ def _alphas(both: Overlap, space: LabelSpace, draw: Resamples, Q: Floats) -> dic
 
 
 def _panel_ratings(both: Overlap, space: LabelSpace) -> Ratings:
-    """The panel's ratings of the reviewed items, numbered as these are."""
+    """The panel's ratings of the reviewed items, with the items' numbers in `both`."""
     found = ratings_from_annotations(both.view.annotations, space)
     place = {item: i for i, item in enumerate(both.item_ids)}
     number = np.array([place.get(item, -1) for item in found.item_ids], dtype=np.int64)
@@ -200,14 +200,14 @@ def _confusion(modes: Ints, Q: Floats, stands_for: Floats, K: int) -> list[list[
 
 
 def _by(names: list[str], gap: Floats, draw: Resamples) -> dict[str, Interval]:
-    """The mean gap in reward by a property of the items; of groups of five items and more."""
+    """The mean gap in reward by a property of the items, for groups of at least five items."""
     kinds = np.asarray(names, dtype=object)
     found = {str(name): np.flatnonzero(kinds == name) for name in dict.fromkeys(names)}
     return {name: draw.mean(gap[rows], rows) for name, rows in found.items() if len(rows) >= 5}
 
 
 def _personas(both: Overlap, space: LabelSpace, draw: Resamples, Q: Floats) -> list[PersonaCompared]:
-    """Every persona, the one closest to people first."""
+    """All personas, the closest to people first."""
     ratings = _panel_ratings(both, space)
     cost = (Q @ space.ground_cost)[ratings.item, ratings.label]
     same = Q[ratings.item, ratings.label]
@@ -233,7 +233,7 @@ def _personas(both: Overlap, space: LabelSpace, draw: Resamples, Q: Floats) -> l
 def _items(
     both: Overlap, space: LabelSpace, modes: Ints, distance: Floats, excess: Floats, gap: Floats
 ) -> list[ItemCompared]:
-    """Every item, the one on which panel and people differ most (beyond what few votes explain) first."""
+    """All items, those on which panel and people differ most (beyond what few votes explain) first."""
     names, theirs = space.names, both.people.argmax(axis=1)
     return [
         ItemCompared(
@@ -254,19 +254,19 @@ def _notes(both: Overlap, n: Floats) -> list[str]:
     if not both.representative:
         ways = ", ".join(f"{count} as {purpose}" for purpose, count in both.purposes.items())
         notes.append(
-            f"The items were chosen for a purpose ({ways}): the figures hold for such items, not for the whole run. "
+            f"The items are no random sample ({ways}): the figures hold for such items, not for the whole run. "
             "For that, review items with --select random or stratified."
         )
     if both.blind is False:
         notes.append(
-            "People saw the panel's answer before they gave theirs; that draws them towards it. --blind avoids it."
+            "People saw the panel's answer before they gave theirs, which biases them towards it. --blind avoids that."
         )
     if len(both) < 30:
-        notes.append(f"Only {len(both)} items: the intervals themselves are rough.")
+        notes.append(f"Only {len(both)} items: the intervals are rough.")
     if (few := int((n < 2).sum())) == len(n):
-        notes.append("One person per item: how much people differ among themselves cannot be said.")
+        notes.append("One person per item: how much people differ among themselves is unknown.")
     elif few:
-        notes.append(f"{few} of {len(n)} items have one person's answer only.")
+        notes.append(f"{few} of {len(n)} items have only one person's answer.")
     if both.unjudged:
-        notes.append(f"{both.unjudged} items that people judged have no label by the panel; they are left out.")
+        notes.append(f"{both.unjudged} items that people judged have no label from the panel; they are left out.")
     return notes

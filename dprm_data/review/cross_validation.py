@@ -1,18 +1,18 @@
-"""Does another reading of the panel bring it closer to people, on items and by people that the reading has not seen?
+"""Cross-validation of the annotator model: does it bring the panel closer to people, on items and people it has not seen?
 
     for every fold of items                     (responses to one prompt stay together)
       for every fold of people
-        on the other items, by the other people's answers: choose among STRENGTHS by cross-validation inside them, learn the reading
-        fit from the panel's votes as read, and as given
+        on the other items, by the other people's answers: choose among STRENGTHS by inner cross-validation, learn the model
+        fit the panel's votes, corrected and original
         on this fold of items: distance from each fit to the answers of this fold of people
-    gain = distance as given - distance as read
+    gain = distance of the original - distance of the corrected
 
-People must be held out too: three annotators agree with themselves from item to item, and a reading that learned their taste would look good on every item that
+People must be held out too: each annotator is consistent across items, and a model that learned the taste of three would look good on every item that
 the same three have judged, and be wrong about everybody else.
 
 The distances are Wasserstein-1 to people's shares, and the energy score sum_k Q_k (C p)_k - p' C p / 2, C the ground cost. The score is proper for
-costs of negative type (all costs on a line or a grid are), and linear in people's shares Q, where W1 to a few votes is neither: it would favour the median of the
-few. Taking the panel at its word is one of the candidates.
+costs of negative type (all costs on a line or a grid are), and linear in people's shares Q. W1 to a few votes is neither: it would favour their
+median. Leaving the panel unchanged is one of the candidates.
 
 Source: Gneiting & Raftery, Strictly proper scoring rules (2007), for the energy score.
 """
@@ -50,7 +50,7 @@ MOST_CHOOSING = 400
 
 @dataclass(frozen=True)
 class People:
-    """R answers of people: `item`, `person`, `label` (R,) are numbers; of `items` items and `persons` people, on K labels."""
+    """People's R answers: `item`, `person`, `label` (R,) are indices; there are `items` items, `persons` people and K labels."""
 
     item: Ints
     person: Ints
@@ -60,7 +60,7 @@ class People:
     K: int
 
     def counts(self, rows: Ints | None = None) -> Floats:
-        """Label counts (items, K) of these answers; of all if not given."""
+        """Label counts (items, K) of these answers; of all by default."""
         item, label = (self.item, self.label) if rows is None else (self.item[rows], self.label[rows])
         return np.bincount(item * self.K + label, minlength=self.items * self.K).reshape(-1, self.K).astype(np.float64)
 
@@ -78,9 +78,9 @@ def people_of(answers: pa.Table, item_ids: list[str], space: LabelSpace) -> Peop
 
 @dataclass(frozen=True)
 class Validated:
-    """n reviewed items, R answers. given, read (n,): held-out W1, the mean over the folds of people; score_gain (R,): held-out energy score as given minus as read, for every answer;
-    given_fit, read_fit (n, K): the distributions, the second the mean over the folds of people; votes (n, K): the panel's, by readings that do not know the item; fit, reading
-    and strength: from all items and people; `literal` if that takes the panel at its word.
+    """n reviewed items, R answers. given, read (n,): held-out W1 without and with the model, the mean over the folds of people; score_gain (R,): the difference in the held-out
+    energy score, for every answer; given_fit, read_fit (n, K): the distributions, the second the mean over the folds of people; votes (n, K): the panel's, corrected by models
+    that have not seen the item; fit, reading and strength: from all items and people; `literal` if the panel stays unchanged.
     """
 
     given: Floats
@@ -109,7 +109,7 @@ def cross_validate(
     *,
     seed: int = 0,
 ) -> Validated:
-    """Held-out distances of the panel as given and as read. rows (n,): the reviewed items among all; people: their answers, items numbered as in `rows`."""
+    """Held-out distances of the original and the corrected panel. rows (n,): the reviewed items among all; people: their answers, items numbered as in `rows`."""
     n, K = len(rows), space.K
     seen = panel.of_items(rows)
     literal = AnnotatorModel.literal(panel.personas, K)
@@ -163,7 +163,7 @@ def _fitted(
 
 @dataclass(frozen=True)
 class _Chooser:
-    """Learns and judges readings of one panel. `priors`: each strength's, learned once from the panel's votes under its first reading; that is what takes time."""
+    """Learns and scores models of one panel. `priors`: one per strength, learned once from the panel's votes under its first model, since that takes most of the time."""
 
     seen: PanelAnswers
     groups: Sequence[str]
@@ -172,18 +172,18 @@ class _Chooser:
     priors: dict[Strength, Prior]
 
     def learn(self, people: People, strength: Strength) -> AnnotatorModel:
-        """From the items that these people have judged."""
+        """The model learned on the items that these people have judged."""
         counts = people.counts()
         inside = np.flatnonzero(counts.sum(axis=1) > 0)
         return learn(self.seen.of_items(inside), counts[inside], strength, self.space.K)
 
     def distribution(self, votes: Floats, strength: Strength) -> Floats:
-        """The fit of votes (m, K) that were read with this strength."""
+        """The fit of votes (m, K) corrected with this strength."""
         ids = [str(i) for i in range(len(votes))]
         return _fitted(votes, ids, self.space, self.config, self.priors[strength]).distribution
 
     def choose(self, people: People, seed: int) -> Strength:
-        """The strength whose readings, fitted, predict held-out answers of held-out people best, by the energy score."""
+        """The strength whose models best predict held-out people's answers to held-out items, by the energy score."""
         judged = np.unique(people.item)
         if len(judged) > MOST_CHOOSING:
             judged = np.random.default_rng(seed).choice(judged, MOST_CHOOSING, replace=False)
@@ -210,6 +210,6 @@ class _Chooser:
 
 
 def answer_scores(p: Floats, space: LabelSpace) -> Floats:
-    """The energy score of p (N, K) for an answer on each of the labels, shape (N, K): that for shares is their mean."""
+    """The energy score of p (N, K) for an answer on each of the labels, shape (N, K). The score for shares is its mean under them."""
     far = p @ space.ground_cost
     return np.asarray(far - 0.5 * (far * p).sum(axis=1, keepdims=True))

@@ -1,4 +1,4 @@
-"""The reviewed items: what the panel and people said about the same ones, as arrays."""
+"""The overlap: items that both the panel and people have judged, as arrays."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Overlap:
-    """n items that both the panel and people have judged, a row each.
+    """n items that both the panel and people have judged, one row each.
 
-    `rows` (n,) in the panel's fit; `groups`, `sources` the items' prompts and origins; `people` (n, K) counts of submitted answers; `panel` (n, K) the panel's
-    own weighted votes; `stands_for` (n,) for how many items of the run each stands; `representative`: whether that means anything; `purposes` how they
-    were chosen; `persons` how many people there are; `unjudged` items that people judged and the panel did not; `blind` whether people saw the panel's
-    answer (None where it is not known).
+    `rows` (n,): in the panel's fit; `groups`, `sources`: the items' prompts and origins; `people` (n, K): counts of submitted answers; `panel` (n, K): the panel's
+    own weighted votes; `stands_for` (n,): the number of the run's items that each represents; `representative`: whether that is defined; `purposes`: how they
+    were chosen; `persons`: the number of people; `unjudged`: items that people judged and the panel did not; `blind`: whether the panel's answers were hidden
+    from people (None if unknown).
     """
 
     view: PanelView
@@ -52,12 +52,12 @@ class Overlap:
 
 
 def reviewed(run: Run) -> Overlap:
-    """Raises ReviewError where people have submitted nothing on items that the panel judged."""
+    """The run's overlap. Raises ReviewError if people have submitted nothing on items that the panel judged."""
     answers = submitted(run.folder)
     if not answers.num_rows:
         raise ReviewError(
-            f"{run.folder} has no submitted answers by people yet",
-            hint=f"dprm review pull {run.folder} (Argilla) or dprm review import {run.folder} FILE brings them.",
+            f"{run.folder} has no submitted answers from people yet",
+            hint=f"Fetch them: dprm review pull {run.folder} (Argilla) or dprm review import {run.folder} FILE.",
         )
     view = panel_view(run)
     item_ids = view.fit.votes.item_ids
@@ -68,13 +68,13 @@ def reviewed(run: Run) -> Overlap:
     rows = np.flatnonzero(both)
     if not len(rows):
         raise ReviewError(
-            "people and the panel have judged no item in common", hint="Are these the answers to this run?"
+            "people and the panel have judged no item in common", hint="Check that these answers belong to this run."
         )
     ids = [item_ids[int(row)] for row in rows]
     register = SentLog.of(run.folder)
     chosen = [register.chosen.get(item, ("", 1.0)) for item in ids]
     purposes = [purpose or "elsewhere" for purpose, _ in chosen]
-    # Weights of different ways of choosing cannot be added up.
+    # Weights of different selections cannot be combined.
     representative = len(set(purposes)) == 1 and purposes[0] in REPRESENTATIVE
     about = pq.read_table(run.folder.needs("items"), columns=["group_id", "source"]).take(rows)
     places = [place.get("blind") for place in register.places]

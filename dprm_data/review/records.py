@@ -1,7 +1,7 @@
-"""Records: an item as a person sees it, with what the panel said about it.
+"""Records: an item as a person sees it, with the panel's answers.
 
-A record is the same whether it goes to an Argilla server or into a table. What it says of the panel comes from simulated annotations alone: people's
-answers that are in the run already do not return to people as a suggestion.
+A record is the same for an Argilla server and for a table. The panel's part comes from simulated annotations alone: people's answers are never
+suggested to people.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from dprm_data.runs.run import Run
 
 _REASON = 200  # characters of a persona's reason
-_AGENT = re.compile(r"[^A-Za-z0-9_:./\s-]+")  # what Argilla does not take in an agent's name
+_AGENT = re.compile(r"[^A-Za-z0-9_:./\s-]+")  # characters that Argilla does not allow in an agent's name
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Record:
 
 @dataclass(frozen=True)
 class PanelView:
-    """What a run's panel says: its annotations, the fit of them alone, and who it is."""
+    """A run's panel: its annotations, the fit of them alone, and its name as an agent."""
 
     annotations: pa.Table
     fit: Fit
@@ -58,18 +58,18 @@ class PanelView:
 
 
 def panel_view(run: Run) -> PanelView:
-    """The panel's side of a run. Raises ReviewError where no model has annotated anything."""
+    """The panel of a run. Raises ReviewError if no model has annotated anything."""
     annotations = pq.read_table(run.folder.needs("annotations"))
     annotations = annotations.filter(pc.equal(annotations["annotator_kind"], "persona"))
     if not annotations.num_rows:
-        raise ReviewError(f"{run.folder} has no annotations by a panel", hint="Run it first: dprm run RECIPE.")
+        raise ReviewError(f"{run.folder} has no annotations from a panel", hint="Run it first: dprm run RECIPE.")
     models = ", ".join(sorted(set(annotations["model"].drop_null().unique().to_pylist()))) or "panel"
     count = len(pc.unique(annotations["annotator_id"]))
     return PanelView(annotations, fit_annotations(run, annotations), agent_name(models, count))
 
 
 def agent_name(models: str, personas: int) -> str:
-    """Who suggests: the model and the number of personas that it played, in the characters that Argilla takes."""
+    """The name of the suggesting agent: model and number of personas, in the characters that Argilla allows."""
     said = _AGENT.sub(" ", f"{models} as {personas} persona{'s' if personas != 1 else ''}")
     return " ".join(said.split())[-200:]
 
@@ -132,7 +132,7 @@ def _record(
         "source": (item["source"] or "").rsplit(":", 1)[0] or "rows",
         "chosen_as": purpose or "ids",
     }
-    if None not in costs:  # a price that is not known is not 0
+    if None not in costs:  # an unknown price is not 0
         metadata["cost"] = float(np.round(sum(costs), 8))
     return Record(
         item_id=item["item_id"],
@@ -150,7 +150,7 @@ def _rounded(value: float) -> float:
 
 
 def _panel_table(votes: list[dict[str, Any]], shares: list[float], space: LabelSpace, names: dict[str, str]) -> str:
-    """Every vote, and what became of them all."""
+    """All votes, and the distribution."""
     why = any(vote["rationale"] or vote["reason"] for vote in votes)
     lines = [f"| persona | says |{' why |' if why else ''}", f"|---|---|{'---|' if why else ''}"]
     for vote in votes:
@@ -176,6 +176,6 @@ def _said(vote: dict[str, Any], space: LabelSpace) -> str:
 
 
 def _cell(text: str) -> str:
-    """One line of plain text in a cell of a Markdown table, whatever a model wrote."""
+    """Any text as one line of plain text in a cell of a Markdown table."""
     line = cut(" ".join(str(text).split()), _REASON)
     return re.sub(r"([\\`*_{}\[\]()#+!|>~])", r"\\\1", line.replace("&", "&amp;").replace("<", "&lt;"))

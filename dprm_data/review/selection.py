@@ -1,13 +1,13 @@
-"""Which items people are to see.
+"""Which items people see.
 
-    divided      those on which the panel is most divided (the chance that two of it choose differently)
-    uncertain    those whose expected reward is least certain (the widest credible interval)
-    random       every item with the same chance: what holds for these holds for all
-    stratified   as many of each most likely label as of any other: rare categories are seen too
-    ids          these
+    divided      the panel disagrees most (the chance that two of its personas choose differently)
+    uncertain    the expected reward is least certain (the widest credible interval)
+    random       every item with the same chance: figures hold for the whole run
+    stratified   equally many of each most likely label, so that rare categories are included
+    ids          the items named
 
-`weights` say for how many items of the run a chosen one stands (one over its chance to be chosen): figures over reviewed items, weighted so, are
-figures over the run. The first two purposes pick extremes; they stand for nothing but themselves, and their weight is 1.
+`weights` are the number of the run's items that a chosen one represents (one over its chance to be chosen): figures over reviewed items, weighted by them, are
+figures over the run. The first two purposes pick extremes, which represent only themselves; their weight is 1.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ REPRESENTATIVE = ("random", "stratified")
 
 @dataclass(frozen=True)
 class Selection:
-    """Rows of the fit in the order in which they were chosen, and for how many items each of all N stands if it is among the chosen, shape (N,)."""
+    """The chosen rows of the fit, in order, and for all N items the number that each represents if chosen, shape (N,)."""
 
     purpose: str
     rows: Ints
@@ -45,25 +45,25 @@ def select(
     ids: Sequence[str] = (),
     already: Collection[str] = (),
 ) -> Selection:
-    """Choose items so that there are `count` of them together with those that `already` are under review.
+    """Choose items so that, with those `already` under review, there are `count`.
 
-    seed: of `random`, `stratified` and of ties; the same seed gives the same items, and more of them for a greater count. ids: for the purpose `ids`,
+    seed: for `random`, `stratified` and ties; a greater count with the same seed only adds items. ids: for the purpose `ids`,
     each an item's id or the beginning of one.
 
     Raises InputError for a purpose, a count or an id that cannot be used.
     """
     if purpose not in PURPOSES:
-        raise InputError(f"--select {purpose}: no such purpose (allowed: {', '.join(PURPOSES)})")
+        raise InputError(f"--select {purpose}: unknown (allowed: {', '.join(PURPOSES)})")
     if purpose == "ids":
         rows = _by_ids(fit.votes.item_ids, ids)
         return Selection(purpose, rows, np.ones(len(fit)))
     if ids:
-        raise InputError(f"--id names items; --select {purpose} chooses them itself", hint="Use --select ids.")
+        raise InputError(f"--id and --select {purpose} cannot be combined", hint="Use --select ids with --id.")
     if count < 1:
-        raise InputError(f"--records {count}: at least one record")
+        raise InputError(f"--records {count}: must be at least 1")
     seen = set(already)
     free = np.array([item_id not in seen for item_id in fit.votes.item_ids], dtype=bool)
-    # The order is that of all items, so that a greater count only adds to a smaller one.
+    # Ordering all items makes a greater count a superset of a smaller one.
     order, chance = _orders(fit, purpose, count, seed)
     rows = order[free[order]][: max(0, count - int((~free).sum()))]
     return Selection(purpose, rows, 1.0 / chance)
@@ -71,19 +71,19 @@ def select(
 
 def _by_ids(item_ids: Sequence[str], wanted: Sequence[str]) -> Ints:
     if not wanted:
-        raise InputError("--select ids needs --id, once for every item")
+        raise InputError("--select ids needs --id, once per item")
     rows = []
     for beginning in dict.fromkeys(wanted):
         found = [row for row, item_id in enumerate(item_ids) if item_id.startswith(beginning)]
         if len(found) != 1:
             what = "no item's id begins" if not found else f"{len(found):,} items' ids begin"
-            raise InputError(f"{what} with {beginning!r}", hint="dprm show RUN names ids; give more of its digits.")
+            raise InputError(f"{what} with {beginning!r}", hint="dprm show RUN lists ids; give more digits.")
         rows += found
     return np.array(list(dict.fromkeys(rows)), dtype=np.int64)
 
 
 def _orders(fit: Fit, purpose: str, count: int, seed: int) -> tuple[Ints, Floats]:
-    """All items in the order in which they are taken, and each one's chance to be among the first `count` (1 where chance has no part)."""
+    """All items in order of selection, and each one's chance to be among the first `count` (1 if selection is not random)."""
     N = len(fit)
     ties = np.random.default_rng(seed).permutation(N)
     if purpose == "random":
@@ -95,7 +95,7 @@ def _orders(fit: Fit, purpose: str, count: int, seed: int) -> tuple[Ints, Floats
 
 
 def _rotating(stratum: Ints, ties: Ints, count: int) -> tuple[Ints, Floats]:
-    """One item of every stratum in turn, at random within it, until all are taken."""
+    """One random item of each stratum in turn, until none is left."""
     N = len(stratum)
     place = np.zeros(N, dtype=np.int64)  # within the stratum
     for label in np.unique(stratum):

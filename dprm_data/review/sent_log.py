@@ -1,4 +1,4 @@
-"""The register: which items went out to people, why these, and to where. `review/register.json` in the run folder."""
+"""The log of items sent to people: how each was chosen, and where it went. `review/register.json` in the run folder."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from dprm_data.runs.folder import RunFolder
 
 @dataclass
 class SentLog:
-    """`chosen`: item id to (purpose, for how many items it stands); `places`: where the items went, the latest last."""
+    """`chosen`: item id to (purpose, number of items it represents); `places`: where items were sent, the latest last."""
 
     chosen: dict[str, tuple[str, float]] = field(default_factory=dict)
     places: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
     def of(cls, folder: RunFolder) -> SentLog:
-        """The run's register; an empty one where nothing went out yet."""
+        """The run's log; empty if nothing was sent yet."""
         path = folder.path / "review" / "register.json"
         if not path.is_file():
             return cls()
@@ -38,7 +38,7 @@ class SentLog:
         write_text(folder.path / "review" / "register.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
     def add(self, selection: Selection, item_ids: list[str]) -> None:
-        """Enter the chosen items. Those that were chosen for the same purpose before now stand for fewer each."""
+        """Add the chosen items. Items chosen earlier for the same purpose get the new weights, too."""
         here = {item_ids[int(row)]: int(row) for row in selection.rows}
         again = [item for item, (purpose, _) in self.chosen.items() if purpose == selection.purpose]
         for row, item in enumerate(item_ids) if again else ():
@@ -48,5 +48,5 @@ class SentLog:
             self.chosen[item] = (selection.purpose, float(selection.weights[row]))
 
     def went(self, place: dict[str, Any], same: Collection[str]) -> None:
-        """Enter where they went; an earlier entry that agrees in these keys is replaced."""
+        """Record where they went, in place of an entry with the same values under the keys `same`."""
         self.places = [one for one in self.places if any(one.get(key) != place.get(key) for key in same)] + [place]

@@ -165,7 +165,7 @@ def test_a_mapping_decides_between_shapes(tmp_path: Path) -> None:
         (["instruction", "input", "output"], {}, "instruction or input may be the prompt"),
         (["prompt", "answer"], {"response": "answr"}, r"response: there is no column 'answr'\nDid you mean 'answer'\?"),
         (["prompt", "a", "b"], {"response": "a", "chosen": "b"}, "fields of preference pairs or prompt and response"),
-        (["prompt", "a", "b"], {"response": "a", "completion": "b"}, "two words for the same"),
+        (["prompt", "a", "b"], {"response": "a", "completion": "b"}, "mean the same"),
         (["prompt", "a"], {"messages": "a", "prompt": "prompt"}, "messages hold the prompt already"),
     ],
 )
@@ -201,7 +201,7 @@ def test_columns_missing_in_the_first_row_are_found_in_the_next(tmp_path: Path) 
         ({"prompt": [{"role": "tool", "content": "x"}], "response": "x"}, r"prompt\[0\] has the role 'tool' \(allowed"),
         ({"prompt": [{"role": [], "content": "x"}], "response": "x"}, r"prompt\[0\] has the role \[\]"),
         ({"prompt": [{"role": "user", "content": None}], "response": "x"}, "must have a text as content, found null"),
-        ({"prompt": "Hi", "response": [USER]}, "response does not end with an assistant's turn"),
+        ({"prompt": "Hi", "response": [USER]}, "response does not end with an assistant turn"),
         ({"prompt": "Other", "response": [USER, GOOD]}, "does not begin with the row's prompt"),
         ({"prompt": "Hi", "response": "\ud800"}, "half a surrogate pair"),
         (3, "a row must be an object with named fields, found int"),
@@ -225,7 +225,7 @@ def test_a_broken_row_is_refused_and_the_others_go_on(row: Any, reason: str) -> 
             "one of chosen and rejected is a whole conversation, the other is not",
         ),
         ({"chosen": [USER, GOOD], "rejected": [{**USER, "content": "Yo"}, BAD]}, "do not begin with the same prompt"),
-        ({"messages": [USER]}, "the conversation has no assistant's turn"),
+        ({"messages": [USER]}, "the conversation has no assistant turn"),
         ({"messages": "Hi"}, "messages must be a list"),
         ({"messages": [GOOD]}, "the prompt is empty"),
         ({"prompt": "Hi", "responses": []}, "responses is an empty list"),
@@ -254,7 +254,7 @@ def test_broken_lines_of_json(tmp_path: Path) -> None:
     assert refused[0].reason.startswith("not valid JSON: ")
     assert refused[1].reason == "a row must be an object with named fields, found list"
     assert refused[2].reason == "not valid UTF-8 (byte 13 of the line)"
-    assert refused[3].reason.endswith("; NaN is no JSON (write null)")
+    assert refused[3].reason.endswith("; NaN is not JSON (write null)")
     assert stream.rows == 6
 
 
@@ -280,7 +280,7 @@ def test_broken_lines_of_csv(tmp_path: Path) -> None:
         "a.csv:5": "not valid CSV: ',' expected after '\"'",
         "a.csv:6": "response is not valid UTF-8",
         "a.csv:7": "the response is empty",
-        "a.csv:10": "not valid CSV: a quote that opens here is never closed",
+        "a.csv:10": "not valid CSV: a quote opened here is never closed",
     }
 
 
@@ -362,7 +362,7 @@ def test_broken_files(tmp_path: Path, name: str, content: bytes, says: str) -> N
 
 def test_missing_places(tmp_path: Path) -> None:
     file_of(tmp_path, "there.jsonl", "{}")
-    with pytest.raises(SourceError, match=r"there is no file or folder .*\nBeside it there is: there\.jsonl"):
+    with pytest.raises(SourceError, match=r"there is no file or folder .*\nThe folder holds: there\.jsonl"):
         read(tmp_path, path="here.jsonl")
     with pytest.raises(SourceError, match="does not exist either"):
         read(tmp_path, path="no/where.jsonl")
@@ -381,7 +381,7 @@ def test_a_datasets_object() -> None:
     dataset = datasets.Dataset.from_list(rows)
     assert texts(read(dataset)[0]) == PAIR
     assert texts(read(dataset.to_iterable_dataset())[0]) == PAIR
-    with pytest.raises(SourceError, match=r"a mapping \(train\), not rows\nOf a dataset with splits, give one split"):
+    with pytest.raises(SourceError, match=r"a mapping \(train\), not rows\nIf it is a dataset with splits, give one split"):
         read(datasets.DatasetDict({"train": dataset}))
 
 

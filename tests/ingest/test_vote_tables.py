@@ -176,7 +176,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(VotesError, match="not readable as Parquet"):
         read_votes(text(tmp_path, "not parquet", "v.parquet"), THREE)
     path = parquet(tmp_path, item_id=["a"], label=[0])
-    with pytest.raises(VotesError, match="'rating' is no field"):
+    with pytest.raises(VotesError, match="'rating' is not a field"):
         read_votes(path, THREE, columns={"rating": "label"})
     with pytest.raises(VotesError, match="no column 'stars'"):
         read_votes(path, THREE, columns={"label": "stars"})
@@ -254,7 +254,7 @@ def test_a_file_of_annotations_is_read_as_such(tmp_path: Path) -> None:
 def test_settings_that_a_file_of_annotations_does_not_take(tmp_path: Path, read: Any, setting: dict[str, Any]) -> None:
     pq.write_table(TABLE, tmp_path / "annotations.parquet")
     with pytest.raises(
-        VotesError, match=f"annotations.parquet: {next(iter(setting))} is not for a table of annotations"
+        VotesError, match=f"annotations.parquet: {next(iter(setting))} does not apply to a table of annotations"
     ):
         read(tmp_path / "annotations.parquet", HH6, **setting)
 
@@ -265,8 +265,8 @@ def test_settings_that_a_file_of_annotations_does_not_take(tmp_path: Path, read:
         ({"label": "nice"}, "found 'nice'"),
         ({"label": None}, "neither a label nor probs"),
         ({"probs": [0.5, 0.5]}, "2 probs, the label space has 6 labels"),
-        ({"probs": [0.0] * 6}, "are no distribution"),
-        ({"probs": [2.0, -1.0, 0, 0, 0, 0]}, "are no distribution"),
+        ({"probs": [0.0] * 6}, "are not a distribution"),
+        ({"probs": [2.0, -1.0, 0, 0, 0, 0]}, "are not a distribution"),
         ({"label": "helpful_harmless", "weight": -1.0}, "the weight of 'x' on item 'i' is -1.0"),
     ],
 )

@@ -66,7 +66,7 @@ def test_wrong_key(argilla: ArgillaServer, tmp_path: Path, monkeypatch: pytest.M
 def test_an_annotators_key(argilla: ArgillaServer, team: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = make_run(tmp_path / "run", random_labels(4, 2, 6))
     monkeypatch.setenv("ARGILLA_API_KEY", team[1][0].key)
-    with pytest.raises(ReviewError, match="may not do that"):
+    with pytest.raises(ReviewError, match="is not allowed to do that"):
         push(run, workspace="team", dataset="annotators-own")
 
 

@@ -41,7 +41,7 @@ def test_by_hand(tmp_path: Path) -> None:
     assert [(one.annotator_id, one.distance.value) for one in found.personas] == [("p1", 0.75), ("p0", 1.25)]
     assert [one.reward_gap.value for one in found.personas] == pytest.approx([-0.75, -1.25])
     assert found.compared[0].item_id == pq.read_table(run.folder.table("items"))["item_id"][1].as_py()
-    assert any("chosen for a purpose" in note for note in found.notes)
+    assert any("no random sample" in note for note in found.notes)
 
 
 def test_others_mode_against_brute_force() -> None:

@@ -1,4 +1,4 @@
-"""Which items people are to see."""
+"""Which items people see."""
 
 from __future__ import annotations
 
