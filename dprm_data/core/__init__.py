@@ -1,1 +1,1 @@
-"""What every other package may use: errors, texts, tables, YAML, and the parts of a conversation."""
+"""Shared by every other package: errors, texts, tables, YAML and the messages of a conversation."""

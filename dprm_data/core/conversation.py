@@ -1,4 +1,4 @@
-"""A conversation: its messages, as providers take them and items keep them."""
+"""The messages of a conversation, as providers accept them and items store them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Literal, TypedDict
 
 
 class Message(TypedDict):
-    """One turn of a conversation. A trailing `assistant` message is the beginning of the answer (a prefill)."""
+    """One turn of a conversation. A trailing `assistant` message is a prefill: the model continues it."""
 
     role: Literal["system", "user", "assistant"]
     content: str

@@ -1,20 +1,20 @@
-"""The whole error policy on one page.
+"""Exceptions, and the policy for when to raise them.
 
-A *user's mistake* (a wrong recipe, a missing file, a key that is not set) is a `DprmError`: one clear message that says what is
-wrong, where, and what to do. The command line prints it without a traceback and exits with its `exit_code`.
+A *user's mistake* (a wrong recipe, a missing file, a key that is not set) is a `DprmError`: one message that says what is wrong,
+where, and what to do. The command line prints it without a traceback and exits with its `exit_code`.
 
-A *provider's failure* on one call (a refusal, a truncated or unreadable answer, retries that ran out) is data, not an exception: it
-becomes an annotation with a status and a reason (`dprm_data.engine`). Only what dooms every further call (a dead key, an empty
-account) is raised.
+A *provider's failure* on one call (a refusal, a truncated or unreadable answer, exhausted retries) is data, not an exception: it
+becomes an annotation with a status and a reason (`dprm_data.engine`). Only a failure that affects every further call (a
+revoked key, an empty account) is raised.
 
-Anything else is a bug in dprm-data and keeps its traceback.
+Any other exception is a bug in dprm-data and keeps its traceback.
 """
 
 from __future__ import annotations
 
 
 class DprmError(Exception):
-    """A mistake or an obstacle that the user can act on.
+    """An error that the user can act on.
 
     `message` says what is wrong and where (file, row, field); `hint` says what to do about it.
     """
@@ -31,13 +31,13 @@ class DprmError(Exception):
 
 
 class InputError(DprmError):
-    """What the user gave cannot be used as it is."""
+    """Input that cannot be used."""
 
     exit_code = 2
 
 
 class RecipeError(InputError):
-    """A recipe that is not valid: names the file, the line or field, what was found and what is allowed."""
+    """An invalid recipe. The message names the file, the line or field, the value found and the values allowed."""
 
 
 class SourceError(InputError):
@@ -45,7 +45,7 @@ class SourceError(InputError):
 
 
 class LabelSpaceError(InputError):
-    """A label space that is not one: unknown name, rewards or axes that do not fit, a ground cost that is no cost."""
+    """An invalid label space: an unknown name, rewards or axes that do not match, or an invalid ground cost."""
 
 
 class PanelError(InputError):
@@ -57,19 +57,19 @@ class PromptError(InputError):
 
 
 class VotesError(InputError):
-    """A table of votes that cannot be read as votes on the label space."""
+    """A table that cannot be read as votes on the label space."""
 
 
 class PriceUnknown(InputError):
-    """No price is known for the model, and the recipe does not say what to do about it."""
+    """The model's price is unknown and the recipe neither sets one nor allows that."""
 
 
 class LedgerError(DprmError):
-    """The ledger cannot be opened or written: nothing acknowledged is lost, nothing further is sent."""
+    """The ledger cannot be opened or written. Nothing acknowledged is lost, and nothing further is sent."""
 
 
 class RunBusy(DprmError):
-    """Another process works in the same run folder or on the same ledger."""
+    """Another process is using the run folder or the ledger."""
 
 
 class ProviderUnusable(DprmError):
@@ -77,20 +77,20 @@ class ProviderUnusable(DprmError):
 
 
 class PublishError(DprmError):
-    """The Hub refuses a publication, or publishing it would do harm: what is there stays as it is."""
+    """The Hub rejects a publication, or publishing it would do harm. The repository stays unchanged."""
 
 
 class ReviewError(DprmError):
-    """People's answers cannot be fetched, sent or read: what they have said so far stays as it is."""
+    """People's answers cannot be fetched, sent or read. The answers collected so far stay unchanged."""
 
 
 class BudgetReached(DprmError):
-    """The budget does not cover the next call. What was bought is kept and usable."""
+    """The budget does not cover the next call. All answers so far are kept."""
 
     exit_code = 3
 
 
 class Interrupted(DprmError):
-    """The user stopped the run. What was answered is kept."""
+    """The user stopped the run. All answers so far are kept."""
 
     exit_code = 130

@@ -1,4 +1,4 @@
-"""Pages: self-contained HTML from a template of `hub_cards/`, every value escaped."""
+"""Self-contained HTML pages from the templates in `hub_cards/`. Every value is escaped."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dprm_data.core.resources import bundled_folder
 
 
 def page_template(name: str, filters: dict[str, Callable[..., Any]]) -> Template:
-    """The template `hub_cards/<name>.html.jinja`."""
+    """Load the template `hub_cards/<name>.html.jinja`."""
     environment = ImmutableSandboxedEnvironment(
         undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
@@ -22,5 +22,5 @@ def page_template(name: str, filters: dict[str, Callable[..., Any]]) -> Template
 
 
 def inlined(name: str) -> Markup:
-    """A style sheet or script of `hub_cards/`, to stand in a page as it is."""
+    """Read a style sheet or script from `hub_cards/`, to be inlined unescaped."""
     return Markup((bundled_folder("hub_cards") / name).read_text(encoding="utf-8"))

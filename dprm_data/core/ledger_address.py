@@ -1,8 +1,8 @@
-"""A ledger's address: the path of a file, or a URL such as postgresql://user@host/database. Imports nothing heavy: recipes hold one.
+"""A ledger's address: the path of a file, or a URL such as postgresql://user@host/database. Imports nothing heavy, because every recipe holds one.
 
-An address never holds a password, because addresses are kept (a run folder freezes its recipe), shown and logged. libpq looks for the
-password in PGPASSWORD and ~/.pgpass. Where two databases need two passwords, an address may name an environment variable instead:
-postgresql://user:${NAME}@host/database. The variable is read when a connection is made, and its value is kept nowhere.
+An address never contains a password, because addresses are stored (a run folder freezes its recipe), shown and logged. libpq reads the
+password from PGPASSWORD or ~/.pgpass. If two databases need two passwords, an address may name an environment variable:
+postgresql://user:${NAME}@host/database. The variable is read when a connection is made; its value is never stored.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _SECRET_OPTIONS = frozenset({"password", "sslpassword", "oauth_client_secret"})
 
 @dataclass(frozen=True)
 class LedgerAddress:
-    """Where a ledger is. Made by `parse`, once, where a user names it.
+    """Where a ledger is. Created by `parse` from what the user wrote.
 
-    text: as it was written; scheme: the name of the store that serves it (`LEDGER_STORES`).
+    text: unchanged; scheme: the name of the store that serves it (`LEDGER_STORES`).
     """
 
     text: str
@@ -37,7 +37,7 @@ class LedgerAddress:
 
     @classmethod
     def parse(cls, text: str | Path) -> LedgerAddress:
-        """The address that a user wrote. Raises `InputError` for a password in it, and for a scheme without a store."""
+        """Parse an address. Raises `InputError` if it contains a password or no store serves its scheme."""
         match = _SCHEME.match(text) if isinstance(text, str) else None
         if not match:
             return cls(str(Path(text)))
@@ -62,7 +62,7 @@ class LedgerAddress:
 
     @property
     def shown(self) -> str:
-        """The address as it may be shown: without a password or the name of its variable, and without options."""
+        """The address for display: without the password's variable and without options."""
         return str(self.path) if self.scheme == FILE else self.url.partition("?")[0]
 
     @property
@@ -72,12 +72,12 @@ class LedgerAddress:
 
     @property
     def url(self) -> str:
-        """The URL as a driver may read it: without a password or the name of its variable."""
+        """The URL for a driver: without the password's variable."""
         return _PASSWORD.sub(r"\g<before>@", self.text)
 
     @property
     def shared(self) -> bool:
-        """Whether several processes may write to the ledger at once."""
+        """Whether several processes may write to the ledger at the same time."""
         return LEDGER_STORES.get(self.scheme).coordinator is not None
 
     def absolute(self) -> LedgerAddress:
@@ -85,7 +85,7 @@ class LedgerAddress:
         return LedgerAddress(str(self.path.absolute())) if self.scheme == FILE else self
 
     def password(self) -> str | None:
-        """The value of the environment variable that the URL names; None where it names none. Raises `InputError` where it is not set."""
+        """The value of the environment variable named in the URL, or None if it names none. Raises `InputError` if the variable is not set."""
         match = _PASSWORD.match(self.text)
         variable = _VARIABLE.fullmatch(match["password"]) if match else None
         if not variable:

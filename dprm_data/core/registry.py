@@ -1,12 +1,12 @@
-"""Registries: the names by which recipes and commands ask for providers, elicitations, families and the like.
+"""Registries map the names used in recipes and commands to providers, elicitations, families and so on.
 
-A class or function enters by a decorator, ours as anybody's:
+A decorator registers a class or function; built-in ones use the same decorators:
 
     @provider("bedrock")
     class BedrockProvider: ...
 
-Our own modules are imported when one of their names is first asked for. An installed package extends a registry by an entry point in the
-group `dprm_data` that names the module with its decorators; it needs no import by the user:
+Built-in modules are imported when one of their names is first looked up. An installed package extends a registry by an entry point in the
+group `dprm_data` that names the module with its decorators; the user need not import it:
 
     [project.entry-points.dprm_data]
     bedrock = "our_package.bedrock"
@@ -31,9 +31,9 @@ Registered = TypeVar("Registered")
 
 
 class Registry(Generic[T]):
-    """What is registered under the names of one kind.
+    """The registered names of one kind.
 
-    kind: the noun in messages. builtin: the names that this project registers, each with the module that does so.
+    kind: the noun in messages. builtin: the names that this project registers, each with its module.
     """
 
     def __init__(self, kind: str, builtin: Mapping[str, str] | None = None) -> None:
@@ -42,7 +42,7 @@ class Registry(Generic[T]):
         self._found: dict[str, T] = {}
 
     def register(self, name: str) -> Callable[[Registered], Registered]:
-        """A decorator that registers a class or function under this name. Raises `ValueError` where another has the name."""
+        """A decorator that registers a class or function under this name. Raises `ValueError` if the name is taken."""
 
         def decorate(target: Registered) -> Registered:
             present: Any = self._found.get(name)
@@ -54,7 +54,7 @@ class Registry(Generic[T]):
         return decorate
 
     def get(self, name: str) -> T:
-        """What is registered under this name. Raises `InputError` that lists the names, where nothing is."""
+        """Return the entry of this name. Raises `InputError` with the known names if there is none."""
         if name not in self._found and name in self._builtin:
             importlib.import_module(self._builtin[name])
         if name not in self._found:
@@ -64,16 +64,16 @@ class Registry(Generic[T]):
         return self._found[name]
 
     def names(self) -> list[str]:
-        """Every name that can be asked for: ours in their own order, then those of extensions."""
+        """Return all names: the built-in ones in their own order, then those of extensions."""
         load_extensions()
         return list(dict.fromkeys([*self._builtin, *sorted(self._found)]))
 
     def __contains__(self, name: str) -> bool:
-        """Whether something is registered under this name. Ours are not imported for that."""
+        """Whether the name is registered. Does not import built-in modules."""
         return name in self._builtin or name in self._found or name in self.names()
 
     def check(self, name: str) -> str:
-        """The name itself, for a field of a settings model. Raises `ValueError` where nothing is registered under it."""
+        """Return the name itself, to validate a field. Raises `ValueError` if it is not registered."""
         if name not in self:
             raise ValueError(self._unknown(name))
         return name
@@ -87,7 +87,7 @@ class Registry(Generic[T]):
 
 @cache
 def load_extensions() -> None:
-    """Import the modules that installed packages name in the entry-point group `dprm_data`. Raises `DprmError` where one cannot be imported."""
+    """Import the modules that installed packages name in the entry-point group `dprm_data`. Raises `DprmError` if one cannot be imported."""
     for point in entry_points(group=GROUP):
         try:
             point.load()
@@ -100,7 +100,7 @@ def load_extensions() -> None:
 
 
 def _origin(target: Any) -> tuple[str, str]:
-    """Where a class or function is defined: the same after its module was loaded again."""
+    """Where a class or function is defined. Unchanged when its module is reloaded."""
     return target.__module__, target.__qualname__
 
 

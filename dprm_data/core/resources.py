@@ -1,7 +1,7 @@
-"""Where the bundled texts are: panels, prompt templates, label spaces and cards.
+"""Locate the bundled texts: panels, prompt templates, label spaces and cards.
 
-In a checkout (and so in an editable install) they are folders at the top of the project; a wheel carries them inside the package
-under `dprm_data/bundled`. This is the one function that knows both places.
+In a checkout (including an editable install) they are folders at the top of the project; a wheel contains them in
+`dprm_data/bundled`. Only `bundled_folder` knows both places.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def bundled_folder(kind: Kind) -> Path:
-    """The folder that holds the bundled texts of this kind."""
+    """Return the folder of the bundled texts of this kind."""
     in_wheel = _PACKAGE / "bundled" / kind
     return in_wheel if in_wheel.is_dir() else _PACKAGE.parent / kind
 
 
 def bundled_names(kind: Kind, suffix: str = ".yaml") -> list[str]:
-    """The names of the bundled texts of this kind, sorted, without their suffix."""
+    """Return the sorted names of the bundled texts of this kind, without their suffix."""
     return sorted(path.name.removesuffix(suffix) for path in bundled_folder(kind).glob(f"*{suffix}"))
 
 
 def bundled_file(kind: Kind, name: str, suffix: str = ".yaml") -> Path | None:
-    """The file of the bundled text `name`, or None where there is none by that name.
+    """Return the file of the bundled text `name`, or None if there is none.
 
-    A name is a bare word: anything with a path separator is never looked up here.
+    A name with a path separator is never looked up.
     """
     if "/" in name or "\\" in name:
         return None

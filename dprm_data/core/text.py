@@ -1,4 +1,4 @@
-"""Texts from elsewhere, made safe to show: characters that move the cursor, change colours or reverse the reading direction become visible."""
+"""Make foreign texts safe to display: characters that move the cursor, change colours or reverse the reading direction become visible."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def cut(text: str, limit: int) -> str:
 
 
 def one_line(text: str, limit: int) -> str:
-    """Put the text on one line of at most `limit` characters, with what `visible` replaces."""
+    """Put the text on one line of at most `limit` characters, and make control characters visible."""
     return cut(" ".join(visible(text).split()), limit)
 
 
 def markdown_row(cells: Sequence[str]) -> str:
-    """A row of a Markdown table."""
+    """Format a row of a Markdown table."""
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 

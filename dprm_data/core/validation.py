@@ -1,4 +1,4 @@
-"""Turns pydantic's findings into sentences a person can act on: where, what was found, what is allowed."""
+"""Turn pydantic's errors into sentences that say where the error is, what was found and what is allowed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Location = tuple[str | int, ...]
 
 
 class FieldError(ValueError):
-    """What a validator of a whole model finds wrong with one of its fields. field: its name, below the model's own place."""
+    """Raised by a model validator about one of its fields. field: the name, relative to the model."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
@@ -26,13 +26,13 @@ class FieldError(ValueError):
 def describe(
     error: ValidationError, where: str, model: type[BaseModel], line: Callable[[Location], int | None] | None = None
 ) -> str:
-    """All findings, a line each: `where:line: field: what is wrong (found ...)`. `line` finds the line of a field, if it can."""
+    """Format all errors, one per line: `where:line: field: what is wrong (found ...)`. line: returns the line number of a field, or None."""
     findings = [dict(finding) for finding in error.errors(include_url=False)]
     return "\n".join(_sentence(finding, where, model, line) for finding in findings if not _follows(finding, findings))
 
 
 def _follows(finding: dict[str, Any], findings: list[dict[str, Any]]) -> bool:
-    """Whether a list only seems too short because its members were refused: they are told already."""
+    """Whether a list is too short only because its members were rejected, which other findings already report."""
     place = finding["loc"]
     return finding["type"] == "too_short" and any(
         other["loc"][: len(place)] == place for other in findings if other is not finding
@@ -61,7 +61,7 @@ def _sentence(
 
 
 def _is_tag(part: object) -> bool:
-    """Members of a union show up in pydantic's locations as type names; they mean nothing to a reader of YAML."""
+    """Whether this part of a location is the type name of a union member, which means nothing to a reader of YAML."""
     return isinstance(part, str) and (
         part.startswith(("literal[", "function-", "tuple[", "list[", "dict[", "constrained-"))
         or part in {"str", "int", "float", "bool"}
@@ -84,7 +84,7 @@ def _fields_at(path: tuple[str | int, ...], model: type[BaseModel]) -> list[str]
             continue
         field = current.model_fields.get(part) if current else None
         if field is None:
-            # A union's member: pydantic puts the class name into the location.
+            # A member of a union: pydantic puts its class name into the location.
             current = current if current and current.__name__ == part else None
             continue
         current = _model_in(field.annotation)

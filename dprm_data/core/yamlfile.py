@@ -1,4 +1,4 @@
-"""Reads a YAML file into a pydantic model, with errors that name file, line and field."""
+"""Read a YAML file into a pydantic model, with errors that name file, line and field."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def read_model(path: Path, model: type[Model], error: type[InputError], what: st
         raise error(f"{path}: {what} is a mapping of keys to values, found {type(content).__name__}")
     twice = _key_given_twice(root)
     if twice:
-        raise error(f"{path}:{twice.start_mark.line + 1}: the key {twice.value!r} stands there twice; keep one")
+        raise error(f"{path}:{twice.start_mark.line + 1}: the key {twice.value!r} is given twice; keep one")
     return validated(content, model, error, str(path), lambda location: _line(root, location), context)
 
 

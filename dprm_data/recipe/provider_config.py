@@ -1,4 +1,4 @@
-"""A recipe's `provider`: who plays the personas, and what that provider accepts."""
+"""The `provider` section of a recipe: which model plays the personas, and how it is called."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dprm_data.recipe.section import NotNegative, Positive, Section
 
 
 class PriceConfig(Section):
-    """Dollars per million tokens, where the price table does not know the model (or knows it wrongly)."""
+    """Dollars per million tokens, if the price table lacks the model or is wrong about it."""
 
     input: NotNegative
     output: NotNegative
@@ -22,11 +22,11 @@ class PriceConfig(Section):
 
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
-_KEY_PREFIX = re.compile(r"(sk|pk|rk|xai|gsk|hf)_")  # in small letters: XAI_API_KEY is a variable's name
+_KEY_PREFIX = re.compile(r"(sk|pk|rk|xai|gsk|hf)_")  # lower case only: XAI_API_KEY is a variable's name
 
 
 def _environment_variable(name: str) -> str:
-    # A key in a recipe would end up in run folders and repositories. It is not echoed.
+    # A key in a recipe would end up in run folders and repositories. The message does not repeat it.
     if not _VARIABLE.fullmatch(name) or _KEY_PREFIX.match(name):
         raise ValueError(
             "this is not the name of an environment variable; keys do not belong in a recipe: export the key in the environment, and "
@@ -39,44 +39,42 @@ KeyVariable = Annotated[str, AfterValidator(_environment_variable)]  # the NAME 
 
 
 class EndpointConfig(Section):
-    """One server, or one key, of a fleet, with limits of its own. What is not given is the provider's."""
+    """One server, or one key, of a fleet, with its own limits. Defaults are the provider's."""
 
     base_url: str | None = None
     api_key_env: KeyVariable | None = None
-    weight: Positive = 1.0  # its share of the items, beside the others' weights
-    concurrency: Annotated[int, Field(gt=0, le=10_000)] | None = None  # calls at once
+    weight: Positive = 1.0  # share of the items, relative to the others' weights
+    concurrency: Annotated[int, Field(gt=0, le=10_000)] | None = None  # concurrent calls
     rpm: Positive | None = None  # requests per minute
     tpm: Positive | None = None  # tokens per minute
 
 
 class ProviderConfig(Section):
-    """Who plays the personas. `openai` is any server that speaks OpenAI's chat completions; `local` is the bundled small model."""
+    """Which model plays the personas. `openai` is any server with OpenAI's chat completions API; `local` is the bundled small model."""
 
-    name: str  # a registered provider's, or the family of an object that is given in Python
+    name: str  # of a registered provider, or the family of a provider object passed in Python
     model: str = ""
     base_url: str | None = None
     api_key_env: KeyVariable | None = None
     endpoints: Annotated[list[EndpointConfig], Field(min_length=1, max_length=1000)] | None = None  # docs/fleet.md
     temperature: NotNegative | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    max_tokens: Annotated[int, Field(gt=0)] | None = (
-        None  # of one answer; as many as the elicitation needs if not given
-    )
+    max_tokens: Annotated[int, Field(gt=0)] | None = None  # per answer; default: as many as the elicitation needs
     seed: int | None = None
     timeout: Positive = 120.0  # seconds for one attempt
     structured: Literal["json_schema", "json_object", "none"] = "json_schema"
-    extra: dict[str, Any] = {}  # sent to the provider as it is
-    options: dict[str, Any] = {}  # settings that only this provider has; not sent, and no part of a call's key
+    extra: dict[str, Any] = {}  # sent to the provider unchanged
+    options: dict[str, Any] = {}  # settings specific to this provider; not sent, and not part of a call's key
     price: PriceConfig | None = None
 
     @property
     def places(self) -> list[EndpointConfig]:
-        """Where it is asked: its endpoints, or the one that it is itself."""
+        """The endpoints, or a single one made from the provider's own settings."""
         return self.endpoints or [EndpointConfig(base_url=self.base_url, api_key_env=self.api_key_env)]
 
     @property
     def kind(self) -> Any:
-        """The class registered under `name`, which knows the provider's facts; None where there is none."""
+        """The class registered under `name`, or None."""
         return PROVIDERS.get(self.name) if self.name in PROVIDERS else None
 
     @field_validator("name")
@@ -94,7 +92,7 @@ class ProviderConfig(Section):
 
     @model_validator(mode="after")
     def _accepted(self) -> ProviderConfig:
-        """Only what the provider can do."""
+        """Refuse settings that the provider does not support."""
         if not (kind := self.kind):
             return self
         for name, reason in kind.refuses.items():

@@ -1,4 +1,4 @@
-"""The recipe: one YAML page that says what to annotate, by whom, with which model, and what to make of it."""
+"""The recipe: one YAML file that says what to annotate, with which personas and model, and how to fit and publish the result."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ class SourceConfig(Section):
     config: str | None = None
     split: str = "train"
     revision: str | None = None
-    # Our field -> the source's column, where it is not found by its name (dprm_data/ingest/columns.py lists the names).
+    # Our field -> the source's column, if it is not found by its name (dprm_data/ingest/columns.py lists the names).
     columns: dict[
         Literal["prompt", "response", "completion", "responses", "chosen", "rejected", "messages", "system"], str
     ] = {}
-    keep: list[str] | None = None  # columns kept as metadata; all others if not given
+    keep: list[str] | None = None  # columns kept as metadata; default: all others
     limit: Annotated[int, Field(gt=0)] | None = None  # rows of the source, from the beginning
-    split_column: str | None = None  # the column that says to which split of the published dataset a row belongs
+    split_column: str | None = None  # the column with each row's split in the published dataset
 
     @model_validator(mode="after")
     def _one_place(self) -> SourceConfig:
@@ -55,59 +55,59 @@ class SourceConfig(Section):
 
 
 class PanelConfig(Section):
-    """Which personas judge. `use` is a bundled panel's name, a YAML file, or the panel itself."""
+    """Which personas judge. `use` is the name of a bundled panel, a YAML file, or the panel itself."""
 
     use: str | dict[str, Any] = "paper"
     sample: Annotated[int, Field(gt=0)] | None = None  # personas per item; all if not given
-    stratify: list[str] = []  # attributes whose shares every sample keeps
+    stratify: list[str] = []  # attributes whose shares are kept in every sample
     seed: int = 0
 
 
 class LimitsConfig(Section):
-    """How fast the provider may be asked. What is not given is found out by going slowly at first."""
+    """How fast the provider is called. Limits that are not set are discovered by starting slowly."""
 
     concurrency: Annotated[int, Field(gt=0, le=10_000)] = 32
     rpm: Positive | None = None  # requests per minute
     tpm: Positive | None = None  # tokens per minute
     attempts: Annotated[int, Field(gt=0, le=50)] = 6  # per call, before it is recorded as failed
     give_up_after: Positive = 900.0  # seconds without a single answer before the run stops
-    # Seconds after which a process that says nothing is taken for dead, where several share a ledger (docs/workers.md).
+    # Seconds without a heartbeat after which a worker on a shared ledger counts as dead (docs/workers.md).
     lease: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 30.0
-    poll_every: Positive = 60.0  # seconds between two looks at a batch (mode: batch)
+    poll_every: Positive = 60.0  # seconds between polls of a batch (mode: batch)
 
 
 class BudgetConfig(Section):
-    """What the run may cost. A stop, not a wish: the worst case of every call is reserved before it is sent."""
+    """What the run may cost. A hard limit: the worst case of every call is reserved before it is sent."""
 
     max_cost: NotNegative | None = None  # dollars
     allow_unknown_price: bool = False
 
 
 class EarlyStopConfig(Section):
-    """Ask the personas of an item in rounds, and no more of them once its posterior is narrow enough."""
+    """Ask the personas of an item in rounds, and stop when its posterior is narrow enough."""
 
     within: Positive  # the bound, in units of reward
     # Half the 90 % credible interval of the expected reward, or the expected Wasserstein-1 distance of the distribution from the truth.
     measure: Literal["reward", "wasserstein"] = "reward"
     first: Annotated[int, Field(gt=0)] = 6  # personas in the first round
     step: Annotated[int, Field(gt=0)] = 3  # personas in every further round
-    pilot: Annotated[int, Field(ge=20)] = 100  # items that are asked in full, to learn how items differ
+    pilot: Annotated[int, Field(ge=20)] = 100  # items annotated by all personas, to learn how items differ
 
 
 class RayConfig(Section):
-    """How the work is spread (engine: ray). docs/ray.md says what a cluster needs."""
+    """How the work is distributed (engine: ray). See docs/ray.md for what a cluster needs."""
 
-    # Of a running cluster: auto, or host:port. If not given, a Ray of this run's own is started on this machine.
+    # Of a running cluster: auto, or host:port. By default a local Ray is started for this run.
     address: str | None = None
-    # So many, or [fewest, most].
+    # A number, or [fewest, most].
     actors: Annotated[int, Field(gt=0)] | tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]] = 2
-    cpus: Positive = 1.0  # processors that Ray sets aside for each actor
-    batch_size: Annotated[int, Field(gt=0)] | None = None  # items that an actor takes at a time; chosen if not given
-    runtime_env: dict[str, Any] = {}  # what Ray prepares on the nodes (pip, working_dir, ...), as it is
+    cpus: Positive = 1.0  # processors reserved for each actor
+    batch_size: Annotated[int, Field(gt=0)] | None = None  # items per task of an actor; default: automatic
+    runtime_env: dict[str, Any] = {}  # Ray's runtime environment (pip, working_dir, ...), passed on unchanged
 
     @property
     def fewest_and_most(self) -> tuple[int, int]:
-        """Actors between which Ray may choose."""
+        """The smallest and largest number of actors."""
         return (self.actors, self.actors) if isinstance(self.actors, int) else self.actors
 
     @model_validator(mode="after")
@@ -127,7 +127,7 @@ class RayConfig(Section):
 
 
 class PriorConfig(Section):
-    """Also ask the model, once per item, for the distribution of a whole population (the paper's prior)."""
+    """Also ask the model once per item for the distribution over a whole population (the paper's prior)."""
 
     strength: Positive | Literal["auto"] = 2.0  # how many votes the stated distribution counts for
 
@@ -151,7 +151,7 @@ class SmoothingConfig(Section):
 
 
 class FitConfig(Section):
-    """From votes to distributions. None of this is ever sent: change it and run `dprm fit` again for nothing."""
+    """How votes become distributions. None of this is sent to a model: change it and run `dprm fit` again at no cost."""
 
     family: Annotated[str, AfterValidator(FAMILIES.check)] = "beta"
     smoothing: SmoothingConfig = SmoothingConfig()
@@ -163,14 +163,14 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class PublishConfig(Section):
-    """How the dataset is published: its splits, and what only its owner can say about it."""
+    """How the dataset is published: its splits, licence, languages and sources."""
 
-    test: Share = 0.1  # of the prompts; the source's split_column goes before it
+    test: Share = 0.1  # of the prompts; the source's split_column takes precedence
     validation: Share = 0.0
     seed: int = 0
     license: str | None = None  # as the Hub spells it: cc-by-4.0, mit, other, ...
     language: list[str] = []  # ISO 639: en, de, ...
-    sources: list[str] = []  # where the texts are from, each with its licence
+    sources: list[str] = []  # origins of the texts, each with its licence
 
     @model_validator(mode="after")
     def _something_to_train_on(self) -> PublishConfig:
@@ -186,7 +186,7 @@ def _ledger_address(text: str) -> LedgerAddress:
         raise ValueError(str(error)) from error
 
 
-# A text in the recipe's file, read once.
+# A string in the file, parsed when the recipe is validated.
 _Ledger = Annotated[
     LedgerAddress,
     GetPydanticSchema(
@@ -208,42 +208,42 @@ def _panel(value: object) -> object:
 
 
 class Recipe(Section):
-    """Everything a run needs to know. Relative paths of inputs are relative to the recipe's own folder, outputs to where you stand."""
+    """The settings of a run. Input paths are relative to the recipe's folder, output paths to the working directory."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "run"
     source: SourceConfig | None = None
     labels: str | int | dict[str, Any] = "hh6"
     panel: Annotated[PanelConfig, BeforeValidator(_panel)] = PanelConfig()
     elicitation: Annotated[str, AfterValidator(ELICITATIONS.check)] = "choice"
-    prompt: str | None = None  # a bundled template's name or a .jinja file; the elicitation's own if not given
-    rationale: bool = False  # also ask for a sentence that says why, where the elicitation can
+    prompt: str | None = None  # a bundled template's name or a .jinja file; default: the elicitation's
+    rationale: bool = False  # also ask for a one-sentence reason, if the elicitation supports it
     prior: PriorConfig | None = None
     provider: ProviderConfig
     replicates: Annotated[int, Field(gt=0, le=1000)] = 1
     max_reasks: Annotated[int, Field(ge=0, le=10)] = 2
     seed: int = 0
     mode: Literal["direct", "batch"] = "direct"  # batch: the provider's batch API, half the price, within a day
-    engine: Literal["direct", "ray"] = "direct"  # ray: spread over the actors of a Ray cluster
+    engine: Literal["direct", "ray"] = "direct"  # ray: distributed over the actors of a Ray cluster
     ray: RayConfig = RayConfig()
     early_stop: EarlyStopConfig | None = None
     limits: LimitsConfig = LimitsConfig()
     budget: BudgetConfig = BudgetConfig()
     fit: FitConfig = FitConfig()
     publish: PublishConfig = PublishConfig()
-    output: str | None = None  # the run folder; runs/<name> if not given
-    # A file (in the run folder if not given or empty), or postgresql://user@host/database.
+    output: str | None = None  # the run folder; default: runs/<name>
+    # A file (default: in the run folder), or postgresql://user@host/database.
     ledger: Annotated[_Ledger | None, BeforeValidator(lambda text: text or None)] = None
 
     _folder: Path = PrivateAttr(default_factory=Path)
 
     @property
     def folder(self) -> Path:
-        """What the recipe's relative paths are relative to."""
+        """The folder that relative input paths start from."""
         return self._folder
 
     @property
     def calls_at_once(self) -> int:
-        """The most calls in flight: `limits: concurrency`, or where only the endpoints say theirs, what they take together."""
+        """The maximum number of concurrent calls: `limits: concurrency`, or the sum over the endpoints if only they set one."""
         each = [endpoint.concurrency for endpoint in self.provider.endpoints or []]
         if "concurrency" in self.limits.model_fields_set or not each or None in each:
             return self.limits.concurrency
@@ -251,7 +251,7 @@ class Recipe(Section):
 
     @property
     def shares_ledger(self) -> bool:
-        """Whether several processes may write to the ledger at once."""
+        """Whether several processes may write to the ledger at the same time."""
         return self.ledger is not None and self.ledger.shared
 
     @property
@@ -262,7 +262,7 @@ class Recipe(Section):
     @classmethod
     def _suits_the_elicitation(cls, value: Any, info: ValidationInfo) -> Any:
         name = info.data.get("elicitation")
-        if name is None:  # it was refused itself
+        if name is None:  # rejected already
             return value
         asked = ELICITATIONS.get(name)
         match info.field_name:
@@ -308,7 +308,7 @@ class Recipe(Section):
     @model_validator(mode="before")
     @classmethod
     def _asks_an_object(cls, content: Any, info: ValidationInfo) -> Any:
-        """The provider section where the provider is an object: its family is the name, and its model the default."""
+        """Fill in the provider section if the provider is an object: its family becomes the name, its model the default."""
         own = (info.context or {}).get("provider")
         if own is None or not isinstance(content, dict):
             return content
@@ -320,9 +320,9 @@ class Recipe(Section):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, provider: _WithFamily | None = None, frozen: bool = False) -> Recipe:
-        """The recipe in a YAML file. Raises `RecipeError` with file, line, field, what was found and what is allowed.
+        """Load a recipe from a YAML file. Raises `RecipeError` with file, line, field, the value found and the values allowed.
 
-        provider: as in `of`. frozen: it was run before, so that its provider need not be installed (any more).
+        provider: as in `of`. frozen: of an existing run, so its provider need not be installed any more.
         """
         context = {"provider": provider} if provider is not None else {"frozen": True} if frozen else None
         recipe = read_model(Path(path), cls, RecipeError, "a recipe", context)
@@ -333,10 +333,10 @@ class Recipe(Section):
     def of(
         cls, given: Recipe | str | os.PathLike[str] | dict[str, Any], *, provider: _WithFamily | None = None
     ) -> Recipe:
-        """A recipe from whatever a caller has: a recipe, a file, or a dict.
+        """Return a recipe from a recipe, a file or a dict.
 
-        provider: an object that is asked in place of the recipe's provider. Its `family` becomes the provider's name, its `model` (or
-        else its family) the model where the recipe gives none.
+        provider: an object to use instead of the recipe's provider. Its `family` becomes the provider's name; its `model` (or
+        its family) is the model if the recipe sets none.
         """
         if isinstance(given, Recipe) and provider is None:
             return given

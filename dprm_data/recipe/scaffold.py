@@ -46,7 +46,7 @@ budget:
 
 
 def write_recipe(path: Path, *, force: bool = False) -> None:
-    """Write a commented recipe. Raises `InputError` where the file exists, unless `force`."""
+    """Write a commented recipe. Raises `InputError` if the file exists, unless `force`."""
     if path.exists() and not force:
-        raise InputError(f"{path} exists already", hint="Choose another name, or say --force to write over it.")
+        raise InputError(f"{path} exists already", hint="Choose another name, or add --force to overwrite it.")
     write_text(path, RECIPE.format(name=path.stem if path.stem != "recipe" else "my-run"))

@@ -1,4 +1,4 @@
-"""What every section of a recipe has in common."""
+"""Common base of all sections of a recipe."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Section(BaseModel):
-    """Settings that belong together. Unknown keys are refused."""
+    """A section of settings. Unknown keys are rejected."""
 
-    # An input may be a key that does not belong in a recipe: pydantic's own errors are not to show it.
+    # An input may be an API key by mistake: pydantic's own errors must not show it.
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, hide_input_in_errors=True)
 
 

@@ -134,7 +134,7 @@ class RunFolder:
     # -- the recipe and the manifest ------------------------------------------------------------------------------------
 
     def freeze(self, recipe: Recipe, *, labels: dict[str, Any], panel: dict[str, Any], prompts: dict[str, str]) -> None:
-        """Write the recipe with everything it names, so that the folder depends on no other file."""
+        """Write the recipe with everything it names, so that the folder is self-contained."""
         content = recipe.model_dump(mode="json", exclude_defaults=True)
         if recipe.source and recipe.source.path:
             content["source"]["path"] = str((recipe.folder / recipe.source.path).absolute())

@@ -1,6 +1,6 @@
-"""Fitted distributions with what an update needs: votes, prior and label space.
+"""Fitted distributions with the votes, prior and label space that an update needs.
 
-A Parquet file of distributions has the prior and the label space in its metadata, a run folder has them in its manifest.
+A Parquet file of distributions has the prior and label space in its metadata; a run folder has them in its manifest.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Published:
 
 
 def write_fit(fitted: Fit, space: LabelSpace, path: Path, smoothing: SmoothingConfig | None = None) -> None:
-    """Write the distributions to a Parquet file with all that an update needs. Raises `InputError` if it cannot be written."""
+    """Write the distributions to a Parquet file with everything that an update needs. Raises `InputError` if it cannot be written."""
     table = fitted.to_table()
     content = {
         "prior": fitted.prior.to_dict(),
@@ -57,7 +57,7 @@ def write_fit(fitted: Fit, space: LabelSpace, path: Path, smoothing: SmoothingCo
 
 
 def read_published(path: str | os.PathLike[str]) -> Published:
-    """Read a run folder, or a file written by `dprm fit --out` or `dprm update --out`. Raises `InputError` if an update needs more than it has."""
+    """Read a run folder, or a file written by `dprm fit --out` or `dprm update --out`. Raises `InputError` if it lacks what an update needs."""
     folder = RunFolder.at(path)
     return _of_run(folder) if folder else _of_file(Path(path))
 

@@ -56,10 +56,10 @@ class Progress:
 class Run:
     """One recipe in one run folder.
 
-    source: rows in place of the recipe's source (a `datasets` object, a list of dicts).
-    provider: an object to ask in place of the recipe's provider: anything with `family`, `complete` and `aclose` (which is called when
-    annotating ends). Its price is the recipe's `provider: price`, or the list price where its family is a registered provider's; else it
-    is not known, costs are not counted, and a budget is refused. Raises `InputError` where the recipe's mode or engine needs more.
+    source: rows to use instead of the recipe's source (a `datasets` object, a list of dicts).
+    provider: an object to use instead of the recipe's provider: anything with `family`, `complete` and `aclose` (called when
+    annotating ends). Its price is the recipe's `provider: price`, or the list price if its family is a registered provider's; otherwise it
+    is unknown, costs are not counted, and a budget is refused. Raises `InputError` if the recipe's mode or engine needs more.
     """
 
     def __init__(
@@ -172,7 +172,7 @@ class Run:
         )
 
     def freeze(self) -> None:
-        """Write the recipe to the folder, with everything it names."""
+        """Write the recipe to the folder, with its label space, panel and prompts."""
         prompts = {self.template.name: self.template.source}
         if self.prior_template:
             prompts[self.prior_template.name] = self.prior_template.source
@@ -180,14 +180,14 @@ class Run:
         self.folder.freeze(self.recipe, labels=labels, panel=self.panel.model_dump(mode="json"), prompts=prompts)
 
     def _model_name(self) -> str:
-        """The model's name in requests. A pulled run has it in its manifest, as its file may be elsewhere."""
+        """The model's name in requests. A pulled run has it in its manifest, because a model file may be missing here."""
         if self.is_pulled():
             return str(self.folder.read_manifest().get("model", self.recipe.provider.model))
         provider = self.recipe.provider
         return provider_class(provider.name).model_name(provider.model)
 
     def is_pulled(self) -> bool:
-        """Whether the run was pulled from a published dataset, without the ledger of its calls."""
+        """Whether the run was pulled from a published dataset, which has no ledger."""
         return "pulled" in self.folder.read_manifest() and not exists(self.ledger_address)
 
     def with_fit(self, settings: Mapping[str, Any]) -> Run:
@@ -201,14 +201,14 @@ class Run:
         return self._with(publish=publish)
 
     def _with(self, **parts: FitConfig | PublishConfig) -> Run:
-        """A copy with parts of the recipe replaced, none of which the loaded parts depend on: it keeps them."""
+        """A copy with parts of the recipe replaced. Loaded parts are kept, because they do not depend on these."""
         other = copy.copy(self)
         other.recipe = self.recipe.model_copy(update=parts)
         return other
 
 
 def _check_can_ask(recipe: Recipe, provider: Provider) -> None:
-    """Refuse an object where the recipe asks for more than calls of this process. Raises `InputError`."""
+    """Refuse a provider object if the recipe needs more than calls from this process. Raises `InputError`."""
     if recipe.engine == "ray":
         raise InputError(
             "engine: ray: a provider that is an object of this process cannot be asked by others",
@@ -219,6 +219,6 @@ def _check_can_ask(recipe: Recipe, provider: Provider) -> None:
 
 
 def _beside(recipe: Recipe, reference: str) -> str:
-    """The path of a file in the recipe's folder, if there is one by this name; otherwise the name, of something bundled."""
+    """Return the path of a file in the recipe's folder if it exists, otherwise the name, for a bundled text."""
     file = recipe.folder / reference
     return str(file) if file.is_file() else reference

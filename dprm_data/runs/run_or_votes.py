@@ -1,4 +1,4 @@
-"""What a command that takes a run folder or a table of votes reads from either: ratings, and attributes of annotators."""
+"""Read ratings and annotators' attributes from a run folder or from a table of votes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The summary of a run, as plain data: for the terminal, for `--json`, and for the card."""
+"""The summary of a run as plain data, for the terminal, `--json` and the card."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Summary:
     """A run's figures. first: the first few items; divided: those on which the panel disagrees most.
 
     simulated: annotations by a model; human: annotations by people. estimated_calls: calls whose tokens the server did not report; cost
-    counts each as the most it can have cost. pair_accuracy: (share, pairs) of agreement with the source's own chosen/rejected, if it has
+    counts each at its upper bound. pair_accuracy: (share, pairs) of agreement with the source's own chosen/rejected, if it has
     them; longer_accuracy: the same for "the longer response is better".
     """
 

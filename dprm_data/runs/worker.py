@@ -16,7 +16,7 @@ from dprm_data.runs.run import Run
 
 
 class Worker:
-    """One process's part in a run: its provider, its budget, and its coordination with other workers. An asynchronous context manager:
+    """One process's share of a run: its provider, its budget, and its coordination with other workers. An asynchronous context manager:
 
         async with Worker(run, ledger) as worker:
             await worker.engine(counters).run(run.work, items)

@@ -50,7 +50,7 @@ def refused(tmp_path: Path, text: str) -> str:
         ),
         (GOOD + "budget:\n  max_cost: -1\n", "FILE:7: budget.max_cost: input should be greater than or equal to 0"),
         (GOOD + "name: a/b\n", "FILE:6: name: "),
-        (GOOD + "seed: 1\nseed: 2\n", "FILE:7: the key 'seed' stands there twice; keep one"),
+        (GOOD + "seed: 1\nseed: 2\n", "FILE:7: the key 'seed' is given twice; keep one"),
         ("source: {path: a}\n", "FILE: provider: missing, and there is no default"),
         ("source: {}\nprovider: {name: local}\n", "FILE:1: source: give either path (a file or folder) or dataset"),
         ("source: {path: a, dataset: b}\nprovider: {name: local}\n", "give either path"),
