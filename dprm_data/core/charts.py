@@ -1,7 +1,7 @@
-"""Charts as SVG, by hand: a few shapes are all that cards and reports need.
+"""Charts as hand-written SVG: cards and reports need only a few shapes.
 
-Every text is escaped. A chart stands alone (`picture`: its own background and colours, for a card) or inside a page, whose style sheet gives
-the colours of the classes used here: `ink` and `dim` (text), `rule` (lines of the frame), `bar` and `line` (marks).
+Every text is escaped. A chart is either a file of its own (`picture`, with background and colours, for a card) or part of a page, whose style
+sheet colours the classes used here: `ink` and `dim` (text), `rule` (lines of the frame), `bar` and `line` (marks).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dprm_data.core.arrays import Floats
 from dprm_data.core.format import number, percent, typographic
 from dprm_data.core.text import one_line
 
-# From the best reward to the worst; told apart by people who cannot tell red from green, and readable on white and on black.
+# From the best reward to the worst; safe for red-green colour blindness, and readable on white and on black.
 _STOPS = ("#0f766e", "#54a79c", "#b9c7bd", "#e3ac72", "#b5472f")
 _HEAT = ("#e8edf2", "#7fb2ae", "#0f766e")
 WIDTH = 760
@@ -39,7 +39,7 @@ def heat(value: float) -> str:
 
 
 def ink_on(colour: str) -> str:
-    """Black or white, whichever is read more easily on this colour."""
+    """Black or white, whichever has more contrast on this colour."""
     red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (red, green, blue)]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
@@ -60,7 +60,7 @@ def _part(colour: str, at: int) -> int:
 
 
 def picture(title: str, body: str, height: float) -> str:
-    """A chart as a file of its own, under its title."""
+    """A chart as a file of its own, with a title."""
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height + 56:.0f}" viewBox="0 0 {WIDTH} {height + 56:.0f}" role="img">'
         f"<title>{escape(title)}</title><style>{_STYLE}</style>"
@@ -80,7 +80,7 @@ def figure(value: float) -> str:
 
 
 def histogram(values: Floats, low: float, high: float, width: float, height: float, label: str) -> str:
-    """How many values fall where, between `low` and `high`, with the mean marked."""
+    """A histogram of the values between `low` and `high`, with the mean marked."""
     bins = min(40, max(8, int(np.sqrt(len(values) or 1)) * 2))
     counts, edges = np.histogram(values, bins=bins, range=(low, high if high > low else low + 1))
     most = max(int(counts.max(initial=0)), 1)
@@ -131,7 +131,7 @@ def stacked(shares: Sequence[float], colours: Sequence[str], x: float, y: float,
 
 
 def legend(names: Sequence[str], colours: Sequence[str], width: float) -> tuple[str, float]:
-    """The colours' names in lines of this width; returns the drawing and its height."""
+    """A legend, wrapped at this width. Returns the drawing and its height."""
     parts, x, y = [], 0.0, 12.0
     for name, colour in zip(names, colours, strict=True):
         wide = 24 + 7.2 * len(name)
@@ -144,20 +144,20 @@ def legend(names: Sequence[str], colours: Sequence[str], width: float) -> tuple[
 
 
 def bars(rows: Sequence[tuple[str, float, str]], width: float) -> tuple[str, float]:
-    """Horizontal bars: (name, value, what is said of it)."""
+    """Horizontal bars: (name, value, caption)."""
     most = max([value for _, value, _ in rows], default=0.0) or 1.0
     parts = []
-    for i, (name, value, said) in enumerate(rows):
+    for i, (name, value, caption) in enumerate(rows):
         y = i * 24.0
         wide = value / most * (width - 320)
         parts.append(text(190, y + 14, one_line(name, 28), "ink", "end"))
         parts.append(f'<rect class="bar" x="200" y="{y + 2:.1f}" width="{max(wide, 1):.1f}" height="16" rx="2"/>')
-        parts.append(text(206 + wide, y + 14, said, "dim", size=12))
+        parts.append(text(206 + wide, y + 14, caption, "dim", size=12))
     return "".join(parts), len(rows) * 24.0
 
 
 def matrix(values: Floats, names: Sequence[str], width: float) -> tuple[str, float]:
-    """A square matrix of shares, with names at the left and numbers in the cells where there is room."""
+    """A square matrix of shares, with names on the left and numbers in the cells if there is room."""
     n = len(names)
     side = min(44.0, (width - 200) / max(n, 1))
     parts = []

@@ -1,4 +1,4 @@
-"""Pages: self-contained HTML from a template of `hub_cards/`, every value escaped."""
+"""Self-contained HTML pages from the templates in `hub_cards/`, with every value escaped."""
 
 from __future__ import annotations
 
@@ -22,5 +22,5 @@ def page_template(name: str, filters: dict[str, Callable[..., Any]]) -> Template
 
 
 def inlined(name: str) -> Markup:
-    """A style sheet or script of `hub_cards/`, to stand in a page as it is."""
+    """A style sheet or script of `hub_cards/`, to embed in a page verbatim."""
     return Markup((bundled_folder("hub_cards") / name).read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""What never leaves: keys, passwords, and where files lie on somebody's machine."""
+"""What is never published: keys, passwords, and paths on somebody's machine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MASK = "(not published)"
 
 
 def public_recipe(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The recipe without folders, addresses' passwords, and what looks like a key."""
+    """The recipe without folders, passwords in addresses, and anything that looks like a key."""
     recipe = {name: value for name, value in content.items() if name not in ("output", "ledger")}
     source = dict(recipe.get("source") or {})
     if source.get("path"):
@@ -44,7 +44,7 @@ def _public_endpoint(endpoint: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def public_addresses(urls: Iterable[str | None]) -> str | None:
-    """These addresses without what is secret in them, each once; None where a provider was asked at its own address."""
+    """These addresses without their secrets, each once; None if the provider's own address is used."""
     return ", ".join(dict.fromkeys(public_url(url) for url in urls if url)) or None
 
 
@@ -56,7 +56,7 @@ def public_url(url: str) -> str:
 
 
 def without_secrets(value: Any) -> Any:
-    """The same value; what stands under a name like `api_key` or `Authorization` is masked."""
+    """A copy in which the values of names like `api_key` or `Authorization` are masked."""
     if isinstance(value, Mapping):
         return {
             name: MASK if _is_secret(str(name)) and not isinstance(inner, Mapping) else without_secrets(inner)
