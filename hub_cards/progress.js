@@ -1,12 +1,12 @@
 "use strict";
-// While the training goes on, the page reads itself anew, and comes back as it was: where it was scrolled to, what had the focus, what was open.
+// During training the page reloads itself, and keeps its scroll position, focus and open sections.
 (() => {
   const root = document.documentElement;
   const over = root.dataset.over === "yes";
   const byId = (id) => document.getElementById(id);
   const store = {
     get: (key) => { try { return sessionStorage.getItem("dprm-" + key); } catch { return null; } },
-    set: (key, value) => { try { sessionStorage.setItem("dprm-" + key, value); } catch { /* then it is forgotten */ } },
+    set: (key, value) => { try { sessionStorage.setItem("dprm-" + key, value); } catch { /* not remembered then */ } },
   };
 
   if (store.get("theme")) root.dataset.theme = store.get("theme");
@@ -44,7 +44,7 @@
 
   const pause = byId("pause");
   let paused = store.get("paused") === "yes";
-  const label = () => { pause.textContent = paused ? "Go on refreshing" : "Pause refreshing"; };
+  const label = () => { pause.textContent = paused ? "Resume refreshing" : "Pause refreshing"; };
   label();
   pause.hidden = false;
   pause.addEventListener("click", () => {
@@ -58,7 +58,7 @@
   let leaving = false;
   setInterval(() => {
     show();
-    const wait = Number(root.dataset.refresh) * (age() > 120 ? 6 : 1);  // seldom where nothing has come for long
+    const wait = Number(root.dataset.refresh) * (age() > 120 ? 6 : 1);  // less often when nothing new has come for a while
     const selecting = String(getSelection()).length > 0;
     if (leaving || paused || document.hidden || selecting || Date.now() - loaded < wait) return;
     leaving = true;

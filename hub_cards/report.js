@@ -1,5 +1,5 @@
 "use strict";
-// Nothing here makes HTML of a text: what items say is only ever set as textContent.
+// Texts are only ever set as textContent, never as HTML.
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const PAGE = 25;

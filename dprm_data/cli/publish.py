@@ -1,4 +1,4 @@
-"""Commands that share a dataset: publish, pull, report."""
+"""The commands publish, pull and report."""
 
 from __future__ import annotations
 
@@ -31,11 +31,12 @@ def publish(
     ] = None,
     message: Annotated[str | None, typer.Option("--message", "-m", help="The commit message.")] = None,
     test: Annotated[
-        float | None, typer.Option("--test", help="The share of prompts in the test split, overriding the recipe's.")
+        float | None, typer.Option("--test", help="The share of prompts in the test split; overrides the recipe.")
     ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="The split's seed, overriding the recipe's.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="The seed of the split; overrides the recipe.")] = None,
     license: Annotated[
-        str | None, typer.Option("--license", help="The dataset's license, by the Hub's identifier.")
+        str | None,
+        typer.Option("--license", help="The dataset's licence, as an identifier of the Hub: cc-by-4.0, mit, …"),
     ] = None,
     language: Annotated[
         list[str] | None, typer.Option("--language", help="The language of the texts: en, de, … Repeatable.")
@@ -43,7 +44,7 @@ def publish(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Push a run's dataset to the Hugging Face Hub, private unless --public, as one tagged commit. The token is HF_TOKEN or that of `hf auth login`."""
+    """Push a run's dataset to the Hugging Face Hub, private unless --public, as one tagged commit. The token is HF_TOKEN, or the one from `hf auth login`."""
     from dprm_data.publish.hub import no_progress_bars
     from dprm_data.publish.publication import prepared
     from dprm_data.publish.push import Known, push
@@ -78,7 +79,7 @@ def pull(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Create a run folder from a published dataset, to inspect it, fit it again or update it."""
+    """Create a run folder from a published dataset, to inspect, refit or update it."""
     from dprm_data.publish.hub import no_progress_bars
     from dprm_data.publish.pull import pull as pull_dataset
     from dprm_data.terminal.publish_view import pulled_view

@@ -1,7 +1,7 @@
-"""Charts as SVG, written by hand: cards and reports need only a few shapes.
+"""Charts as hand-written SVG: cards and reports need only a few shapes.
 
-Every text is escaped. A chart is either a file of its own (`picture`, with its own background and colours, for a card) or part of a page whose
-style sheet defines the colours of the classes used here: `ink` and `dim` (text), `rule` (lines of the frame), `bar` and `line` (marks).
+Every text is escaped. A chart is either a file of its own (`picture`, with background and colours, for a card) or part of a page, whose style
+sheet colours the classes used here: `ink` and `dim` (text), `rule` (lines of the frame), `bar` and `line` (marks).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dprm_data.core.arrays import Floats
 from dprm_data.core.format import number, percent, typographic
 from dprm_data.core.text import one_line
 
-# From the best reward to the worst. Distinguishable with red-green colour blindness, and readable on white and on black.
+# From the best reward to the worst; safe for red-green colour blindness, and readable on white and on black.
 _STOPS = ("#0f766e", "#54a79c", "#b9c7bd", "#e3ac72", "#b5472f")
 _HEAT = ("#e8edf2", "#7fb2ae", "#0f766e")
 WIDTH = 760
@@ -25,7 +25,7 @@ _STYLE = """text{font:13px system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
 
 
 def label_colours(rewards: Floats) -> list[str]:
-    """Return a colour for every label by its reward (K,): teal for the best, through grey, to rust for the worst."""
+    """A colour for every label, by its reward (K,): teal for the best, through grey, to rust for the worst."""
     order = np.argsort(-rewards, kind="stable")
     colours = [""] * len(rewards)
     for rank, label in enumerate(order):
@@ -34,12 +34,12 @@ def label_colours(rewards: Floats) -> list[str]:
 
 
 def heat(value: float) -> str:
-    """Return the colour of a share from 0 to 1."""
+    """The colour of a share from 0 to 1."""
     return blend(_HEAT, min(max(value, 0.0), 1.0))
 
 
 def ink_on(colour: str) -> str:
-    """Return black or white, whichever is easier to read on this colour."""
+    """Black or white, whichever has more contrast on this colour."""
     red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (red, green, blue)]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
@@ -47,7 +47,7 @@ def ink_on(colour: str) -> str:
 
 
 def blend(stops: Sequence[str], at: float) -> str:
-    """Interpolate between the stops; `at` runs from 0 to 1."""
+    """A colour between the stops, `at` from 0 to 1."""
     place = at * (len(stops) - 1)
     i = min(int(place), len(stops) - 2)
     low, high = stops[i], stops[i + 1]
@@ -60,7 +60,7 @@ def _part(colour: str, at: int) -> int:
 
 
 def picture(title: str, body: str, height: float) -> str:
-    """Return a chart as a standalone SVG file with a title."""
+    """A chart as a file of its own, with a title."""
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height + 56:.0f}" viewBox="0 0 {WIDTH} {height + 56:.0f}" role="img">'
         f"<title>{escape(title)}</title><style>{_STYLE}</style>"
@@ -75,12 +75,12 @@ def text(x: float, y: float, content: str, kind: str = "ink", anchor: str = "sta
 
 
 def figure(value: float) -> str:
-    """Format an axis tick to two significant digits."""
+    """A number beside an axis, to two digits."""
     return typographic(f"{value:.2g}")
 
 
 def histogram(values: Floats, low: float, high: float, width: float, height: float, label: str) -> str:
-    """Draw a histogram of the values between `low` and `high`, with the mean marked."""
+    """A histogram of the values between `low` and `high`, with the mean marked."""
     bins = min(40, max(8, int(np.sqrt(len(values) or 1)) * 2))
     counts, edges = np.histogram(values, bins=bins, range=(low, high if high > low else low + 1))
     most = max(int(counts.max(initial=0)), 1)
@@ -118,7 +118,7 @@ def histogram(values: Floats, low: float, high: float, width: float, height: flo
 
 
 def stacked(shares: Sequence[float], colours: Sequence[str], x: float, y: float, width: float, height: float) -> str:
-    """Draw a distribution as one stacked bar."""
+    """A distribution as one bar."""
     parts, at = [], x
     for share, colour in zip(shares, colours, strict=True):
         wide = share * width
@@ -131,7 +131,7 @@ def stacked(shares: Sequence[float], colours: Sequence[str], x: float, y: float,
 
 
 def legend(names: Sequence[str], colours: Sequence[str], width: float) -> tuple[str, float]:
-    """Draw a legend wrapped to this width. Returns the drawing and its height."""
+    """A legend, wrapped at this width. Returns the drawing and its height."""
     parts, x, y = [], 0.0, 12.0
     for name, colour in zip(names, colours, strict=True):
         wide = 24 + 7.2 * len(name)
@@ -144,7 +144,7 @@ def legend(names: Sequence[str], colours: Sequence[str], width: float) -> tuple[
 
 
 def bars(rows: Sequence[tuple[str, float, str]], width: float) -> tuple[str, float]:
-    """Draw horizontal bars from rows (name, value, caption). Returns the drawing and its height."""
+    """Horizontal bars: (name, value, caption)."""
     most = max([value for _, value, _ in rows], default=0.0) or 1.0
     parts = []
     for i, (name, value, caption) in enumerate(rows):
@@ -157,7 +157,7 @@ def bars(rows: Sequence[tuple[str, float, str]], width: float) -> tuple[str, flo
 
 
 def matrix(values: Floats, names: Sequence[str], width: float) -> tuple[str, float]:
-    """Draw a square matrix of shares, with names on the left and numbers in cells that are large enough. Returns the drawing and its height."""
+    """A square matrix of shares, with names on the left and numbers in the cells if there is room."""
     n = len(names)
     side = min(44.0, (width - 200) / max(n, 1))
     parts = []

@@ -1,4 +1,4 @@
-"""Self-contained HTML pages from the templates in `hub_cards/`. Every value is escaped."""
+"""Self-contained HTML pages from the templates in `hub_cards/`, with every value escaped."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dprm_data.core.resources import bundled_folder
 
 
 def page_template(name: str, filters: dict[str, Callable[..., Any]]) -> Template:
-    """Load the template `hub_cards/<name>.html.jinja`."""
+    """The template `hub_cards/<name>.html.jinja`."""
     environment = ImmutableSandboxedEnvironment(
         undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
@@ -22,5 +22,5 @@ def page_template(name: str, filters: dict[str, Callable[..., Any]]) -> Template
 
 
 def inlined(name: str) -> Markup:
-    """Read a style sheet or script from `hub_cards/`, to be inlined unescaped."""
+    """A style sheet or script of `hub_cards/`, to embed in a page verbatim."""
     return Markup((bundled_folder("hub_cards") / name).read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Remove keys, passwords and local paths from whatever is published."""
+"""What is never published: keys, passwords, and paths on somebody's machine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MASK = "(not published)"
 
 
 def public_recipe(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the recipe without local folders, passwords in addresses, and values that look like keys."""
+    """The recipe without folders, passwords in addresses, and anything that looks like a key."""
     recipe = {name: value for name, value in content.items() if name not in ("output", "ledger")}
     source = dict(recipe.get("source") or {})
     if source.get("path"):
@@ -44,19 +44,19 @@ def _public_endpoint(endpoint: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def public_addresses(urls: Iterable[str | None]) -> str | None:
-    """Return the distinct addresses without their secrets; None if the provider's own address was used."""
+    """These addresses without their secrets, each once; None if the provider's own address is used."""
     return ", ".join(dict.fromkeys(public_url(url) for url in urls if url)) or None
 
 
 def public_url(url: str) -> str:
-    """Return the address without user, password and query."""
+    """The address without user, password and query."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     return urlunsplit((parts.scheme, f"{host}:{parts.port}" if parts.port else host, parts.path, "", ""))
 
 
 def without_secrets(value: Any) -> Any:
-    """Return the value with everything masked that has a name such as `api_key` or `Authorization`."""
+    """A copy in which the values of names like `api_key` or `Authorization` are masked."""
     if isinstance(value, Mapping):
         return {
             name: MASK if _is_secret(str(name)) and not isinstance(inner, Mapping) else without_secrets(inner)
@@ -70,7 +70,7 @@ def _is_secret(name: str) -> bool:
 
 
 def check_no_secrets(folder: Path, key_variables: Sequence[str] = ()) -> None:
-    """Refuse to publish files that contain a key of this environment. Raises `PublishError`, which names the file, not the key."""
+    """Refuse to publish files in which a key of this environment stands. Raises `PublishError` that names the file, not the key."""
     names = dict.fromkeys([*_SECRET_VARIABLES, *key_variables])
     secrets = {name: value for name in names if len(value := os.environ.get(name, "").strip()) >= 8}
     if not secrets:
@@ -98,7 +98,7 @@ def _holds(path: Path, secret: str) -> bool:
 
 
 def _texts(column: pa.Array) -> Iterator[pa.Array]:
-    """Yield all strings of a column, at any depth."""
+    """All strings in a column, however deep."""
     if pa.types.is_string(column.type):
         yield column
     elif pa.types.is_list(column.type):

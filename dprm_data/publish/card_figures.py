@@ -1,4 +1,4 @@
-"""The pictures of a dataset card: SVG files that lie beside it."""
+"""The pictures of a dataset card: SVG files beside it."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 _INNER = charts.WIDTH - 40
 _MOST_ROWS = 24  # of a picture
 CAPTIONS = {
-    "expected_reward": "How the expected reward is spread over the items",
-    "divided": "The items about which the annotators are most divided",
-    "agreement": "How often two annotators choose the same label for the same item, in per cent; those who agree stand together",
+    "expected_reward": "Distribution of the expected reward over the items",
+    "divided": "The items on which the annotators disagree most",
+    "agreement": "How often two annotators give an item the same label, in per cent; annotators who agree are adjacent",
     "cost": "What each annotator's labels cost",
 }
 
 
 def card_pictures(run: Run, summary: Summary, findings: PanelFindings) -> dict[str, str]:
-    """Name to SVG, for what there is to draw."""
+    """Draw what the run has data for. Returns name -> SVG."""
     drawn = {
         "expected_reward": _expected_reward(run),
         "divided": _divided(summary, run.space),

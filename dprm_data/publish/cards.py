@@ -1,4 +1,4 @@
-"""Cards: what a careful reader must know about a dataset, rendered from `hub_cards/`."""
+"""Dataset cards: what a careful reader must know, rendered from `hub_cards/`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _SIZES = (
     (1_000_000, "100K<n<1M"),
     (10_000_000, "1M<n<10M"),
 )
-_MOST_PERSONAS = 60  # described in the card; all of them are in the dataset
+_MOST_PERSONAS = 60  # described in the card; the dataset has all of them
 
 
 def dataset_card(
@@ -48,8 +48,8 @@ def dataset_card(
 ) -> str:
     """The README.md of the run's dataset, with the metadata that `datasets` and the Hub read.
 
-    For a publication: `repo` (owner/name), the data files (`parts`) and the names of the pictures beside the card. Else the card is that of the
-    run folder, from which `datasets` loads the tables.
+    repo (owner/name), parts (the data files) and pictures (the names of those beside the card) belong to a publication. Without them, the card
+    describes the run folder, from which `datasets` loads the tables.
     """
     metadata = _metadata(run, summary, parts)
     return render_card(
@@ -58,7 +58,7 @@ def dataset_card(
 
 
 def render_card(name: str, metadata: dict[str, Any], values: dict[str, Any]) -> str:
-    """A card: the YAML block of `metadata`, and the template `hub_cards/<name>.md.jinja` with `values`."""
+    """Render a card: `metadata` as its YAML block, then the template `hub_cards/<name>.md.jinja` with `values`."""
     environment = ImmutableSandboxedEnvironment(
         loader=FileSystemLoader(bundled_folder("hub_cards")),
         undefined=StrictUndefined,
@@ -124,7 +124,7 @@ def _values(
 
 
 def _asked(run: Run) -> list[dict[str, Any]]:
-    """The models, each with its number of annotations and the first and last day on which it was asked."""
+    """The models, each with its number of annotations and the first and last day it was asked."""
     table = pq.read_table(run.folder.needs("annotations"), columns=["model", "annotator_kind", "created_at"])
     table = table.filter(pc.and_(pc.equal(table["annotator_kind"], "persona"), pc.is_valid(table["model"])))
     times = [("created_at", "min"), ("created_at", "max"), ("created_at", "count")]
@@ -164,11 +164,11 @@ def _metadata(run: Run, summary: Summary, parts: Parts | None) -> dict[str, Any]
 
 
 def _local_configs(summary: Summary) -> list[dict[str, Any]]:
-    """The tables of a run folder, whole."""
+    """Configs of a run folder: each is one table, not split."""
     files = {
         config: f"tables/{'distributions' if config == 'default' else config}.parquet"
         for config in CONFIGS
-        if config != "run"  # texts, which stand in the folder as they are
+        if config != "run"  # its texts are files of the folder
     }
     return [
         _config(config, {"train": path})
@@ -194,7 +194,7 @@ def _config(name: Config, files: dict[str, str]) -> dict[str, Any]:
 
 
 def _cell(value: object) -> str:
-    """Text that stays one line of one cell of a Markdown table, whatever is in it."""
+    """Text for one cell of a Markdown table: one line, escaped."""
     line = " ".join(str(value).split())
     return line.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
 
@@ -208,6 +208,6 @@ def _figure(value: Any) -> str:
 
 
 def _fence(source: str) -> str:
-    """A fence that the text cannot close."""
+    """A fence longer than any in the text, so that the text cannot close it."""
     longest = max((len(run) for run in re.findall("~+", source)), default=0)
     return "~" * max(6, longest + 1)

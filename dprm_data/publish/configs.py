@@ -1,10 +1,10 @@
-"""The five configs of a published dataset: what a row of each is, in types that `datasets` and the Hub understand.
+"""The five configs of a published dataset, with schemas that `datasets` and the Hub understand.
 
-    default        an item with its distribution, and where it came from
+    default        an item with its distribution and its origin
     preferences    two responses to one prompt, the preferred one first
     annotations    one annotator's label for one item, with its status
     personas       one persona of the panel
-    run            the texts by which everything can be computed again: recipe, manifest, label space, prior, panel, prompts
+    run            the texts from which everything can be computed again: recipe, manifest, label space, prior, panel, prompts
 
 Labels are class labels in the label space's order; prompts and responses are lists of messages.
 """
@@ -28,7 +28,7 @@ WHOLE: tuple[Config, ...] = ("personas", "run")  # not split into train and test
 _LABEL = pa.field("label", pa.int64())
 ROW = pa.field(
     "row", pa.int64()
-)  # where the item stands in the run: what is learned across items may depend on their order
+)  # the item's position in the run: what is learned across items may depend on their order
 _TEXTS = ("item_id", "group_id", "prompt", "completion")
 _FROM_ITEMS = ("role", "source", "metadata")
 
@@ -60,7 +60,7 @@ def features(config: Config, space: LabelSpace) -> Features:
 
 
 def typed_schema(config: Config, space: LabelSpace) -> pa.Schema:
-    """The config's Arrow schema, with its features and the version of our tables in the metadata: a single file says its types by itself."""
+    """The config's Arrow schema, with its features and our tables' version in the metadata, so that every file is self-describing."""
     metadata = dict(features(config, space).arrow_schema.metadata or {})
     return SCHEMAS[config].with_metadata({**metadata, **(tables.ITEMS.metadata or {})})
 

@@ -1,7 +1,7 @@
-"""The Hugging Face Hub: reading where a repository stands, and its refusals in words that say what to do.
+"""The Hugging Face Hub: the state of a repository, retries, and error messages that say what to do.
 
-The client's own retries do not cover commits, so all retrying is here: whatever can pass is tried again from the beginning, with the
-repository's head read anew (`persist`). Everything that is tried is such that doing it twice is doing it once.
+The client's own retries do not cover commits, so all retrying is here: an action that failed for a passing reason starts over, and reads the
+repository's head first (`persist`). Every action that is retried is idempotent.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 T = TypeVar("T")
-MARKER = "dprm.json"  # in the repository: what we published there
+MARKER = "dprm.json"  # in the repository: lists what we published there
 ATTEMPTS = 7
 _XET = re.compile(
     r"\b(CAS|reqwest|xet)\b", re.IGNORECASE
-)  # failures of the storage that large files go to are plain RuntimeErrors
+)  # failures of the storage for large files are plain RuntimeErrors
 _NAME = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 
 
 class Unreachable(PublishError):
-    """The Hub cannot be reached, or fails again and again."""
+    """The Hub cannot be reached, or keeps failing."""
 
 
 @dataclass(frozen=True)
 class Marker:
-    """What stands in `dprm.json`: which publication this is, and its files by content, so that others' changes are seen."""
+    """The content of `dprm.json`: the publication and the hashes of its files, by which others' changes are detected."""
 
     name: str
     version: int
@@ -45,7 +45,7 @@ class Marker:
 
     @classmethod
     def read(cls, text: str) -> Marker | None:
-        """The marker, or None where the text is none."""
+        """Parse a marker; None if the text is not one."""
         try:
             found = json.loads(text)
             return cls(found["name"], int(found["version"]), found["content"], dict(found["files"]))
@@ -59,7 +59,7 @@ class Marker:
 
 @dataclass(frozen=True)
 class Head:
-    """Where a repository stands. commit: None where there is no repository; files: path -> how its content is named (sha256 or git)."""
+    """The state of a repository. commit: None if there is no repository; files: path -> hash of the content (sha256 or git)."""
 
     commit: str | None
     private: bool = True
@@ -69,19 +69,19 @@ class Head:
 
 
 def connect(*, needs_token: bool) -> HfApi:
-    """The client, for the Hub that HF_ENDPOINT names. Raises `PublishError` where a token is needed and there is none."""
+    """A client for the Hub at HF_ENDPOINT. Raises `PublishError` if a token is needed and there is none."""
     from huggingface_hub import HfApi, get_token
 
     if needs_token and not get_token():
         raise PublishError(
             "no token for the Hugging Face Hub",
-            hint="Set HF_TOKEN to a token that may write, or log in: hf auth login.",
+            hint="Set HF_TOKEN to a token with write access, or log in: hf auth login.",
         )
     return HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None)
 
 
 def no_progress_bars() -> None:
-    """The client draws none while files are sent."""
+    """Turn off the client's own progress bars."""
     from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
 
     disable_progress_bars()
@@ -94,7 +94,7 @@ def check_repo_name(repo: str) -> None:
 
 
 def read_head(api: HfApi, repo: str, revision: str | None = None) -> Head:
-    """Where the repository stands now."""
+    """Read the current state of the repository."""
     from huggingface_hub.errors import RepositoryNotFoundError
     from huggingface_hub.hf_api import RepoFile
 
@@ -124,14 +124,14 @@ Kind = Literal["passing", "moved", "refused"]
 
 
 def persist(
-    what: str,
+    task: str,
     action: Callable[[], T],
     *,
     say: Callable[[str], None],
     pause: Callable[[float], None] = time.sleep,
     attempts: int = ATTEMPTS,
 ) -> T:
-    """Do the action; where it fails in a way that may pass, do it again, up to so many times. Raises `PublishError`."""
+    """Run the action, and retry it up to `attempts` times if the failure may pass. Raises `PublishError`; `task` begins its message."""
     for attempt in range(1, attempts + 1):
         try:
             return action()
@@ -140,17 +140,17 @@ def persist(
         except Exception as error:
             kind = _kind(error)
             if kind in ("refused", None):
-                refusal = _refusal(what, error)
+                refusal = _refusal(task, error)
                 if refusal is None:
                     raise
                 raise refusal from error
             if attempt == attempts:
                 raise Unreachable(
-                    f"{what}: the Hub did not answer properly {attempts} times; the last time: {_said(error)}",
-                    hint="Nothing is lost. Give the same command again: it goes on from where the Hub stands.",
+                    f"{task}: the Hub failed {attempts} times, the last time with: {_first_line(error)}",
+                    hint="Nothing is lost. Run the same command again to continue.",
                 ) from error
             wait = _wait(error, attempt) if kind == "passing" else 0.1
-            say(f"{_said(error)}; reading the repository again{f' in {wait:.0f} s' if wait >= 1 else ''}")
+            say(f"{_first_line(error)}; reading the repository again{f' in {wait:.0f} s' if wait >= 1 else ''}")
             pause(wait)
     raise AssertionError("unreachable")
 
@@ -161,7 +161,7 @@ def _status(error: BaseException) -> int | None:
 
 
 def _kind(error: Exception) -> Kind | None:
-    """What may pass, what means that the repository has moved, what will never pass; None: not the Hub's doing."""
+    """Whether the failure may pass, the repository has moved, or the Hub refuses; None if the Hub did not cause it."""
     status = _status(error)
     if status in (409, 412):
         return "moved"
@@ -171,7 +171,7 @@ def _kind(error: Exception) -> Kind | None:
 
 
 def _is_transport(error: BaseException | None) -> bool:
-    """Whether the connection broke: httpx's errors (whichever httpx the client uses), the system's, or what the client makes of them."""
+    """Whether the connection broke: an error of httpx (any version), of the system, or one that the client raised from those."""
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     if error is None:
@@ -188,37 +188,37 @@ def _is_transport(error: BaseException | None) -> bool:
 
 def _wait(error: Exception, attempt: int) -> float:
     headers = getattr(getattr(error, "response", None), "headers", None) or {}
-    said = str(headers.get("retry-after", ""))
-    if said.isdigit():
-        return min(float(said), 120.0)
+    retry_after = str(headers.get("retry-after", ""))
+    if retry_after.isdigit():
+        return min(float(retry_after), 120.0)
     return min(0.5 * 2.0 ** (attempt - 1), 30.0) * random.uniform(0.75, 1.25)
 
 
-def _refusal(what: str, error: Exception) -> PublishError | None:
-    """The Hub's refusal in our words; None where it is no refusal."""
+def _refusal(task: str, error: Exception) -> PublishError | None:
+    """Our message for the Hub's refusal; None if it is not one."""
     status = _status(error)
     if status == 401:
         return PublishError(
-            f"{what}: the Hub does not accept the token (401)",
-            hint="Set HF_TOKEN to a valid token that may write, or log in again: hf auth login.",
+            f"{task}: the Hub does not accept the token (401)",
+            hint="Set HF_TOKEN to a valid token with write access, or log in again: hf auth login.",
         )
     if status == 403:
         return PublishError(
-            f"{what}: this token may not do that (403: {_said(error)})",
+            f"{task}: this token may not do that (403: {_first_line(error)})",
             hint="Use a token with write access to that organisation, or another owner/name.",
         )
     if status == 404:
         return PublishError(
-            f"{what}: there is no such dataset or version, or this token may not see it",
+            f"{task}: there is no such dataset or version, or this token may not read it",
             hint="Check owner/name and the version; for a private dataset, set HF_TOKEN.",
         )
     if status is not None:
-        return PublishError(f"{what}: the Hub refuses ({status}: {_said(error)})")
+        return PublishError(f"{task}: the Hub refuses ({status}: {_first_line(error)})")
     return None
 
 
-def _said(error: BaseException) -> str:
-    """The error's first line that says something, without addresses' queries and without anything like a token."""
-    said: Any = getattr(error, "server_message", None) or str(error)
-    line = next((line.strip() for line in str(said).splitlines() if line.strip()), type(error).__name__)
+def _first_line(error: BaseException) -> str:
+    """The first line of the error's message that is not empty, without URL queries and tokens."""
+    message: Any = getattr(error, "server_message", None) or str(error)
+    line = next((line.strip() for line in str(message).splitlines() if line.strip()), type(error).__name__)
     return re.sub(r"hf_\w+|Bearer \S+|\?\S+", "…", line)[:200]

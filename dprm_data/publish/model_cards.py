@@ -1,6 +1,6 @@
-"""Cards for what is trained on a dataset: a reward model that predicts distributions, and a policy aligned by it.
+"""Cards for models trained on a dataset: a reward model that predicts distributions, and a policy aligned with it.
 
-The trainers fill these in with plain values; nothing here knows torch.
+The trainers pass plain values; nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from dprm_data.publish.cards import render_card
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedOn:
-    """The data behind a model. dataset: owner/name or a folder; revision: its tag or commit; simulated: the share of labels that a
-    language model gave, None where that is not known."""
+    """The data behind a model. dataset: owner/name or a folder; revision: its tag or commit; simulated: the share of labels given by a
+    language model, None if unknown."""
 
     dataset: str
     revision: str | None = None
@@ -27,8 +27,8 @@ class TrainedOn:
 
 @dataclass(frozen=True, kw_only=True)
 class _ModelCard:
-    """What every trained model's card says. training and evaluation: names and values, shown in this order; baselines: evaluation of what the model must
-    be better than, by name."""
+    """What every trained model's card has. training and evaluation: names and values, shown in this order; baselines: by name, the same
+    evaluation of what the model must beat."""
 
     name: str
     base_model: str
@@ -42,13 +42,13 @@ class _ModelCard:
 
 @dataclass(frozen=True, kw_only=True)
 class RewardModelCard(_ModelCard):
-    """The card of a reward model. labels: name and reward in the head's order; loss: what was minimised, in words."""
+    """The card of a reward model. labels: name and reward, in the head's order; loss: the objective, in words."""
 
     labels: Sequence[tuple[str, float]]
     loss: str
 
     def render(self) -> str:
-        """The README.md. Raises `InputError` where there are no labels."""
+        """The README.md. Raises `InputError` if there are fewer than two labels."""
         if len(self.labels) < 2:
             raise InputError("a reward model's card needs its labels: at least two, each with its reward")
         metadata = _metadata(self.name, self.base_model, self.data, self.license)
@@ -63,8 +63,8 @@ class RewardModelCard(_ModelCard):
 class PolicyCard(_ModelCard):
     """The card of a policy.
 
-    method: PPO, GRPO, ...; reward_model: the model whose reading (`reading`) it was trained for; distribution: a label's name and its mean predicted share over
-    the responses at the beginning and at the end of the training, in the order in which they are shown.
+    method: PPO, GRPO, ...; reward_model: the model whose `reading` it was trained for; distribution: a label's name and its mean predicted
+    share over the responses at the beginning and at the end of training, in the order shown.
     """
 
     reward_model: str
@@ -80,12 +80,12 @@ class PolicyCard(_ModelCard):
 
 
 def on_the_hub(reference: str) -> bool:
-    """Whether this names something on the Hub (owner/name) rather than a folder."""
+    """Whether this is a repository on the Hub (owner/name) rather than a folder."""
     return reference.count("/") == 1 and not reference.startswith((".", "/", "~")) and not Path(reference).exists()
 
 
 def _link(reference: str, kind: str = "") -> str:
-    """The reference, as a link where it can be one."""
+    """The reference, as a link if it is on the Hub."""
     return f"[{reference}](https://huggingface.co/{kind}{reference})" if on_the_hub(reference) else f"`{reference}`"
 
 

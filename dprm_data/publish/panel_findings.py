@@ -1,4 +1,4 @@
-"""The panel's findings: how its annotators agree, repeat themselves, and whether they prefer a place in the list. For cards and reports."""
+"""Findings about the panel, for cards and reports: agreement, self-consistency and position bias."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from dprm_data.preference.agreement import PositionBias
     from dprm_data.runs.run import Run
 
-MOST_ROWS = 500_000  # annotations that agreement is computed from: the first ones
-_POSITIONS = 20_000  # annotations whose list is drawn again
+MOST_ROWS = 500_000  # agreement is computed from the first annotations, up to this many
+_POSITIONS = 20_000  # annotations for which the order of the list is reconstructed
 _COLUMNS = ["item_id", "annotator_id", "annotator_kind", "elicitation", "label", "weight", "replicate", "status"]
 
 
 @dataclass(frozen=True)
 class PanelFindings:
-    """agreement: the summary's figures, None where nobody judged what another judged too. who: of every annotator. positions: by
-    question, where the chosen answer stood in the list. rows: annotations these come from."""
+    """agreement: the summary's figures, empty without common items. who: figures of every annotator. positions: by question, the place
+    of the chosen answer in the list. rows: number of annotations used."""
 
     agreement: dict[str, Any]
     who: Annotators | None
@@ -37,7 +37,7 @@ class PanelFindings:
 
 
 def panel_findings(run: Run) -> PanelFindings:
-    """Read from the run's annotations; nothing is asked."""
+    """Compute the findings from the run's annotations. No call is made."""
     table = _annotations(run)
     ratings = ratings_from_annotations(table, run.space)
     if not len(ratings):
@@ -60,7 +60,7 @@ def _annotations(run: Run) -> pa.Table:
 
 
 def _positions(run: Run, table: pa.Table) -> dict[str, PositionBias]:
-    """Each list's order is drawn again from its seed; where the chosen answer stood in it is what is counted."""
+    """Reconstruct the order of every list from its seed, and count the places of the chosen answers."""
     elicitation, space = run.work.elicitation, run.space
     by_panel = pc.and_(pc.equal(table["annotator_kind"], "persona"), pc.equal(table["elicitation"], elicitation.name))
     mine = table.filter(pc.and_(pc.and_(by_panel, pc.equal(table["status"], "ok")), pc.is_valid(table["label"])))
@@ -90,7 +90,7 @@ def _positions(run: Run, table: pa.Table) -> dict[str, PositionBias]:
 
 
 def clustered(agreement: Floats) -> Ints:
-    """An order in which those who agree stand together (average linkage); where two never met, they count as agreeing by average."""
+    """An order that puts annotators who agree side by side (average linkage). Unknown agreements count as the mean."""
     from scipy.cluster.hierarchy import leaves_list, linkage
     from scipy.spatial.distance import squareform
 
@@ -106,7 +106,7 @@ def clustered(agreement: Floats) -> Ints:
 
 @dataclass(frozen=True)
 class Validation:
-    """The panel against people, on the items that both judged: how many, and how far their mean rewards go together."""
+    """The panel against people, on the items that both judged; differences and correlation are those of the mean rewards."""
 
     items: int
     correlation: float | None
@@ -115,7 +115,7 @@ class Validation:
 
 
 def validation(run: Run) -> Validation | None:
-    """None where no item was judged by both."""
+    """Compare panel and people; None if no item was judged by both."""
     table = _annotations(run)
     people = pc.fill_null(pc.equal(table["annotator_kind"], "human"), False)
     if not pc.any(people).as_py():

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from dprm_data.labels.space import LabelSpace
     from dprm_data.runs.run import Run
 
-SHARD_BYTES = 400 << 20  # of Parquet: a part that fails is sent again whole
-ROW_GROUP = 5_000  # rows: what a streaming reader holds at a time
+SHARD_BYTES = 400 << 20  # of Parquet: a file whose upload fails is sent again whole
+ROW_GROUP = 5_000  # rows that a streaming reader holds at a time
 
 
 @dataclass
 class Parts:
-    """The data files of a publication as they are written; sizes: rows and bytes in memory of every split."""
+    """The data files of a publication. sizes: rows and bytes in memory of every split."""
 
     folder: Path
     sizes: dict[Config, dict[str, tuple[int, int]]]
@@ -121,7 +121,7 @@ class _Shards:
             self._writer = None
 
     def close(self) -> bool:
-        """Give the files their names. Returns whether there are any."""
+        """Give the files their final names. Returns whether there are any."""
         self._end()
         for i, part in enumerate(self._written):
             part.rename(self._folder / f"{self._split}-{i:05d}-of-{len(self._written):05d}.parquet")
@@ -132,7 +132,7 @@ class _Shards:
 
 
 def _default(run: Run) -> Iterator[pa.Table]:
-    """Distributions joined with where their items came from, a row group of the items at a time."""
+    """Distributions joined with the origin of their items, one row group at a time."""
     extra = ["role", "source", "metadata"]
     with (
         pq.ParquetFile(run.folder.needs("items")) as items,
@@ -155,7 +155,7 @@ def _default(run: Run) -> Iterator[pa.Table]:
 
 def _stale(run: Run) -> PublishError:
     return PublishError(
-        f"the distributions in {run.folder} are of other items than the items that are there now",
+        f"the distributions in {run.folder} do not belong to its items",
         hint=f"Fit them again: dprm fit {run.folder}",
     )
 

@@ -4,7 +4,7 @@
     pictures/*.svg                         the card's pictures
     data/<config>/<split>-00000-of-….parquet
 
-The same run gives the same bytes: that is how a repeated push knows that it has nothing to do.
+The same run gives the same bytes, so a repeated push finds nothing to do.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CARD = "README.md"
 
 @dataclass(frozen=True)
 class File:
-    """A file of the publication. sha256 and git_oid: how the Hub names its content, as a large file and as a small one."""
+    """A file of the publication. sha256 and git_oid: the Hub's hash of its content, as a large file and as a small one."""
 
     path: str
     local: Path
@@ -39,13 +39,13 @@ class File:
     sha256: str
     git_oid: str
 
-    def is_like(self, oid: str) -> bool:
+    def has_hash(self, oid: str) -> bool:
         return oid in (self.sha256, self.git_oid)
 
 
 @dataclass(frozen=True)
 class Publication:
-    """What is published. name: the run's; content: a hash of all files; rows: by config and split."""
+    """A dataset ready to be published. name: the run's; content: a hash of all files; rows: by config and split."""
 
     name: str
     content: str
@@ -60,7 +60,7 @@ class Publication:
 
 @contextmanager
 def prepared(run: Run, repo: str) -> Iterator[Publication]:
-    """The publication of a run, in a folder that is there as long as the context. Raises `DprmError` where the run is not fitted."""
+    """Prepare the publication of a run, in a folder that exists as long as the context. Raises `DprmError` if the run is not fitted."""
     from dprm_data.publish.card_figures import card_pictures
     from dprm_data.publish.cards import dataset_card
     from dprm_data.publish.panel_findings import panel_findings
@@ -88,7 +88,7 @@ def _files(folder: Path) -> Iterator[File]:
             size = path.stat().st_size
             with path.open("rb") as opened:
                 sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
-            git = hashlib.sha1(b"blob %d\0" % size)  # how git names a small file's content
+            git = hashlib.sha1(b"blob %d\0" % size)  # git's hash of a small file
             with path.open("rb") as opened:
                 while chunk := opened.read(1 << 20):
                     git.update(chunk)

@@ -1,13 +1,13 @@
-"""Push: one commit and one tag per publication, such that interrupted and repeated pushes end in the same state.
+"""Push: one commit and one tag per publication. Interrupted and repeated pushes end in the same state.
 
-`dprm.json` in the repository says what we published there, file by file. From it a push sees, each time it reads the head,
+`dprm.json` in the repository lists what we published there, file by file. Each time a push reads the head, it checks
 
-    whose the repository is            not ours: refused, unless forced
-    what others have changed           files of ours: refused, unless forced; files of their own: kept
-    whether another place published    a publication that this run folder has never seen: refused, unless forced
-    whether there is nothing to do     the same content: only a missing tag is added
+    who published the repository       not dprm: refused, unless forced
+    what others have changed           our files: refused, unless forced; their own files: kept
+    whether we know this version       published from another folder: refused, unless forced
+    whether the content is the same    then only a missing tag is added
 
-A commit names the head it was made for; where the head has moved meanwhile, the Hub refuses it and all of this is looked at again.
+A commit names the head that it was made for. If the head has moved in the meantime, the Hub refuses the commit and the checks start over.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from dprm_data.publish.publication import Publication
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-_NOBODYS = {".gitattributes"}  # what the Hub itself puts into a new repository
+_HUBS_OWN = {".gitattributes"}  # the Hub puts it into every new repository
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What a push would do. add, change, delete: paths; kept: others' files; nothing: the head has this publication already."""
+    """What a push does to the repository. add, change, delete, same: paths; kept: others' files; nothing: it has this publication already."""
 
     create: bool
     private: bool
@@ -61,7 +61,7 @@ class Changes:
 
 @dataclass(frozen=True)
 class Pushed:
-    """What a push did (or, in a dry run, would do)."""
+    """The result of a push or of a dry run."""
 
     repo: str
     url: str
@@ -71,16 +71,16 @@ class Pushed:
 
 
 class Known:
-    """The publications that this run folder has made or been made from: `published.json`, by repository.
+    """The publications that this run folder was published as or pulled from: `published.json`, by repository.
 
-    A publication is noted before it is sent, so that one whose answer was lost is known as our own the next time.
+    A publication is noted before it is sent. If the Hub's answer is lost, the next push still knows it as its own.
     """
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / "published.json"
 
     def of(self, repo: str) -> list[str]:
-        """Contents, the newest last."""
+        """Hashes of contents, the newest last."""
         return list(self._read().get(repo, []))
 
     def note(self, repo: str, content: str) -> None:
@@ -110,7 +110,7 @@ def push(
 ) -> Pushed:
     """Publish to `repo` (owner/name). A new repository is private unless `public`.
 
-    Raises `PublishError` where the Hub refuses, or where the publication would overwrite what is not ours; then nothing has changed there.
+    Raises `PublishError` if the Hub refuses, or if the push would overwrite what is not ours; then nothing has changed there.
     """
     check_repo_name(repo)
     api = connect(needs_token=not dry_run)
@@ -136,7 +136,7 @@ def push(
     except Unreachable as error:
         if not dry_run:
             raise
-        say(f"{error.message}; what follows is what a new repository would get")
+        say(f"{error.message}; showing what a new repository would get")
         changes = what_changes(Head(None), publication, [], public=public, force=force, tag=tag)
         return Pushed(repo, _url(api, repo), changes, None, dry_run=True)
 
@@ -144,64 +144,64 @@ def push(
 def what_changes(
     head: Head, publication: Publication, known: list[str], *, public: bool, force: bool, tag: str | None = None
 ) -> Changes:
-    """What this publication changes at this head. Raises `PublishError` where it should not."""
+    """Compare the publication with the head. Raises `PublishError` if it must not be pushed there."""
     if head.commit is None:
         return Changes(True, not public, 1, tag or "v1", add=[*publication.files, MARKER])
     if not head.private and not public:
         raise PublishError(
-            "the repository is public, and what is pushed there is public at once",
-            hint="Say --public if that is meant, or make the repository private on the Hub first.",
+            "the repository is public, so everything pushed there is public at once",
+            hint="Add --public if you want that, or make the repository private on the Hub first.",
         )
     ours = head.marker.files if head.marker else {}
     if not force:
         _refuse_what_is_not_ours(head, publication, known)
     files = publication.files
     add = [path for path in files if path not in head.files]
-    same = [path for path, file in files.items() if path in head.files and file.is_like(head.files[path])]
+    same = [path for path, file in files.items() if path in head.files and file.has_hash(head.files[path])]
     change = [path for path in files if path in head.files and path not in same]
     delete = [path for path in ours if path not in files and path in head.files]
-    kept = [path for path in head.files if path not in files and path not in ours and path not in _NOBODYS | {MARKER}]
-    is_there = not (add or change or delete) and head.marker is not None and head.marker.content == publication.content
+    kept = [path for path in head.files if path not in files and path not in ours and path not in _HUBS_OWN | {MARKER}]
+    unchanged = not (add or change or delete) and head.marker is not None and head.marker.content == publication.content
     numbers = [int(name[1:]) for name in head.tags if name[:1] == "v" and name[1:].isdecimal()]
-    if is_there and head.marker:
+    if unchanged and head.marker:
         version = head.marker.version
     else:
         version = 1 + max([*numbers, head.marker.version if head.marker else 0])
         (change if MARKER in head.files else add).append(MARKER)
-    return Changes(False, head.private, version, _tag(head, tag, version, is_there), add, change, delete, kept, same)
+    return Changes(False, head.private, version, _tag(head, tag, version, unchanged), add, change, delete, kept, same)
 
 
-def _tag(head: Head, tag: str | None, version: int, is_there: bool) -> str:
-    if tag and tag in head.tags and not is_there:
-        raise PublishError(f"there is a tag {tag!r} already", hint="Give another --tag; a tag never moves.")
+def _tag(head: Head, tag: str | None, version: int, unchanged: bool) -> str:
+    if tag and tag in head.tags and not unchanged:
+        raise PublishError(f"there is a tag {tag!r} already", hint="Choose another --tag: tags never move.")
     return tag or f"v{version}"
 
 
 def _refuse_what_is_not_ours(head: Head, publication: Publication, known: list[str]) -> None:
     marker = head.marker
     if marker is None:
-        foreign = sorted(path for path in head.files if path not in _NOBODYS)
+        foreign = sorted(path for path in head.files if path not in _HUBS_OWN)
         if foreign:
             raise PublishError(
                 f"the repository exists and was not published by dprm (it holds {_some(foreign)})",
-                hint="Choose another name, or say --force: files of the same names are overwritten, others stay.",
+                hint="Choose another name, or add --force: it overwrites files of the same names and keeps the others.",
             )
         return
     if marker.name != publication.name:
         raise PublishError(
             f"the repository holds another run: {marker.name!r}, this one is {publication.name!r}",
-            hint="Choose another name, or say --force to publish this run over it.",
+            hint="Choose another name, or replace it with --force.",
         )
     if marker.content != publication.content and marker.content not in known:
         raise PublishError(
-            f"version {marker.version} in the repository was published from elsewhere; this run folder has never seen it",
-            hint="Get it with dprm pull and go on from there, or say --force to publish over it.",
+            f"version {marker.version} in the repository was published from another folder, and this one does not know it",
+            hint="Continue from it with dprm pull, or replace it with --force.",
         )
     changed = sorted(path for path, names in marker.files.items() if head.files.get(path) not in names.values())
     if changed:
         raise PublishError(
             f"others have changed what was published there as version {marker.version}: {_some(changed)}",
-            hint="Keep their changes elsewhere first; --force writes over them.",
+            hint="Save their changes first; --force overwrites them.",
         )
 
 

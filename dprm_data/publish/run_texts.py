@@ -1,4 +1,4 @@
-"""The config `run`: the texts by which a dataset can be computed again, each a row with name, media type and content."""
+"""The config `run`: the texts from which a dataset can be computed again, one per row, with name and media type."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from dprm_data.runs.run import Run
 
 RECIPE, MANIFEST = "recipe.yaml", "manifest.json"
-_PARTS = ("label_space", "prior")  # of the manifest: also by themselves, to be found
+_PARTS = ("label_space", "prior")  # parts of the manifest that also get a row of their own
 
 
 def run_texts(run: Run) -> list[dict[str, str]]:
@@ -21,7 +21,9 @@ def run_texts(run: Run) -> list[dict[str, str]]:
     manifest = run.folder.read_manifest()
     manifest = manifest | {"sampling": without_secrets(manifest.get("sampling", {}))}
     recipe = public_recipe(yaml.safe_load(run.folder.recipe_file.read_text(encoding="utf-8")))
-    chosen = run.recipe.publish.model_dump(mode="json", exclude_defaults=True)  # as it is published, not as it was run
+    chosen = run.recipe.publish.model_dump(
+        mode="json", exclude_defaults=True
+    )  # the settings of this publication, not those of the run
     recipe = recipe | ({"publish": chosen} if chosen else {})
     rows = [
         _row(RECIPE, "application/yaml", yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=120)),

@@ -120,7 +120,7 @@ def test_runs_on_other_labels_are_not_compared(finished: Path, tmp_path: Path) -
     recipe.write_text(recipe.read_text().replace("reward: 0.5", "reward: 0.25", 1))
     done = dprm("report", finished, "--against", other, "--out", "page.html", cwd=tmp_path)
     assert done.returncode == 2
-    assert "other labels" in done.stderr
+    assert "different labels" in done.stderr
     assert not (tmp_path / "page.html").exists()
 
 

@@ -162,7 +162,7 @@ def test_a_pulled_run_does_not_need_the_model(desk: Desk, pulled: Path) -> None:
         done = desk.dprm(command, folder)
         assert done.returncode == 0, done.stderr
     page = (folder / "report.html").read_text()
-    assert "There is no ledger here" in page
+    assert "There is no ledger (" in page
     assert "gpt-4o-mini" in page
 
 

@@ -280,7 +280,7 @@ def test_it_reads_itself_anew_and_comes_back_as_it_was(context: BrowserContext, 
     assert page.evaluate("[scrollY, document.activeElement.id]") == [500, "pause"]
     assert page.evaluate(heights) == before  # nothing has moved
     page.keyboard.press("Enter")
-    assert page.text_content("#pause") == "Go on refreshing"
+    assert page.text_content("#pause") == "Resume refreshing"
     log.step(42, dict.fromkeys(log.history.names(), 8.125), shares(0.1))
     write_page()
     page.evaluate(at_once)

@@ -1,4 +1,4 @@
-"""Two runs side by side: what became of the items that both judged."""
+"""Two runs side by side, on the items that both judged."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from dprm_data.runs.run import Run
 
 _MOVERS = 12
-_MOST_OF_A_PROMPT = 20  # responses of which all pairs are compared
+_MOST_OF_A_PROMPT = 20  # responses; all their pairs are compared
 _CUT = 400  # characters of a text
 
 
 @dataclass(frozen=True)
 class Mover:
-    """An item whose expected reward differs much: here and in the other run."""
+    """An item whose expected reward differs greatly between this run (here) and the other (there)."""
 
     item_id: str
     prompt: str
@@ -35,8 +35,8 @@ class Mover:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The items that both runs judged. `rewards` (n, 2): here and there. agree, flipped, tied: pairs of responses to one prompt that
-    both order alike, that they order differently, that one of them does not order."""
+    """The items that both runs judged. rewards (n, 2): here and there. agree, flipped, tied: pairs of responses to one prompt that the runs
+    order alike, order differently, or that one of them ties."""
 
     name: str
     models: list[str]
@@ -56,11 +56,11 @@ class Comparison:
 
 
 def compare(run: Run, other: Run) -> Comparison:
-    """Raises `InputError` where the runs are not on the same labels, or judged no common item."""
+    """Compare two runs. Raises `InputError` if their labels differ, or if they have no judged item in common."""
     if run.space.names != other.space.names or run.space.rewards.tolist() != other.space.rewards.tolist():
         raise InputError(
-            f"{other.folder} is on other labels ({other.space.name}) than {run.folder} ({run.space.name})",
-            hint="Only runs on the same label space can be compared.",
+            f"{other.folder} ({other.space.name}) and {run.folder} ({run.space.name}) have different labels",
+            hint="Only runs with the same label space can be compared.",
         )
     here, there = _figures(run), _figures(other)
     common = [item for item in here if item in there]
@@ -99,7 +99,7 @@ def compare(run: Run, other: Run) -> Comparison:
 
 
 def _figures(run: Run) -> dict[str, tuple[str, list[float]]]:
-    """Judged items: their group and distribution."""
+    """Every judged item's group and distribution."""
     columns = ["item_id", "group_id", "label_distribution", "evidence"]
     table = pq.read_table(run.folder.needs("distributions"), columns=columns)
     rows = zip(*(table[column].to_pylist() for column in columns), strict=True)

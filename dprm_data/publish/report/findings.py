@@ -1,4 +1,4 @@
-"""What a report says, as plain data: every section's figures from the run's tables. Nothing here is HTML, and no call is made."""
+"""The content of a report as plain data: every section's figures, from the run's tables. No HTML here, and no call is made."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from dprm_data.runs.run import Run
 
 _MOST_VALUES = 20  # of an attribute by which personas are grouped
-_MOST_GROUPED = 5_000  # items on which groups of personas are compared; of more, a random choice
-_DRAWS = 120  # for the check of the fit: enough to tell one in a hundred
+_MOST_GROUPED = 5_000  # items on which groups of personas are compared; a random sample if there are more
+_DRAWS = 120  # for the check of the fit: enough to resolve p = 0.01
 
 
 @dataclass(frozen=True)
 class AnnotatorRow:
-    """One annotator: how often each label (K,), statuses, mean reward, and what the comparison with the others says."""
+    """One annotator: shares of the labels (K,), counts of statuses, cost, severity and self-consistency."""
 
     id: str
     name: str
@@ -49,8 +49,8 @@ class AnnotatorRow:
 
 @dataclass(frozen=True)
 class GroupRow:
-    """The mean expected reward of some items, with its standard error; or that of all items in the view of some annotators, with how much
-    these differ from the others, and the standard error of that."""
+    """The mean expected reward of a group of items, with its standard error; or that of all items according to a group of annotators, with
+    the group's difference from the others and the standard error of that."""
 
     name: str
     items: int
@@ -62,7 +62,7 @@ class GroupRow:
 
 @dataclass(frozen=True)
 class Findings:
-    """All that a report is made of. `posterior`: before smoothing; `observed`: the shares of all votes (K,)."""
+    """Everything in a report. observed: each label's share of all votes (K,)."""
 
     summary: Summary
     panel: PanelFindings
@@ -79,9 +79,9 @@ class Findings:
 
 
 def find(run: Run) -> Findings:
-    """Look at a run that has been fitted."""
+    """Gather the findings of a fitted run."""
     settings = run.folder.read_manifest().get("fit", {}).get("settings")
-    if settings:  # a family given on the command line counts
+    if settings:  # a family from the command line is in the manifest, not in the recipe
         run.recipe = run.recipe.model_copy(update={"fit": FitConfig(**settings)})
     summary = summarise(run.folder, run.space)
     annotations = pq.read_table(run.folder.needs("annotations"))
@@ -110,7 +110,7 @@ def find(run: Run) -> Findings:
 
 
 def _annotators(run: Run, table: pa.Table, panel: PanelFindings) -> list[AnnotatorRow]:
-    """A row for every annotator, in the panel's order, then the people."""
+    """One row per annotator: the panel in its order, then people."""
     said = {persona.id: persona.said for persona in run.panel.personas} | {"population": "Population (stated)"}
     order = {name: i for i, name in enumerate(["population", *[p.id for p in run.panel.personas]])}
     who = panel.who
@@ -144,7 +144,7 @@ def _annotators(run: Run, table: pa.Table, panel: PanelFindings) -> list[Annotat
 
 
 def _shares(mine: pa.Table, codes: Any, K: int) -> list[float]:
-    """How often each label: by the stated probabilities where an annotator gives those, else by the labels."""
+    """Each label's share: the mean of the stated probabilities if the annotator gives them, else from the labels."""
     probs = mine["probs"].combine_chunks().drop_null()
     if len(probs):
         flat = probs.flatten().to_numpy(zero_copy_only=False).reshape(-1, K).mean(axis=0)
@@ -172,7 +172,7 @@ def _items_by(fit: Fit, values: list[str | None]) -> list[GroupRow]:
 
 
 def _people_by(run: Run, table: pa.Table, fit: Fit) -> dict[str, list[GroupRow]]:
-    """By the personas' attributes: each group's own view of all items, with partial pooling."""
+    """By attribute of the personas: every group's own view of all items, partially pooled."""
     ratings = ratings_from_annotations(table, run.space)
     found: dict[str, list[GroupRow]] = {}
     if not len(ratings):
@@ -186,7 +186,7 @@ def _people_by(run: Run, table: pa.Table, fit: Fit) -> dict[str, list[GroupRow]]
         values = {value for name, value in membership.items() if name in set(ratings.annotator_ids)}
         if not 2 <= len(values) <= _MOST_VALUES or any(isinstance(value, float) for value in values):
             continue
-        if all(isinstance(value, int) for value in values):  # an age is no group
+        if all(isinstance(value, int) for value in values):  # an age does not group people
             continue
         found[attribute] = [
             GroupRow(

@@ -1,6 +1,6 @@
-"""Which items a report shows with their texts: all of a small run; of a large one the most divided, those that fit worst, and some at random.
+"""Which items a report shows with their texts: all of a small run; of a large one the most divided, the worst fitting, and a random sample.
 
-A page must stay small however many items there are: texts are cut, and items are left out, until all fits.
+The page stays small however many items there are: texts are cut, and items left out, until everything fits.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MOST_COLUMNS = 6
 
 
 def chosen(fit: Fit, worst: Ints) -> Ints:
-    """The rows to show, those first that matter most."""
+    """The rows to show, the most important first."""
     N = len(fit)
     judged = np.where(fit.evidence > 0, fit.disagreement, -1.0)
     divided = np.argsort(-judged, kind="stable")
@@ -40,15 +40,15 @@ def chosen(fit: Fit, worst: Ints) -> Ints:
     ranked = np.concatenate(parts)
     _, first = np.unique(ranked, return_index=True)
     kept = ranked[np.sort(first)[:MOST_ITEMS]]
-    # A quarter of each kind, then the next quarter: what does not fit on the page is missing from all of them alike.
+    # Interleave quarters of each kind: what does not fit on the page is then missing from all kinds alike.
     rest = kept[len(parts[0]) :]
     mixed = [np.concatenate([a, b]) for a, b in zip(np.array_split(parts[0], 4), np.array_split(rest, 4), strict=True)]
     return np.asarray(np.concatenate(mixed))
 
 
 def item_rows(run: Run, fit: Fit, rows: Ints, p_values: dict[int, float], columns: list[str]) -> list[dict[str, Any]]:
-    """The items to show, short keys for a small page: i id, p prompt, t earlier turns, r response, d distribution and v votes per
-    mille, e expected reward, l and h its interval, s disagreement, n votes, f p-value of the fit, c role, m values of the columns."""
+    """The items to show, with short keys to keep the page small: i id, p prompt, t earlier turns, r response, d distribution and v votes
+    per mille, e expected reward, l and h its interval, s disagreement, n votes, f p-value of the fit, c role, m values of the columns."""
     found, size = [], 0
     texts = _texts(run, rows)
     for row in rows.tolist():
@@ -83,7 +83,7 @@ def _mille(shares: Floats) -> list[int]:
 
 
 def _texts(run: Run, rows: Ints) -> dict[int, dict[str, Any]]:
-    """These rows of the items; a row group at a time."""
+    """These rows of the items, read one row group at a time."""
     found: dict[int, dict[str, Any]] = {}
     columns = ["item_id", "prompt", "completion", "role", "metadata"]
     with pq.ParquetFile(run.folder.needs("items")) as file:
@@ -99,8 +99,8 @@ def _texts(run: Run, rows: Ints) -> dict[int, dict[str, Any]]:
 
 
 def groupings(run: Run) -> dict[str, list[str | None]]:
-    """The columns by which items can be grouped, with every item's value: the source's own, where they have 2 to 20 different short values,
-    and whether it was chosen or rejected."""
+    """The columns by which items can be grouped, with every item's value: chosen or rejected, and the source's own columns that have 2 to 20
+    different short values."""
     items = pq.read_table(run.folder.needs("items"), columns=["role", "metadata"])
     found: dict[str, list[str | None]] = {}
     if pc.count_distinct(items["role"], mode="only_valid").as_py() > 1:

@@ -1,7 +1,7 @@
-"""The report: one self-contained HTML page about a run, for whoever decides whether to pay for more or to publish.
+"""The report: one self-contained HTML page about a run, for deciding whether to pay for more labels or to publish.
 
-Everything is in the page: style, script, figures. It asks nothing of any network. Texts of items reach it as JSON in which no `<` stands, and are put into
-the page as text, never as HTML.
+The page contains its style, script and figures, and loads nothing from a network. Items' texts are embedded as JSON without any `<`, and the
+script inserts them as text, never as HTML.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from dprm_data.runs.run import Run
 
 _MOST_IN_MATRIX = 60
-_CELLS = (48, 26)  # of a map of all items
+_CELLS = (48, 26)  # columns and rows of a density map
 _CHART = (520.0, 250.0)  # width and height
 
 
 def report(run: Run, against: Run | None = None) -> str:
-    """The page, as text. Raises `DprmError` where the run is not fitted, or the other one cannot be compared with it."""
+    """Render the page. Raises `DprmError` if the run is not fitted, or `against` cannot be compared with it."""
     found = find(run)
     filters: dict[str, Callable[..., Any]] = {
         "count": count,
@@ -118,21 +118,21 @@ def _values(run: Run, found: Findings, other: Comparison | None) -> dict[str, An
 
 
 def _payload(found: Findings, colours: list[str], names: list[str]) -> Markup:
-    """The items as JSON that may stand in a script element: no `<` and no `&` in it."""
+    """The items as JSON for a script element: without `<`, `>` and `&`."""
     content = {"labels": names, "colours": colours, "columns": found.columns, "items": found.rows}
     text = orjson.dumps(content).decode()
     return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
 
 
 def _calibration(found: Findings) -> list[dict[str, float]]:
-    """Observed and fitted share of every label, over the items that have votes, each counting as often as it has votes."""
+    """Observed and fitted share of every label, over the items with votes, weighted by their votes."""
     weights = found.fit.evidence / max(found.fit.evidence.sum(), 1e-12)
     fitted = weights @ found.fit.posterior
     return [{"observed": float(o), "fitted": float(f)} for o, f in zip(found.observed, fitted, strict=True)]
 
 
 def _matrix(run: Run, found: Findings) -> dict[str, Any] | None:
-    """The agreement matrix, those who agree side by side."""
+    """The agreement matrix, with annotators who agree side by side."""
     who = found.panel.who
     if who is None or len(who.compared) < 2:
         return None
@@ -160,7 +160,7 @@ def _histogram(values: Floats, rewards: Floats) -> Markup:
 
 
 def _map(rewards: Floats, disagreement: Floats, scale: Floats) -> Markup:
-    """Where the items lie between expected reward and disagreement: the darker, the more."""
+    """Density of the items over expected reward and disagreement."""
     low, high = float(scale.min()), float(scale.max())
     top = max(1.1 * float(disagreement.max(initial=0.0)), 0.5)
     return _density(rewards, disagreement, (low, high), (0.0, top), "expected reward", "two annotators differ")

@@ -1,4 +1,4 @@
-"""Spending: what every annotator's calls cost in tokens, read from the ledger by replaying the work. No call is made."""
+"""Spending: the tokens of every annotator's calls, from a replay of the ledger. No call is made."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from dprm_data.providers.request import Usage
 if TYPE_CHECKING:
     from dprm_data.runs.run import Run
 
-MOST_ANNOTATIONS = 20_000  # replayed; of larger runs the first items stand for all
+MOST_ANNOTATIONS = 20_000  # to replay; in larger runs the first items represent all
 
 
 @dataclass
 class Spent:
-    """calls: answered, with those that asked again; reasked: annotations that needed more calls than they should."""
+    """calls: all that were answered, re-asks included; reasked: annotations that needed a re-ask."""
 
     calls: int = 0
     reasked: int = 0
@@ -27,13 +27,13 @@ class Spent:
 
     @property
     def cached_share(self) -> float | None:
-        """Of the input tokens: those read from the provider's cache."""
+        """The share of input tokens read from the provider's cache."""
         return self.usage.cached_tokens / self.usage.input_tokens if self.usage.input_tokens else None
 
 
 @dataclass(frozen=True)
 class Spending:
-    """by: annotator. items: of `of` that were looked at. failed: attempts that failed and were tried again, by kind."""
+    """by: annotator. items: how many of `of` were replayed. failed: attempts that failed and were retried, by kind."""
 
     by: dict[str, Spent]
     items: int
@@ -51,12 +51,12 @@ class Spending:
 
 
 def spending(run: Run, items: int) -> Spending | None:
-    """Of a run with so many items; None where there is no ledger (as in a pulled dataset)."""
-    look_at = max(1, min(items, MOST_ANNOTATIONS // max(run.work.annotations_per_item, 1)))
+    """The spending of a run with `items` items; None if it has no ledger (as a pulled dataset)."""
+    replayed = max(1, min(items, MOST_ANNOTATIONS // max(run.work.annotations_per_item, 1)))
     by: dict[str, Spent] = {}
     try:
         with run.ledger(readonly=True) as ledger:
-            some = itertools.islice(load_items(run.folder.needs("items")), look_at)
+            some = itertools.islice(load_items(run.folder.needs("items")), replayed)
             for _, states in replay(run.work, ledger, some):
                 for state in states:
                     spent = by.setdefault(state.task.annotator.id, Spent())
@@ -64,6 +64,6 @@ def spending(run: Run, items: int) -> Spending | None:
                     spent.reasked += len(state.replies) > len(state.task.questions)
                     for reply in state.replies:
                         spent.usage += reply.usage
-            return Spending(by, look_at, items, ledger.failures_by_kind())
+            return Spending(by, replayed, items, ledger.failures_by_kind())
     except DprmError:
         return None
