@@ -180,7 +180,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         read_votes(path, THREE, columns={"rating": "label"})
     with pytest.raises(VotesError, match="no column 'stars'"):
         read_votes(path, THREE, columns={"label": "stars"})
-    with pytest.raises(VotesError, match="'drop' is no policy"):
+    with pytest.raises(VotesError, match="'drop' is unknown"):
         read_votes(path, THREE, duplicates="drop")  # type: ignore[arg-type]
 
 
