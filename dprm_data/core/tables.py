@@ -1,6 +1,6 @@
 """The tables, in one place: every Parquet file this project writes has one of these Arrow schemas.
 
-`SCHEMA_VERSION` rises when a column changes its meaning; it travels in every file's metadata.
+`SCHEMA_VERSION` rises when a column's meaning changes; every file's metadata holds it.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A name under which a file is written; it appears under its own only when it is whole."""
+    """A temporary path to write to, renamed to `path` once the file is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -114,13 +114,13 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def parquet_writer(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
-    """A Parquet writer whose file appears under its name only when it is whole."""
+    """A Parquet writer whose file appears at `path` only once it is complete."""
     with whole_file(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
         yield writer
 
 
 def write_parquet(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch | pa.Table]) -> int:
-    """Write batches as they come; returns the number of rows."""
+    """Write the batches as they arrive. Returns the number of rows."""
     rows = 0
     with parquet_writer(path, schema) as writer:
         for batch in batches:
@@ -130,6 +130,6 @@ def write_parquet(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatc
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole: a temporary name first, then a rename."""
+    """Write a text file under a temporary name, then rename it."""
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

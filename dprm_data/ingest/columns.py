@@ -189,7 +189,7 @@ def detect(columns: Sequence[str], mapping: Mapping[str, str], keep: Sequence[st
 
 def _mapped(columns: Sequence[str], mapping: Mapping[str, str], source: str) -> dict[Field, str]:
     if "completion" in mapping and "response" in mapping:
-        raise SourceError(f"{source}: columns maps both response and completion, which are two words for the same")
+        raise SourceError(f"{source}: columns maps both response and completion, which mean the same")
     mapped: dict[Field, str] = {}
     for field, column in mapping.items():
         _check_column(f"columns: {field}", column, columns, source)
@@ -243,7 +243,7 @@ def _by_name(field: Field, columns: Sequence[str], source: str) -> str | None:
         present = [name for name in names if name in columns]
         if len(present) > 1:
             raise SourceError(
-                f"{source}: {_either(present)} may be the {field}",
+                f"{source}: {_either(present)} could be the {field}",
                 hint=f"Say which: columns: {{{field}: {present[0]}}}. {_found(columns)}",
             )
         if present:

@@ -114,7 +114,7 @@ def _some(total: int, shown: list[Any]) -> str:
 def store_items(
     stream: Iterable[Item | Refused], path: Path, *, progress: Callable[[int], None] | None = None
 ) -> ItemsReport:
-    """Write the stream's items to `path` (Parquet, `tables.ITEMS`), each id once, in the order in which they come.
+    """Write the stream's items to `path` (Parquet, `tables.ITEMS`), each id once, in their order.
 
     Memory stays flat except for about 70 bytes per item, the cost of finding duplicates. `progress` is called now and then with the number
     of items stored. Raises SourceError if no row is usable, DprmError if the file cannot be written.
@@ -224,7 +224,7 @@ class _Store:
             reasons = "\n".join(f"  {row.source}: {row.reason}" for row in report.refusals[:5])
             raise SourceError(
                 f"no row of the source can be used: {report.refused} refused\n{reasons}",
-                hint="Correct the rows, or say with columns which column holds what.",
+                hint="Correct the rows, or say in `columns` which column holds what.",
             )
         first = _sources_of({item_id for item_id, _ in self._repeats}, stored)
         report.duplicate_examples = [(again, first.get(item_id, "?")) for item_id, again in self._repeats]

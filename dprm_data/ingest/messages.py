@@ -68,7 +68,7 @@ def _transcript(text: str) -> Messages | None:
     if pieces[0].strip() or len(pieces) < 2 or pieces[1] != "Human":
         return None
     pairs = zip(pieces[1::2], pieces[2::2], strict=True)
-    return tuple({"role": "user" if who == "Human" else "assistant", "content": said.strip()} for who, said in pairs)
+    return tuple({"role": "user" if who == "Human" else "assistant", "content": text.strip()} for who, text in pairs)
 
 
 def _messages(value: Any, column: str) -> Messages:
@@ -81,10 +81,10 @@ def _messages(value: Any, column: str) -> Messages:
 def _message(turn: Any, column: str, position: int) -> Message:
     if not isinstance(turn, Mapping):
         raise BadRow(f"{column}[{position}] must be a message with role and content, found {kind_of(turn)}")
-    said_role, content = turn.get("role", turn.get("from")), turn.get("content", turn.get("value"))
-    role = ROLES.get(said_role) if isinstance(said_role, str) else None
+    stated_role, content = turn.get("role", turn.get("from")), turn.get("content", turn.get("value"))
+    role = ROLES.get(stated_role) if isinstance(stated_role, str) else None
     if role is None:
-        raise BadRow(f"{column}[{position}] has the role {said_role!r} (allowed: {', '.join(ROLES)})")
+        raise BadRow(f"{column}[{position}] has the role {stated_role!r} (allowed: {', '.join(ROLES)})")
     if isinstance(content, list) and content and all(_is_text_part(part) for part in content):
         content = "".join(part["text"] for part in content)
     if not isinstance(content, str):

@@ -100,7 +100,7 @@ def read_items(
 
 
 def file_rows(path: Path) -> Iterator[tuple[str, Rows]]:
-    """The rows of a file, or of every file in a folder, as they are, under the names by which they are reported. Raises SourceError."""
+    """The rows of a file, or of every file in a folder, unchanged, under the names used in reports. Raises SourceError."""
     return _files(path)
 
 
@@ -108,7 +108,7 @@ def file_rows(path: Path) -> Iterator[tuple[str, Rows]]:
 
 
 def _files(path: Path) -> Iterator[tuple[str, Rows]]:
-    """Files with the names by which their rows are reported. Checked before the first row is read."""
+    """Files with the names used in reports of their rows. Checked before the first row is read."""
     if path.is_file():
         if _reader(path) is None:
             raise SourceError(f"{path}: this kind of file cannot be read", hint=f"Supported: {', '.join(READERS)}.")
@@ -150,7 +150,9 @@ def _rows_of(path: Path) -> Rows:
     try:
         yield from reader(path)
     except (OSError, EOFError, pa.ArrowException, gzip.BadGzipFile) as error:
-        raise SourceError(f"{path} cannot be read: {error}", hint="Is the file whole, and may it be read?") from error
+        raise SourceError(
+            f"{path} cannot be read: {error}", hint="Check that the file is complete and that you may read it."
+        ) from error
 
 
 def _open(path: Path) -> IO[bytes]:
@@ -198,7 +200,7 @@ def _json(path: Path) -> Rows:
         except orjson.JSONDecodeError as error:
             raise SourceError(
                 f"{path} is not valid JSON: {error}",
-                hint="With one object per line (.jsonl) a broken row spoils only itself.",
+                hint="With one object per line (.jsonl) a broken row affects only itself.",
             ) from error
     yield from _objects(rows)
 

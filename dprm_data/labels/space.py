@@ -100,7 +100,7 @@ class LabelSpace(_Frozen):
         """The level of every label on every axis, shape (K, number of axes), 0 = lowest."""
         position = [{level.name: i for i, level in enumerate(axis.levels)} for axis in self.axes]
         rows = [
-            [where[label.levels[axis.name]] for axis, where in zip(self.axes, position, strict=True)]
+            [index[label.levels[axis.name]] for axis, index in zip(self.axes, position, strict=True)]
             for label in self.labels
         ]
         return np.array(rows, dtype=np.int64).reshape(self.K, len(self.axes))
@@ -197,11 +197,11 @@ class LabelSpace(_Frozen):
         )
 
 
-def _distinct(what: str, names: list[str]) -> None:
+def _distinct(kind: str, names: list[str]) -> None:
     seen: set[str] = set()
     for name in names:
         if name.casefold() in seen:
-            raise ValueError(f"{what} {name!r} stands there twice (upper and lower case count as the same)")
+            raise ValueError(f"{kind} {name!r} appears twice (upper and lower case count as the same)")
         seen.add(name.casefold())
 
 
@@ -209,10 +209,12 @@ def _levels_fit(label: Label, axes: tuple[Axis, ...]) -> None:
     known = {axis.name: [level.name for level in axis.levels] for axis in axes}
     for axis_name, level in label.levels.items():
         if axis_name not in known:
-            raise ValueError(f"label {label.name!r} has a level on {axis_name!r}, which is no axis of this space")
+            raise ValueError(f"label {label.name!r} has a level on {axis_name!r}, which is not an axis of this space")
         if level not in known[axis_name]:
             allowed = ", ".join(known[axis_name])
-            raise ValueError(f"label {label.name!r}: {level!r} is no level of axis {axis_name!r} (allowed: {allowed})")
+            raise ValueError(
+                f"label {label.name!r}: {level!r} is not a level of axis {axis_name!r} (allowed: {allowed})"
+            )
     missing = [name for name in known if name not in label.levels]
     if missing:
         raise ValueError(f"label {label.name!r} has no level on axis {missing[0]!r}")

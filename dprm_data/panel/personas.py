@@ -58,7 +58,7 @@ class Persona(_Frozen):
 
     @property
     def said(self) -> str:
-        """What a person reads: the name, or the id where there is none."""
+        """The name to display: the name, or the id if there is none."""
         return self.name or self.id
 
 
@@ -86,11 +86,13 @@ class Panel(_Frozen):
         for persona in self.personas:
             if persona.id.casefold() in seen:
                 raise ValueError(
-                    f"personas: the id {persona.id!r} stands there twice (upper and lower case count as the same)"
+                    f"personas: the id {persona.id!r} appears twice (upper and lower case count as the same)"
                 )
             seen.add(persona.id.casefold())
             if persona.id.casefold() == NEUTRAL.id and persona.description != NEUTRAL.description:
-                raise ValueError(f"personas: the id {persona.id!r} is kept for the neutral annotator; choose another")
+                raise ValueError(
+                    f"personas: the id {persona.id!r} is reserved for the neutral annotator; choose another"
+                )
         return self
 
     @property

@@ -1,4 +1,4 @@
-"""What the terminal shows of published datasets: a push, a pull, a report."""
+"""Terminal views of published datasets: a push, a pull, a report."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _outcome(pushed: Pushed) -> str:
 
 
 def pulled_view(folder: Path, name: str, repo: str) -> RenderableType:
-    """The run folder that was made, and what to do with it."""
+    """The run folder that was made, and the commands that use it."""
     return Text(f"{folder}: run {name} from {repo}\nNext: dprm show {folder}, dprm fit {folder}, dprm report {folder}")
 
 

@@ -67,7 +67,7 @@ def test_the_weights_are_the_nearest_in_relative_entropy(seed: int, people: int)
         ({"sex": {"f": 1.0}}, "no target for 'm', which 1 of the people have"),
         ({"region": {"north": 1.0}}, "no attribute 'region'"),
         ({"sex": {"f": 0.9, "m": 0.9}}, "sum to 1.8"),
-        ({"sex": {"f": 1.5, "m": -0.5}}, "not negative"),
+        ({"sex": {"f": 1.5, "m": -0.5}}, "non-negative"),
         ({}, "at least one margin"),
         (
             {"sex": {"f": 0.5, "m": 0.5}, "age,sex": {("young", "f"): 0.0, ("young", "m"): 0.1, ("old", "f"): 0.9}},
