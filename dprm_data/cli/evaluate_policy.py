@@ -36,48 +36,56 @@ def evaluate_policy(
             help="A reward model, or a run folder in which a panel annotated the responses. May be repeated.",
         ),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The folder for responses, tables and picture.")] = Path(
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder for responses, tables and plot.")] = Path(
         "policy-evaluation"
     ),
     split: Annotated[
         str,
         typer.Option(
             "--split",
-            help="Which prompts: test, validation, train or all. Held out is what the policies' and the judges' trainings held out.",
+            help="Which prompts: test, validation, train or all. Prompts that the policies' or the judges' trainings held out count as held out.",
         ),
     ] = "test",
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Use at most this many prompts.")] = None,
     responses: Annotated[int, typer.Option("--responses", min=1, help="Responses to each prompt.")] = 1,
     temperature: Annotated[float, typer.Option("--temperature", min=0, help="0 is greedy.")] = 1.0,
-    top_p: Annotated[float, typer.Option("--top-p", min=0, max=1)] = 1.0,
-    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1)] = 128,
-    max_prompt_length: Annotated[int | None, typer.Option("--max-prompt-length", min=1, help="Tokens.")] = None,
+    top_p: Annotated[
+        float, typer.Option("--top-p", min=0, max=1, help="Sample from the most likely tokens of this mass; 1: off.")
+    ] = 1.0,
+    max_new_tokens: Annotated[
+        int, typer.Option("--max-new-tokens", min=1, help="The longest response, in tokens.")
+    ] = 128,
+    max_prompt_length: Annotated[
+        int | None, typer.Option("--max-prompt-length", min=1, help="The longest prompt, in tokens.")
+    ] = None,
     overlong: Annotated[
         Literal["error", "truncate", "drop"], typer.Option("--overlong", help="What to do with longer prompts.")
     ] = "error",
     reference: Annotated[
-        str | None, typer.Option("--reference", help="A policy to which the KL divergence of all is measured.")
+        str | None, typer.Option("--reference", help="The policy from which every policy's KL divergence is measured.")
     ] = None,
     tie: Annotated[
         float,
         typer.Option("--tie", min=0, max=1, help="Two rewards are a tie within this share of the range of rewards."),
     ] = 0.05,
     chat_template: Annotated[str | None, typer.Option("--chat-template", help="plain, or a Jinja file.")] = None,
-    pad_token: Annotated[str | None, typer.Option("--pad-token")] = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 16,
-    seed: Annotated[int, typer.Option("--seed")] = 0,
+    pad_token: Annotated[
+        str | None, typer.Option("--pad-token", help="The token to pad with, for a tokenizer without one.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Responses per forward pass.")] = 16,
+    seed: Annotated[int, typer.Option("--seed", help="The random seed of sampling.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Sample existing responses again.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Compare policies by judges' verdicts on their responses to the same held-out prompts.
 
-    The responses are kept in the folder, so that they can be judged again: without --policy, those that are there are judged. For a judge that took no part in the training,
-    give responses.jsonl to a recipe as its source, annotate it (dprm run), and give the run folder as --judge.
+    Responses stay in the folder and can be judged again: without --policy, the existing ones are judged. For a judge that took no part in the training,
+    use responses.jsonl as a recipe's source, annotate it (dprm run), and pass the run folder as --judge.
     """
     named = _named(policy or [])
     if named and prompts is None:
-        raise InputError("evaluate-policy --policy needs --prompts: what the policies are asked")
+        raise InputError("evaluate-policy --policy needs --prompts")
     needs_trainers()
     reading = given_reading(context)
     from dprm_trainers.evaluation.policy_responses import RESPONSES, read_responses
@@ -148,10 +156,10 @@ def _is_run(judge: str) -> bool:
     return (Path(judge) / "recipe.yaml").is_file()
 
 
-def _named(given: list[str]) -> dict[str, str]:
+def _named(policies: list[str]) -> dict[str, str]:
     """name=folder, or a folder whose last part is its name."""
     found: dict[str, str] = {}
-    for text in given:
+    for text in policies:
         name, equals, policy = text.partition("=")
         if not equals or Path(text).exists():
             name, policy = Path(text).name, text

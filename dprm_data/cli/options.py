@@ -60,12 +60,12 @@ def given(context: typer.Context) -> dict[str, Any]:
 
 
 def options_of(model: type[BaseModel], *, required: bool = False) -> list[Any]:
-    """The options of a model's fields, in their order. A field that only YAML can say (a mapping) has none."""
+    """The options of a model's fields, in their order. A field that only YAML can express (a mapping) has none."""
 
     def command(**_: Any) -> None: ...
 
     parameters = list(_parameters(model, required))
-    # Typer reads a function's signature; this one is put together here.
+    # Typer reads a function's signature; this one is assembled here.
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     app = typer.Typer(add_completion=False)
@@ -94,7 +94,7 @@ def _parameters(model: type[BaseModel], required: bool) -> Iterator[inspect.Para
 
 
 def _type(field: FieldInfo) -> tuple[Any, list[Any]]:
-    """The type of a field's option and the field's constraints; None for a type that no flag can say. Of a union it is the first member that a flag can."""
+    """The type of a field's option and the field's constraints; None for a type that no flag can express. For a union, the first member that a flag can express."""
     members, constraints = [field.annotation], list(field.metadata)
     while members:
         kind = members.pop(0)

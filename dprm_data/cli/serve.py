@@ -26,7 +26,7 @@ def service_settings() -> type[ServiceSettings]:
 
 @app.command("serve-reward", cls=settings_command(service_settings, required=True))
 def serve_reward(context: typer.Context, as_json: Json = False) -> None:
-    """Serve a reward model over HTTP: to OpenRLHF, verl, or whoever posts texts.
+    """Serve a reward model over HTTP: to OpenRLHF, verl, or any client that posts texts.
 
     Prints its address, then serves until it is stopped. /health says when the model is loaded. docs/rewards-at-scale.md has complete examples.
     """
@@ -37,7 +37,9 @@ def serve_reward(context: typer.Context, as_json: Json = False) -> None:
 
     settings = given_settings(service_settings(), None, given(context))
     if settings.key is None and settings.host not in _LOCAL:
-        note(False)(f"Whoever can reach {settings.host} can ask for rewards: --api-key-env asks callers for a key.")
+        note(False)(
+            f"Anyone who can reach {settings.host} can use this server: --api-key-env requires a key of callers."
+        )
 
     def listening(url: str) -> None:
         quiet_libraries()
@@ -45,7 +47,7 @@ def serve_reward(context: typer.Context, as_json: Json = False) -> None:
             answer({"url": url, "models": settings.reward_model}, None, True)
         else:
             say(url)
-        sys.stdout.flush()  # it must be read now, also where it is piped
+        sys.stdout.flush()  # callers wait for the address, even through a pipe
 
     serve(settings, listening)
 

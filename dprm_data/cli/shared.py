@@ -98,7 +98,7 @@ def only_for_votes(path: Path, **options: object) -> None:
     if name and RunFolder.at(path):
         raise InputError(
             f"--{name} is for tables of votes, and {path} is a run folder",
-            hint="Leave it out: the run's recipe and annotations have all that is needed.",
+            hint="Omit it: the run's recipe and annotations have all that is needed.",
         )
 
 

@@ -1,4 +1,4 @@
-"""Commands that train and evaluate: the one door from `dprm` to the package `dprm_trainers`, which is imported when a command runs."""
+"""Commands that train and evaluate. They import the package `dprm_trainers` when they run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 train_app = typer.Typer(no_args_is_help=True, help="Train models on preference distributions (needs the extra: train).")
 app.add_typer(train_app, name="train")
 
-# What both trainings take beside their settings.
+# Options of both trainings besides their settings.
 More = Annotated[
     list[str] | None, typer.Option("--set", help="A setting by its name, as YAML: name=value. May be repeated.")
 ]
@@ -80,8 +80,8 @@ def _train_groups(settings: Any, attribute: str, as_json: bool, quiet: bool) -> 
     """A reward model for each value of an attribute of the run's personas."""
     if settings.group is not None or settings.push_to_hub is not None:
         raise InputError(
-            "--groups trains several models: leave --group and --push-to-hub out",
-            hint="Push each group's model by a training of its own, with --group attribute=value.",
+            "--groups trains several models: omit --group and --push-to-hub",
+            hint="To push a group's model, train it alone with --group attribute=value.",
         )
     from dprm_trainers.reward.reward_trainer import train_reward as train
 
@@ -114,10 +114,8 @@ def evaluate(
         Literal["train", "validation", "test"], typer.Option("--split", help="Which rows of the data.")
     ] = "test",
     labels: Labels = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="A folder for tables, picture and scored pairs.")
-    ] = None,
-    batch_size: Annotated[int, typer.Option("--batch-size")] = 16,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="A folder for tables, plot and scored pairs.")] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Responses per forward pass.")] = 16,
     as_json: Json = False,
 ) -> None:
     """Evaluate reward models on held-out distributions, or on a file of pairs."""
@@ -189,7 +187,7 @@ def named_settings(texts: list[str] | None) -> dict[str, Any]:
 
 
 def needs_trainers() -> None:
-    """Say in words what is missing, where the extra is not installed."""
+    """Raise `InputError` with the packages that are missing if the extra is not installed."""
     import importlib.util
 
     missing = [
@@ -205,7 +203,7 @@ def needs_trainers() -> None:
 
 
 def quiet_libraries() -> None:
-    """What transformers says of every load (a new head is no news here) would bury what we say."""
+    """Silence transformers' messages at every load (a new head is expected here), which would bury ours."""
     import transformers
 
     transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]

@@ -50,7 +50,9 @@ def drift(
     new_votes: NewVotes,
     rate: Annotated[
         float,
-        typer.Option("--rate", help="The false discovery rate: the share of false alarms among the reported items."),
+        typer.Option(
+            "--rate", help="The false discovery rate: the expected share of false alarms among the reported items."
+        ),
     ] = 0.1,
     out: Annotated[Path | None, typer.Option("--out", help="Write all compared items to this Parquet file.")] = None,
     column: Columns = None,

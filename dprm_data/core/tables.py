@@ -1,6 +1,6 @@
-"""The Arrow schemas of all Parquet files that this project writes.
+"""The tables, in one place: every Parquet file this project writes has one of these Arrow schemas.
 
-`SCHEMA_VERSION` is incremented when a column changes its meaning; every file has it in its metadata.
+`SCHEMA_VERSION` rises when a column's meaning changes; every file's metadata holds it.
 """
 
 from __future__ import annotations
@@ -49,17 +49,17 @@ ANNOTATIONS = _schema(
     ("annotator_kind", pa.string()),  # persona, human
     ("elicitation", pa.string()),  # choice, logprobs, distribution, vote
     ("label", pa.string()),  # the (most probable) label's name; null where there is none
-    ("probs", FLOATS),  # over the labels, in the space's order; null if only a label was given
+    ("probs", FLOATS),  # over the labels, in the space's order; null where only a label was given
     ("weight", pa.float64()),
     ("replicate", pa.int32()),
-    ("status", pa.string()),  # ok, or the kind of failure
+    ("status", pa.string()),  # ok, or why there is no label
     ("reason", pa.string()),
     ("model", pa.string()),
     ("prompt_version", pa.string()),
     ("rationale", pa.string()),
     ("call_key", pa.string()),  # of the last call that the label was read from
-    ("cost", pa.float64()),  # dollars, all calls of this annotation; null if the price is not known
-    ("estimated_calls", pa.int32()),  # calls whose tokens the server did not report: their cost is an upper bound
+    ("cost", pa.float64()),  # dollars, all calls of this annotation; null where the price is not known
+    ("estimated_calls", pa.int32()),  # whose tokens the server did not report: their cost is the most it can be
     ("created_at", pa.timestamp("us", tz="UTC")),
 )
 
@@ -93,7 +93,7 @@ PREFERENCES = _schema(
 
 
 def conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Return the table with the schema's columns. Columns that an older version did not write are null."""
+    """The table with the schema's columns; those that an older version did not write are null."""
     for field in schema:
         if field.name not in table.column_names:
             table = table.append_column(field, pa.nulls(table.num_rows, field.type))
@@ -102,7 +102,7 @@ def conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary name to write to; the file is renamed to `path` when it is complete."""
+    """A temporary path to write to, renamed to `path` once the file is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -114,13 +114,13 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def parquet_writer(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
-    """Yield a Parquet writer; the file is renamed to `path` when it is complete."""
+    """A Parquet writer whose file appears at `path` only once it is complete."""
     with whole_file(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
         yield writer
 
 
 def write_parquet(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch | pa.Table]) -> int:
-    """Write batches one by one. Returns the number of rows."""
+    """Write the batches as they arrive. Returns the number of rows."""
     rows = 0
     with parquet_writer(path, schema) as writer:
         for batch in batches:
@@ -130,6 +130,6 @@ def write_parquet(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatc
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically."""
+    """Write a text file under a temporary name, then rename it."""
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

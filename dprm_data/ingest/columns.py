@@ -130,7 +130,7 @@ class Shape:
         try:
             item_id, group_id = ids_of(prompt, completion)
         except TypeError as error:
-            raise BadRow("a text holds half a surrogate pair, which is not valid Unicode") from error
+            raise BadRow("a text holds half a surrogate pair, which is no valid Unicode") from error
         return Item(item_id, prompt, completion, group_id, role, source, metadata)
 
     def _with_system(self, row: Mapping[str, Any], prompt: Messages) -> Messages:
@@ -223,13 +223,13 @@ def _detected_kind(columns: Sequence[str], source: str) -> Kind:
     if len(kinds) > 1:
         raise SourceError(
             f"{source}: the columns can be read as {_either(kinds)}",
-            hint=f"Choose with columns, for instance {_example(kinds[0])}. {_found(columns)}",
+            hint=f"Say which by columns, for instance {_example(kinds[0])}. {_found(columns)}",
         )
     if not kinds:
         raise SourceError(
             f"{source}: no column holds a response",
             hint=f"{_found(columns)} Expected prompt and response, prompt with chosen and rejected, prompt and responses, "
-            "or messages; or map the columns, for instance columns: {prompt: question, response: reply}.",
+            "or messages; or say by columns which is which, for instance columns: {prompt: question, response: reply}.",
         )
     return kinds[0]
 
@@ -243,8 +243,8 @@ def _by_name(field: Field, columns: Sequence[str], source: str) -> str | None:
         present = [name for name in names if name in columns]
         if len(present) > 1:
             raise SourceError(
-                f"{source}: {_either(present)} may be the {field}",
-                hint=f"Choose one: columns: {{{field}: {present[0]}}}. {_found(columns)}",
+                f"{source}: {_either(present)} could be the {field}",
+                hint=f"Say which: columns: {{{field}: {present[0]}}}. {_found(columns)}",
             )
         if present:
             return present[0]
@@ -256,7 +256,7 @@ def _required(field: Field, mapped: dict[Field, str], columns: Sequence[str], so
     if column is None:
         raise SourceError(
             f"{source}: no column holds the {field}",
-            hint=f"{_found(columns)} Name it: columns: {{{field}: <column>}}.",
+            hint=f"{_found(columns)} Say which it is: columns: {{{field}: <column>}}.",
         )
     return column
 

@@ -1,6 +1,6 @@
 """Items: one prompt with one response to be judged, and the table that stores them.
 
-An item's id is a hash of its content, so the same text has the same id wherever it comes from, and a call that was paid for is
+An item's id is a hash of its content, so the same text has the same id wherever it comes from, and a call that was paid for once is
 found again. `group_id` is the hash of the prompt alone, shared by all responses to it.
 """
 
@@ -97,7 +97,9 @@ class ItemsReport:
             lines.append(f"{self.duplicates:,} duplicates left out{_some(self.duplicates, self.duplicate_examples)}")
             lines += [f"  {again} repeats {first}" for again, first in self.duplicate_examples]
         if self.contested:
-            lines.append(f"{self.contested:,} items are chosen in one place and rejected in another; they get no role")
+            lines.append(
+                f"{self.contested:,} items are chosen in one place and rejected in another; they count as neither"
+            )
             lines += [f"  {source}" for source in self.contested_examples]
         if self.refused:
             lines.append(f"{self.refused:,} rows refused{_some(self.refused, self.refusals)}")
@@ -112,10 +114,10 @@ def _some(total: int, shown: list[Any]) -> str:
 def store_items(
     stream: Iterable[Item | Refused], path: Path, *, progress: Callable[[int], None] | None = None
 ) -> ItemsReport:
-    """Write the stream's items to `path` (Parquet, `tables.ITEMS`) in their order, each id once.
+    """Write the stream's items to `path` (Parquet, `tables.ITEMS`), each id once, in their order.
 
-    Memory stays flat except for about 70 bytes per item, the cost of finding duplicates. `progress` is called with the number of items
-    stored after each batch. Raises SourceError if no row is usable, DprmError if the file cannot be written.
+    Memory stays flat except for about 70 bytes per item, the cost of finding duplicates. `progress` is called now and then with the number
+    of items stored. Raises SourceError if no row is usable, DprmError if the file cannot be written.
     """
     store = _Store(progress)
     staged = path.with_name(f".{path.name}.staged")
@@ -129,7 +131,7 @@ def store_items(
             staged.replace(path)
     except OSError as error:  # a failure to read a source is a SourceError already
         raise DprmError(
-            f"cannot write {path}: {error}", hint="Check that the folder is writable and has space left."
+            f"cannot write {path}: {error}", hint="Check that the folder may be written to and has room left."
         ) from error
     finally:
         with suppress(OSError):
@@ -222,7 +224,7 @@ class _Store:
             reasons = "\n".join(f"  {row.source}: {row.reason}" for row in report.refusals[:5])
             raise SourceError(
                 f"no row of the source can be used: {report.refused} refused\n{reasons}",
-                hint="Correct the rows, or map the columns with columns.",
+                hint="Correct the rows, or say in `columns` which column holds what.",
             )
         first = _sources_of({item_id for item_id, _ in self._repeats}, stored)
         report.duplicate_examples = [(again, first.get(item_id, "?")) for item_id, again in self._repeats]

@@ -50,7 +50,7 @@ def read_reply(value: Any, column: str) -> tuple[Messages, bool]:
         return ({"role": "assistant", "content": value},), False
     messages = _messages([value] if isinstance(value, Mapping) else value, column)
     if messages[-1]["role"] != "assistant":
-        raise BadRow(f"{column} does not end with an assistant turn")
+        raise BadRow(f"{column} does not end with an assistant's turn")
     return messages, messages[0]["role"] != "assistant"
 
 
@@ -68,7 +68,7 @@ def _transcript(text: str) -> Messages | None:
     if pieces[0].strip() or len(pieces) < 2 or pieces[1] != "Human":
         return None
     pairs = zip(pieces[1::2], pieces[2::2], strict=True)
-    return tuple({"role": "user" if who == "Human" else "assistant", "content": said.strip()} for who, said in pairs)
+    return tuple({"role": "user" if who == "Human" else "assistant", "content": text.strip()} for who, text in pairs)
 
 
 def _messages(value: Any, column: str) -> Messages:
@@ -81,10 +81,10 @@ def _messages(value: Any, column: str) -> Messages:
 def _message(turn: Any, column: str, position: int) -> Message:
     if not isinstance(turn, Mapping):
         raise BadRow(f"{column}[{position}] must be a message with role and content, found {kind_of(turn)}")
-    found_role, content = turn.get("role", turn.get("from")), turn.get("content", turn.get("value"))
-    role = ROLES.get(found_role) if isinstance(found_role, str) else None
+    stated_role, content = turn.get("role", turn.get("from")), turn.get("content", turn.get("value"))
+    role = ROLES.get(stated_role) if isinstance(stated_role, str) else None
     if role is None:
-        raise BadRow(f"{column}[{position}] has the role {found_role!r} (allowed: {', '.join(ROLES)})")
+        raise BadRow(f"{column}[{position}] has the role {stated_role!r} (allowed: {', '.join(ROLES)})")
     if isinstance(content, list) and content and all(_is_text_part(part) for part in content):
         content = "".join(part["text"] for part in content)
     if not isinstance(content, str):
@@ -117,11 +117,11 @@ def at_last_reply(conversation: Messages) -> tuple[Messages, Messages]:
     for at in range(len(conversation) - 1, -1, -1):
         if conversation[at]["role"] == "assistant":
             return conversation[:at], conversation[at : at + 1]
-    raise BadRow("the conversation has no assistant turn")
+    raise BadRow("the conversation has no assistant's turn")
 
 
 def parting(chosen: Messages, rejected: Messages) -> int:
-    """The turn at which two conversations diverge: everything before is shared, and both continue with an assistant turn."""
+    """The turn at which two conversations part: everything before is shared, and both continue with an assistant's turn."""
     at = 0
     while at < min(len(chosen), len(rejected)) - 1 and chosen[at] == rejected[at]:
         at += 1

@@ -100,7 +100,7 @@ def read_items(
 
 
 def file_rows(path: Path) -> Iterator[tuple[str, Rows]]:
-    """The rows of a file, or of every file in a folder, as they are, under the names by which they are reported. Raises SourceError."""
+    """The rows of a file, or of every file in a folder, unchanged, under the names used in reports. Raises SourceError."""
     return _files(path)
 
 
@@ -108,7 +108,7 @@ def file_rows(path: Path) -> Iterator[tuple[str, Rows]]:
 
 
 def _files(path: Path) -> Iterator[tuple[str, Rows]]:
-    """Files with the names by which their rows are reported. Checked before the first row is read."""
+    """Files with the names used in reports of their rows. Checked before the first row is read."""
     if path.is_file():
         if _reader(path) is None:
             raise SourceError(f"{path}: this kind of file cannot be read", hint=f"Supported: {', '.join(READERS)}.")
@@ -141,7 +141,7 @@ def _beside(path: Path) -> str:
     if not path.parent.is_dir():
         return f"The folder {path.parent} does not exist either; relative paths are relative to the recipe."
     names = sorted(file.name for file in path.parent.iterdir() if _reader(file))[:10]
-    return f"The folder holds: {', '.join(names) or 'no file that can be read'}. Relative paths are relative to the recipe."
+    return f"Beside it there is: {', '.join(names) or 'no file that can be read'}. Relative paths are relative to the recipe."
 
 
 def _rows_of(path: Path) -> Rows:
@@ -151,7 +151,7 @@ def _rows_of(path: Path) -> Rows:
         yield from reader(path)
     except (OSError, EOFError, pa.ArrowException, gzip.BadGzipFile) as error:
         raise SourceError(
-            f"{path} cannot be read: {error}", hint="Check that the file is complete and readable."
+            f"{path} cannot be read: {error}", hint="Check that the file is complete and that you may read it."
         ) from error
 
 
@@ -183,7 +183,7 @@ def _why_no_json(line: bytes, error: str) -> str:
     except UnicodeDecodeError as wrong:
         return f"not valid UTF-8 (byte {wrong.start + 1} of the line)"
     numbers = [word for word in ("NaN", "Infinity") if word in text]
-    about = f"; {numbers[0]} is not JSON (write null)" if numbers else ""
+    about = f"; {numbers[0]} is no JSON (write null)" if numbers else ""
     return f"not valid JSON: {error}{about}"
 
 
@@ -200,7 +200,7 @@ def _json(path: Path) -> Rows:
         except orjson.JSONDecodeError as error:
             raise SourceError(
                 f"{path} is not valid JSON: {error}",
-                hint="With one object per line (.jsonl), only the broken row is lost.",
+                hint="With one object per line (.jsonl) a broken row affects only itself.",
             ) from error
     yield from _objects(rows)
 
@@ -226,7 +226,7 @@ def _csv_rows(reader: Any, header: list[str]) -> Rows:
         try:
             values = next(reader, None)
         except csv.Error as error:
-            unclosed = "a quote opened here is never closed" if "end of data" in str(error) else str(error)
+            unclosed = "a quote that opens here is never closed" if "end of data" in str(error) else str(error)
             yield number, f"not valid CSV: {unclosed}"
             continue
         if values is None:
@@ -290,7 +290,7 @@ def _objects(rows: Any) -> Rows:
     if isinstance(rows, Mapping):
         keys = ", ".join(map(str, list(rows)[:10]))
         raise SourceError(
-            f"the source is a mapping ({keys}), not rows", hint="If it is a dataset with splits, give one split."
+            f"the source is a mapping ({keys}), not rows", hint="Of a dataset with splits, give one split."
         )
     if isinstance(rows, str | bytes | Path) or not isinstance(rows, Iterable):
         raise SourceError(

@@ -1,14 +1,14 @@
 """Splits: which items are for training and which are held out, without a leak between them.
 
-There are two seeded splits, both by a hash, so that they are the same on every machine and new data never moves old data from test to training. Published datasets
-use the first and reward models the second, and both must find their splits again: neither rule may change.
+There are two seeded splits, both by a hash, so that they are the same on every machine and new data never moves old data from test to training. Published
+datasets use the first and trainings of reward models the second, and both must find their splits again: neither rule may change.
 
 *A run's items* (`split_items`) are split by *conversation*: all items whose prompts open with the same system message and the same first user turn (upper and lower
 case and white space aside), so that neither two responses to one prompt nor two stages of one conversation are in different splits. One hash of the seed and the
 opening decides: below the share `test` it is for testing, in the next share for validation. If no hash is below the share, the smallest is taken, so that a small
 dataset has a test split too; the largest is always for training. A split column in the source takes precedence.
 
-*Rows without splits* (`hold_out_groups`: a Parquet file, a dataset from elsewhere) are split by *group*, the responses to one prompt; their conversations
+*Rows that come without splits* (`hold_out_groups`: a Parquet file, someone else's dataset) are split by *group*, the responses to one prompt; their conversations
 may not be known. Each split has a hash of its own, so that a dataset that brings a test split but no validation split can be given the other. Each held-out split has
 at least one group if there are three or more.
 
@@ -44,7 +44,7 @@ TRAIN, VALIDATION, TEST = "train", "validation", "test"
 class Splits:
     """names: in the order in which they are published; elsewhere: the items outside the first one, by their split.
 
-    counts: items per split; how: a sentence for the card; moved: items in another split than their source says, because
+    counts: items per split; how: a sentence for the card; moved: items that moved to another split than their source's, because
     their conversation is there.
     """
 
@@ -61,7 +61,7 @@ class Splits:
 def split_items(items_file: Path, config: PublishConfig, column: str | None = None) -> Splits:
     """The splits of the stored items: by the source's column where there is one, else seeded.
 
-    Raises `PublishError` if an item has no value in the column, or one that cannot name a split.
+    Raises `PublishError` where an item has no value in the column, or one that cannot name a split.
     """
     if column:
         return _by_column(items_file, column)
@@ -86,25 +86,25 @@ def _seeded(items_file: Path, config: PublishConfig) -> Splits:
             return TEST
         return VALIDATION if at < config.test + config.validation else TRAIN
 
-    how = f"seeded ({config.seed}), {len(place):,} conversations, none of which stands in two splits"
+    how = f"seeded ({config.seed}), {len(place):,} conversations, none of which is in two splits"
     return _splits([(item_id, split(opening)) for item_id, opening in conversations], how)
 
 
 def _by_column(items_file: Path, column: str) -> Splits:
-    """By the source's column. A conversation that the source puts into several splits goes whole into the smallest of them."""
-    said: list[tuple[str, str, str]] = []
+    """By the source's own column. A conversation in several of the source's splits moves whole into the smallest of them."""
+    rows: list[tuple[str, str, str]] = []
     for item in _items(items_file):
-        said.append((item.item_id, _opening(item), _name(item, column)))
-    sizes = Counter(name for _, _, name in said)
-    where: dict[str, str] = {}
-    for _, opening, name in said:
-        if opening not in where or (sizes[name], name) < (sizes[where[opening]], where[opening]):
-            where[opening] = name
-    moved = sum(where[opening] != name for _, opening, name in said)
+        rows.append((item.item_id, _opening(item), _name(item, column)))
+    sizes = Counter(name for _, _, name in rows)
+    place: dict[str, str] = {}
+    for _, opening, name in rows:
+        if opening not in place or (sizes[name], name) < (sizes[place[opening]], place[opening]):
+            place[opening] = name
+    moved = sum(place[opening] != name for _, opening, name in rows)
     how = f"as the source's column `{column}` says"
     if moved:
-        how += f"; {moved:,} items follow their conversation into a smaller split, so that none stands in two"
-    return _splits([(item_id, where[opening]) for item_id, opening, _ in said], how, moved)
+        how += f"; {moved:,} items follow their conversation into a smaller split, so that none is in two"
+    return _splits([(item_id, place[opening]) for item_id, opening, _ in rows], how, moved)
 
 
 def _splits(rows: Iterable[tuple[str, str]], how: str, moved: int = 0) -> Splits:
@@ -123,17 +123,17 @@ def _name(item: Item, column: str) -> str:
         found = f"{value!r}, which cannot name a split" if column in item.metadata else "no such column"
         raise PublishError(
             f"{item.source}: split_column {column!r}: found {found}",
-            hint="Give every row a split name such as train or test, or remove source.split_column from the recipe.",
+            hint="Give every row a word such as train or test there, or remove source.split_column from the recipe.",
         )
     return {"val": VALIDATION, "dev": VALIDATION, "valid": VALIDATION}.get(name, name)
 
 
 def _opening(item: Item) -> str:
-    """The hash of a conversation's system message and first user turn."""
+    """A conversation's identity: the hash of its system message and first user turn."""
     turns = item.prompt
     end = next((i for i, turn in enumerate(turns) if turn["role"] == "user"), len(turns) - 1)
-    said = [[turn["role"], " ".join(turn["content"].casefold().split())] for turn in turns[: end + 1]]
-    return hashlib.sha256(orjson.dumps(said)).hexdigest()
+    opening = [[turn["role"], " ".join(turn["content"].casefold().split())] for turn in turns[: end + 1]]
+    return hashlib.sha256(orjson.dumps(opening)).hexdigest()
 
 
 def _items(items_file: Path) -> Iterator[Item]:
@@ -147,7 +147,7 @@ def _items(items_file: Path) -> Iterator[Item]:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What a training held out of data without splits: the shares of the groups, and the seed. Reward models and policies record it, so that later trainings and tests use the right prompts."""
+    """What a training held out of data without splits: the shares of the groups, and the seed. Reward models and policies record it, so that later stages train and test on the right prompts."""
 
     test: float = 0.1
     validation: float = 0.1
@@ -155,7 +155,7 @@ class HeldOut:
 
     @classmethod
     def of(cls, recorded: Mapping[str, Any] | None) -> HeldOut:
-        """From a training's record; defaults for what it does not say."""
+        """From a training's record; defaults for what it lacks."""
         known = recorded or {}
         return cls(**{part.name: known[part.name] for part in fields(cls) if part.name in known})
 
@@ -180,7 +180,7 @@ def _moved(splits: NDArray[np.str_], groups: NDArray[np.str_], name: str, share:
 
 
 def folds(groups: Sequence[str], count: int, seed: int) -> Ints:
-    """A fold for every item, at random; items of one group have the same."""
+    """A random fold for every item; items of one group share it."""
     names, group = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
     order = np.random.default_rng(seed).permutation(len(names))
     return np.asarray((order % max(2, min(count, len(names))))[group], dtype=np.int64)

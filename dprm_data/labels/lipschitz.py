@@ -1,4 +1,4 @@
-"""Vertices of the Lipschitz polytope of a metric, by which optimal transport on few labels is one matrix product.
+"""Vertices of the Lipschitz polytope of a metric: they make optimal transport on few labels one matrix product.
 
 By Kantorovich-Rubinstein duality, for a metric c on d points and two distributions p, q on them,
 

@@ -100,7 +100,7 @@ class LabelSpace(_Frozen):
         """The level of every label on every axis, shape (K, number of axes), 0 = lowest."""
         position = [{level.name: i for i, level in enumerate(axis.levels)} for axis in self.axes]
         rows = [
-            [where[label.levels[axis.name]] for axis, where in zip(self.axes, position, strict=True)]
+            [index[label.levels[axis.name]] for axis, index in zip(self.axes, position, strict=True)]
             for label in self.labels
         ]
         return np.array(rows, dtype=np.int64).reshape(self.K, len(self.axes))
@@ -201,7 +201,7 @@ def _distinct(kind: str, names: list[str]) -> None:
     seen: set[str] = set()
     for name in names:
         if name.casefold() in seen:
-            raise ValueError(f"duplicate {kind} {name!r} (case is ignored)")
+            raise ValueError(f"{kind} {name!r} appears twice (upper and lower case count as the same)")
         seen.add(name.casefold())
 
 

@@ -1,17 +1,17 @@
-"""Sources of panels: how `panel: use` in a recipe becomes a panel.
+"""Sources of panels: how a recipe's `panel: use` becomes a panel.
 
     use: paper                                           a bundled panel
     use: team.yaml                                       a file
     use: {name: team, personas: [...]}                   the panel itself
-    use: {source: raked, panel: paper, margins: m.yaml}  a source with these options
+    use: {source: raked, panel: paper, margins: m.yaml}  what a source builds from these options
 
 A source is a function of the options that returns a panel, or its content as a dict:
 
     @panel_source("census")
     def census_panel(*, base: Path, size: int) -> Panel: ...
 
-`base` is the recipe's folder, which relative paths in the options start from. A run stores the whole resulting panel, so it can be
-viewed, fitted and resumed where the source is not installed.
+`base` is the recipe's folder: relative paths in the options start there. A run stores the resulting panel in full, so it can be
+inspected, fitted and resumed where the source is not installed.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ class Persona(_Frozen):
 
     @property
     def said(self) -> str:
-        """The display name: the name, or the id if there is none."""
+        """The name to display: the name, or the id if there is none."""
         return self.name or self.id
 
 
@@ -85,7 +85,9 @@ class Panel(_Frozen):
         seen: set[str] = set()
         for persona in self.personas:
             if persona.id.casefold() in seen:
-                raise ValueError(f"personas: duplicate id {persona.id!r} (case is ignored)")
+                raise ValueError(
+                    f"personas: the id {persona.id!r} appears twice (upper and lower case count as the same)"
+                )
             seen.add(persona.id.casefold())
             if persona.id.casefold() == NEUTRAL.id and persona.description != NEUTRAL.description:
                 raise ValueError(

@@ -90,7 +90,7 @@ def rake(
         worst = groups[int(np.argmax(errors))][0]
         raise PanelError(
             f"the margins cannot all be met by these people: after {done} rounds {worst!r} is still off by {error:.2g}",
-            hint="They contradict each other, or need a combination that nobody has: merge values, or drop a margin.",
+            hint="They contradict each other, or a combination that they need is missing: merge values, or drop a margin.",
         )
     weights *= n / weights.sum()
     effective = effective_size(weights)
@@ -112,10 +112,10 @@ def raked_panel(panel: Panel, margins: Mapping[str, Margin]) -> tuple[Panel, Rak
     personas = tuple(
         persona.model_copy(update={"weight": float(weight)})
         for persona, weight in zip(panel.personas, found.weights, strict=True)
-        if weight > 0  # a target of 0 leaves its people out
+        if weight > 0  # a target of 0 excludes its people
     )
-    said = f"raked to margins on {', '.join(margins)}"
-    source = f"{panel.source}; {said}" if panel.source else said
+    note = f"raked to margins on {', '.join(margins)}"
+    source = f"{panel.source}; {note}" if panel.source else note
     return panel.model_copy(update={"personas": personas, "source": source}), found
 
 
@@ -158,7 +158,7 @@ def _error(weights: Floats, member: Ints, target: Floats) -> float:
 
 
 def _groups(name: str, attributes: Mapping[str, Sequence[Hashable]], margin: Margin) -> tuple[Ints, Floats]:
-    """Every person's value as a number, and the targets in that order."""
+    """The index of every person's value, and the targets in that order."""
     parts = [part.strip() for part in name.split(",")]
     missing = [part for part in parts if part not in attributes]
     if missing:
@@ -167,19 +167,19 @@ def _groups(name: str, attributes: Mapping[str, Sequence[Hashable]], margin: Mar
         )
     columns = [attributes[part] for part in parts]
     if len({len(column) for column in columns}) != 1 or len(columns[0]) == 0:
-        raise PanelError(f"margin {name!r}: its attributes are not known for the same people, or there are none")
+        raise PanelError(f"margin {name!r}: its attributes cover different people, or nobody")
     values: list[Hashable] = list(columns[0]) if len(columns) == 1 else list(zip(*columns, strict=True))
     number = {value: i for i, value in enumerate(margin)}
-    untargeted = [value for value in values if value not in number]
-    if untargeted:
+    unmatched = [value for value in values if value not in number]
+    if unmatched:
         raise PanelError(
-            f"margin {name!r} has no target for {untargeted[0]!r}, which {untargeted.count(untargeted[0])} of the people have "
+            f"margin {name!r} has no target for {unmatched[0]!r}, which {unmatched.count(unmatched[0])} of the people have "
             f"(targets: {', '.join(str(value) for value in number)})",
-            hint="Give it a share (0 leaves these people out), or recode the attribute.",
+            hint="Give it a share (0 excludes these people), or recode the attribute.",
         )
     target = np.array(list(margin.values()), dtype=np.float64)
     if not np.isfinite(target).all() or (target < 0).any() or abs(target.sum() - 1.0) > 0.01:
-        raise PanelError(f"margin {name!r}: its shares must be non-negative and sum to 1, but sum to {target.sum():g}")
+        raise PanelError(f"margin {name!r}: its shares must be non-negative and sum to 1; they sum to {target.sum():g}")
     member = np.array([number[value] for value in values], dtype=np.int64)
     absent = np.flatnonzero((target > 0) & (np.bincount(member, minlength=len(target)) == 0))
     if absent.size:

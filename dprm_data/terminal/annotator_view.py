@@ -1,4 +1,4 @@
-"""What the terminal shows of a run's annotators: one in detail, or all in a table."""
+"""Terminal views of a run's annotators: one in detail, or all in a table."""
 
 from __future__ import annotations
 

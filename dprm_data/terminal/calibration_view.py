@@ -1,4 +1,4 @@
-"""What the terminal shows of a calibration: what it gains on held-out items, and what it changes."""
+"""Terminal views of a calibration: what it gains on held-out items, and what it changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the terminal shows of a comparison of the panel with people."""
+"""Terminal views of a comparison of the panel with people."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the terminal shows of a run's counters: a line while calls are made, and their usage at the end."""
+"""Terminal views of a run's counters: a line while calls are made, and their usage at the end."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def usage_line(counters: Counters) -> Text:
 
 
 def estimated_note(calls: int) -> str:
-    """What stands beside a cost that counts calls whose tokens the server did not report."""
-    return f"the server did not report the tokens of {calls:,} calls: they are estimated, and each call counts as the most it can have cost"
+    """The note beside a cost that includes calls whose tokens the server did not report."""
+    return f"the server did not report tokens for {calls:,} calls: they are estimated, and each call counts at its highest possible cost"
 
 
 def _listed(counts: Mapping[str, int]) -> str:

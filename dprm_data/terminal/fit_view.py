@@ -1,4 +1,4 @@
-"""What the terminal shows of a fit of people's votes."""
+"""Terminal views of a fit of people's votes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the terminal shows of one item: its texts, its distribution, and every vote."""
+"""Terminal views of one item: its texts, its distribution, and every vote."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the terminal shows of ledgers: contents, check, copy, export."""
+"""Terminal views of ledgers: contents, check, copy, export."""
 
 from __future__ import annotations
 
@@ -39,12 +39,10 @@ def stats_view(stats: Stats) -> RenderableType:
     )
     unpriced = sum(group.unpriced for group in stats.groups)
     if unpriced:
-        total += f"; the price of {unpriced:,} calls (?) is not known"
+        total += f"; the price of {unpriced:,} calls (?) is unknown"
     estimated = sum(group.estimated for group in stats.groups)
     if estimated:
-        total += (
-            f"; the tokens of {estimated:,} calls are estimated, and their dollars the most that they can have cost"
-        )
+        total += f"; the tokens of {estimated:,} calls are estimated, and their cost is an upper bound"
     parts: list[RenderableType] = [calls] if stats.groups else []
     parts += [Text(""), failures] if stats.failures else []
     return Group(Text(visible(stats.ledger), style="bold"), *parts, Text(total))

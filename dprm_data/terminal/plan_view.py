@@ -1,4 +1,4 @@
-"""What the terminal shows of a plan: calls, tokens, cost, budget."""
+"""Terminal views of a plan: calls, tokens, cost, budget."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the terminal shows of a review: what was pushed or exported, and the answers that came back."""
+"""Terminal views of a review: what was pushed or exported, and the answers that came back."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def pushed_view(pushed: Pushed, run: Path) -> RenderableType:
     if pushed.blind:
         text.append("\nblind: people do not see the panel's answers", style="not bold")
     if pushed.other:
-        text.append(f"\n{pushed.other:,} records that are not of this run were left alone", style="yellow not bold")
+        text.append(f"\nleft {pushed.other:,} records that are not from this run unchanged", style="yellow not bold")
     text.append(f"\n{pushed.url}\n", style="not bold")
     text.append("When people have answered: ", style="dim not bold")
     text.append(f"dprm review pull {run}", style="bold cyan")
@@ -38,7 +38,7 @@ def pulled_view(pulled: Sequence[Pulled], run: Path) -> RenderableType:
         text.append(f"{each.dataset} ({each.workspace})\n", style="bold")
         text.append_text(_stored(each.stored))
         if each.unknown:
-            text.append(f"  {each.unknown:,} answers to records that are not of this run, ignored\n", style="yellow")
+            text.append(f"  ignored {each.unknown:,} answers to records that are not from this run\n", style="yellow")
     return text.append_text(_next_steps(run))
 
 

@@ -1,4 +1,4 @@
-"""What the terminal shows of a finished run: its items, the most divided ones, figures, and what to do next."""
+"""Terminal views of a finished run: its items, the most divided ones, figures, and what to do next."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def _next_steps(summary: Summary, folder: RunFolder) -> Text:
 
 
 def command_name() -> str:
-    """How to type this command: its bare name, or its path if it is not on the PATH (in an inactive virtual environment)."""
+    """How to call this command: its bare name, or its path if it is not on the PATH (in an inactive virtual environment)."""
     called = Path(sys.argv[0])
     if called.name != "dprm" or shutil.which("dprm"):
         return "dprm"

@@ -1,4 +1,4 @@
-"""What the terminal shows of votes: drift, agreement, groups, raking."""
+"""Terminal views of votes: drift, agreement, groups, raking."""
 
 from __future__ import annotations
 

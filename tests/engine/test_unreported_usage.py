@@ -127,8 +127,8 @@ def test_what_is_estimated_is_marked_everywhere(tmp_path: Path, double: LLMServe
     double.script({"usage": "missing"})
     recipe = write_recipe(tmp_path, double.url)
     done = dprm("run", recipe, cwd=tmp_path)
-    assert "did not report the tokens of 16 calls" in done.stdout + done.stderr
-    assert "did not report the tokens of 16 calls" in dprm("show", "run", cwd=tmp_path).stdout
+    assert "did not report tokens for 16 calls" in done.stdout + done.stderr
+    assert "did not report tokens for 16 calls" in dprm("show", "run", cwd=tmp_path).stdout
     table = pq.read_table(tmp_path / "run/tables/annotations.parquet")
     assert table["estimated_calls"].to_pylist() == [1] * 16
     card = (tmp_path / "run/README.md").read_text()

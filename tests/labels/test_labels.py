@@ -154,9 +154,9 @@ def with_label(position: int, **changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (with_label(1, name="false dull"), "duplicate label 'false dull'"),
-        (with_label(1, name="False Dull"), r"duplicate label 'False Dull' \(case is ignored"),
-        (with_label(1, words="FALSE dull"), "duplicate words of labels 'FALSE dull'"),
+        (with_label(1, name="false dull"), "label 'false dull' appears twice"),
+        (with_label(1, name="False Dull"), r"label 'False Dull' appears twice \(upper and lower case"),
+        (with_label(1, words="FALSE dull"), "words of labels 'FALSE dull' appears twice"),
         (
             with_label(0, levels={"truth": "false", "style": "loud"}),
             r"'loud' is not a level of axis 'style' \(allowed: dull, lively\)",
@@ -166,14 +166,14 @@ def with_label(position: int, **changes: Any) -> dict[str, Any]:
             "has a level on 'depth', which is not an axis of this space",
         ),
         (with_label(0, levels={"truth": "false"}), "label 'false dull' has no level on axis 'style'"),
-        (with_label(0, levels={"truth": "true", "style": "dull"}), "duplicate combination of levels"),
+        (with_label(0, levels={"truth": "true", "style": "dull"}), "combination of levels .* appears twice"),
         (with_label(0, reward=float("nan")), r"labels\[0\]\.reward: .*finite"),
         (with_label(0, reward="high"), r"labels\[0\]\.reward: .*\(found 'high'\)"),
         (with_label(0, rewards=1), r"labels\[0\]\.rewards: unknown key; did you mean 'reward'\?"),
-        (grid(axes=[GRID["axes"][0], GRID["axes"][0]]), "duplicate axis 'truth'"),
+        (grid(axes=[GRID["axes"][0], GRID["axes"][0]]), "axis 'truth' appears twice"),
         (
             grid(axes=[{"name": "truth", "levels": [{"name": "a"}, {"name": "A"}]}]),
-            "duplicate level of axis truth 'A'",
+            "level of axis truth 'A' appears twice",
         ),
         (grid(axes=[{"name": "truth", "levels": [{"name": "a"}]}]), r"axes\[0\]\.levels: .*at least 2"),
         (grid(labels=GRID["labels"][:1]), "labels: .*at least 2"),

@@ -101,7 +101,7 @@ ONE = {"id": "a", "description": "You are a."}
         ({"name": "x", "personas": []}, r"panel: personas: tuple should have at least 1 item"),
         ({"name": "x"}, r"panel: personas: missing"),
         ({"personas": [ONE]}, r"panel: name: missing"),
-        ({"name": "x", "personas": [ONE, {**ONE, "id": "A"}]}, r"duplicate id 'A'"),
+        ({"name": "x", "personas": [ONE, {**ONE, "id": "A"}]}, r"the id 'A' appears twice"),
         ({"name": "x", "personas": [{**ONE, "weight": 0}]}, r"personas\[0\]\.weight: input should be greater than 0"),
         ({"name": "x", "personas": [{**ONE, "weight": -1}]}, r"personas\[0\]\.weight: .*greater than 0 \(found -1\)"),
         ({"name": "x", "personas": [{**ONE, "weight": math.nan}]}, r"personas\[0\]\.weight: "),
@@ -114,7 +114,10 @@ ONE = {"id": "a", "description": "You are a."}
         ({"name": "x", "personas": [{**ONE, "description": " "}]}, r"personas\[0\]\.description: "),
         ({"name": "x", "personas": [{**ONE, "id": "a b"}]}, r"personas\[0\]\.id: .*\(found 'a b'\)"),
         ({"name": "x", "personas": [{**ONE, "attributes": {"a": [1]}}]}, r"personas\[0\]\.attributes\.a"),
-        ({"name": "x", "personas": [{**ONE, "id": "neutral"}]}, r"the id 'neutral' is reserved for the neutral annotator"),
+        (
+            {"name": "x", "personas": [{**ONE, "id": "neutral"}]},
+            r"the id 'neutral' is reserved for the neutral annotator",
+        ),
     ],
 )
 def test_panels_that_cannot_be_used(content: dict[str, Any], says: str) -> None:

@@ -118,4 +118,4 @@ def test_groups_that_are_none_are_told(run: Path, tmp_path: Path) -> None:
         "train", "reward", "--data", run, "--model", "base", "--groups", "mood", "--group", "mood=glad", cwd=tmp_path
     )
     assert done.returncode == 2
-    assert "leave --group and --push-to-hub out" in done.stderr
+    assert "omit --group and --push-to-hub" in done.stderr
