@@ -50,7 +50,7 @@ def read_reply(value: Any, column: str) -> tuple[Messages, bool]:
         return ({"role": "assistant", "content": value},), False
     messages = _messages([value] if isinstance(value, Mapping) else value, column)
     if messages[-1]["role"] != "assistant":
-        raise BadRow(f"{column} does not end with an assistant's turn")
+        raise BadRow(f"{column} does not end with an assistant turn")
     return messages, messages[0]["role"] != "assistant"
 
 
@@ -121,7 +121,7 @@ def at_last_reply(conversation: Messages) -> tuple[Messages, Messages]:
 
 
 def parting(chosen: Messages, rejected: Messages) -> int:
-    """The turn at which two conversations part: everything before is shared, and both continue with an assistant's turn."""
+    """The turn at which two conversations part: everything before is shared, and both continue with an assistant turn."""
     at = 0
     while at < min(len(chosen), len(rejected)) - 1 and chosen[at] == rejected[at]:
         at += 1

@@ -141,7 +141,7 @@ def _beside(path: Path) -> str:
     if not path.parent.is_dir():
         return f"The folder {path.parent} does not exist either; relative paths are relative to the recipe."
     names = sorted(file.name for file in path.parent.iterdir() if _reader(file))[:10]
-    return f"Beside it there is: {', '.join(names) or 'no file that can be read'}. Relative paths are relative to the recipe."
+    return f"The folder holds: {', '.join(names) or 'no file that can be read'}. Relative paths are relative to the recipe."
 
 
 def _rows_of(path: Path) -> Rows:
@@ -183,7 +183,7 @@ def _why_no_json(line: bytes, error: str) -> str:
     except UnicodeDecodeError as wrong:
         return f"not valid UTF-8 (byte {wrong.start + 1} of the line)"
     numbers = [word for word in ("NaN", "Infinity") if word in text]
-    about = f"; {numbers[0]} is no JSON (write null)" if numbers else ""
+    about = f"; {numbers[0]} is not JSON (write null)" if numbers else ""
     return f"not valid JSON: {error}{about}"
 
 
@@ -226,7 +226,7 @@ def _csv_rows(reader: Any, header: list[str]) -> Rows:
         try:
             values = next(reader, None)
         except csv.Error as error:
-            unclosed = "a quote that opens here is never closed" if "end of data" in str(error) else str(error)
+            unclosed = "a quote opened here is never closed" if "end of data" in str(error) else str(error)
             yield number, f"not valid CSV: {unclosed}"
             continue
         if values is None:
@@ -290,7 +290,7 @@ def _objects(rows: Any) -> Rows:
     if isinstance(rows, Mapping):
         keys = ", ".join(map(str, list(rows)[:10]))
         raise SourceError(
-            f"the source is a mapping ({keys}), not rows", hint="Of a dataset with splits, give one split."
+            f"the source is a mapping ({keys}), not rows", hint="If it is a dataset with splits, give one split."
         )
     if isinstance(rows, str | bytes | Path) or not isinstance(rows, Iterable):
         raise SourceError(
