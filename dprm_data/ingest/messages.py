@@ -117,7 +117,7 @@ def at_last_reply(conversation: Messages) -> tuple[Messages, Messages]:
     for at in range(len(conversation) - 1, -1, -1):
         if conversation[at]["role"] == "assistant":
             return conversation[:at], conversation[at : at + 1]
-    raise BadRow("the conversation has no assistant's turn")
+    raise BadRow("the conversation has no assistant turn")
 
 
 def parting(chosen: Messages, rejected: Messages) -> int:
