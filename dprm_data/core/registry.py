@@ -110,7 +110,26 @@ PROVIDERS: Registry[Any] = Registry(
         "openai": "dprm_data.providers.openai",
         "anthropic": "dprm_data.providers.anthropic",
         "local": "dprm_data.providers.local",
-    },
+    }
+    | dict.fromkeys(
+        [
+            "openrouter",
+            "gemini",
+            "mistral",
+            "groq",
+            "deepseek",
+            "together",
+            "fireworks",
+            "xai",
+            "azure",
+            "ollama",
+            "lmstudio",
+            "vllm",
+            "sglang",
+            "llamacpp",
+        ],
+        "dprm_data.providers.presets",
+    ),
 )
 ELICITATIONS: Registry[Any] = Registry(
     "elicitation",

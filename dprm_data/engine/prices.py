@@ -7,6 +7,7 @@ is None, never 0; so is an impossible one (negative, infinite, not a number).
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -58,10 +59,10 @@ class Prices:
 def prices_for(config: ProviderConfig, *, batch: bool = False, allow_unknown: bool = False) -> Prices:
     """The prices of the recipe's model. Raises `PriceUnknown` if there are none, unless `allow_unknown`."""
     kind = provider_class(config.name)
-    if kind.is_free:
-        return Prices(lambda usage: 0.0, f"{kind.title} is free")
     if config.price:
         return _recipe_prices(config.price)
+    if kind.is_free:
+        return Prices(lambda usage: 0.0, f"{kind.title} is free")
     if kind.price_list and (listed := _list_prices(config, kind.price_list, batch)):
         return listed
     if allow_unknown:
@@ -101,26 +102,28 @@ def _linear(
 
 
 def _list_prices(config: ProviderConfig, price_list: str, batch: bool) -> Prices | None:
-    # Another server may offer a model under its usual name: the list price is then the best guess, and the plan names its source.
     base_url = next((each.base_url for each in config.places if each.base_url), None)
-    look_up = _table(config.model, None if base_url else price_list, batch)
-    try:
-        entry = look_up(Usage(1, 1))
-    except LookupError:
+    # The table knows some sellers by their address. At any other, a model's usual list price is the best guess, and the plan says whose it is.
+    sellers = [{"provider_api_url": base_url}, {}] if base_url else [{"provider_id": price_list}]
+    found = next((found for seller in sellers if (found := _find(config.model, seller, batch))), None)
+    if found is None:
         return None
+    look_up, entry = found
+    at_seller = base_url is None or re.match(entry.provider.api_pattern, base_url)
     slow = _dollars(look_up)
     fast, limit = _fast_path(slow, entry)
 
     def price(usage: Usage) -> float:
         return fast(usage) if usage.input_tokens < limit else slow(usage)
 
-    caveat = f"; {base_url} may charge differently (provider: price)" if base_url else ""
+    caveat = "" if at_seller else f"; {base_url} may charge differently (provider: price)"
     name = f"{entry.provider.name}'s list price of {entry.model.id}"
     kind = " (batch)" if batch else ""
     return Prices(price, f"genai-prices {version('genai-prices')}, {name}{kind}{caveat}")
 
 
-def _table(model: str, provider_id: str | None, batch: bool) -> Callable[[Usage], Any]:
+def _find(model: str, seller: dict[str, str], batch: bool) -> tuple[Callable[[Usage], Any], Any] | None:
+    """How the table's prices of a model are looked up, and its entry; None if it has none of this seller."""
     from genai_prices import calc_price
     from genai_prices.types import Usage as ListUsage
 
@@ -133,9 +136,12 @@ def _table(model: str, provider_id: str | None, batch: bool) -> Callable[[Usage]
             cache_read_tokens=usage.cached_tokens,
             cache_write_tokens=usage.cache_write_tokens,
         )
-        return calc_price(list_usage, model, provider_id=provider_id, price_context=context)
+        return calc_price(list_usage, model, price_context=context, **seller)
 
-    return look_up
+    try:
+        return look_up, look_up(Usage(1, 1))
+    except LookupError:
+        return None
 
 
 def _dollars(look_up: Callable[[Usage], Any]) -> Callable[[Usage], float]:

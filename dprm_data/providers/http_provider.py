@@ -30,7 +30,12 @@ class HttpProvider(BaseProvider):
         base_url = config.base_url or environ.get(cls.url_variable or "") or None
         if base_url is not None:
             _check_base_url(base_url)
-        key = cls._key(config.api_key_env, environ, is_needed=base_url is None)
+        elif not cls.default_url:
+            raise InputError(
+                f"provider.base_url: missing; {cls.title} has no address that is the same for everybody",
+                hint="Give yours, up to and including the version.",
+            )
+        key = cls._key(config.api_key_env, environ, is_needed=base_url is None and not cls.is_free)
         return cls(
             api_key=key, base_url=base_url or cls.default_url, timeout=config.timeout, structured=config.structured
         )

@@ -1,13 +1,8 @@
 """OpenAI's chat completions: OpenAI itself, and every server that speaks its language (vLLM, llama.cpp, Ollama, Azure, gateways).
 
-What OpenAI's own API wants differs from what the others understand, so three fields depend on the address:
-
-- the output limit is `max_completion_tokens` at OpenAI and Azure (their reasoning models refuse `max_tokens`), `max_tokens` elsewhere;
-- `prompt_cache_key` goes to OpenAI only, as strict servers refuse fields they do not know. `extra: {prompt_cache_key: auto}` in the
-  recipe sends it elsewhere too;
-- `top_logprobs` is cut to OpenAI's limit of 20 there, and sent as it is elsewhere.
-
-`extra` is merged last and wins over all of these. A prefill (a trailing assistant message) is continued by llama.cpp as it is; vLLM
+Where servers differ, a `Dialect` says how: that of the address (OpenAI, Azure, anybody else), or that of a provider with a name of its own
+(`dprm_data.providers.presets`). `extra: {prompt_cache_key: auto}` in the recipe sends OpenAI's cache key to other servers, too. `extra` is
+merged last and wins over everything. A prefill (a trailing assistant message) is continued by llama.cpp as it is; vLLM
 wants `extra: {continue_final_message: true, add_generation_prompt: false}`; OpenAI's own models do not continue it.
 """
 
@@ -15,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
+from dprm_data.providers.dialect import Dialect, Structured, dialect_of
 from dprm_data.providers.failures import NO_KEY, ContentFiltered, Scrubber
 from dprm_data.providers.http_provider import HttpProvider
 from dprm_data.providers.provider import provider
@@ -27,8 +23,6 @@ from dprm_data.providers.request import UNREPORTED, Answer, CallFailed, Finish, 
 if TYPE_CHECKING:
     from dprm_data.providers.batch_api import BatchProvider
     from dprm_data.providers.http import JsonClient
-
-TOP_LOGPROBS_CAP = 20  # of OpenAI's own API
 
 _FINISH: dict[object, Finish] = {"length": "length", "content_filter": "content_filter"}
 
@@ -48,6 +42,7 @@ class OpenAIProvider(HttpProvider):
     url_variable = "OPENAI_BASE_URL"
     default_url = "https://api.openai.com/v1"
     libraries = ("openai",)
+    dialect: ClassVar[Dialect | None] = None  # None: that of the address
 
     def __init__(
         self,
@@ -55,13 +50,12 @@ class OpenAIProvider(HttpProvider):
         api_key: str | None,
         base_url: str = default_url,
         timeout: float = 120.0,
-        structured: str = "json_schema",
+        structured: Structured = "json_schema",
     ) -> None:
         self._api_key, self._url, self._timeout = api_key, base_url, timeout
-        host = urlsplit(base_url).hostname or ""
-        self.host_is_openai = host == "api.openai.com" or host.endswith(".api.openai.com")
-        self.host_is_azure = host.endswith((".azure.com", ".azure-api.net"))
-        self.structured = structured
+        self.address = base_url
+        self._dialect = self.dialect or dialect_of(urlsplit(base_url).hostname or "")
+        self.structured = self._dialect.weaker(structured)
 
     @cached_property
     def http(self) -> JsonClient:
@@ -78,7 +72,7 @@ class OpenAIProvider(HttpProvider):
             # Older Azure addresses carry ?api-version=..., which must stay behind the path.
             base_url=url.copy_with(query=None),
             default_query=dict(url.params),
-            default_headers={"api-key": self._api_key} if self.host_is_azure and self._api_key else None,
+            default_headers={header: self._api_key} if (header := self._dialect.key_header) and self._api_key else None,
             timeout=self._timeout,
             max_retries=0,
             http_client=client,
@@ -90,18 +84,18 @@ class OpenAIProvider(HttpProvider):
         params = request.params
         extra: dict[str, Any] = dict(params.get("extra") or {})
         body: dict[str, Any] = {"model": request.model, "messages": list(request.messages)}
-        for name in ("temperature", "top_p", "seed"):
-            if params.get(name) is not None:
-                body[name] = params[name]
+        dialect = self._dialect
+        for name, field in (("temperature", "temperature"), ("top_p", "top_p"), ("seed", dialect.seed)):
+            if field and params.get(name) is not None:
+                body[field] = params[name]
         if params.get("max_tokens") is not None and not extra.keys() & {"max_tokens", "max_completion_tokens"}:
-            ours = self.host_is_openai or self.host_is_azure
-            body["max_completion_tokens" if ours else "max_tokens"] = params["max_tokens"]
+            body[dialect.limit] = params["max_tokens"]
         if wanted := params.get("top_logprobs"):
             body["logprobs"] = True
-            body["top_logprobs"] = min(wanted, TOP_LOGPROBS_CAP) if self.host_is_openai else wanted
+            body["top_logprobs"] = min(wanted, dialect.most_logprobs or wanted)
         if params.get("schema") is not None:
             body |= _response_format(params["schema"], self.structured)
-        if request.cache_hint and (self.host_is_openai or extra.get("prompt_cache_key") == "auto"):
+        if request.cache_hint and (dialect.cache_key or extra.get("prompt_cache_key") == "auto"):
             body["prompt_cache_key"] = request.cache_hint
         if extra.get("prompt_cache_key") == "auto":
             del extra["prompt_cache_key"]

@@ -38,6 +38,7 @@ class Options:
     batch_refusal: str | None = None  # the error code with which batches are refused
     lose_batches: bool = False  # take batches, but drop the connection instead of saying so
     usage: str = "whole"  # how the tokens are reported (`llm_wire.USAGES`)
+    refuses: tuple[str, ...] = ()  # fields that are answered with 400
     shown_rpm: int = 10_000  # the limit in the rate-limit headers, where there is no real one
 
 
@@ -99,6 +100,9 @@ class Double:
             asked = wire.read_request(flavour, data)
         except (orjson.JSONDecodeError, wire.BadRequest) as error:
             return self._error(flavour, 400, str(error), "invalid_request_error", None, {})
+        if unsupported := [field for field in self.options.refuses if field in data]:
+            message = f"Unsupported parameter: '{unsupported[0]}' is not supported with this model."
+            return self._error(flavour, 400, message, "invalid_request_error", "unsupported_parameter", {})
         if fault == "error_200":
             body: Any = {"error": {"message": "upstream is rate limited", "code": 429}}
         elif fault == "empty":
