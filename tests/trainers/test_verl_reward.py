@@ -67,7 +67,7 @@ def test_a_header_that_says_nothing_is_no_failure(header: str) -> None:
     assert asked[1] - asked[0] < 5.0
 
 
-@pytest.mark.parametrize("header", ["3600", http_date(3600)])
+@pytest.mark.parametrize("header", ["3600", http_date(3600)], ids=["seconds", "date"])
 def test_patience_is_the_longest_wait(header: str) -> None:
     with busy(header, times=9) as (url, asked):
         before = time.monotonic()
