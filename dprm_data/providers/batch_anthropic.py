@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-import httpx2
 import orjson
 
 from dprm_data.providers.batch_api import (
@@ -56,9 +55,8 @@ class AnthropicBatches:
             for number, (custom_id, request) in enumerate(rows):
                 file.write((b"," if number else b"") + self._row(custom_id, request))
             file.write(b"]}")
-            options = {"timeout": UPLOAD_TIMEOUT, "headers": {"Content-Length": str(file.tell())}}
-            call = self._http.sdk.post(_PATH, cast_to=httpx2.Response, content=chunks(file), options=options)
-            created = await self._http.call(call, seconds=UPLOAD_TIMEOUT)
+            headers = {"Content-Type": "application/json", "Content-Length": str(file.tell())}
+            created = await self._http.send("POST", _PATH, chunks(file), headers=headers, seconds=UPLOAD_TIMEOUT)
         return str(created.data["id"])
 
     async def poll(self, batch_id: str) -> BatchStatus:

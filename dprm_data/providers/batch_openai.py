@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
-from typing import Any
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from typing import IO, Any, cast
 
 import httpx2
 import orjson
@@ -57,14 +57,8 @@ class OpenAIBatches:
         with spooled() as file:
             file.writelines(self._line(custom_id, request) for custom_id, request in rows)
             file.seek(0)
-            upload = self._http.sdk.post(
-                "files",
-                cast_to=httpx2.Response,
-                files=[("file", ("batch.jsonl", file, "application/jsonl"))],
-                body={"purpose": "batch"},
-                options={"headers": {"Content-Type": "multipart/form-data"}, "timeout": UPLOAD_TIMEOUT},
-            )
-            uploaded = await self._http.call(upload, seconds=UPLOAD_TIMEOUT)
+            headers, content = _form(file)
+            uploaded = await self._http.send("POST", "files", content, headers=headers, seconds=UPLOAD_TIMEOUT)
         body = {
             "input_file_id": uploaded.data["id"],
             "endpoint": _ENDPOINT,
@@ -139,6 +133,18 @@ class OpenAIBatches:
 
     async def aclose(self) -> None:
         await self._provider.aclose()
+
+
+def _form(file: IO[bytes]) -> tuple[dict[str, str], AsyncIterator[bytes]]:
+    """The headers and the body of the form that uploads a file."""
+    attached = {"file": ("batch.jsonl", file, "application/jsonl")}
+    form = httpx2.Request("POST", "http://form.invalid", files=attached, data={"purpose": "batch"})
+
+    async def stream() -> AsyncIterator[bytes]:
+        async for part in cast(AsyncIterable[bytes], form.stream):
+            yield part
+
+    return {name: form.headers[name] for name in ("Content-Type", "Content-Length")}, stream()
 
 
 def _status(data: dict[str, Any]) -> BatchStatus:

@@ -8,13 +8,14 @@ the key: providers like to quote the key they refuse.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
-from typing import Any, NamedTuple, cast
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 import aiohttp
 import httpx2
 import orjson
 
+from dprm_data.providers import bodies
 from dprm_data.providers.failures import (
     ContentFiltered,
     Scrubber,
@@ -27,6 +28,11 @@ from dprm_data.providers.request import CallFailed
 
 # Where the connection was not even made, the request was not sent. (httpx2.ConnectError also stands for connections that broke later.)
 _NOT_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, ConnectionRefusedError)
+
+_JSON = {"Content-Type": "application/json"}
+_MOST_REDIRECTS = 3
+
+T = TypeVar("T")
 
 
 class Reply(NamedTuple):
@@ -57,7 +63,7 @@ class JsonClient:
     def __init__(self, sdk: Any, client: httpx2.AsyncClient, *, timeout: float, scrub: Scrubber) -> None:
         self.sdk = sdk
         self._client = client
-        self._targets: dict[str, tuple[httpx2.URL, httpx2.Headers]] = {}
+        self._targets: dict[str, tuple[httpx2.URL, dict[str, str]]] = {}
         self._timeout = timeout
         self._seconds = httpx2.Timeout(timeout).as_dict()
         self.scrub = scrub
@@ -65,95 +71,137 @@ class JsonClient:
 
     async def post(self, path: str, body: dict[str, Any]) -> Reply:
         """The decoded reply. Raises `CallFailed`, or `ContentFiltered`."""
-        return await self.call(self._post(path, orjson.dumps(body)))
+        return await self.send("POST", path, orjson.dumps(body))
 
-    async def _post(self, path: str, content: bytes) -> httpx2.Response:
-        """What `sdk.post` would send, by the SDK's own client, with its address, authentication and headers put together once and not
-        for every call, which is half of its work."""
+    async def get(self, path: str) -> Reply:
+        """The decoded reply. Raises `CallFailed`."""
+        return await self.send("GET", path)
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        content: bytes | AsyncIterable[bytes] | None = None,
+        *,
+        headers: Mapping[str, str] = _JSON,
+        seconds: float | None = None,
+    ) -> Reply:
+        """Sends one request and decodes its reply. Raises `CallFailed`, or `ContentFiltered`.
+
+        seconds: the limit of all of it, where it is not the client's.
+        """
+        limit = seconds or self._timeout
+        return await self._guarded(self._exchange(method, path, content, headers, limit), limit)
+
+    async def _exchange(
+        self, method: str, path: str, content: Any, headers: Mapping[str, str], seconds: float
+    ) -> Reply:
+        response = await self._open(method, path, content, headers, seconds)
+        try:
+            return self._decoded(await bodies.body(response), response)
+        finally:
+            await response.aclose()
+
+    async def lines(self, path: str) -> AsyncIterator[bytes]:
+        """The lines of a file, as they come, without holding the whole. Raises `CallFailed`."""
+        response = await self._guarded(self._open("GET", path, None, _JSON, self._timeout), self._timeout)
+        found = bodies.lines(response)
+        try:
+            # Without a limit of time: whoever reads the lines takes some, too.
+            while (line := await self._guarded(anext(found, None), None)) is not None:
+                yield line
+        finally:
+            await response.aclose()
+
+    async def _open(
+        self, method: str, path: str, content: Any, headers: Mapping[str, str], seconds: float
+    ) -> httpx2.Response:
+        """The reply to one request, its body unread. Raises `CallFailed`, or `ContentFiltered`, for an error status.
+
+        What the SDK would send, by its own client, with its address, authentication and headers put together once and not for every call,
+        which is half of its work.
+        """
+        timeout = self._seconds if seconds == self._timeout else httpx2.Timeout(seconds).as_dict()
+        url, known = self._target(path)
+        for _ in range(_MOST_REDIRECTS):
+            request = httpx2.Request(
+                method, url, headers=httpx2.Headers(known | headers), content=content, extensions={"timeout": timeout}
+            )
+            request.headers.encoding = "ascii"  # or it is guessed again at every look
+            response = await self._client.send(request, stream=True, follow_redirects=False)
+            response.headers.encoding = "iso-8859-1"
+            if response.status_code < 300:
+                return response
+            try:
+                if response.status_code < 400:
+                    url = self._redirected(response, url)
+                    continue
+                raise failure_of_status(
+                    response.status_code, await bodies.start(response), response.headers, self.scrub
+                )
+            finally:
+                await response.aclose()
+        raise CallFailed("not_found", f"{self._host} redirects in a loop", status=response.status_code)
+
+    def _target(self, path: str) -> tuple[httpx2.URL, dict[str, str]]:
         if path not in self._targets:
             # As the SDKs do: a path is added to the base address, whether it begins with a slash or not.
             base = str(self.sdk.base_url).rstrip("/")
             url = httpx2.URL(f"{base}/{path.lstrip('/')}").copy_merge_params(self.sdk.default_query)
             ours = self.sdk.auth_headers | dict(self.sdk.default_headers)
             headers = {name: value for name, value in ours.items() if isinstance(value, str)}
-            self._targets[path] = url, httpx2.Headers(headers | {"Content-Type": "application/json"})
-        url, headers_ = self._targets[path]
-        request = httpx2.Request("POST", url, headers=headers_, content=content, extensions={"timeout": self._seconds})
-        request.headers.encoding = "ascii"  # or it is guessed anew at every look
-        response = await self._client.send(request, follow_redirects=True)
-        if response.status_code >= 400:
-            raise failure_of_status(response.status_code, response.content, response.headers, self.scrub)
-        return response
+            target = url, headers | {"Accept-Encoding": bodies.ENCODING}
+            if "?" in path or path.count("/") > 2:  # an id in it: asked once
+                return target
+            self._targets[path] = target
+        return self._targets[path]
 
-    async def get(self, path: str) -> Reply:
-        """The decoded reply. Raises `CallFailed`."""
-        return await self.call(self.sdk.get(path, cast_to=httpx2.Response))
-
-    async def call(self, call: Awaitable[Any], *, seconds: float | None = None) -> Reply:
-        """Awaits one request of the SDK (made with `cast_to=httpx2.Response`) and decodes its reply.
-
-        seconds: the limit, where it is not the client's. Raises `CallFailed`, or `ContentFiltered`.
-        """
-        response = await self._send(call, seconds or self._timeout)
-        response.headers.encoding = "iso-8859-1"
-        headers = pick_headers(response.headers)
+    def _redirected(self, response: httpx2.Response, url: httpx2.URL) -> httpx2.URL:
+        """Where a redirect leads, if that is the same server: no other one is sent a key or a text. Raises `CallFailed`."""
         try:
-            data = orjson.loads(response.content)
+            target = url.join(response.headers.get("location", ""))
+        except httpx2.InvalidURL:
+            target = httpx2.URL("")
+        kept = response.status_code in (307, 308)  # the others would make a GET of it
+        same = target.host == url.host and (target.scheme, target.port) in ((url.scheme, url.port), ("https", None))
+        if kept and same and target != url:
+            return target
+        raise CallFailed(
+            "not_found",
+            f"{self._host} redirects to {plain(str(target.copy_with(query=None, userinfo=b'')), 200)!r}, which is not followed: neither "
+            "key nor texts go to another server than the recipe's; if that is the one you want, set provider.base_url to it",
+            status=response.status_code,
+        )
+
+    def _decoded(self, content: bytes, response: httpx2.Response) -> Reply:
+        status, headers = response.status_code, pick_headers(response.headers)
+        try:
+            data = orjson.loads(content)
         except orjson.JSONDecodeError:
-            start = self.scrub(plain(response.text, 120))
-            raise CallFailed(
-                "broken", f"the answer is not JSON: {start!r}", status=response.status_code, headers=headers
-            ) from None
+            start = self.scrub(plain(content[:1000].decode("utf-8", "replace"), 120))
+            raise CallFailed("broken", f"the answer is not JSON: {start!r}", status=status, headers=headers) from None
         if not isinstance(data, dict):
-            raise CallFailed("broken", "the answer is no JSON object", status=response.status_code, headers=headers)
+            raise CallFailed("broken", "the answer is not a JSON object", status=status, headers=headers)
         if data.get("error"):
             raise failure_in_reply(data["error"], headers, self.scrub)
         return Reply(data, headers)
 
-    async def lines(self, path: str) -> AsyncIterator[bytes]:
-        """The lines of a file, as they come, without holding the whole. Raises `CallFailed`."""
-        response = await self._send(
-            self.sdk.get(path, cast_to=httpx2.Response, stream=True, stream_cls=object), self._timeout
-        )
-        failure: CallFailed | ContentFiltered | None = None
-        rest = b""
-        try:
-            # Not aiter_lines: it also breaks lines at characters that JSON allows inside a text, such as U+2028.
-            async for chunk in response.aiter_bytes():
-                *whole, rest = (rest + chunk).split(b"\n")
-                for line in whole:
-                    if line.strip():
-                        yield line
-        except Exception as error:
-            failure = self._failure(error)
-        finally:
-            await response.aclose()
-        if failure is not None:
-            raise failure
-        if rest.strip():
-            yield rest
-
-    async def _send(self, call: Awaitable[Any], seconds: float) -> httpx2.Response:
+    async def _guarded(self, work: Awaitable[T], seconds: float | None) -> T:
+        """The work's result within so many seconds. Whatever goes wrong is raised as `CallFailed`, or `ContentFiltered`."""
         failure: CallFailed | ContentFiltered
         try:
             async with asyncio.timeout(seconds):
-                return cast(httpx2.Response, await call)
+                return await work
         except TimeoutError:
-            failure = self._timed_out(seconds)
+            failure = self._timed_out(seconds or self._timeout)
         except (CallFailed, ContentFiltered) as known:
             failure = known
         except Exception as error:
             failure = self._failure(error)
-        # Raised out here so that the SDK's exception, which holds the request and its headers, is not dragged along.
+        # Raised out here so that the client's exception, which holds the request and its headers, is not dragged along.
         raise failure
 
-    def _failure(self, error: Exception) -> CallFailed | ContentFiltered:
-        response = getattr(error, "response", None)
-        if isinstance(response, httpx2.Response):
-            try:
-                return failure_of_status(response.status_code, response.content, response.headers, self.scrub)
-            except ContentFiltered as filtered:
-                return filtered
+    def _failure(self, error: Exception) -> CallFailed:
         causes = _causes(error)
         if any(isinstance(cause, TimeoutError) for cause in causes):
             return self._timed_out(self._timeout)
