@@ -6,7 +6,6 @@ Pure functions of text. An answer that cannot be read raises `Unreadable` with a
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,8 +14,6 @@ import orjson
 from dprm_data.core.arrays import Floats
 from dprm_data.core.text import cut
 from dprm_data.labels.space import LabelSpace
-
-_OBJECT = re.compile(r"\{.*\}", re.DOTALL)
 
 
 class Unreadable(Exception):
@@ -51,6 +48,8 @@ def read_distribution(text: str, space: LabelSpace) -> Floats:
         shares[label] += number
     if shares.sum() <= 0:
         raise Unreadable("the numbers are all 0")
+    if not math.isfinite(shares.sum()):
+        raise Unreadable("the numbers are too large")
     return np.asarray(shares / shares.sum())
 
 
@@ -95,14 +94,14 @@ def _log_sum_exp(values: Sequence[float] | Floats) -> float:
 
 def json_object(text: str) -> dict[str, object]:
     """The JSON object in a text that may say other things around it. Raises `Unreadable` where there is none."""
-    found = _OBJECT.search(text)
-    if not found:
+    start, end = text.find("{"), text.rfind("}")
+    if not 0 <= start < end:
         raise Unreadable(f"there is no JSON object in {_short(text)}")
     try:
-        content = orjson.loads(found.group())
+        content = orjson.loads(text[start : end + 1])
     except orjson.JSONDecodeError as error:
         raise Unreadable(f"not valid JSON ({error}): {_short(text)}") from error
-    assert isinstance(content, dict)  # the pattern begins with a brace
+    assert isinstance(content, dict)  # it begins with a brace
     return content
 
 

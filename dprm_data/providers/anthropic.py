@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from dprm_data.providers.failures import NO_KEY, ContentFiltered, Scrubber
 from dprm_data.providers.http_provider import HttpProvider
 from dprm_data.providers.provider import provider
-from dprm_data.providers.replies import count, without_prefill
+from dprm_data.providers.replies import count, mappings, without_prefill, word
 from dprm_data.providers.request import UNREPORTED, Answer, CallFailed, Finish, Request, Usage
 
 if TYPE_CHECKING:
@@ -137,16 +137,16 @@ class AnthropicProvider(HttpProvider):
         """A reply's answer. Raises `CallFailed`, with what the reply cost."""
         usage = _usage(data.get("usage"))
         content = data.get("content")
-        finish = _FINISH.get(data.get("stop_reason"), "stop")
+        finish = _FINISH.get(word(data.get("stop_reason")), "stop")
         if not isinstance(content, list) or (not content and finish == "stop"):
             raise CallFailed("broken", "the answer has no content", status=200, headers=dict(headers), usage=usage)
-        blocks = [block for block in content if isinstance(block, dict) and block.get("type") == "text"]
-        text = "".join(str(block.get("text") or "") for block in blocks)
+        blocks = [block for block in mappings(content) if block.get("type") == "text"]
+        text = "".join(word(block.get("text")) or "" for block in blocks)
         return Answer(
             text=without_prefill(text, request.messages),
             finish=finish,
             usage=usage,
-            model=str(data.get("model") or request.model),
+            model=word(data.get("model")) or request.model,
             headers=dict(headers),
         )
 

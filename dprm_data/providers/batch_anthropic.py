@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 
@@ -16,11 +17,13 @@ from dprm_data.providers.batch_api import (
     Row,
     chunks,
     decoded,
+    identity,
     listed_since,
     missing,
     spooled,
 )
 from dprm_data.providers.failures import ContentFiltered, failure_in_reply
+from dprm_data.providers.replies import count, mapping, shown, word
 from dprm_data.providers.request import UNREPORTED, Answer, CallFailed, Request
 
 _PATH = "/v1/messages/batches"
@@ -57,32 +60,32 @@ class AnthropicBatches:
             file.write(b"]}")
             headers = {"Content-Type": "application/json", "Content-Length": str(file.tell())}
             created = await self._http.send("POST", _PATH, chunks(file), headers=headers, seconds=UPLOAD_TIMEOUT)
-        return str(created.data["id"])
+        return identity(created.data)
 
     async def poll(self, batch_id: str) -> BatchStatus:
         """Raises `CallFailed`."""
-        return _status((await self._http.get(f"{_PATH}/{batch_id}")).data)
+        return _status((await self._http.get(f"{_PATH}/{quote(batch_id, safe='')}")).data)
 
     async def results(self, batch_id: str, requests: Mapping[str, Request]) -> AsyncIterator[Result]:
         """Every row's result. Raises `CallFailed` where they cannot be read."""
         seen: set[str] = set()
-        async for line in self._http.lines(f"{_PATH}/{batch_id}/results"):
+        async for line in self._http.lines(f"{_PATH}/{quote(batch_id, safe='')}/results"):
             found = decoded(line)
             if found is not None and found[0] in requests and found[0] not in seen:
                 seen.add(found[0])
-                yield found[0], self._result(found[1].get("result") or {}, requests[found[0]])
+                yield found[0], self._result(mapping(found[1].get("result")), requests[found[0]])
         for result in missing(requests, seen):
             yield result
 
     def _result(self, result: dict[str, Any], request: Request) -> Answer | CallFailed:
-        kind = result.get("type")
+        kind = word(result.get("type"))
         if kind in _NOT_RUN:
             return CallFailed("timeout", _NOT_RUN[kind])
         try:
             if kind == "succeeded":
-                return self._provider.read(result.get("message") or {}, {}, request)
-            error = result.get("error") or {}
-            return failure_in_reply(error.get("error") or error, {}, self._http.scrub)
+                return self._provider.read(mapping(result.get("message")), {}, request)
+            error = result.get("error")
+            return failure_in_reply(mapping(error).get("error") or error, {}, self._http.scrub)
         except ContentFiltered:
             return Answer("", "content_filter", UNREPORTED, request.model)
         except CallFailed as failure:
@@ -94,23 +97,29 @@ class AnthropicBatches:
 
     async def cancel(self, batch_id: str) -> None:
         """Raises `CallFailed`."""
-        await self._http.post(f"{_PATH}/{batch_id}/cancel", {})
+        await self._http.post(f"{_PATH}/{quote(batch_id, safe='')}/cancel", {})
 
     async def aclose(self) -> None:
         await self._provider.aclose()
 
 
 def _status(data: dict[str, Any]) -> BatchStatus:
-    counts: dict[str, int] = {name: int(value or 0) for name, value in (data.get("request_counts") or {}).items()}
+    counts = {name: count(value) or 0 for name, value in mapping(data.get("request_counts")).items()}
     total = sum(counts.values())
-    word = str(data.get("processing_status"))
-    created = str(data.get("created_at") or "1970-01-01T00:00:00Z")
+    state = shown(data.get("processing_status"), 40)
     return BatchStatus(
-        id=str(data.get("id")),
-        state="ended" if word == "ended" else "running",
+        id=shown(data.get("id"), 200),
+        state="ended" if state == "ended" else "running",
         total=total,
         done=total - counts.get("processing", 0),
         failed=total - counts.get("processing", 0) - counts.get("succeeded", 0),
-        detail=word,
-        created=datetime.fromisoformat(created).timestamp(),
+        detail=state,
+        created=_seconds(data.get("created_at")),
     )
+
+
+def _seconds(date: object) -> float:
+    try:
+        return datetime.fromisoformat(word(date) or "").timestamp()
+    except (ValueError, OverflowError):
+        return 0.0

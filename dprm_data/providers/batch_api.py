@@ -11,9 +11,11 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Literal, Protocol
+from urllib.parse import quote
 
 import orjson
 
+from dprm_data.providers.replies import mappings
 from dprm_data.providers.request import Answer, CallFailed, Request
 
 if TYPE_CHECKING:
@@ -137,6 +139,13 @@ def decoded(line: bytes) -> tuple[str, dict[str, Any]] | None:
     return (custom_id, row) if isinstance(custom_id, str) else None
 
 
+def identity(data: dict[str, Any]) -> str:
+    """The id of what was just made. Raises `CallFailed` where the reply has none."""
+    if not isinstance(data.get("id"), str):
+        raise CallFailed("broken", "the reply has no id")
+    return str(data["id"])
+
+
 def missing(requests: Mapping[str, Request], seen: set[str]) -> Iterator[Result]:
     """Failures for the rows that the results left out."""
     for custom_id in requests:
@@ -153,8 +162,8 @@ async def listed_since(
     page_path = path
     while True:
         page = (await http.get(page_path)).data
-        listed = [status(entry) for entry in page.get("data") or []]
+        listed = [status(entry) for entry in mappings(page.get("data"))]
         found += [batch for batch in listed if batch.created >= since]
         if not page.get("has_more") or not listed or listed[-1].created < since:
             return found
-        page_path = f"{path}&{after}={listed[-1].id}"
+        page_path = f"{path}&{after}={quote(listed[-1].id, safe='')}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from typing import IO, Any, cast
+from urllib.parse import quote
 
 import httpx2
 import orjson
@@ -15,11 +16,13 @@ from dprm_data.providers.batch_api import (
     Result,
     Row,
     decoded,
+    identity,
     listed_since,
     missing,
     spooled,
 )
 from dprm_data.providers.failures import ContentFiltered, failure_in_reply, failure_of_status
+from dprm_data.providers.replies import count, mapping, mappings, shown, word
 from dprm_data.providers.request import UNREPORTED, Answer, CallFailed, FailureKind, Request
 
 _ENDPOINT = "/v1/chat/completions"
@@ -60,13 +63,13 @@ class OpenAIBatches:
             headers, content = _form(file)
             uploaded = await self._http.send("POST", "files", content, headers=headers, seconds=UPLOAD_TIMEOUT)
         body = {
-            "input_file_id": uploaded.data["id"],
+            "input_file_id": identity(uploaded.data),
             "endpoint": _ENDPOINT,
             "completion_window": "24h",
             "metadata": {_TAG: tag} if tag else None,
         }
         created = await self._http.post("batches", body)
-        return str(created.data["id"])
+        return identity(created.data)
 
     async def poll(self, batch_id: str) -> BatchStatus:
         """Raises `CallFailed`, also for a batch that was refused as a whole."""
@@ -76,13 +79,15 @@ class OpenAIBatches:
         return _status(data)
 
     def _refusal(self, data: dict[str, Any]) -> CallFailed:
-        errors = (data.get("errors") or {}).get("data") or [{}]
-        kinds = (_REFUSED.get(error.get("code"), "rejected") for error in errors)
+        errors = mappings(mapping(data.get("errors")).get("data"))
+        kinds = (_REFUSED.get(word(error.get("code")), "rejected") for error in errors)
         kind: FailureKind = next((kind for kind in kinds if kind != "rejected"), "rejected")
-        places = (f" (line {error['line']})" if error.get("line") else "" for error in errors)
-        words = "; ".join(
-            f"{error.get('message') or 'no reason given'}{at}" for error, at in zip(errors[:3], places, strict=False)
-        )
+        reasons = [
+            (shown(error.get("message")) or "no reason given")
+            + (f" (line {count(line)})" if (line := error.get("line")) else "")
+            for error in errors[:3]
+        ]
+        words = "; ".join(reasons) or "no reason given"
         return CallFailed(kind, self._http.scrub(f"the batch was refused: {words}"))
 
     async def results(self, batch_id: str, requests: Mapping[str, Request]) -> AsyncIterator[Result]:
@@ -90,9 +95,9 @@ class OpenAIBatches:
         data = await self._get(batch_id)
         seen: set[str] = set()
         for name in ("output_file_id", "error_file_id"):
-            if not data.get(name):
+            if not (file := word(data.get(name))):
                 continue
-            async for line in self._http.lines(f"files/{data[name]}/content"):
+            async for line in self._http.lines(f"files/{quote(file, safe='')}/content"):
                 found = decoded(line)
                 if found is not None and found[0] in requests and found[0] not in seen:
                     seen.add(found[0])
@@ -101,19 +106,16 @@ class OpenAIBatches:
             yield result
 
     def _result(self, row: dict[str, Any], request: Request) -> Answer | CallFailed:
-        error, response = row.get("error"), row.get("response") or {}
+        error, response = row.get("error"), mapping(row.get("response"))
         try:
-            if error and error.get("code") in _NOT_RUN:
-                return CallFailed(
-                    "timeout", self._http.scrub(str(error.get("message") or "the batch ended before its turn"))
-                )
+            if word(mapping(error).get("code")) in _NOT_RUN:
+                reason = shown(mapping(error).get("message")) or "the batch ended before its turn"
+                return CallFailed("timeout", self._http.scrub(reason))
             if error:
                 return failure_in_reply(error, {}, self._http.scrub)
-            body = response.get("body")
-            if response.get("status_code") != 200 or not isinstance(body, dict):
-                return failure_of_status(
-                    int(response.get("status_code") or 500), orjson.dumps(body), {}, self._http.scrub
-                )
+            body, status = response.get("body"), count(response.get("status_code"))
+            if status != 200 or not isinstance(body, dict):
+                return failure_of_status(status or 500, orjson.dumps(body), {}, self._http.scrub)
             return self._provider.read(body, {}, request)
         except ContentFiltered:
             return Answer("", "content_filter", UNREPORTED, request.model)
@@ -129,7 +131,7 @@ class OpenAIBatches:
         await self._http.post(f"batches/{batch_id}/cancel", {})
 
     async def _get(self, batch_id: str) -> dict[str, Any]:
-        return (await self._http.get(f"batches/{batch_id}")).data
+        return (await self._http.get(f"batches/{quote(batch_id, safe='')}")).data
 
     async def aclose(self) -> None:
         await self._provider.aclose()
@@ -148,16 +150,16 @@ def _form(file: IO[bytes]) -> tuple[dict[str, str], AsyncIterator[bytes]]:
 
 
 def _status(data: dict[str, Any]) -> BatchStatus:
-    counts = data.get("request_counts") or {}
-    failed = int(counts.get("failed") or 0)
-    word = str(data.get("status"))
+    counts = mapping(data.get("request_counts"))
+    failed = count(counts.get("failed")) or 0
+    state = shown(data.get("status"), 40)
     return BatchStatus(
-        id=str(data.get("id")),
-        state="ended" if word in _ENDED or word == "failed" else "running",
-        total=int(counts.get("total") or 0),
-        done=int(counts.get("completed") or 0) + failed,
+        id=shown(data.get("id"), 200),
+        state="ended" if state in _ENDED or state == "failed" else "running",
+        total=count(counts.get("total")) or 0,
+        done=(count(counts.get("completed")) or 0) + failed,
         failed=failed,
-        detail=word,
-        created=float(data.get("created_at") or 0),
-        tag=(data.get("metadata") or {}).get(_TAG),
+        detail=state,
+        created=float(count(data.get("created_at")) or 0),
+        tag=word(mapping(data.get("metadata")).get(_TAG)),
     )

@@ -11,11 +11,15 @@ from email.utils import parsedate_to_datetime
 import orjson
 
 from dprm_data.core.text import cut
+from dprm_data.providers.replies import mapping, shown, word
 from dprm_data.providers.request import CallFailed, FailureKind
 
 NO_KEY = "none"  # what is sent to a server that needs no key: the SDKs refuse to send nothing
 
 _KEY_LIKE = re.compile(r"\b(?:sk|pk|rk|xai|gsk|hf)[-_][A-Za-z0-9*_\-]{8,}|(?<=Bearer )\S+")
+_BLOCK = re.compile(r"<(style|script)\b.*?(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
+_TAG = re.compile(r"<[^<>]*>")
+_PAGE = 100_000  # characters of an error page that are looked at
 _PICKED = ("retry-after", "retry-after-ms")
 _PICKED_PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-")
 
@@ -103,8 +107,15 @@ def _number(value: str | None) -> float | None:
 
 def failure_of_status(status: int, body: bytes, headers: Mapping[str, str], scrub: Scrubber) -> CallFailed:
     """What an error status means for us. Raises `ContentFiltered` where it is the content that was refused."""
+    try:
+        return _failure(status, orjson.loads(body), headers, scrub)
+    except orjson.JSONDecodeError:
+        return _failure(status, body.decode("utf-8", "replace"), headers, scrub)
+
+
+def _failure(status: int, said: object, headers: Mapping[str, str], scrub: Scrubber) -> CallFailed:
     picked = pick_headers(headers)
-    message, codes = _error_in(body)
+    message, codes = _words_and_codes(said)
     low = message.lower()
     kind = _BY_STATUS.get(status, "server" if status >= 500 else "rejected")
     if status in (400, 403, 451) and (codes & _FILTER_CODES or any(words in low for words in _FILTER_WORDS)):
@@ -124,30 +135,28 @@ def failure_of_status(status: int, body: bytes, headers: Mapping[str, str], scru
 def failure_in_reply(error: object, headers: Mapping[str, str], scrub: Scrubber) -> CallFailed:
     """What an `error` without a status of its own means, as in a row of a batch, or in a 200 reply of a gateway (which puts the
     upstream's status into `code`)."""
-    code, kind = (error.get("code"), error.get("type")) if isinstance(error, dict) else (None, None)
+    code, kind = mapping(error).get("code"), word(mapping(error).get("type"))
     status = code if isinstance(code, int) and 400 <= code < 600 else _STATUS_OF_TYPE.get(kind, 500)
-    return failure_of_status(status, orjson.dumps({"error": error}), headers, scrub)
+    return _failure(status, {"error": error}, headers, scrub)
 
 
-def _error_in(body: bytes) -> tuple[str, frozenset[str]]:
-    """The provider's own words and its error codes, from the shapes in use: {error: {message, type, code}}, {error: text}, plain text."""
-    try:
-        data = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return plain(body.decode("utf-8", "replace")), frozenset()
-    error = data.get("error", data) if isinstance(data, dict) else data
+def _words_and_codes(said: object) -> tuple[str, frozenset[str]]:
+    """The provider's own words and its error codes, from the shapes in use: {error: {message, type, code}}, the same without `error`,
+    {error: text}, plain text. Any of it may be of any JSON type."""
+    outer = mapping(said)
+    error = outer.get("error", said)
     if not isinstance(error, dict):
-        return plain(error if isinstance(error, str) else ""), frozenset()
-    inner = error.get("innererror")
-    codes = {error.get("code"), error.get("type"), inner.get("code") if isinstance(inner, dict) else None}
-    message = error.get("message") or error.get("detail") or data.get("message") or ""
-    return plain(message if isinstance(message, str) else str(message)), frozenset(
-        c for c in codes if isinstance(c, str)
-    )
+        return plain(shown(error)), frozenset()
+    codes = (error.get("code"), error.get("type"), mapping(error.get("innererror")).get("code"))
+    message = error.get("message") or error.get("detail") or outer.get("message")
+    return plain(shown(message)), frozenset(code for code in codes if isinstance(code, str))
 
 
 def plain(text: str, limit: int = 600) -> str:
     """One short line: error pages of proxies are whole HTML documents."""
+    text = text[:_PAGE]
     if text.lstrip()[:1] == "<":
-        text = re.sub(r"<(style|script)\b.*?</\1>|<[^>]*>", " ", text, flags=re.DOTALL | re.IGNORECASE)
+        # Both patterns are linear: a tag ends before the next one begins, and an unclosed block takes all the rest.
+        text = _BLOCK.sub(" ", text)
+        text = _TAG.sub(" ", text)
     return cut(" ".join(text.split()), limit)

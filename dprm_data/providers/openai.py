@@ -17,7 +17,7 @@ from dprm_data.providers.dialect import Dialect, Structured, dialect_of
 from dprm_data.providers.failures import NO_KEY, ContentFiltered, Scrubber
 from dprm_data.providers.http_provider import HttpProvider
 from dprm_data.providers.provider import provider
-from dprm_data.providers.replies import count, without_prefill
+from dprm_data.providers.replies import count, mapping, mappings, shown, without_prefill, word
 from dprm_data.providers.request import UNREPORTED, Answer, CallFailed, Finish, Request, Usage
 
 if TYPE_CHECKING:
@@ -112,24 +112,23 @@ class OpenAIProvider(HttpProvider):
     def read(self, data: dict[str, Any], headers: Mapping[str, str], request: Request) -> Answer:
         """A reply's answer. Raises `CallFailed`, with what the reply cost."""
         usage = _usage(data.get("usage"))
-        choices = data.get("choices")
-        choice = choices[0] if isinstance(choices, list) and choices else None
-        message = choice.get("message") if isinstance(choice, dict) else None
-        if not isinstance(choice, dict) or not isinstance(message, dict):
+        choice = next(iter(mappings(data.get("choices"))), {})
+        message = choice.get("message")
+        if not isinstance(message, dict):
             raise CallFailed("broken", "the answer has no choices", status=200, headers=dict(headers), usage=usage)
         if choice.get("finish_reason") == "error" or choice.get("error"):
             # Gateways report a provider that broke off in mid-answer like this.
             raise CallFailed(
                 "server",
-                self.http.scrub(f"the answer broke off: {choice.get('error')}"),
+                self.http.scrub(f"the answer broke off: {shown(choice.get('error'))}"),
                 status=200,
                 headers=dict(headers),
                 usage=usage,
             )
         text = _text(message.get("content"))
-        finish = _FINISH.get(choice.get("finish_reason"), "stop")
+        finish = _FINISH.get(word(choice.get("finish_reason")), "stop")
         if message.get("refusal"):
-            text, finish = text or str(message["refusal"]), "refusal"
+            text, finish = text or shown(message["refusal"]), "refusal"
         top = None
         if request.params.get("top_logprobs"):
             top = _top_logprobs(choice.get("logprobs"))
@@ -145,7 +144,7 @@ class OpenAIProvider(HttpProvider):
             text=without_prefill(text, request.messages),
             finish=finish,
             usage=usage,
-            model=str(data.get("model") or request.model),
+            model=word(data.get("model")) or request.model,
             top_logprobs=top,
             headers=dict(headers),
         )
@@ -173,15 +172,14 @@ def _response_format(schema: dict[str, Any], structured: str) -> dict[str, Any]:
 
 def _text(content: object) -> str:
     if isinstance(content, list):  # some servers answer in parts
-        return "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
+        return "".join(word(part.get("text")) or "" for part in mappings(content))
     return content if isinstance(content, str) else ""
 
 
 def _usage(usage: object) -> Usage:
     if not isinstance(usage, dict):
         return UNREPORTED
-    details = usage.get("prompt_tokens_details")
-    details = details if isinstance(details, dict) else {}
+    details = mapping(usage.get("prompt_tokens_details"))
     read, written = count(usage.get("prompt_tokens")), count(usage.get("completion_tokens"))
     return Usage(
         input_tokens=read or 0,
@@ -193,12 +191,10 @@ def _usage(usage: object) -> Usage:
 
 
 def _top_logprobs(logprobs: object) -> tuple[tuple[str, float], ...]:
-    content = logprobs.get("content") if isinstance(logprobs, dict) else None
-    first = content[0] if isinstance(content, list) and content else None
-    listed = first.get("top_logprobs") if isinstance(first, dict) else None
+    first = next(iter(mappings(mapping(logprobs).get("content"))), {})
     pairs = [
-        (str(entry["token"]), float(entry["logprob"]))
-        for entry in listed or []
-        if isinstance(entry, dict) and "token" in entry and isinstance(entry.get("logprob"), int | float)
+        (entry["token"], float(entry["logprob"]))
+        for entry in mappings(first.get("top_logprobs"))
+        if isinstance(entry.get("token"), str) and isinstance(entry.get("logprob"), int | float)
     ]
     return tuple(sorted(pairs, key=lambda pair: -pair[1]))

@@ -1,9 +1,11 @@
-"""Reading replies: what differs from server to server."""
+"""Reading replies: what differs from server to server, and values of any JSON type where another is expected."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
+
+import orjson
 
 
 def without_prefill(text: str, messages: tuple[Any, ...]) -> str:
@@ -22,3 +24,29 @@ def count(value: object) -> int | None:
     except ValueError:
         return None
     return math.ceil(number) if math.isfinite(number) and number >= 0 else None
+
+
+def word(value: object) -> str | None:
+    """A code, type or reason out of a reply; None where it is no text."""
+    return value if isinstance(value, str) else None
+
+
+def mapping(value: object) -> dict[str, Any]:
+    """An object out of a reply; empty where it is none."""
+    return value if isinstance(value, dict) else {}
+
+
+def mappings(value: object) -> list[dict[str, Any]]:
+    """The objects of a list out of a reply."""
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
+def shown(value: object, limit: int = 600) -> str:
+    """A value of any JSON type as words: a text as it is, anything else as JSON."""
+    if value is None:
+        return ""
+    try:
+        text = value if isinstance(value, str) else orjson.dumps(value).decode()
+    except TypeError:  # nested too deep
+        text = "(a value that cannot be shown)"
+    return text[:limit]
