@@ -25,7 +25,7 @@ _STYLE = """text{font:13px system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
 
 
 def label_colours(rewards: Floats) -> list[str]:
-    """A colour for every label, by its reward (K,): teal for the best, through grey, to rust for the worst."""
+    """A colour per label by its reward (K,), from teal (best) through grey to rust (worst)."""
     order = np.argsort(-rewards, kind="stable")
     colours = [""] * len(rewards)
     for rank, label in enumerate(order):

@@ -274,7 +274,7 @@ class Elicitation:
 
 
 def elicitation(name: str) -> Callable[[type[E]], type[E]]:
-    """Register a subclass of `Elicitation` under this name. Raises `ValueError` where another has it."""
+    """Register a subclass of `Elicitation` under this name. Raises `ValueError` if the name is taken."""
 
     def decorate(cls: type[E]) -> type[E]:
         cls.name = name

@@ -55,7 +55,7 @@ def _fleet(
     alone = [{"endpoints": None, "base_url": each.base_url, "api_key_env": each.api_key_env} for each in configs]
     providers = [kind.from_config(config.model_copy(update=own), environ) for own in alone]
     hosts = [urlsplit(each.base_url or environ.get(kind.url_variable or "") or "").netloc for each in configs]
-    # Without user and password. Two keys at one host are told apart by their variables' names.
+    # Without user and password. If two endpoints share a host, the names of their key variables distinguish them.
     hosts = [host.rpartition("@")[2] or f"{config.name}'s own API" for host in hosts]
     many = Counter(hosts)
     endpoints = []

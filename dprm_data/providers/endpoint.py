@@ -1,7 +1,7 @@
-"""One endpoint of a fleet: a provider behind limits of its own, and whether it is in.
+"""One endpoint of a fleet: a provider with its own limits, and whether it is in use.
 
-An endpoint that fails is taken *out* for a pause, then probed by a single call; every probe that fails too makes the next pause longer, and
-the first answer brings it back *in*. A 429 takes nobody out: it cools this endpoint, as the engine's limiter does for a single provider.
+An endpoint that fails is taken *out* for a pause, then probed by a single call. Each failed probe lengthens the pause; the first answer
+brings the endpoint back *in*. A 429 does not take it out: it cools down, as a single provider does under the engine's limiter.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from dprm_data.providers.limits import Limiter, LocalRateLimit, Permit
 from dprm_data.providers.provider import Provider
 from dprm_data.providers.request import Answer, CallFailed, FailureKind, Request
 
-MOST_AT_ONCE = 10_000  # where the recipe names no number
+MOST_AT_ONCE = 10_000  # if the recipe sets no concurrency
 CONGESTION: frozenset[FailureKind] = frozenset({"rate_limit", "overloaded"})
-_DOUBTFUL = 3  # failures in a row that may each be the call's own fault, before it is taken to be the endpoint's
+_DOUBTFUL = 3  # failures in a row that could each be the call's fault, before the endpoint is blamed
 
-# Seconds of the first pause and of the longest. A dead key is rarely renewed while a run goes on; a server that starts has its model soon.
+# The first and the longest pause, in seconds. A dead key is rarely renewed during a run; a starting server soon has loaded its model.
 _PAUSES: dict[FailureKind, tuple[float, float]] = {
     "key": (60.0, 600.0),
     "billing": (60.0, 600.0),
@@ -31,8 +31,8 @@ _PAUSE = (1.0, 60.0)
 
 @dataclass(slots=True)
 class Standing:
-    """How an endpoint does, for the live view and `--json`. out: why nothing is sent there just now, if so; back_at: until when (seconds
-    of `time.monotonic`); failed: attempts there, by the kind of failure."""
+    """The state of an endpoint, for the live view and `--json`. out: why it takes no calls now, if so; back_at: until when (seconds of
+    `time.monotonic`); failed: attempts by kind of failure."""
 
     name: str
     answered: int = 0
@@ -59,7 +59,7 @@ class _SeenPace(LocalRateLimit):
 
 
 class Endpoint:
-    """Asks one provider. place: what it is known by for ever (affinity hangs on it); name: what people call it, without secrets."""
+    """Calls one provider. place: its permanent identity, by which items are assigned to it; name: what messages call it, without secrets."""
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class Endpoint:
         return max(0.0, self._out_until - time.monotonic(), self._limiter.cooling)
 
     def wait(self) -> float:
-        """Seconds until it may be given one more call, as far as the clock decides; infinite where another call must end first."""
+        """Seconds until it may take one more call; infinite if another call must end first."""
         now = time.monotonic()
         if self._probing if self.out else self._taken >= self._limiter.window:
             return math.inf
@@ -152,7 +152,7 @@ class Endpoint:
 
     @property
     def doubtful(self) -> bool:
-        """Whether so many calls failed in a row that it is hardly the calls' fault."""
+        """Whether enough calls failed in a row to blame the endpoint and not the calls."""
         return self._in_a_row >= _DOUBTFUL
 
     # -- out and in -----------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What every kind of trouble between us and a provider means, and how it is told: in the provider's words, without the key."""
+"""Map errors of a provider to kinds of failure, with the provider's own words and without the key."""
 
 from __future__ import annotations
 

@@ -1,15 +1,14 @@
-"""A fleet: several endpoints that serve the same model, as one provider. Whoever asks it knows nothing of them.
+"""A fleet: several endpoints that serve the same model, as one provider.
 
-    an item's calls go to one endpoint     its server's cache then holds what they share: rendezvous hashing on the request's cache hint, by
-                                           weight, so that an endpoint that comes or goes moves no other endpoint's items
-    where that one is full or out          to the item's next; where all are full, to whoever is free first, in the order of asking
-    an endpoint that fails                 is taken out and probed again (`endpoint`), and says so once
-    a call that failed there               goes on to the next endpoint here, if it cannot have been billed and is not to blame for it: no
-                                           connection, a 429, a refused key, an unknown model. Everything else is raised: the engine counts
-                                           it, pays for it, and asks again, which then goes elsewhere
+    all calls of an item     go to one endpoint, whose cache then holds their shared prefix. Rendezvous hashing on the cache hint, by weight:
+                             adding or removing an endpoint moves no items between the others
+    if it is full or out     the call goes to the item's next endpoint; if all are full, to the first that becomes free, first come first served
+    an endpoint that fails   is taken out and probed (`endpoint`); this is reported once
+    a failed call            is retried on the next endpoint if it was certainly not billed and the endpoint is to blame: no connection, a
+                             429, a refused key, an unknown model. Any other failure is raised: the engine counts it, pays for it and retries
 
-Only where nobody can be asked does the engine hear of it: as a rate limit with the shortest wait, as a connection that cannot be made, or,
-where every endpoint refuses us for good, as the refusal.
+If no endpoint is available, the fleet raises a rate limit with the shortest wait, a failed connection, or, if every endpoint refuses us
+permanently, that refusal.
 
 Rendezvous hashing with weights: endpoint e scores -w_e / ln(h(e, item)) with h uniform on (0, 1); the highest score wins with probability
 w_e / sum(w), because -ln(h)/w is exponential with rate w (Thaler and Ravishankar 1998; the weights as in Resch 2015).
@@ -28,21 +27,21 @@ from dprm_data.providers.endpoint import CONGESTION, Endpoint, Standing, reason
 from dprm_data.providers.request import Answer, CallFailed, Request
 from dprm_data.providers.token_estimates import estimated_input_tokens, output_tokens_cap
 
-_LONGEST_WAIT = 5.0  # seconds for a free endpoint, before the engine is told to send fewer calls
-_SHORT_WAIT = 0.5  # seconds that are waited here when all endpoints are out or cooling
-_REMEMBERED = 10_000  # calls of which is known where they failed
+_LONGEST_WAIT = 5.0  # seconds to wait for a free endpoint; after that the engine is asked to send fewer calls
+_SHORT_WAIT = 0.5  # seconds to wait when all endpoints are out or cooling
+_REMEMBERED = 10_000  # calls whose failed endpoints are remembered
 
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    """A call without an endpoint. ranking: the endpoints that it may be given, best first."""
+    """A call that waits for an endpoint. ranking: the endpoints that may take it, best first."""
 
     ranking: Sequence[Endpoint]
     given: asyncio.Future[Endpoint]
 
 
 class Fleet:
-    """One provider made of several endpoints, all of one family. say: told when an endpoint goes out or comes back."""
+    """One provider over several endpoints of one family. say: called when an endpoint fails or recovers."""
 
     def __init__(self, endpoints: Sequence[Endpoint], *, family: str, say: Callable[[str], None] | None = None) -> None:
         self.family = family
@@ -168,7 +167,7 @@ class Fleet:
             del self._failed_at[next(iter(self._failed_at))]
 
     def _nobody(self) -> CallFailed:
-        """What the engine is told where no endpoint can be asked."""
+        """The failure to raise when no endpoint is available."""
         waits = [wait for endpoint in self._endpoints if (wait := endpoint.wait()) < math.inf]
         soonest = max(0.05, min(waits, default=_SHORT_WAIT))
         failures = [endpoint.failure for endpoint in self._endpoints if endpoint.failure]

@@ -56,8 +56,8 @@ def client_options(url: httpx2.URL, timeout: float) -> dict[str, Any]:
 class JsonClient:
     """Posts JSON through an SDK's client, once.
 
-    sdk: an `AsyncOpenAI` or `AsyncAnthropic`; timeout: seconds for one attempt, all in all (the SDK's own is per read, so that a server
-    that trickles would hold us for ever).
+    sdk: an `AsyncOpenAI` or `AsyncAnthropic`; timeout: seconds for one attempt, all in all (the SDK's own is per read, so a server that
+    trickles could hold a call for ever).
     """
 
     def __init__(self, sdk: Any, client: httpx2.AsyncClient, *, timeout: float, scrub: Scrubber) -> None:
@@ -118,8 +118,8 @@ class JsonClient:
     ) -> httpx2.Response:
         """The reply to one request, its body unread. Raises `CallFailed`, or `ContentFiltered`, for an error status.
 
-        What the SDK would send, by its own client, with its address, authentication and headers put together once and not for every call,
-        which is half of its work.
+        Sends what the SDK would send, by the SDK's own client. Its address, authentication and headers are built once and not for every
+        call: that is half of the SDK's work.
         """
         timeout = self._seconds if seconds == self._timeout else httpx2.Timeout(seconds).as_dict()
         url, known = self._target(path)
@@ -187,7 +187,7 @@ class JsonClient:
         return Reply(data, headers)
 
     async def _guarded(self, work: Awaitable[T], seconds: float | None) -> T:
-        """The work's result within so many seconds. Whatever goes wrong is raised as `CallFailed`, or `ContentFiltered`."""
+        """Await `work`, for at most `seconds`. Every failure is raised as `CallFailed` or `ContentFiltered`."""
         failure: CallFailed | ContentFiltered
         try:
             async with asyncio.timeout(seconds):

@@ -32,7 +32,7 @@ class HttpProvider(BaseProvider):
             _check_base_url(base_url)
         elif not cls.default_url:
             raise InputError(
-                f"provider.base_url: missing; {cls.title} has no address that is the same for everybody",
+                f"provider.base_url: missing; {cls.title} has a different address for every account",
                 hint="Give yours, up to and including the version.",
             )
         key = cls._key(config.api_key_env, environ, is_needed=base_url is None and not cls.is_free)

@@ -59,7 +59,7 @@ class OpenAIProvider(HttpProvider):
 
     @cached_property
     def http(self) -> JsonClient:
-        """The connection. The SDK takes a second to import, which a run whose answers are all known is spared."""
+        """The connection, opened at the first call: importing the SDK takes a second, and a run that only replays answers needs none."""
         import httpx2
         from openai import AsyncOpenAI, DefaultAioHttpClient
 

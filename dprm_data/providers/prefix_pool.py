@@ -1,4 +1,4 @@
-"""Who may use which worker next, where a worker remembers only the last prefix it has read.
+"""Assign calls to workers that each cache only the last prefix they read.
 
 A small model on a CPU spends most of its time reading prompts. A call whose prefix the worker has just read costs a quarter of one that
 it has not, so calls stay with the worker that knows their prefix, a worker finishes an item before it turns to the next, and it takes

@@ -88,7 +88,8 @@ Class = TypeVar("Class", bound=type[BaseProvider])
 
 
 def provider(name: str) -> Callable[[Class], Class]:
-    """A class decorator: recipes ask for the class by this name, which is also its `family`. Raises `ValueError` where another has it."""
+    """A class decorator that registers the class under the name recipes use, which is also its `family`. Raises `ValueError` if the name
+    is taken."""
 
     def register(target: Class) -> Class:
         PROVIDERS.register(name)(target)

@@ -1,4 +1,4 @@
-"""Reading replies: what differs from server to server, and values of any JSON type where another is expected."""
+"""Read fields of replies: servers differ, and any field may hold any JSON type."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def mappings(value: object) -> list[dict[str, Any]]:
 
 
 def shown(value: object, limit: int = 600) -> str:
-    """A value of any JSON type as words: a text as it is, anything else as JSON."""
+    """A value of any JSON type for a message: a text unchanged, anything else as JSON."""
     if value is None:
         return ""
     try:

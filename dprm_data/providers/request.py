@@ -113,7 +113,7 @@ class CallFailed(Exception):
         self.sent = sent
 
     def __reduce__(self) -> tuple[type[CallFailed], tuple[FailureKind, str], dict[str, Any]]:
-        """Between processes as it is: an exception is made again from its `args` alone otherwise, and those are not all."""
+        """Pickle all attributes: by default an exception is rebuilt from its `args` alone."""
         return type(self), (self.kind, self.message), self.__dict__
 
     @property

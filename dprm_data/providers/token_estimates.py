@@ -32,7 +32,7 @@ def reported(usage: Usage, request: Request, text: str) -> Usage:
 
 
 def worst_case(request: Request) -> Usage:
-    """The most that a request can be billed: a token for every byte of its input (no tokenizer makes more), and all the output it may have."""
+    """The most tokens a request can be billed: one per byte of input (no tokenizer makes more), and the whole output limit."""
     written = sum(len(message["content"].encode()) + _MESSAGE_OVERHEAD for message in request.messages)
     schema = len(repr(request.params["schema"])) if "schema" in request.params else 0
     return Usage(input_tokens=written + schema, output_tokens=output_tokens_cap(request.params) or 0)
