@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from dprm_data.core.errors import RecipeError
 from dprm_data.core.scrub import public_recipe, without_secrets
+from dprm_data.core.yamlfile import read_yaml
 
 if TYPE_CHECKING:
     from dprm_data.runs.run import Run
@@ -20,7 +22,7 @@ def run_texts(run: Run) -> list[dict[str, str]]:
     """Recipe, manifest, label space, fitted prior, panel and prompts."""
     manifest = run.folder.read_manifest()
     manifest = manifest | {"sampling": without_secrets(manifest.get("sampling", {}))}
-    recipe = public_recipe(yaml.safe_load(run.folder.recipe_file.read_text(encoding="utf-8")))
+    recipe = public_recipe(read_yaml(run.folder.recipe_file, RecipeError, "a recipe"))
     chosen = run.recipe.publish.model_dump(mode="json", exclude_defaults=True)  # as it is published, not as it was run
     recipe = recipe | ({"publish": chosen} if chosen else {})
     rows = [
