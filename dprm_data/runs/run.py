@@ -29,6 +29,7 @@ from dprm_data.panel.panel_sources import load_panel
 from dprm_data.panel.personas import Panel
 from dprm_data.providers.provider import BaseProvider, Provider, provider_class
 from dprm_data.recipe.recipe import FitConfig, PublishConfig, Recipe
+from dprm_data.recipe.trust import check
 from dprm_data.runs.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -82,9 +83,11 @@ class Run:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], progress: Progress | None = None) -> Run:
-        """The run in this folder. Raises `InputError` if it is not a run folder."""
+        """The run in this folder. Raises `InputError` if it is not a run folder, or its ledger's address is not trusted (`recipe/trust`)."""
         folder = RunFolder.existing(path)
-        return cls(folder.recipe(), folder, progress=progress)
+        recipe = folder.recipe()
+        check(recipe)
+        return cls(recipe, folder, progress=progress)
 
     def splits(self) -> Splits:
         """The splits of the run's items: by the source's column if it has one, else seeded."""
