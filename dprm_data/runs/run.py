@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from dprm_data.core.errors import InputError, PanelError, RecipeError
 from dprm_data.core.ledger_address import LedgerAddress
 from dprm_data.core.registry import ELICITATIONS
+from dprm_data.core.resources import is_file
 from dprm_data.core.yamlfile import validated
 from dprm_data.elicit.distribution import Distribution
 from dprm_data.elicit.elicitation import Elicitation
@@ -224,4 +225,4 @@ def _check_can_ask(recipe: Recipe, provider: Provider) -> None:
 def _beside(recipe: Recipe, reference: str) -> str:
     """Return the path of a file in the recipe's folder if it exists, otherwise the name, for a bundled text."""
     file = recipe.folder / reference
-    return str(file) if file.is_file() else reference
+    return str(file) if is_file(file) else reference
