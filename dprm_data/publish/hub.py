@@ -48,8 +48,9 @@ class Marker:
         """The marker, or None where the text is none."""
         try:
             found = json.loads(text)
-            return cls(found["name"], int(found["version"]), found["content"], dict(found["files"]))
-        except (ValueError, KeyError, TypeError):
+            files = {path: dict(names) for path, names in dict(found["files"]).items()}
+            return cls(str(found["name"]), int(found["version"]), str(found["content"]), files)
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return None
 
     def text(self) -> str:
