@@ -29,6 +29,7 @@ from dprm_data.cli.shared import (
     stderr,
 )
 from dprm_data.core.errors import InputError
+from dprm_data.core.text import visible
 
 
 class Duplicates(StrEnum):
@@ -57,11 +58,31 @@ def plan(recipe: RecipeFile, output: Output = None, as_json: Json = False, quiet
     from dprm_data.pipeline import stages
     from dprm_data.terminal.plan_view import plan_view
 
-    with open_job(recipe, output, quiet or as_json) as job:
+    with open_job(recipe, output, quiet or as_json, calls=False) as job:
         stages.prepare(job)
         planned = stages.plan(job)
         budget = job.recipe.budget.max_cost
     answer(planned.as_dict() | {"budget": budget}, lambda: plan_view(planned, budget), as_json)
+
+
+@app.command()
+def trust(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE|RUN", help="A recipe, or a run folder.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Allow it without being asked.")] = False,
+) -> None:
+    """Allow a recipe to send keys to addresses that are not known as their owners'. Shows them and asks."""
+    from dprm_data.recipe.recipe import Recipe
+    from dprm_data.recipe.trust import pending, remember
+
+    loaded = Recipe.load(recipe / "recipe.yaml" if recipe.is_dir() else recipe, frozen=True)
+    sendings = pending(loaded)
+    for sending in sendings:
+        say(visible(f"{recipe}: {sending.sentence}"))
+    if not sendings:
+        say(visible(f"{recipe}: nothing to allow"))
+    elif yes or typer.confirm("Allow it, now and later?", abort=True):
+        for sending in sendings:
+            remember(sending)
 
 
 @app.command()

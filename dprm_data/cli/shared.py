@@ -120,14 +120,16 @@ def stderr() -> Any:
 
 
 @contextmanager
-def open_job(recipe: Path, output: Path | None, quiet: bool) -> Iterator[Any]:
-    """A run of this recipe with progress on stderr; its folder is locked, unless workers share the run."""
+def open_job(recipe: Path, output: Path | None, quiet: bool, *, calls: bool = True) -> Iterator[Any]:
+    """A run of this recipe with progress on stderr; its folder is locked, unless workers share the run. calls: whether calls will be made."""
     from dprm_data.recipe.recipe import Recipe
+    from dprm_data.recipe.trust import check
     from dprm_data.runs.folder import RunFolder
     from dprm_data.runs.run import Run
     from dprm_data.terminal.progress import TerminalProgress
 
     loaded = Recipe.load(recipe)
+    check(loaded, calls=calls)
     with TerminalProgress(stderr(), quiet=quiet) as progress:
         job = Run(loaded, RunFolder(output) if output else None, progress=progress)
         with job.at_work():

@@ -172,17 +172,14 @@ def _evaluate_pairs(
 
 def named_settings(texts: list[str] | None) -> dict[str, Any]:
     """The settings of `--set name=value`, values read as YAML."""
-    import yaml
+    from dprm_data.core.yamlfile import parse_yaml
 
     found: dict[str, Any] = {}
     for text in texts or []:
         name, equals, value = text.partition("=")
         if not equals:
             raise InputError(f"--set {text}: give name=value")
-        try:
-            found[name.strip().replace("-", "_")] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise InputError(f"--set {text}: {value!r} is not valid YAML") from error
+        found[name.strip().replace("-", "_")] = parse_yaml(value, InputError, f"--set {text}")
     return found
 
 

@@ -84,13 +84,18 @@ class LedgerAddress:
         """The same address for a process with another working directory."""
         return LedgerAddress(str(self.path.absolute())) if self.scheme == FILE else self
 
+    @property
+    def variable(self) -> str | None:
+        """The name of the environment variable in the password's place, or None."""
+        match = _PASSWORD.match(self.text)
+        named = _VARIABLE.fullmatch(match["password"]) if match else None
+        return named[1] if named else None
+
     def password(self) -> str | None:
         """The value of the environment variable named in the URL, or None if it names none. Raises `InputError` if the variable is not set."""
-        match = _PASSWORD.match(self.text)
-        variable = _VARIABLE.fullmatch(match["password"]) if match else None
-        if not variable:
+        name = self.variable
+        if name is None:
             return None
-        name = variable[1]
         if not os.environ.get(name):
             raise InputError(
                 f"ledger {self.shown}: the environment variable {name} is not set",

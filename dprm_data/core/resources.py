@@ -33,4 +33,12 @@ def bundled_file(kind: Kind, name: str, suffix: str = ".yaml") -> Path | None:
     if "/" in name or "\\" in name:
         return None
     path = bundled_folder(kind) / f"{name}{suffix}"
-    return path if path.is_file() else None
+    return path if is_file(path) else None
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file at the path; False also for what no file can be called (a NUL, 300 characters)."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False

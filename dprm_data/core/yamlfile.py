@@ -1,4 +1,8 @@
-"""Read a YAML file into a pydantic model, with errors that name file, line and field."""
+"""Read a YAML file into a pydantic model, with errors that name file, line and field.
+
+Every YAML text is read by `parse_yaml`, which bounds what a small file can grow into: how deep values nest, how much aliases and merges
+repeat, and how large a number is. A value that contains itself is refused.
+"""
 
 from __future__ import annotations
 
@@ -9,72 +13,143 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from dprm_data.core.errors import InputError
+from dprm_data.core.text import one_line
 from dprm_data.core.validation import Location, describe
 
 Model = TypeVar("Model", bound=BaseModel)
+
+_DEPTH = 100  # levels of nesting
+_REPEATED = 200_000  # nodes that aliases may add to those that are written out
+_INTEGER = "tag:yaml.org,2002:int"
 
 # The loader in C reads a panel in a hundredth of a second instead of a quarter; PyYAML may be built without it.
 _Loader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def read_model(path: Path, model: type[Model], error: type[InputError], what: str, context: Any = None) -> Model:
-    """The file's content as a `model`. Raises `error` (where: file, line, field) for anything that is not one.
+    """Read the file as a `model`. Raises `error` with file, line and field if it is not one.
 
-    what: how to call the thing in messages ("a recipe"). context: for the model's validators.
+    what: the noun for messages ("a recipe"). context: for the model's validators.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as problem:
-        raise error(
-            f"cannot read {path}: {problem.strerror or problem}", hint=f"Give the path of {what} (YAML)."
-        ) from problem
-    except UnicodeDecodeError as problem:
-        raise error(f"{path} is not UTF-8 text: {problem}") from problem
-    try:
-        root = yaml.compose(text, Loader=_Loader)
-        content = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as problem:
-        raise error(f"{path}: not valid YAML: {_on_one_line(problem)}") from problem
+    content, root = _parsed(_text(path, error, what), error, str(path))
     if not isinstance(content, dict) or not isinstance(root, yaml.MappingNode):
         raise error(f"{path}: {what} is a mapping of keys to values, found {type(content).__name__}")
-    twice = _key_given_twice(root)
-    if twice:
-        raise error(f"{path}:{twice.start_mark.line + 1}: the key {twice.value!r} is given twice; keep one")
     return validated(content, model, error, str(path), lambda location: _line(root, location), context)
+
+
+def read_yaml(path: Path, error: type[InputError], what: str) -> Any:
+    """Read the file as plain data. Raises `error`. what: as in `read_model`."""
+    return parse_yaml(_text(path, error, what), error, str(path))
+
+
+def parse_yaml(text: str, error: type[InputError], where: str) -> Any:
+    """Parse a YAML text as plain data. Raises `error`. where: the origin of the text, for messages."""
+    return _parsed(text, error, where)[0]
 
 
 def validated(
     content: Any, model: type[Model], error: type[InputError], where: str, line: Any = None, context: Any = None
 ) -> Model:
-    """`content` as a `model`, or `error` with one line per finding."""
+    """Validate `content` as a `model`. Raises `error` with one line per finding."""
     try:
         return model.model_validate(content, context=context)
     except ValidationError as problem:
         raise error(describe(problem, where, model, line)) from problem
+    except RecursionError:
+        raise error(f"{where}: values are nested too deeply") from None
+
+
+def _text(path: Path, error: type[InputError], what: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as problem:
+        raise error(f"{path} is not UTF-8 text: {problem}") from problem
+    except (OSError, ValueError) as problem:  # ValueError: a NUL in the name
+        reason = getattr(problem, "strerror", None) or problem
+        raise error(f"cannot read {path}: {reason}", hint=f"Give the path of {what} (YAML).") from problem
+
+
+def _parsed(text: str, error: type[InputError], where: str) -> tuple[Any, yaml.Node | None]:
+    """The content and its node, which knows the lines. Raises `error`."""
+    loader = None
+    try:
+        loader = _Loader(text)
+        root = loader.get_single_node()
+        if root is None:
+            return None, None
+        _check(root, error, where)
+        return loader.construct_document(root), root
+    except yaml.YAMLError as problem:
+        raise error(f"{where}: not valid YAML: {_on_one_line(problem)}") from problem
+    except RecursionError:
+        raise error(f"{where}: values are nested too deeply") from None
+    except ValueError as problem:  # a date that does not exist, and the like
+        raise error(f"{where}: not valid YAML: {one_line(str(problem), 200)}") from problem
+    finally:
+        if loader is not None:
+            loader.dispose()
 
 
 def _on_one_line(problem: yaml.YAMLError) -> str:
     mark = getattr(problem, "problem_mark", None)
-    said = getattr(problem, "problem", None) or str(problem)
-    return f"line {mark.line + 1}, column {mark.column + 1}: {said}" if mark else said
+    reason = getattr(problem, "problem", None) or str(problem)
+    return f"line {mark.line + 1}, column {mark.column + 1}: {reason}" if mark else one_line(reason, 200)
 
 
-def _key_given_twice(node: yaml.Node) -> yaml.ScalarNode | None:
-    """A key that a mapping has twice: YAML would silently keep the last."""
+def _check(root: yaml.Node, error: type[InputError], where: str) -> None:
+    """Refuse what should not be constructed: duplicate keys, cycles, excessive nesting or repetition, huge integers. Raises `error`.
+
+    Each node is visited once, children first, so the size with all aliases expanded is found without expanding them.
+    """
+    sizes: dict[int, int] = {}  # by node: its size with aliases expanded; 0 while it is being visited
+    heights: dict[int, int] = {}
+    stack: list[tuple[yaml.Node, bool]] = [(root, False)]
+    while stack:
+        node, is_done = stack.pop()
+        children = _children(node)
+        if is_done:
+            sizes[id(node)] = 1 + sum(sizes[id(child)] for child in children)
+            heights[id(node)] = 1 + max((heights[id(child)] for child in children), default=0)
+        elif id(node) not in sizes:
+            _check_node(node, error, where)
+            sizes[id(node)] = 0
+            stack.append((node, True))
+            stack.extend((child, False) for child in children)
+        elif sizes[id(node)] == 0:
+            raise error(f"{where}:{node.start_mark.line + 1}: an alias (*) refers to a value that contains it")
+    if heights[id(root)] > _DEPTH:
+        raise error(f"{where}: values are nested more than {_DEPTH} levels deep")
+    if sizes[id(root)] > len(sizes) + _REPEATED:
+        raise error(f"{where}: aliases (*) repeat values more than {_REPEATED:,} times")
+
+
+def _children(node: yaml.Node) -> list[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return [child for pair in node.value for child in pair]
+    return node.value if isinstance(node, yaml.SequenceNode) else []
+
+
+def _check_node(node: yaml.Node, error: type[InputError], where: str) -> None:
+    """Refuse a key that is given twice, of which YAML would silently keep the last, and an integer beyond 64 bits."""
     if isinstance(node, yaml.MappingNode):
         seen = set()
         for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in seen and key.value != "<<":
-                return key
-            seen.add(key.value if isinstance(key, yaml.ScalarNode) else None)
-    children = (
-        [child for pair in node.value for child in pair]
-        if isinstance(node, yaml.MappingNode)
-        else node.value
-        if isinstance(node, yaml.SequenceNode)
-        else []
-    )
-    return next((found for child in children if (found := _key_given_twice(child))), None)
+            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
+                if key.value in seen:
+                    raise error(f"{where}:{key.start_mark.line + 1}: the key {key.value!r} is given twice; keep one")
+                seen.add(key.value)
+    elif node.tag == _INTEGER and len(node.value) > 18 and _is_huge(node.value):
+        raise error(f"{where}:{node.start_mark.line + 1}: the number {one_line(node.value, 30)} is too large")
+
+
+def _is_huge(integer: str) -> bool:
+    digits = integer.replace("_", "").lstrip("+-")
+    if ":" in digits or len(digits) > 70:  # sexagesimal; beyond 64 binary digits with a prefix
+        return True
+    try:
+        return int(digits, 0) >= 2**64
+    except ValueError:  # octal as YAML 1.1 writes it
+        return int(digits, 8) >= 2**64
 
 
 def _line(root: yaml.Node, location: Location) -> int | None:

@@ -86,7 +86,7 @@ def load_prompt(reference: str, base: Path | None = None) -> PromptTemplate:
     path = bundled or (base or Path()) / reference
     try:
         source = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a NUL in the name
         known = ", ".join(bundled_names("prompts", ".jinja"))
         raise PromptError(
             f"no prompt template {reference!r}: {error}", hint=f"Give a bundled name ({known}) or a .jinja file."

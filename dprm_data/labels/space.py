@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from dprm_data.core.arrays import Floats, Ints
 from dprm_data.core.errors import LabelSpaceError
-from dprm_data.core.resources import bundled_file, bundled_names
+from dprm_data.core.resources import bundled_file, bundled_names, is_file
 from dprm_data.core.yamlfile import read_model, validated
 from dprm_data.labels.geometry import cheapest_detours, checked_cost
 
@@ -175,7 +175,7 @@ class LabelSpace(_Frozen):
         if text.isdigit():
             return cls.ordinal(int(text))
         path = bundled_file("label_spaces", text) or Path(text)
-        if not path.is_file():
+        if not is_file(path):
             known = ", ".join(bundled_names("label_spaces"))
             raise LabelSpaceError(
                 f"no label space {text!r}",

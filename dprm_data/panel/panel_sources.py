@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 
 from dprm_data.core.errors import DprmError, PanelError
 from dprm_data.core.registry import PANEL_SOURCES
-from dprm_data.core.resources import bundled_file, bundled_names
+from dprm_data.core.resources import bundled_file, bundled_names, is_file
 from dprm_data.core.yamlfile import read_model, validated
 from dprm_data.panel.personas import Panel
 from dprm_data.panel.raking import raked_panel, read_margins
@@ -65,7 +65,7 @@ def bundled(*, base: Path, name: str) -> Panel:
 def file(*, base: Path, path: str) -> Panel:
     """A panel in a YAML file."""
     found = base / Path(path).expanduser()
-    if not found.is_file():
+    if not is_file(found):
         known = ", ".join(bundled_names("personas"))
         raise PanelError(f"no panel {path!r}", hint=f"Give a bundled name ({known}) or a YAML file that exists.")
     return read_model(found, Panel, PanelError, "a panel")

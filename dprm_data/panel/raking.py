@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from dprm_data.core.arrays import Floats, Ints
 from dprm_data.core.errors import PanelError
+from dprm_data.core.yamlfile import read_yaml
 from dprm_data.panel.personas import Panel
 
 Margin = Mapping[Hashable, float]
@@ -121,12 +121,7 @@ def raked_panel(panel: Panel, margins: Mapping[str, Margin]) -> tuple[Panel, Rak
 
 def read_margins(path: Path) -> dict[str, Margin]:
     """Read margins from a YAML file: attribute -> value -> share; a joint margin "age,sex" has values "old,female"."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise PanelError(
-            f"{path}: not readable as YAML: {error}", hint="Margins look like: sex: {female: 0.51, male: 0.49}"
-        ) from error
+    content = read_yaml(path, PanelError, "margins")
     if not isinstance(content, dict) or not all(isinstance(shares, dict) and shares for shares in content.values()):
         raise PanelError(
             f"{path}: margins are attribute -> value -> share", hint="Such as: sex: {female: 0.51, male: 0.49}"

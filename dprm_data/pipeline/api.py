@@ -11,6 +11,7 @@ from dprm_data.engine.plan import Plan
 from dprm_data.pipeline import stages
 from dprm_data.providers.provider import Provider
 from dprm_data.recipe.recipe import Recipe
+from dprm_data.recipe.trust import check
 from dprm_data.runs.folder import RunFolder
 from dprm_data.runs.run import Progress, Rows, Run
 
@@ -53,7 +54,7 @@ def run(
     Raises `DprmError`. If the budget or the provider ends the run early, the answers so far are fitted first: the folder has a usable
     partial dataset.
     """
-    job = _job(recipe, source, output, provider, progress)
+    job = _job(recipe, source, output, provider, progress, calls=True)
     with job.at_work():
         stages.prepare(job)
         counters = stages.annotate_and_keep(job, max_cost=max_cost, retry_failed=retry_failed)
@@ -84,6 +85,9 @@ def _job(
     output: str | os.PathLike[str] | None,
     provider: Provider | None,
     progress: Progress | None,
+    *,
+    calls: bool = False,
 ) -> Run:
     loaded = Recipe.of(recipe, provider=provider)
+    check(loaded, calls=calls and provider is None)
     return Run(loaded, RunFolder(output) if output else None, source=source, progress=progress, provider=provider)

@@ -33,6 +33,7 @@ from dprm_data.panel.personas import panel_table
 from dprm_data.preference.family import check_family
 from dprm_data.providers.construction import make_batch_provider
 from dprm_data.providers.provider import BaseProvider
+from dprm_data.recipe.trust import pending
 from dprm_data.runs.run import Run
 from dprm_data.runs.worker import Worker, check_budget
 
@@ -160,7 +161,9 @@ def ingest(run: Run) -> ItemsReport | None:
 
 
 def plan(run: Run) -> Plan:
-    """Estimate the run's calls, tokens and dollars. Makes no call."""
+    """Estimate the run's calls, tokens and dollars. Makes no call, and says what running it will ask about."""
+    for sending in pending(run.recipe, calls=run.provider is None):
+        run.progress.say(f"{run.recipe.file}: {sending.sentence}")
     with run.ledger(readonly=True) if exists(run.ledger_address) else nullcontext() as ledger:
         return make_plan(run.work, run.folder.table("items"), run.prices, ledger)
 

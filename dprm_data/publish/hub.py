@@ -48,8 +48,9 @@ class Marker:
         """Parse a marker; None if the text is not one."""
         try:
             found = json.loads(text)
-            return cls(found["name"], int(found["version"]), found["content"], dict(found["files"]))
-        except (ValueError, KeyError, TypeError):
+            files = {path: dict(names) for path, names in dict(found["files"]).items()}
+            return cls(str(found["name"]), int(found["version"]), str(found["content"]), files)
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return None
 
     def text(self) -> str:
@@ -115,7 +116,12 @@ def read_head(api: HfApi, repo: str, revision: str | None = None) -> Head:
 
 def _read_marker(api: HfApi, repo: str, commit: str) -> Marker | None:
     local = api.hf_hub_download(repo, MARKER, repo_type="dataset", revision=commit)
-    return Marker.read(Path(local).read_text(encoding="utf-8"))
+    return read_marker(Path(local))
+
+
+def read_marker(file: Path) -> Marker | None:
+    """The marker in a file, or None where the file holds none."""
+    return Marker.read(file.read_text(encoding="utf-8", errors="replace"))
 
 
 # -- failures ---------------------------------------------------------------------------------------------------------

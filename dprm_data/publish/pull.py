@@ -14,14 +14,24 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from dprm_data.core import tables
-from dprm_data.core.errors import InputError, PublishError
+from dprm_data.core.errors import DprmError, InputError, PublishError
 from dprm_data.core.tables import write_parquet, write_text
 from dprm_data.labels.space import LabelSpace
 from dprm_data.publish.configs import Config
-from dprm_data.publish.hub import MARKER, Head, Marker, check_repo_name, connect, persist, read_head
+from dprm_data.publish.hub import Head, Marker, check_repo_name, connect, persist, read_head
+from dprm_data.publish.pulled import (
+    Faults,
+    check_ids,
+    check_parts,
+    checked_manifest,
+    data_files,
+    prompts_of,
+    read_rows,
+    refused,
+    standalone_recipe,
+)
 from dprm_data.publish.push import Known
 from dprm_data.publish.run_texts import MANIFEST, RECIPE
 from dprm_data.runs.folder import RunFolder
@@ -51,39 +61,42 @@ def pull(
             raise PublishError(
                 f"there is no dataset {repo}, or it may not be seen", hint="For a private dataset, set HF_TOKEN."
             )
+        if head.marker is None:
+            raise PublishError(
+                f"{repo} was not published by dprm", hint="Any dataset can be a recipe's source: {dataset: …}."
+            )
+        wanted = list(data_files(head.marker))
         local = api.snapshot_download(
-            repo, repo_type="dataset", revision=head.commit, allow_patterns=[MARKER, "data/**"], max_workers=4
+            repo, repo_type="dataset", revision=head.commit, allow_patterns=wanted, max_workers=4
         )
         return head, Path(local)
 
     head, files = persist(f"reading {repo}", fetch, say=say, pause=pause)
-    if head.marker is None:
-        raise PublishError(
-            f"{repo} was not published by dprm", hint="Any dataset can be a recipe's source: {dataset: …}."
-        )
-    _check_whole(files, head.marker)
     staged = to.with_name(f".{to.name}.pulling")
     shutil.rmtree(staged, ignore_errors=True)
     try:
-        _unpack(files, RunFolder(staged), repo, head)
+        try:
+            _unpack(files, RunFolder(staged), repo, head)
+            _write_card(staged, to)
+        except DprmError:
+            raise
+        except Faults as error:
+            raise refused(repo, error) from error
         if to.exists():
             to.rmdir()
         staged.rename(to)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
-    _write_card(to)
     return RunFolder(to)
 
 
 def _check_whole(files: Path, marker: Marker) -> None:
-    for path, names in marker.files.items():
-        if not path.startswith("data/"):
-            continue
+    for path, sha256 in data_files(marker).items():
         local = files / path
         if not local.is_file():
             raise PublishError(f"{path} is missing in the dataset", hint="Pull an earlier version: --revision v1.")
         with local.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != names["sha256"]:
+            if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
                 raise PublishError(
                     f"{path} is not as it was published: others have changed it",
                     hint="Pull an earlier version: --revision v1.",
@@ -91,33 +104,58 @@ def _check_whole(files: Path, marker: Marker) -> None:
 
 
 def _unpack(files: Path, folder: RunFolder, repo: str, head: Head) -> None:
-    texts = {
-        row["name"]: row["content"] for batch in _read(files, head, "run") for row in batch.to_pylist()
-    }  # names are ours: see runtexts
-    for name, content in texts.items():
-        if name in (RECIPE, MANIFEST) or (name.startswith("prompts/") and name == f"prompts/{Path(name).name}"):
-            write_text(folder.path / name, content)
-    names = pa.array(LabelSpace.load(json.loads(texts["label_space.json"])).names)
-    write_parquet(folder.table("items"), tables.ITEMS, _as(tables.ITEMS, _in_order(files, head)))
-    write_parquet(
-        folder.table("distributions"), tables.DISTRIBUTIONS, _as(tables.DISTRIBUTIONS, _in_order(files, head))
-    )
-    annotations = (_named(batch, names) for batch in _read(files, head, "annotations"))
-    whole = (tables.conformed(table, tables.ANNOTATIONS) for table in annotations)
+    assert head.marker is not None
+    _check_whole(files, head.marker)
+    texts = {row["name"]: row["content"] for batch in _read(files, head, "run", None) for row in batch.to_pylist()}
+    missing = next((name for name in (RECIPE, MANIFEST) if name not in texts), None)
+    if missing:
+        raise PublishError(f"{repo}: the config run has no {missing}")
+    prompts = prompts_of(texts)
+    write_text(folder.recipe_file, standalone_recipe(texts[RECIPE], prompts))
+    for name, content in prompts.items():
+        write_text(folder.path / name, content)
+    space = check_parts(folder.path)
+    manifest = checked_manifest(texts[MANIFEST], space)
+    write_text(folder.manifest_file, json.dumps(manifest))
+    ids: set[str] = set()
+    items = _distinct(_in_order(files, head, space), ids)
+    write_parquet(folder.table("items"), tables.ITEMS, _as(tables.ITEMS, items))
+    rows = _in_order(files, head, space)
+    write_parquet(folder.table("distributions"), tables.DISTRIBUTIONS, _as(tables.DISTRIBUTIONS, rows))
+    names = pa.array(space.names)
+    annotations = _of_items(_read(files, head, "annotations", space), ids)
+    whole = (_named(table, names) for table in annotations)
     write_parquet(folder.table("annotations"), tables.ANNOTATIONS, whole)
-    pairs, people = _read(files, head, "preferences"), _read(files, head, "personas")
+    pairs, people = _read(files, head, "preferences", space), _read(files, head, "personas", space)
     write_parquet(folder.table("preferences"), tables.PREFERENCES, _as(tables.PREFERENCES, pairs))
     write_parquet(folder.table("personas"), tables.PERSONAS, _as(tables.PERSONAS, people))
-    assert head.marker is not None
     folder.update_manifest(pulled={"repo": repo, "commit": head.commit, "version": head.marker.version})
     Known(folder.path).note(repo, head.marker.content)
 
 
-def _in_order(files: Path, head: Head) -> Iterator[pa.Table]:
+def _distinct(batches: Iterator[pa.Table], ids: set[str]) -> Iterator[pa.Table]:
+    """The same items, whose ids are added to `ids`. Raises `PublishError` where two have the same."""
+    for table in batches:
+        for item_id in table["item_id"].to_pylist():
+            if item_id in ids:
+                raise PublishError(f"data/default: item_id: {item_id!r} is there twice")
+            ids.add(item_id)
+        yield table
+
+
+def _of_items(batches: Iterator[pa.Table], ids: set[str]) -> Iterator[pa.Table]:
+    for table in batches:
+        check_ids(ids, table, "data/annotations")
+        yield table
+
+
+def _in_order(files: Path, head: Head, space: LabelSpace) -> Iterator[pa.Table]:
     """The items of all splits in the run's own order: each split is in that order already, so they are merged as they are read."""
     assert head.marker is not None
-    names = {path.split("/")[-1].rsplit("-", 3)[0] for path in head.marker.files if path.startswith("data/default/")}
-    readers = {name: _read(files, head, "default", name) for name in sorted(names)}
+    names = {
+        path.split("/")[-1].rsplit("-", 3)[0] for path in data_files(head.marker) if path.startswith("data/default/")
+    }
+    readers = {name: _read(files, head, "default", space, name) for name in sorted(names)}
     waiting: dict[str, pa.Table] = {}
     while True:
         for name in readers:
@@ -135,17 +173,15 @@ def _in_order(files: Path, head: Head) -> Iterator[pa.Table]:
         yield pa.concat_tables(ready).sort_by("row")
 
 
-def _read(files: Path, head: Head, config: Config, split: str = "") -> Iterator[pa.Table]:
+def _read(files: Path, head: Head, config: Config, space: LabelSpace | None, split: str = "") -> Iterator[pa.Table]:
     """The rows of a config (or of one of its splits), split after split, in the order in which they were written."""
     assert head.marker is not None
     mine = sorted(
-        (path for path in head.marker.files if path.startswith(f"data/{config}/{split + '-' if split else ''}")),
+        (path for path in data_files(head.marker) if path.startswith(f"data/{config}/{split + '-' if split else ''}")),
         key=lambda path: (not path.split("/")[-1].startswith("train"), path),
     )
     for path in mine:
-        with pq.ParquetFile(files / path) as file:
-            for group in range(file.num_row_groups):
-                yield file.read_row_group(group)
+        yield from read_rows(files / path, path, config, space)
 
 
 def _as(schema: pa.Schema, batches: Iterator[pa.Table]) -> Iterator[pa.Table]:
@@ -160,10 +196,12 @@ def _named(table: pa.Table, names: pa.Array) -> pa.Table:
     return table.set_column(at, "label", pa.chunked_array(chunks, pa.string()))
 
 
-def _write_card(path: Path) -> None:
+def _write_card(staged: Path, to: Path) -> None:
+    """Write the card before the folder gets its name, which is the last thing that happens; the card has that name."""
     from dprm_data.publish.cards import dataset_card
     from dprm_data.runs.run import Run
     from dprm_data.runs.summary import summarise
 
-    run = Run.open(path)
-    write_text(run.folder.card_file, dataset_card(run, summarise(run.folder, run.space)))
+    run = Run.open(staged)
+    card = dataset_card(run, summarise(run.folder, run.space))
+    write_text(run.folder.card_file, card.replace(str(staged), str(to)))

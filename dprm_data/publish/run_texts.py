@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from dprm_data.core.errors import RecipeError
 from dprm_data.core.scrub import public_recipe, without_secrets
+from dprm_data.core.yamlfile import read_yaml
 
 if TYPE_CHECKING:
     from dprm_data.runs.run import Run
@@ -20,10 +22,9 @@ def run_texts(run: Run) -> list[dict[str, str]]:
     """Recipe, manifest, label space, fitted prior, panel and prompts."""
     manifest = run.folder.read_manifest()
     manifest = manifest | {"sampling": without_secrets(manifest.get("sampling", {}))}
-    recipe = public_recipe(yaml.safe_load(run.folder.recipe_file.read_text(encoding="utf-8")))
-    chosen = run.recipe.publish.model_dump(
-        mode="json", exclude_defaults=True
-    )  # the settings of this publication, not those of the run
+    recipe = public_recipe(read_yaml(run.folder.recipe_file, RecipeError, "a recipe"))
+    # The settings of this publication, not those of the run.
+    chosen = run.recipe.publish.model_dump(mode="json", exclude_defaults=True)
     recipe = recipe | ({"publish": chosen} if chosen else {})
     rows = [
         _row(RECIPE, "application/yaml", yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=120)),

@@ -235,11 +235,17 @@ class Recipe(Section):
     ledger: Annotated[_Ledger | None, BeforeValidator(lambda text: text or None)] = None
 
     _folder: Path = PrivateAttr(default_factory=Path)
+    _file: Path | None = PrivateAttr(default=None)
 
     @property
     def folder(self) -> Path:
         """The folder that relative input paths start from."""
         return self._folder
+
+    @property
+    def file(self) -> Path | None:
+        """The file that the recipe was loaded from; None if it was made in Python."""
+        return self._file
 
     @property
     def calls_at_once(self) -> int:
@@ -326,7 +332,7 @@ class Recipe(Section):
         """
         context = {"provider": provider} if provider is not None else {"frozen": True} if frozen else None
         recipe = read_model(Path(path), cls, RecipeError, "a recipe", context)
-        recipe._folder = Path(path).absolute().parent
+        recipe._folder, recipe._file = Path(path).absolute().parent, Path(path)
         return recipe
 
     @classmethod
@@ -346,5 +352,6 @@ class Recipe(Section):
         recipe = validated(
             content, cls, RecipeError, "recipe", context={"provider": provider} if provider is not None else None
         )
-        recipe._folder = given.folder if isinstance(given, Recipe) else recipe.folder
+        if isinstance(given, Recipe):
+            recipe._folder, recipe._file = given.folder, given.file
         return recipe

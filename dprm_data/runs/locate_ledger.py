@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dprm_data.core.ledger_address import FILE, LedgerAddress
 from dprm_data.recipe.recipe import Recipe
+from dprm_data.recipe.trust import check
 from dprm_data.runs.folder import RunFolder
 
 
@@ -14,8 +15,11 @@ def locate(text: str) -> LedgerAddress:
         return address
     folder = RunFolder.at(address.path)
     if folder:
-        return folder.ledger_at(folder.recipe())
+        recipe = folder.recipe()
+        check(recipe)
+        return folder.ledger_at(recipe)
     if address.path.suffix in (".yaml", ".yml"):
         recipe = Recipe.load(address.path, frozen=True)
+        check(recipe)
         return RunFolder(recipe.output_folder).ledger_at(recipe)
     return address

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from dprm_data.core.errors import InputError, PanelError, RecipeError
 from dprm_data.core.ledger_address import LedgerAddress
 from dprm_data.core.registry import ELICITATIONS
+from dprm_data.core.resources import is_file
 from dprm_data.core.yamlfile import validated
 from dprm_data.elicit.distribution import Distribution
 from dprm_data.elicit.elicitation import Elicitation
@@ -29,6 +30,7 @@ from dprm_data.panel.panel_sources import load_panel
 from dprm_data.panel.personas import Panel
 from dprm_data.providers.provider import BaseProvider, Provider, provider_class
 from dprm_data.recipe.recipe import FitConfig, PublishConfig, Recipe
+from dprm_data.recipe.trust import check
 from dprm_data.runs.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -82,9 +84,11 @@ class Run:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], progress: Progress | None = None) -> Run:
-        """The run in this folder. Raises `InputError` if it is not a run folder."""
+        """The run in this folder. Raises `InputError` if it is not a run folder, or its ledger's address is not trusted (`recipe/trust`)."""
         folder = RunFolder.existing(path)
-        return cls(folder.recipe(), folder, progress=progress)
+        recipe = folder.recipe()
+        check(recipe)
+        return cls(recipe, folder, progress=progress)
 
     def splits(self) -> Splits:
         """The splits of the run's items: by the source's column if it has one, else seeded."""
@@ -221,4 +225,4 @@ def _check_can_ask(recipe: Recipe, provider: Provider) -> None:
 def _beside(recipe: Recipe, reference: str) -> str:
     """Return the path of a file in the recipe's folder if it exists, otherwise the name, for a bundled text."""
     file = recipe.folder / reference
-    return str(file) if file.is_file() else reference
+    return str(file) if is_file(file) else reference

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
 from pydantic import BaseModel, Field
 from pydantic.fields import FieldInfo
 
-from dprm_data.core.yamlfile import read_model, validated
+from dprm_data.core.yamlfile import read_model, read_yaml, validated
 from dprm_trainers.core.errors import TrainingError
 
 Settings = TypeVar("Settings", bound=BaseModel)
@@ -85,10 +84,7 @@ def given_settings(model: type[Settings], file: str | Path | None, flags: dict[s
     if not values:
         return read_model(Path(file), model, TrainingError, "settings of a training")
     # Flags may supply what the file lacks, so the file is not validated alone; its errors then have no line numbers.
-    try:
-        content = yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {}
-    except (OSError, yaml.YAMLError) as error:
-        raise TrainingError(f"cannot read {file}: {error}", hint="Give a YAML file of settings.") from error
+    content = read_yaml(Path(file), TrainingError, "settings of a training") or {}
     if not isinstance(content, dict):
         raise TrainingError(f"{file}: settings are a mapping of keys to values")
     return validated(content | values, model, TrainingError, str(file))
