@@ -9,6 +9,7 @@ batches     batches submitted to a batch API and not collected yet; their calls 
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -93,6 +94,11 @@ def acquire_lock(path: Path) -> FileLock:
             hint="Wait for it or stop it: only one run at a time may use a ledger's file.",
         ) from error
     except OSError as error:
+        if error.errno in (errno.ENOLCK, errno.EIO):
+            raise LedgerError(
+                f"the ledger {path} cannot be locked: {error.strerror}",
+                hint="A network drive may not lock files, or be out of reach. Put the ledger on a local disk (recipe: ledger or output).",
+            ) from error
         raise LedgerError(
             f"cannot write in {path.parent}: {error.strerror or error}",
             hint="Choose another output folder, or make this one writable.",

@@ -257,7 +257,7 @@ def begin(recipe: Path, server: LLMProcess) -> int:
     return pid
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_ctrl_c_finishes_what_is_in_flight_and_says_how_to_go_on(tmp_path: Path, number: int) -> None:
     rows_with(tmp_path, plain=30)
     with LLMProcess("--latency", "0.4") as server:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,8 @@ from dprm_data.core.errors import LedgerError
 from dprm_data.ledger.factory import opened
 from dprm_data.ledger.ledger import Ledger
 from dprm_data.ledger.verify import check_ledger
-from tests.engine.helpers import dprm
-from tests.helpers import ROOT, answer, write_recipe
+from tests.engine.helpers import dprm, zygote
+from tests.helpers import ROOT, answer, environ, write_recipe, write_rows
 from tests.ledger.test_ledger import at, fill, found, key, reply
 from tests.ledger.test_ledger_command import CALLS, content, copied, make
 from tests.servers.llm import LLMServer
@@ -195,3 +197,92 @@ def test_a_text_that_is_no_text_any_more(tmp_path: Path) -> None:
         done = dprm("ledger", *words, path, *more, cwd=tmp_path)
         assert done.returncode == 1 and "is damaged" in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "calls.parquet").exists()
+
+
+# -- terminals, locks, databases --------------------------------------------------------------------------------------
+
+_ON_TERMINAL = (
+    "import fcntl, os, sys, termios; fcntl.ioctl(1, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+)
+
+
+def calls_in(ledger: Path) -> int:
+    with opened(at(ledger)) as store:
+        return store.count("calls")
+
+
+@pytest.mark.parametrize("end", ["closed", "nohup"])
+def test_a_terminal_that_goes_away(tmp_path: Path, end: str) -> None:
+    """Calls in flight are finished and kept, although nobody can be told; under nohup the run goes on to its end."""
+    write_rows(tmp_path / "pairs.jsonl", [{"prompt": f"q {i}", "response": "a"} for i in range(12)])
+    with LLMServer(latency=0.3) as server:
+        recipe = write_recipe(tmp_path, server.url, limits={"concurrency": 4})
+        ours, theirs = os.openpty()
+        run = [sys.executable, "-m", "dprm_data.cli", "run", str(recipe)]
+        command = [sys.executable, "-c", _ON_TERMINAL, *(["/usr/bin/nohup"] if end == "nohup" else []), *run]
+        process = subprocess.Popen(
+            command, cwd=tmp_path, env=environ(), stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+        )
+        os.close(theirs)
+        while server.tally.in_flight < 4:
+            assert process.poll() is None
+            time.sleep(0.01)
+        os.close(ours)
+        code = process.wait(60)
+        answered = server.tally.answered.total()
+    assert calls_in(tmp_path / "run/ledger.sqlite") == answered
+    if end == "nohup":
+        assert answered == 12 * 4
+    else:
+        assert code > 0 and 4 <= answered < 12 * 4, "it ended by itself, early"
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EIO])
+def test_a_drive_that_cannot_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    import fcntl
+
+    def broken(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", broken)
+    with pytest.raises(LedgerError, match=r"(?s)cannot be locked.*local disk"):
+        Ledger(at(tmp_path / "l.sqlite"))
+    monkeypatch.undo()
+    fill(tmp_path / "l.sqlite", range(1))
+
+
+def test_a_database_that_becomes_read_only_is_waited_for(postgres: Any, tmp_path: Path) -> None:
+    """Sessions that began while it was read-only are replaced; nothing is lost or paid for twice."""
+
+    def turn(switch: str) -> None:
+        with postgres.server.connect("postgres") as db:
+            db.execute(f"ALTER DATABASE {postgres.name} {switch}")
+            if switch.startswith("SET"):
+                db.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (postgres.name,)
+                )
+
+    write_rows(tmp_path / "pairs.jsonl", [{"prompt": f"q {i}", "response": "a"} for i in range(12)])
+    with LLMServer(latency=0.1) as server:
+        recipe = write_recipe(tmp_path, server.url, ledger=postgres.url, limits={"concurrency": 4})
+        zygote().start("run", recipe, cwd=tmp_path, **postgres.environment)
+        while server.tally.answered.total() < 8:
+            time.sleep(0.01)
+        turn("SET default_transaction_read_only = on")
+        time.sleep(1.5)
+        turn("RESET default_transaction_read_only")
+        done = zygote().end()
+        assert done.returncode == 0, done.stderr
+        assert server.tally.answered.total() == 12 * 4 == postgres.execute("SELECT count(*) FROM dprm.calls")[0][0]
+
+
+def test_a_database_that_stays_read_only(postgres: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DPRM_LEDGER_PATIENCE", "0.3")
+    Ledger(postgres.address).close()
+    with postgres.server.connect("postgres") as db:
+        db.execute(f"ALTER DATABASE {postgres.name} SET default_transaction_read_only = on")
+    with (
+        Ledger(postgres.address) as ledger,
+        pytest.raises(LedgerError, match=r"has been read-only for .*\n.*Run again"),
+    ):
+        ledger.record_now([(key(1), reply())])
