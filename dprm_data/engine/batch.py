@@ -103,14 +103,15 @@ class BatchEngine:
         try:
             while True:
                 await self._recover_unconfirmed()
-                budget_error = await self._submit_missing(missing, load())
-                if not self._pending.batches():
-                    if budget_error:
-                        raise budget_error
-                    if missing.postponed:
-                        continue
+                found, budget_error = await self._submit_missing(missing, load())
+                if self._pending.batches():
+                    await self._collect(work, load)
+                elif found or missing.postponed:  # refused by the provider, or after the pilot
+                    continue
+                elif budget_error:
+                    raise budget_error
+                else:
                     break
-                await self._collect(work, load)
         except Cancelled:
             pass
         finally:
@@ -120,10 +121,10 @@ class BatchEngine:
 
     # -- submitting ---------------------------------------------------------------------------------------------------
 
-    async def _submit_missing(self, missing: MissingCalls, items: Iterable[Item]) -> BudgetReached | None:
-        """Submit all missing calls. Returns the budget's error if it covers only some of them."""
+    async def _submit_missing(self, missing: MissingCalls, items: Iterable[Item]) -> tuple[bool, BudgetReached | None]:
+        """Submit all missing calls. Returns whether there were any, and the budget's error if it covers only some of them."""
         draft = _Draft()
-        budget_error: BudgetReached | None = None
+        found, budget_error = False, None
         for item_id, call in missing.find(items):
             need = self._budget.need(self._prices.worst(call.request))
             if not self._budget.has_room_for(draft.reserved + need):
@@ -133,12 +134,13 @@ class BatchEngine:
             if draft.rows and (len(draft.rows) >= self._max_requests or draft.size + size > self._provider.max_bytes):
                 await self._submit(draft)
                 draft = _Draft()
+            found = True
             draft.rows.append((call.key, item_id, call.request))
             draft.size += size
             draft.reserved += need
         if draft.rows:
             await self._submit(draft)
-        return budget_error
+        return found, budget_error
 
     async def _submit(self, draft: _Draft) -> None:
         batch = self._pending.put([(key, item_id) for key, item_id, _ in draft.rows], draft.reserved)
@@ -301,7 +303,8 @@ class BatchEngine:
                 f"the batch API has been unreachable for {now - self._silent_since:.0f} s; last failure: {self.counters.last_failure}",
                 hint="Submitted batches stay at the provider. Run again to collect them.",
             )
-        await self._sleep(error.retry_after if error.retry_after is not None else min(self._limits.poll_every, 10.0))
+        # No shorter than a round trip, whatever the provider asks for, and no longer than the run waits.
+        await self._sleep(min(error.retry_after or min(self._limits.poll_every, 10.0), self._limits.give_up_after))
 
     async def _sleep(self, seconds: float) -> None:
         with self._stop.cuts_short():

@@ -305,6 +305,6 @@ def _wait(state: RetryCallState) -> float:
     if isinstance(error, CallFailed):
         if error.kind in _CONGESTION:
             return 0.0
-        if error.retry_after is not None:
+        if error.retry_after:  # 0 would be a storm
             return error.retry_after
     return float(_backoff(state))

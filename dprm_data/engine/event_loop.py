@@ -6,6 +6,7 @@ import asyncio
 import signal
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
 from dprm_data.core.errors import Interrupted
@@ -70,6 +71,9 @@ class Stoppable(Protocol):
     def stop(self, reason: BaseException) -> None: ...
 
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 class interruptible:
     """Handles Ctrl-C and signals: the first lets the calls in flight finish, the second exits at once."""
 
@@ -86,12 +90,14 @@ class interruptible:
     def __enter__(self) -> None:
         if self._in_main_thread:
             self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
-            for number in (signal.SIGINT, signal.SIGTERM):
+            # What is ignored stays ignored: nohup starts a command that way.
+            self._handled = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+            for number in self._handled:
                 self._loop.add_signal_handler(number, self._interrupt)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if self._in_main_thread:
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in self._handled:
                 self._loop.remove_signal_handler(number)
         if isinstance(error, asyncio.CancelledError) and self._interrupted:
             raise self._reason from None
@@ -102,9 +108,12 @@ class interruptible:
             self._task.cancel()
             return
         self._interrupted = True
-        counters = self._engine.counters
-        if counters.batches:
-            self._say(f"stopping: {counters.batches}; run again to collect them")
-        else:
-            self._say(f"stopping: finishing {counters.in_flight} calls in flight; press Ctrl-C again to exit at once")
         self._engine.stop(self._reason)
+        counters = self._engine.counters
+        with suppress(OSError):  # the terminal may be gone
+            if counters.batches:
+                self._say(f"stopping: {counters.batches}; run again to collect them")
+            else:
+                self._say(
+                    f"stopping: finishing {counters.in_flight} calls in flight; press Ctrl-C again to exit at once"
+                )

@@ -18,7 +18,8 @@ def export_calls(store: LedgerStore, file: Path) -> int:
     """Write all calls to a .parquet or .jsonl file, in the order in which they were recorded. Returns their number.
 
     The file appears once it is complete. key: hexadecimal; logprobs: (token, natural logarithm) pairs, null if none were requested; cost:
-    dollars, null if the price is unknown; estimated: whether the token counts are; created_at: seconds since 1970. Raises `InputError` for
+    dollars, null if the price is unknown; estimated: whether the token counts are; created_at: seconds since 1970; checksum: hexadecimal, null in rows
+    of earlier versions. Raises `InputError` for
     any other kind of file.
     """
     if file.suffix not in (".parquet", ".jsonl"):
@@ -32,7 +33,13 @@ def export_calls(store: LedgerStore, file: Path) -> int:
 def _exported(row: CallRow) -> dict[str, Any]:
     logprobs = reply_of(row).top_logprobs
     pairs = None if logprobs is None else [{"token": token, "logprob": logprob} for token, logprob in logprobs]
-    return row._asdict() | {"key": row.key.hex(), "logprobs": pairs, "estimated": bool(row.estimated)}
+    checksum = row.checksum and row.checksum.hex()
+    return row._asdict() | {
+        "key": row.key.hex(),
+        "logprobs": pairs,
+        "estimated": bool(row.estimated),
+        "checksum": checksum,
+    }
 
 
 def _parquet(rows: Iterator[dict[str, Any]], file: Path) -> int:

@@ -19,6 +19,7 @@ import orjson
 from dprm_data.core.errors import LedgerError
 from dprm_data.core.ledger_address import LedgerAddress
 from dprm_data.ledger.call import Reply
+from dprm_data.ledger.checksum import checksum_of
 from dprm_data.ledger.factory import open_store
 from dprm_data.ledger.store import INT, CallRow, FailureRow, Transaction, write_error
 from dprm_data.providers.request import Usage
@@ -140,15 +141,15 @@ class Ledger:
 
     def _call_row(self, key: bytes, reply: Reply) -> CallRow:
         usage = reply.usage
-        return CallRow(
+        row = CallRow(
             key=key,
             attempt=0,
             run=self.run,
             status=reply.status,
-            text=reply.text,
+            text=_utf8(reply.text),
             finish=reply.finish,
             logprobs=None if reply.top_logprobs is None else zlib.compress(orjson.dumps(reply.top_logprobs), 1),
-            model=reply.model,
+            model=_utf8(reply.model),
             input_tokens=_bounded(usage.input_tokens),
             output_tokens=_bounded(usage.output_tokens),
             cached_tokens=_bounded(usage.cached_tokens),
@@ -156,21 +157,23 @@ class Ledger:
             cost=_finite(reply.cost),
             latency=_finite(reply.latency) or 0.0,
             created_at=_finite(reply.created_at) or 0.0,
-            reason=reply.reason,
+            reason=_utf8(reply.reason),
             price_table=self._price_table,
             estimated=int(usage.estimated),
         )
+        return row._replace(checksum=checksum_of(row))
 
     def _failure_row(self, failed: FailedAttempt) -> FailureRow:
-        return FailureRow(
+        row = FailureRow(
             key=failed.key,
             run=self.run,
             kind=failed.kind,
             status=failed.status,
-            message=failed.message[:2000],
+            message=_utf8(failed.message[:2000]),
             cost=_finite(failed.cost),
             created_at=time.time(),
         )
+        return row._replace(checksum=checksum_of(row))
 
     def _schedule(self) -> asyncio.Future[None]:
         """Start the writer if it is idle. Returns a future that is done once the rows gathered so far are on disk."""
@@ -215,12 +218,19 @@ class Ledger:
 
 def _finite(number: float | None) -> float | None:
     """The number; None for NaN and infinity, which would spoil every sum."""
-    return number if number is not None and math.isfinite(number) else None
+    return (
+        float(number) + 0.0 if number is not None and math.isfinite(number) else None
+    )  # 0.0 for -0.0, as SQLite keeps it
 
 
 def _bounded(count: int) -> int:
     """The count, clipped to 64 bits: a server may report any number."""
     return max(-INT, min(count, INT))
+
+
+def _utf8(text: str) -> str:
+    """The text with a question mark for each half of a surrogate pair, which no store keeps."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def reply_of(row: CallRow) -> Reply:

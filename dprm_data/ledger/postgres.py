@@ -17,9 +17,10 @@ from dprm_data.core.ledger_address import LedgerAddress
 from dprm_data.ledger.postgres_codec import array_placeholders, column_type, decode_row, encode, to_columns
 from dprm_data.ledger.postgres_errors import translated_errors
 from dprm_data.ledger.postgres_pool import RetryingConnection, RetryingPool, connect, open_pool, with_connection
-from dprm_data.ledger.postgres_schema import STEPS, migrate, version_of
+from dprm_data.ledger.postgres_schema import columns_of, migrate, version_of
 from dprm_data.ledger.store import (
     CALL,
+    CHECKED,
     FAILURE,
     TABLES,
     CallRow,
@@ -30,7 +31,7 @@ from dprm_data.ledger.store import (
     Transaction,
     chunked,
     ledger_store,
-    with_estimated,
+    with_all_columns,
 )
 
 if TYPE_CHECKING:
@@ -66,13 +67,11 @@ class PostgresStore(LedgerStore):
         self.address = address
         if not readonly:
             with_connection(address, lambda db: migrate(db, address))
-        self._version = (
-            with_connection(address, lambda db: version_of(db, address), readonly=True) if readonly else len(STEPS)
-        )
-        if not self._version:
+        elif not self.exists(address):
             raise LedgerError(f"no ledger at {address.shown}")
         self.pool = open_pool(address, readonly=readonly)
         self._retrying = RetryingPool(self.pool, address)
+        self._columns = {table: self._retrying.run(lambda db, table=table: columns_of(db, table)) for table in CHECKED}
         self.writer = uuid.uuid4()  # identifies this store's commits; their costs are summed under it
         self._committing = threading.Lock()
         self._batch_writer: RetryingConnection | None = None
@@ -214,7 +213,7 @@ class PostgresStore(LedgerStore):
             yield select
 
     def relation(self, table: str) -> str:
-        return with_estimated(table, self._version)
+        return with_all_columns(table, self._columns.get(table, ()))
 
     def has(self, table: str) -> bool:
         return bool(self._select("SELECT to_regclass(%s) IS NOT NULL", (f"dprm.{table}",))[0][0])

@@ -11,7 +11,7 @@ from dprm_data.ledger.store import Row
 _ESCAPE, _NUL = "\x1a", "\x00"
 
 _TYPES = {
-    "bytea": ("key", "logprobs", "plan", "item"),
+    "bytea": ("key", "logprobs", "plan", "item", "checksum"),
     "bigint": (
         *("id", "attempt", "batch", "rows"),
         *("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "estimated"),

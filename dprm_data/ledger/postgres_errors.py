@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from dprm_data.core.errors import LedgerError
 from dprm_data.core.ledger_address import LedgerAddress
 
-# https://www.postgresql.org/docs/current/errcodes-appendix.html: connections (08), a server that stops, starts or is full (57P, 53300), and
-# transactions that conflict (40).
-_TRANSIENT = ("08", "57P01", "57P02", "57P03", "53300", "40001", "40P01", "25P03")
+# https://www.postgresql.org/docs/current/errcodes-appendix.html: connections (08), a server that stops, starts or is full (57P, 53300),
+# transactions that conflict (40), and a database that is read-only for a while (maintenance, failover).
+_READ_ONLY = "25006"
+_TRANSIENT = ("08", "57P01", "57P02", "57P03", "53300", "40001", "40P01", "25P03", _READ_ONLY)
 # Without a connection there is no code. These are the words of psycopg, libpq and the server for one that restarts or is full.
 _STARTING = re.compile(
     "connection refused|starting up|shutting down|not yet accepting|recovery mode|closed the connection|connection reset"
@@ -28,16 +29,25 @@ def is_transient(error: BaseException) -> bool:
 
     if isinstance(error, PoolTimeout):
         return True
+    if is_read_only(error):
+        return True
     if not isinstance(error, psycopg.OperationalError):
         return False
     # Without a code, the connection itself failed: refused, reset, closed midway.
     return error.sqlstate is None or error.sqlstate.startswith(_TRANSIENT)
 
 
+def is_read_only(error: BaseException) -> bool:
+    """Whether the database accepts no writes at present, or not on this connection."""
+    return getattr(error, "sqlstate", None) == _READ_ONLY
+
+
 def is_starting(error: BaseException) -> bool:
     """Whether a server that refused a first connection may soon accept one. False if one of several hosts refuses us permanently."""
     import psycopg
 
+    if is_read_only(error):
+        return True
     if not isinstance(error, psycopg.OperationalError):
         return False
     if error.sqlstate:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from dprm_data.core.errors import InputError, LedgerError
 from dprm_data.core.ledger_address import LedgerAddress
-from dprm_data.ledger.postgres_errors import is_starting, is_transient, translate
+from dprm_data.ledger.postgres_errors import is_read_only, is_starting, is_transient, translate
 
 if TYPE_CHECKING:
     import psycopg
@@ -131,7 +131,12 @@ class RetryingPool:
                 with _connect_once(self.address) as db:
                     return work(db)
             with self.pool.connection(timeout=_POOL_TIMEOUT) as db:
-                return work(db)
+                try:
+                    return work(db)
+                except Exception as error:
+                    if is_read_only(error):  # a new connection may reach a server that is not
+                        db.close()
+                    raise
 
         return retry(once, self.address, self.stopped)
 
@@ -203,12 +208,14 @@ def retry(once: Callable[[], T], address: LedgerAddress, stopped: threading.Even
 
 
 def _unavailable(error: Exception, address: LedgerAddress, seconds: float) -> LedgerError:
-    try:  # a pool reports only that it has no connection
-        _connect_once(address).close()
-    except Exception as reason:
-        error = reason
+    if not is_read_only(error):
+        try:  # a pool reports only that it has no connection
+            _connect_once(address).close()
+        except Exception as reason:
+            error = reason
+    state = "read-only" if is_read_only(error) else "away"
     return LedgerError(
-        f"the ledger's database {address.shown} has been away for {seconds:.0f} s: {' '.join(str(error).split())}",
+        f"the ledger's database {address.shown} has been {state} for {seconds:.0f} s: {' '.join(str(error).split())}",
         hint="All acknowledged answers are safe. Run again when it is back, to continue.",
     )
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from dprm_data.core.errors import LedgerError
 from dprm_data.core.ledger_address import LedgerAddress
 from dprm_data.ledger.postgres_workers import TABLES as WORKERS
+from dprm_data.ledger.store import CHECKED
 
 if TYPE_CHECKING:
     from dprm_data.ledger.postgres_pool import Connection
@@ -90,15 +91,24 @@ def migrate(db: Connection, address: LedgerAddress) -> None:
     with db.transaction():
         db.execute("SELECT pg_advisory_xact_lock(%s)", (_MIGRATION,))
         version = version_of(db, address)
-        if version == len(STEPS):
-            return
         if version == 0:
             db.execute("CREATE SCHEMA dprm")
             db.execute("CREATE TABLE dprm.version (version bigint NOT NULL)")
             db.execute("INSERT INTO dprm.version VALUES (0)")
         for step in STEPS[version:]:
             db.execute(step)
-        db.execute("UPDATE dprm.version SET version = %s", (len(STEPS),))
+        if version < len(STEPS):
+            db.execute("UPDATE dprm.version SET version = %s", (len(STEPS),))
+        # Not a step with a version of its own: older programs can use a ledger with this column.
+        for table in CHECKED:
+            if "checksum" not in columns_of(db, table):
+                db.execute(f"ALTER TABLE dprm.{table} ADD COLUMN checksum bytea")
+
+
+def columns_of(db: Connection, table: str) -> set[str]:
+    """The names of the table's columns. Raises the driver's own errors."""
+    query = "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped"
+    return {name for (name,) in db.execute(query, (f"dprm.{table}",))}
 
 
 def version_of(db: Connection, address: LedgerAddress) -> int:

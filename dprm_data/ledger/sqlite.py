@@ -14,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from dprm_data.core.ledger_address import LedgerAddress
-from dprm_data.ledger.sqlite_file import acquire_lock, connect, translated_errors, version_of
+from dprm_data.ledger.sqlite_file import acquire_lock, columns_of, connect, translated_errors, version_of
 from dprm_data.ledger.store import (
     CALL,
     FAILURE,
@@ -27,7 +27,7 @@ from dprm_data.ledger.store import (
     Transaction,
     chunked,
     ledger_store,
-    with_estimated,
+    with_all_columns,
 )
 
 _COLUMNS = ", ".join(CALL)
@@ -56,6 +56,7 @@ class SqliteStore(LedgerStore):
             self._writer = None if readonly else connect(path, readonly=False)
             self.db = connect(path, readonly=readonly)
             self._version = version_of(self.db)
+            self._columns = {table: columns_of(self.db, table) for table in TABLES}
         except BaseException:
             self._release()
             raise
@@ -183,7 +184,7 @@ class SqliteStore(LedgerStore):
                 db.close()
 
     def relation(self, table: str) -> str:
-        return with_estimated(table, self._version)
+        return with_all_columns(table, self._columns[table])
 
     def has(self, table: str) -> bool:
         return bool(self._select("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)))

@@ -9,16 +9,17 @@ batches     batches submitted to a batch API and not collected yet; their calls 
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from dprm_data.core.errors import LedgerError, RunBusy
-from dprm_data.ledger.store import write_error
+from dprm_data.ledger.store import CHECKED, write_error
 
 APPLICATION_ID = 0x4450524D  # "DPRM": marks the file as ours
 
@@ -93,6 +94,11 @@ def acquire_lock(path: Path) -> FileLock:
             hint="Wait for it or stop it: only one run at a time may use a ledger's file.",
         ) from error
     except OSError as error:
+        if error.errno in (errno.ENOLCK, errno.EIO):
+            raise LedgerError(
+                f"the ledger {path} cannot be locked: {error.strerror}",
+                hint="A network drive may not lock files, or be out of reach. Put the ledger on a local disk (recipe: ledger or output).",
+            ) from error
         raise LedgerError(
             f"cannot write in {path.parent}: {error.strerror or error}",
             hint="Choose another output folder, or make this one writable.",
@@ -102,10 +108,14 @@ def acquire_lock(path: Path) -> FileLock:
 
 def connect(path: Path, *, readonly: bool) -> sqlite3.Connection:
     """A connection to the ledger. Unless `readonly`, creates the file or migrates it to the newest version. Raises `LedgerError`."""
-    if readonly and not path.is_file():
-        raise LedgerError(f"no ledger at {path}")
+    if not path.exists():
+        if readonly:
+            raise LedgerError(f"no ledger at {path}")
+        _create(path.resolve())
+    if path.stat().st_size == 0:  # SQLite would take it for a new database, and delete its log
+        raise _emptied(path)
     with translated_errors(path):
-        mode = "ro" if readonly else "rwc"
+        mode = "ro" if readonly else "rw"
         db = sqlite3.connect(
             f"file:{_quoted(path)}?mode={mode}", uri=True, check_same_thread=False, timeout=30, isolation_level=None
         )
@@ -127,6 +137,39 @@ def version_of(db: sqlite3.Connection) -> int:
     return int(version)
 
 
+def columns_of(db: sqlite3.Connection, table: str) -> set[str]:
+    """The names of the table's columns; none if there is no such table."""
+    return {name for (name,) in db.execute("SELECT name FROM pragma_table_info(?)", (table,))}
+
+
+def _create(path: Path) -> None:
+    """Create a ledger under a temporary name, then rename it, so that a ledger's file is never without its tables."""
+    log = Path(f"{path}-wal")
+    if log.exists() and log.stat().st_size:
+        raise LedgerError(
+            f"the ledger {path} is gone, but its log {log.name} is there, with answers that were paid for",
+            hint="Restore the ledger beside its log. To start over, and pay for every call again, delete the log.",
+        )
+    new = path.with_name(f"{path.name}.new")
+    with translated_errors(path):
+        try:
+            new.unlink(missing_ok=True)  # of a process that was killed here
+            with closing(sqlite3.connect(new, isolation_level=None)) as db:
+                db.execute("PRAGMA journal_mode = MEMORY")
+                db.execute("PRAGMA synchronous = FULL")
+                _migrate(db, 0)
+            new.replace(path)
+        except OSError as error:
+            raise write_error(path, error) from error
+
+
+def _emptied(path: Path) -> LedgerError:
+    return LedgerError(
+        f"{path} has lost its content: a ledger is never without tables",
+        hint=f"Restore it from a backup. To start over, and pay for every call again, delete it and its log {path.name}-wal.",
+    )
+
+
 def _quoted(path: Path) -> str:
     return str(path.absolute()).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
 
@@ -135,7 +178,9 @@ def _checked_version(db: sqlite3.Connection, path: Path) -> int:
     (tables,) = db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
     (application,) = db.execute("PRAGMA application_id").fetchone()
     version = version_of(db)
-    if tables and application != APPLICATION_ID:
+    if not tables:
+        raise _emptied(path)
+    if application != APPLICATION_ID:
         raise LedgerError(
             f"{path} is a database, but not a ledger of dprm-data",
             hint="Nothing was changed. Name another file in the recipe (ledger: ...).",
@@ -149,10 +194,15 @@ def _checked_version(db: sqlite3.Connection, path: Path) -> int:
 
 
 def _migrate(db: sqlite3.Connection, version: int) -> None:
-    if version < VERSION:  # in one transaction
+    """Migrate to the newest version, in one transaction."""
+    if version < VERSION:
         steps = "".join(_STEPS[version:])
         identity = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};"
         db.executescript(f"BEGIN IMMEDIATE; {steps} {identity} COMMIT;")
+    # Not a step with a version of its own: older programs can use a ledger with this column.
+    for table in CHECKED:
+        if "checksum" not in columns_of(db, table):
+            db.execute(f"ALTER TABLE {table} ADD COLUMN checksum BLOB")
 
 
 @contextmanager
@@ -165,6 +215,10 @@ def translated_errors(path: Path) -> Iterator[None]:
             raise LedgerError(
                 f"{path} is not a ledger: {error}",
                 hint="Nothing was changed. Move it away, or name another file in the recipe (ledger: ...).",
+            ) from error
+        if "Could not decode" in str(error):
+            raise LedgerError(
+                f"{path} is damaged: {error}", hint="Nothing was changed. Restore it from a backup."
             ) from error
         if "unable to open" in str(error) and not os.access(path.parent, os.W_OK):
             raise LedgerError(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, TypeVar
@@ -24,7 +24,7 @@ Row = tuple[Any, ...]
 
 class CallRow(NamedTuple):
     """A call as the store keeps it, without its number. attempt: the store counts it at the commit. estimated: 1 if the server did not
-    report all tokens; cost is then the most that the call can have cost."""
+    report all tokens; cost is then the most that the call can have cost. checksum: None in rows of earlier versions."""
 
     key: bytes
     attempt: int
@@ -44,6 +44,7 @@ class CallRow(NamedTuple):
     reason: str
     price_table: str
     estimated: int
+    checksum: bytes | None = None
 
 
 class FailureRow(NamedTuple):
@@ -56,6 +57,7 @@ class FailureRow(NamedTuple):
     message: str
     cost: float | None
     created_at: float
+    checksum: bytes | None = None
 
 
 CALL, FAILURE = CallRow._fields, FailureRow._fields
@@ -67,6 +69,9 @@ TABLES: dict[str, tuple[str, ...]] = {
     "batches": ("id", "run", "tag", "batch_id", "rows", "reserved", "created_at"),
     "batch_rows": ("batch", "key", "item"),
 }
+# Columns that older ledgers lack, with their values there.
+_ADDED = {"calls": {"estimated": "0", "checksum": "NULL"}, "failures": {"checksum": "NULL"}}
+CHECKED = ("calls", "failures")  # tables whose rows have a checksum
 INT = 2**63 - 1  # the largest integer that a store must keep
 
 
@@ -111,9 +116,10 @@ def chunked(values: Sequence[bytes], size: int) -> Iterator[Sequence[bytes]]:
     return (values[start : start + size] for start in range(0, len(values), size))
 
 
-def with_estimated(table: str, version: int) -> str:
-    """A store's `relation` at a version of its schema. (Both stores added the column in their third version.)"""
-    return "(SELECT calls.*, 0 AS estimated FROM calls) AS calls" if table == "calls" and version < 3 else table
+def with_all_columns(table: str, present: Collection[str]) -> str:
+    """A store's `relation`, for a table that has these columns."""
+    missing = [f"{value} AS {name}" for name, value in _ADDED.get(table, {}).items() if name not in present]
+    return f"(SELECT {table}.*, {', '.join(missing)} FROM {table}) AS {table}" if missing else table
 
 
 Select = Callable[[str], Iterator[Row]]
@@ -224,7 +230,7 @@ class LedgerStore(ABC):
         raise self._unsupported("dprm ledger")
 
     def relation(self, table: str) -> str:
-        """The FROM clause for a table with all its columns. An older ledger that was opened for reading lacks some; they read as 0."""
+        """The FROM clause for a table with all its columns. An older ledger that was opened for reading lacks some."""
         return table
 
     def has(self, table: str) -> bool:

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from dprm_data.ledger.checksum import checksum_of
 from dprm_data.ledger.ledger import reply_of
-from dprm_data.ledger.store import CALL, CallRow, LedgerStore, Select
+from dprm_data.ledger.store import CALL, FAILURE, CallRow, FailureRow, LedgerStore, Select
 
 _STATUSES = frozenset({"answered", "rejected", "exhausted"})
 _KEY = 32  # bytes
@@ -17,10 +18,12 @@ _NAMED = 5  # broken rows listed one by one
 
 @dataclass(frozen=True)
 class Check:
-    """The result of a check. faults: one sentence each; empty if the ledger is intact."""
+    """The result of a check. faults: one sentence each; empty if the ledger is intact. without_checksum: calls and failed attempts that an
+    earlier version has written, so that a change to them may go unnoticed."""
 
     ledger: str
     calls: int
+    without_checksum: int
     faults: list[str]
 
     def as_dict(self) -> dict[str, Any]:
@@ -32,31 +35,45 @@ def check_ledger(store: LedgerStore) -> Check:
     faults = store.faults()
     totals = store.totals()
     with store.snapshot() as select:
-        calls, unreadable = _unreadable(select, store.relation("calls"))
-        faults += unreadable
+        rows = select(f"SELECT {', '.join(CALL)}, id FROM {store.relation('calls')}")
+        calls = _Rows("call", ((CallRow._make(content), number) for *content, number in rows))
+        attempts = select(f"SELECT {', '.join(FAILURE)}, id FROM {store.relation('failures')}")
+        failures = _Rows("failed attempt", ((FailureRow._make(content), number) for *content, number in attempts))
+        faults += [*calls.faults(), *failures.faults()]
         faults += _attempts(select)
         faults += _sums(select, totals)
         if store.has("batches"):
             faults += _pending_batches(select)
-    return Check(store.location, calls, faults)
+    return Check(store.location, calls.count, calls.without_checksum + failures.without_checksum, faults)
 
 
-def _unreadable(select: Select, calls_table: str) -> tuple[int, list[str]]:
-    calls = broken = 0
-    named: list[str] = []
-    for row in select(f"SELECT {', '.join(CALL)}, id FROM {calls_table}"):
-        calls += 1
-        *content, number = row
-        call = CallRow._make(content)
-        wrong = _wrong(call)
-        if wrong:
-            broken += 1
-            if broken <= _NAMED:
-                named.append(f"call {number} of {call.run!r}: {wrong}")
-    return calls, named + ([f"and {broken - _NAMED:,} more such calls"] if broken > _NAMED else [])
+class _Rows:
+    """The rows of a table, each under its number, and what is wrong with them."""
+
+    def __init__(self, name: str, rows: Iterator[tuple[CallRow | FailureRow, int]]) -> None:
+        self._name = name
+        self._rows = rows
+        self.count = self.without_checksum = 0
+
+    def faults(self) -> Iterator[str]:
+        """Read all rows, and name the first that are broken."""
+        broken = 0
+        for row, number in self._rows:
+            self.count += 1
+            self.without_checksum += row.checksum is None
+            if wrong := _wrong(row):
+                broken += 1
+                if broken <= _NAMED:
+                    yield f"{self._name} {number} of {row.run!r}: {wrong}"
+        if broken > _NAMED:
+            yield f"and {broken - _NAMED:,} more such {self._name}s"
 
 
-def _wrong(row: CallRow) -> str | None:
+def _wrong(row: CallRow | FailureRow) -> str | None:
+    return (_wrong_call(row) if isinstance(row, CallRow) else None) or _wrong_checksum(row)
+
+
+def _wrong_call(row: CallRow) -> str | None:
     if not isinstance(row.key, bytes) or len(row.key) != _KEY:
         return "its key is not a hash of 32 bytes"
     if row.status not in _STATUSES:
@@ -67,6 +84,12 @@ def _wrong(row: CallRow) -> str | None:
         return f"its log-probabilities cannot be read ({error})"
     if min(reply.usage.input_tokens, reply.usage.output_tokens) < 0 or (reply.cost or 0.0) < 0:
         return "it has a negative number of tokens or dollars"
+    return None
+
+
+def _wrong_checksum(row: CallRow | FailureRow) -> str | None:
+    if row.checksum is not None and row.checksum != checksum_of(row):
+        return "it was changed after it was written (its checksum does not match)"
     return None
 
 

@@ -91,10 +91,10 @@ def retry_after(headers: Mapping[str, str], now: float | None = None) -> float |
     if value is None or (seconds := _number(value)) is not None:
         return seconds if value is not None else None
     try:
-        when = parsedate_to_datetime(value)
-    except (TypeError, ValueError):
+        when = parsedate_to_datetime(value).timestamp()
+    except (TypeError, ValueError, OverflowError):
         return None
-    return max(0.0, when.timestamp() - (time.time() if now is None else now))
+    return max(0.0, when - (time.time() if now is None else now))
 
 
 def _number(value: str | None) -> float | None:

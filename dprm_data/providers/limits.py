@@ -27,6 +27,9 @@ from typing import Protocol
 _FIRST_WINDOW = 8
 CAUTION = 0.998  # share of the rate to use: clocks and networks are not exact to the millisecond
 _LONGEST_BACKOFF = 60.0
+_SHORTEST_WAIT = 0.05  # seconds after a 429, whatever the provider says
+_TRUSTED = 3  # round trips in a row for which a wait that proves too short is taken at the provider's word
+LONGEST_WAIT = 86_400.0  # seconds: a provider that asks for more means "not today", or nothing
 _LOOK_AGAIN = 0.05  # seconds
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -174,18 +177,18 @@ class Limiter:
         self._wake()
 
     def congested(self, sent_at: float, retry_after: float | None) -> None:
-        """The provider said "too fast" (429, 529) to a call that was sent at that time. Everyone cools down: as long as the provider asks
-        for, or else longer with every round trip that meets nothing better. The window halves, once for all calls of one round trip."""
+        """The provider said "too fast" (429, 529) to a call that was sent at that time. All calls cool down, once for all of one round trip,
+        and the window halves. retry_after: seconds that the provider asks for; without it (or 0), or if such waits have not helped for
+        some round trips in a row, all wait longer with every round trip."""
         if sent_at >= self._narrowed_at:
             self._window = max(1.0, self._window / 2)
             self._slow_start = False
             self._narrowed_at = time.monotonic()
             self._congestions += 1
-            backoff = min(_LONGEST_BACKOFF, 0.25 * 2.0 ** min(self._congestions, 12)) * random.uniform(0.5, 1.0)
-            if retry_after is None:
-                self.cool_down(backoff)
+            if not retry_after or self._congestions > _TRUSTED:
+                self.cool_down(_backoff(self._congestions if not retry_after else self._congestions - _TRUSTED))
         if retry_after:
-            self.cool_down(retry_after)
+            self.cool_down(max(retry_after, _SHORTEST_WAIT))
 
     def cool_down(self, seconds: float) -> None:
         """Hold up all calls for this long, and report it to `on_cooldown`."""
@@ -195,7 +198,7 @@ class Limiter:
 
     def join_cooldown(self, seconds: float) -> None:
         """Hold up all calls for this long: another process met a cooldown."""
-        self._cool_until = max(self._cool_until, time.monotonic() + seconds)
+        self._cool_until = max(self._cool_until, time.monotonic() + min(seconds, LONGEST_WAIT))
 
     @property
     def counts_tokens(self) -> bool:
@@ -227,7 +230,7 @@ class Limiter:
         left, reset = _left(headers, "requests")
         if left is not None and reset:
             # The provider may not have counted the other calls in flight yet.
-            self._allowance = (max(0.0, left - self._sent + 1), time.monotonic() + reset)
+            self._allowance = (max(0.0, left - self._sent + 1), time.monotonic() + min(reset, LONGEST_WAIT))
 
     def _take_allowance(self) -> float:
         """Take one of the requests that are left. Returns 0 if there was one, else the seconds after which to try again."""
@@ -273,6 +276,11 @@ class Limiter:
             await asyncio.sleep(left)
 
 
+def _backoff(congestions: int) -> float:
+    """Seconds to wait after this many congested round trips in a row."""
+    return min(_LONGEST_BACKOFF, 0.25 * 2.0 ** min(congestions, 12)) * random.uniform(0.5, 1.0)
+
+
 def _left(headers: Mapping[str, str], unit: str) -> tuple[float | None, float | None]:
     """The amount left of a unit and the seconds until its reset, from OpenAI's or Anthropic's headers; None if they do not say."""
     for remaining, reset in (
@@ -280,11 +288,16 @@ def _left(headers: Mapping[str, str], unit: str) -> tuple[float | None, float | 
         (f"anthropic-ratelimit-{unit}-remaining", f"anthropic-ratelimit-{unit}-reset"),
     ):
         if remaining in headers:
-            try:
-                return float(headers[remaining]), seconds_until(headers.get(reset, ""))
-            except ValueError:
-                return None, None
+            return _finite(headers[remaining]), seconds_until(headers.get(reset, ""))
     return None, None
+
+
+def _finite(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def seconds_until(text: str) -> float | None:
@@ -292,11 +305,10 @@ def seconds_until(text: str) -> float | None:
     text = text.strip()
     parts = _DURATION.findall(text)
     if parts and "".join(number + unit for number, unit in parts) == text:
-        return float(sum(float(number) * _SECONDS[unit] for number, unit in parts))
-    try:
-        return max(0.0, float(text))
-    except ValueError:
-        pass
+        seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+        return seconds if math.isfinite(seconds) else None
+    if (number := _finite(text)) is not None:
+        return max(0.0, number)
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

@@ -51,7 +51,12 @@ def stats_view(stats: Stats) -> RenderableType:
 def check_view(check: Check) -> RenderableType:
     """One line for an intact ledger, otherwise a line per fault."""
     if not check.faults:
-        return Text(f"{check.ledger} is intact: {check.calls:,} calls.")
+        unknown = (
+            f" {check.without_checksum:,} rows of an earlier version have no checksum."
+            if check.without_checksum
+            else ""
+        )
+        return Text(f"{check.ledger} is intact: {check.calls:,} calls.{unknown}")
     return Group(
         Text(f"{check.ledger} has faults ({check.calls:,} calls):", style="bold"),
         *(Text(f"- {visible(fault)}") for fault in check.faults),

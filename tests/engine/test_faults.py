@@ -257,7 +257,7 @@ def begin(recipe: Path, server: LLMProcess) -> int:
     return pid
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_ctrl_c_finishes_what_is_in_flight_and_says_how_to_go_on(tmp_path: Path, number: int) -> None:
     rows_with(tmp_path, plain=30)
     with LLMProcess("--latency", "0.4") as server:
@@ -265,7 +265,7 @@ def test_ctrl_c_finishes_what_is_in_flight_and_says_how_to_go_on(tmp_path: Path,
         os.kill(begin(recipe, server), number)
         ended = zygote().end()
         assert ended.returncode == 130
-        assert "being finished" in ended.stderr and "Run the same command again" in ended.stderr
+        assert "finishing" in ended.stderr and "Run the same command again" in ended.stderr
         assert server.stats()["answered"] == _calls(tmp_path) > 0, "what was in flight was finished and kept"
         server.script(latency=0.0)
         done: Any = answer(dprm("run", recipe, "--json", cwd=tmp_path))

@@ -150,13 +150,15 @@ def test_an_old_file_is_copied_as_it_is(tmp_path: Path) -> None:
         f"{sqlite_file._STEPS[0]} PRAGMA application_id = {sqlite_file.APPLICATION_ID}; PRAGMA user_version = 1;"
         f"ATTACH '{tmp_path / 'new.sqlite'}' AS new;"
         + "".join(
-            f"INSERT INTO main.{table} SELECT {', '.join(name for name in TABLES[table] if name != 'estimated')} FROM new.{table};"
+            f"INSERT INTO main.{table} SELECT {', '.join(name for name in TABLES[table] if name not in ('estimated', 'checksum'))} FROM new.{table};"
             for table in ("calls", "failures", "done")
         )
     )
     old.close()
     copied(tmp_path / "old.sqlite", tmp_path / "copy.sqlite")
-    assert content(tmp_path / "copy.sqlite") == content(tmp_path / "new.sqlite") | {"batches": [], "batch_rows": []}
+    new = content(tmp_path / "new.sqlite") | {"batches": [], "batch_rows": []}
+    without = {table: [(*row[:-1], None) for row in new[table]] for table in ("calls", "failures")}
+    assert content(tmp_path / "copy.sqlite") == new | without
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])

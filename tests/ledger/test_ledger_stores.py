@@ -23,6 +23,7 @@ from dprm_data.engine.pending_batches import PendingBatches
 from dprm_data.ledger.call import Reply
 from dprm_data.ledger.factory import opened
 from dprm_data.ledger.ledger import FailedAttempt, Ledger
+from dprm_data.ledger.store import Transaction
 from dprm_data.providers.request import Usage
 from tests.helpers import ROOT, environ
 from tests.ledger.test_ledger import at, key, reply
@@ -165,10 +166,14 @@ def test_pending_batches(place: LedgerAddress) -> None:
 
 
 def test_a_reply_that_cannot_be_kept_fails_and_leaves_nobody_waiting(place: LedgerAddress) -> None:
+    def broken(transaction: Transaction) -> None:
+        raise ValueError("broken")
+
     async def go() -> None:
-        with pytest.raises(UnicodeEncodeError), Ledger(place) as ledger, pytest.raises(LedgerError):
+        with pytest.raises(ValueError, match="broken"), Ledger(place) as ledger, pytest.raises(LedgerError):
+            ledger.store.commit = broken  # type: ignore[method-assign]
             async with asyncio.timeout(20):
-                await ledger.record(key(1), reply("half a pair: \ud800"))
+                await ledger.record(key(1), reply())
 
     asyncio.run(go())
 

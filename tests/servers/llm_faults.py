@@ -54,6 +54,9 @@ STATUSES: dict[str, Status] = {
     "429_date": Status(
         429, "Rate limit reached", "rate_limit_error", "rate_limit_exceeded", (("Retry-After", "{date}"),)
     ),
+    "429_zero": Status(429, "Rate limit reached", "rate_limit_error", "rate_limit_exceeded", (("Retry-After", "0"),)),
+    "429_ages": Status(429, "Rate limit reached", "rate_limit_error", "rate_limit_exceeded", (("Retry-After", "1e9"),)),
+    "503_zero": Status(503, "The engine is currently overloaded", "api_error", headers=(("Retry-After", "0"),)),
     "429_bare": Status(429, "Rate limit reached", "rate_limit_error", "rate_limit_exceeded"),
     "500": Status(500, "The server had an error", "api_error"),
     "502": Status(502, "Bad gateway", "api_error"),

@@ -33,14 +33,17 @@ if TYPE_CHECKING:
 _EXCHANGE_EVERY = 0.2  # seconds
 _DELETE_EXPIRED_EVERY = 1.0
 _LAST_EXCHANGE = 2.0  # seconds it may take
+_LONGEST_COOLDOWN = 900.0  # seconds: one worker's provider must not stop all others for longer
 _NEW_COOLDOWN = 0.05  # seconds by which a cooldown must exceed the known one to be reported
 
 _COOL = (
     "INSERT INTO cooldowns (scope, until) VALUES (%(scope)s, clock_timestamp() + make_interval(secs => %(seconds)s)) "
-    "ON CONFLICT (scope) DO UPDATE SET until = GREATEST(cooldowns.until, excluded.until)"
+    "ON CONFLICT (scope) DO UPDATE SET until = CASE WHEN cooldowns.until > clock_timestamp() + make_interval(secs => %(longest)s) "
+    "THEN excluded.until ELSE GREATEST(cooldowns.until, excluded.until) END"
 )
 _STATUS = """
-SELECT COALESCE((SELECT extract(epoch FROM until - clock_timestamp()) FROM cooldowns WHERE scope = %(scope)s), 0)::float8,
+SELECT COALESCE((SELECT extract(epoch FROM until - clock_timestamp()) FROM cooldowns
+                 WHERE scope = %(scope)s AND until <= clock_timestamp() + make_interval(secs => %(longest)s)), 0)::float8,
        COALESCE((SELECT short_until > clock_timestamp() FROM budgets WHERE run = %(run)s), FALSE),
        (SELECT COUNT(*) FROM workers WHERE scope = %(scope)s),
        COUNT(*), COALESCE(SUM(calls), 0)::bigint, COALESCE(SUM(in_flight), 0)::bigint
@@ -71,7 +74,8 @@ class PostgresCoordinator(Coordinator):
 
     def __init__(self, store: PostgresStore, *, run: str, scope: str, lease: float) -> None:
         self._pool = RetryingPool(store.pool, store.address)
-        self._names = {"run": run, "scope": scope}
+        self._run, self._scope = run, scope
+        self._values = {"run": run, "scope": scope, "longest": _LONGEST_COOLDOWN}
         self._budget: SharedBudget | None = None
         self._limiter: Limiter | None = None
         self._member = Membership(
@@ -94,14 +98,14 @@ class PostgresCoordinator(Coordinator):
     def budget(self, limit: float | None, spent: float) -> Budget:
         if limit is None:
             return Budget(None)
-        self._budget = SharedBudget(limit, self._pool, self._member, self._names["run"])
+        self._budget = SharedBudget(limit, self._pool, self._member, self._run)
         return self._budget
 
     def limiter(self, limits: LimitsConfig) -> Limiter:
         if self._limiter is None:
             rate_limit = SharedRateLimit(
                 self._pool,
-                self._names["scope"],
+                self._scope,
                 rpm=limits.rpm,
                 tpm=limits.tpm,
                 workers=lambda: self._status.sharing,
@@ -171,7 +175,7 @@ class PostgresCoordinator(Coordinator):
 
     def _cooled(self, seconds: float) -> None:
         """Report a cooldown of this process at once."""
-        until = time.monotonic() + seconds
+        until = time.monotonic() + min(seconds, _LONGEST_COOLDOWN)
         if until > max(self._cool_until, self._cooldown) + _NEW_COOLDOWN:
             self._cooldown = until
             self._hurry.set()
@@ -204,7 +208,7 @@ class PostgresCoordinator(Coordinator):
         if self._member.due:
             self._member.renew()
         if cooldown:
-            values = self._names | {"seconds": cooldown - time.monotonic()}
+            values = self._values | {"seconds": cooldown - time.monotonic()}
             self._pool.run(lambda db: db.execute(_COOL, values))
         if deleting:
             self._leases.delete_released()
@@ -214,5 +218,5 @@ class PostgresCoordinator(Coordinator):
         return self._pool.run(self._read_status)
 
     def _read_status(self, db: Connection) -> _Status:
-        row: Any = db.execute(_STATUS, self._names).fetchone()
+        row: Any = db.execute(_STATUS, self._values).fetchone()
         return _Status(*row)
