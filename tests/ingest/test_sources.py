@@ -381,7 +381,9 @@ def test_a_datasets_object() -> None:
     dataset = datasets.Dataset.from_list(rows)
     assert texts(read(dataset)[0]) == PAIR
     assert texts(read(dataset.to_iterable_dataset())[0]) == PAIR
-    with pytest.raises(SourceError, match=r"a mapping \(train\), not rows\nIf it is a dataset with splits, give one split"):
+    with pytest.raises(
+        SourceError, match=r"a mapping \(train\), not rows\nIf it is a dataset with splits, give one split"
+    ):
         read(datasets.DatasetDict({"train": dataset}))
 
 

@@ -114,7 +114,10 @@ ONE = {"id": "a", "description": "You are a."}
         ({"name": "x", "personas": [{**ONE, "description": " "}]}, r"personas\[0\]\.description: "),
         ({"name": "x", "personas": [{**ONE, "id": "a b"}]}, r"personas\[0\]\.id: .*\(found 'a b'\)"),
         ({"name": "x", "personas": [{**ONE, "attributes": {"a": [1]}}]}, r"personas\[0\]\.attributes\.a"),
-        ({"name": "x", "personas": [{**ONE, "id": "neutral"}]}, r"the id 'neutral' is reserved for the neutral annotator"),
+        (
+            {"name": "x", "personas": [{**ONE, "id": "neutral"}]},
+            r"the id 'neutral' is reserved for the neutral annotator",
+        ),
     ],
 )
 def test_panels_that_cannot_be_used(content: dict[str, Any], says: str) -> None:
