@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from dprm_data.pipeline import stages
+from dprm_data.review.answer_ledger import human_file
 from dprm_data.review.argilla import Pushed, pull, push
 from dprm_data.review.calibrate import calibrate
 from dprm_data.review.compare import compare
-from dprm_data.review.human_annotations import human_file
 from dprm_data.runs.run import Run
 from tests.review.helpers import NOBODY, make_run, random_labels
 from tests.servers.argilla import OWNER_KEY, ArgillaServer, Person
