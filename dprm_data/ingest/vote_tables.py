@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from dprm_data.core.errors import VotesError
 from dprm_data.core.tables import ANNOTATIONS
 from dprm_data.ingest.csv_check import checked_rows, looks_whole
-from dprm_data.ingest.faults import Faults
+from dprm_data.ingest.faults import Faults, rows_where
 from dprm_data.ingest.ratings import Ratings, ratings_from_annotations
 from dprm_data.ingest.vote_columns import as_text, ids_column, is_text, label_indices, weights_column
 from dprm_data.ingest.votes import Votes, item_codes, votes_from_annotations
@@ -168,7 +168,7 @@ def _read_parquet(path: Path, mapping: Mapping[str, str]) -> pa.Table:
 
 
 def _typed(table: pa.Table, path: Path) -> pa.Table:
-    """A table of annotations with the types of ours (distributions may have any precision)."""
+    """A table of annotations with the types of ours (distributions may have any precision), and an item in every row."""
     for at, field in enumerate(table.schema):
         kind = ANNOTATIONS.field(field.name).type
         if field.type == kind or (pa.types.is_list(field.type) and pa.types.is_floating(field.type.value_type)):
@@ -179,6 +179,10 @@ def _typed(table: pa.Table, path: Path) -> pa.Table:
             raise VotesError(
                 f"{path}: column {field.name!r} is of type {field.type} (a table of annotations has {kind})"
             ) from error
+    faults = Faults(VotesError)
+    missing = rows_where(pc.is_null(table["item_id"]).to_numpy())
+    faults.add_rows(path, missing, "item_id", lambda row: ("found nothing (allowed: an id)", None))
+    faults.raise_any()
     return table
 
 

@@ -15,11 +15,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import AwareDatetime, BaseModel, Field, ValidationError
 
 from dprm_data.core.errors import DprmError, ReviewError
 from dprm_data.core.tables import ANNOTATIONS
@@ -29,13 +30,34 @@ from dprm_data.runs.folder import RunFolder
 HUMAN = pa.schema([*ANNOTATIONS, pa.field("origin", pa.string())], metadata=ANNOTATIONS.metadata)
 
 Row = dict[str, Any]
-_NEEDED = ("item_id", "annotator_id", "status", "origin")
-_TEXTS = (*_NEEDED, "label", "rationale", "elicitation", "annotator_kind")
+
+
+class _Recorded(BaseModel):
+    """A row as it is read from the ledger."""
+
+    item_id: str
+    annotator_id: str
+    status: str
+    origin: str
+    annotator_kind: str = "human"
+    elicitation: str | None = None
+    label: str | None = None
+    probs: list[float] | None = None
+    weight: float | None = None
+    replicate: Annotated[int, Field(ge=0, lt=1 << 31)] | None = None
+    reason: str | None = None
+    model: str | None = None
+    prompt_version: str | None = None
+    rationale: str | None = None
+    call_key: str | None = None
+    cost: float | None = None
+    estimated_calls: Annotated[int, Field(ge=0, lt=1 << 31)] | None = None
+    created_at: AwareDatetime | None = None
 
 
 @dataclass(frozen=True)
 class AnswerLedger:
-    """The ledger of a run. `torn`: bytes of a write that was cut off, after the last whole row."""
+    """The rows of a run's ledger. `torn`: bytes of a write that was cut off, after the last whole row."""
 
     path: Path
     rows: list[Row]
@@ -57,15 +79,15 @@ class AnswerLedger:
         rows = [_row(line, number, path) for number, line in enumerate(content[:end].splitlines(), 1)]
         return cls(path, rows, len(content) - end)
 
-    def append(self, rows: Iterable[Row], source: Mapping[str, Any]) -> None:
-        """Write rows to the disk, all or none. Raises DprmError where there is no room."""
+    def append(self, rows: Iterable[Row], source: Mapping[str, Any]) -> AnswerLedger:
+        """Write rows to the disk, all or none; the ledger with them. Raises DprmError where there is no room."""
         begun = self.path.is_file() and self.path.stat().st_size > self.torn
         now = datetime.now(UTC)
         new = [{**row, "recorded_at": now, "source": dict(source)} for row in rows]
         if not begun:
             new = [{**row, "recorded_at": now, "source": {"kind": "earlier version"}} for row in self.rows] + new
         if not new:
-            return
+            return self
         content = b"".join(map(_line, new))
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -87,6 +109,7 @@ class AnswerLedger:
                 f"cannot write {self.path}: {error.strerror or error}",
                 hint="Nothing was recorded. Check that the folder is writable and has space left, then run the command again.",
             ) from error
+        return AnswerLedger(self.path, [*(self.rows if begun else []), *new])
 
 
 def ledger_file(folder: RunFolder) -> Path:
@@ -120,25 +143,17 @@ def _line(row: Row) -> bytes:
 
 
 def _row(line: bytes, number: int, path: Path) -> Row:
-    def unreadable(reason: str) -> ReviewError:
-        return ReviewError(
-            f"{path}: line {number}: {reason}",
-            hint="The file was damaged or edited. Restore it from a copy, or remove this line to go on without its answer.",
-        )
-
     try:
-        row = orjson.loads(line)
-        if not isinstance(row, dict):
-            raise unreadable("not an object")
-        if wrong := next((n for n in _TEXTS if not isinstance(row.get(n, None if n in _NEEDED else ""), str)), None):
-            raise unreadable(f"{wrong!r} is missing or no text")
-        for name in ("created_at", "recorded_at"):
-            if name in row:
-                row[name] = datetime.fromisoformat(row[name]).astimezone(UTC)
-        pa.Table.from_pylist([row], schema=HUMAN)
-    except (ValueError, TypeError, OverflowError, pa.ArrowException) as error:
-        raise unreadable(str(error)) from error
-    return row
+        row = _Recorded.model_validate_json(line).model_dump(exclude_none=True)
+        if "created_at" in row:
+            row["created_at"] = row["created_at"].astimezone(UTC)
+        return row
+    except (ValidationError, OverflowError) as error:
+        first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": ("created_at",), "msg": str(error)}
+        raise ReviewError(
+            f"{path}: line {number}: {' '.join(map(str, first['loc']))}: {first['msg']}",
+            hint="The file was damaged or edited. Restore it from a copy, or remove this line to go on without its answer.",
+        ) from error
 
 
 def _flush_folder(folder: Path) -> None:

@@ -103,8 +103,7 @@ def store(
         for (item, person), row in before.items()
         if (item, person) not in given and _has(accounts, person) and _has(items, item)
     ]
-    ledger.append([*written, *withdrawn], source or {})
-    current = _current(AnswerLedger.of(folder).rows)
+    current = _current(ledger.append([*written, *withdrawn], source or {}).rows)
     write_parquet(human_file(folder), HUMAN, [_table(current.values())])
     mine = [row for key, row in current.items() if key[0] == origin]
     statuses = [row["status"] for row in mine]
