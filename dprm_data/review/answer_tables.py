@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,12 @@ from dprm_data.ingest.csv_check import checked_rows, other_encoding
 from dprm_data.ingest.faults import Faults
 from dprm_data.labels.space import LabelSpace
 from dprm_data.review.cells import restored
-from dprm_data.review.human_annotations import DISCARDED, DRAFT, SUBMITTED, Answer, in_utc, pseudonym
+from dprm_data.review.human_annotations import DISCARDED, DRAFT, SUBMITTED, Answer, answer_time, pseudonym
 from dprm_data.runs.folder import RunFolder
 
 NEEDED = ("item_id", "annotator", "label")
 READ = (*NEEDED, "comment", "status", "at")
 _STATUSES = {"": SUBMITTED, "submitted": SUBMITTED, "ok": SUBMITTED, "draft": DRAFT, "discarded": DISCARDED}
-_EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
 
 Rows = Iterator[
     tuple[int, dict[str, str]]
@@ -43,7 +42,6 @@ class _AnswerTable:
         self, folder: RunFolder, space: LabelSpace, file: Path, items: Collection[str], faults: Faults
     ) -> None:
         self.folder, self.space, self.file, self.items, self.faults = folder, space, file, items, faults
-        self.now = datetime.now(UTC)
         self.seen: dict[tuple[str, str], int] = {}  # item and annotator to the row of their answer
 
     def answers(self) -> list[Answer]:
@@ -61,10 +59,11 @@ class _AnswerTable:
 
     def _written(self) -> datetime:
         """The time of the file; never one to come."""
+        now = datetime.now(UTC)
         try:
-            return min(datetime.fromtimestamp(self.file.stat().st_mtime, UTC), self.now)
+            return min(datetime.fromtimestamp(self.file.stat().st_mtime, UTC), now)
         except (OverflowError, ValueError):
-            return self.now
+            return now
 
     def _answer(self, number: int, row: dict[str, str], written: datetime) -> Answer | None:
         """The answer in a row; None if it is not answered yet, or has faults."""
@@ -103,13 +102,12 @@ class _AnswerTable:
         if not text:
             return None
         try:
-            time = in_utc(datetime.fromisoformat(text))
-            if _EARLIEST <= time <= self.now + timedelta(days=1):  # clocks differ
-                return time
-        except (ValueError, OverflowError):
-            pass
-        self._fault(number, "at", f"{text!r} is no time from 1900 until now (such as 2026-05-17T14:30:00+02:00)")
-        return None
+            time = answer_time(datetime.fromisoformat(text))
+        except ValueError:
+            time = None
+        if time is None:
+            self._fault(number, "at", f"{text!r} is no time from 1900 until now (such as 2026-05-17T14:30:00+02:00)")
+        return time
 
     def _fault(self, row: int, column: str, text: str, hint: str | None = None) -> None:
         self.faults.add(self.file, row, text, hint, column=column)

@@ -18,7 +18,7 @@ import hmac
 import secrets
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -147,6 +147,15 @@ def _table(rows: Iterable[Row]) -> pa.Table:
 def in_utc(time: datetime) -> datetime:
     """The time in UTC; one without a time zone is taken to be in UTC."""
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def answer_time(time: datetime) -> datetime | None:
+    """The time in UTC; None for one before 1900, or to come (clocks may differ by a day)."""
+    try:
+        time = in_utc(time)
+    except OverflowError:
+        return None
+    return time if time.year >= 1900 and time <= datetime.now(UTC) + timedelta(days=1) else None
 
 
 def _row(answer: Answer, origin: str) -> Row:
