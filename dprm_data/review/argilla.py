@@ -13,7 +13,7 @@ from dprm_data.core.scrub import public_url
 from dprm_data.review.argilla_records import answer_of, read_record
 from dprm_data.review.argilla_schema import check_same, payload, settings
 from dprm_data.review.argilla_server import Server
-from dprm_data.review.human_annotations import Stored, merge, pseudonym, store
+from dprm_data.review.human_annotations import Answer, Stored, merge, pseudonym, store
 from dprm_data.review.records import panel_view, records
 from dprm_data.review.selection import select
 from dprm_data.review.sent_log import SentLog
@@ -198,7 +198,7 @@ def pull(
 def _places(folder: RunFolder, workspace: str | None, dataset: str | None) -> list[tuple[str, str]]:
     if workspace and dataset:
         return [(workspace, dataset)]
-    pushed = [place for place in SentLog.of(folder).places if place.get("kind") == "argilla"]
+    pushed = [place for place in SentLog.of(folder).places if {"workspace", "dataset"} <= place.keys()]
     wanted = [
         (place["workspace"], place["dataset"])
         for place in pushed

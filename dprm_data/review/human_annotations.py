@@ -19,12 +19,14 @@ import secrets
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from dprm_data.core.errors import ReviewError
 from dprm_data.core.tables import ANNOTATIONS, conformed, write_parquet, write_text
 from dprm_data.review.answer_ledger import HUMAN, AnswerLedger, Row, human_file, ledger_file
 from dprm_data.runs.folder import RunFolder
@@ -77,7 +79,20 @@ def _salt(folder: RunFolder) -> bytes:
     if not path.is_file():
         write_text(path, secrets.token_hex(32) + "\n")
         path.chmod(0o600)
-    return bytes.fromhex(path.read_text(encoding="utf-8").strip())
+    try:
+        salt = bytes.fromhex(path.read_text(encoding="utf-8").strip())
+    except ValueError as error:
+        raise _no_salt(path) from error
+    if not salt:
+        raise _no_salt(path)
+    return salt
+
+
+def _no_salt(path: Path) -> ReviewError:
+    return ReviewError(
+        f"{path} is damaged: people's pseudonyms cannot be computed",
+        hint="Restore it from a copy. With a new one, the people in this run would be counted as others from now on.",
+    )
 
 
 def store(
