@@ -101,10 +101,13 @@ class Server:
 
     def records(self, dataset_id: Any, *, responses: bool = True) -> Iterator[dict[str, Any]]:
         """All records of a dataset as the REST API gives them, in order of creation."""
-        start = 0
+        start, first = 0, None
         while True:
             window: dict[str, Any] = {"offset": start, "limit": PAGE} | ({"include": "responses"} if responses else {})
             page = self._items(f"/datasets/{dataset_id}/records", params=window)
+            if page and page[0] == first:
+                raise ReviewError(f"{public_url(self.url)} sends the same records again and again")
+            first = page[0] if page else None
             yield from page
             if len(page) < PAGE:
                 return
