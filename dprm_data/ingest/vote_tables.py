@@ -171,7 +171,7 @@ def _typed(table: pa.Table, path: Path) -> pa.Table:
     """A table of annotations with the types of ours (distributions may have any precision), and an item in every row."""
     for at, field in enumerate(table.schema):
         kind = ANNOTATIONS.field(field.name).type
-        if field.type == kind or (pa.types.is_list(field.type) and pa.types.is_floating(field.type.value_type)):
+        if field.type == kind or (field.name == "probs" and _are_floats(field.type)):
             continue
         try:
             table = table.set_column(at, field.name, table[field.name].cast(kind))
@@ -184,6 +184,10 @@ def _typed(table: pa.Table, path: Path) -> pa.Table:
     faults.add_rows(path, missing, "item_id", lambda row: ("found nothing (allowed: an id)", None))
     faults.raise_any()
     return table
+
+
+def _are_floats(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) and pa.types.is_floating(kind.value_type))
 
 
 def _read_text(path: Path, mapping: Mapping[str, str]) -> pa.Table:
