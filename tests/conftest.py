@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -13,6 +14,12 @@ from tests.servers.local_llm import LocalLLM, start_local_llm
 from tests.servers.postgres import Database, PostgresServer, programs
 
 GROUPS = {"argilla": "tests/review/test_argilla"}  # group: how the names of its files begin
+
+
+with suppress(ImportError):  # not in the environments of the optional tests
+    from hypothesis import settings
+
+    settings.register_profile("fuzz", max_examples=5_000, deadline=None)  # --hypothesis-profile=fuzz
 
 
 @pytest.fixture

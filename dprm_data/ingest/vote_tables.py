@@ -6,7 +6,8 @@ Whole columns are processed at once, in Arrow and NumPy; only the columns needed
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -17,9 +18,12 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from dprm_data.core.arrays import Floats, Ints
 from dprm_data.core.errors import VotesError
+from dprm_data.core.tables import ANNOTATIONS
+from dprm_data.ingest.csv_check import checked_rows, looks_whole
+from dprm_data.ingest.faults import Faults, rows_where
 from dprm_data.ingest.ratings import Ratings, ratings_from_annotations
+from dprm_data.ingest.vote_columns import as_text, ids_column, is_text, label_indices, weights_column
 from dprm_data.ingest.votes import Votes, item_codes, votes_from_annotations
 from dprm_data.labels.space import LabelSpace
 
@@ -50,12 +54,12 @@ def read_votes(
 
     A table of annotations (with `status` and `elicitation`) is read as `votes_from_annotations` reads it, without `duplicates` and `base`.
 
-    Raises `VotesError`, naming file, row (the first row of data is 1), column, the value found and what is allowed.
+    Raises `VotesError`, naming for every fault file, row (the first row of data is 1), column, the value found and what is allowed.
     """
-    table, is_text = _read(Path(path), columns, duplicates)
+    table, is_csv = _read(Path(path), columns, duplicates)
     if _is_annotations(table, Path(path), duplicates, base):
         return votes_from_annotations(table, space)
-    return _ratings(table, space, Path(path), columns or {}, duplicates, base, is_text).votes()
+    return _ratings(table, space, Path(path), columns or {}, duplicates, base, is_csv).votes()
 
 
 def read_ratings(
@@ -68,10 +72,10 @@ def read_ratings(
 ) -> Ratings:
     """The same table with its annotators, for measuring agreement. A table of annotations is read as
     `ratings_from_annotations` reads it."""
-    table, is_text = _read(Path(path), columns, duplicates)
+    table, is_csv = _read(Path(path), columns, duplicates)
     if _is_annotations(table, Path(path), duplicates, base):
         return ratings_from_annotations(table, space)
-    return _ratings(table, space, Path(path), columns or {}, duplicates, base, is_text)
+    return _ratings(table, space, Path(path), columns or {}, duplicates, base, is_csv)
 
 
 def _is_annotations(table: pa.Table, path: Path, duplicates: Duplicates, base: int) -> bool:
@@ -94,19 +98,22 @@ def _ratings(
     mapping: Mapping[str, str],
     duplicates: Duplicates,
     base: int,
-    is_text: bool,
+    is_csv: bool,
 ) -> Ratings:
-    ids, items = item_codes(_present(table, "item_id", path), None)
-    labels = _labels(table["label"], space, path, mapping.get("label", "label"), base, is_text)
-    weights = _weights(table, path, mapping.get("weight", "weight"))
+    faults = Faults(VotesError)
+    ids, items = item_codes(ids_column(table["item_id"], "item_id", path, faults), None)
+    labels = label_indices(table["label"], space, path, mapping.get("label", "label"), base, is_csv, faults)
+    weights = weights_column(table, path, mapping.get("weight", "weight"), faults)
     rounds = np.zeros(table.num_rows, dtype=np.int64)
     if "replicate" in table.column_names:
-        _, rounds = item_codes(pc.fill_null(pc.cast(table["replicate"], pa.string()), ""), None)
-    if "annotator_id" not in table.column_names:
-        return Ratings(ids, [], space.K, items, np.zeros(0, dtype=np.int64), labels, weights, rounds)
-    names, people = item_codes(_present(table, "annotator_id", path), None)
+        _, rounds = item_codes(pc.fill_null(as_text(table["replicate"], "replicate", path), ""), None)
+    names: list[str] = []
+    people = np.zeros(0, dtype=np.int64)
+    if "annotator_id" in table.column_names:
+        names, people = item_codes(ids_column(table["annotator_id"], "annotator_id", path, faults), None)
+    faults.raise_any()
     ratings = Ratings(ids, names, space.K, items, people, labels, weights, rounds)
-    return ratings if duplicates == "all" else _deduplicate(ratings, path, duplicates)
+    return ratings if duplicates == "all" or not names else _deduplicate(ratings, path, duplicates)
 
 
 # -- files --------------------------------------------------------------------------------------------------------------
@@ -125,18 +132,24 @@ def _read(path: Path, columns: Mapping[str, str] | None, duplicates: Duplicates)
             f"{path}: no such file",
             hint="A table of votes is a Parquet or CSV file with item_id, annotator_id and label.",
         )
-    is_text = path.suffix.lower() in {".csv", ".tsv", ".txt"}
+    is_csv = path.suffix.lower() in {".csv", ".tsv", ".txt"}
+    with _in_words(path, "CSV" if is_csv else "Parquet"):
+        table = _read_text(path, mapping) if is_csv else _read_parquet(path, mapping)
+    if not table.num_rows:
+        raise VotesError(f"{path}: no votes: the table has no rows")
+    return table, is_csv
+
+
+@contextmanager
+def _in_words(path: Path, kind: str) -> Iterator[None]:
+    """What Arrow cannot read becomes a `VotesError`."""
     try:
-        table = _read_text(path, mapping) if is_text else _read_parquet(path, mapping)
-    except (pa.ArrowInvalid, pa.ArrowKeyError, OSError) as error:
-        kind = "CSV" if is_text else "Parquet"
+        yield
+    except (pa.ArrowException, OSError, UnicodeError, OverflowError) as error:
         raise VotesError(
             f"{path}: not readable as {kind}: {error}",
             hint="The suffix decides how a file is read: .csv, .tsv and .txt as text, anything else as Parquet.",
         ) from error
-    if not table.num_rows:
-        raise VotesError(f"{path}: no votes: the table has no rows")
-    return table, is_text
 
 
 def _read_parquet(path: Path, mapping: Mapping[str, str]) -> pa.Table:
@@ -144,28 +157,79 @@ def _read_parquet(path: Path, mapping: Mapping[str, str]) -> pa.Table:
     names = schema.names
     if not mapping and set(names) >= _ANNOTATIONS:
         wanted = [*sorted(_ANNOTATIONS), "item_id", "annotator_id", "label", "probs", "weight", "replicate"]
-        return pq.read_table(path, columns=[name for name in wanted if name in names])
+        return _typed(pq.read_table(path, columns=[name for name in wanted if name in names]), path)
     where = _where(names, mapping, path)
     # Annotators are few and stay dictionary-encoded, as on disk. Items are many: one hash table over the whole column is faster than
     # joining every row group's dictionary.
     people = where.get("annotator_id")
-    encoded = [people] if people is not None and _is_text(schema.field(people).type) else []
+    encoded = [people] if people is not None and is_text(schema.field(people).type) else []
     table = pq.read_table(path, columns=list(where.values()), read_dictionary=encoded)
     return table.select(list(where.values())).rename_columns(list(where))
 
 
+def _typed(table: pa.Table, path: Path) -> pa.Table:
+    """A table of annotations with the types of ours (distributions may have any precision), and an item in every row."""
+    for at, field in enumerate(table.schema):
+        kind = ANNOTATIONS.field(field.name).type
+        if field.type == kind or (field.name == "probs" and _are_floats(field.type)):
+            continue
+        try:
+            table = table.set_column(at, field.name, table[field.name].cast(kind))
+        except pa.ArrowException as error:
+            raise VotesError(
+                f"{path}: column {field.name!r} is of type {field.type} (a table of annotations has {kind})"
+            ) from error
+    faults = Faults(VotesError)
+    missing = rows_where(pc.is_null(table["item_id"]).to_numpy())
+    faults.add_rows(path, missing, "item_id", lambda row: ("found nothing (allowed: an id)", None))
+    faults.raise_any()
+    return table
+
+
+def _are_floats(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) and pa.types.is_floating(kind.value_type))
+
+
 def _read_text(path: Path, mapping: Mapping[str, str]) -> pa.Table:
-    parse = pacsv.ParseOptions(delimiter="\t" if path.suffix.lower() == ".tsv" else ",", newlines_in_values=True)
-    with pacsv.open_csv(
-        path, parse_options=parse, convert_options=pacsv.ConvertOptions(strings_can_be_null=True)
-    ) as reader:
-        names = reader.schema.names
-    where = _where(names, mapping, path)
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    if not looks_whole(path, delimiter):
+        _refuse_faulty(path, delimiter)
+    header = next(checked_rows(path, delimiter, faults := Faults(VotesError)), None)
+    faults.raise_any()
+    if header is None:
+        raise VotesError(f"{path}: not readable as CSV: the file is empty")
+    where = _where(header[1], mapping, path)
     types = {where[field]: pa.string() for field in ("item_id", "annotator_id", "label", "replicate") if field in where}
     if "weight" in where:
         types[where["weight"]] = pa.float64()
+    parse = pacsv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
     convert = pacsv.ConvertOptions(include_columns=list(where.values()), column_types=types, strings_can_be_null=True)
-    return pacsv.read_csv(path, parse_options=parse, convert_options=convert).rename_columns(list(where))
+    try:
+        return pacsv.read_csv(path, parse_options=parse, convert_options=convert).rename_columns(list(where))
+    except pa.ArrowInvalid:
+        _refuse_faulty(path, delimiter, where.get("weight"))
+        raise
+
+
+def _refuse_faulty(path: Path, delimiter: str, weight: str | None = None) -> None:
+    """Read row by row to find all faults, and raise them. Returns where there are none."""
+    faults = Faults(VotesError)
+    at = None
+    for number, row in checked_rows(path, delimiter, faults):
+        if not number:
+            at = row.index(weight) if weight in row else None
+        elif at is not None and not _is_number(row[at]):
+            allowed = "allowed: a finite number, not negative"
+            faults.add(path, number, f"found {row[at]!r} ({allowed})", column=weight)
+    faults.raise_any()
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return cell in pacsv.ConvertOptions().null_values
+    return True
 
 
 def _where(names: list[str], mapping: Mapping[str, str], path: Path) -> dict[str, str]:
@@ -174,6 +238,8 @@ def _where(names: list[str], mapping: Mapping[str, str], path: Path) -> dict[str
     for field in FIELDS:
         wanted = (mapping[field],) if field in mapping else (field, *_ALSO_CALLED.get(field, ()))
         found = [name for name in wanted if name in names]
+        if found and names.count(found[0]) > 1:
+            raise VotesError(f"{path}: the column {found[0]!r} is there twice", hint="Rename or remove one of them.")
         if found:
             where[field] = found[0]
         elif field in mapping or field in _NEEDED:
@@ -184,95 +250,7 @@ def _where(names: list[str], mapping: Mapping[str, str], path: Path) -> dict[str
     return where
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
-
-# -- columns ------------------------------------------------------------------------------------------------------------
-
-
-def _present(table: pa.Table, field: str, path: Path) -> pa.ChunkedArray:
-    """The ids of a column as text; a missing one is refused."""
-    column = table[field]
-    if column.null_count:
-        raise VotesError(
-            f"{path}: row {_first(pc.is_null(column)) + 1}, column {field!r}: found nothing (allowed: an id)"
-        )
-    return column if pa.types.is_dictionary(column.type) or _is_text(column.type) else pc.cast(column, pa.string())
-
-
-def _labels(column: pa.ChunkedArray, space: LabelSpace, path: Path, name: str, base: int, is_text: bool) -> Ints:
-    K = space.K
-    names_allowed = f"{base} to {base + K - 1}, or a name: {', '.join(space.names[:12])}{', …' if K > 12 else ''}"
-
-    def refuse(row: int) -> VotesError:
-        value = column[row].as_py()
-        shifted = isinstance(value, (int, float)) and value == base + K and base == 0
-        shifted = shifted or (isinstance(value, str) and value.strip() == str(K) and base == 0)
-        hint = "Labels are numbered from 0; if yours start at 1, use --base 1 (in Python: base=1)." if shifted else None
-        return VotesError(
-            f"{path}: row {row + 1}, column {name!r}: found {value!r} (allowed: {names_allowed})", hint=hint
-        )
-
-    if column.null_count:
-        raise refuse(_first(pc.is_null(column)))
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        column = pc.cast(column, kind.value_type)
-        kind = column.type
-    if pa.types.is_integer(kind) or (pa.types.is_boolean(kind) and K == 2):
-        codes = pc.cast(column, pa.int64()).to_numpy() - base
-    elif pa.types.is_floating(kind):
-        values = column.to_numpy().astype(np.float64)
-        codes = np.where(np.isfinite(values) & (values == np.floor(values)), values - base, -1).astype(np.int64)
-    elif _is_text(kind):
-        codes = _text_codes(column, space, base, is_text)
-    else:
-        raise VotesError(f"{path}: column {name!r} is of type {kind} (allowed: whole numbers or names of labels)")
-    wrong = (codes < 0) | (codes >= K)
-    if wrong.any():
-        raise refuse(int(np.argmax(wrong)))
-    return np.asarray(codes, dtype=np.int64)
-
-
-def _text_codes(column: pa.ChunkedArray, space: LabelSpace, base: int, is_text: bool) -> Ints:
-    """Names or words to indices; -1 for anything else."""
-    if len(column) == 0:
-        return np.zeros(0, dtype=np.int64)
-    encoded = pc.dictionary_encode(column).unify_dictionaries().combine_chunks()
-    values = [str(value).strip() for value in encoded.dictionary.to_pylist()]
-    numbers = [_whole(value) for value in values]
-    # In a text file a number is an index. In a Parquet column of text, "3" is a label's name if labels have such names.
-    indices = is_text or all(_whole(label) is None for label in space.names)
-    codes = []
-    for value, number in zip(values, numbers, strict=True):
-        named = None if is_text and number is not None else space.find(value)
-        codes.append(named if named is not None else number - base if number is not None and indices else -1)
-    table = np.array(codes, dtype=np.int64)
-    return np.asarray(table[encoded.indices.to_numpy(zero_copy_only=False)])
-
-
-def _whole(text: str) -> int | None:
-    try:
-        return int(text)
-    except ValueError:
-        return None
-
-
-def _weights(table: pa.Table, path: Path, name: str) -> Floats:
-    if "weight" not in table.column_names:
-        return np.ones(table.num_rows)
-    column = table["weight"]
-    if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
-        raise VotesError(f"{path}: column {name!r} is of type {column.type} (allowed: numbers that are not negative)")
-    weights = np.asarray(pc.cast(column, pa.float64()).to_numpy())  # nulls become NaN
-    wrong = ~np.isfinite(weights) | (weights < 0)
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        raise VotesError(
-            f"{path}: row {row + 1}, column {name!r}: found {column[row].as_py()} (allowed: a finite number, not negative)"
-        )
-    return weights
+# -- duplicates ------------------------------------------------------------------------------------------------------
 
 
 def _deduplicate(ratings: Ratings, path: Path, policy: Duplicates) -> Ratings:
@@ -300,7 +278,3 @@ def _deduplicate(ratings: Ratings, path: Path, policy: Duplicates) -> Ratings:
     keep = np.ones(len(keys), dtype=bool)
     keep[order[1:][same] if policy == "first" else order[:-1][same]] = False
     return ratings.take(np.flatnonzero(keep))
-
-
-def _first(mask: pa.ChunkedArray) -> int:
-    return int(pc.index(mask, True).as_py())

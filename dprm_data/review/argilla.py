@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from dprm_data.core.errors import InputError, ReviewError
 from dprm_data.core.scrub import public_url
-from dprm_data.labels.space import LabelSpace
+from dprm_data.review.argilla_records import answer_of, read_record
 from dprm_data.review.argilla_schema import check_same, payload, settings
 from dprm_data.review.argilla_server import Server
-from dprm_data.review.human_annotations import (
-    DISCARDED,
-    DRAFT,
-    SUBMITTED,
-    Answer,
-    Stored,
-    in_utc,
-    merge,
-    pseudonym,
-    store,
-)
+from dprm_data.review.human_annotations import Answer, Stored, merge, pseudonym, store
 from dprm_data.review.records import panel_view, records
 from dprm_data.review.selection import select
 from dprm_data.review.sent_log import SentLog
@@ -33,8 +23,6 @@ if TYPE_CHECKING:
     import argilla
 
     from dprm_data.runs.run import Run
-
-_STATUSES = {"submitted": SUBMITTED, "draft": DRAFT, "discarded": DISCARDED}
 
 
 def _quiet(text: str) -> None:
@@ -93,8 +81,10 @@ def push(
     if target is not None:
         check_same(target, wanted)
     known = panel.row_of()
-    there = [] if target is None else [r["external_id"] for r in server.records(target.id, responses=False)]
-    ours = list(dict.fromkeys(item for item in there if item in known))
+    there = [] if target is None else list(server.records(target.id, responses=False))
+    ours = list(
+        dict.fromkeys(item for r in there if (item := read_record(r).external_id) is not None and item in known)
+    )
     chosen = select(panel.fit, purpose, count, seed=seed, ids=ids, already=ours)
     register = SentLog.of(run.folder)
     register.add(chosen, item_ids)
@@ -177,21 +167,29 @@ def pull(
 ) -> list[Pulled]:
     """Bring people's answers into the run, from the datasets it was pushed to (or from the one that is named), and merge them into its annotations.
 
-    Every answer of a dataset replaces what was pulled from it before: pulling twice changes nothing, and what a person changed or withdrew is changed or
-    withdrawn here. Raises ReviewError; what was pulled earlier then stays.
+    Pulling twice changes nothing. What a person changed or withdrew is changed or withdrawn here; answers whose annotator's account or whose record was
+    deleted stay. Raises ReviewError; what was pulled earlier then stays.
     """
     places = _places(run.folder, workspace, dataset)
     server = server or Server()
     found = []
     for space_name, name in places:
-        target = server.dataset(server.workspace(space_name), name)
+        space = server.workspace(space_name)
+        target = server.dataset(space, name)
         if target is None:
             raise ReviewError(
                 f"{public_url(server.url)} has no dataset {name!r} in {space_name!r}",
                 hint="What was pulled from it before is kept. Push again, or name another: --workspace W --dataset D.",
             )
-        answers, unknown = _answers(run, server, target)
-        stored = store(run.folder, f"argilla:{target.id}", answers)
+        answers, items, unknown = _answers(run, server, target)
+        stored = store(
+            run.folder,
+            f"argilla:{target.id}",
+            answers,
+            source={"server": public_url(server.url), "workspace": space_name, "dataset": name},
+            accounts={pseudonym(run.folder, user) for user in server.accounts(space.id)},
+            items=items,
+        )
         found.append(Pulled(space_name, name, stored, unknown))
     merge(run.folder)
     return found
@@ -200,7 +198,7 @@ def pull(
 def _places(folder: RunFolder, workspace: str | None, dataset: str | None) -> list[tuple[str, str]]:
     if workspace and dataset:
         return [(workspace, dataset)]
-    pushed = [place for place in SentLog.of(folder).places if place.get("kind") == "argilla"]
+    pushed = [place for place in SentLog.of(folder).places if {"workspace", "dataset"} <= place.keys()]
     wanted = [
         (place["workspace"], place["dataset"])
         for place in pushed
@@ -214,37 +212,19 @@ def _places(folder: RunFolder, workspace: str | None, dataset: str | None) -> li
     return list(dict.fromkeys(wanted))
 
 
-def _answers(run: Run, server: Server, dataset: argilla.Dataset) -> tuple[list[Answer], int]:
+def _answers(run: Run, server: Server, dataset: argilla.Dataset) -> tuple[list[Answer], set[str], int]:
+    """The answers to this run's items, the items that the dataset has, and the number of answers to other records."""
     import pyarrow.parquet as pq
 
     known = set(pq.read_table(run.folder.needs("items"), columns=["item_id"])["item_id"].to_pylist())
-    answers, unknown = [], 0
-    for record in server.records(dataset.id):
-        responses = record.get("responses") or []
-        if record["external_id"] not in known:
-            unknown += len(responses)
+    answers: list[Answer] = []
+    items: set[str] = set()
+    unknown = 0
+    for content in server.records(dataset.id):
+        record = read_record(content)
+        if record.external_id not in known:
+            unknown += len(record.responses)
             continue
-        answers += list(_of_record(run.folder, run.space, record["external_id"], responses))
-    return answers, unknown
-
-
-def _of_record(folder: RunFolder, space: LabelSpace, item_id: str, responses: list[dict[str, Any]]) -> Iterator[Answer]:
-    for response in responses:
-        values = response["values"] or {}
-        said = (values.get("label") or {}).get("value")
-        at = space.find(str(said)) if said is not None else None
-        if said is not None and at is None:
-            raise ReviewError(
-                f"somebody answered {said!r}, which is no label of this run's space {space.name!r}",
-                hint=f"Labels: {', '.join(space.names)}. Is it the dataset of another run?",
-            )
-        status = _STATUSES[response["status"]]
-        yield Answer(
-            item_id=item_id,
-            person=pseudonym(folder, str(response["user_id"])),
-            label=None if at is None else space.names[at],
-            # Argilla requires a label for a submitted answer; without one, it is no vote.
-            status=DRAFT if status == SUBMITTED and at is None else status,
-            comment=(values.get("comment") or {}).get("value") or None,
-            at=in_utc(datetime.fromisoformat(response["updated_at"])),
-        )
+        items.add(record.external_id)
+        answers += [answer_of(response, record.external_id, run.folder, run.space) for response in record.responses]
+    return answers, items, unknown

@@ -75,7 +75,8 @@ class Server:
             found = self.client.datasets(name, workspace=workspace)
             if found is None:
                 return None
-            status = self.ask("GET", f"/datasets/{found.id}")["status"]
+            content = self.ask("GET", f"/datasets/{found.id}")
+            status = content.get("status") if isinstance(content, dict) else None
             if status != "ready":
                 raise ReviewError(
                     f"the dataset {name!r} in {workspace.name!r} is an unfinished {status}",
@@ -100,14 +101,37 @@ class Server:
 
     def records(self, dataset_id: Any, *, responses: bool = True) -> Iterator[dict[str, Any]]:
         """All records of a dataset as the REST API gives them, in order of creation."""
-        start = 0
+        start, first = 0, None
         while True:
             window: dict[str, Any] = {"offset": start, "limit": PAGE} | ({"include": "responses"} if responses else {})
-            page = self.ask("GET", f"/datasets/{dataset_id}/records", params=window)["items"]
+            page = self._items(f"/datasets/{dataset_id}/records", params=window)
+            if page and page[0] == first:
+                raise ReviewError(f"{public_url(self.url)} sends the same records again and again")
+            first = page[0] if page else None
             yield from page
             if len(page) < PAGE:
                 return
             start += PAGE
+
+    def accounts(self, workspace_id: Any) -> set[str]:
+        """The ids of the users that exist: all of them for an owner's key, for an admin's the workspace's members."""
+        import httpx
+
+        try:
+            users = self._items("/users")
+        except ReviewError as error:
+            cause = error.__cause__
+            if not isinstance(cause, httpx.HTTPStatusError) or cause.response.status_code != 403:
+                raise
+            users = self._items(f"/workspaces/{workspace_id}/users")
+        return {str(user.get("id")) for user in users if isinstance(user, dict)}
+
+    def _items(self, path: str, **content: Any) -> list[Any]:
+        answer = self.ask("GET", path, **content)
+        items = answer.get("items") if isinstance(answer, dict) else None
+        if not isinstance(items, list):
+            raise self._no_argilla()
+        return items
 
     def ask(self, method: str, path: str, **content: Any) -> Any:
         """Make one request and return its JSON. Retries passing failures for `patience` seconds. Raises ReviewError."""
@@ -125,7 +149,10 @@ class Server:
     def _once(self, method: str, path: str, content: dict[str, Any]) -> Any:
         answer = self.http.request(method, f"/api/v1{path}", **content)
         answer.raise_for_status()
-        return answer.json() if answer.content else None
+        try:
+            return answer.json() if answer.content else None
+        except (ValueError, RecursionError) as error:
+            raise self._no_argilla() from error
 
     # -- failures -------------------------------------------------------------------------------------------------------
 
@@ -144,6 +171,12 @@ class Server:
             ) from error
         except (httpx.HTTPStatusError, ArgillaError) as error:
             raise self._refused(error) from error
+
+    def _no_argilla(self) -> ReviewError:
+        return ReviewError(
+            f"{public_url(self.url)} does not answer as an Argilla server does",
+            hint="Check that ARGILLA_API_URL is the address of an Argilla server (version 2).",
+        )
 
     def _refused(self, error: Exception) -> ReviewError:
         # The client wraps the server's answer, sometimes twice.

@@ -1,10 +1,13 @@
-"""What people said: kept beside the ledger, merged into the run's annotations.
+"""People's answers in the run: the current ones, computed from their ledger, and merged into the run's annotations.
 
-`tables/human_annotations.parquet` holds every answer that was brought in, drafts and discarded ones too, with where it came from. Only submitted
-answers become annotations: `pipeline.collect` writes `tables/annotations.parquet` anew from the ledger and from this file.
+Of the ledger's rows (`answer_ledger`), the last one of a person to an item counts for each origin. `tables/human_annotations.parquet` shows them, drafts
+and discarded ones included; only submitted answers become annotations.
 
-*Pseudonyms.* A person is `person-` and 12 hex digits of HMAC-SHA256 of who they are (Argilla's user id, or the name in an imported table), keyed with a salt
-that is drawn once per run and never leaves the run folder. The same person has the same pseudonym in every pull of the run, and another in
+*Withdrawn or gone.* An answer that its origin no longer has was withdrawn, if its annotator and its item are still there. If the annotator's account or
+the record was deleted, the answer stays and counts: nobody took it back.
+
+*Pseudonyms.* A person is `person-` and 12 hex digits of HMAC-SHA256 of their identity (Argilla's user id, or the name in an imported table), keyed with a salt
+that is drawn once per run and never leaves the run folder. So a person has the same pseudonym in every pull of the run, and another one in
 another run.
 """
 
@@ -13,27 +16,27 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from dprm_data.core.errors import ReviewError
 from dprm_data.core.tables import ANNOTATIONS, conformed, write_parquet, write_text
+from dprm_data.review.answer_ledger import HUMAN, AnswerLedger, Row, human_file, ledger_file
 from dprm_data.runs.folder import RunFolder
 
-# Where an answer came from: "argilla:<dataset id>", "file:<name>", or "pulled" with a published dataset.
-HUMAN = pa.schema([*ANNOTATIONS, pa.field("origin", pa.string())], metadata=ANNOTATIONS.metadata)
-
-SUBMITTED, DRAFT, DISCARDED = "ok", "draft", "discarded"
+SUBMITTED, DRAFT, DISCARDED, WITHDRAWN = "ok", "draft", "discarded", "withdrawn"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One person's answer to one item. label: a name of the label space, None where there is none yet; status: one of the three above."""
+    """One person's answer to one item. label: a name of the label space, None if there is none yet; status: submitted, draft or discarded."""
 
     item_id: str
     person: str
@@ -45,7 +48,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Stored:
-    """What a pull or an import changed, in answers; then what there is now from this origin, and how many people submitted some."""
+    """What a pull or an import changed, in answers; then the current answers of its origin, and how many people submitted some.
+
+    from_deleted_accounts: submitted answers whose annotator's account is gone. cut_off: whether an earlier write of answers was cut off.
+    """
 
     new: int
     changed: int
@@ -56,13 +62,11 @@ class Stored:
     discarded: int
     people: int
     items: int
+    from_deleted_accounts: int = 0
+    cut_off: bool = False
 
     def as_dict(self) -> dict[str, int]:
         return asdict(self)
-
-
-def human_file(folder: RunFolder) -> Path:
-    return folder.path / "tables" / "human_annotations.parquet"
 
 
 def pseudonym(folder: RunFolder, who: str) -> str:
@@ -75,35 +79,84 @@ def _salt(folder: RunFolder) -> bytes:
     if not path.is_file():
         write_text(path, secrets.token_hex(32) + "\n")
         path.chmod(0o600)
-    return bytes.fromhex(path.read_text(encoding="utf-8").strip())
+    try:
+        salt = bytes.fromhex(path.read_text(encoding="utf-8").strip())
+    except ValueError as error:
+        raise _no_salt(path) from error
+    if not salt:
+        raise _no_salt(path)
+    return salt
 
 
-def store(folder: RunFolder, origin: str, answers: Iterable[Answer]) -> Stored:
-    """Put an origin's answers in place of those it had before; other origins' stay. Doing it again changes nothing."""
-    kept = _read(folder)
-    mine = pc.equal(kept["origin"], origin)
-    before = {(row["item_id"], row["annotator_id"]): row for row in kept.filter(mine).to_pylist()}
-    rows = {(answer.item_id, answer.person): _row(answer, origin) for answer in answers}
-    changed = sum(key in before and before[key] != row for key, row in rows.items())
-    new = sum(key not in before for key in rows)
-    others = kept.filter(pc.invert(mine))
-    now = pa.Table.from_pylist(
-        sorted(rows.values(), key=lambda row: (row["item_id"], row["annotator_id"])), schema=HUMAN
+def _no_salt(path: Path) -> ReviewError:
+    return ReviewError(
+        f"{path} is damaged: people's pseudonyms cannot be computed",
+        hint="Restore it from a copy. With a new one, the people in this run would be counted as others from now on.",
     )
-    write_parquet(human_file(folder), HUMAN, [others, now])
-    statuses = [row["status"] for row in rows.values()]
-    submitted = [key for key, row in rows.items() if row["status"] == SUBMITTED]
+
+
+def store(
+    folder: RunFolder,
+    origin: str,
+    answers: Iterable[Answer],
+    *,
+    source: Mapping[str, Any] | None = None,
+    accounts: Collection[str] | None = None,
+    items: Collection[str] | None = None,
+) -> Stored:
+    """Record what changed in an origin's answers. Repeated, it records nothing.
+
+    source: what the ledger says about the origin. accounts, items: the people (pseudonyms) and items that the origin still has (None: all). An answer
+    that is no longer among `answers` was withdrawn only if both are still there.
+    """
+    ledger = AnswerLedger.of(folder)
+    before = {key[1:]: row for key, row in _current(ledger.rows).items() if key[0] == origin}
+    given = {(answer.item_id, answer.person): _row(answer, origin) for answer in answers}
+    written = [row for key, row in given.items() if _content(before.get(key)) != _content(row)]
+    withdrawn = [
+        {**row, "status": WITHDRAWN}
+        for (item, person), row in before.items()
+        if (item, person) not in given and _has(accounts, person) and _has(items, item)
+    ]
+    current = _current(ledger.append([*written, *withdrawn], source or {}).rows)
+    write_parquet(human_file(folder), HUMAN, [_table(current.values())])
+    mine = [row for key, row in current.items() if key[0] == origin]
+    statuses = [row["status"] for row in mine]
+    submitted = [row for row in mine if row["status"] == SUBMITTED]
+    new = sum(key not in before for key in given)
     return Stored(
         new=new,
-        changed=changed,
-        unchanged=len(rows) - new - changed,
-        withdrawn=sum(key not in rows for key in before),
+        changed=len(written) - new,
+        unchanged=len(given) - len(written),
+        withdrawn=len(withdrawn),
         submitted=len(submitted),
         drafts=statuses.count(DRAFT),
         discarded=statuses.count(DISCARDED),
-        people=len({person for _, person in submitted}),
-        items=len({item for item, _ in submitted}),
+        people=len({row["annotator_id"] for row in submitted}),
+        items=len({row["item_id"] for row in submitted}),
+        from_deleted_accounts=sum(not _has(accounts, row["annotator_id"]) for row in submitted),
+        cut_off=ledger.torn > 0,
     )
+
+
+def _current(rows: Iterable[Row]) -> dict[tuple[str, str, str], Row]:
+    """The last row of every origin, item and person, without withdrawn ones."""
+    last = {(row["origin"], row["item_id"], row["annotator_id"]): row for row in rows}
+    return {key: row for key, row in last.items() if row["status"] != WITHDRAWN}
+
+
+def _content(row: Row | None) -> Row | None:
+    """What a person said, and when; without what the ledger adds."""
+    return None if row is None else {name: row[name] for name in HUMAN.names if row.get(name) is not None}
+
+
+def _has(known: Collection[str] | None, name: str) -> bool:
+    return known is None or name in known
+
+
+def _table(rows: Iterable[Row]) -> pa.Table:
+    ordered = sorted(rows, key=lambda row: (row["origin"], row["item_id"], row["annotator_id"]))
+    return pa.Table.from_pylist(ordered, schema=HUMAN)
 
 
 def in_utc(time: datetime) -> datetime:
@@ -111,9 +164,17 @@ def in_utc(time: datetime) -> datetime:
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
-def _row(answer: Answer, origin: str) -> dict[str, object]:
-    row: dict[str, object] = dict.fromkeys(HUMAN.names)
-    return row | {
+def answer_time(time: datetime) -> datetime | None:
+    """The time in UTC; None for one before 1900, or to come (clocks may differ by a day)."""
+    try:
+        time = in_utc(time)
+    except OverflowError:
+        return None
+    return time if time.year >= 1900 and time <= datetime.now(UTC) + timedelta(days=1) else None
+
+
+def _row(answer: Answer, origin: str) -> Row:
+    row = {
         "item_id": answer.item_id,
         "annotator_id": answer.person,
         "annotator_kind": "human",
@@ -127,26 +188,15 @@ def _row(answer: Answer, origin: str) -> dict[str, object]:
         "created_at": answer.at,
         "origin": origin,
     }
-
-
-def _read(folder: RunFolder) -> pa.Table:
-    """All answers. A pulled dataset brings people's annotations in its own table: they are an origin like any other."""
-    path = human_file(folder)
-    if path.is_file():
-        return pq.read_table(path, schema=HUMAN)
-    annotations = folder.table("annotations")
-    if not annotations.is_file():
-        return HUMAN.empty_table()
-    table = pq.read_table(annotations, filters=[("annotator_kind", "=", "human")], schema=ANNOTATIONS)
-    return table.append_column("origin", pa.array(["pulled"] * table.num_rows, pa.string())).cast(HUMAN)
+    return {name: value for name, value in row.items() if value is not None}
 
 
 def submitted(folder: RunFolder) -> pa.Table:
-    """The answers that count, as annotations (`tables.ANNOTATIONS`): submitted ones, of each person and item the latest, in the items' order of ids.
+    """The answers that count, as annotations (`tables.ANNOTATIONS`): each person's latest submitted one to each item, ordered by item id.
 
-    Somebody may have answered an item in two places; two answers of one person are not two people.
+    Someone may have answered an item in two places; two answers of one person are not two people.
     """
-    table = _read(folder)
+    table = _table(_current(AnswerLedger.of(folder).rows).values())
     table = table.filter(pc.equal(table["status"], SUBMITTED))
     order = pc.sort_indices(
         table, [("item_id", "ascending"), ("annotator_id", "ascending"), ("created_at", "descending")]
@@ -157,19 +207,24 @@ def submitted(folder: RunFolder) -> pa.Table:
     return table.filter(first).select(ANNOTATIONS.names).cast(ANNOTATIONS)
 
 
+def has_answers(folder: RunFolder) -> bool:
+    """Whether people's answers were ever brought into this run (those in a pulled dataset's annotations aside)."""
+    return ledger_file(folder).is_file() or human_file(folder).is_file()
+
+
 def with_people(batches: Iterable[pa.RecordBatch | pa.Table], folder: RunFolder) -> Iterator[pa.RecordBatch | pa.Table]:
     """The panel's annotations, then people's."""
     yield from batches
-    if human_file(folder).is_file():
+    if has_answers(folder):
         people = submitted(folder)
         if people.num_rows:
             yield people
 
 
 def merge(folder: RunFolder) -> int:
-    """Write the run's annotations anew, with people's as they are now. Returns the number of rows."""
+    """Rewrite the run's annotations with people's current answers. Returns the number of rows."""
     path = folder.needs("annotations")
-    if not human_file(folder).is_file():
+    if not has_answers(folder):
         return int(pq.read_metadata(path).num_rows)
     with pq.ParquetFile(path) as file:
         return write_parquet(path, ANNOTATIONS, with_people(_simulated(file), folder))

@@ -29,7 +29,7 @@ class SentLog:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             chosen = {item: (str(purpose), float(weight)) for item, (purpose, weight) in content["chosen"].items()}
-            return cls(chosen, list(content["places"]))
+            return cls(chosen, [dict(place) for place in content["places"]])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{path} cannot be read: {error}", hint="Delete it and push again.") from error
 

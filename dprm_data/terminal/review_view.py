@@ -74,6 +74,12 @@ def _stored(stored: Stored) -> Text:
     text.append(
         f"  {stored.new:,} new, {stored.changed:,} changed, {stored.withdrawn:,} withdrawn, {stored.unchanged:,} unchanged\n"
     )
+    if stored.from_deleted_accounts:
+        text.append(
+            f"  {stored.from_deleted_accounts:,} of the submitted answers are from accounts that no longer exist\n"
+        )
+    if stored.cut_off:
+        text.append("  an earlier write of answers was cut off; its unfinished last row was removed\n", style="yellow")
     if stored.drafts or stored.discarded:
         text.append(f"  not counted: {stored.drafts:,} drafts, {stored.discarded:,} discarded\n")
     return text

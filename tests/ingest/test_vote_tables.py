@@ -160,8 +160,8 @@ def test_a_bad_cell_is_named(tmp_path: Path, columns: dict[str, Any], message: s
         ("item_id,label\na,0\nb,\n", "row 2, column 'label': found None"),
         ("item_id,label\na,0\nb,helpfull\n", "row 2, column 'label': found 'helpfull'"),
         ("item_id,score\na,0\n", "no column 'label' for label .found: item_id, score."),
-        ("item_id,label,weight\na,0,x\n", "not readable as CSV"),
-        ("item_id,label\na,0,9,9\n", "not readable as CSV"),
+        ("item_id,label,weight\na,0,x\n", "row 1, column 'weight': found 'x'"),
+        ("item_id,label\na,0,9,9\n", "row 1: has 4 cells, but the header has 2"),
         ("", "not readable as CSV"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from dprm_data.pipeline import stages
+from dprm_data.review.answer_ledger import human_file, ledger_file
 from dprm_data.review.argilla import Pushed, pull, push
 from dprm_data.review.calibrate import calibrate
 from dprm_data.review.compare import compare
-from dprm_data.review.human_annotations import human_file
 from dprm_data.runs.run import Run
+from tests.helpers import dprm
 from tests.review.helpers import NOBODY, make_run, random_labels
 from tests.servers.argilla import OWNER_KEY, ArgillaServer, Person
 
@@ -222,3 +224,39 @@ def test_from_people_to_a_calibrated_dataset(argilla: ArgillaServer, team: Team,
     true = truth @ run.space.rewards
     read, given = (np.abs(one - true).mean() for one in rewards)
     assert read < given
+
+
+def test_answers_of_deleted_accounts_and_records_stay(argilla: ArgillaServer, team: Team, tmp_path: Path) -> None:
+    """Argilla deletes a user's responses with the account, and a record's with the record: nobody withdrew them."""
+    run = make_run(tmp_path / "run", random_labels(6, 3, 6))
+    workspace = team[0]
+    leaves, stays = (argilla.add_person(f"deleted-{name}", workspace) for name in ("leaves", "stays"))
+    pushed = push(run, workspace="team", dataset="deleted", count=4)
+    one, two, three, _ = records_of(argilla, pushed)
+    names = run.space.names
+    for record in (one, two):
+        leaves.answer(record["id"], names[0])
+    stays.answer(one["id"], names[1])
+    withdrawn = stays.answer(two["id"], names[2])
+    stays.answer(three["id"], names[3])
+    (first,) = pull(run)
+    assert (first.stored.submitted, first.stored.from_deleted_accounts) == (5, 0)
+    rows = human_rows(run)
+
+    argilla.ask("DELETE", f"/users/{leaves.user_id}")
+    argilla.ask("DELETE", f"/datasets/{pushed.url.split('/')[-2]}/records", params={"ids": three["id"]})
+    stays.withdraw(withdrawn)
+    (second,) = pull(run)
+    stored = second.stored
+    assert (stored.submitted, stored.withdrawn, stored.from_deleted_accounts, stored.people) == (4, 1, 2, 2)
+    assert human_rows(run) == [row for row in rows if (row["item_id"], row["label"]) != (two["external_id"], names[2])]
+    ledger = [json.loads(line) for line in ledger_file(run.folder).read_text().splitlines()]
+    assert [row["status"] for row in ledger] == ["ok"] * 5 + ["withdrawn"]
+    assert ledger[0]["source"] | {"server": ""} == {"server": "", "workspace": "team", "dataset": "deleted"}
+    where = {"ARGILLA_API_URL": argilla.url, "ARGILLA_API_KEY": OWNER_KEY}
+    said = dprm("review", "pull", "run", cwd=tmp_path, **where).stdout
+    assert "2 of the submitted answers are from accounts that no longer exist" in said
+    # an admin's key sees the workspace's members
+    admin = argilla.add_person("deleted-admin", workspace, role="admin")
+    said = dprm("review", "pull", "run", cwd=tmp_path, **(where | {"ARGILLA_API_KEY": admin.key})).stdout
+    assert "2 of the submitted answers are from accounts that no longer exist" in said

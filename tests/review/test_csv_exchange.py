@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dprm_data.core.errors import InputError
-from dprm_data.review import csv_exchange
+from dprm_data.review.cells import defused
 from dprm_data.review.csv_exchange import export, import_answers
 from dprm_data.runs.run import Run
 from tests.helpers import answer, dprm
@@ -81,15 +81,14 @@ def test_blind_and_harmless(run: Run, tmp_path: Path) -> None:
     export(run, tmp_path / "blind.csv", count=3, blind=True)
     assert not [name for name in read_csv(tmp_path / "blind.csv")[0] if name.startswith("panel")]
     for text in ("=HYPERLINK(1)", "+1", "-1", "@x", "\tx"):
-        assert csv_exchange._harmless(text) == f"'{text}"
-    assert csv_exchange._harmless("2 - 1") == "2 - 1"
-    assert csv_exchange._harmless(-1.5) == -1.5
+        assert defused(text) == f"'{text}"
+    assert defused("2 - 1") == "2 - 1"
 
 
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"item_id": "nothing"}, "row 2, column 'item_id': 'nothing' is no item"),
+        ({"item_id": "nothing"}, "row 2, column 'item_id': 'nothing' is not an item"),
         ({"label": "splendid"}, "row 2, column 'label': found 'splendid'"),
         ({"annotator": " "}, "row 2, column 'annotator': empty"),
         ({"status": "maybe"}, "row 2, column 'status': found 'maybe'"),
@@ -113,7 +112,7 @@ def test_more_mistakes(run: Run, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         import_answers(run, [tmp_path / "missing.csv"])
     (tmp_path / "bad.jsonl").write_text("{]\n")
-    with pytest.raises(InputError, match="row 1: no JSON"):
+    with pytest.raises(InputError, match="row 1: not JSON"):
         import_answers(run, [tmp_path / "bad.jsonl"])
     with pytest.raises(InputError, match=r"Name it \.csv or \.jsonl"):
         export(run, tmp_path / "review.xlsx")

@@ -11,12 +11,12 @@ import pyarrow.parquet as pq
 
 from dprm_data.core.tables import ANNOTATIONS
 from dprm_data.pipeline import stages
+from dprm_data.review.answer_ledger import human_file
 from dprm_data.review.human_annotations import (
     DISCARDED,
     DRAFT,
     SUBMITTED,
     Answer,
-    human_file,
     merge,
     pseudonym,
     store,

@@ -1,0 +1,123 @@
+"""Columns of a table of votes as arrays: ids, labels and weights. Cells that cannot be used are added to the faults."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dprm_data.core.arrays import Floats, Ints
+from dprm_data.core.errors import VotesError
+from dprm_data.ingest.faults import Faults, rows_where
+from dprm_data.labels.space import LabelSpace
+
+
+def is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def ids_column(column: pa.ChunkedArray, field: str, path: Path, faults: Faults) -> pa.ChunkedArray:
+    """The ids as text, perhaps dictionary-encoded; missing ones are faults and become empty. Raises VotesError for a type that is no id."""
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if not is_text(kind):
+        column = as_text(column, field, path)
+    if column.null_count:
+        missing = rows_where(pc.is_null(column).to_numpy())
+        faults.add_rows(path, missing, field, lambda row: ("found nothing (allowed: an id)", None))
+        column = pc.fill_null(pc.cast(column, pa.string()), "")
+    return column
+
+
+def as_text(column: pa.ChunkedArray, field: str, path: Path) -> pa.ChunkedArray:
+    """A column of any plain type as text."""
+    try:
+        if pa.types.is_dictionary(column.type):
+            column = pc.cast(column, column.type.value_type)
+        return pc.cast(column, pa.string())
+    except pa.ArrowException as error:
+        raise VotesError(
+            f"{path}: column {field!r} is of type {column.type} (allowed: text or whole numbers)"
+        ) from error
+
+
+def label_indices(
+    column: pa.ChunkedArray, space: LabelSpace, path: Path, name: str, base: int, from_text: bool, faults: Faults
+) -> Ints:
+    """Indices into the space's labels; -1 for a cell that is none, which is a fault. Raises VotesError for a type that cannot be a label."""
+    K = space.K
+    if pa.types.is_dictionary(column.type):
+        column = pc.cast(column, column.type.value_type)
+    kind = column.type
+    if pa.types.is_null(kind):
+        codes = np.full(len(column), -1, dtype=np.int64)
+    elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or (pa.types.is_boolean(kind) and K == 2):
+        codes = _from_numbers(column, K, base)
+    elif is_text(kind):
+        codes = _from_text(column, space, base, from_text)
+    else:
+        raise VotesError(f"{path}: column {name!r} is of type {kind} (allowed: whole numbers or names of labels)")
+    names = f"{base} to {base + K - 1}, or a name: {', '.join(space.names[:12])}{', …' if K > 12 else ''}"
+
+    def describe(row: int) -> tuple[str, str | None]:
+        value = column[row].as_py()
+        shifted = base == 0 and (value == K or (isinstance(value, str) and value.strip() == str(K)))
+        hint = "Labels are numbered from 0; if yours start at 1, use --base 1 (in Python: base=1)." if shifted else None
+        return f"found {value!r} (allowed: {names})", hint
+
+    faults.add_rows(path, rows_where(codes < 0), name, describe)
+    return codes
+
+
+def _from_numbers(column: pa.ChunkedArray, K: int, base: int) -> Ints:
+    there = pc.is_valid(column).to_numpy()
+    if pa.types.is_boolean(column.type):
+        column = pc.cast(column, pa.int8())
+    values = pc.fill_null(column, pa.scalar(0, column.type)).to_numpy()
+    with np.errstate(invalid="ignore"):
+        fits = there & (values >= base) & (values <= base + K - 1) & (values == np.floor(values))
+    codes = np.full(len(values), -1, dtype=np.int64)
+    codes[fits] = values[fits].astype(np.int64) - base
+    return codes
+
+
+def _from_text(column: pa.ChunkedArray, space: LabelSpace, base: int, from_text: bool) -> Ints:
+    """Names or words to indices; -1 for anything else."""
+    if len(column) == 0:
+        return np.zeros(0, dtype=np.int64)
+    encoded = pc.dictionary_encode(column).unify_dictionaries().combine_chunks()
+    values = [str(value).strip() for value in encoded.dictionary.to_pylist()]
+    # In a text file a number is an index. In a Parquet column of text, "3" is a label's name if labels have such names.
+    indices = from_text or all(_whole(label) is None for label in space.names)
+    codes = []
+    for value in values:
+        number = _whole(value)
+        code = None if from_text and number is not None else space.find(value)
+        if code is None and number is not None and indices and 0 <= number - base < space.K:
+            code = number - base
+        codes.append(-1 if code is None else code)
+    table = np.array([*codes, -1], dtype=np.int64)
+    return np.asarray(table[pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False)])
+
+
+def _whole(text: str) -> int | None:
+    try:
+        return int(text)
+    except ValueError:
+        return None
+
+
+def weights_column(table: pa.Table, path: Path, name: str, faults: Faults) -> Floats:
+    """The weights, 1 where there is no such column. What is no weight is a fault. Raises VotesError for a column without numbers."""
+    if "weight" not in table.column_names:
+        return np.ones(table.num_rows)
+    column = table["weight"]
+    if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
+        raise VotesError(f"{path}: column {name!r} is of type {column.type} (allowed: numbers that are not negative)")
+    weights = np.asarray(pc.cast(column, pa.float64(), safe=False).to_numpy())  # nulls become NaN
+    wrong = rows_where(~np.isfinite(weights) | (weights < 0))
+    faults.add_rows(
+        path, wrong, name, lambda row: (f"found {column[row].as_py()} (allowed: a finite number, not negative)", None)
+    )
+    return weights
