@@ -34,6 +34,7 @@ def serve(settings: ServiceSettings, listening: Callable[[str], None]) -> None:
     import uvicorn
 
     from dprm_trainers.serving.app import Service, make_app
+    from dprm_trainers.serving.connections import timed
 
     service = Service(settings)
     server: uvicorn.Server | None = None
@@ -44,7 +45,13 @@ def serve(settings: ServiceSettings, listening: Callable[[str], None]) -> None:
 
     app = make_app(service, lambda: load(settings), stop)
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=_GRACE_SECONDS
+        app,
+        http=timed(settings.max_receive),
+        ws="none",
+        log_level="error",  # warnings are about malformed requests: a stranger must not fill the log
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
     )
     server = uvicorn.Server(config)
     # uvicorn raises the signal again after shutdown; these handlers then exit with 0.
