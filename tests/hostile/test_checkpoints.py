@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import pickle
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -11,12 +13,15 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from dprm_trainers.core.checkpoints import damage
+from dprm_trainers.core.errors import TrainingError
 from dprm_trainers.core.outputs import MARKS
+from dprm_trainers.ppo.policy import load_policy
 from dprm_trainers.ppo.ppo_trainer import train_ppo
 from dprm_trainers.ppo.prompt_sets import Prompts
+from dprm_trainers.reward.pretrained import load_model, load_policy_tokenizer, load_tokenizer
 from dprm_trainers.reward.reward_model import RewardModel
 from dprm_trainers.reward.reward_trainer import train_reward
 from tests.trainers import ppo_tiny, tiny
@@ -221,3 +226,149 @@ def test_two_checkpoints_are_kept_and_no_more_disk_is_needed(tmp_path: Path, mon
     assert most == 2
     assert len(checkpoints(tmp_path / "out")) == 2
     assert RewardModel.load(str(tmp_path / "out")).space == tiny.SPACE
+
+
+# -- models of strangers --------------------------------------------------------------------------------------------------
+
+SPACE = tiny.SPACE.model_dump(mode="json")
+RECORDS: dict[str, Any] = {
+    "a list": [1],
+    "a text": "hh6",
+    "no space": {"version": 1},
+    "a path": {"label_space": "/etc/hostname"},
+    "a number": {"label_space": 1000},
+    "no labels": {"label_space": {"name": "x", "axes": [], "labels": []}},
+    "rewards that are texts": {"label_space": SPACE | {"labels": [{"name": "a", "reward": "high"}]}},
+    "a deep space": {"label_space": {"name": [[[[[{}]]]]]}},
+    "another size": {"label_space": tiny.LabelSpace.ordinal(3).model_dump(mode="json")},
+    "a scalar of six": {"label_space": SPACE, "scalar": True},
+    "a length": {"label_space": SPACE, "max_length": "long"},
+    "no length": {"label_space": SPACE, "max_length": -1},
+    "a huge length": {"label_space": SPACE, "max_length": 10**400},
+    "a group": {"label_space": SPACE, "group": ["age"]},
+    "a split": {"label_space": SPACE, "split": {"test": {}}},
+}
+CONFIGS = [
+    b"",
+    b"\0" * 500,
+    b"[]",
+    b"3",
+    b'{"dprm": ',
+    b"\xff\xfe{}",
+    b"{}",
+    b'{"a":' * 50_000,
+    b'{"dprm": ' + b"[" * 900 + b"]" * 900 + b"}",
+]
+
+
+@pytest.fixture
+def stranger(tmp_path: Path) -> Path:
+    return tiny.reward_model(tmp_path / "model")
+
+
+def refused(model: Path) -> str:
+    """The message with which the model is refused by what reads all of it, and by what reads its config."""
+    with pytest.raises(TrainingError) as caught:
+        RewardModel.load(str(model))
+    return caught.value.message
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_a_malformed_record(stranger: Path, name: str) -> None:
+    config = json.loads((stranger / "config.json").read_text())
+    (stranger / "config.json").write_text(json.dumps(config | {"dprm": RECORDS[name]}))
+    message = refused(stranger)
+    assert str(stranger) in message
+    assert Path("/etc/hostname").read_text().strip() not in message.replace(str(stranger), "")
+
+
+@pytest.mark.parametrize("content", CONFIGS, ids=range(len(CONFIGS)))
+def test_a_malformed_config(stranger: Path, content: bytes) -> None:
+    (stranger / "config.json").write_bytes(content)
+    assert str(stranger) in refused(stranger)
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "tokenizer.json", "tokenizer_config.json"])
+@pytest.mark.parametrize("harm", [cut, zeroed, emptied])
+def test_malformed_files_of_a_model(stranger: Path, file: str, harm: Callable[[Path], None]) -> None:
+    harm(stranger / file)
+    assert str(stranger) in refused(stranger)
+
+
+def test_missing_weights_are_not_drawn_at_random(stranger: Path) -> None:
+    found = load_file(stranger / "model.safetensors")
+    save_file(
+        {name: tensor for name, tensor in found.items() if name != "score.weight"},
+        stranger / "model.safetensors",
+        {"format": "pt"},
+    )
+    assert "lacks weights of a reward model: score.weight" in refused(stranger)
+    save_file(found | {"score.weight": torch.zeros(4, 16)}, stranger / "model.safetensors", {"format": "pt"})
+    assert str(stranger) in refused(stranger)
+
+
+class Bomb:
+    """Leaves a file where it is unpickled."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.file,)
+
+
+def load_reward(folder: Path) -> object:
+    return RewardModel.load(str(folder))
+
+
+def load_base(folder: Path) -> object:
+    config = tiny.settings(folder.parent, model=str(folder), labels="hh6")
+    tokenizer, model_config, length = load_tokenizer(config, tiny.SPACE)
+    return load_model(config, model_config, tokenizer, tiny.SPACE, length)
+
+
+def load_generator(folder: Path) -> object:
+    load_policy_tokenizer(str(folder), max_new_tokens=4, max_prompt_length=None, chat_template=None, pad_token=None)
+    return load_policy(str(folder))
+
+
+@pytest.mark.parametrize("load", [load_reward, load_base, load_generator])
+def test_no_pickle_is_read(tmp_path: Path, load: Callable[[Path], object]) -> None:
+    make = tiny.reward_model if load is load_reward else tiny.base_model
+    folder = make(tmp_path / "model")
+    load(folder)
+    (folder / "model.safetensors").unlink()
+    with (folder / "pytorch_model.bin").open("wb") as file:
+        pickle.dump(Bomb(tmp_path / "exploded"), file)
+    with pytest.raises(TrainingError, match="cannot load"):
+        load(folder)
+    assert not (tmp_path / "exploded").exists()
+
+
+@pytest.mark.parametrize("load", [load_reward, load_base, load_generator])
+def test_no_code_of_a_model_runs(
+    tmp_path: Path, load: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is anybody asked whether it may."""
+    monkeypatch.setattr("builtins.input", lambda *_: (tmp_path / "asked").touch())
+    folder = (tiny.reward_model if load is load_reward else tiny.base_model)(tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    names = {f"Auto{kind}": f"code.{kind}" for kind in ("Config", "ModelForSequenceClassification", "ModelForCausalLM")}
+    (folder / "code.py").write_text(f"import pathlib\npathlib.Path({str(tmp_path / 'ran')!r}).touch()\n")
+    (folder / "config.json").write_text(json.dumps(config | {"auto_map": names, "model_type": "unheard-of"}))
+    with pytest.raises(TrainingError, match=r"cannot load .*never run"):
+        load(folder)
+    (folder / "config.json").write_text(json.dumps(config | {"auto_map": names}))
+    load(folder)  # transformers has this kind: its own code is used
+    assert not (tmp_path / "ran").exists()
+    assert not (tmp_path / "asked").exists()
+
+
+def test_cached_features_that_were_cut_off_are_computed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DPRM_CACHE", str(tmp_path / "cache"))
+    train_reward(tiny.settings(tmp_path, freeze="backbone", epochs=1))
+    for harm in (cut, zeroed, emptied):
+        for file in (tmp_path / "cache" / "features").glob("*.npy"):
+            harm(file)
+        train_reward(tiny.settings(tmp_path, freeze="backbone", epochs=1, output=str(tmp_path / harm.__name__)))
+        assert same(tmp_path / harm.__name__, tmp_path / "trained")

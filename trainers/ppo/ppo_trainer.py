@@ -22,6 +22,7 @@ from dprm_data.core.tables import write_text
 from dprm_data.publish.hub import connect
 from dprm_trainers.core.cache import model_path
 from dprm_trainers.core.errors import TrainingError
+from dprm_trainers.core.loading import CONFIG
 from dprm_trainers.core.outputs import output_folder, peak_memory, push_folder, whole_model
 from dprm_trainers.ppo.alignment import Alignment, Questions, StepResult, make_accelerator
 from dprm_trainers.ppo.experience import RewardFunction
@@ -294,7 +295,7 @@ def save_policy(alignment: Alignment, folder: Path) -> None:
     if config.lora and config.save == "merged":
         model = model.merge_and_unload()
     trained_with = model.config.to_dict()
-    for name, value in AutoConfig.from_pretrained(model_path(config.policy)).to_dict().items():
+    for name, value in AutoConfig.from_pretrained(model_path(config.policy), **CONFIG).to_dict().items():
         if isinstance(value, float) and trained_with.get(name) == 0.0:  # dropout, which training turned off
             setattr(model.config, name, value)
     model.save_pretrained(folder)

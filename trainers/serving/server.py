@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from dprm_data.core.errors import InputError
-from dprm_trainers.core.errors import TrainingError
+from dprm_trainers.core.loading import CONFIG, loading
 from dprm_trainers.serving.service_settings import ServiceSettings
 
 if TYPE_CHECKING:
@@ -80,13 +80,8 @@ def load(settings: ServiceSettings) -> Loaded:
     if settings.policy_tokenizer is not None:
         from transformers import AutoTokenizer
 
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(settings.policy_tokenizer)
-        except (OSError, ValueError, KeyError) as error:
-            raise TrainingError(
-                f"cannot load the tokenizer {settings.policy_tokenizer}: {str(error).splitlines()[0]}",
-                hint="Give the policy's folder, or its name on the Hub.",
-            ) from error
+        with loading(f"the tokenizer {settings.policy_tokenizer}", "Give the policy's folder, or its name on the Hub."):
+            tokenizer = AutoTokenizer.from_pretrained(settings.policy_tokenizer, **CONFIG)
     return Loaded(scorer, QueryReader(tokenizer, settings.queries))
 
 
