@@ -203,7 +203,8 @@ def test_a_training_that_was_broken_off_goes_on_to_the_same_weights(tmp_path: Pa
         for name in ("whole", "parts")
     ]
     assert logs[0] == logs[1]
-    assert [place.name for place in (tmp_path / "parts" / "checkpoints").iterdir()] == ["step-00000004"]
+    kept = sorted(place.name for place in (tmp_path / "parts" / "checkpoints").iterdir())
+    assert kept == ["step-00000002", "step-00000004"]
 
 
 def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
@@ -211,10 +212,9 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"from another training: clip: 0\.2 \(now 0\.3\)"):
         train(config(tmp_path, steps=2, save_every=1, clip=0.3, resume=True))
     file = tmp_path / "policy" / "checkpoints" / "step-00000002" / "state.pt"
-    for broken in (file.read_bytes()[:100], b"no checkpoint", b""):
-        file.write_bytes(broken)
-        with pytest.raises(TrainingError, match="cannot be read as a checkpoint"):
-            train(config(tmp_path, steps=2, save_every=1, resume=True))
+    torch.save({"step": 2}, file)  # whole, but not a checkpoint: tests/hostile/test_checkpoints.py has those cut off
+    with pytest.raises(TrainingError, match="cannot be read as a checkpoint"):
+        train(config(tmp_path, steps=2, save_every=1, resume=True))
     assert train(config(tmp_path, steps=1, save_every=1, overwrite=True)).figures["steps"] == 1
 
 

@@ -6,14 +6,18 @@ import resource
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
 from dprm_data.publish.hub import connect, persist
 from dprm_data.runs.folder import is_run_folder
+from dprm_trainers.core.checkpoints import flush
 from dprm_trainers.core.errors import TrainingError
+
+MARKS = ("config.json", "adapter_config.json")  # a folder that has one of them holds a model
 
 
 def writable(folder: Path) -> Path:
@@ -37,20 +41,41 @@ def writable(folder: Path) -> Path:
     return folder
 
 
-def output_folder(folder: str, *, resume: bool, overwrite: bool, models: Sequence[str] = ("config.json",)) -> Path:
+def output_folder(folder: str, *, resume: bool, overwrite: bool) -> Path:
     """The output folder of a training, checked by `writable`. With `overwrite` and without `resume` its checkpoints are
     removed.
 
-    models: files that show that the folder holds a model. Raises `TrainingError` if one exists and neither flag is set.
+    Raises `TrainingError` if the folder holds a model and neither flag is set.
     """
     output = Path(folder)
     if overwrite and not resume:
         shutil.rmtree(output / "checkpoints", ignore_errors=True)
-    elif not resume and any((output / name).exists() for name in models):
+    elif not resume and any((output / name).exists() for name in MARKS):
         raise TrainingError(
             f"{output} holds a model already", hint="Give another output, or --overwrite to train again."
         )
     return writable(output)
+
+
+@contextmanager
+def whole_model(output: Path) -> Iterator[Path]:
+    """A staging folder for a model and its record, whose files are moved to the output folder when the block ends.
+
+    Files of an earlier model are removed before, and the file that marks a model is moved last: if the process is
+    killed, the output folder holds a whole model or none.
+    """
+    staged = output / ".model"
+    shutil.rmtree(staged, ignore_errors=True)
+    staged.mkdir(parents=True)
+    yield staged
+    flush(staged)
+    for old in [*(output / mark for mark in MARKS), *output.glob("*.safetensors*"), *output.glob("adapter_*")]:
+        old.unlink(missing_ok=True)
+    for file in sorted(staged.iterdir(), key=lambda file: (file.name in MARKS, file.name)):
+        if (output / file.name).is_dir():
+            shutil.rmtree(output / file.name)
+        file.replace(output / file.name)
+    staged.rmdir()
 
 
 def in_bf16(precision: str) -> bool:

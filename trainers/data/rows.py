@@ -170,7 +170,8 @@ def _from_hub(repo: str) -> tuple[LabelSpace | None, pa.Table, list[str] | None]
     try:
         texts = load_dataset(repo, "run", split="train")
         content = next((row["content"] for row in texts if row["name"] == "label_space.json"), None)
-        space = LabelSpace.load(json.loads(content)) if content else None
+        described = json.loads(content) if content else None
+        space = LabelSpace.load(described) if isinstance(described, dict) else None  # never a path of this machine
     except (OSError, ValueError, DprmError):
         pass  # not published by dprm: `labels` must name the label space
     named = [name for name, table in parts for _ in range(table.num_rows)]

@@ -15,6 +15,8 @@ as the policy saw it too.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -72,40 +74,42 @@ class Marks:
 
         Raises `TrainingError` if the text was not rendered by this template.
         """
-        rest = text
-        while bos and rest.startswith(bos):
-            rest = rest[len(bos) :]
-        turns, rest = self._opened(rest)
+        start = 0
+        while bos and text.startswith(bos, start):
+            start += len(bos)
+        turns, rest = self._opened(text[start:])
+        reply, question = _pattern(self.to_assistant), _pattern((self.to_user,))
+        at = 0  # positions, as copies of the rest would make a text of many turns quadratic
         while True:
-            text_before, mark, rest = _first(rest, self.to_assistant)
+            mark = reply.search(rest, at)
             if mark is None:
                 raise _not_of("it has no mark of an assistant's turn")
-            turns.append({"role": "user", "content": text_before})
-            text_before, mark, after = _first(rest, (self.to_user,))
+            turns.append({"role": "user", "content": rest[at : mark.start()]})
+            at = mark.end()
+            mark = question.search(rest, at)
             if mark is None:
-                return [*turns, {"role": "assistant", "content": self._ended(rest)}]
-            turns.append({"role": "assistant", "content": text_before})
-            rest = after
+                ends = (self.ending, self.ending.strip(), *self.fillers)
+                return [*turns, {"role": "assistant", "content": without_ends(rest[at:], ends)}]
+            turns.append({"role": "assistant", "content": rest[at : mark.start()]})
+            at = mark.end()
 
     def _opened(self, text: str) -> tuple[list[Message], str]:
         """The system turn, if there is one, and the text from the user's first turn on."""
         if text.startswith(self.opening):
             return [], text[len(self.opening) :]
-        if self.system is not None and text.startswith(self.system[0]):
-            prompt, mark, rest = _first(text[len(self.system[0]) :], (self.system[1],))
-            if mark is not None:
+        if self.system is not None and self.system[1] and text.startswith(self.system[0]):
+            prompt, mark, rest = text[len(self.system[0]) :].partition(self.system[1])
+            if mark:
                 return [{"role": "system", "content": prompt}], rest
         raise _not_of(f"it does not begin with {self.opening!r}")
 
-    def _ended(self, text: str) -> str:
-        """A response without the marks that end it."""
-        while True:
-            shorter = text
-            for mark in (self.ending, self.ending.strip(), *self.fillers):
-                shorter = shorter.removesuffix(mark) if mark else shorter
-            if shorter == text:
-                return text
-            text = shorter
+
+def without_ends(text: str, ends: Sequence[str]) -> str:
+    """A text without the marks at its end, however many."""
+    end = len(text)
+    while mark := next((mark for mark in ends if mark and text.endswith(mark, 0, end)), None):
+        end -= len(mark)
+    return text[:end]
 
 
 def _around_system(tokenizer: PreTrainedTokenizerBase, user: Message, bos: str) -> tuple[str, str] | None:
@@ -136,13 +140,9 @@ def _parted(text: str, sign: str, tokenizer: PreTrainedTokenizerBase) -> tuple[s
     return before, after
 
 
-def _first(text: str, marks: tuple[str, ...]) -> tuple[str, str | None, str]:
-    """The text before the first mark (the longest of several at one position), the mark, and the text after it."""
-    places = [(text.find(mark), mark) for mark in marks if mark and mark in text]
-    if not places:
-        return text, None, ""
-    at, mark = min(places, key=lambda place: (place[0], -len(place[1])))
-    return text[:at], mark, text[at + len(mark) :]
+def _pattern(marks: tuple[str, ...]) -> re.Pattern[str]:
+    """The first of the marks; the earlier listed of several at one position."""
+    return re.compile("|".join(re.escape(mark) for mark in marks if mark) or r"(?!)")
 
 
 def _not_of(reason: str) -> TrainingError:

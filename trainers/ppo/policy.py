@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from dprm_trainers.core.cache import model_path
 from dprm_trainers.core.errors import TrainingError
+from dprm_trainers.core.loading import CONFIG, WEIGHTS, loading
 from dprm_trainers.ppo.ppo import token_entropy, token_logprobs
 
 if TYPE_CHECKING:
@@ -156,20 +157,17 @@ def load_policy(reference: str) -> PreTrainedModel:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     path = model_path(reference)
-    try:
-        settings = AutoConfig.from_pretrained(path)
+    with loading(
+        f"the policy {reference}", "Give a folder with a causal language model, or the name of one on the Hub."
+    ):
+        settings = AutoConfig.from_pretrained(path, **CONFIG)
         _check_generative(settings, reference)
         for name, value in settings.to_dict().items():
             if isinstance(value, float) and ("dropout" in name or name.endswith(("_pdrop", "layerdrop"))):
                 setattr(settings, name, 0.0)
         found: Any = AutoModelForCausalLM.from_pretrained(
-            path, config=settings, dtype=torch.float32, output_loading_info=True
+            path, config=settings, dtype=torch.float32, output_loading_info=True, **WEIGHTS
         )
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise TrainingError(
-            f"cannot load the policy {reference}: {str(error).splitlines()[0]}",
-            hint="Give a folder with a causal language model, or the name of one on the Hub.",
-        ) from error
     model: PreTrainedModel = found[0]
     lacking = sorted(found[1]["missing_keys"])
     if lacking:

@@ -43,15 +43,23 @@ _SMALL = (
 
 
 def write_policy_card(
-    output: Path, facts: Mapping[str, Any], *, labels: Sequence[str] = (), repo: str | None = None
+    output: Path,
+    facts: Mapping[str, Any],
+    *,
+    labels: Sequence[str] = (),
+    repo: str | None = None,
+    folder: Path | None = None,
 ) -> None:
-    """Write a policy's README.md.
+    """Write a policy's README.md. output: the training's, with its log. folder: to write to, by default the same.
 
     facts: the content of `dprm_ppo.json`. labels: of the log's distributions. repo: owner/name, if it will be pushed.
     """
     ends = TrainingLog(output, labels=labels).history.ends()
     distribution = (ends[0].distribution, ends[1].distribution) if ends else (None, None)
-    write_text(output / "README.md", policy_card(facts, repo or output.name, labels=labels, distribution=distribution))
+    write_text(
+        (folder or output) / "README.md",
+        policy_card(facts, repo or output.name, labels=labels, distribution=distribution),
+    )
 
 
 def policy_card(

@@ -8,14 +8,15 @@ other state: a resumed training equals the uninterrupted one.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from dprm_trainers.core.checkpoints import flush, last_whole
 from dprm_trainers.core.errors import TrainingError
 
 _PREFIX = "step-"
@@ -35,32 +36,36 @@ class Checkpoint:
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
-    """Write the checkpoint as a folder, then remove older ones."""
+    """Write the checkpoint as a folder. The one before is kept; older ones are removed first."""
+    for older in _all(folder)[:-1]:
+        shutil.rmtree(older)
     place = folder / f"{_PREFIX}{checkpoint.step:08d}"
     staged = folder / f".{place.name}"
     shutil.rmtree(staged, ignore_errors=True)
     staged.mkdir(parents=True)
     torch.save(dict(checkpoint.__dict__), staged / _FILE)
+    flush(staged)
     shutil.rmtree(place, ignore_errors=True)
     staged.replace(place)
-    for older in _all(folder)[:-1]:
-        shutil.rmtree(older)
 
 
 def has_checkpoint(folder: Path) -> bool:
     return bool(_all(folder))
 
 
-def load_checkpoint(folder: Path, identity: dict[str, Any]) -> Checkpoint | None:
-    """The last checkpoint, or None. Raises `TrainingError` if its settings or data differ, or if it cannot be read."""
-    places = _all(folder)
-    if not places:
+def load_checkpoint(folder: Path, identity: dict[str, Any], say: Callable[[str], None]) -> Checkpoint | None:
+    """The last whole checkpoint, or None. say: is called for each that is not whole.
+
+    Raises `TrainingError` if its settings or data differ, or if it cannot be read.
+    """
+    place = last_whole(_all(folder), say, needed=(_FILE,))
+    if place is None:
         return None
     try:
-        checkpoint = Checkpoint(**torch.load(places[-1] / _FILE, map_location="cpu", weights_only=True))
-    except (OSError, RuntimeError, TypeError, ValueError, EOFError, UnpicklingError) as error:
+        checkpoint = Checkpoint(**torch.load(place / _FILE, map_location="cpu", weights_only=True))
+    except Exception as error:  # the file is whole, so it is not of this program: unpickling raises anything
         raise TrainingError(
-            f"{places[-1]} cannot be read as a checkpoint ({type(error).__name__})",
+            f"{place} cannot be read as a checkpoint ({type(error).__name__})",
             hint="Remove it to resume from an older one, or give --overwrite to start again.",
         ) from error
     changed = [name for name, value in identity.items() if checkpoint.identity.get(name) != value]
@@ -69,7 +74,7 @@ def load_checkpoint(folder: Path, identity: dict[str, Any]) -> Checkpoint | None
             f"{name}: {checkpoint.identity.get(name)!r} (now {identity[name]!r})" for name in changed[:3]
         )
         raise TrainingError(
-            f"{places[-1]} is from another training: {differences}",
+            f"{place} is from another training: {differences}",
             hint="Resume with the original settings, or give --overwrite to start again.",
         )
     return checkpoint

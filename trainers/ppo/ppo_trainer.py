@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -23,7 +22,8 @@ from dprm_data.core.tables import write_text
 from dprm_data.publish.hub import connect
 from dprm_trainers.core.cache import model_path
 from dprm_trainers.core.errors import TrainingError
-from dprm_trainers.core.outputs import output_folder, peak_memory, push_folder
+from dprm_trainers.core.loading import CONFIG
+from dprm_trainers.core.outputs import output_folder, peak_memory, push_folder, whole_model
 from dprm_trainers.ppo.alignment import Alignment, Questions, StepResult, make_accelerator
 from dprm_trainers.ppo.experience import RewardFunction
 from dprm_trainers.ppo.policy_card import write_policy_card
@@ -104,8 +104,9 @@ def train_ppo(
         report(f"interrupted after {len(run.history)} steps; {run.afterwards()}")
         raise
     if accelerator.is_main_process:
-        save_policy(alignment, output)
-        run.describe(found, scorer)
+        with whole_model(output) as folder:
+            save_policy(alignment, folder)
+            run.describe(found, scorer, folder)
         if config.push_to_hub:
             push_folder(config.push_to_hub, output, say, keep=(SAMPLES, PAGE))  # they hold prompts, which are data
     accelerator.wait_for_everyone()
@@ -116,8 +117,7 @@ def train_ppo(
 
 
 def _output_folder(config: PPOConfig) -> Path:
-    marks = ("config.json", "adapter_config.json")
-    output = output_folder(config.output, resume=config.resume, overwrite=config.overwrite, models=marks)
+    output = output_folder(config.output, resume=config.resume, overwrite=config.overwrite)
     if not config.resume and has_checkpoint(output / "checkpoints"):
         raise TrainingError(
             f"{output} holds an interrupted training",
@@ -229,7 +229,8 @@ class _Run:
         save_checkpoint(self.output / "checkpoints", checkpoint)
 
     def _resume(self) -> int:
-        checkpoint = load_checkpoint(self.output / "checkpoints", self._identity())
+        with self.alignment.accelerator.main_process_first():  # it sets broken ones aside
+            checkpoint = load_checkpoint(self.output / "checkpoints", self._identity(), self.say)
         if checkpoint is None:
             self.say("no checkpoint to resume from: starting from the beginning")
             return 0
@@ -269,8 +270,8 @@ class _Run:
             "processes": self.alignment.accelerator.num_processes,
         }
 
-    def describe(self, prompts: Prompts, scorer: RewardFunction) -> None:
-        """Write settings and figures, and the card. A scorer may have a `name`."""
+    def describe(self, prompts: Prompts, scorer: RewardFunction, folder: Path) -> None:
+        """Write settings and figures, and the card, to a folder. A scorer may have a `name`."""
         facts = {
             "settings": self.config.model_dump(mode="json"),
             "prompts": {
@@ -283,34 +284,22 @@ class _Run:
             "figures": self.figures(),
             "notes": self.notes,
         }
-        write_text(self.output / ALIGNMENT, json.dumps(facts, indent=2) + "\n")
-        write_policy_card(self.output, facts, labels=getattr(scorer, "labels", ()), repo=self.config.push_to_hub)
+        write_text(folder / ALIGNMENT, json.dumps(facts, indent=2) + "\n")
+        labels = getattr(scorer, "labels", ())
+        write_policy_card(self.output, facts, labels=labels, repo=self.config.push_to_hub, folder=folder)
 
 
-def save_policy(alignment: Alignment, output: Path) -> None:
-    """Save the policy with its tokenizer as a plain causal language model, or the adapter alone.
-
-    Files are written to a staging folder and moved when all are complete.
-    """
+def save_policy(alignment: Alignment, folder: Path) -> None:
+    """Save the policy with its tokenizer as a plain causal language model, or the adapter alone."""
     config, model = alignment.config, alignment.actor.model
     if config.lora and config.save == "merged":
         model = model.merge_and_unload()
     trained_with = model.config.to_dict()
-    for name, value in AutoConfig.from_pretrained(model_path(config.policy)).to_dict().items():
+    for name, value in AutoConfig.from_pretrained(model_path(config.policy), **CONFIG).to_dict().items():
         if isinstance(value, float) and trained_with.get(name) == 0.0:  # dropout, which training turned off
             setattr(model.config, name, value)
-    staged = output / ".policy"
-    shutil.rmtree(staged, ignore_errors=True)
-    model.save_pretrained(staged)
-    alignment.tokenizer.save_pretrained(str(staged))
-    # Files of an earlier model would be loaded with this one, or instead of it.
-    for old in [*output.glob("*.safetensors*"), *output.glob("adapter_*"), *output.glob("config.json")]:
-        old.unlink(missing_ok=True)
-    for file in sorted(staged.iterdir()):
-        if (output / file.name).is_dir():
-            shutil.rmtree(output / file.name)
-        file.replace(output / file.name)
-    staged.rmdir()
+    model.save_pretrained(folder)
+    alignment.tokenizer.save_pretrained(str(folder))
 
 
 def _sentence(step: int, steps: int, result: StepResult) -> str:

@@ -14,6 +14,7 @@ and `fold` writes it into the stock head: the saved model is a plain one.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Sequence
@@ -75,7 +76,10 @@ def features_of(
     """
     file = (cache or cache_folder() / "features") / f"{_key(model, ids)}.npy"
     if file.is_file():
-        return np.asarray(np.load(file))
+        with contextlib.suppress(ValueError, EOFError):  # cut off: computed again
+            kept = np.asarray(np.load(file, allow_pickle=False))
+            if kept.shape == (len(ids), linear_head(model).in_features) and kept.any():
+                return kept
     found = _computed(model, ids, batch_size, progress)
     with whole_file(file) as temporary, temporary.open("wb") as out:
         np.save(out, found)

@@ -9,9 +9,11 @@ import torch
 from dprm_data.labels.space import LabelSpace
 from dprm_trainers.core.cache import model_path
 from dprm_trainers.core.errors import TrainingDataError, TrainingError
+from dprm_trainers.core.loading import CONFIG, WEIGHTS, loading
 from dprm_trainers.data.group_rows import named
 from dprm_trainers.data.tokens import context_length, prepare_tokenizer
 from dprm_trainers.reward.reward_config import RewardConfig
+from dprm_trainers.reward.reward_record import checked_record
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -25,13 +27,10 @@ def open_tokenizer(reference: str, role: str) -> tuple[Any, PreTrainedTokenizerB
     from transformers import AutoConfig, AutoTokenizer
 
     path = model_path(reference)
-    try:
-        return AutoConfig.from_pretrained(path), AutoTokenizer.from_pretrained(path)
-    except (OSError, ValueError, KeyError) as error:
-        raise TrainingError(
-            f"cannot load the {role} {reference}: {str(error).splitlines()[0]}",
-            hint="Give a folder that transformers can load, or the name of a model on the Hub.",
-        ) from error
+    with loading(
+        f"the {role} {reference}", "Give a folder that transformers can load, or the name of a model on the Hub."
+    ):
+        return AutoConfig.from_pretrained(path, **CONFIG), AutoTokenizer.from_pretrained(path, **CONFIG)
 
 
 def load_policy_tokenizer(
@@ -68,9 +67,9 @@ def load_tokenizer(config: RewardConfig, space: LabelSpace) -> tuple[PreTrainedT
 
 
 def _check_labels(model_config: Any, config: RewardConfig, space: LabelSpace) -> None:
-    known = (getattr(model_config, "dprm", None) or {}).get("label_space")
-    if known is not None:
-        theirs = LabelSpace.load(known)
+    record = getattr(model_config, "dprm", None)
+    if record:
+        theirs = checked_record(record, config.model).label_space
         if theirs.names != space.names:
             raise TrainingDataError(
                 f"{config.model} is on the label space {theirs.name} ({', '.join(theirs.names)}), "
@@ -114,12 +113,10 @@ def load_model(
         "group": dict(zip(("attribute", "value"), named(config.group), strict=True)) if config.group else None,
         "split": {"test": config.test, "validation": config.validation, "seed": config.split_seed},
     }
-    try:
+    with loading(f"{config.model} as a sequence classifier", "Give a model whose weights are in safetensors files."):
         model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
-            model_path(config.model), config=model_config, dtype=torch.float32
+            model_path(config.model), config=model_config, dtype=torch.float32, **WEIGHTS
         )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise TrainingError(f"{config.model} cannot be loaded as a sequence classifier: {error}") from error
     return model
 
 

@@ -18,13 +18,13 @@ _SMALL = (
 )
 
 
-def write_model_card(output: Path, training: dict[str, Any], space: LabelSpace, *, repo: str | None = None) -> None:
-    """Write README.md. training: the content of `dprm_training.json`; repo: owner/name, if it will be pushed."""
+def write_model_card(folder: Path, training: dict[str, Any], space: LabelSpace, *, name: str) -> None:
+    """Write README.md. training: the content of `dprm_training.json`; name: the model's, owner/name on the Hub."""
     settings, figures = training["settings"], training["figures"]
-    base, name = settings["model"], repo or output.name
+    base = settings["model"]
     shown = shown_reference(base)
     if is_scalar(settings["objective"]):
-        write_text(output / "README.md", _scalar_card(name, shown, training))
+        write_text(folder / "README.md", _scalar_card(name, shown, training))
         return
     weights = "the head alone" if settings["freeze"] == "backbone" else f"LoRA of rank {settings['lora']}, merged"
     facts = {
@@ -52,7 +52,7 @@ def write_model_card(output: Path, training: dict[str, Any], space: LabelSpace, 
         training={fact: value for fact, value in facts.items() if value is not None},
         notes=[*training["notes"], *([_SMALL] if base == BUNDLED else [])],
     )
-    write_text(output / "README.md", card.render())
+    write_text(folder / "README.md", card.render())
 
 
 def shown_reference(reference: str) -> str:

@@ -23,15 +23,19 @@ import numpy as np
 import torch
 
 from dprm_data.core.arrays import Floats
-from dprm_data.labels.space import LabelSpace
 from dprm_trainers.core.errors import TrainingError
+from dprm_trainers.core.loading import CONFIG, WEIGHTS, loading
 from dprm_trainers.data.rows import Message
 from dprm_trainers.data.tokens import context_length, encode, prepare_tokenizer
 from dprm_trainers.reward.features import padded
+from dprm_trainers.reward.reward_record import checked_record
 from dprm_trainers.reward.risk_measures import RiskMeasure, reward_std
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+_HINT = "Give a folder written by `dprm train reward`, or the name of such a model on the Hub."
 
 
 @dataclass(frozen=True)
@@ -55,13 +59,11 @@ class RewardModel:
         self.tokenizer = tokenizer
         self.name = name or str(model.config.name_or_path)
         self.info: dict[str, Any] = getattr(model.config, "dprm", None) or {}
-        if "label_space" not in self.info:
-            raise TrainingError(
-                f"{self.name} does not define its outputs: its config has no `dprm`",
-                hint="Give a model trained by `dprm train reward`.",
-            )
-        self.space = LabelSpace.load(self.info["label_space"])
-        self.scalar = bool(self.info.get("scalar"))
+        record = checked_record(self.info, self.name)
+        self.space, self.scalar = record.label_space, record.scalar
+        outputs = 1 if self.scalar else self.space.K
+        if model.config.num_labels != outputs:
+            raise TrainingError(f"{self.name} has {model.config.num_labels} outputs, its label space {outputs}")
         self.max_length = context_length(model.config, self.info.get("max_length"))
 
     @classmethod
@@ -74,12 +76,18 @@ class RewardModel:
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
         training_of(reference)
-        try:
+        with loading(f"the reward model {reference}", _HINT):
             dtype = torch.bfloat16 if bf16 else torch.float32
-            model = AutoModelForSequenceClassification.from_pretrained(reference, dtype=dtype)
-            tokenizer = AutoTokenizer.from_pretrained(reference)
-        except (OSError, ValueError) as error:
-            raise _not_loaded(reference, error) from error
+            found: Any = AutoModelForSequenceClassification.from_pretrained(
+                reference, dtype=dtype, output_loading_info=True, **WEIGHTS
+            )
+            tokenizer = AutoTokenizer.from_pretrained(reference, **CONFIG)
+        model, lacking = found[0], sorted(found[1]["missing_keys"])
+        if lacking:
+            raise TrainingError(
+                f"{reference} lacks weights of a reward model: {', '.join(lacking[:3])}",
+                hint="They would be initialised at random. Give a complete model.",
+            )
         target = device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
             model = model.to(target)
@@ -137,23 +145,16 @@ def training_of(reference: str) -> dict[str, Any]:
     """
     from transformers import PretrainedConfig
 
-    try:
+    with loading(f"the reward model {reference}", _HINT):
         settings, _ = PretrainedConfig.get_config_dict(reference)
-    except (OSError, ValueError) as error:
-        raise _not_loaded(reference, error) from error
-    if not settings.get("dprm"):
+        record = settings.get("dprm")
+    if not record:
         raise TrainingError(
             f"{reference} is not a reward model of dprm: its config has no `dprm`",
             hint="Give a model trained by `dprm train reward`.",
         )
-    return dict(settings["dprm"])
-
-
-def _not_loaded(reference: str, error: Exception) -> TrainingError:
-    return TrainingError(
-        f"cannot load the reward model {reference}: {str(error).partition(chr(10))[0]}",
-        hint="Give a folder written by `dprm train reward`, or the name of such a model on the Hub.",
-    )
+    checked_record(record, reference)
+    return dict(record)
 
 
 def softmax(logits: Floats) -> Floats:

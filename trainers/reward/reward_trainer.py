@@ -17,13 +17,14 @@ import numpy as np
 import torch
 from torch import Tensor
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.trainer_utils import rotate_checkpoints
 
 from dprm_data.core.arrays import Floats, Ints
 from dprm_data.labels.space import LabelSpace
 from dprm_data.publish.hub import connect
+from dprm_trainers.core.checkpoints import flush, last_whole
 from dprm_trainers.core.errors import TrainingDataError, TrainingError
-from dprm_trainers.core.outputs import in_bf16, output_folder, peak_memory, push_folder
+from dprm_trainers.core.outputs import in_bf16, output_folder, peak_memory, push_folder, whole_model
 from dprm_trainers.data.rows import Rows, TrainingData, load_data, preference_pairs
 from dprm_trainers.data.tokens import encode
 from dprm_trainers.reward.batches import Collator, Examples
@@ -46,7 +47,11 @@ _CHECKPOINTING = next(
 
 
 class RewardTrainer(Trainer):
-    """A Trainer whose loss is `objective(logits, labels)`, the mean over the batch."""
+    """A Trainer whose loss is `objective(logits, labels)`, the mean over the batch.
+
+    With a `save_total_limit` of at least 2, one whole checkpoint is on the disk at any time, and never more than the
+    limit.
+    """
 
     # The loss is a mean over one batch: the Trainer divides it by the steps of accumulation.
     loss_is_scaled_for_ga = False
@@ -68,6 +73,17 @@ class RewardTrainer(Trainer):
         outputs = model(**{name: value for name, value in inputs.items() if name != "labels"})
         loss = self.objective(outputs["logits"], target).mean()
         return (loss, {"logits": outputs["logits"]}) if return_outputs else loss
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        folder = Path(self.args.output_dir)
+        place = folder / f"checkpoint-{self.state.global_step}"
+        if self.args.should_save:
+            limit, best = self.args.save_total_limit or 0, self.state.best_model_checkpoint
+            if folder.is_dir() and limit > 1:
+                rotate_checkpoints(str(folder), limit - 1, best, use_mtime=True)
+        super()._save_checkpoint(model, trial)
+        if self.args.should_save:
+            flush(place)
 
 
 @dataclass
@@ -138,8 +154,9 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
         f"{'rows' if config.frozen else 'tokens'}/s, {figures['memory_mb']:,.0f} MB of {figures['memory_of']}"
     )
     if trainer.is_world_process_zero():
-        _finish(trainer, config, model, inputs, validation, figures, tokenizer, output)
-        _write_record(config, found, figures, notes, output, space)
+        with whole_model(output) as folder:
+            _finish(trainer, config, model, inputs, validation, figures, tokenizer, folder)
+            _write_record(config, found, figures, notes, folder, space)
     trainer.accelerator.wait_for_everyone()
     if config.push_to_hub and trainer.is_world_process_zero():
         push_folder(config.push_to_hub, output, say)
@@ -214,7 +231,7 @@ def make_trainer(
         "train_sampling_strategy": "group_by_length" if config.group_by_length and not config.frozen else "random",
         "eval_strategy": "epoch" if validated else "no",
         "save_strategy": "epoch",
-        "save_total_limit": 1,
+        "save_total_limit": 2,
         "load_best_model_at_end": bool(config.early_stopping),
         "metric_for_best_model": "eval_loss" if validated else None,
         "prediction_loss_only": True,
@@ -269,14 +286,21 @@ class _LossReporter(TrainerCallback):
 def _run(trainer: RewardTrainer, config: RewardConfig, output: Path, say: Say) -> Any:
     checkpoint = None
     if config.resume and (output / "checkpoints").is_dir():
-        checkpoint = get_last_checkpoint(str(output / "checkpoints"))  # type: ignore[no-untyped-call]
+        with trainer.accelerator.main_process_first():  # it sets broken ones aside
+            checkpoint = last_whole(_checkpoints(output / "checkpoints"), say, needed=("trainer_state.json", "*model*"))
     if config.resume:
         say(
             f"resuming from {checkpoint}" if checkpoint else "no checkpoint to resume from: starting from the beginning"
         )
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-    return trainer.train(resume_from_checkpoint=checkpoint)
+    return trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints of a Trainer, the latest last. It writes `trainer_state.json` as the last file of each."""
+    found = [place for place in folder.glob("checkpoint-*") if place.name.removeprefix("checkpoint-").isdigit()]
+    return sorted(found, key=lambda place: int(place.name.removeprefix("checkpoint-")))
 
 
 def _figures(result: Any, trainer: RewardTrainer, train: Examples) -> dict[str, Any]:
@@ -306,7 +330,7 @@ def _finish(
     validation: Rows,
     figures: dict[str, Any],
     tokenizer: PreTrainedTokenizerBase,
-    output: Path,
+    folder: Path,
 ) -> None:
     """Save a plain classifier: adapters merged, the trained head folded in, the temperature in its weights."""
     trained: Any = trainer.accelerator.unwrap_model(trainer.model)
@@ -324,8 +348,8 @@ def _finish(
         figures["temperature"] = temperature(logits, validation.target)
         into_head(linear_head(model), figures["temperature"])
         model.config.dprm["temperature"] = figures["temperature"]
-    model.save_pretrained(output, state_dict=state)
-    tokenizer.save_pretrained(str(output))
+    model.save_pretrained(folder, state_dict=state)
+    tokenizer.save_pretrained(str(folder))
 
 
 def _logits(config: RewardConfig, model: Any, tokenizer: PreTrainedTokenizerBase, inputs: Any) -> Floats:
@@ -337,12 +361,12 @@ def _logits(config: RewardConfig, model: Any, tokenizer: PreTrainedTokenizerBase
 
 
 def _write_record(
-    config: RewardConfig, data: TrainingData, figures: dict[str, Any], notes: list[str], output: Path, space: LabelSpace
+    config: RewardConfig, data: TrainingData, figures: dict[str, Any], notes: list[str], folder: Path, space: LabelSpace
 ) -> None:
     from dprm_trainers.reward.reward_card import write_model_card
 
     rows = {name: len(split) for name, split in data.splits.items()}
     content = {"settings": config.model_dump(mode="json"), "rows": rows, "split": data.how, "figures": figures}
     content["notes"] = notes
-    (output / "dprm_training.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    write_model_card(output, content, space, repo=config.push_to_hub)
+    (folder / "dprm_training.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_model_card(folder, content, space, name=config.push_to_hub or Path(config.output).name)

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 Measure = TypeVar("Measure", bound="type[RiskMeasure]")
 
+_SMALL = 1e-6  # times the range of the rewards: below it `entropic` is its expansion, where the logarithm only rounds
+_MOST = 1e6  # the largest level of an unbounded parameter: beyond it a level changes nothing, or overflows
+
 
 @dataclass(frozen=True)
 class Level:
@@ -94,10 +97,17 @@ class RiskMeasure(ABC):
         return measure(level)
 
     def __call__(self, distributions: Floats, rewards: Floats) -> Floats:
-        """The measure of each row: distributions (N, K) and rewards (K,) to (N,)."""
+        """The measure of each row: distributions (N, K) and rewards (K,) to (N,).
+
+        Raises `TrainingError` if it overflows.
+        """
         import numpy as np
 
-        return np.asarray(self.read(np.asarray(distributions, dtype=np.float64), rewards))
+        p = np.asarray(distributions, dtype=np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = np.asarray(self.read(p, rewards))
+        _check_finite(found, p, rewards, f"the reading {self.name}" + (f":{self.level:g}" if self.parameter else ""))
+        return found
 
     @abstractmethod
     def read(self, p: Floats, rewards: Floats) -> Floats:
@@ -157,7 +167,7 @@ class CVaR(RiskMeasure):
 class MeanMinusStd(RiskMeasure):
     """The mean minus l standard deviations over the population; not monotone for large l."""
 
-    parameter = Level("l", 1.0, zero=True)
+    parameter = Level("l", 1.0, most=_MOST, zero=True)
 
     def read(self, p: Floats, rewards: Floats) -> Floats:
         return p @ rewards - self.level * reward_std(p, rewards)
@@ -167,21 +177,40 @@ class MeanMinusStd(RiskMeasure):
 class Entropic(RiskMeasure):
     """-(1/b) log Σ pᵢ exp(-b rᵢ): about the mean - (b/2) · variance for small b, the worst reward as b grows."""
 
-    parameter = Level("b", 1.0)
+    parameter = Level("b", 1.0, most=_MOST)
 
     def read(self, p: Floats, rewards: Floats) -> Floats:
         import numpy as np
 
-        low = rewards.min()  # taken out of the exponential, which would overflow
-        return np.asarray(low - np.log(p @ np.exp(-self.level * (rewards - low))) / self.level)
+        if self.level * (rewards.max() - rewards.min()) < _SMALL:
+            return p @ rewards - self.level / 2 * reward_std(p, rewards) ** 2
+        # The least reward that anyone gives is taken out of the exponential, whose sum could be 0 otherwise.
+        low = np.where(p > 0, rewards, np.inf).min(axis=1, keepdims=True)
+        sums = (p * np.exp(-self.level * (rewards - low).clip(min=0))).sum(axis=1)
+        return np.asarray(low[:, 0] - np.log(sums) / self.level)
 
 
 def reward_std(distributions: Floats, rewards: Floats) -> Floats:
-    """The standard deviation of the reward over the population: (N,)."""
+    """The standard deviation of the reward over the population: (N,). Raises `TrainingError` if it overflows."""
+    import numpy as np
+
     from dprm_data.labels.statistics import reward_variance
 
-    variance: Floats = reward_variance(distributions, rewards)
+    with np.errstate(over="ignore", invalid="ignore"):
+        variance: Floats = reward_variance(distributions, rewards)
+    _check_finite(variance, distributions, rewards, "the standard deviation")
     return variance**0.5
+
+
+def _check_finite(values: Floats, p: Floats, rewards: Floats, what: str) -> None:
+    """Raise `TrainingError` if a value is not finite although its distribution is."""
+    import numpy as np
+
+    if not np.isfinite(values[np.isfinite(p).all(axis=1)]).all():
+        raise TrainingError(
+            f"{what} overflows with rewards from {rewards.min():g} to {rewards.max():g}",
+            hint="Give a smaller level, or a label space with smaller rewards.",
+        )
 
 
 def specs() -> dict[str, type[RiskMeasure]]:

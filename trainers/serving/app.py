@@ -17,8 +17,8 @@ from dprm_trainers.core.errors import RewardError, TrainingError
 from dprm_trainers.data.chat import all_judged
 from dprm_trainers.data.rows import Message
 from dprm_trainers.reward.scorer import Scorer, Scores
-from dprm_trainers.serving.admission import OPEN, Gate, problem
-from dprm_trainers.serving.batching import Batcher
+from dprm_trainers.serving.admission import OPEN, RETRY_SECONDS, Gate, printable, problem
+from dprm_trainers.serving.batching import Batcher, Crowded
 from dprm_trainers.serving.queries import QueryReader
 from dprm_trainers.serving.request_forms import (
     OpenRLHFAnswer,
@@ -74,7 +74,11 @@ class Service:
         """Load the models, then score until the task is cancelled."""
         loaded, settings = await asyncio.to_thread(load), self.settings
         self._batcher = Batcher(
-            loaded.scorer, self.metrics, max_batch=settings.max_batch, max_wait=settings.wait_seconds
+            loaded.scorer,
+            self.metrics,
+            max_batch=settings.max_batch,
+            max_wait=settings.wait_seconds,
+            max_queue=settings.max_queue,
         )
         self._loaded, self.metrics.ready = loaded, 1
         try:
@@ -168,6 +172,8 @@ def _add_problems(app: FastAPI) -> None:
         content = problem(error.message, error.hint)
         if isinstance(error, NotReady):
             return JSONResponse(content | {"status": "loading"}, 503, {"retry-after": "2"})
+        if isinstance(error, Crowded):
+            return JSONResponse(content, 503, {"retry-after": str(RETRY_SECONDS)})
         return JSONResponse(
             content, 500 if isinstance(error, RewardError) else 413 if isinstance(error, TooMuch) else 422
         )
@@ -190,10 +196,8 @@ def _field(found: dict[str, Any]) -> dict[str, str]:
         return {"field": "body", "message": f"not valid JSON at character {found['loc'][-1]}: {found['ctx']['error']}"}
     if found["type"] == "model_attributes_type":  # FastAPI parses the body as JSON only if the header says so
         return {"field": "body", "message": "not a JSON object (is content-type application/json?)"}
-    return {
-        "field": ".".join(map(str, found["loc"][1:])) or "body",
-        "message": found["msg"].removeprefix("Value error, "),
-    }
+    field = ".".join(map(str, found["loc"][1:])) or "body"
+    return {"field": printable(field), "message": printable(found["msg"].removeprefix("Value error, "))}
 
 
 def _ended(service: Service, task: asyncio.Task[None], stop: Callable[[], None]) -> None:

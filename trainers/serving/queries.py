@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from dprm_trainers.core.errors import TrainingError
 from dprm_trainers.data.chat import judged
 from dprm_trainers.data.rows import Message
-from dprm_trainers.data.transcripts import Marks
+from dprm_trainers.data.transcripts import Marks, without_ends
 from dprm_trainers.serving.service_settings import Queries
 
 if TYPE_CHECKING:
@@ -54,7 +54,5 @@ class QueryReader:
                 f"row {row + 1}: the query does not begin with its prompt",
                 hint="Send the prompt as it is in the query.",
             )
-        response = rest[len(prompt) :]
-        while shorter := next((response.removesuffix(end) for end in self._ends if response.endswith(end)), None):
-            response = shorter
-        return judged(prompt, "" if response in self._ends else response.lstrip(), row=row)
+        response = without_ends(rest[len(prompt) :], self._ends)
+        return judged(prompt, response.lstrip(), row=row)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from dprm_data.core.errors import InputError
-from dprm_trainers.core.errors import TrainingError
+from dprm_trainers.core.loading import CONFIG, loading
 from dprm_trainers.serving.service_settings import ServiceSettings
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def serve(settings: ServiceSettings, listening: Callable[[str], None]) -> None:
     import uvicorn
 
     from dprm_trainers.serving.app import Service, make_app
+    from dprm_trainers.serving.connections import timed
 
     service = Service(settings)
     server: uvicorn.Server | None = None
@@ -44,7 +45,13 @@ def serve(settings: ServiceSettings, listening: Callable[[str], None]) -> None:
 
     app = make_app(service, lambda: load(settings), stop)
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=_GRACE_SECONDS
+        app,
+        http=timed(settings.max_receive),
+        ws="none",
+        log_level="error",  # warnings are about malformed requests: a stranger must not fill the log
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
     )
     server = uvicorn.Server(config)
     # uvicorn raises the signal again after shutdown; these handlers then exit with 0.
@@ -73,13 +80,8 @@ def load(settings: ServiceSettings) -> Loaded:
     if settings.policy_tokenizer is not None:
         from transformers import AutoTokenizer
 
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(settings.policy_tokenizer)
-        except (OSError, ValueError, KeyError) as error:
-            raise TrainingError(
-                f"cannot load the tokenizer {settings.policy_tokenizer}: {str(error).splitlines()[0]}",
-                hint="Give the policy's folder, or its name on the Hub.",
-            ) from error
+        with loading(f"the tokenizer {settings.policy_tokenizer}", "Give the policy's folder, or its name on the Hub."):
+            tokenizer = AutoTokenizer.from_pretrained(settings.policy_tokenizer, **CONFIG)
     return Loaded(scorer, QueryReader(tokenizer, settings.queries))
 
 

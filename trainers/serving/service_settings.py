@@ -39,6 +39,13 @@ class ServiceSettings(BaseModel):
     max_rows: Count = Field(1024, description="Responses in a request.")
     max_text: Count = Field(100_000, description="Characters of a response, or of all turns of a prompt.")
     max_concurrency: Count = Field(1024, description="Concurrent requests; more get 503.")
+    max_queue: Count = Field(131_072, description="Responses waiting for a batch; more get 503.")
+    max_pending: Annotated[float, Field(ge=0.001)] = Field(
+        1024.0, description="MiB of all bodies of requests in progress; more get 503."
+    )
+    max_receive: Annotated[float, Field(gt=0)] = Field(
+        30.0, description="Seconds for a request to arrive, and for its response to be read."
+    )
     max_batch: Count = Field(32, description="Responses in a forward pass.")
     max_wait: Annotated[float, Field(ge=0)] = Field(
         5.0, description="Milliseconds that a response waits for others to fill a batch."
@@ -48,6 +55,11 @@ class ServiceSettings(BaseModel):
     def body_bytes(self) -> int:
         """The largest body of a request, in bytes."""
         return int(self.max_body * 1024 * 1024)
+
+    @property
+    def pending_bytes(self) -> int:
+        """The bodies of all requests in progress together, in bytes."""
+        return int(self.max_pending * 1024 * 1024)
 
     @property
     def wait_seconds(self) -> float:
