@@ -13,6 +13,7 @@ from importlib.metadata import version
 from typing import Any
 
 from dprm_data.core.errors import PriceUnknown
+from dprm_data.core.scrub import public_url
 from dprm_data.providers.provider import provider_class
 from dprm_data.providers.request import Request, Usage
 from dprm_data.providers.token_estimates import worst_case
@@ -114,7 +115,7 @@ def _list_prices(config: ProviderConfig, price_list: str, batch: bool) -> Prices
     def price(usage: Usage) -> float:
         return fast(usage) if usage.input_tokens < limit else slow(usage)
 
-    caveat = f"; {base_url} may charge otherwise (provider: price)" if base_url else ""
+    caveat = f"; {public_url(base_url)} may charge otherwise (provider: price)" if base_url else ""
     name = f"{entry.provider.name}'s list price of {entry.model.id}"
     kind = " (batch)" if batch else ""
     return Prices(price, f"genai-prices {version('genai-prices')}, {name}{kind}{caveat}")
