@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -83,12 +82,11 @@ def _values(
 ) -> dict[str, Any]:
     recipe, manifest = run.recipe, run.folder.read_manifest()
     elicitations = [elicitation for elicitation in (run.work.elicitation, run.work.prior) if elicitation]
-    written = str(manifest.get("written_at") or datetime.now(UTC).isoformat())
     return summary.as_dict() | {
         "name": recipe.name,
         "location": repo or str(run.folder.path),
         "repo": repo,
-        "written_at": written[:10],
+        "last_day": _last_day(run),
         "space": run.space.model_dump(),
         "panel": run.panel.model_dump(),
         "described": [persona.model_dump() | {"said": persona.said} for persona in run.panel.personas[:_MOST_PERSONAS]],
@@ -137,6 +135,12 @@ def _asked(run: Run) -> list[dict[str, Any]]:
         }
         for row in table.group_by("model").aggregate(times).sort_by("model").to_pylist()
     ]
+
+
+def _last_day(run: Run) -> str | None:
+    """The day of the latest annotation: unlike the day of a fit, it changes only with the dataset."""
+    latest = pc.max(pq.read_table(run.folder.needs("annotations"), columns=["created_at"])["created_at"]).as_py()
+    return f"{latest:%Y-%m-%d}" if latest else None
 
 
 def _metadata(run: Run, summary: Summary, parts: Parts | None) -> dict[str, Any]:

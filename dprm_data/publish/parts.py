@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from dprm_data.core import tables
 from dprm_data.core.errors import PublishError
+from dprm_data.core.scrub import local_hosts, public_text
 from dprm_data.ingest.splits import TRAIN, Splits
 from dprm_data.publish.configs import CONFIGS, SCHEMAS, WHOLE, Config, typed_schema
 from dprm_data.publish.run_texts import run_texts
@@ -147,6 +148,7 @@ def _default(run: Run) -> Iterator[pa.Table]:
             if not table["item_id"].equals(texts["item_id"]):
                 raise _stale(run)
             columns = {name: table[name] for name in table.column_names} | {name: texts[name] for name in extra}
+            columns["source"] = _public_texts(columns["source"], [])
             columns["label"] = _most_probable(table["label_distribution"], run.space.K)
             columns["row"] = pa.array(range(row, row + table.num_rows), pa.int64())
             row += table.num_rows
@@ -167,11 +169,21 @@ def _most_probable(distributions: pa.ChunkedArray, K: int) -> pa.Array:
 
 def _annotations(run: Run) -> Iterator[pa.Table]:
     names = pa.array(run.space.names)
+    hosts = local_hosts(place.base_url for place in run.recipe.provider.places)
     for written in _plain(run.folder.needs("annotations"), None):
         table = tables.conformed(written, tables.ANNOTATIONS)
+        at = table.column_names.index("reason")
+        table = table.set_column(at, table.schema.field(at), _public_texts(table["reason"], hosts))
         at = table.column_names.index("label")
         codes = pc.index_in(table["label"], value_set=names, skip_nulls=True).cast(pa.int64())
         yield table.set_column(at, SCHEMAS["annotations"].field("label"), codes)
+
+
+def _public_texts(column: pa.ChunkedArray, hosts: list[str]) -> pa.Array:
+    """Messages and origins without hosts and folders of this machine; each different one is looked at once."""
+    encoded = column.combine_chunks().dictionary_encode()
+    texts = [None if text is None else public_text(text, hosts) for text in encoded.dictionary.to_pylist()]
+    return pa.array(texts, column.type).take(encoded.indices)
 
 
 def _plain(path: Path, config: Config | None) -> Iterator[pa.Table]:

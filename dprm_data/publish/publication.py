@@ -10,6 +10,7 @@ The same run gives the same bytes, so a repeated push finds nothing to do.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from dprm_data.core.scrub import check_no_secrets
+from dprm_data.core.secret_scan import Secrets, check_no_secrets
 from dprm_data.core.tables import write_text
 from dprm_data.ingest.splits import Splits
 from dprm_data.publish.configs import Config
@@ -59,8 +60,12 @@ class Publication:
 
 
 @contextmanager
-def prepared(run: Run, repo: str) -> Iterator[Publication]:
-    """Prepare the publication of a run, in a folder that exists as long as the context. Raises `DprmError` if the run is not fitted."""
+def prepared(run: Run, repo: str, *, allow_key_shapes: bool = False) -> Iterator[Publication]:
+    """Prepare the publication of a run, in a folder that exists as long as the context.
+
+    Raises `DprmError` if the run is not fitted, or if a file would hold a secret of this environment or, unless `allow_key_shapes`, a text
+    that looks like anybody's key.
+    """
     from dprm_data.publish.card_figures import card_pictures
     from dprm_data.publish.cards import dataset_card
     from dprm_data.publish.panel_findings import panel_findings
@@ -75,11 +80,21 @@ def prepared(run: Run, repo: str) -> Iterator[Publication]:
             write_text(folder / "pictures" / f"{name}.svg", svg)
         card = dataset_card(run, summary, findings=findings, repo=repo, parts=parts, pictures=pictures)
         write_text(folder / CARD, card)
-        check_no_secrets(folder, [each.api_key_env for each in run.recipe.provider.places if each.api_key_env])
+        check_no_secrets(folder, secrets_here(run, shapes=not allow_key_shapes))
         files = {file.path: file for file in sorted(_files(folder), key=lambda file: file.path)}
         content = hashlib.sha256("".join(f"{path}\0{file.sha256}\n" for path, file in files.items()).encode())
         rows = {config: {name: n for name, (n, _) in splits.items()} for config, splits in parts.sizes.items()}
         yield Publication(run.recipe.name, content.hexdigest(), files, rows, parts.splits)
+
+
+def secrets_here(run: Run, *, shapes: bool = True) -> Secrets:
+    """What must not be published from this process: the secrets of its environment, and the Hub's token from the disk."""
+    from huggingface_hub import get_token
+
+    token = get_token()
+    environ = {**os.environ, **({"HF_TOKEN": token} if token else {})}
+    named = [place.api_key_env for place in run.recipe.provider.places if place.api_key_env]
+    return Secrets.of_environment(environ, named, shapes=shapes)
 
 
 def _files(folder: Path) -> Iterator[File]:

@@ -1,0 +1,126 @@
+"""What is published: nothing of the publisher's machine, no commit without a change, and no live Markdown from outside."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from dprm_data.pipeline import stages
+from dprm_data.publish.publication import Publication, prepared
+from dprm_data.publish.pull import pull
+from dprm_data.publish.push import Known, push
+from dprm_data.runs.run import Run
+from tests.publish.conftest import finished, hub, hub_here, run_folder  # noqa: F401
+from tests.servers.hub import Hub
+
+REPO = "acme/prefs"
+
+
+def published_texts(publication: Publication) -> str:
+    """Everything that is published, for people."""
+    return "\n".join(
+        str(pq.read_table(file.local).to_pylist()) if path.endswith(".parquet") else file.local.read_text()
+        for path, file in publication.files.items()
+    )
+
+
+def with_recipe(folder: Path, change: Callable[[dict[str, Any]], None]) -> Run:
+    recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
+    change(recipe)
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    return Run.open(folder)
+
+
+def with_column(folder: Path, table: str, name: str, value: str) -> None:
+    """The first rows of the table get another value."""
+    path = folder / f"tables/{table}.parquet"
+    found = pq.read_table(path)
+    field = found.schema.field(name)
+    first = pa.array([i < 7 for i in range(found.num_rows)])
+    column = pc.if_else(first, pa.scalar(value, field.type), found[name])
+    pq.write_table(found.set_column(found.schema.names.index(name), field, column), path)
+
+
+# -- the publisher's machine ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://localhost:8000/v1", "http://127.0.0.1:8000/v1", "http://192.168.7.20:8000/v1", "http://[fd00::1]:8000/v1", "http://gpu-box-7:8000/v1", "http://gpu-box-7.lan/v1"],
+)  # fmt: skip
+def test_local_addresses_are_a_local_server(run_folder: Path, url: str) -> None:  # noqa: F811
+    host = url.split("//")[1].removesuffix("/v1").removesuffix(":8000")
+    with_column(run_folder, "annotations", "reason", f"no connection to {host.strip('[]')}:8000: refused")
+    run = with_recipe(run_folder, lambda recipe: recipe["provider"].update(base_url=url))
+    with prepared(run, REPO) as publication:
+        texts = published_texts(publication)
+    assert host.strip("[]") not in texts
+    assert "a local server" in texts
+    assert "no connection to a local server" in texts
+
+
+def test_public_servers_are_named(run_folder: Path) -> None:  # noqa: F811
+    run = with_recipe(run_folder, lambda recipe: recipe["provider"].update(base_url="https://api.example.com/v1"))
+    with prepared(run, REPO) as publication:
+        assert "https://api.example.com/v1" in publication.files["README.md"].local.read_text()
+
+
+def test_paths_and_the_cluster_stay_home(run_folder: Path) -> None:  # noqa: F811
+    def change(recipe: dict[str, Any]) -> None:
+        recipe["provider"] |= {"base_url": "https://api.example.com/v1", "model": "/home/somebody/models/big.gguf"}
+        recipe["ray"] = {"address": "head-node-3:6379", "runtime_env": {"working_dir": "/home/somebody/src"}}
+
+    with_column(run_folder, "items", "source", "/home/somebody/data/pairs.jsonl:3")
+    with_column(run_folder, "annotations", "reason", "cannot read /home/somebody/models/big.gguf")
+    run = with_recipe(run_folder, change)
+    with prepared(run, REPO) as publication:
+        texts = published_texts(publication)
+    for never in ("somebody", "head-node-3", "/home", str(run_folder.parent)):
+        assert never not in texts
+    assert "big.gguf" in texts
+    assert "pairs.jsonl:3" in texts
+
+
+def test_endpoints_that_look_alike_are_still_a_recipe(run_folder: Path, hub_here: Hub, tmp_path: Path) -> None:  # noqa: F811
+    places = [{"base_url": f"http://127.0.0.1:{port}/v1"} for port in (8001, 8002)]
+
+    def change(recipe: dict[str, Any]) -> None:
+        del recipe["provider"]["base_url"]
+        recipe["provider"]["endpoints"] = places
+
+    with prepared(with_recipe(run_folder, change), REPO) as publication:
+        push(publication, REPO, Known(run_folder))
+    recipe = pull(REPO, tmp_path / "pulled").recipe()
+    assert [place.base_url for place in recipe.provider.places] == ["a local server", "a local server (2)"]
+
+
+# -- no change, no commit ---------------------------------------------------------------------------------------------------
+
+
+def test_fitting_again_changes_nothing(run_folder: Path) -> None:  # noqa: F811
+    with prepared(Run.open(run_folder), REPO) as first:
+        content = first.content
+    run = Run.open(run_folder)
+    stages.fit(run)
+    run.folder.update_manifest(written_at="2031-01-01T00:00:00+00:00", last_annotate={"seconds": 1.0})
+    with prepared(Run.open(run_folder), REPO) as again:
+        assert again.content == content
+
+
+def test_a_pulled_run_is_not_a_new_version(run_folder: Path, hub_here: Hub, tmp_path: Path) -> None:  # noqa: F811
+    with prepared(Run.open(run_folder).with_publish({"test": 0.3}), REPO) as publication:
+        push(publication, REPO, Known(run_folder))
+    folder = pull(REPO, tmp_path / "pulled").path
+    with prepared(Run.open(folder), REPO) as again:
+        assert push(again, REPO, Known(folder)).changes.nothing
+    stages.fit(Run.open(folder))
+    with prepared(Run.open(folder), REPO) as again:
+        assert push(again, REPO, Known(folder)).changes.nothing
