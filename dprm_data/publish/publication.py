@@ -22,7 +22,9 @@ from dprm_data.core.secret_scan import Secrets, check_no_secrets
 from dprm_data.core.tables import write_text
 from dprm_data.ingest.splits import Splits
 from dprm_data.publish.configs import Config
+from dprm_data.publish.gate import check_metadata
 from dprm_data.publish.parts import write_parts
+from dprm_data.recipe.recipe import PublishConfig
 
 if TYPE_CHECKING:
     from dprm_data.runs.run import Run
@@ -46,13 +48,16 @@ class File:
 
 @dataclass(frozen=True)
 class Publication:
-    """A dataset ready to be published. name: the run's; content: a hash of all files; rows: by config and split."""
+    """A dataset ready to be published. name: the run's; content: a hash of all files; rows: by config and split; settings: how it is
+    published; secrets: what must not be in it."""
 
     name: str
     content: str
     files: dict[str, File]
     rows: dict[Config, dict[str, int]]
     splits: Splits
+    settings: PublishConfig
+    secrets: Secrets
 
     @property
     def size(self) -> int:
@@ -71,6 +76,7 @@ def prepared(run: Run, repo: str, *, allow_key_shapes: bool = False) -> Iterator
     from dprm_data.publish.panel_findings import panel_findings
     from dprm_data.runs.summary import summarise
 
+    check_metadata(run.recipe.publish)
     with TemporaryDirectory(prefix="dprm-publish-") as temporary:
         folder = Path(temporary)
         parts = write_parts(run, folder)
@@ -80,11 +86,12 @@ def prepared(run: Run, repo: str, *, allow_key_shapes: bool = False) -> Iterator
             write_text(folder / "pictures" / f"{name}.svg", svg)
         card = dataset_card(run, summary, findings=findings, repo=repo, parts=parts, pictures=pictures)
         write_text(folder / CARD, card)
-        check_no_secrets(folder, secrets_here(run, shapes=not allow_key_shapes))
+        secrets = secrets_here(run, shapes=not allow_key_shapes)
+        check_no_secrets(folder, secrets)
         files = {file.path: file for file in sorted(_files(folder), key=lambda file: file.path)}
         content = hashlib.sha256("".join(f"{path}\0{file.sha256}\n" for path, file in files.items()).encode())
         rows = {config: {name: n for name, (n, _) in splits.items()} for config, splits in parts.sizes.items()}
-        yield Publication(run.recipe.name, content.hexdigest(), files, rows, parts.splits)
+        yield Publication(run.recipe.name, content.hexdigest(), files, rows, parts.splits, run.recipe.publish, secrets)
 
 
 def secrets_here(run: Run, *, shapes: bool = True) -> Secrets:

@@ -21,7 +21,8 @@ from dprm_data.core.errors import InputError, PublishError
 from dprm_data.core.tables import write_parquet, write_text
 from dprm_data.labels.space import LabelSpace
 from dprm_data.publish.configs import Config
-from dprm_data.publish.hub import MARKER, Head, Marker, check_repo_name, connect, persist, read_head
+from dprm_data.publish.gate import check_repo_name
+from dprm_data.publish.hub import MARKER, Head, Marker, connect, persist, read_head
 from dprm_data.publish.push import Known
 from dprm_data.publish.run_texts import MANIFEST, RECIPE
 from dprm_data.runs.folder import RunFolder

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,15 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from dprm_data.core.errors import PublishError
 from dprm_data.pipeline import stages
+from dprm_data.publish.gate import check_tag
 from dprm_data.publish.publication import Publication, prepared
 from dprm_data.publish.pull import pull
 from dprm_data.publish.push import Known, push
 from dprm_data.runs.run import Run
-from tests.publish.conftest import finished, hub, hub_here, run_folder  # noqa: F401
+from tests.helpers import dprm
+from tests.publish.conftest import finished, hub, hub_environment, hub_here, run_folder  # noqa: F401
 from tests.servers.hub import Hub
 
 REPO = "acme/prefs"
@@ -75,15 +78,15 @@ def test_public_servers_are_named(run_folder: Path) -> None:  # noqa: F811
 
 def test_paths_and_the_cluster_stay_home(run_folder: Path) -> None:  # noqa: F811
     def change(recipe: dict[str, Any]) -> None:
-        recipe["provider"] |= {"base_url": "https://api.example.com/v1", "model": "/home/somebody/models/big.gguf"}
-        recipe["ray"] = {"address": "head-node-3:6379", "runtime_env": {"working_dir": "/home/somebody/src"}}
+        recipe["provider"] |= {"base_url": "https://api.example.com/v1", "model": "/home/janedoe/models/big.gguf"}
+        recipe["ray"] = {"address": "head-node-3:6379", "runtime_env": {"working_dir": "/home/janedoe/src"}}
 
-    with_column(run_folder, "items", "source", "/home/somebody/data/pairs.jsonl:3")
-    with_column(run_folder, "annotations", "reason", "cannot read /home/somebody/models/big.gguf")
+    with_column(run_folder, "items", "source", "/home/janedoe/data/pairs.jsonl:3")
+    with_column(run_folder, "annotations", "reason", "cannot read /home/janedoe/models/big.gguf")
     run = with_recipe(run_folder, change)
     with prepared(run, REPO) as publication:
         texts = published_texts(publication)
-    for never in ("somebody", "head-node-3", "/home", str(run_folder.parent)):
+    for never in ("janedoe", "head-node-3", "/home", str(run_folder.parent)):
         assert never not in texts
     assert "big.gguf" in texts
     assert "pairs.jsonl:3" in texts
@@ -121,6 +124,59 @@ def test_a_pulled_run_is_not_a_new_version(run_folder: Path, hub_here: Hub, tmp_
     folder = pull(REPO, tmp_path / "pulled").path
     with prepared(Run.open(folder), REPO) as again:
         assert push(again, REPO, Known(folder)).changes.nothing
-    stages.fit(Run.open(folder))
-    with prepared(Run.open(folder), REPO) as again:
-        assert push(again, REPO, Known(folder)).changes.nothing
+
+
+# -- the gate ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["acme/a--b", "acme/a..b", "acme/x.git", "acme/-x", "acme/x.", "acme/" + "x" * 96, "acme/a b", "acme/ä", "acme", "a/b/c", "/x"]
+)  # fmt: skip
+def test_names_that_the_hub_refuses_are_refused_before(run_folder: Path, hub: Hub, name: str) -> None:  # noqa: F811
+    done = dprm("publish", run_folder, "--repo", name, cwd=run_folder, **hub_environment(hub, run_folder / "hf"))
+    assert done.returncode != 0
+    assert "is no dataset repository" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not hub.requests
+
+
+@pytest.mark.parametrize("tag", ["a b", "a..b", "v1~", "x:y", "-v", "a.lock", "@{", "", "a/", "\x1b[31m"])
+def test_tags_that_git_refuses_are_refused_before(tag: str) -> None:
+    with pytest.raises(PublishError, match="cannot be a tag"):
+        check_tag(tag)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"license": "CC-BY-4.0"}, "did you mean cc-by-4.0"),
+        ({"license": "apache"}, "did you mean apache-2.0"),
+        ({"license": "my own\nlicence"}, "knows no licence"),
+        ({"language": ["english"]}, "knows no language 'english'"),
+        ({"language": ["en", "en-US"]}, "knows no language 'en-US'"),
+        ({"language": ["xx"]}, "knows no language 'xx'"),
+    ],
+)
+def test_metadata_that_the_hub_refuses_is_refused_before(run_folder: Path, settings: dict[str, Any], says: str) -> None:  # noqa: F811
+    run = Run.open(run_folder).with_publish(settings)
+    with pytest.raises(PublishError, match=says), prepared(run, REPO):
+        pass
+
+
+def test_nothing_is_public_without_a_licence_and_a_statement(run_folder: Path, hub: Hub) -> None:  # noqa: F811
+    def publish(*options: str) -> subprocess.CompletedProcess[str]:
+        return dprm(
+            "publish", run_folder, "--repo", REPO, *options, cwd=run_folder, **hub_environment(hub, run_folder / "hf")
+        )
+
+    done = publish("--public")
+    assert done.returncode == 1
+    assert "needs a licence and a statement on personal data" in done.stderr
+    done = publish("--public", "--license", "mit")
+    assert done.returncode == 1
+    assert "--personal-data" in done.stderr
+    assert not hub.requests
+    done = publish("--public", "--license", "mit", "--personal-data", "None: <b>all</b> was made up.")
+    assert done.returncode == 0, done.stderr
+    assert not hub.repos[REPO].private
+    assert "all" in hub.repos[REPO].files["README.md"].decode().partition("## Personal data")[2][:60]
