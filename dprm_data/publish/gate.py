@@ -296,7 +296,7 @@ def check_repo_name(repo: str) -> None:
 
     try:
         validate_repo_id(repo)
-        if repo.count("/") == 1:
+        if repo.count("/") == 1 and len(repo) <= 96:
             return
     except HFValidationError:
         pass

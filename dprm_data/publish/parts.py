@@ -97,23 +97,29 @@ class _Shards:
     def __init__(self, folder: Path, split: str, schema: pa.Schema) -> None:
         self.rows = self.bytes = 0
         self._folder, self._split, self._schema = folder, split, schema
+        self._waiting = schema.empty_table()
         self._written: list[Path] = []
         self._writer: pq.ParquetWriter | None = None
         self._sink: Any = None
 
     def write(self, table: pa.Table) -> None:
-        for start in range(0, table.num_rows, ROW_GROUP):
-            some = table.slice(start, ROW_GROUP).cast(self._schema)
-            if self._writer is None:
-                self._folder.mkdir(parents=True, exist_ok=True)
-                self._written.append(self._folder / f"{self._split}.part{len(self._written)}")
-                self._sink = self._written[-1].open("wb")
-                self._writer = pq.ParquetWriter(self._sink, self._schema, compression="zstd")
-            self._writer.write_table(some)
-            self.rows += some.num_rows
-            self.bytes += some.nbytes
-            if self._sink.tell() >= SHARD_BYTES:
-                self._end()
+        """Row groups have the same rows however the tables come: the same data are the same bytes."""
+        self._waiting = pa.concat_tables([self._waiting, table.cast(self._schema)])
+        while self._waiting.num_rows >= ROW_GROUP:
+            self._write_group(self._waiting.slice(0, ROW_GROUP).combine_chunks())
+            self._waiting = self._waiting.slice(ROW_GROUP)
+
+    def _write_group(self, rows: pa.Table) -> None:
+        if self._writer is None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._written.append(self._folder / f"{self._split}.part{len(self._written)}")
+            self._sink = self._written[-1].open("wb")
+            self._writer = pq.ParquetWriter(self._sink, self._schema, compression="zstd")
+        self._writer.write_table(rows)
+        self.rows += rows.num_rows
+        self.bytes += rows.nbytes
+        if self._sink.tell() >= SHARD_BYTES:
+            self._end()
 
     def _end(self) -> None:
         if self._writer:
@@ -123,6 +129,8 @@ class _Shards:
 
     def close(self) -> bool:
         """Give the files their final names. Returns whether there are any."""
+        if self._waiting.num_rows:
+            self._write_group(self._waiting.combine_chunks())
         self._end()
         for i, part in enumerate(self._written):
             part.rename(self._folder / f"{self._split}-{i:05d}-of-{len(self._written):05d}.parquet")

@@ -64,7 +64,7 @@ def test_names_of_variables_are_no_keys(name: str) -> None:
     ids=str,
 )
 def test_a_secret_in_the_providers_settings_is_refused(changes: dict[str, Any], tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="would be kept with the recipe.*environment") as refused:
+    with pytest.raises(RecipeError, match=r"would be kept with the recipe.*environment") as refused:
         Recipe.of(provider(**changes))
     for secret in (SECRET, *KEYS):
         assert secret not in str(refused.value)
