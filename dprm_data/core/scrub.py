@@ -20,7 +20,7 @@ _OWN_MATTERS = ("output", "ledger", "engine", "ray")
 _NOT_TEXTS = ("labels", "panel")  # the reader's data, not settings of this machine
 _PATH = re.compile(r"(?<![\w./:])(?:~?(?:/[\w.@+-]+){2,}|[A-Za-z]:\\[\w.@+\\-]+)")
 _HOST = re.compile(
-    r"(?:\w+://)?(?:localhost|\d{1,3}(?:\.\d{1,3}){3}|\[[0-9A-Fa-f:.]+\])(?::\d+)?(?:/[\w./-]*)?|\w+://[\w.-]+(?::\d+)?(?:/[\w./-]*)?|[\w-]+(?:\.[\w-]+)+:\d{2,5}"
+    r"(?<![\w.-])(?:(?:\w{1,20}://)?(?:localhost|\d{1,3}(?:\.\d{1,3}){3}|\[[0-9A-Fa-f:.]+\])(?::\d+)?(?:/[\w./-]*)?|\w{1,20}://[\w.-]+(?::\d+)?(?:/[\w./-]*)?|[\w-]+(?:\.[\w-]+)+:\d{2,5})"
 )
 
 

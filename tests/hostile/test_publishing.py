@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from dprm_data.core import charts
 from dprm_data.core.errors import PublishError
+from dprm_data.core.markdown import as_text
+from dprm_data.core.scrub import public_text
 from dprm_data.pipeline import stages
 from dprm_data.publish.gate import check_tag
 from dprm_data.publish.publication import Publication, prepared
@@ -180,3 +186,92 @@ def test_nothing_is_public_without_a_licence_and_a_statement(run_folder: Path, h
     assert done.returncode == 0, done.stderr
     assert not hub.repos[REPO].private
     assert "all" in hub.repos[REPO].files["README.md"].decode().partition("## Personal data")[2][:60]
+
+
+# -- texts from outside -------------------------------------------------------------------------------------------------------
+
+MARKDOWN = [
+    "![x](https://evil.example/pixel.png)",
+    "[click](https://evil.example)",
+    "[click]: https://evil.example",
+    "<img src=https://evil.example/x.png>",
+    "<script>alert(1)</script>",
+    "<https://evil.example>",
+    "https://evil.example/bare and www.evil.example and me@evil.example",
+    "` `` ``` ~~~~~~ | a | b |",
+    "# heading",
+    "> quote",
+    "1. one",
+    "\\[x](https://evil.example)",
+    "`https://evil.example`<img src=x>",
+    "&lt;img src=x&gt; &#60;img src=x>",
+    "line one\n\n![x](https://evil.example/pixel.png)\n\n# heading",
+    "\u202e\x1b[31m\x00 text",
+]
+OWN_LINKS = ("https://arxiv.org/", "https://huggingface.co/", "pictures/")
+
+
+def live(card: str) -> list[str]:
+    """What a renderer would make of the card beside text: links, images, HTML; and addresses that it might make links."""
+    from markdown_it import MarkdownIt
+
+    found: list[str] = []
+    blocks = MarkdownIt("gfm-like", {"linkify": False}).parse(card.split("---\n", 2)[2])
+    for token in [inner for block in blocks for inner in [block, *(block.children or [])]]:
+        address = str(token.attrs.get("href") or token.attrs.get("src") or "")
+        if token.type.startswith("html") or (address and not address.startswith(OWN_LINKS)):
+            found.append(address or token.content)
+        if token.type == "text" and any(sign in token.content for sign in ("://", "www.", "@evil")):
+            found.append(token.content)
+        if token.type == "heading_open" and token.level:
+            found.append("a heading in a list or quote")
+        if token.type == "blockquote_open" and token.level:
+            found.append("a quote in a list")
+    return found
+
+
+@pytest.mark.parametrize("text", MARKDOWN, ids=range(len(MARKDOWN)))
+def test_markdown_from_outside_is_text_in_the_card(run_folder: Path, text: str) -> None:  # noqa: F811
+    def change(recipe: dict[str, Any]) -> None:
+        panel, labels = recipe["panel"]["use"], recipe["labels"]
+        panel["source"] = panel["name"] = labels["description"] = text
+        panel["personas"][0] |= {"name": text, "description": text}
+        recipe["publish"] = {"sources": [text], "personal_data": text}
+
+    with_column(run_folder, "annotations", "model", text)
+    with_column(run_folder, "annotations", "reason", text)
+    with_column(run_folder, "annotations", "status", "unparsable")
+    run = with_recipe(run_folder, change)
+    run.folder.update_manifest(versions={text: text})
+    with prepared(run, REPO) as publication:
+        card = publication.files["README.md"].local.read_text()
+        assert not live(card)
+        assert "\x1b" not in card
+        assert "\u202e" not in card
+
+
+def test_published_pictures_are_well_formed_whatever_the_texts() -> None:
+    text = "\ud800 \x00 \x0b \ufffe \x1b ]]> <script> & \" '"
+    body, height = charts.matrix(np.eye(2), [text, text], 500)
+    bars, _ = charts.bars([(text, 1.0, text)], 500)
+    key, _ = charts.legend([text], ["#000000"], 500)
+    svg = charts.picture(text, body + bars + key + charts.text(0, 0, text), height)
+    root = ElementTree.fromstring(svg.encode("utf-8"))
+    assert not [element for element in root.iter() if element.tag.endswith("script")]
+
+
+def test_long_texts_are_escaped_in_linear_time() -> None:
+    for text in (
+        "a" * 200_000,
+        "a." * 100_000,
+        "/" * 200_000,
+        "`" * 200_000,
+        "\\" * 200_000,
+        "@" * 200_000,
+        "a-" * 100_000,
+        "1." * 100_000,
+    ):
+        start = time.perf_counter()
+        as_text(text)
+        public_text(text)
+        assert time.perf_counter() - start < 2, text[:3]
