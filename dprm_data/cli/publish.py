@@ -18,7 +18,11 @@ def publish(
     repo: Annotated[str, typer.Option("--repo", help="The dataset repository on the Hugging Face Hub: owner/name.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be pushed, and push nothing.")] = False,
     public: Annotated[
-        bool, typer.Option("--public", help="Make the repository public. New repositories are private by default.")
+        bool,
+        typer.Option(
+            "--public",
+            help="Make the repository public; needs a licence and a statement on personal data. New repositories are private by default.",
+        ),
     ] = False,
     force: Annotated[
         bool,
@@ -41,10 +45,20 @@ def publish(
     language: Annotated[
         list[str] | None, typer.Option("--language", help="The language of the texts: en, de, … Repeatable.")
     ] = None,
+    personal_data: Annotated[
+        str | None,
+        typer.Option(
+            "--personal-data", help="Which personal data the dataset holds, and on what consent. --public needs it."
+        ),
+    ] = None,
+    allow_key_shapes: Annotated[
+        bool, typer.Option("--allow-key-shapes", help="Publish texts that look like keys: they are only examples.")
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Push a run's dataset to the Hugging Face Hub, private unless --public, as one tagged commit. The token is HF_TOKEN, or the one from `hf auth login`."""
+    from dprm_data.publish.gate import check_public, check_repo_name, check_tag, missing_for_public
     from dprm_data.publish.hub import no_progress_bars
     from dprm_data.publish.publication import prepared
     from dprm_data.publish.push import Known, push
@@ -53,9 +67,16 @@ def publish(
 
     if quiet or as_json or not sys.stderr.isatty():
         no_progress_bars()
-    settings = {"test": test, "seed": seed, "license": license, "language": language}
+    check_repo_name(repo)
+    check_tag(tag)
+    settings = {"test": test, "seed": seed, "license": license, "language": language, "personal_data": personal_data}
     job = Run.open(run).with_publish({name: value for name, value in settings.items() if value not in (None, [])})
-    with job.folder.held(), prepared(job, repo) as publication:
+    if public:
+        if sys.stdin.isatty() and sys.stderr.isatty():
+            questions = missing_for_public(job.recipe.publish)
+            job = job.with_publish({name: typer.prompt(question, err=True) for name, question in questions.items()})
+        check_public(job.recipe.publish)
+    with job.folder.held(), prepared(job, repo, allow_key_shapes=allow_key_shapes) as publication:
         pushed = push(
             publication,
             repo,

@@ -7,13 +7,13 @@ sheet colours the classes used here: `ink` and `dim` (text), `rule` (lines of th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
+from html import escape as escape_html
 
 import numpy as np
 
 from dprm_data.core.arrays import Floats
 from dprm_data.core.format import number, percent, typographic
-from dprm_data.core.text import one_line
+from dprm_data.core.text import one_line, visible
 
 # From the best reward to the worst; safe for red-green colour blindness, and readable on white and on black.
 _STOPS = ("#0f766e", "#54a79c", "#b9c7bd", "#e3ac72", "#b5472f")
@@ -22,6 +22,11 @@ WIDTH = 760
 _STYLE = """text{font:13px system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
 .paper{fill:#ffffff;stroke:#d8dee4}.ink{fill:#1f2328}.dim{fill:#59636e}.rule{stroke:#d1d9e0}.bar{fill:#0f766e}.line{stroke:#0f766e;fill:none}
 @media(prefers-color-scheme:dark){.paper{fill:#0d1117;stroke:#30363d}.ink{fill:#e6edf3}.dim{fill:#9198a1}.rule{stroke:#3d444d}.bar{fill:#54a79c}.line{stroke:#54a79c}}"""
+
+
+def escape(text: str) -> str:
+    """Text for XML, which has no place for control characters and lone surrogates: they become visible symbols."""
+    return escape_html(visible(text))
 
 
 def label_colours(rewards: Floats) -> list[str]:

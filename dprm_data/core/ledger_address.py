@@ -22,6 +22,7 @@ _SCHEME = re.compile(r"^(\w[\w+.-]*)://")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 # Up to the last "@": a password may contain characters that should have been written as %40 and the like.
 _PASSWORD = re.compile(r"^(?P<before>\w[\w+.-]*://[^:/@?]*):(?P<password>.*)@", re.DOTALL)
+_CONNECTION_STRING = re.compile(r"\bpassword\s*=", re.IGNORECASE)  # libpq's other form: host=... password=...
 _SECRET_OPTIONS = frozenset({"password", "sslpassword", "oauth_client_secret"})
 
 
@@ -40,6 +41,11 @@ class LedgerAddress:
         """Parse an address. Raises `InputError` if it contains a password or no store serves its scheme."""
         match = _SCHEME.match(text) if isinstance(text, str) else None
         if not match:
+            if isinstance(text, str) and _CONNECTION_STRING.search(text):
+                raise InputError(
+                    "a ledger is named by a path or a URL, not by a connection string, and its password would be kept",
+                    hint="Write postgresql://user@host:5432/database, and set PGPASSWORD (or ~/.pgpass).",
+                )
             return cls(str(Path(text)))
         address = cls(str(text), match[1])
         if address.scheme == FILE:

@@ -14,6 +14,7 @@ from importlib.metadata import version
 from typing import Any
 
 from dprm_data.core.errors import PriceUnknown
+from dprm_data.core.scrub import public_url
 from dprm_data.providers.provider import provider_class
 from dprm_data.providers.request import Request, Usage
 from dprm_data.providers.token_estimates import worst_case
@@ -116,7 +117,7 @@ def _list_prices(config: ProviderConfig, price_list: str, batch: bool) -> Prices
     def price(usage: Usage) -> float:
         return fast(usage) if usage.input_tokens < limit else slow(usage)
 
-    caveat = "" if at_seller else f"; {base_url} may charge differently (provider: price)"
+    caveat = "" if at_seller else f"; {public_url(base_url or '')} may charge differently (provider: price)"
     name = f"{entry.provider.name}'s list price of {entry.model.id}"
     kind = " (batch)" if batch else ""
     return Prices(price, f"genai-prices {version('genai-prices')}, {name}{kind}{caveat}")

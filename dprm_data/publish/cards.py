@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +14,9 @@ from jinja2 import FileSystemLoader, StrictUndefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from dprm_data.core.format import count, percent
+from dprm_data.core.markdown import as_code, as_text, fence
 from dprm_data.core.resources import bundled_folder
-from dprm_data.core.scrub import public_addresses, without_secrets
+from dprm_data.core.scrub import file_name, local_hosts, public_addresses, public_text, without_secrets
 from dprm_data.providers.provider import provider_class
 from dprm_data.publish.card_figures import CAPTIONS
 from dprm_data.publish.configs import CONFIGS, Config, dataset_info
@@ -66,7 +66,7 @@ def render_card(name: str, metadata: dict[str, Any], values: dict[str, Any]) -> 
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"cell": _cell, "percent": percent, "figure": _figure, "fence": _fence}
+    environment.filters |= {"cell": as_text, "code": as_code, "percent": percent, "figure": _figure, "fence": fence}
     template = environment.get_template(f"{name}.md.jinja")
     block = yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True, width=120).strip()
     body = template.render(values | {"version": version("dprm-data")})
@@ -82,13 +82,14 @@ def _values(
     pictures: Iterable[str],
 ) -> dict[str, Any]:
     recipe, manifest = run.recipe, run.folder.read_manifest()
+    hosts = local_hosts(place.base_url for place in recipe.provider.places)
     elicitations = [elicitation for elicitation in (run.work.elicitation, run.work.prior) if elicitation]
-    written = str(manifest.get("written_at") or datetime.now(UTC).isoformat())
     return summary.as_dict() | {
+        "failures": {public_text(reason, hosts): count for reason, count in summary.failures.items()},
         "name": recipe.name,
         "location": repo or str(run.folder.path),
         "repo": repo,
-        "written_at": written[:10],
+        "last_day": _last_day(run),
         "space": run.space.model_dump(),
         "panel": run.panel.model_dump(),
         "described": [persona.model_dump() | {"said": persona.said} for persona in run.panel.personas[:_MOST_PERSONAS]],
@@ -115,7 +116,8 @@ def _values(
         "validation": validation(run),
         "review": manifest.get("review"),
         "publish": recipe.publish.model_dump(),
-        "source_dataset": recipe.source.dataset if recipe.source else None,
+        "source_dataset": _hub_dataset(run) or (file_name(recipe.source.dataset or "") if recipe.source else None),
+        "source_is_on_the_hub": _hub_dataset(run) is not None,
         "source_revision": recipe.source.revision if recipe.source else None,
         "splits": parts.splits if parts else None,
         "sizes": {c: {s: n for s, (n, _) in found.items()} for c, found in parts.sizes.items()} if parts else {},
@@ -139,15 +141,27 @@ def _asked(run: Run) -> list[dict[str, Any]]:
     ]
 
 
+def _hub_dataset(run: Run) -> str | None:
+    """The source's id on the Hub; None if it is not from there (a path can stand in its place)."""
+    name = run.recipe.source.dataset if run.recipe.source else None
+    return name if name and re.fullmatch(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?", name, re.ASCII) else None
+
+
+def _last_day(run: Run) -> str | None:
+    """The day of the latest annotation: unlike the day of a fit, it changes only with the dataset."""
+    latest = pc.max(pq.read_table(run.folder.needs("annotations"), columns=["created_at"])["created_at"]).as_py()
+    return f"{latest:%Y-%m-%d}" if latest else None
+
+
 def _metadata(run: Run, summary: Summary, parts: Parts | None) -> dict[str, Any]:
-    publish, source = run.recipe.publish, run.recipe.source
+    publish = run.recipe.publish
     stated = {"license": publish.license, "language": publish.language}
     kinds = (("machine-generated", summary.simulated), ("crowdsourced", summary.human))
     return {
         "pretty_name": run.recipe.name,
         **{name: value for name, value in stated.items() if value},
         "annotations_creators": [kind for kind, count in kinds if count],
-        "source_datasets": [source.dataset] if source and source.dataset else ["original"],
+        "source_datasets": [_hub_dataset(run) or "original"],
         "size_categories": [next((name for limit, name in _SIZES if summary.items < limit), "n>10M")],
         "task_categories": ["text-classification", "reinforcement-learning"],
         "tags": [
@@ -193,21 +207,9 @@ def _config(name: Config, files: dict[str, str]) -> dict[str, Any]:
 # -- filters ----------------------------------------------------------------------------------------------------------
 
 
-def _cell(value: object) -> str:
-    """Text for one cell of a Markdown table: one line, escaped."""
-    line = " ".join(str(value).split())
-    return line.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
-
-
 def _figure(value: Any) -> str:
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "–"}[value]
     if isinstance(value, int):
         return count(value)
-    return f"{value:.4g}" if isinstance(value, float) else _cell(value)
-
-
-def _fence(source: str) -> str:
-    """A fence longer than any in the text, so that the text cannot close it."""
-    longest = max((len(run) for run in re.findall("~+", source)), default=0)
-    return "~" * max(6, longest + 1)
+    return f"{value:.4g}" if isinstance(value, float) else as_text(value)

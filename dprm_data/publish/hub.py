@@ -27,7 +27,6 @@ ATTEMPTS = 7
 _XET = re.compile(
     r"\b(CAS|reqwest|xet)\b", re.IGNORECASE
 )  # failures of the storage for large files are plain RuntimeErrors
-_NAME = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 
 
 class Unreachable(PublishError):
@@ -86,12 +85,6 @@ def no_progress_bars() -> None:
     from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
 
     disable_progress_bars()
-
-
-def check_repo_name(repo: str) -> None:
-    """Refuses what is not `owner/name`."""
-    if not _NAME.fullmatch(repo) or ".." in repo:
-        raise PublishError(f"{repo!r} is no dataset repository", hint="Give owner/name, such as my-org/my-preferences.")
 
 
 def read_head(api: HfApi, repo: str, revision: str | None = None) -> Head:

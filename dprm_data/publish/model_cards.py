@@ -5,12 +5,14 @@ The trainers pass plain values; nothing here imports torch.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dprm_data.core.errors import InputError
+from dprm_data.core.markdown import as_code
 from dprm_data.publish.cards import render_card
 
 
@@ -81,12 +83,12 @@ class PolicyCard(_ModelCard):
 
 def on_the_hub(reference: str) -> bool:
     """Whether this is a repository on the Hub (owner/name) rather than a folder."""
-    return reference.count("/") == 1 and not reference.startswith((".", "/", "~")) and not Path(reference).exists()
+    return re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", reference, re.ASCII) is not None and not Path(reference).exists()
 
 
 def _link(reference: str, kind: str = "") -> str:
     """The reference, as a link if it is on the Hub."""
-    return f"[{reference}](https://huggingface.co/{kind}{reference})" if on_the_hub(reference) else f"`{reference}`"
+    return f"[{reference}](https://huggingface.co/{kind}{reference})" if on_the_hub(reference) else as_code(reference)
 
 
 def _metadata(name: str, base_model: str, data: TrainedOn, license: str | None) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from dprm_data.core import tables
 from dprm_data.core.errors import PublishError
+from dprm_data.core.scrub import local_hosts, public_text
 from dprm_data.ingest.splits import TRAIN, Splits
 from dprm_data.publish.configs import CONFIGS, SCHEMAS, WHOLE, Config, typed_schema
 from dprm_data.publish.run_texts import run_texts
@@ -96,23 +97,29 @@ class _Shards:
     def __init__(self, folder: Path, split: str, schema: pa.Schema) -> None:
         self.rows = self.bytes = 0
         self._folder, self._split, self._schema = folder, split, schema
+        self._waiting = schema.empty_table()
         self._written: list[Path] = []
         self._writer: pq.ParquetWriter | None = None
         self._sink: Any = None
 
     def write(self, table: pa.Table) -> None:
-        for start in range(0, table.num_rows, ROW_GROUP):
-            some = table.slice(start, ROW_GROUP).cast(self._schema)
-            if self._writer is None:
-                self._folder.mkdir(parents=True, exist_ok=True)
-                self._written.append(self._folder / f"{self._split}.part{len(self._written)}")
-                self._sink = self._written[-1].open("wb")
-                self._writer = pq.ParquetWriter(self._sink, self._schema, compression="zstd")
-            self._writer.write_table(some)
-            self.rows += some.num_rows
-            self.bytes += some.nbytes
-            if self._sink.tell() >= SHARD_BYTES:
-                self._end()
+        """Row groups have the same rows however the tables come: the same data are the same bytes."""
+        self._waiting = pa.concat_tables([self._waiting, table.cast(self._schema)])
+        while self._waiting.num_rows >= ROW_GROUP:
+            self._write_group(self._waiting.slice(0, ROW_GROUP).combine_chunks())
+            self._waiting = self._waiting.slice(ROW_GROUP)
+
+    def _write_group(self, rows: pa.Table) -> None:
+        if self._writer is None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._written.append(self._folder / f"{self._split}.part{len(self._written)}")
+            self._sink = self._written[-1].open("wb")
+            self._writer = pq.ParquetWriter(self._sink, self._schema, compression="zstd")
+        self._writer.write_table(rows)
+        self.rows += rows.num_rows
+        self.bytes += rows.nbytes
+        if self._sink.tell() >= SHARD_BYTES:
+            self._end()
 
     def _end(self) -> None:
         if self._writer:
@@ -122,6 +129,8 @@ class _Shards:
 
     def close(self) -> bool:
         """Give the files their final names. Returns whether there are any."""
+        if self._waiting.num_rows:
+            self._write_group(self._waiting.combine_chunks())
         self._end()
         for i, part in enumerate(self._written):
             part.rename(self._folder / f"{self._split}-{i:05d}-of-{len(self._written):05d}.parquet")
@@ -147,6 +156,7 @@ def _default(run: Run) -> Iterator[pa.Table]:
             if not table["item_id"].equals(texts["item_id"]):
                 raise _stale(run)
             columns = {name: table[name] for name in table.column_names} | {name: texts[name] for name in extra}
+            columns["source"] = _public_texts(columns["source"], [])
             columns["label"] = _most_probable(table["label_distribution"], run.space.K)
             columns["row"] = pa.array(range(row, row + table.num_rows), pa.int64())
             row += table.num_rows
@@ -167,11 +177,21 @@ def _most_probable(distributions: pa.ChunkedArray, K: int) -> pa.Array:
 
 def _annotations(run: Run) -> Iterator[pa.Table]:
     names = pa.array(run.space.names)
+    hosts = local_hosts(place.base_url for place in run.recipe.provider.places)
     for written in _plain(run.folder.needs("annotations"), None):
         table = tables.conformed(written, tables.ANNOTATIONS)
+        at = table.column_names.index("reason")
+        table = table.set_column(at, table.schema.field(at), _public_texts(table["reason"], hosts))
         at = table.column_names.index("label")
         codes = pc.index_in(table["label"], value_set=names, skip_nulls=True).cast(pa.int64())
         yield table.set_column(at, SCHEMAS["annotations"].field("label"), codes)
+
+
+def _public_texts(column: pa.ChunkedArray, hosts: list[str]) -> pa.Array:
+    """Messages and origins without hosts and folders of this machine; each different one is looked at once."""
+    encoded = column.combine_chunks().dictionary_encode()
+    texts = [None if text is None else public_text(text, hosts) for text in encoded.dictionary.to_pylist()]
+    return pa.array(texts, column.type).take(encoded.indices)
 
 
 def _plain(path: Path, config: Config | None) -> Iterator[pa.Table]:

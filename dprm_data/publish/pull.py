@@ -20,7 +20,8 @@ from dprm_data.core.errors import DprmError, InputError, PublishError
 from dprm_data.core.tables import write_parquet, write_text
 from dprm_data.labels.space import LabelSpace
 from dprm_data.publish.configs import Config
-from dprm_data.publish.hub import Head, Marker, check_repo_name, connect, persist, read_head
+from dprm_data.publish.gate import check_repo_name
+from dprm_data.publish.hub import Head, Marker, connect, persist, read_head
 from dprm_data.publish.pulled import (
     Faults,
     check_ids,

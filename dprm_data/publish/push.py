@@ -20,14 +20,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dprm_data.core.errors import PublishError
+from dprm_data.core.secret_scan import check_text
 from dprm_data.core.tables import write_text
+from dprm_data.publish.gate import check_public, check_repo_name, check_tag
 from dprm_data.publish.hub import (
     ATTEMPTS,
     MARKER,
     Head,
     Marker,
     Unreachable,
-    check_repo_name,
     connect,
     persist,
     read_head,
@@ -108,11 +109,15 @@ def push(
     say: Callable[[str], None] = lambda text: None,
     pause: Callable[[float], None] = time.sleep,
 ) -> Pushed:
-    """Publish to `repo` (owner/name). A new repository is private unless `public`.
+    """Publish to `repo` (owner/name). A new repository is private unless `public`, which needs a licence and a statement on personal data.
 
     Raises `PublishError` if the Hub refuses, or if the push would overwrite what is not ours; then nothing has changed there.
     """
     check_repo_name(repo)
+    check_tag(tag)
+    check_text(message or "", "the commit message", publication.secrets)
+    if public:
+        check_public(publication.settings)
     api = connect(needs_token=not dry_run)
 
     def once() -> Pushed:

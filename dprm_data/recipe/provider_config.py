@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
+from dprm_data.core.key_shapes import is_key, secret_in_url, secrets_in
 from dprm_data.core.registry import PROVIDERS
 from dprm_data.core.validation import FieldError
 from dprm_data.recipe.section import NotNegative, Positive, Section
@@ -22,12 +23,11 @@ class PriceConfig(Section):
 
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
-_KEY_PREFIX = re.compile(r"(sk|pk|rk|xai|gsk|hf)_")  # lower case only: XAI_API_KEY is a variable's name
 
 
 def _environment_variable(name: str) -> str:
     # A key in a recipe would end up in run folders and repositories. The message does not repeat it.
-    if not _VARIABLE.fullmatch(name) or _KEY_PREFIX.match(name):
+    if not _VARIABLE.fullmatch(name) or is_key(name):
         raise ValueError(
             "this is not the name of an environment variable; keys do not belong in a recipe: export the key in the environment, and "
             "give the variable's name here, such as OPENAI_API_KEY (a key that was written here has leaked: renew it)"
@@ -89,6 +89,29 @@ class ProviderConfig(Section):
             if name in extra:
                 raise FieldError(name, "cannot be set: one request is one answer here; use replicates for more")
         return extra
+
+    @model_validator(mode="after")
+    def _without_secrets(self, info: ValidationInfo) -> ProviderConfig:
+        """A recipe is kept, shown and published. One that was run before is still read; its secrets are masked wherever it is shown."""
+        if (info.context or {}).get("frozen"):
+            return self
+        for i, place in enumerate(self.places):
+            field = f"endpoints.{i}.base_url" if self.endpoints else "base_url"
+            if secret := secret_in_url(place.base_url or ""):
+                variable = getattr(self.kind, "url_variable", None) or "the provider's variable for addresses"
+                raise FieldError(
+                    field,
+                    f"{secret} in an address would be kept with the recipe; export a key in the environment and name its variable in "
+                    f"api_key_env, or leave base_url out and put the whole address into {variable} (what was written here has leaked: renew it)",
+                )
+        for name in ("extra", "options"):
+            for field in secrets_in(getattr(self, name), name):
+                raise FieldError(
+                    field,
+                    "a key here would be kept with the recipe; export it in the environment and name its variable in api_key_env "
+                    "(what was written here has leaked: renew it)",
+                )
+        return self
 
     @model_validator(mode="after")
     def _accepted(self) -> ProviderConfig:

@@ -119,7 +119,7 @@ def summarise(folder: RunFolder, space: LabelSpace, *, first: int = 12, divided:
 
 def _counts(column: pa.ChunkedArray, most: int | None = None) -> dict[str, int]:
     counted = [(entry["values"], entry["counts"]) for entry in pc.value_counts(column).to_pylist()]
-    return dict(sorted(counted, key=lambda pair: -pair[1])[:most])
+    return dict(sorted(counted, key=lambda pair: (-pair[1], pair[0]))[:most])
 
 
 def _number_of(table: pa.Table, column: str, value: str) -> int:

@@ -343,7 +343,7 @@ def test_keys_and_addresses_are_checked_before_anything_is_sent() -> None:
 
 def test_two_keys_at_one_address_are_told_apart_and_calls_at_once_add_up() -> None:
     keys = {"KEY_A": "a-key-of-some-length", "KEY_B": "b-key-of-some-length"}
-    places = [{"base_url": "http://u:word@one:8000/v1", "api_key_env": key, "concurrency": 300} for key in keys]
+    places = [{"base_url": "http://one:8000/v1", "api_key_env": key, "concurrency": 300} for key in keys]
     recipe = Recipe.of({"provider": {"name": "openai", "model": "m", "endpoints": places}})
     assert recipe.calls_at_once == 600
     assert (

@@ -68,8 +68,12 @@ def test_one_commit_one_tag_private(publish: Push, publication: Publication, hub
     }
 
 
-def test_public_only_when_said(publish: Push, hub: Hub) -> None:
-    publish(public=True)
+PUBLIC = {"license": "mit", "personal_data": "None."}
+
+
+def test_public_only_when_said(publish: Push, run_folder: Path, hub: Hub) -> None:
+    with changed(run_folder, **PUBLIC) as public:
+        publish(of=public, public=True)
     assert not hub.repos[REPO].private
 
 
@@ -169,11 +173,12 @@ def test_an_empty_repository_is_used(publish: Push, hub: Hub) -> None:
     assert len(hub.repos[REPO].log) == 2
 
 
-def test_a_public_repository_is_not_pushed_to_by_accident(publish: Push, hub: Hub) -> None:
+def test_a_public_repository_is_not_pushed_to_by_accident(publish: Push, run_folder: Path, hub: Hub) -> None:
     hub.create(REPO, private=False)
     with pytest.raises(PublishError, match="is public"):
         publish()
-    publish(public=True)
+    with changed(run_folder, **PUBLIC) as public:
+        publish(of=public, public=True)
 
 
 def test_others_files_stay(publish: Push, run_folder: Path, hub: Hub) -> None:
