@@ -102,12 +102,16 @@ def conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary path to write to, renamed to `path` once the file is complete."""
+    """A temporary path to write to, renamed to `path` once the file is complete. An `OSError` names `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
         temporary.replace(path)
+    except OSError as error:
+        if error.errno and error.filename in (None, str(temporary)):  # a failed write does not say of which file
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
