@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import sys
+from pathlib import Path
 
 # Importing a module adds its commands to the application; `--help` lists them in this order.
 # isort: off
@@ -39,7 +40,7 @@ def main() -> None:
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # closed by the caller
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))
         elif isinstance(stream, io.TextIOWrapper):  # characters that the terminal's encoding lacks
             stream.reconfigure(errors="replace")
     code = _exit_code()

@@ -8,37 +8,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from dprm_data.core.errors import InputError
-from dprm_data.core.text import visible
-
-
-class Commands(TyperGroup):
-    """The application. What it quotes from a wrong command line (which may hold a stranger's file name) is made visible."""
-
-    def make_context(self, *arguments: Any, **settings: Any) -> Any:
-        with _visible_errors():
-            return super().make_context(*arguments, **settings)
-
-    def invoke(self, ctx: Any) -> Any:
-        with _visible_errors():
-            return super().invoke(ctx)
-
-
-@contextmanager
-def _visible_errors() -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        if hasattr(error, "format_message"):  # a usage error of Typer's, whose class is not public
-            error.message = visible(error.message)  # type: ignore[attr-defined]
-        raise
-
 
 app = typer.Typer(
     name="dprm",
-    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
