@@ -128,7 +128,7 @@ def _read(path: Path, columns: Mapping[str, str] | None, duplicates: Duplicates)
     is_text = path.suffix.lower() in {".csv", ".tsv", ".txt"}
     try:
         table = _read_text(path, mapping) if is_text else _read_parquet(path, mapping)
-    except (pa.ArrowInvalid, pa.ArrowKeyError, OSError) as error:
+    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
         kind = "CSV" if is_text else "Parquet"
         raise VotesError(
             f"{path}: not readable as {kind}: {error}",

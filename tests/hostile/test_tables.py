@@ -134,13 +134,25 @@ def test_a_run_reads_damaged_items_again_and_pays_for_nothing(
 def test_groups_reads_text_tables(
     suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = ["item_id,annotator_id,label,sex", *(f"i{i},a{a},{(i + a) % 3},{'fm'[a % 2]}" for i in range(6) for a in range(6))]
+    rows = [
+        "item_id,annotator_id,label,sex",
+        *(f"i{i},a{a},{(i + a) % 3},{'fm'[a % 2]}" for i in range(6) for a in range(6)),
+    ]
     (tmp_path / f"votes{suffix}").write_text("\n".join(rows).replace(",", "\t" if suffix == ".tsv" else ",") + "\n")
     arguments = ["groups", f"votes{suffix}", "--by", "sex", "--labels", "3"]
     assert called(arguments, tmp_path, monkeypatch) == 0, capsys.readouterr().err
 
 
-@pytest.mark.parametrize("content", [b"", b"\0" * 100, b"\xff\xfe,\n1,2\n", b"item_id,annotator_id,label\n\xff,\xff,1\n", b"item_id,annotator_id,label\n1,2\n"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\0" * 100,
+        b"\xff\xfe,\n1,2\n",
+        b"item_id,annotator_id,label\n\xff,\xff,1\n",
+        b"item_id,annotator_id,label\n1,2\n",
+    ],
+)
 @pytest.mark.parametrize("name", ["votes.csv", "votes.tsv", "votes.parquet", "votes.json"])
 def test_groups_of_what_is_no_table_ends_with_words(
     name: str, content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -152,14 +164,21 @@ def test_groups_of_what_is_no_table_ends_with_words(
 
 @pytest.mark.parametrize(
     "command",
-    ["report run --out full/report.html", "review export run full/items.csv", "ledger export run full/calls.parquet", "fit run"],
+    [
+        "report run --out full/report.html",
+        "review export run full/items.csv",
+        "ledger export run full/calls.parquet",
+        "fit run",
+    ],
 )
 def test_a_full_disk_ends_with_words(command: str, run: Path) -> None:
     """A limit on the size of files stands for the full disk: it needs no rights."""
     (run.parent / "full").mkdir()
     before = {path: path.read_bytes() for path in (run / "tables").iterdir()}
     line = f"ulimit -f 0; trap '' XFSZ; exec {sys.executable} -m dprm_data.cli {command}"
-    done = subprocess.run(["bash", "-c", line], cwd=run.parent, env=environ(), capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        ["bash", "-c", line], cwd=run.parent, env=environ(), capture_output=True, text=True, timeout=60
+    )
     assert done.returncode in (1, 2) and done.stderr.startswith(("dprm: ", "collecting")), done.stderr
     assert "Traceback" not in done.stderr
     assert "File too large" in done.stderr or "cannot be written" in done.stderr  # the latter by the ledger
@@ -170,12 +189,15 @@ def test_a_full_disk_ends_with_words(command: str, run: Path) -> None:
 OUTPUTS = ["show run", "show run --json", "show run --personas", "labels hh6", "panels --json", "agreement run"]
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 @pytest.mark.parametrize("command", OUTPUTS)
 def test_a_full_output_ends_with_words(command: str, run: Path) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run([sys.executable, "-m", "dprm_data.cli", *command.split()], cwd=run.parent, env=environ(), stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)  # fmt: skip
-    assert (done.returncode, done.stderr.splitlines()[0]) == (1, "dprm: cannot write the output: No space left on device")
+    assert (done.returncode, done.stderr.splitlines()[0]) == (
+        1,
+        "dprm: cannot write the output: No space left on device",
+    )
     assert "Exception ignored" not in done.stderr and "Traceback" not in done.stderr
 
 
