@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import sys
+from pathlib import Path
 
 # Importing a module adds its commands to the application; `--help` lists them in this order.
 # isort: off
@@ -21,23 +24,53 @@ from dprm_data.cli import serve  # noqa: F401
 # isort: on
 from dprm_data.cli.shared import app
 from dprm_data.core.errors import DprmError
-from dprm_data.core.text import visible
+from dprm_data.terminal.console import OutputClosed, drop_output, print_note
 
 __all__ = ["app", "main"]
 
+# Failures of the machine, not bugs: no room, no permission, a broken disk, a path that cannot be.
+_OF_THE_MACHINE = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO}
+    | {errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EMFILE, errno.ENOLCK}
+)
+
 
 def main() -> None:
-    """The console script. A user's mistake ends with a message and an exit code, not a traceback."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # characters that the terminal's encoding lacks
+    """The console script. A user's mistake or a failure of the machine ends with a message and an exit code, not a traceback."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by the caller
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):  # characters that the terminal's encoding lacks
             stream.reconfigure(errors="replace")
+    code = _exit_code()
+    try:
+        sys.stdout.flush()
+    except OSError:
+        drop_output()
+        code = code or 1
+    sys.exit(code)
+
+
+def _exit_code() -> int | str | None:
+    """Run the command. Returns its exit code."""
     try:
         app()
+    except SystemExit as end:
+        return end.code
     except DprmError as error:
-        sys.stderr.write(f"dprm: {visible(str(error))}\n")
-        sys.exit(error.exit_code)
+        print_note(f"dprm: {error}")
+        return error.exit_code
+    except OutputClosed:
+        return 0
     except KeyboardInterrupt:
-        sys.stderr.write("dprm: interrupted\n")
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.exit(0)
+        print_note("dprm: interrupted")
+        return 130
+    except OSError as error:
+        if error.errno not in _OF_THE_MACHINE:
+            raise
+        print_note(f"dprm: {error.filename or 'cannot write the output'}: {error.strerror or error}")
+        if error.filename is None:
+            drop_output()
+        return 1
+    return 0

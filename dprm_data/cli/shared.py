@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -73,13 +71,12 @@ def show_summary(job: Any, counters: Any, as_json: bool) -> None:
 
 def answer(content: dict[str, Any], view: Any, as_json: bool) -> None:
     """Print the command's result on stdout: `content` as JSON, or what `view()` returns."""
-    if as_json:
-        sys.stdout.write(json.dumps(content, ensure_ascii=False, default=str) + "\n")
-    else:
-        from rich.console import Console
+    from dprm_data.terminal.console import print_json, print_view
 
-        # Texts in tables come from people and models: square brackets and colons in them are no markup.
-        Console(soft_wrap=False, markup=False, emoji=False).print(view())
+    if as_json:
+        print_json(content)
+    else:
+        print_view(view())
 
 
 def pairs(columns: list[str] | None) -> dict[str, str]:
@@ -104,19 +101,23 @@ def only_for_votes(path: Path, **options: object) -> None:
 
 def say(text: str) -> None:
     """Print a line on stdout."""
-    sys.stdout.write(text + "\n")
+    from dprm_data.terminal.console import print_line
+
+    print_line(text)
 
 
 def note(quiet: bool) -> Callable[[str], None]:
     """A function that prints a line on stderr, or nothing if `quiet`."""
-    return (lambda text: None) if quiet else (lambda text: print(text, file=sys.stderr))
+    from dprm_data.terminal.console import print_note
+
+    return (lambda text: None) if quiet else print_note
 
 
 def stderr() -> Any:
-    """A console on stderr."""
-    from rich.console import Console
+    """A console on stderr, for progress."""
+    from dprm_data.terminal.console import stderr_console
 
-    return Console(stderr=True, highlight=False)
+    return stderr_console()
 
 
 @contextmanager

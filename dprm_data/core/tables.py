@@ -92,6 +92,31 @@ PREFERENCES = _schema(
 )
 
 
+SCHEMAS = {
+    "items": ITEMS,
+    "personas": PERSONAS,
+    "annotations": ANNOTATIONS,
+    "distributions": DISTRIBUTIONS,
+    "preferences": PREFERENCES,
+}
+_ADDED = frozenset({"estimated_calls"})  # columns that older versions did not write
+
+
+def damage(path: Path, schema: pa.Schema) -> str | None:
+    """What is wrong with a table's file, read from its footer: it is cut off, it is no Parquet, a column is missing or has another type. None for a sound one."""
+    try:
+        found = pq.read_schema(path)
+    except (pa.ArrowException, OSError) as error:
+        return f"it is damaged or no Parquet file ({error})" if path.stat().st_size else "the file is empty"
+    for field in schema:
+        if field.name not in found.names:
+            if field.name not in _ADDED:
+                return f"it has no column {field.name!r}"
+        elif found.field(field.name).type != field.type:
+            return f"its column {field.name!r} has the type {found.field(field.name).type}, not {field.type}"
+    return None
+
+
 def conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """The table with the schema's columns; those that an older version did not write are null."""
     for field in schema:
@@ -102,12 +127,16 @@ def conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary path to write to, renamed to `path` once the file is complete."""
+    """A temporary path to write to, renamed to `path` once the file is complete. An `OSError` names `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
         temporary.replace(path)
+    except OSError as error:
+        if error.errno and error.filename in (None, str(temporary)):  # a failed write does not say of which file
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dprm_data.core.errors import BudgetReached, DprmError, InputError, ProviderUnusable, RecipeError
-from dprm_data.core.tables import ANNOTATIONS, PERSONAS, write_parquet
+from dprm_data.core.tables import ANNOTATIONS, ITEMS, PERSONAS, damage, write_parquet
 from dprm_data.engine.budget import Budget
 from dprm_data.engine.counters import Counters
 from dprm_data.engine.early_stopping import round_policy_for
@@ -133,6 +133,7 @@ def ingest(run: Run) -> ItemsReport | None:
     if (
         fingerprint
         and path.is_file()
+        and not damage(path, ITEMS)
         and run.folder.read_manifest().get("source", {}).get("fingerprint") == fingerprint
     ):
         return None

@@ -96,10 +96,9 @@ def records(run: Run, panel: PanelView, item_ids: Sequence[str], purposes: dict[
 
 
 def _names(run: Run) -> dict[str, str]:
-    path = run.folder.table("personas")
-    if not path.is_file():
+    if not run.folder.table("personas").is_file():
         return {}
-    table = pq.read_table(path, columns=["persona_id", "name"])
+    table = pq.read_table(run.folder.needs("personas"), columns=["persona_id", "name"])
     return dict(zip(table["persona_id"].to_pylist(), table["name"].to_pylist(), strict=True))
 
 

@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 
 from dprm_data.core.errors import DprmError, InputError, RunBusy
 from dprm_data.core.ledger_address import LedgerAddress
-from dprm_data.core.tables import write_text
+from dprm_data.core.tables import SCHEMAS, damage, write_text
 from dprm_data.recipe.recipe import Recipe
 
 # The C dumper is twenty times faster on a large panel; PyYAML may be built without it.
@@ -65,14 +65,26 @@ class RunFolder:
         return self.path / "tables" / f"{name}.parquet"
 
     def needs(self, name: Table) -> Path:
-        """The table's file. Raises `InputError` if the run has not written it yet."""
+        """The table's file. Raises `InputError` if the run has not written it yet, or if it is damaged."""
         path = self.table(name)
         if not path.is_file():
             raise InputError(
                 f"{self.path} has no {name} yet",
                 hint=f"Run it first: dprm run {self.recipe_file if self.recipe_file.exists() else 'RECIPE'}",
             )
+        if fault := damage(path, SCHEMAS[name]):
+            raise InputError(f"{path}: {fault}", hint=self._how_to_write(name))
         return path
+
+    def _how_to_write(self, name: Table) -> str:
+        """The command that writes a table again."""
+        if name in ("distributions", "preferences"):
+            return f"To write it again, from the annotations: dprm fit {self.path}"
+        if "pulled" in self.read_manifest():
+            return "Pull the dataset into another folder: dprm pull OWNER/NAME FOLDER"
+        if name == "items":
+            return f"To write it again, without paying for a call twice: dprm run {self.recipe_file}"
+        return f"To write it again, from the ledger: dprm fit {self.path}"
 
     def ledger_at(self, recipe: Recipe) -> LedgerAddress:
         """The address of the run's ledger: the recipe's, or a file in this folder."""

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.csv as pacsv
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
@@ -62,20 +63,33 @@ def persona_attribute(run: Path, name: str) -> dict[str, Any]:
 
 def rater_attribute(votes: Path, name: str, columns: Mapping[str, str]) -> dict[str, Any]:
     """The first value of a column for every rater of a table of votes. Raises `InputError` if there is no such column."""
-    kind = "csv" if votes.suffix.lower() == ".csv" else "parquet"
-    table = ds.dataset(votes, format=kind)
+    table = _votes_dataset(votes)
     rater = columns.get("annotator_id") or next(
         (known for known in ("annotator_id", "rater_id") if known in table.schema.names), "annotator_id"
     )
     missing = next((column for column in (rater, name) if column not in table.schema.names), None)
     if missing:
         raise InputError(f"{votes}: no column {missing!r}", hint=f"Columns: {', '.join(table.schema.names)}.")
-    read = table.to_table(columns=[rater, name])
+    try:
+        read = table.to_table(columns=[rater, name])
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{votes}: the columns {rater!r} and {name!r} cannot be read: {error}") from error
     found: dict[str, Any] = {}
     for who, value in zip(read[rater].cast(pa.string()).to_pylist(), read[name].to_pylist(), strict=True):
         if value is not None and value == value:  # not NaN
             found.setdefault(who, value)
     return found
+
+
+def _votes_dataset(votes: Path) -> ds.Dataset:
+    """A table of votes, whose columns are read when they are needed. Raises `InputError`."""
+    suffix = votes.suffix.lower()
+    delimiter = "\t" if suffix == ".tsv" else ","
+    text = ds.CsvFileFormat(parse_options=pacsv.ParseOptions(delimiter=delimiter, newlines_in_values=True))
+    try:
+        return ds.dataset(votes, format=text if suffix in (".csv", ".tsv", ".txt") else "parquet")
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{votes}: not readable as a table of votes: {error}") from error
 
 
 def _rows(path: Any, column: str, value: str) -> pa.Table:

@@ -34,7 +34,7 @@ def item_view(row: dict[str, Any], annotations: Sequence[dict[str, Any]], space:
         f"disagreement {number(row['disagreement'], 2)}, entropy {number(row['entropy'], 2)} nats\n"
     )
     return Group(
-        Panel(texts, title=f"item {visible(row['item_id'])}", title_align="left"),
+        Panel(texts, title=Text(f"item {visible(row['item_id'])}"), title_align="left"),
         labels,
         figures,
         _votes(annotations, names, rewards),

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from contextlib import AbstractContextManager
 
-from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
 from dprm_data.core.text import visible
 from dprm_data.engine.counters import Counters
 from dprm_data.runs.run import Progress
+from dprm_data.terminal.console import SafeConsole
 from dprm_data.terminal.counters_view import progress_line
 
 _PLAIN_EVERY = 10.0  # seconds between plain lines
@@ -20,7 +20,7 @@ _PLAIN_EVERY = 10.0  # seconds between plain lines
 class TerminalProgress(Progress, AbstractContextManager["TerminalProgress"]):
     """Shows a run's progress on the console. quiet: show nothing."""
 
-    def __init__(self, console: Console, *, quiet: bool = False) -> None:
+    def __init__(self, console: SafeConsole, *, quiet: bool = False) -> None:
         self._console = console
         self._quiet = quiet
         self._live = (
@@ -55,7 +55,7 @@ class TerminalProgress(Progress, AbstractContextManager["TerminalProgress"]):
             self._print(text)
 
     def _print(self, text: str) -> None:
-        self._console.print(Text(visible(text)), soft_wrap=True)  # as Text, or square brackets would be markup
+        self._console.print(Text(visible(text)), soft_wrap=True)
 
     def _line(self, text: Text) -> None:
         if self._live:

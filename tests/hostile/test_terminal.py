@@ -1,0 +1,270 @@
+"""A terminal shows texts, and never obeys them: all commands, with hostile texts in every place that a stranger fills."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import shutil
+import subprocess
+import sys
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dprm_data.core.text import json_line, visible
+from tests.helpers import environ, write_recipe, write_rows
+from tests.servers.llm import LLMServer
+
+# Each line does something: clears the screen, sets the title, makes a link, turns the text around, hides, is half a surrogate pair's neighbour, is Rich's markup.
+EVIL = (
+    "\x1b[2J\x1b]0;owned\x07\x1b]8;;http://evil.example\x1b\\x \x9b2J \u202egnp.exe\u2069\u2066 a\u200bb\u200dc \u2060\ufeff\x7f\x08\x0b "
+    "\U000e0041 [/INST] [/b] [bold red]x[/] [link=http://evil.example]y[/link] :smile:"
+)
+ROLES = "[/INST] [/b]"
+HONEST = [
+    "می‌خواهم",
+    "שלום עולם",
+    "مرحبا",
+    "👩‍👩‍👧 🏳️‍🌈 👍🏽 ❤️ 🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",
+    "क्‍ष",
+    "ខ្ញុំ\u200bទៅ",
+    "漢字　かな",
+    "naïve",
+]
+PERSONA = "p1"
+SPACE = {
+    "name": f"space {EVIL}",
+    "description": EVIL,
+    "axes": [{"name": f"axis {EVIL}", "levels": [{"name": f"low {EVIL}"}, {"name": f"high {EVIL}"}]}],
+    "labels": [
+        {"name": f"{level} {EVIL}", "words": f"{level} words {EVIL}", "description": EVIL, "reward": reward, "levels": {f"axis {EVIL}": f"{level} {EVIL}"}}
+        for reward, level in enumerate(("low", "high"))
+    ],
+}  # fmt: skip
+PANEL = {
+    "name": f"panel {EVIL}",
+    "description": EVIL,
+    "source": EVIL,
+    "personas": [
+        {"id": f"p{i}", "name": f"{i} {EVIL}", "description": f"You are {i}. {EVIL}", "attributes": {f"sex {EVIL}": f"{'fm'[i % 2]} {EVIL}", "sex": f"{'fm'[i % 2]} {EVIL}"}}
+        for i in range(4)
+    ],
+}  # fmt: skip
+
+COMMANDS: list[list[str]] = [
+    ["plan", "recipe.yaml"],
+    ["show", "run"],
+    ["show", "run", "--item", ""],
+    ["show", "run", "--item", "ITEM"],
+    ["show", "run", "--item", EVIL],
+    ["show", "run", "--persona", PERSONA],
+    ["show", "run", "--persona", EVIL],
+    ["show", "run", "--personas"],
+    ["fit", "run"],
+    ["fit", "run", "--family", EVIL],
+    ["panels", "panel.yaml"],
+    ["panels", EVIL],
+    ["labels", "space.yaml"],
+    ["labels", EVIL],
+    ["agreement", "run"],
+    ["groups", "run", "--by", "sex"],
+    ["groups", "run", "--by", EVIL],
+    ["update", "run", "votes.csv", "--out", "updated.parquet"],
+    ["drift", "run", "votes.csv"],
+    ["fit", "votes.csv", "--labels", "space.yaml", "--out", f"{EVIL.replace('/', '')}.parquet"],
+    ["fit", "bad.csv", "--labels", "space.yaml", "--out", "fit.parquet"],
+    ["agreement", "votes.csv", "--labels", "space.yaml"],
+    ["rake", "panel.yaml", "--margins", "margins.yaml", "--out", "raked.yaml"],
+    ["report", "run", "--out", f"{EVIL.replace('/', '')}.html"],
+    ["review", "export", "run", "review.csv"],
+    ["review", "import", "run", "answers.csv"],
+    ["review", "compare", "run"],
+    ["review", "calibrate", "run"],
+    ["ledger", "stats", "run"],
+    ["ledger", "check", "run"],
+    ["ledger", "copy", "run", f"{EVIL.replace('/', '')}.sqlite"],
+    ["ledger", "export", "run", f"{EVIL.replace('/', '')}.jsonl"],
+    ["show", EVIL],
+    [EVIL],
+    ["show", "run", f"--{EVIL}"],
+    ["init", EVIL.replace("/", "")],
+]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run in which everything that strangers fill is hostile: texts, personas, labels, rationales, names of files and models, servers' errors."""
+    folder = tmp_path_factory.mktemp("terminal")
+    rows = [
+        {"prompt": f"Question {i // 2} {EVIL}", "response": f"Answer {i} {EVIL}", f"column {EVIL}": EVIL}
+        for i in range(8)
+    ]
+    write_rows(
+        folder / "pairs.jsonl",
+        [
+            *rows,
+            {"prompt": f"bad {EVIL}", "response": ""},
+            {"prompt": [{"role": EVIL, "content": EVIL}], "response": "x"},
+        ],
+    )
+    (folder / "panel.yaml").write_text(yaml.safe_dump(PANEL))
+    (folder / "space.yaml").write_text(yaml.safe_dump(SPACE))
+    (folder / "margins.yaml").write_text(yaml.safe_dump({"sex": {f"f {EVIL}": 0.6, f"m {EVIL}": 0.4}}))
+    label = f"low {EVIL}"
+    (folder / "bad.csv").write_text(f'item_id,annotator_id,label\n"{EVIL}","{EVIL}","{EVIL}"\n')
+    recipe = write_recipe(folder, name=f"run {EVIL}", labels="space.yaml", panel="panel.yaml", rationale=True)
+
+    def says(data: dict[str, Any]) -> str | None:
+        text = json.dumps(data["messages"])
+        if "You are 3" in text:
+            return f"no label at all {EVIL}"
+        name = f"{'high' if hash(text) % 2 else 'low'} words {EVIL}"
+        return json.dumps({"label": name, "why": f"why {EVIL}"})
+
+    with LLMServer() as server:
+        server.says = says
+        content = yaml.safe_load(recipe.read_text())
+        content["provider"] = {"name": "openai", "model": f"model {EVIL}", "base_url": f"{server.url}/v1"}
+        content["budget"] = {"allow_unknown_price": True}
+        recipe.write_text(yaml.safe_dump(content))
+        done = run_plain(["run", "recipe.yaml"], folder)
+    assert done.returncode == 0, done.stderr
+    check(done.stdout + done.stderr)
+    import pyarrow.parquet as pq
+
+    annotations = pq.read_table(folder / "run" / "tables" / "annotations.parquet")
+    assert any("why" in (why or "") for why in annotations["rationale"].to_pylist())
+    ids = pq.read_table(folder / "run" / "tables" / "items.parquet")["item_id"].to_pylist()
+    (folder / "item").write_text(ids[0])
+    lines = [f'{item},"{who} {EVIL}","{label}"' for item in ids for who in ("ann", "bob", "cid")]
+    (folder / "votes.csv").write_text("\n".join(["item_id,annotator_id,label", *lines]) + "\n")
+    (folder / "answers.csv").write_text("\n".join(["item_id,annotator,label", *lines]) + "\n")
+    return folder
+
+
+def run_plain(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[bytes]:
+    """The command, its stdout and stderr being pipes."""
+    if "ITEM" in arguments:
+        arguments = [(folder / "item").read_text() if word == "ITEM" else word for word in arguments]
+    return subprocess.run([sys.executable, "-m", "dprm_data.cli", *arguments], cwd=folder, env=environ(OPENAI_API_KEY="sk-test"), capture_output=True, timeout=120)  # fmt: skip
+
+
+def run_on_terminal(arguments: list[str], folder: Path) -> bytes:
+    """What the command writes on a terminal."""
+    if "ITEM" in arguments:
+        arguments = [(folder / "item").read_text() if word == "ITEM" else word for word in arguments]
+    environment = environ(OPENAI_API_KEY="sk-test", TERM="xterm-256color", COLORTERM="truecolor")
+    del environment["NO_COLOR"]
+    main, side = pty.openpty()
+    process = subprocess.Popen([sys.executable, "-m", "dprm_data.cli", *arguments], cwd=folder, env=environment, stdout=side, stderr=side, stdin=side)  # fmt: skip
+    os.close(side)
+    seen = b""
+    while True:
+        try:
+            part = os.read(main, 65536)
+        except OSError:  # the other side is closed
+            break
+        if not part:
+            break
+        seen += part
+    os.close(main)
+    process.wait(60)
+    return seen.replace(b"\r\n", b"\n")
+
+
+def check(out: bytes) -> None:
+    """No byte of it is obeyed by a terminal, and nothing hides."""
+    text = out.decode()
+    found = {
+        hex(ord(c)) for c in text if c not in "\n\t" and unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
+    }
+    assert not found, found
+    assert "Traceback" not in text
+
+
+@pytest.fixture
+def folder(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made, tmp_path / "run"))
+
+
+def test_no_command_sends_a_texts_control_characters(folder: Path) -> None:
+    for arguments in COMMANDS:
+        done = run_plain(arguments, folder)
+        check(done.stdout + done.stderr)
+
+
+def test_no_command_sends_them_in_json(folder: Path) -> None:
+    answered = 0
+    for arguments in COMMANDS[:-4]:
+        done = run_plain([*arguments, "--json"], folder)
+        check(done.stdout + done.stderr)
+        if done.returncode == 0:
+            json.loads(done.stdout)
+            answered += 1
+    assert answered > 18
+
+
+OURS = re.compile(r"\x1b\[[\d;]*m|\x1b\[\?25[lh]|\x1b\[1A|\x1b\[2K|\r")  # colours, and a live line
+
+
+def test_on_a_terminal_only_our_own_sequences_are_sent(folder: Path) -> None:
+    for arguments in COMMANDS:
+        seen = run_on_terminal(arguments, folder).decode()
+        check(OURS.sub("", seen).encode())
+
+
+def test_markup_is_text(folder: Path) -> None:
+    shown = run_plain(["show", "run", "--persona", PERSONA], folder).stdout.decode()
+    assert all(
+        part in " ".join(shown.split())
+        for part in ("[/INST] [/b] [bold red]x[/]", "[link=http://evil.example]y[/link] :smile:")
+    )
+
+
+@pytest.mark.parametrize("text", HONEST)
+def test_honest_texts_stay_as_they_are(text: str, tmp_path: Path) -> None:
+    assert visible(text) == text
+    panel = {"name": "honest", "personas": [{"id": "a", "description": text}]}
+    (tmp_path / "panel.yaml").write_text(yaml.safe_dump(panel, allow_unicode=True))
+    assert text in run_plain(["panels", "panel.yaml", "--json"], tmp_path).stdout.decode()
+    assert text in run_plain(["panels", "panel.yaml"], tmp_path).stdout.decode()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a\u200db",
+        "\u200d",
+        "x\u200b",
+        "e\ufe0f\ufe0f",
+        "\u3164",
+        "\U000e0041",
+        "🏴\U000e0041",
+        "👍\u200d\u200d",
+        "\ufeff",
+        "\u00ad",
+    ],
+)
+def test_what_hides_is_made_visible(text: str) -> None:
+    assert "\N{REPLACEMENT CHARACTER}" in visible(text)
+
+
+def test_json_keeps_every_character() -> None:
+    content = {"a": EVIL + "".join(HONEST) + "\ud800\n"}
+    assert json.loads(json_line(content)) == content
+
+
+def test_a_servers_message_is_shown_while_waiting(tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path)
+    with LLMServer() as server:
+        content = yaml.safe_load(recipe.read_text())
+        content["provider"] = {"name": "openai", "model": "gpt-4o-mini", "base_url": f"{server.url}/v1"}
+        recipe.write_text(yaml.safe_dump(content))
+        server.says = lambda data: f"what is this {EVIL}"
+        done = run_plain(["run", "recipe.yaml"], tmp_path)
+    check(done.stdout + done.stderr)
