@@ -287,7 +287,7 @@ class _Process:
             prices=Prices(lambda usage: 0.0, "simulated"),
             budget=Budget(None),
             limits=LimitsConfig(attempts=model.attempts, give_up_after=1e9),
-            limiter=Limiter(concurrency=model.concurrency, pace=world.pace),
+            limiter=Limiter(concurrency=model.concurrency, rate_limit=world.pace),
             counters=Counters(),
             stop=Cancellation(),
         )

@@ -318,7 +318,7 @@ def test_the_card_says_what_was_done_and_what_it_does_not_mean(tmp_path: Path) -
     card = (tmp_path / "README.md").read_text()
     assert card.startswith("---\n") and "base_model: owner/base" in card
     for said in (
-        "aligned by PPO for the reading `cvar:0.1` of the reward of `my-reward`",
+        "aligned by PPO to maximise the reading `cvar:0.1` of the reward of `my-reward`",
         "[owner/prompts](https://huggingface.co/datasets/owner/prompts), revision `c0ffee`, 120 rows",
         "LoRA of rank 8",
         "| learning rate | 0.0001 |",
