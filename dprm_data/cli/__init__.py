@@ -36,6 +36,11 @@ def main() -> None:
     except DprmError as error:
         sys.stderr.write(f"dprm: {visible(str(error))}\n")
         sys.exit(error.exit_code)
+    except MemoryError:
+        sys.stderr.write(
+            "dprm: out of memory\nWhat was finished is kept. Give the process more memory and run again.\n"
+        )
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.stderr.write("dprm: interrupted\n")
         sys.exit(130)
