@@ -71,6 +71,8 @@ class Ledger:
             for transaction in (self._writing, self._next):
                 if transaction:
                     self.store.commit(transaction)
+        except MemoryError as error:
+            raise write_error(self.store.location, error) from error
         finally:
             self.store.close()
 
