@@ -42,12 +42,13 @@ def run_in_loop(work: Coroutine[Any, Any, Result]) -> Result:
 
 
 def _new_loop(work: Coroutine[Any, Any, Result]) -> Result:
+    start: Callable[[Coroutine[Any, Any, Result]], Result] = asyncio.run
+    with suppress(ImportError):
+        import uvloop
+
+        start = uvloop.run
     try:
-        from uvloop import run
-    except ImportError:
-        from asyncio import run
-    try:
-        return run(_until_out_of_memory(work))
+        return start(_until_out_of_memory(work))
     except MemoryError:
         raise DprmError(
             "out of memory",
