@@ -9,14 +9,17 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
-from dprm_data.core.errors import Interrupted
+from dprm_data.core.errors import DprmError, Interrupted
 from dprm_data.engine.counters import Counters
 
 Result = TypeVar("Result")
 
 
 def run_in_loop(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run a coroutine to completion; in a new thread if this one already runs a loop (as in a notebook)."""
+    """Run a coroutine to completion; in a new thread if this one already runs a loop (as in a notebook).
+
+    Raises `DprmError` if the process runs out of memory, and what the coroutine raises.
+    """
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -39,11 +42,40 @@ def run_in_loop(work: Coroutine[Any, Any, Result]) -> Result:
 
 
 def _new_loop(work: Coroutine[Any, Any, Result]) -> Result:
-    try:
+    start: Callable[[Coroutine[Any, Any, Result]], Result] = asyncio.run
+    with suppress(ImportError):
         import uvloop
-    except ImportError:
-        return asyncio.run(work)
-    return uvloop.run(work)
+
+        start = uvloop.run
+    try:
+        return start(_until_out_of_memory(work))
+    except MemoryError:
+        raise DprmError(
+            "out of memory",
+            hint="All answers so far are kept. Give the process more memory, or lower limits: concurrency, and run again to continue.",
+        ) from None  # without the traceback, whose frames hold memory
+
+
+async def _until_out_of_memory(work: Coroutine[Any, Any, Result]) -> Result:
+    """Run the coroutine; cancel it if the loop itself runs out of memory: somebody would wait forever for what it was about to do."""
+    loop, task = asyncio.get_running_loop(), asyncio.ensure_future(work)
+    ran_out = False
+
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        nonlocal ran_out
+        if isinstance(context.get("exception"), MemoryError):
+            ran_out = True
+            task.cancel()
+        else:
+            loop.default_exception_handler(context)
+
+    loop.set_exception_handler(handle)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if ran_out:
+            raise MemoryError from None
+        raise
 
 
 class BackgroundLoop:

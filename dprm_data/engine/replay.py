@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from dprm_data.elicit.elicitation import Outcome, Task
@@ -14,6 +14,7 @@ from dprm_data.ledger.call import Call, Reply
 from dprm_data.ledger.ledger import Ledger
 
 _ITEMS_AT_A_TIME = 64
+_MOST_TEXT = 1_000_000  # characters of an answer that are parsed: more than any model writes
 
 T = TypeVar("T")
 
@@ -37,7 +38,7 @@ class TaskState:
         """Advance by the reply to the next call."""
         assert isinstance(self.step, Call)
         self.calls.append(self.step)
-        self.replies.append(reply)
+        self.replies.append(reply if len(reply.text) <= _MOST_TEXT else replace(reply, text=reply.text[:_MOST_TEXT]))
         self.step = self.task.next(self.replies)
 
     def restart(self) -> TaskState:

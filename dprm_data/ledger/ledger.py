@@ -25,6 +25,7 @@ from dprm_data.ledger.store import INT, CallRow, FailureRow, Transaction, write_
 from dprm_data.providers.request import Usage
 
 _OFF = -math.inf  # a log-probability that JSON cannot hold
+_MOST_LOGPROBS = 2**26  # bytes of them, decompressed
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +71,23 @@ class Ledger:
             for transaction in (self._writing, self._next):
                 if transaction:
                     self.store.commit(transaction)
+        except MemoryError as error:
+            raise write_error(self.store.location, error) from error
         finally:
             self.store.close()
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
     def find(self, keys: Sequence[bytes]) -> dict[bytes, Reply]:
-        """The newest reply to each of these calls, if there is one."""
-        return {key: reply_of(row) for key, row in self.store.find(keys).items()}
+        """The newest reply to each of these calls, if there is one. Raises `LedgerError` if it cannot be read."""
+        rows = self.store.find(keys)
+        try:
+            return {key: reply_of(row) for key, row in rows.items()}
+        except (zlib.error, ValueError, TypeError) as error:
+            raise LedgerError(
+                f"the ledger {self.store.location} is damaged: the log-probabilities of a call cannot be read ({error})",
+                hint="`dprm ledger check` names the calls. Restore the ledger from a backup.",
+            ) from error
 
     def find_done(self, plan: bytes, items: Sequence[bytes]) -> set[bytes]:
         """The items, among these (ids as bytes), that need no further call under this plan."""
@@ -191,17 +201,18 @@ class Ledger:
         """Commit until nothing is left. Rows that arrive during a commit gather for the next one."""
         loop = asyncio.get_running_loop()
         while self._next and not self._broken:
-            self._writing, written = self._next, self._written
-            self._next, self._written = Transaction(self.run), None
+            written = self._written
             assert written is not None
             try:
+                following = Transaction(self.run)
+                self._writing, self._next, self._written = self._next, following, None
                 await loop.run_in_executor(None, self._commit)
             except Exception as error:  # any error: nobody may be left waiting
                 self._broken = error if isinstance(error, LedgerError) else write_error(self.store.location, error)
                 written.set_exception(self._broken)
             else:
                 written.set_result(None)
-        if self._broken and self._written:
+        if self._broken and self._written and not self._written.done():
             self._written.set_exception(self._broken)
             self._written = None
 
@@ -237,7 +248,7 @@ def reply_of(row: CallRow) -> Reply:
     """The reply that a row holds."""
     logprobs = None
     if row.logprobs is not None:
-        pairs = orjson.loads(zlib.decompress(row.logprobs))
+        pairs = orjson.loads(zlib.decompressobj().decompress(row.logprobs, _MOST_LOGPROBS))
         logprobs = tuple((token, _OFF if logprob is None else logprob) for token, logprob in pairs)
     return Reply(
         status=row.status,  # type: ignore[arg-type]

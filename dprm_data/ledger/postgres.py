@@ -10,6 +10,7 @@ import threading
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from dprm_data.core.errors import LedgerError, RunBusy
@@ -71,7 +72,7 @@ class PostgresStore(LedgerStore):
             raise LedgerError(f"no ledger at {address.shown}")
         self.pool = open_pool(address, readonly=readonly)
         self._retrying = RetryingPool(self.pool, address)
-        self._columns = {table: self._retrying.run(lambda db, table=table: columns_of(db, table)) for table in CHECKED}
+        self._columns = {table: self._retrying.run(partial(columns_of, table=table)) for table in CHECKED}
         self.writer = uuid.uuid4()  # identifies this store's commits; their costs are summed under it
         self._committing = threading.Lock()
         self._batch_writer: RetryingConnection | None = None

@@ -277,6 +277,6 @@ class LedgerStore(ABC):
 def write_error(location: object, error: Exception) -> LedgerError:
     """The error for a failed transaction."""
     return LedgerError(
-        f"the ledger {location} cannot be written: {error}",
+        f"the ledger {location} cannot be written: {str(error) or type(error).__name__}",
         hint="All acknowledged answers are safe. Make room (or make the folder writable), then run again to continue.",
     )

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
 import time
+import zlib
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dprm_data.core.errors import LedgerError
+from dprm_data import run
+from dprm_data.core.errors import DprmError, LedgerError
+from dprm_data.engine.replay import TaskState
+from dprm_data.ledger import ledger as ledger_module
+from dprm_data.ledger.call import Reply
 from dprm_data.ledger.factory import opened
 from dprm_data.ledger.ledger import Ledger
+from dprm_data.ledger.sqlite import SqliteStore
 from dprm_data.ledger.verify import check_ledger
-from tests.engine.helpers import dprm, zygote
-from tests.helpers import ROOT, answer, environ, write_recipe, write_rows
+from dprm_data.providers.function_provider import FunctionProvider
+from dprm_data.providers.request import Answer, Request
+from tests.engine.helpers import dprm, items, label, work, zygote
+from tests.helpers import PAIRS, ROOT, answer, environ, write_recipe, write_rows
 from tests.ledger.test_ledger import at, fill, found, key, reply
 from tests.ledger.test_ledger_command import CALLS, content, copied, make
 from tests.servers.llm import LLMServer
@@ -218,8 +228,8 @@ def test_a_terminal_that_goes_away(tmp_path: Path, end: str) -> None:
     with LLMServer(latency=0.3) as server:
         recipe = write_recipe(tmp_path, server.url, limits={"concurrency": 4})
         ours, theirs = os.openpty()
-        run = [sys.executable, "-m", "dprm_data.cli", "run", str(recipe)]
-        command = [sys.executable, "-c", _ON_TERMINAL, *(["/usr/bin/nohup"] if end == "nohup" else []), *run]
+        whole = [sys.executable, "-m", "dprm_data.cli", "run", str(recipe)]
+        command = [sys.executable, "-c", _ON_TERMINAL, *(["/usr/bin/nohup"] if end == "nohup" else []), *whole]
         process = subprocess.Popen(
             command, cwd=tmp_path, env=environ(), stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
         )
@@ -286,3 +296,90 @@ def test_a_database_that_stays_read_only(postgres: Any, monkeypatch: pytest.Monk
         pytest.raises(LedgerError, match=r"has been read-only for .*\n.*Run again"),
     ):
         ledger.record_now([(key(1), reply())])
+
+
+# -- memory -----------------------------------------------------------------------------------------------------------
+
+
+def no_memory(*_: object) -> Any:
+    raise MemoryError
+
+
+async def no_memory_in_the_loop(request: Request) -> Answer:
+    """The loop's own callback fails, and what waits for it would wait forever."""
+    loop = asyncio.get_running_loop()
+    loop.call_soon(no_memory)
+    await loop.create_future()
+    raise AssertionError
+
+
+@pytest.mark.parametrize("where", ["a task", "a thread", "the loop", "a commit", "the ledger's task"])
+def test_out_of_memory_ends_with_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    async def judge(request: Request) -> Answer:
+        return no_memory() if where == "a task" else label()
+
+    functions: dict[str, Any] = {"a thread": no_memory, "the loop": no_memory_in_the_loop}
+    if where == "a commit":
+        monkeypatch.setattr(SqliteStore, "commit", no_memory)
+    if where == "the ledger's task":
+        made = iter([ledger_module.Transaction])
+        monkeypatch.setattr(ledger_module, "Transaction", lambda run: next(made, no_memory)(run))
+
+    def timed_out(*_: object) -> None:
+        raise AssertionError("it hangs")
+
+    signal.signal(signal.SIGALRM, timed_out)
+    signal.alarm(20)
+    try:
+        with pytest.raises(DprmError, match=r"(?s)(out of memory|MemoryError).*run again") as ended:
+            run(
+                {"panel": "small", "elicitation": "choice"},
+                source=PAIRS,
+                output=tmp_path / "run",
+                provider=FunctionProvider(functions.get(where, judge), model="gpt-4o-mini"),
+            )
+    finally:
+        signal.alarm(0)
+    assert ended.value.hint
+
+
+_TOO_MUCH = """
+import resource, sys
+from dprm_data import run
+from dprm_data.core.errors import DprmError
+from dprm_data.providers.function_provider import FunctionProvider
+from tests.helpers import PAIRS
+resource.setrlimit(resource.RLIMIT_AS, (2**33, 2**33))
+try:
+    run({"panel": "small"}, source=PAIRS, output=sys.argv[1], provider=FunctionProvider(lambda request: "x" * 2**40))
+except DprmError as error:
+    print(error)
+"""
+
+
+def test_a_process_out_of_memory(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _TOO_MUCH, str(tmp_path / "run")], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.startswith("out of memory\n") and "Traceback" not in done.stderr, done
+
+
+def test_log_probabilities_that_cannot_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "l.sqlite"
+    make(path)
+    for garbage in (
+        "x'00ff'",
+        "'text'",
+        f"x'{zlib.compress(b'[[1]]').hex()}'",
+        f"x'{zlib.compress(b' ' * 2**27).hex()}'",
+    ):
+        with closing(sqlite3.connect(path, isolation_level=None)) as db:
+            db.execute(f"UPDATE calls SET logprobs = {garbage} WHERE key = ?", (key(1),))
+        with Ledger(at(path), readonly=True) as ledger, pytest.raises(LedgerError, match="cannot be read"):
+            ledger.find([key(1)])
+
+
+def test_replay_hands_over_bounded_texts() -> None:
+    state = TaskState.start(work(1).tasks(items(1)[0])[0])
+    state.take(Reply("answered", "x" * 5_000_000))
+    assert len(state.replies[0].text) == 1_000_000
