@@ -18,11 +18,11 @@ from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 BUDGET = 50_000_000  # characters of all texts that one rendering may make
-_TURN = 20  # what a call or a turn of a loop costs
+_TURN = 50  # what a turn of a loop, or looking into a list, costs
+_CALL = 300  # what a call costs
 _MOST_BITS = 10_000  # of an integer
 _LARGEST = 1_000_000  # the largest integer that a call may be given, such as a width
 _WIDE = re.compile(r"\d{6,}|\{[^{}]*\{")  # a width or a precision in a format; a field within a field
-_NOT_WRAPPED = {"_counted"}
 
 
 class _Code(CodeGenerator):
@@ -116,7 +116,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
 
     def _check_call(self, own: Any, values: tuple[Any, ...]) -> None:
         """Charge a call for what it can make at most: texts can repeat one another, and numbers can be widths."""
-        self.charge(_TURN)
+        self.charge(_CALL)
         most = 1
         for value in (own, *values):
             for number in self._numbers(value):
@@ -172,5 +172,5 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
             elif isinstance(each, dict):
                 stack.extend(each.keys())
                 stack.extend(each.values())
-            self.charge(1)
+            self.charge(_TURN)
         return size

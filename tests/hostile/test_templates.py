@@ -13,7 +13,7 @@ from dprm_data.elicit.template import PromptTemplate
 HOSTILE = {
     "multiply": "{{ 'a' * 10**10 }}",
     "multiply a list": "{{ [1] * 10**10 }}",
-    "power": "{{ 10**10**8 }}",
+    "power": "{{ 10**(10**8) }}",
     "powers": "{% set x = 9**3000 %}{% set x = x*x %}{% set x = x*x %}{% set x = x*x %}{{ x*x }}",
     "percent": "{{ '%9999999999d' % 1 }}",
     "star": "{{ '%*d' % (9999999999, 1) }}",
@@ -70,7 +70,7 @@ def test_a_hostile_template_is_refused(body: str) -> None:
             "{{ [3, 1, 2]|sort|join(', ') }} {{ '{:>4}'.format(7) }} {{ text|map('upper')|list }}",
             "1, 2, 3    7 ['A', 'B', 'C']",
         ),
-        ("{{ 'year 1234567 costs {}'.format(3) if false else text|truncate(2, true, '') }}", "ab"),
+        ("{{ 'year 1234567 costs {}'.format(3) if false else text|truncate(2, true, '', 0) }}", "ab"),
         ("{{ [1, 2]|tojson }} {{ {'a': [1]} }}", "[1, 2] {'a': [1]}"),
     ],
 )
