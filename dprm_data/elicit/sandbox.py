@@ -94,7 +94,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
             self.charge(self._length(left) + self._length(right))
         return super().call_binop(context, operator, left, right)
 
-    def call(self, context: Context, obj: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+    def call(self, context: Context, obj: Any, *args: Any, **kwargs: Any) -> Any:
         own = getattr(obj, "__self__", None)
         self._check_call(own if isinstance(own, str | list | tuple | dict) else None, (*args, *kwargs.values()))
         found = super().call(context, obj, *args, **kwargs)
