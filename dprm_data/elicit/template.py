@@ -20,13 +20,13 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2 import Template, TemplateError, TemplateSyntaxError
 
 from dprm_data.core.errors import PromptError
 from dprm_data.core.resources import bundled_file, bundled_names
+from dprm_data.elicit.sandbox import BoundedEnvironment
 
 BLOCKS = ("system", "item", "persona", "prefill")
 
@@ -46,15 +46,8 @@ class PromptTemplate:
 
     @cached_property
     def _template(self) -> Template:
-        environment = ImmutableSandboxedEnvironment(
-            undefined=StrictUndefined,
-            autoescape=False,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            keep_trailing_newline=False,
-        )
         try:
-            template = environment.from_string(self.source)
+            template = BoundedEnvironment().from_string(self.source)
         except TemplateSyntaxError as error:
             raise PromptError(f"{self.origin}, line {error.lineno}: {error.message}") from error
         missing = [name for name in ("item", "persona") if name not in template.blocks]
@@ -70,13 +63,23 @@ class PromptTemplate:
         template = self._template
         if block not in template.blocks:
             return ""
+        environment = cast("BoundedEnvironment", template.environment)
+        environment.start()
         try:
             return "".join(template.blocks[block](template.new_context(values))).strip()
         except TemplateError as error:  # undefined names, what the sandbox forbids
             raise PromptError(
                 f"{self.origin}, block {block}: {error}", hint=f"Names this block may use: {', '.join(sorted(values))}."
             ) from error
-        except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError) as error:
+        except (
+            TypeError,
+            ValueError,
+            ArithmeticError,
+            LookupError,
+            AttributeError,
+            RecursionError,
+            MemoryError,
+        ) as error:
             raise PromptError(f"{self.origin}, block {block}: {type(error).__name__}: {error}") from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 
@@ -20,11 +21,20 @@ from pydantic_core import core_schema
 
 from dprm_data.core.errors import InputError, RecipeError
 from dprm_data.core.ledger_address import LedgerAddress
-from dprm_data.core.registry import ELICITATIONS, FAMILIES, SMOOTHINGS
+from dprm_data.core.registry import ELICITATIONS, FAMILIES, SMOOTHINGS, Registry
 from dprm_data.core.validation import FieldError
 from dprm_data.core.yamlfile import read_model, validated
 from dprm_data.recipe.provider_config import ProviderConfig
 from dprm_data.recipe.section import NotNegative, Positive, Section
+
+
+def _registered(registry: Registry[Any]) -> Callable[[str, ValidationInfo], str]:
+    """A check that the name is registered. A run may be read where its extension is not installed (`Recipe.load(frozen=True)`)."""
+
+    def check(name: str, info: ValidationInfo) -> str:
+        return name if (info.context or {}).get("frozen") else registry.check(name)
+
+    return check
 
 
 class SourceConfig(Section):
@@ -135,7 +145,7 @@ class PriorConfig(Section):
 class SmoothingConfig(Section):
     """Targeted label smoothing: only where the top probability exceeds `threshold`."""
 
-    kind: Annotated[str, AfterValidator(SMOOTHINGS.check)] = "targeted"
+    kind: Annotated[str, AfterValidator(_registered(SMOOTHINGS))] = "targeted"
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.95
     epsilon: Annotated[float, Field(ge=0, lt=1)] = 0.05
 
@@ -153,7 +163,7 @@ class SmoothingConfig(Section):
 class FitConfig(Section):
     """How votes become distributions. None of this is sent to a model: change it and run `dprm fit` again at no cost."""
 
-    family: Annotated[str, AfterValidator(FAMILIES.check)] = "beta"
+    family: Annotated[str, AfterValidator(_registered(FAMILIES))] = "beta"
     smoothing: SmoothingConfig = SmoothingConfig()
     interval: Annotated[float, Field(gt=0, lt=1)] = 0.9
     human_weight: Positive = 1.0
@@ -215,7 +225,7 @@ class Recipe(Section):
     source: SourceConfig | None = None
     labels: str | int | dict[str, Any] = "hh6"
     panel: Annotated[PanelConfig, BeforeValidator(_panel)] = PanelConfig()
-    elicitation: Annotated[str, AfterValidator(ELICITATIONS.check)] = "choice"
+    elicitation: Annotated[str, AfterValidator(_registered(ELICITATIONS))] = "choice"
     prompt: str | None = None  # a bundled template's name or a .jinja file; default: the elicitation's
     rationale: bool = False  # also ask for a one-sentence reason, if the elicitation supports it
     prior: PriorConfig | None = None
@@ -269,7 +279,7 @@ class Recipe(Section):
     @classmethod
     def _suits_the_elicitation(cls, value: Any, info: ValidationInfo) -> Any:
         name = info.data.get("elicitation")
-        if name is None:  # rejected already
+        if name is None or name not in ELICITATIONS:  # rejected already, or of a run whose extension is not installed
             return value
         asked = ELICITATIONS.get(name)
         match info.field_name:

@@ -175,7 +175,7 @@ class RunFolder:
             content = json.loads(self.manifest_file.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise InputError(
                 f"{self.manifest_file} cannot be read: {error}", hint="Delete it: the next run writes it again."
             ) from error

@@ -348,3 +348,28 @@ def _killed_for(to: Path, killed: Callable[[], None]) -> Callable[..., Path]:
         return rename(self, target)
 
     return renamed
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"elicitation": "of_an_extension"}, "there is no elicitation 'of_an_extension'"),
+        ({"fit": {"family": "of_an_extension"}}, "'of_an_extension'"),
+        ({"fit": {"smoothing": {"kind": "of_an_extension"}}}, "'of_an_extension'"),
+    ],
+)
+def test_a_run_of_an_extension_that_is_not_installed_opens(
+    changes: dict[str, Any],
+    says: str,
+    finished: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / "run", ignore=shutil.ignore_patterns("*.lock", ".lock")))
+    content = yaml.safe_load((run / "recipe.yaml").read_text())
+    (run / "recipe.yaml").write_text(yaml.safe_dump(content | changes))
+    shown = dprm("show", "run", cwd=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    fitted = dprm("fit", "run", cwd=tmp_path)
+    assert fitted.returncode == 2
+    assert says in fitted.stderr
+    assert "Traceback" not in fitted.stderr + dprm("report", "run", cwd=tmp_path).stderr

@@ -12,6 +12,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dprm_data.core.arrays import Floats, Ints
+from dprm_data.core.errors import RecipeError
+from dprm_data.core.yamlfile import validated
 from dprm_data.ingest.ratings import ratings_from_annotations
 from dprm_data.preference.fitting import Fit
 from dprm_data.preference.groups import by_group
@@ -82,7 +84,8 @@ def find(run: Run) -> Findings:
     """Gather the findings of a fitted run."""
     settings = run.folder.read_manifest().get("fit", {}).get("settings")
     if settings:  # a family from the command line is in the manifest, not in the recipe
-        run.recipe = run.recipe.model_copy(update={"fit": FitConfig(**settings)})
+        frozen = validated(settings, FitConfig, RecipeError, "manifest.json: fit.settings", context={"frozen": True})
+        run.recipe = run.recipe.model_copy(update={"fit": frozen})
     summary = summarise(run.folder, run.space)
     annotations = pq.read_table(run.folder.needs("annotations"))
     fit, panel = fit_calibrated(run, annotations), panel_findings(run)
