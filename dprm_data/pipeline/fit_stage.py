@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
+from dprm_data.core.scrub import without_secrets
 from dprm_data.core.tables import write_text
 from dprm_data.preference.fitting import Fit
 from dprm_data.providers.provider import provider_class
@@ -58,7 +59,7 @@ def _manifest(run: Run, fitted: Fit) -> dict[str, Any]:
         "seeds": {"labels": run.recipe.seed, "panel": run.recipe.panel.seed, "provider": run.recipe.provider.seed},
         "provider": run.recipe.provider.name,
         "model": work.elicitation.model,
-        "sampling": work.elicitation.params,
+        "sampling": without_secrets(work.elicitation.params),
         "elicitation": work.elicitation.name,
         "prompts": prompts,
         "plan_key": work.plan_key().hex(),

@@ -21,7 +21,7 @@ from dprm_data.core.errors import PublishError
 from dprm_data.core.markdown import as_text
 from dprm_data.core.scrub import public_text
 from dprm_data.pipeline import stages
-from dprm_data.publish.gate import check_tag
+from dprm_data.publish.gate import check_repo_name, check_tag
 from dprm_data.publish.publication import Publication, prepared
 from dprm_data.publish.pull import pull
 from dprm_data.publish.push import Known, push
@@ -138,9 +138,14 @@ def test_a_pulled_run_is_not_a_new_version(run_folder: Path, hub_here: Hub, tmp_
 @pytest.mark.parametrize(
     "name", ["acme/a--b", "acme/a..b", "acme/x.git", "acme/-x", "acme/x.", "acme/" + "x" * 96, "acme/a b", "acme/ä", "acme", "a/b/c", "/x"]
 )  # fmt: skip
-def test_names_that_the_hub_refuses_are_refused_before(run_folder: Path, hub: Hub, name: str) -> None:  # noqa: F811
-    done = dprm("publish", run_folder, "--repo", name, cwd=run_folder, **hub_environment(hub, run_folder / "hf"))
-    assert done.returncode != 0
+def test_names_that_the_hub_refuses_are_refused_before(name: str) -> None:
+    with pytest.raises(PublishError, match="is no dataset repository"):
+        check_repo_name(name)
+
+
+def test_a_refused_name_is_a_message(run_folder: Path, hub: Hub) -> None:  # noqa: F811
+    done = dprm("publish", run_folder, "--repo", "acme/a--b", cwd=run_folder, **hub_environment(hub, run_folder / "hf"))
+    assert done.returncode == 1
     assert "is no dataset repository" in done.stderr
     assert "Traceback" not in done.stderr
     assert not hub.requests
