@@ -222,9 +222,10 @@ def _answers(run: Run, server: Server, dataset: argilla.Dataset) -> tuple[list[A
     unknown = 0
     for content in server.records(dataset.id):
         record = read_record(content)
-        if record.external_id not in known:
-            unknown += len(record.responses)
+        responses, item_id = record.responses or [], record.external_id
+        if item_id is None or item_id not in known:
+            unknown += len(responses)
             continue
-        items.add(record.external_id)
-        answers += [answer_of(response, record.external_id, run.folder, run.space) for response in record.responses]
+        items.add(item_id)
+        answers += [answer_of(response, item_id, run.folder, run.space) for response in responses]
     return answers, items, unknown

@@ -16,7 +16,6 @@ import pytest
 from dprm_data.core.errors import DprmError, InputError, ReviewError
 from dprm_data.core.tables import write_parquet
 from dprm_data.pipeline import stages
-from dprm_data.review import answer_ledger
 from dprm_data.review.answer_ledger import HUMAN, AnswerLedger, human_file, ledger_file
 from dprm_data.review.argilla import pull
 from dprm_data.review.csv_exchange import import_answers
@@ -167,7 +166,7 @@ def test_a_full_disk_records_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) 
     def full(handle: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(answer_ledger.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(DprmError, match=r"cannot write .*No space left(.|\n)*Nothing was recorded"):
         store(run.folder, "argilla:1", [said(run, 0, ANN, 1), said(run, 1, ANN, 2)])
     assert ledger_file(run.folder).read_bytes() == before
@@ -177,7 +176,12 @@ def test_a_full_disk_records_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) 
 def test_rows_are_on_the_disk_before_they_count(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     flushed = []
     real = os.fsync
-    monkeypatch.setattr(answer_ledger.os, "fsync", lambda handle: (flushed.append(handle), real(handle)))
+
+    def counted_fsync(handle: int) -> None:
+        flushed.append(handle)
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", counted_fsync)
     store(run.folder, "argilla:1", [said(run, 0, ANN, 1)])
     assert len(flushed) == 2  # the file and its folder
 
@@ -356,6 +360,17 @@ def test_a_comment_that_is_no_text_is_kept_as_far_as_it_is(run: Run) -> None:
         pull(run, workspace="w", dataset="d", server=server)
     assert submitted(run.folder)["rationale"].to_pylist() == ["so ? it is\0"]
     assert len(rows(run)) == 1
+
+
+def test_records_without_an_item_or_responses_are_passed_over(run: Run) -> None:
+    others = [
+        {"id": "a", "external_id": None, "responses": None},
+        {"id": "b"},
+        {"id": "c", "external_id": IDS[1], "responses": None},
+    ]
+    with argilla_double(page([*others, record(), record() | {"external_id": "else"}])) as server:
+        (pulled,) = pull(run, workspace="w", dataset="d", server=server)
+    assert (pulled.stored.submitted, pulled.unknown) == (1, 1)
 
 
 def test_a_server_that_never_ends(run: Run) -> None:

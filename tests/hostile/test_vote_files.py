@@ -60,7 +60,8 @@ def taken(run: Run, tmp_path: Path, content: str | bytes, name: str = "answers.c
     file = tmp_path / name
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
     import_answers(run, [file])
-    return submitted(run.folder).to_pylist()
+    rows: list[dict[str, Any]] = submitted(run.folder).to_pylist()
+    return rows
 
 
 # -- answers: quotes ----------------------------------------------------------------------------------------------------

@@ -117,7 +117,7 @@ def test_too_little_to_learn_from(tmp_path: Path) -> None:
     people = np.full((30, 1), NOBODY)
     people[:10] = 2
     answers_from(run, people)
-    with pytest.raises(ReviewError, match="people have judged 10 of"):
+    with pytest.raises(ReviewError, match="people have judged 10 of the panel"):
         calibrate(run)
     answers_from(run, random_labels(30, 2, 6))
     with pytest.raises(ReviewError, match="2 people have answered"):
