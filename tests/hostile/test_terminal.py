@@ -199,13 +199,13 @@ def run_on_terminal(arguments: list[str], folder: Path) -> bytes:
     return seen.replace(b"\r\n", b"\n")
 
 
-def check(out: bytes) -> None:
+def check(out: bytes, command: object = "") -> None:
     """No byte of it is obeyed by a terminal, and nothing hides."""
     text = out.decode()
     found = {
         hex(ord(c)) for c in text if c not in "\n\t" and unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
     }
-    assert not found, found
+    assert not found, (command, found, text[-3000:])
     assert "Traceback" not in text
 
 
@@ -217,14 +217,14 @@ def folder(made: Path, tmp_path: Path) -> Path:
 def test_no_command_sends_a_texts_control_characters(folder: Path) -> None:
     for arguments in COMMANDS:
         done = run_plain(arguments, folder)
-        check(done.stdout + done.stderr)
+        check(done.stdout + done.stderr, arguments)
 
 
 def test_no_command_sends_them_in_json(folder: Path) -> None:
     answered = 0
     for arguments in COMMANDS[:-4]:
         done = run_plain([*arguments, "--json"], folder)
-        check(done.stdout + done.stderr)
+        check(done.stdout + done.stderr, arguments)
         if done.returncode == 0:
             json.loads(done.stdout)
             answered += 1
@@ -237,7 +237,7 @@ OURS = re.compile(r"\x1b\[[\d;]*m|\x1b\[\?25[lh]|\x1b\[1A|\x1b\[2K|\r")  # colou
 def test_on_a_terminal_only_our_own_sequences_are_sent(folder: Path) -> None:
     for arguments in ON_A_TERMINAL:
         seen = run_on_terminal(arguments, folder).decode()
-        check(OURS.sub("", seen).encode())
+        check(OURS.sub("", seen).encode(), arguments)
 
 
 def test_markup_is_text(folder: Path) -> None:
