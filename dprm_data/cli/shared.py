@@ -8,11 +8,39 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from dprm_data.core.errors import InputError
+from dprm_data.core.text import visible
+
+
+class Commands(TyperGroup):
+    """The application. What it quotes from a wrong command line (which may hold a stranger's file name) is made visible."""
+
+    def make_context(self, *arguments: Any, **settings: Any) -> Any:
+        with _visible_errors():
+            return super().make_context(*arguments, **settings)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _visible_errors():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _visible_errors() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if hasattr(error, "format_message"):  # a usage error of Typer's, whose class is not public
+            for name in ("message", "option_name"):
+                if isinstance(text := getattr(error, name, None), str):
+                    setattr(error, name, visible(text))
+        raise
+
 
 app = typer.Typer(
     name="dprm",
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",

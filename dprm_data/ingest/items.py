@@ -288,7 +288,7 @@ class _MessageColumn:
 def dump_metadata(metadata: dict[str, Any]) -> str:
     """Metadata as JSON: types without a JSON form (dates, decimals, bytes, whole numbers over 64 bits) as text, NaN as null.
 
-    Raises TypeError if a text is not valid Unicode.
+    Raises TypeError if a text is not valid Unicode, or the nesting too deep.
     """
     if not metadata:
         return "{}"
@@ -296,7 +296,10 @@ def dump_metadata(metadata: dict[str, Any]) -> str:
     try:
         return orjson.dumps(metadata, default=_as_text, option=options).decode()
     except TypeError:  # try again without huge numbers
-        return orjson.dumps(_without_huge(metadata), default=_as_text, option=options).decode()
+        try:
+            return orjson.dumps(_without_huge(metadata), default=_as_text, option=options).decode()
+        except RecursionError as error:
+            raise TypeError("it is nested too deeply") from error
 
 
 def _without_huge(value: Any) -> Any:

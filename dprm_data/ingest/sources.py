@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import gzip
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -246,7 +247,7 @@ def _csv_row(values: list[str], header: list[str]) -> Row | str:
 
 
 def _check_header(header: list[str], path: Path) -> None:
-    twice = sorted({name for name in header if header.count(name) > 1})
+    twice = sorted(name for name, count in Counter(header).items() if count > 1)
     if twice:
         raise SourceError(f"{path}: the header names {twice[0]!r} twice", hint="Rename one of the columns.")
     if len(header) == 1 and ";" in header[0]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -10,12 +11,14 @@ import shutil
 import subprocess
 import sys
 import unicodedata
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from dprm_data.cli import main
 from dprm_data.core.text import json_line, visible
 from tests.helpers import environ, write_recipe, write_rows
 from tests.servers.llm import LLMServer
@@ -25,7 +28,6 @@ EVIL = (
     "\x1b[2J\x1b]0;owned\x07\x1b]8;;http://evil.example\x1b\\x \x9b2J \u202egnp.exe\u2069\u2066 a\u200bb\u200dc \u2060\ufeff\x7f\x08\x0b "
     "\U000e0041 [/INST] [/b] [bold red]x[/] [link=http://evil.example]y[/link] :smile:"
 )
-ROLES = "[/INST] [/b]"
 HONEST = [
     "می‌خواهم",
     "שלום עולם",
@@ -95,6 +97,18 @@ COMMANDS: list[list[str]] = [
     ["init", EVIL.replace("/", "")],
 ]
 
+# Processes are slow: one command for each way of printing.
+ON_A_TERMINAL = [
+    ["show", "run"],
+    ["show", "run", "--item", "ITEM"],
+    ["show", "run", "--persona", PERSONA],
+    ["fit", "run"],
+    ["panels", "panel.yaml"],
+    ["labels", "space.yaml"],
+    ["show", EVIL],
+    ["show", "run", f"--{EVIL}"],
+]
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -117,7 +131,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "margins.yaml").write_text(yaml.safe_dump({"sex": {f"f {EVIL}": 0.6, f"m {EVIL}": 0.4}}))
     label = f"low {EVIL}"
     (folder / "bad.csv").write_text(f'item_id,annotator_id,label\n"{EVIL}","{EVIL}","{EVIL}"\n')
-    recipe = write_recipe(folder, name=f"run {EVIL}", labels="space.yaml", panel="panel.yaml", rationale=True)
+    recipe = write_recipe(folder, labels="space.yaml", panel="panel.yaml", rationale=True)
 
     def says(data: dict[str, Any]) -> str | None:
         text = json.dumps(data["messages"])
@@ -148,42 +162,50 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run_plain(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[bytes]:
-    """The command, its stdout and stderr being pipes."""
-    if "ITEM" in arguments:
-        arguments = [(folder / "item").read_text() if word == "ITEM" else word for word in arguments]
-    return subprocess.run([sys.executable, "-m", "dprm_data.cli", *arguments], cwd=folder, env=environ(OPENAI_API_KEY="sk-test"), capture_output=True, timeout=120)  # fmt: skip
+    """The command in this process, its stdout and stderr being no terminal."""
+    arguments = [(folder / "item").read_text() if word == "ITEM" else word for word in arguments]
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", ["dprm", *arguments])
+        for name, value in {"NO_COLOR": "1", "COLUMNS": "120", "OPENAI_API_KEY": "sk-test"}.items():
+            patch.setenv(name, value)
+        with pytest.raises(SystemExit) as end:
+            main()
+        out.flush(), err.flush()
+    code = end.value.code or 0
+    return subprocess.CompletedProcess(arguments, code, out.buffer.getvalue(), err.buffer.getvalue())  # type: ignore[attr-defined]
 
 
 def run_on_terminal(arguments: list[str], folder: Path) -> bytes:
     """What the command writes on a terminal."""
-    if "ITEM" in arguments:
-        arguments = [(folder / "item").read_text() if word == "ITEM" else word for word in arguments]
+    arguments = [(folder / "item").read_text() if word == "ITEM" else word for word in arguments]
     environment = environ(OPENAI_API_KEY="sk-test", TERM="xterm-256color", COLORTERM="truecolor")
     del environment["NO_COLOR"]
-    main, side = pty.openpty()
+    ours, side = pty.openpty()
     process = subprocess.Popen([sys.executable, "-m", "dprm_data.cli", *arguments], cwd=folder, env=environment, stdout=side, stderr=side, stdin=side)  # fmt: skip
     os.close(side)
     seen = b""
     while True:
         try:
-            part = os.read(main, 65536)
+            part = os.read(ours, 65536)
         except OSError:  # the other side is closed
             break
         if not part:
             break
         seen += part
-    os.close(main)
+    os.close(ours)
     process.wait(60)
     return seen.replace(b"\r\n", b"\n")
 
 
-def check(out: bytes) -> None:
+def check(out: bytes, command: object = "") -> None:
     """No byte of it is obeyed by a terminal, and nothing hides."""
     text = out.decode()
     found = {
         hex(ord(c)) for c in text if c not in "\n\t" and unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
     }
-    assert not found, found
+    assert not found, (command, found, text[-3000:])
     assert "Traceback" not in text
 
 
@@ -195,14 +217,14 @@ def folder(made: Path, tmp_path: Path) -> Path:
 def test_no_command_sends_a_texts_control_characters(folder: Path) -> None:
     for arguments in COMMANDS:
         done = run_plain(arguments, folder)
-        check(done.stdout + done.stderr)
+        check(done.stdout + done.stderr, arguments)
 
 
 def test_no_command_sends_them_in_json(folder: Path) -> None:
     answered = 0
     for arguments in COMMANDS[:-4]:
         done = run_plain([*arguments, "--json"], folder)
-        check(done.stdout + done.stderr)
+        check(done.stdout + done.stderr, arguments)
         if done.returncode == 0:
             json.loads(done.stdout)
             answered += 1
@@ -213,9 +235,9 @@ OURS = re.compile(r"\x1b\[[\d;]*m|\x1b\[\?25[lh]|\x1b\[1A|\x1b\[2K|\r")  # colou
 
 
 def test_on_a_terminal_only_our_own_sequences_are_sent(folder: Path) -> None:
-    for arguments in COMMANDS:
+    for arguments in ON_A_TERMINAL:
         seen = run_on_terminal(arguments, folder).decode()
-        check(OURS.sub("", seen).encode())
+        check(OURS.sub("", seen).encode(), arguments)
 
 
 def test_markup_is_text(folder: Path) -> None:
