@@ -39,7 +39,7 @@ lock:  ## renew constraints.lock after a change of constraints.txt or pyproject.
 
 audit:  ## look for known vulnerabilities of the locked packages
 	[ -x .venv-audit/bin/pip-audit ] || { $(PYTHON) -m venv .venv-audit && .venv-audit/bin/pip -q install pip-audit; }
-	.venv-audit/bin/pip-audit --disable-pip --require-hashes -r constraints.lock
+	.venv-audit/bin/pip-audit --strict --disable-pip --require-hashes -r constraints.lock
 
 clean:  ## remove what was built (not runs/)
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
