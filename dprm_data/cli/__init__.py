@@ -64,7 +64,9 @@ def _exit_code() -> int | str | None:
     except OutputClosed:
         return 0
     except MemoryError:
-        sys.stderr.write("dprm: out of memory\nWhat was finished is kept. Give the process more memory and run again.\n")
+        sys.stderr.write(
+            "dprm: out of memory\nWhat was finished is kept. Give the process more memory and run again.\n"
+        )
         return 1
     except KeyboardInterrupt:
         print_note("dprm: interrupted")

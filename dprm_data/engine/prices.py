@@ -123,7 +123,7 @@ def _list_prices(config: ProviderConfig, price_list: str, batch: bool) -> Prices
     return Prices(price, f"genai-prices {version('genai-prices')}, {name}{kind}{caveat}")
 
 
-def _find(model: str, seller: dict[str, str], batch: bool) -> tuple[Callable[[Usage], Any], Any] | None:
+def _find(model: str, seller: dict[str, Any], batch: bool) -> tuple[Callable[[Usage], Any], Any] | None:
     """How the table's prices of a model are looked up, and its entry; None if it has none of this seller."""
     from genai_prices import calc_price
     from genai_prices.types import Usage as ListUsage

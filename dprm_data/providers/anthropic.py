@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
+from dprm_data.providers.dialect import Structured
 from dprm_data.providers.failures import NO_KEY, ContentFiltered, Scrubber
 from dprm_data.providers.http_provider import HttpProvider
 from dprm_data.providers.provider import provider
@@ -76,7 +77,7 @@ class AnthropicProvider(HttpProvider):
         api_key: str | None,
         base_url: str = default_url,
         timeout: float = 120.0,
-        structured: str = "json_schema",
+        structured: Structured = "json_schema",
     ) -> None:
         self._api_key, self._url, self._timeout = api_key, base_url, timeout
         self._is_anthropic = urlsplit(base_url).hostname == "api.anthropic.com"

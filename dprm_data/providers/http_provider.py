@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Self
 
 from dprm_data.core.errors import InputError
+from dprm_data.providers.dialect import Structured
 from dprm_data.providers.failures import plain
 from dprm_data.providers.provider import BaseProvider
 
@@ -22,7 +23,7 @@ class HttpProvider(BaseProvider):
     """
 
     @abstractmethod
-    def __init__(self, *, api_key: str | None, base_url: str, timeout: float, structured: str) -> None: ...
+    def __init__(self, *, api_key: str | None, base_url: str, timeout: float, structured: Structured) -> None: ...
 
     @classmethod
     def from_config(cls, config: ProviderConfig, environ: Mapping[str, str]) -> Self:

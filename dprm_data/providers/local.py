@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from dprm_data.core.errors import InputError
+from dprm_data.providers.dialect import Structured
 from dprm_data.providers.model_file import model_file, model_name
 from dprm_data.providers.openai import OpenAIProvider
 from dprm_data.providers.prefix_pool import PrefixPool
@@ -54,7 +55,7 @@ class LocalProvider(BaseProvider):
         model: str = "",
         *,
         timeout: float = 120.0,
-        structured: str = "json_schema",
+        structured: Structured = "json_schema",
         context: int = CONTEXT,
         servers: int | None = None,
     ) -> None:
@@ -110,7 +111,7 @@ class LocalProvider(BaseProvider):
 class _Server:
     """One of llama.cpp's servers, and the client for it."""
 
-    def __init__(self, file: Path, name: str, context: int, *, timeout: float, structured: str) -> None:
+    def __init__(self, file: Path, name: str, context: int, *, timeout: float, structured: Structured) -> None:
         self.token = secrets.token_urlsafe(24)  # so that nobody else on this machine can ask it
         self.native = _load(file, name, context, self.token)
         self.base_url = f"{self.native.listening_address}/v1"

@@ -38,8 +38,8 @@ class OpenAIProvider(HttpProvider):
     title = "OpenAI's API"
     has_batches = True
     price_list = "openai"
-    key_variable = "OPENAI_API_KEY"
-    url_variable = "OPENAI_BASE_URL"
+    key_variable: ClassVar[str | None] = "OPENAI_API_KEY"
+    url_variable: ClassVar[str | None] = "OPENAI_BASE_URL"
     default_url = "https://api.openai.com/v1"
     libraries = ("openai",)
     dialect: ClassVar[Dialect | None] = None  # None: that of the address

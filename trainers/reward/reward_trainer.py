@@ -75,7 +75,7 @@ class RewardTrainer(Trainer):
         return (loss, {"logits": outputs["logits"]}) if return_outputs else loss
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        folder = Path(self.args.output_dir)
+        folder = Path(self.args.output_dir or ".")
         place = folder / f"checkpoint-{self.state.global_step}"
         if self.args.should_save:
             limit, best = self.args.save_total_limit or 0, self.state.best_model_checkpoint
