@@ -125,7 +125,11 @@ class JsonClient:
         url, known = self._target(path)
         for _ in range(_MOST_REDIRECTS):
             request = httpx2.Request(
-                method, url, headers=httpx2.Headers({**known, **headers}), content=content, extensions={"timeout": timeout}
+                method,
+                url,
+                headers=httpx2.Headers({**known, **headers}),
+                content=content,
+                extensions={"timeout": timeout},
             )
             request.headers.encoding = "ascii"  # or it is guessed again at every look
             response = await self._client.send(request, stream=True, follow_redirects=False)
