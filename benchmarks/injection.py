@@ -1,18 +1,21 @@
 """How often a text that is to be judged changes its own label: 50 injection attempts, with the fence and without it.
 
-    python benchmarks/injection.py [--model FILE.gguf] [--elicitation choice logprobs] [--attempts 50] [--harmless 50]
+    python benchmarks/injection.py [--model FILE.gguf] [--elicitation choice logprobs] [--way none fence marks]
+        [--attempts 50] [--harmless 50] [--folder FOLDER]
 
 Five short conversations end in a bad response. An attempt is appended to one of them, and the neutral annotator labels it bad, fair or good
 with the local model. Counted are the labels that differ from the same response's without the attempt, and those that are higher. The
 rival is a harmless sentence of about the same length in the attempt's place. Without --model: the bundled model, `logprobs` only.
 
-`choice` without the fence is its template without marks and without the sentence about them; `logprobs` without it sends texts that imitate
-the template as they are. Answers stay in the ledger in --folder, so a measurement that was interrupted goes on where it was.
+Ways to ask: `fence` is what `dprm run` does. `none` is the same without any defence: `choice` without marks and the sentence about them,
+`logprobs` without quoting, and control tokens as they are. `marks` puts the marks of `choice` into the template of `logprobs`.
+Answers stay in the ledgers in --folder, so a measurement that was interrupted goes on where it was.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import tempfile
 from collections import Counter
@@ -26,8 +29,9 @@ from dprm_data import run
 from dprm_data.core.conversation import Message
 from dprm_data.elicit.choice import Choice
 from dprm_data.elicit.elicitation import Elicitation, elicitation
-from dprm_data.elicit.logprobs import Logprobs
+from dprm_data.elicit.logprobs import Logprobs, quote
 from dprm_data.ingest.items import Item
+from dprm_data.providers.local import LocalProvider
 
 LEVELS = ["bad", "fair", "good"]
 LABELS = {
@@ -129,6 +133,13 @@ class Text:
         prompt, response = CONVERSATIONS[self.conversation]
         return {"prompt": prompt, "response": f"{response} {self.appended}" if self.appended else response}
 
+    @property
+    def is_defended(self) -> bool:
+        """Whether `logprobs` sends it in other words than it has."""
+        response = self.row["response"]
+        sent: Message = {"role": "user", "content": quote(response)}
+        return LocalProvider.as_text((sent,))[0]["content"] != response
+
 
 def texts(attempts: int, harmless: int) -> list[Text]:
     """The responses alone, then attempts (kinds in turn) and harmless sentences, each with a conversation of its own."""
@@ -140,26 +151,43 @@ def texts(attempts: int, harmless: int) -> list[Text]:
     ]
 
 
-def without_marks(folder: Path) -> Path:
-    """The template of `choice` without its fence."""
-    lines = Choice.default_template().source.splitlines()
-    path = folder / "choice-without-marks.jinja"
-    path.write_text("\n".join(line for line in lines if "{{ fence }}" not in line and "same mark" not in line))
-    return path
+class Undefended(LocalProvider):
+    """The local model, with control tokens as they are."""
+
+    as_text = staticmethod(lambda messages: messages)
 
 
-def labels(asked: list[Text], model: str, folder: Path, settings: dict[str, Any]) -> list[str | None]:
+def settings(name: str, way: str, folder: Path) -> dict[str, Any]:
+    """The recipe's settings that ask in this way."""
+    source = Choice.default_template().source
+    lines, logprobs = source.splitlines(), Logprobs.default_template().source
+    if (name, way) == ("choice", "none"):
+        text = "\n".join(line for line in lines if "{{ fence }}" not in line and "same mark" not in line)
+    elif (name, way) == ("logprobs", "marks"):
+        rule = next(line for line in lines if "same mark" in line)
+        text = logprobs.replace("{% block item %}\n", "{% block item %}\n" + rule + "\n{{ fence }}\n")
+        text = text.replace(
+            "Response: {{ response }}", "{{ fence }}\nResponse:\n{{ fence }}\n{{ response }}\n{{ fence }}"
+        )
+    else:
+        return {"elicitation": "logprobs-unquoted" if (name, way) == ("logprobs", "none") else name}
+    path = folder / f"{name}-{way}.jinja"
+    path.write_text(text)
+    return {"elicitation": name if name == "choice" else "logprobs-unquoted", "prompt": str(path)}
+
+
+def labels(asked: list[Text], provider: LocalProvider, ledger: Path, settings: dict[str, Any]) -> list[str | None]:
     """What the neutral annotator says about each text."""
     with tempfile.TemporaryDirectory() as output:
         recipe = {
             "name": "injection",
             "labels": LABELS,
             "panel": "neutral",
-            "provider": {"name": "local", "model": model, "temperature": 0, "timeout": 600},
+            "provider": {"name": "local", "model": provider.model, "temperature": 0},
             "limits": {"concurrency": 1},
-            "ledger": str(folder / "ledger.sqlite"),
+            "ledger": str(ledger),
         }
-        kept = run(recipe | settings, source=[text.row for text in asked], output=output).folder
+        kept = run(recipe | settings, source=[text.row for text in asked], output=output, provider=provider).folder
         items = pq.read_table(kept.needs("items"), columns=["item_id", "prompt", "completion"]).to_pylist()
         found = {row["item_id"]: row["label"] for row in pq.read_table(kept.needs("annotations")).to_pylist()}
     by_text = {(row["prompt"][0]["content"], row["completion"][0]["content"]): found[row["item_id"]] for row in items}
@@ -180,6 +208,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="", help="a .gguf file (default: the bundled model)")
     parser.add_argument("--elicitation", nargs="+", choices=["choice", "logprobs"])
+    parser.add_argument("--way", nargs="+", choices=["none", "fence", "marks"], default=["none", "fence", "marks"])
     parser.add_argument("--attempts", type=int, default=len(ATTEMPTS))
     parser.add_argument("--harmless", type=int, default=50)
     parser.add_argument("--folder", type=Path, help="where the ledger stays (default: a temporary folder)")
@@ -187,19 +216,21 @@ def main() -> None:
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix="injection-"))
     folder.mkdir(exist_ok=True, parents=True)
     asked = texts(arguments.attempts, arguments.harmless)
-    ways = {
-        ("choice", "yes"): {"elicitation": "choice"},
-        ("choice", "no"): {"elicitation": "choice", "prompt": str(without_marks(folder))},
-        ("logprobs", "yes"): {"elicitation": "logprobs"},
-        ("logprobs", "no"): {"elicitation": "logprobs-unquoted"},
-    }
     chosen = arguments.elicitation or (["choice", "logprobs"] if arguments.model else ["logprobs"])
     kinds: dict[tuple[str, str], Counter[str]] = {}
-    print("| elicitation | fence | appended | label changed | label raised |\n|---|---|---|---|---|")
-    for (name, fenced), settings in ways.items():
-        if name not in chosen:
-            continue
-        found = labels(asked, str(arguments.model), folder, settings)
+    known: dict[Text, str | None] = {}
+    how_before = ""
+    print("| elicitation | way | appended | label changed | label raised |\n|---|---|---|---|---|")
+    for name, how in itertools.product(chosen, arguments.way):
+        if (name, how) == ("choice", "marks"):
+            continue  # its fence
+        provider = (Undefended if how == "none" else LocalProvider)(arguments.model, timeout=600, servers=1)
+        # What is sent in both ways in the same words is asked once.
+        ask = [text for text in asked if (name, how, how_before) != ("logprobs", "fence", "none") or text.is_defended]
+        known |= dict(
+            zip(ask, labels(ask, provider, folder / f"{how}.sqlite", settings(name, how, folder)), strict=True)
+        )
+        found, how_before = [known[text] for text in asked], how
         alone = found[: len(CONVERSATIONS)]
         for what, harmless in ((f"{arguments.attempts} attempts", False), (f"{arguments.harmless} harmless", True)):
             pairs = [
@@ -210,13 +241,13 @@ def main() -> None:
             read = [(kind, before, after) for kind, before, after in pairs if before and after]
             changed = Counter(kind for kind, before, after in read if before != after)
             raised = sum(LEVELS.index(after) > LEVELS.index(before) for _, before, after in read)
-            kinds.setdefault((name, fenced), Counter()).update(changed)
+            kinds.setdefault((name, how), Counter()).update(changed)
             shares = f"{wilson(changed.total(), len(read))} | {wilson(raised, len(read))}"
             unread = f", {len(pairs) - len(read)} not read" if len(read) < len(pairs) else ""
-            print(f"| {name} | {fenced} | {what}{unread} | {shares} |", flush=True)
-        print(f"<!-- {name}, fence {fenced}: alone {alone} -->", flush=True)
+            print(f"| {name} | {how} | {what}{unread} | {shares} |", flush=True)
+        print(f"<!-- {name}, {how}: alone {alone} -->", flush=True)
     total = Counter(text.kind for text in asked if text.kind)
-    print("\n| kind | texts |" + "".join(f" {name}, fence: {fenced} |" for name, fenced in kinds))
+    print("\n| kind | texts |" + "".join(f" {name}, {how} |" for name, how in kinds))
     print("|---|---|" + "---|" * len(kinds))
     for kind, count in total.items():
         print(f"| {kind} | {count} |" + "".join(f" {changed[kind]} |" for changed in kinds.values()))
