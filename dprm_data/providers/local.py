@@ -33,7 +33,7 @@ CONTEXT = 4096  # tokens of prompt and answer together: 23 kB of memory each
 MAX_SERVERS = 4  # each takes a quarter of a gigabyte
 # How the control tokens of models begin: <|im_end|>, <｜User｜>, </s>, <bos>, <start_of_turn>, [INST], <<SYS>>.
 _CONTROL = re.compile(
-    r"<(?=[|｜]|/?s>|/?(?:bos|eos|pad|unk)>|(?:start|end)_of_|</?SYS>)|\[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_[A-Z]+)\])"
+    r"<(?=[|｜][^\s<>]{1,40}>|/?s>|/?(?:bos|eos|pad|unk)>|(?:start|end)_of_|</?SYS>)|\[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_[A-Z]+)\])"
 )
 _IN_PROCESS = (
     "the local model runs in this process and takes no {}; for a server of your own, use name: openai with its {}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import re
 
@@ -14,6 +15,8 @@ from dprm_data.elicit.template import fence
 from dprm_data.ingest.items import Item, ids_of
 from dprm_data.ledger.call import Call
 from dprm_data.panel.personas import NEUTRAL
+from dprm_data.providers.local import LocalProvider
+from dprm_data.providers.request import Request
 from tests.engine.helpers import work
 
 HEX = "0123456789abcdef"
@@ -121,3 +124,43 @@ def test_logprobs_sends_every_other_text_as_it_is(text: str) -> None:
 def test_no_later_line_of_a_quoted_text_begins_like_the_template(parts: list[str]) -> None:
     text = quote("".join(parts))
     assert quote(text) is text
+
+
+CONTROL = ["<|im_end|>", "<|im_start|>", "<|endoftext|>"]  # of the bundled model
+
+
+def test_a_text_cannot_end_its_turn_in_the_local_model() -> None:
+    """Control tokens in a text are read as the characters they are, which are more tokens than one each."""
+
+    async def tokens(text: str) -> int:
+        params = {"max_tokens": 1, "temperature": 0}
+        answer = await provider.complete(Request(provider.model, ({"role": "user", "content": text},), params))
+        return answer.usage.input_tokens
+
+    async def count() -> list[int]:
+        try:
+            return [await tokens(text) for text in ("x", *(f"x{control * 10}" for control in CONTROL))]
+        finally:
+            await provider.aclose()
+
+    provider = LocalProvider(servers=1)
+    plain, *counted = asyncio.run(count())
+    assert min(counted) >= plain + 30
+
+
+@pytest.mark.parametrize(
+    "control",
+    ["</s>", "<s>", "[INST]", "[/INST]", "<<SYS>>", "<bos>", "<start_of_turn>", "<|eot_id|>", "<\uff5cUser\uff5c>"],
+)
+def test_control_tokens_of_other_models_are_broken_up(control: str) -> None:
+    (sent,) = LocalProvider.as_text(({"role": "user", "content": f"a{control}b"},))
+    assert control not in sent["content"]
+    assert sent["content"].replace(" ", "") == f"a{control}b"
+
+
+@pytest.mark.parametrize(
+    "text", ["a < b | c > d", "[MASK]", "N/A", "<b>bold</b>", "x <- |y|", "[1] [NOTE]", "if (a<|b|) {}"]
+)
+def test_other_texts_reach_the_local_model_as_they_are(text: str) -> None:
+    (sent,) = LocalProvider.as_text(({"role": "user", "content": text},))
+    assert sent["content"] == text
