@@ -176,14 +176,16 @@ def settings(name: str, way: str, folder: Path) -> dict[str, Any]:
     return {"elicitation": name if name == "choice" else "logprobs-unquoted", "prompt": str(path)}
 
 
-def labels(asked: list[Text], provider: LocalProvider, ledger: Path, settings: dict[str, Any]) -> list[str | None]:
+def labels(
+    asked: list[Text], model: str, provider: LocalProvider, ledger: Path, settings: dict[str, Any]
+) -> list[str | None]:
     """What the neutral annotator says about each text."""
     with tempfile.TemporaryDirectory() as output:
         recipe = {
             "name": "injection",
             "labels": LABELS,
             "panel": "neutral",
-            "provider": {"name": "local", "model": provider.model, "temperature": 0},
+            "provider": {"name": "local", "model": model, "temperature": 0},
             "limits": {"concurrency": 1},
             "ledger": str(ledger),
         }
@@ -228,7 +230,11 @@ def main() -> None:
         # What is sent in both ways in the same words is asked once.
         ask = [text for text in asked if (name, how, how_before) != ("logprobs", "fence", "none") or text.is_defended]
         known |= dict(
-            zip(ask, labels(ask, provider, folder / f"{how}.sqlite", settings(name, how, folder)), strict=True)
+            zip(
+                ask,
+                labels(ask, arguments.model, provider, folder / f"{how}.sqlite", settings(name, how, folder)),
+                strict=True,
+            )
         )
         found, how_before = [known[text] for text in asked], how
         alone = found[: len(CONVERSATIONS)]

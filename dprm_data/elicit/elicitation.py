@@ -171,7 +171,8 @@ class Elicitation:
     def open(self, item: Item) -> Prefix:
         """Render what all annotators of the item share."""
         prompt, response = self.texts(item)
-        mark = fence(item.item_id, [response, *(text for message in prompt for text in message.values())])
+        fenced = [response, *(f"{message['role']}\n{message['content']}" for message in prompt)]
+        mark = fence(item.item_id, fenced)
         values = {"labels": self.labels, "prompt": prompt, "response": response, "fence": mark}
         system = self.template.render("system", {"labels": self.labels})
         return Prefix(item, system, self.template.render("item", values), mark)
