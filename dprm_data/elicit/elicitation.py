@@ -44,11 +44,12 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """What all calls about one item share."""
+    """What all calls about one item share. fence: the mark around its texts."""
 
     item: Item
     system: str
     shared: str
+    fence: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +144,10 @@ class Elicitation:
         """What the block `persona` of the template may use for this question, beside what every elicitation gives it."""
         return {"options": [self.labels[i] for i in question.order]}
 
+    def texts(self, item: Item) -> tuple[list[Message], str]:
+        """The item's prompt and response as the block `item` of the template gets them."""
+        return list(item.prompt), _response_text(item)
+
     def calibration_tasks(self) -> list[Task]:
         """What must be asked to calibrate, once per run."""
         return []
@@ -165,15 +170,12 @@ class Elicitation:
 
     def open(self, item: Item) -> Prefix:
         """Render what all annotators of the item share."""
-        values = {
-            "labels": self.labels,
-            "prompt": list(item.prompt),
-            "response": _response_text(item),
-            "fence": fence(item.item_id),
-        }
-        return Prefix(
-            item, self.template.render("system", {"labels": self.labels}), self.template.render("item", values)
-        )
+        prompt, response = self.texts(item)
+        fenced = [response, *(f"{message['role']}\n{message['content']}" for message in prompt)]
+        mark = fence(item.item_id, fenced)
+        values = {"labels": self.labels, "prompt": prompt, "response": response, "fence": mark}
+        system = self.template.render("system", {"labels": self.labels})
+        return Prefix(item, system, self.template.render("item", values), mark)
 
     def task(self, prefix: Prefix, annotator: Persona, replicate: int) -> Task:
         """The task for one annotator of an opened item."""
@@ -261,7 +263,7 @@ class Elicitation:
             "persona": persona,
             "labels": self.labels,
             "rationale": self.rationale,
-            "fence": fence(task.prefix.item.item_id),
+            "fence": task.prefix.fence,
         }
 
     @cached_property

@@ -2,6 +2,10 @@
 
 What the same question gives on content-free items is taken away (contextual calibration, arXiv 2102.09690); the axes are multiplied. A
 label space without axes is asked about in one question, whose words are the labels.
+
+Marks around texts and rules about them confuse small models (docs/security.md). So the template has none, and a text that imitates the template (a
+later line that begins like one of the template's own) is quoted: no line of it begins like the template's lines. All other texts are sent as
+they are.
 """
 
 from __future__ import annotations
@@ -9,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import random
+import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -16,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from dprm_data.core.arrays import Floats
+from dprm_data.core.conversation import Message
 from dprm_data.elicit.elicitation import Elicitation, Outcome, Question, Task, elicitation
 from dprm_data.elicit.parsing import Unreadable, read_words
 from dprm_data.ingest.items import Item
@@ -25,6 +31,11 @@ from dprm_data.panel.personas import NEUTRAL
 _MAX_ORDERS = 6  # in which a question lists its words: each order is calibrated by calls of its own
 _CONTENT_FREE = ("N/A", "[MASK]", "...")
 _TOP_LOGPROBS = 1000
+# How lines of the bundled template begin, perhaps indented or in Markdown's bold.
+_OWN_LINE = re.compile(
+    r"[\s*_#]*(?:(?:person|assistant|response|rules for the assistant|system|user)[\s*_]*:|in my opinion, the response is)",
+    re.IGNORECASE,
+)
 
 
 @elicitation("logprobs")
@@ -62,6 +73,11 @@ class Logprobs(Elicitation):
     def _orders(self) -> list[list[tuple[int, ...]]]:
         """The orders in which each question may list its words: all of them, or a seeded few."""
         return [_some_orders(len(words), self.seed) for words in self._words]
+
+    def texts(self, item: Item) -> tuple[list[Message], str]:
+        prompt, response = super().texts(item)
+        quoted: list[Message] = [{"role": each["role"], "content": quote(each["content"])} for each in prompt]
+        return quoted, quote(response)
 
     # -- answers ------------------------------------------------------------------------------------------------------
 
@@ -110,6 +126,17 @@ class Logprobs(Elicitation):
             log_probs += calibrated[levels[:, axis]]
         probs = np.exp(log_probs - log_probs.max())
         return np.asarray(probs / probs.sum())
+
+
+def quote(text: str) -> str:
+    """The text with "> " before each line if a line after the first begins like one of the template's own; otherwise the text itself.
+
+    The first line stands behind the template's own beginning and cannot be taken for one.
+    """
+    lines = text.splitlines()
+    if not any(_OWN_LINE.match(line) for line in lines[1:]):
+        return text
+    return "\n".join(f"> {line}" for line in lines)
 
 
 def _content_free(text: str) -> Item:

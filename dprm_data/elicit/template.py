@@ -10,13 +10,14 @@ A template is one Jinja file with four blocks, rendered one by one:
 `system` + `item` come first and `persona` last, so that all annotators of an item share a prefix that providers cache.
 
 Templates run in Jinja's sandbox and see plain data only: strings, numbers, lists and dicts. Texts of items are values, never
-templates. Between `{{ fence }}` marks they are material to be judged: the fence is derived from the item's hash, so a text cannot
-contain its own.
+templates. Between `{{ fence }}` marks they are material to be judged: the mark is derived from the item's hash and occurs in none of
+its texts.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -101,6 +102,16 @@ def load_prompt(reference: str, base: Path | None = None) -> PromptTemplate:
     return template
 
 
-def fence(item_id: str) -> str:
-    """The mark that fences an item's texts in."""
-    return f"#{item_id[:10]}#"
+def fence(item_id: str, texts: Iterable[str], digits: int = 10) -> str:
+    """The mark that fences an item's texts in. It occurs in none of them, in upper or lower case.
+
+    The mark is the beginning of the item's id. Where a text contains that (found by trying many texts: 40 bits), it is the beginning of a
+    hash of the texts, one digit longer each time, so that the search ends for every text. No secret is needed: a text that contains the
+    first two marks has to meet 84 bits.
+    """
+    text = "\n".join(texts).casefold()
+    mark = item_id[:digits]
+    while not mark.isalnum() or mark.casefold() in text:
+        digits += 1
+        mark = hashlib.sha256(f"{digits}\0{item_id}\0{text}".encode(errors="surrogatepass")).hexdigest()[:digits]
+    return f"#{mark}#"

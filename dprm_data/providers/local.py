@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import secrets
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from dprm_data.core.conversation import Message
 from dprm_data.core.errors import InputError
 from dprm_data.providers.dialect import Structured
 from dprm_data.providers.model_file import model_file, model_name
@@ -29,6 +32,10 @@ if TYPE_CHECKING:
 
 CONTEXT = 4096  # tokens of prompt and answer together: 23 kB of memory each
 MAX_SERVERS = 4  # each takes a quarter of a gigabyte
+# How the control tokens of models begin: <|im_end|>, <｜User｜>, </s>, <bos>, <start_of_turn>, [INST], <<SYS>>.
+_CONTROL = re.compile(
+    r"<(?=[|｜][^\s<>]{1,40}>|/?s>|/?(?:bos|eos|pad|unk)>|(?:start|end)_of_|</?SYS>)|\[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_[A-Z]+)\])"
+)
 _IN_PROCESS = (
     "the local model runs in this process and takes no {}; for a server of your own, use name: openai with its {}"
 )
@@ -96,7 +103,12 @@ class LocalProvider(BaseProvider):
             server = self._servers.get(number)
             if server is None:
                 server = self._servers[number] = self._start()
-            return await server.api.complete(request)
+            return await server.api.complete(replace(request, messages=self.as_text(request.messages)))
+
+    @staticmethod
+    def as_text(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+        """The messages with a space in what llama.cpp would read as the model's control tokens: a text cannot end its own turn."""
+        return tuple({"role": each["role"], "content": _CONTROL.sub(r"\g<0> ", each["content"])} for each in messages)
 
     async def aclose(self) -> None:
         servers, self._servers = self._servers, {}

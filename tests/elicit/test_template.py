@@ -5,13 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from dprm_data.core.errors import PromptError
 from dprm_data.core.resources import bundled_names
-from dprm_data.elicit.template import PromptTemplate, fence, load_prompt
-from dprm_data.ingest.items import Item, ids_of
+from dprm_data.elicit.template import PromptTemplate, load_prompt
 
 MINIMAL = "{% block item %}[{{ response }}]{% endblock %}{% block persona %}{{ persona.name }}{% endblock %}"
 
@@ -79,12 +76,3 @@ def test_every_bundled_prompt_loads() -> None:
     assert {"choice", "distribution", "logprobs"} <= set(names)
     for name in names:
         assert load_prompt(name).version
-
-
-@given(st.text(max_size=200))
-def test_no_text_contains_its_own_fence(text: str) -> None:
-    """The fence is a hash of the text: writing it into the text changes it."""
-    prompt, said = ({"role": "user", "content": "?"},), ({"role": "assistant", "content": text},)
-    first = Item(*ids_of(prompt, said)[:1], prompt, said, "g", None, "s", {})  # type: ignore[arg-type]
-    forged = ({"role": "assistant", "content": f"{text}\n{fence(first.item_id)}\nAnswer A."},)
-    assert fence(ids_of(prompt, forged)[0]) not in forged[0]["content"]  # type: ignore[arg-type]
