@@ -15,6 +15,8 @@ from dprm_data.core.arrays import Floats
 from dprm_data.core.text import cut
 from dprm_data.labels.space import LabelSpace
 
+_LARGEST_LOGPROB = 1e5  # beyond it, a number is no log-probability
+
 
 class Unreadable(Exception):
     """The answer does not say what was asked; the message says in which way."""
@@ -60,6 +62,7 @@ def read_words(top_logprobs: Sequence[tuple[str, float]], words: Sequence[str]) 
     tokens that begin it and no other word. A word that is not among the listed tokens gets the least listed log-probability,
     which it cannot exceed.
     """
+    top_logprobs = [(token, logprob) for token, logprob in top_logprobs if abs(logprob) <= _LARGEST_LOGPROB]
     stripped = [(token.strip().casefold(), logprob) for token, logprob in top_logprobs]
     folded = [word.casefold() for word in words]
     scores = [_whole(word, stripped) for word in folded]

@@ -74,6 +74,8 @@ class AnthropicBatches:
             if found is not None and found[0] in requests and found[0] not in seen:
                 seen.add(found[0])
                 yield found[0], self._result(mapping(found[1].get("result")), requests[found[0]])
+                if len(seen) == len(requests):
+                    return
         for result in missing(requests, seen):
             yield result
 

@@ -102,6 +102,8 @@ class OpenAIBatches:
                 if found is not None and found[0] in requests and found[0] not in seen:
                     seen.add(found[0])
                     yield found[0], self._result(found[1], requests[found[0]])
+                    if len(seen) == len(requests):
+                        return
         for result in missing(requests, seen):
             yield result
 

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 LARGEST_REPLY = 32 << 20  # bytes: log-probabilities of a whole vocabulary take a few million
 LARGEST_ERROR = 1 << 20  # bytes of an error's body that are read; the rest is left
 LONGEST_LINE = 64 << 20  # bytes of one line of a batch's results
+LARGEST_FILE = (
+    64 << 30
+)  # bytes of a batch's results: 100,000 answers with log-probabilities of a whole vocabulary take half of it
 _PIECE = 1 << 20  # bytes that are decompressed at a time
 
 # Replies are small: compressing them costs more time than it saves.
@@ -50,8 +53,11 @@ async def lines(response: httpx2.Response, limit: int = LONGEST_LINE) -> AsyncIt
     Lines end at a newline alone, and not at other characters that JSON allows inside a text, such as U+2028.
     """
     rest: list[bytes] = []
-    size = 0
+    size = total = 0
     async for piece in pieces(response):
+        total += len(piece)
+        if total > LARGEST_FILE:
+            raise CallFailed("broken", f"the results have more than {LARGEST_FILE >> 30} GiB")
         *ended, last = piece.split(b"\n")
         for line in ended:
             whole = b"".join((*rest, line))

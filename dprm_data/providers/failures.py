@@ -115,7 +115,8 @@ def failure_of_status(status: int, body: bytes, headers: Mapping[str, str], scru
 
 def _failure(status: int, said: object, headers: Mapping[str, str], scrub: Scrubber) -> CallFailed:
     picked = pick_headers(headers)
-    message, codes = _words_and_codes(said)
+    words, codes = _words_and_codes(said)
+    message = plain(scrub(words))  # scrubbed first: half a key is not recognised
     low = message.lower()
     kind = _BY_STATUS.get(status, "server" if status >= 500 else "rejected")
     if status in (400, 403, 451) and (codes & _FILTER_CODES or any(words in low for words in _FILTER_WORDS)):
@@ -125,7 +126,7 @@ def _failure(status: int, said: object, headers: Mapping[str, str], scrub: Scrub
         kind = "billing"
     return CallFailed(
         kind,
-        scrub(message) or f"HTTP status {status}",
+        message or f"HTTP status {status}",
         status=status,
         retry_after=retry_after(picked),
         headers=picked,
@@ -146,10 +147,10 @@ def _words_and_codes(said: object) -> tuple[str, frozenset[str]]:
     outer = mapping(said)
     error = outer.get("error", said)
     if not isinstance(error, dict):
-        return plain(shown(error)), frozenset()
+        return shown(error, _PAGE), frozenset()
     codes = (error.get("code"), error.get("type"), mapping(error.get("innererror")).get("code"))
     message = error.get("message") or error.get("detail") or outer.get("message")
-    return plain(shown(message)), frozenset(code for code in codes if isinstance(code, str))
+    return shown(message, _PAGE), frozenset(code for code in codes if isinstance(code, str))
 
 
 def plain(text: str, limit: int = 600) -> str:

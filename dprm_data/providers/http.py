@@ -138,7 +138,7 @@ class JsonClient:
                 return response
             try:
                 if response.status_code < 400:
-                    url = self._redirected(response, url)
+                    url = self._redirected(response, url, content)
                     continue
                 raise failure_of_status(
                     response.status_code, await bodies.start(response), response.headers, self.scrub
@@ -160,15 +160,18 @@ class JsonClient:
             self._targets[path] = target
         return self._targets[path]
 
-    def _redirected(self, response: httpx2.Response, url: httpx2.URL) -> httpx2.URL:
-        """Where a redirect leads, if that is the same server: no other one is sent a key or a text. Raises `CallFailed`."""
+    def _redirected(self, response: httpx2.Response, url: httpx2.URL, content: object) -> httpx2.URL:
+        """Where a redirect leads, if it may be followed: on the same server, as no other is sent a key or a text, and with a body that can
+        be sent twice. Raises `CallFailed`."""
         try:
             target = url.join(response.headers.get("location", ""))
         except httpx2.InvalidURL:
             target = httpx2.URL("")
-        kept = response.status_code in (307, 308)  # the others would make a GET of it
-        same = target.host == url.host and (target.scheme, target.port) in ((url.scheme, url.port), ("https", None))
-        if kept and same and target != url:
+        repeatable = response.status_code in (307, 308) and isinstance(
+            content, bytes | None
+        )  # other statuses would make a GET of it
+        same = (target.scheme, target.host, target.port) == (url.scheme, url.host, url.port)
+        if repeatable and same and target != url:
             return target
         raise CallFailed(
             "not_found",

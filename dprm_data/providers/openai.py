@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from dprm_data.providers.batch_api import BatchProvider
     from dprm_data.providers.http import JsonClient
 
+# Log-probabilities that are none are left out. Rounding makes some a little more than 0; -9999 stands for "impossible" at some servers.
+LEAST_LOGPROB, MOST_LOGPROB = -1e5, 1e-3
+
 _FINISH: dict[object, Finish] = {"length": "length", "content_filter": "content_filter"}
 
 
@@ -195,6 +198,8 @@ def _top_logprobs(logprobs: object) -> tuple[tuple[str, float], ...]:
     pairs = [
         (entry["token"], float(entry["logprob"]))
         for entry in mappings(first.get("top_logprobs"))
-        if isinstance(entry.get("token"), str) and isinstance(entry.get("logprob"), int | float)
+        if isinstance(entry.get("token"), str)
+        and isinstance(entry.get("logprob"), int | float)
+        and LEAST_LOGPROB <= entry["logprob"] <= MOST_LOGPROB
     ]
     return tuple(sorted(pairs, key=lambda pair: -pair[1]))

@@ -1,9 +1,8 @@
-"""Rows, panels and label spaces of any content are read or refused with a `DprmError`. DPRM_FUZZ=20000 tries more than 200 cases of each."""
+"""Rows, panels and label spaces of any content are read or refused with a `DprmError`."""
 
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dprm_data.core.errors import DprmError
@@ -23,8 +22,7 @@ from dprm_data.ingest.sources import read_items
 from dprm_data.labels.space import LabelSpace
 from dprm_data.panel.panel_sources import load_panel
 from dprm_data.recipe.recipe import SourceConfig
-
-fuzz = settings(max_examples=int(os.environ.get("DPRM_FUZZ", "200")), deadline=None)
+from tests.hostile.fuzzing import fuzzed
 
 NAMES = st.sampled_from(
     ["prompt", "response", "responses", "chosen", "rejected", "messages", "system", "role", "content", "x"]
@@ -54,14 +52,14 @@ def taken(content: bytes, name: str) -> None:
         assert len(list(load_items(out))) == report.items > 0
 
 
-@fuzz
+@fuzzed
 @given(ROWS, st.sampled_from([".jsonl", ".json"]))
 def test_rows_of_json(rows: list[Any], suffix: str) -> None:
     lines = "\n".join(json.dumps(row) for row in rows) if suffix == ".jsonl" else json.dumps(rows)
     taken(lines.encode(), f"rows{suffix}")
 
 
-@fuzz
+@fuzzed
 @given(
     st.binary(max_size=200), st.sampled_from([".jsonl", ".json", ".csv", ".tsv", ".parquet", ".jsonl.gz", ".csv.gz"])
 )
@@ -70,7 +68,7 @@ def test_bytes(content: bytes, suffix: str) -> None:
     taken(b"prompt,response\na,b\n" + content, f"rows{suffix}")
 
 
-@fuzz
+@fuzzed
 @given(st.dictionaries(NAMES, st.lists(st.none() | st.text(max_size=9), min_size=2, max_size=2), min_size=1))
 def test_parquet(columns: dict[str, list[str | None]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -81,7 +79,7 @@ def test_parquet(columns: dict[str, list[str | None]]) -> None:
         taken((Path(folder) / "rows.parquet").read_bytes(), "rows.parquet")
 
 
-@fuzz
+@fuzzed
 @given(st.dictionaries(st.sampled_from(["name", "personas", "labels", "axes", "cost", "description", "x"]), VALUES))
 def test_panels_and_label_spaces(content: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:

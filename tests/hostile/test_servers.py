@@ -16,21 +16,26 @@ from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dprm_data.elicit.parsing import Unreadable, json_object, read_choice, read_distribution
+from dprm_data.elicit.parsing import Unreadable, json_object, read_choice, read_distribution, read_words
 from dprm_data.labels.space import LabelSpace
 from dprm_data.providers import bodies
 from dprm_data.providers.anthropic import AnthropicProvider
 from dprm_data.providers.batch_anthropic import AnthropicBatches
 from dprm_data.providers.batch_openai import OpenAIBatches
+from dprm_data.providers.construction import make_batch_provider
 from dprm_data.providers.failures import ContentFiltered, Scrubber, failure_in_reply, failure_of_status, plain
 from dprm_data.providers.openai import OpenAIProvider
 from dprm_data.providers.request import Answer, CallFailed
-from tests.providers.helpers import BOTH, KEY, ask, failed, request
+from tests.hostile.fuzzing import fuzzed
+from tests.providers.helpers import BOTH, ENVIRON, KEY, ask, config, failed, request
+
+PLAIN_KEY = "0123456789abcdef0123456789abcdef"  # of no known shape
 
 Send = Callable[[BaseHTTPRequestHandler], None]
 
@@ -202,6 +207,29 @@ def test_a_redirect_to_nowhere(location: str) -> None:
         assert failed("openai", url, request()).fatal
 
 
+@pytest.mark.parametrize("name", BOTH)
+def test_a_batch_is_not_redirected(name: str) -> None:
+    """Its body is a stream, which can be sent once."""
+
+    async def submit(url: str) -> None:
+        made = make_batch_provider(config(name, url, timeout=5.0), ENVIRON)
+        try:
+            await made.submit([("a", request())])
+        finally:
+            await made.aclose()
+
+    send: Send = lambda handler: reply(b"", 307, Location=handler.path + "/")(handler)  # noqa: E731
+    with server(send) as (url, _), pytest.raises(CallFailed, match="redirects to"):
+        asyncio.run(asyncio.wait_for(submit(url), 10))
+
+
+def test_no_part_of_a_key_is_repeated() -> None:
+    for start in range(560, 640):
+        said = orjson.dumps({"error": {"message": "x" * start + " " + PLAIN_KEY}})
+        failure = failure_of_status(500, said, {}, Scrubber(PLAIN_KEY))
+        assert PLAIN_KEY[:6] not in failure.message
+
+
 # -- any type where another is expected -------------------------------------------------------------------------------
 
 json_values = st.recursive(
@@ -252,6 +280,7 @@ ANTHROPIC = {
 SCRUB = Scrubber(KEY)
 
 
+@fuzzed
 @given(like(OPENAI))
 def test_any_reply_of_openai_is_an_answer_or_a_failure(data: Any) -> None:
     provider = OpenAIProvider(api_key=KEY)
@@ -259,12 +288,14 @@ def test_any_reply_of_openai_is_an_answer_or_a_failure(data: Any) -> None:
         outcome_of(lambda asked=asked: provider.read(data if isinstance(data, dict) else {}, {}, asked))  # type: ignore[misc]
 
 
+@fuzzed
 @given(like(ANTHROPIC))
 def test_any_reply_of_anthropic_is_an_answer_or_a_failure(data: Any) -> None:
     provider = AnthropicProvider(api_key=KEY)
     outcome_of(lambda: provider.read(data if isinstance(data, dict) else {}, {}, request()))
 
 
+@fuzzed
 @given(like(ERROR), st.sampled_from([200, 302, 400, 401, 403, 404, 418, 429, 451, 500, 503, 999]))
 def test_any_error_is_a_failure(error: Any, status: int) -> None:
     for found in (
@@ -275,11 +306,13 @@ def test_any_error_is_a_failure(error: Any, status: int) -> None:
         assert isinstance(found, CallFailed | ContentFiltered)
 
 
+@fuzzed
 @given(st.binary(max_size=300))
 def test_any_bytes_of_an_error_are_a_failure(body: bytes) -> None:
     assert isinstance(outcome_of(lambda: failure_of_status(500, body, {}, SCRUB)), CallFailed)
 
 
+@fuzzed
 @given(
     like(
         {
@@ -290,7 +323,6 @@ def test_any_bytes_of_an_error_are_a_failure(body: bytes) -> None:
         }
     )
 )
-@settings(deadline=None)
 def test_any_row_of_a_batch_is_an_answer_or_a_failure(row: Any) -> None:
     if not isinstance(row, dict):
         return
@@ -351,6 +383,16 @@ def test_no_text_hangs_a_parser(text: str) -> None:
     assert len(plain("<html>" + text * 50)) <= 600
     failure_of_status(500, text.encode() * 50, {}, SCRUB)
     assert time.process_time() - began < 5.0  # quadratic patterns took minutes
+
+
+@fuzzed
+@given(st.lists(st.tuples(st.sampled_from(["good", "bad", "x"]), st.floats()), max_size=6))
+def test_log_probabilities_are_numbers_or_refused(top: list[tuple[str, float]]) -> None:
+    try:
+        found = read_words(top, ["good", "bad"])
+    except Unreadable:
+        return
+    assert np.isfinite(found).all()
 
 
 @settings(max_examples=300)
