@@ -210,6 +210,10 @@ def translated_errors(path: Path) -> Iterator[None]:
     """Raise SQLite's errors as `LedgerError`s with a hint."""
     try:
         yield
+    except UnicodeDecodeError as error:  # a name in the damaged schema, which SQLite quotes
+        raise LedgerError(
+            f"{path} is damaged: {error}", hint="Nothing was changed. Restore it from a backup."
+        ) from error
     except sqlite3.DatabaseError as error:
         if "not a database" in str(error) or "malformed" in str(error):
             raise LedgerError(
