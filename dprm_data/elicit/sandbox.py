@@ -53,6 +53,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         )
         self.start()
         self.filters = {name: self._bounded(each) for name, each in self.filters.items()}
+        self.filters["format"] = self._format_filter(self.filters["format"])
         self.filters["_counted"] = self._counted
 
     def start(self) -> None:
@@ -89,6 +90,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
             if isinstance(left, int) and isinstance(right, int) and abs(left).bit_length() * abs(right) > _MOST_BITS:
                 raise SecurityError("a power is too large")
         elif operator == "%" and isinstance(left, str):
+            self._check_format(left)
             self._check_call(left, (right,))
         elif operator == "+":
             self.charge(self._length(left) + self._length(right))
@@ -124,17 +126,28 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
                     raise SecurityError(
                         f"a call is given the number {str(number)[:20]}; at most {_LARGEST:,} is allowed"
                     )
-            if (
-                isinstance(value, str)
-                and ("%" in value or "{" in value)
-                and _WIDE.search(value)
-                and len(values)
-                and own is value
-            ):
-                raise SecurityError("a format has a width that is too large")
             most *= max(1, self._size(value))
             if most > BUDGET * 100:
                 raise SecurityError("a call could make a text without measure")
+
+    def _format_filter(self, apply: Callable[..., Any]) -> Callable[..., Any]:
+        def bounded(text: Any, *args: Any, **kwargs: Any) -> Any:
+            self._check_format(text)
+            return apply(text, *args, **kwargs)
+
+        return bounded
+
+    def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
+        """`text.format`, where the text may be one that another text was made into."""
+        wrapped = super().wrap_str_format(value)
+        if wrapped is not None:
+            self._check_format(value.__self__)
+        return wrapped
+
+    @staticmethod
+    def _check_format(text: Any) -> None:
+        if isinstance(text, str) and _WIDE.search(text):
+            raise SecurityError("a format has a width that is too large")
 
     @staticmethod
     def _numbers(value: Any) -> Iterator[int]:

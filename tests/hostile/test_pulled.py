@@ -178,7 +178,6 @@ FAULTS: dict[str, tuple[Callable[[Files], Files], str]] = {
     ),
     "recipe: a number for a name": (recipe(name=5), "recipe.yaml: name"),
     "recipe: provider a list": (recipe(provider=[]), "recipe.yaml: provider"),
-    "recipe: no address": (provider(base_url="http://[::1"), "provider.base_url"),
     "recipe: labels absolute": (recipe(labels="/etc/passwd"), "labels: '/etc/passwd' names a file"),
     "recipe: labels up": (recipe(labels="../secret.yaml"), "labels: '../secret.yaml' names a file"),
     "recipe: labels beside the reader": (recipe(labels="secret.yaml"), "labels: 'secret.yaml' names a file"),

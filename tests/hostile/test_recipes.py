@@ -58,8 +58,6 @@ def asked(folder: Path, provider: dict[str, Any], environment: dict[str, str] = 
         ({"base_url": "http://192.168.1.7:8000/v1"}, "OPENAI_API_KEY http://192.168.1.7:8000"),
         ({"base_url": "https://api.openai.com.evil.example/v1"}, "OPENAI_API_KEY https://api.openai.com.evil.example"),
         ({"base_url": "https://notapi.openai.com.x/v1"}, "OPENAI_API_KEY https://notapi.openai.com.x"),
-        ({"base_url": "https://api.openai.com@evil.example/v1"}, "OPENAI_API_KEY https://evil.example"),
-        ({"base_url": "https://localhost@evil.example/v1"}, "OPENAI_API_KEY https://evil.example"),
         ({"base_url": "https://127.0.0.1.evil.example/v1"}, "OPENAI_API_KEY https://127.0.0.1.evil.example"),
         ({"base_url": "https://localhost.evil.example/v1"}, "OPENAI_API_KEY https://localhost.evil.example"),
         ({"base_url": "https://EVIL.example:8443/v1"}, "OPENAI_API_KEY https://evil.example:8443"),

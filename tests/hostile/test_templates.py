@@ -81,3 +81,10 @@ def test_an_honest_template_is_rendered_as_before(body: str, text: str) -> None:
 def test_a_long_item_is_rendered() -> None:
     long = "word " * 1_000_000
     assert template("{{ text|upper }}").render("item", {"text": long}) == long.upper().strip()
+
+
+def test_a_text_may_look_like_a_format() -> None:
+    text = "It costs 1234567 %d {a {b"
+    assert template("{{ text.replace('costs', 'took') }} {{ text|upper }}").render("item", {"text": text}) == (
+        f"{text.replace('costs', 'took')} {text.upper()}"
+    )

@@ -331,4 +331,4 @@ def test_the_card_says_what_was_done_and_what_it_does_not_mean(tmp_path: Path) -
         assert said in card
     assert str(tmp_path) not in card
     first, last = np.mean([shares(1 / 20), shares(2 / 20)], axis=0), np.mean([shares(19 / 20), shares(1)], axis=0)
-    assert f"| helpful_harmless | {100 * first[0]:.0f}% | {100 * last[0]:.0f}% |" in card
+    assert f"| helpful\\_harmless | {100 * first[0]:.0f}% | {100 * last[0]:.0f}% |" in card
