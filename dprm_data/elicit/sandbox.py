@@ -7,8 +7,9 @@ each call and each turn of a loop. What a template writes is not changed.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, MappingView
 from functools import wraps
+from types import GeneratorType
 from typing import Any
 
 from jinja2 import StrictUndefined, nodes
@@ -98,6 +99,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
 
     def call(self, context: Context, obj: Any, *args: Any, **kwargs: Any) -> Any:
         own = getattr(obj, "__self__", None)
+        args = tuple(self._listed(each) for each in args)
         self._check_call(own if isinstance(own, str | list | tuple | dict) else None, (*args, *kwargs.values()))
         found = super().call(context, obj, *args, **kwargs)
         self.charge(self._length(found) if isinstance(found, str | bytes) else 0)
@@ -106,6 +108,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
     def _bounded(self, apply: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(apply)  # keeps the mark of filters that are passed the context
         def bounded(*args: Any, **kwargs: Any) -> Any:
+            args = tuple(self._listed(each) for each in args)
             values = [
                 each for each in args if not isinstance(each, Context) and not hasattr(each, "code_generator_class")
             ]
@@ -148,6 +151,10 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
     def _check_format(text: Any) -> None:
         if isinstance(text, str) and _WIDE.search(text):
             raise SecurityError("a format has a width that is too large")
+
+    def _listed(self, value: Any) -> Any:
+        """What gives its items one by one, as a list: only that has a size."""
+        return list(self._counted(value)) if isinstance(value, range | GeneratorType | MappingView) else value
 
     @staticmethod
     def _numbers(value: Any) -> Iterator[int]:
