@@ -7,7 +7,7 @@ each call and each turn of a loop. What a template writes is not changed.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, MappingView
+from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, ValuesView
 from functools import wraps
 from types import GeneratorType
 from typing import Any
@@ -154,7 +154,11 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
 
     def _listed(self, value: Any) -> Any:
         """What gives its items one by one, as a list: only that has a size."""
-        return list(self._counted(value)) if isinstance(value, range | GeneratorType | MappingView) else value
+        return (
+            list(self._counted(value))
+            if isinstance(value, range | GeneratorType | KeysView | ValuesView | ItemsView)
+            else value
+        )
 
     @staticmethod
     def _numbers(value: Any) -> Iterator[int]:
