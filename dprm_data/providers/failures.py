@@ -10,13 +10,15 @@ from email.utils import parsedate_to_datetime
 
 import orjson
 
+from dprm_data.core.key_shapes import SHAPE
 from dprm_data.core.text import cut
 from dprm_data.providers.replies import mapping, shown, word
 from dprm_data.providers.request import CallFailed, FailureKind
 
 NO_KEY = "none"  # what is sent to a server that needs no key: the SDKs refuse to send nothing
 
-_KEY_LIKE = re.compile(r"\b(?:sk|pk|rk|xai|gsk|hf)[-_][A-Za-z0-9*_\-]{8,}|(?<=Bearer )\S+")
+# Providers quote keys with asterisks and cut them short, so known prefixes are enough here.
+_KEY_LIKE = re.compile(rf"\b(?:sk|pk|rk|xai|gsk|hf)[-_][A-Za-z0-9*_\-]{{8,}}|(?<=Bearer )\S+|{SHAPE}")
 _BLOCK = re.compile(r"<(style|script)\b.*?(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
 _TAG = re.compile(r"<[^<>]*>")
 _PAGE = 100_000  # characters of an error page that are looked at
