@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 
 from dprm_data.core.errors import InputError
 from dprm_data.core.ledger_address import FILE, LedgerAddress
+from dprm_data.core.registry import PROVIDERS
 from dprm_data.core.tables import write_text
 from dprm_data.core.text import one_line
 from dprm_data.recipe.provider_config import EndpointConfig, ProviderConfig
@@ -31,19 +32,10 @@ from dprm_data.recipe.recipe import Recipe
 
 HOSTS = "DPRM_TRUST"  # the environment variable that lists hosts, separated by commas or spaces
 
-# Where a key belongs: these hosts, and those below them. Only hosts whose owner cannot be anybody's customer.
+# Where a key belongs beside its provider's own address: these hosts, and those below them. Only hosts whose owner cannot be anybody's customer.
 _OWNERS: dict[str, tuple[str, ...]] = {
-    "OPENAI_API_KEY": ("api.openai.com",),
-    "ANTHROPIC_API_KEY": ("api.anthropic.com",),
     "AZURE_OPENAI_API_KEY": ("openai.azure.com", "cognitiveservices.azure.com", "services.ai.azure.com"),
-    "OPENROUTER_API_KEY": ("openrouter.ai",),
-    "MISTRAL_API_KEY": ("api.mistral.ai",),
-    "GROQ_API_KEY": ("api.groq.com",),
-    "TOGETHER_API_KEY": ("api.together.xyz", "api.together.ai"),
-    "FIREWORKS_API_KEY": ("api.fireworks.ai",),
-    "DEEPSEEK_API_KEY": ("api.deepseek.com",),
-    "XAI_API_KEY": ("api.x.ai",),
-    "GEMINI_API_KEY": ("generativelanguage.googleapis.com",),
+    "TOGETHER_API_KEY": ("api.together.ai",),
     "GOOGLE_API_KEY": ("generativelanguage.googleapis.com",),
     "PERPLEXITY_API_KEY": ("api.perplexity.ai",),
     "CEREBRAS_API_KEY": ("api.cerebras.ai",),
@@ -146,19 +138,26 @@ def _place(config: ProviderConfig, place: EndpointConfig, environ: Mapping[str, 
     at_home = urlsplit(getattr(kind, "default_url", "")).hostname
     url = place.base_url
     if url is None:
-        of_another = _OTHERS.match(variable) or (variable in _OWNERS and at_home not in _OWNERS[variable])
-        if variable != own and of_another:
+        owners = () if variable == own else _owners(variable)
+        if variable != own and (_OTHERS.match(variable) or (owners and at_home not in owners)):
             yield _sending(variable, f"https://{at_home or config.name}", "which it does not belong to")
         return
     scheme, host, port = _parts(url)
     if not host or _is_loopback(host):
         return
     to = f"{scheme}://{host}{f':{port}' if port else ''}"
-    owners = _OWNERS.get(variable, (at_home,) if at_home and not _OTHERS.match(variable) else ())
+    owners = _owners(variable) or ((at_home,) if at_home and not _OTHERS.match(variable) else ())
     if not any(host == owner or host.endswith(f".{owner}") for owner in owners):
         yield _sending(variable, to, "which is not known as an address for that key" if scheme == "https" else _PLAIN)
     elif scheme != "https":
         yield _sending(variable, to, _PLAIN)
+
+
+def _owners(variable: str) -> tuple[str, ...]:
+    """The hosts that a key belongs to; none for a variable that is no provider's."""
+    kinds = (PROVIDERS.get(name) for name in PROVIDERS.names())
+    own = [urlsplit(kind.default_url).hostname for kind in kinds if kind.key_variable == variable and kind.default_url]
+    return (*filter(None, own), *_OWNERS.get(variable, ()))
 
 
 _PLAIN = "without encryption"
