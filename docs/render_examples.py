@@ -15,7 +15,12 @@ DOCS = Path(__file__).parent
 
 
 def main(run_folder: Path) -> None:
-    settings = {"license": "apache-2.0", "language": ["en"], "sources": ["Written for this project (Apache-2.0)"]}
+    settings = {
+        "license": "apache-2.0",
+        "language": ["en"],
+        "sources": ["Written for this project (Apache-2.0)"],
+        "personal_data": "None: all texts were written for this project.",
+    }
     run = Run.open(run_folder).with_publish(settings)
     write_text(DOCS / "example-report.html", report(run))
     with prepared(run, "my-org/quickstart") as publication:

@@ -16,7 +16,7 @@ from dprm_data.core.key_shapes import may_hold_secret
 MASK = "(not published)"
 LOCAL = "a local server"
 # How the work was spread and where its files were: nothing that a reader could use.
-_OWN_MATTERS = ("output", "ledger", "engine", "ray")
+OWN_MATTERS = ("output", "ledger", "engine", "ray")
 _NOT_TEXTS = ("labels", "panel")  # the reader's data, not settings of this machine
 _PATH = re.compile(r"(?<![\w./:])(?:~?(?:/[\w.@+-]+){2,}|[A-Za-z]:\\[\w.@+\\-]+)")
 _HOST = re.compile(
@@ -26,7 +26,7 @@ _HOST = re.compile(
 
 def public_recipe(content: Mapping[str, Any]) -> dict[str, Any]:
     """The recipe without folders, local hosts, passwords in addresses, and anything that looks like a key."""
-    recipe = {name: value for name, value in content.items() if name not in _OWN_MATTERS}
+    recipe = {name: value for name, value in content.items() if name not in OWN_MATTERS}
     source = dict(recipe.get("source") or {})
     if source.get("path"):
         recipe["source"] = source | {"path": PurePath(source["path"]).name}

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from dprm_data.core import tables
 from dprm_data.core.errors import DprmError, LabelSpaceError, PanelError, PromptError, PublishError, RecipeError
 from dprm_data.core.resources import Kind, bundled_file
-from dprm_data.core.scrub import public_recipe
+from dprm_data.core.scrub import OWN_MATTERS, public_recipe
 from dprm_data.core.text import one_line
 from dprm_data.core.validation import describe
 from dprm_data.core.yamlfile import parse_yaml, validated
@@ -89,8 +89,7 @@ def standalone_recipe(text: str, prompts: dict[str, str]) -> str:
     content = parse_yaml(text, RecipeError, "recipe.yaml")
     if not isinstance(content, dict):
         raise RecipeError(f"recipe.yaml: a recipe is a mapping of keys to values, found {type(content).__name__}")
-    for name in ("ledger", "output", "engine", "ray"):
-        content.pop(name, None)
+    content = {name: value for name, value in content.items() if name not in OWN_MATTERS}
     provider = content.get("provider")
     for place in [provider, *(_items(provider.get("endpoints")) if isinstance(provider, dict) else [])]:
         if isinstance(place, dict):
