@@ -29,7 +29,7 @@ from dprm_data.providers.request import CallFailed
 # Where the connection was not even made, the request was not sent. (httpx2.ConnectError also stands for connections that broke later.)
 _NOT_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, ConnectionRefusedError)
 
-_JSON = {"Content-Type": "application/json"}
+_NO_MORE: Mapping[str, str] = {}
 _MOST_REDIRECTS = 3
 
 T = TypeVar("T")
@@ -63,7 +63,7 @@ class JsonClient:
     def __init__(self, sdk: Any, client: httpx2.AsyncClient, *, timeout: float, scrub: Scrubber) -> None:
         self.sdk = sdk
         self._client = client
-        self._targets: dict[str, tuple[httpx2.URL, dict[str, str]]] = {}
+        self._targets: dict[str, tuple[httpx2.URL, httpx2.Headers]] = {}
         self._timeout = timeout
         self._seconds = httpx2.Timeout(timeout).as_dict()
         self.scrub = scrub
@@ -83,7 +83,7 @@ class JsonClient:
         path: str,
         content: bytes | AsyncIterable[bytes] | None = None,
         *,
-        headers: Mapping[str, str] = _JSON,
+        headers: Mapping[str, str] = _NO_MORE,
         seconds: float | None = None,
     ) -> Reply:
         """Sends one request and decodes its reply. Raises `CallFailed`, or `ContentFiltered`.
@@ -104,7 +104,7 @@ class JsonClient:
 
     async def lines(self, path: str) -> AsyncIterator[bytes]:
         """The lines of a file, as they come, without holding the whole. Raises `CallFailed`."""
-        response = await self._guarded(self._open("GET", path, None, _JSON, self._timeout), self._timeout)
+        response = await self._guarded(self._open("GET", path, None, _NO_MORE, self._timeout), self._timeout)
         found = bodies.lines(response)
         try:
             # Without a limit of time: whoever reads the lines takes some, too.
@@ -124,13 +124,8 @@ class JsonClient:
         timeout = self._seconds if seconds == self._timeout else httpx2.Timeout(seconds).as_dict()
         url, known = self._target(path)
         for _ in range(_MOST_REDIRECTS):
-            request = httpx2.Request(
-                method,
-                url,
-                headers=httpx2.Headers({**known, **headers}),
-                content=content,
-                extensions={"timeout": timeout},
-            )
+            request = httpx2.Request(method, url, headers=known, content=content, extensions={"timeout": timeout})
+            request.headers.update(headers)
             request.headers.encoding = "ascii"  # or it is guessed again at every look
             response = await self._client.send(request, stream=True, follow_redirects=False)
             response.headers.encoding = "iso-8859-1"
@@ -147,17 +142,15 @@ class JsonClient:
                 await response.aclose()
         raise CallFailed("not_found", f"{self._host} redirects in a loop", status=response.status_code)
 
-    def _target(self, path: str) -> tuple[httpx2.URL, dict[str, str]]:
+    def _target(self, path: str) -> tuple[httpx2.URL, httpx2.Headers]:
         if path not in self._targets:
             # As the SDKs do: a path is added to the base address, whether it begins with a slash or not.
             base = str(self.sdk.base_url).rstrip("/")
             url = httpx2.URL(f"{base}/{path.lstrip('/')}").copy_merge_params(self.sdk.default_query)
-            ours = self.sdk.auth_headers | dict(self.sdk.default_headers)
-            headers = {name: value for name, value in ours.items() if isinstance(value, str)}
-            target = url, headers | {"Accept-Encoding": bodies.ENCODING}
-            if "?" in path or path.count("/") > 2:  # an id in it: asked once
-                return target
-            self._targets[path] = target
+            sdks = self.sdk.auth_headers | dict(self.sdk.default_headers)
+            headers = {name: value for name, value in sdks.items() if isinstance(value, str)}
+            ours = {"Content-Type": "application/json", "Accept-Encoding": bodies.ENCODING}
+            self._targets[path] = url, httpx2.Headers(headers | ours)
         return self._targets[path]
 
     def _redirected(self, response: httpx2.Response, url: httpx2.URL, content: object) -> httpx2.URL:
@@ -167,9 +160,8 @@ class JsonClient:
             target = url.join(response.headers.get("location", ""))
         except httpx2.InvalidURL:
             target = httpx2.URL("")
-        repeatable = response.status_code in (307, 308) and isinstance(
-            content, bytes | None
-        )  # other statuses would make a GET of it
+        # Other statuses make a GET of a POST.
+        repeatable = response.status_code in (307, 308) and isinstance(content, bytes | None)
         same = (target.scheme, target.host, target.port) == (url.scheme, url.host, url.port)
         if repeatable and same and target != url:
             return target
