@@ -187,6 +187,9 @@ def test_on_a_cluster_keys_come_from_the_nodes(job: Job, server: LLMProcess, mon
     monkeypatch.setenv("KEY_OF_THE_FLEET", KEY)
     with a_cluster() as address:
         monkeypatch.delenv("KEY_OF_THE_FLEET")
+        refused = job.changed(address, key="KEY_OF_NOBODY").dprm("annotate")
+        assert refused.returncode == 2 and f"would run as part of the Ray cluster at {address}" in refused.stderr
+        monkeypatch.setenv("DPRM_TRUST", address.rpartition(":")[0])
         done = job.changed(address, key="KEY_OF_NOBODY").dprm("annotate")
         assert done.returncode == 2, done.stderr
         assert "on the node " in done.stderr and "the environment variable KEY_OF_NOBODY is not set" in done.stderr
