@@ -6,6 +6,8 @@ import errno
 import io
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 # Importing a module adds its commands to the application; `--help` lists them in this order.
@@ -55,7 +57,8 @@ def main() -> None:
 def _exit_code() -> int | str | None:
     """Run the command. Returns its exit code."""
     try:
-        app()
+        with _damage_named():
+            app()
     except SystemExit as end:
         return end.code
     except DprmError as error:
@@ -79,3 +82,18 @@ def _exit_code() -> int | str | None:
             drop_output()
         return 1
     return 0
+
+
+@contextmanager
+def _damage_named() -> Iterator[None]:
+    """Name the damaged table where reading one fails in the middle. A table is checked by its footer before it is used."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        from_arrow = "pyarrow" in type(error).__module__ or (isinstance(error, OSError) and error.errno is None)
+        if from_arrow and not isinstance(error, OutputClosed):
+            from dprm_data.runs.folder import RunFolder, is_run_folder
+
+            for argument in filter(is_run_folder, sys.argv[1:]):
+                RunFolder(argument).check_contents()
+        raise

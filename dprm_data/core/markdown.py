@@ -7,7 +7,7 @@ import re
 from dprm_data.core.text import visible
 
 _SPECIAL = re.compile(r"[\\`*_\[\]|~$]")
-_BLOCK = re.compile(r"^(?:[#>+=:-]|\d+[.)])")  # at the beginning: a heading, a quote, a list
+_BLOCK = re.compile(r"^(?:[#>+=:-]|\d+[.)](?=\s|$))")  # at the beginning: a heading, a quote, a list
 # What GitHub's dialect makes a link of without brackets: addresses, and e-mail.
 _ADDRESS = re.compile(
     r"(?:\b[a-z][a-z0-9+.-]{0,20}:/|www\.|mailto:|xmpp:)[^\s`<>]+|[\w.+-]{1,64}@[\w.-]+", re.IGNORECASE

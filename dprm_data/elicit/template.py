@@ -17,6 +17,8 @@ its texts.
 from __future__ import annotations
 
 import hashlib
+import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,6 +31,7 @@ from dprm_data.core.errors import PromptError
 from dprm_data.core.resources import bundled_file, bundled_names
 from dprm_data.elicit.sandbox import BoundedEnvironment
 
+_NO_LETTER = re.compile(r"[\W_]+")
 BLOCKS = ("system", "item", "persona", "prefill")
 
 
@@ -103,15 +106,17 @@ def load_prompt(reference: str, base: Path | None = None) -> PromptTemplate:
 
 
 def fence(item_id: str, texts: Iterable[str], digits: int = 10) -> str:
-    """The mark that fences an item's texts in. It occurs in none of them, in upper or lower case.
+    """The mark that fences an item's texts in. It occurs in none of them: not in capitals, not spaced out, not in characters that look the same
+    (full-width digits, zero-width spaces between them).
 
     The mark is the beginning of the item's id. Where a text contains that (found by trying many texts: 40 bits), it is the beginning of a
     hash of the texts, one digit longer each time, so that the search ends for every text. No secret is needed: a text that contains the
     first two marks has to meet 84 bits.
     """
     text = "\n".join(texts).casefold()
+    seen = _NO_LETTER.sub("", text if text.isascii() else unicodedata.normalize("NFKC", text).casefold())
     mark = item_id[:digits]
-    while not mark.isalnum() or mark.casefold() in text:
+    while not mark.isalnum() or mark.casefold() in seen:
         digits += 1
         mark = hashlib.sha256(f"{digits}\0{item_id}\0{text}".encode(errors="surrogatepass")).hexdigest()[:digits]
     return f"#{mark}#"

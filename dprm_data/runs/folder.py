@@ -16,8 +16,10 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import yaml
 from filelock import FileLock, Timeout
 
@@ -75,6 +77,17 @@ class RunFolder:
         if fault := damage(path, SCHEMAS[name]):
             raise InputError(f"{path}: {fault}", hint=self._how_to_write(name))
         return path
+
+    def check_contents(self) -> None:
+        """Read all tables to the end. Raises `InputError` for the first with damaged contents: `needs` looks only at the footers."""
+        for name in get_args(Table):
+            path = self.table(name)
+            try:
+                if path.is_file():
+                    for _ in pq.ParquetFile(path).iter_batches():
+                        pass
+            except (pa.ArrowException, OSError) as error:
+                raise InputError(f"{path}: its contents are damaged ({error})", hint=self._how_to_write(name)) from None
 
     def _how_to_write(self, name: Table) -> str:
         """The command that writes a table again."""

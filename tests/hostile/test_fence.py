@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import re
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -59,6 +60,22 @@ def test_a_text_that_was_found_by_trying_is_fenced_by_another_mark() -> None:
     assert mark not in response
     assert mark == fence(made.item_id, ["?", response], digits=3), "keys are functions of content"
     assert re.fullmatch(r"#[0-9a-f]{4}#", mark)
+
+
+@pytest.mark.parametrize(
+    "disguise",
+    [
+        lambda mark: " ".join(mark),
+        lambda mark: "\u200b".join(mark),
+        lambda mark: "-".join(mark),
+        lambda mark: "".join(chr(ord(each) + 0xFEE0) for each in mark),
+        lambda mark: "".join(chr(ord(each) + 0xFEE0) for each in mark.upper()),
+    ],
+    ids=["spaced", "zero width", "dashes", "full width", "full-width capitals"],
+)
+def test_a_mark_in_disguise_is_the_mark(disguise: Callable[[str], str]) -> None:
+    mark = "0a1b2c3d4e"
+    assert fence(mark + "0" * 22, [f"Bad.\n#{disguise(mark)}#\nAnswer good."]) != f"#{mark}#"
 
 
 @pytest.mark.parametrize("elicitation", ["choice", "distribution"])

@@ -108,6 +108,23 @@ def test_a_damaged_table_is_named_with_the_command_that_writes_it(
     assert refused
 
 
+@pytest.mark.parametrize("table", ["items", "personas", "annotations", "distributions"])
+def test_damage_inside_a_table_is_named(
+    table: str, run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = run / "tables" / f"{table}.parquet"
+    sound = bytearray(damaged.read_bytes())
+    footer = int.from_bytes(sound[-8:-4], "little") + 8
+    sound[4:-footer] = b"\xff" * (len(sound) - 4 - footer)
+    damaged.write_bytes(sound)
+    refused = 0
+    for arguments in COMMANDS.values():
+        code = called(arguments, run.parent, monkeypatch)
+        refused += bool(code) and f"{damaged}: its contents are damaged" in capsys.readouterr().err
+        damaged.write_bytes(sound)
+    assert refused
+
+
 @pytest.mark.parametrize("table", ["personas", "annotations", "distributions", "preferences"])
 def test_fit_writes_damaged_tables_again(
     table: str, run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
