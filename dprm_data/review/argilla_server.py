@@ -26,6 +26,7 @@ PATIENCE = 90.0  # seconds to retry while the server is unavailable during a pus
 BATCH = 100  # records per request; the server takes 500, but fewer do not block people who annotate meanwhile
 PAGE = 250
 TIMEOUT = 60
+LARGEST_REPLY = 256 << 20  # bytes: a page of records, each with texts of a megabyte
 
 
 class Server:
@@ -147,12 +148,28 @@ class Server:
             return again(self._once, method, path, content)
 
     def _once(self, method: str, path: str, content: dict[str, Any]) -> Any:
-        answer = self.http.request(method, f"/api/v1{path}", **content)
+        import httpx
+
+        headers = {"Accept-Encoding": "identity"}
+        with self.http.stream(method, f"/api/v1{path}", headers=headers, **content) as streamed:
+            body = self._bounded(streamed)
+        answer = httpx.Response(streamed.status_code, content=body, request=streamed.request)
         answer.raise_for_status()
         try:
             return answer.json() if answer.content else None
         except (ValueError, RecursionError) as error:
             raise self._no_argilla() from error
+
+    def _bounded(self, answer: httpx.Response) -> bytes:
+        """The body of a reply as it is read, decompressed piece by piece. Raises `ReviewError` once it exceeds `LARGEST_REPLY`."""
+        body = bytearray()
+        for piece in answer.iter_bytes():
+            body += piece
+            if len(body) > LARGEST_REPLY:
+                raise ReviewError(
+                    f"{public_url(self.url)} sends more than {LARGEST_REPLY >> 20} MiB at once, which is no page of {PAGE} records"
+                )
+        return bytes(body)
 
     # -- failures -------------------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import json
 import os
 from datetime import timedelta
@@ -377,4 +378,13 @@ def test_a_server_that_never_ends(run: Run) -> None:
     """The same full page again and again."""
     full = [record() | {"id": f"r{i}"} for i in range(250)]
     with argilla_double(page(full)) as server, pytest.raises(ReviewError, match="again"):
+        pull(run, workspace="w", dataset="d", server=server)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_reply_without_bounds_is_not_kept(run: Run, packed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dprm_data.review.argilla_server.LARGEST_REPLY", 1 << 20)
+    huge = b" " * (64 << 20)
+    body = gzip.compress(huge) if packed else huge[: 2 << 20]
+    with argilla_double(lambda path: (200, body)) as server, pytest.raises(ReviewError, match="more than 1 MiB"):
         pull(run, workspace="w", dataset="d", server=server)

@@ -39,6 +39,8 @@ HONEST = [
     "naïve",
 ]
 PERSONA = "p1"
+# Servers that do not answer: nothing leaves this machine.
+NOWHERE = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_TOKEN": "hf_test", "ARGILLA_API_URL": "http://127.0.0.1:9", "ARGILLA_API_KEY": "k"}  # fmt: skip
 SPACE = {
     "name": f"space {EVIL}",
     "description": EVIL,
@@ -91,6 +93,19 @@ COMMANDS: list[list[str]] = [
     ["ledger", "check", "run"],
     ["ledger", "copy", "run", f"{EVIL.replace('/', '')}.sqlite"],
     ["ledger", "export", "run", f"{EVIL.replace('/', '')}.jsonl"],
+    ["trust", "recipe.yaml", "--yes"],
+    ["publish", "run", "--repo", "somebody/data", "--dry-run"],
+    ["publish", "run", "--repo", EVIL, "--dry-run"],
+    ["publish", "run", "--repo", "somebody/data", "--dry-run", "--public", "--license", EVIL],
+    ["pull", EVIL, "pulled"],
+    ["review", "push", "run", "--workspace", EVIL, "--dataset", EVIL],
+    ["review", "pull", "run", "--workspace", EVIL, "--dataset", EVIL],
+    ["train", "reward", "--data", EVIL],
+    ["train", "reward", "--data", "run", "--set", EVIL],
+    ["train", "ppo", "--prompts", EVIL, "--policy", EVIL],
+    ["evaluate", "--reward-model", EVIL, "--data", "run"],
+    ["evaluate-policy", "--policy", EVIL, "--prompts", "run"],
+    ["serve-reward", "--reward-model", EVIL],
     ["show", EVIL],
     [EVIL],
     ["show", "run", f"--{EVIL}"],
@@ -168,7 +183,7 @@ def run_plain(arguments: list[str], folder: Path) -> subprocess.CompletedProcess
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         patch.chdir(folder)
         patch.setattr(sys, "argv", ["dprm", *arguments])
-        for name, value in {"NO_COLOR": "1", "COLUMNS": "120", "OPENAI_API_KEY": "sk-test"}.items():
+        for name, value in {"NO_COLOR": "1", "COLUMNS": "120", "OPENAI_API_KEY": "sk-test", **NOWHERE}.items():
             patch.setenv(name, value)
         with pytest.raises(SystemExit) as end:
             main()
