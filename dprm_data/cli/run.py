@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from dprm_data.cli.shared import (
+    Base,
     Columns,
+    DuplicateVotes,
     Json,
     Labels,
     MaxCost,
@@ -23,21 +24,13 @@ from dprm_data.cli.shared import (
     note,
     only_for_votes,
     open_job,
-    pairs,
     say,
     show_summary,
     stderr,
+    vote_settings,
 )
 from dprm_data.core.errors import InputError
 from dprm_data.core.text import visible
-
-
-class Duplicates(StrEnum):
-    error = "error"
-    first = "first"
-    last = "last"
-    all = "all"
-    mean = "mean"
 
 
 @app.command()
@@ -147,17 +140,8 @@ def fit(
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="For votes: the Parquet file to write.")] = None,
     column: Columns = None,
-    duplicates: Annotated[
-        Duplicates | None,
-        typer.Option(
-            "--duplicates",
-            help="For votes: what counts if a rater rates an item more than once; an error by default.",
-        ),
-    ] = None,
-    base: Annotated[
-        int | None,
-        typer.Option("--base", min=0, max=1, help="For votes: the number of the lowest label; 0 by default."),
-    ] = None,
+    duplicates: DuplicateVotes = None,
+    base: Base = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -166,8 +150,7 @@ def fit(
         only_for_votes(path, labels=labels, out=out, column=column, duplicates=duplicates, base=base)
         _fit_run(path, family, as_json, quiet)
     else:
-        duplicates = duplicates or Duplicates.error
-        _fit_votes(path, labels, family or "beta", out, column, duplicates, base or 0, as_json)
+        _fit_votes(path, labels, family or "beta", out, vote_settings(column, duplicates, base), as_json)
 
 
 def _fit_run(folder: Path, family: str | None, as_json: bool, quiet: bool) -> None:
@@ -188,9 +171,7 @@ def _fit_votes(
     labels: str | None,
     family: str,
     out: Path | None,
-    column: list[str] | None,
-    duplicates: Duplicates,
-    base: int,
+    settings: dict[str, Any],
     as_json: bool,
 ) -> None:
     if labels is None or out is None:
@@ -204,14 +185,5 @@ def _fit_votes(
     from dprm_data.terminal.fit_view import fit_view
 
     space = LabelSpace.load(labels)
-    fitted = fit_votes(
-        votes_file,
-        space,
-        out,
-        family=family,
-        columns=pairs(column),
-        duplicates=duplicates.value,
-        base=base,
-        say=note(as_json),
-    )
+    fitted = fit_votes(votes_file, space, out, family=family, say=note(as_json), **settings)
     answer({"out": str(out), **fitted.summary()}, lambda: fit_view(fitted, space, out), as_json)

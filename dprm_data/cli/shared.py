@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -74,6 +75,32 @@ Columns = Annotated[
         "Ours: item_id, annotator_id, label, weight, replicate.",
     ),
 ]
+
+
+class Duplicates(StrEnum):
+    error = "error"
+    first = "first"
+    last = "last"
+    all = "all"
+    mean = "mean"
+
+
+DuplicateVotes = Annotated[
+    Duplicates | None,
+    typer.Option(
+        "--duplicates", help="For votes: what counts if a rater rates an item more than once; an error by default."
+    ),
+]
+Base = Annotated[
+    int | None,
+    typer.Option(
+        "--base",
+        min=0,
+        max=1,
+        help="For votes: the number of the lowest label, where labels are numbers. By default: as in the votes that were fitted, "
+        "or as the numbers themselves show; numbers that fit both are refused.",
+    ),
+]
 Labels = Annotated[
     str | None,
     typer.Option("--labels", help="For votes: a bundled label space, a number of levels K, or a YAML file."),
@@ -113,6 +140,11 @@ def pairs(columns: list[str] | None) -> dict[str, str]:
     if wrong:
         raise InputError(f"--column {wrong}: must be ours=yours, such as item_id=question")
     return dict(pair.split("=", 1) for pair in columns or [])
+
+
+def vote_settings(column: list[str] | None, duplicates: Duplicates | None, base: int | None) -> dict[str, Any]:
+    """The settings of `read_votes` from the options that all commands on votes have."""
+    return {"columns": pairs(column), "duplicates": (duplicates or Duplicates.error).value, "base": base}
 
 
 def only_for_votes(path: Path, **options: object) -> None:

@@ -7,7 +7,20 @@ from typing import Annotated
 
 import typer
 
-from dprm_data.cli.shared import Columns, Json, Labels, RunOrVotes, answer, app, only_for_votes, pairs
+from dprm_data.cli.shared import (
+    Base,
+    Columns,
+    DuplicateVotes,
+    Json,
+    Labels,
+    RunOrVotes,
+    answer,
+    app,
+    note,
+    only_for_votes,
+    pairs,
+    vote_settings,
+)
 
 Dataset = Annotated[
     Path, typer.Argument(metavar="DATASET", help="A run folder, or a file written by `dprm fit` or `dprm update`.")
@@ -18,7 +31,7 @@ NewVotes = Annotated[Path, typer.Argument(metavar="NEW_VOTES", help="A long tabl
 @app.command()
 def update(
     dataset: Dataset,
-    new_votes: NewVotes,
+    votes_file: NewVotes,
     out: Annotated[Path, typer.Option("--out", help="The Parquet file to write.")],
     forgetting: Annotated[
         float,
@@ -27,16 +40,17 @@ def update(
         ),
     ] = 1.0,
     column: Columns = None,
+    duplicates: DuplicateVotes = None,
+    base: Base = None,
     as_json: Json = False,
 ) -> None:
     """Update fitted distributions with new votes, under the prior stored with them."""
-    from dprm_data.ingest.vote_tables import read_votes
     from dprm_data.preference.updater import update as add_votes
-    from dprm_data.runs.published import read_published, write_fit
+    from dprm_data.runs.published import new_votes, read_published, write_fit
     from dprm_data.terminal.fit_view import fit_view
 
     old = read_published(dataset)
-    new = read_votes(new_votes, old.space, columns=pairs(column))
+    new = new_votes(votes_file, old, say=note(as_json), **vote_settings(column, duplicates, base))
     fitted = add_votes(
         old.votes, new, old.prior, old.space, forgetting=forgetting, smoothing=old.smoothing, interval=old.interval
     )
@@ -47,7 +61,7 @@ def update(
 @app.command()
 def drift(
     dataset: Dataset,
-    new_votes: NewVotes,
+    votes_file: NewVotes,
     rate: Annotated[
         float,
         typer.Option(
@@ -56,17 +70,19 @@ def drift(
     ] = 0.1,
     out: Annotated[Path | None, typer.Option("--out", help="Write all compared items to this Parquet file.")] = None,
     column: Columns = None,
+    duplicates: DuplicateVotes = None,
+    base: Base = None,
     as_json: Json = False,
 ) -> None:
     """Find the items on which the population has moved between the fitted votes and new ones."""
     from dprm_data.core.tables import write_parquet
-    from dprm_data.ingest.vote_tables import read_votes
     from dprm_data.preference.drift_detection import drift as compare
-    from dprm_data.runs.published import read_published
+    from dprm_data.runs.published import new_votes, read_published
     from dprm_data.terminal.votes_view import drift_view
 
     old = read_published(dataset)
-    found = compare(old.votes, read_votes(new_votes, old.space, columns=pairs(column)), old.prior, old.space, rate=rate)
+    new = new_votes(votes_file, old, say=note(as_json), **vote_settings(column, duplicates, base))
+    found = compare(old.votes, new, old.prior, old.space, rate=rate)
     table = found.to_table()
     if out:
         write_parquet(out, table.schema, [table])
@@ -75,14 +91,21 @@ def drift(
 
 
 @app.command()
-def agreement(path: RunOrVotes, labels: Labels = None, column: Columns = None, as_json: Json = False) -> None:
+def agreement(
+    path: RunOrVotes,
+    labels: Labels = None,
+    column: Columns = None,
+    duplicates: DuplicateVotes = None,
+    base: Base = None,
+    as_json: Json = False,
+) -> None:
     """Measure the annotators' agreement: Krippendorff's alpha, severity, informativeness, repeat agreement."""
     from dprm_data.preference.agreement import agreement_summary, annotators
     from dprm_data.runs.run_or_votes import ratings_of
     from dprm_data.terminal.votes_view import agreement_view
 
-    only_for_votes(path, labels=labels, column=column)
-    ratings, space = ratings_of(path, labels, pairs(column))
+    only_for_votes(path, labels=labels, column=column, duplicates=duplicates, base=base)
+    ratings, space = ratings_of(path, labels, say=note(as_json), **vote_settings(column, duplicates, base))
     summary, found = agreement_summary(ratings, space), annotators(ratings, space)
     answer({**summary, "by_annotator": found.to_table().to_pylist()}, lambda: agreement_view(summary, found), as_json)
 
@@ -99,6 +122,8 @@ def groups(
     ] = None,
     labels: Labels = None,
     column: Columns = None,
+    duplicates: DuplicateVotes = None,
+    base: Base = None,
     as_json: Json = False,
 ) -> None:
     """Fit distributions by group of annotators, with partial pooling: each is shrunk towards the others' as far as the votes suggest."""
@@ -108,8 +133,8 @@ def groups(
     from dprm_data.runs.run_or_votes import annotator_attribute, ratings_of
     from dprm_data.terminal.votes_view import groups_view
 
-    only_for_votes(path, labels=labels, column=column)
-    ratings, space = ratings_of(path, labels, pairs(column))
+    only_for_votes(path, labels=labels, column=column, duplicates=duplicates, base=base)
+    ratings, space = ratings_of(path, labels, say=note(as_json), **vote_settings(column, duplicates, base))
     prior, _ = learn_prior(ratings.votes().counts, space, "beta")
     found = by_group(ratings, space, prior, annotator_attribute(path, by, pairs(column)))
     if out:

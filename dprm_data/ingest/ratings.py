@@ -18,7 +18,7 @@ class Ratings:
     """R ratings of N items by A annotators on K labels.
 
     `item`, `annotator`, `label`, `replicate` (R,) are indices into `item_ids`, `annotator_ids`, the space's labels and the annotator's
-    repetitions; `weight` (R,). If annotators are not known, `annotator_ids` and `annotator` are empty.
+    repetitions; `weight` (R,). If annotators are not known, `annotator_ids` and `annotator` are empty. base: as in `Votes`.
     """
 
     item_ids: list[str]
@@ -29,6 +29,7 @@ class Ratings:
     label: Ints
     weight: Floats
     replicate: Ints
+    base: int | None = None
 
     def __len__(self) -> int:
         return len(self.item)
@@ -37,7 +38,7 @@ class Ratings:
         """The weighted label counts of all items."""
         N, K = len(self.item_ids), self.K
         counts = np.bincount(self.item * K + self.label, weights=self.weight, minlength=N * K)
-        return Votes(self.item_ids, counts.reshape(N, K).astype(np.float64))
+        return Votes(self.item_ids, counts.reshape(N, K).astype(np.float64), self.base)
 
     def take(self, rows: Ints) -> Ratings:
         """These ratings only; items and annotators keep their numbers."""

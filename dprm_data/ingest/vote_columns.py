@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from dprm_data.core.arrays import Floats, Ints
 from dprm_data.core.errors import VotesError
 from dprm_data.ingest.faults import Faults, rows_where
+from dprm_data.ingest.vote_scale import whole
 from dprm_data.labels.space import LabelSpace
 
 
@@ -43,9 +44,18 @@ def as_text(column: pa.ChunkedArray, field: str, path: Path) -> pa.ChunkedArray:
 
 
 def label_indices(
-    column: pa.ChunkedArray, space: LabelSpace, path: Path, name: str, base: int, from_text: bool, faults: Faults
+    column: pa.ChunkedArray,
+    space: LabelSpace,
+    path: Path,
+    name: str,
+    base: int | None,
+    from_text: bool,
+    faults: Faults,
 ) -> Ints:
-    """Indices into the space's labels; -1 for a cell that is none, which is a fault. Raises VotesError for a type that cannot be a label."""
+    """Indices into the space's labels; -1 for a cell that is none, which is a fault. Raises VotesError for a type that cannot be a label.
+
+    base: the number of the lowest label; None if numbers, too, are names.
+    """
     K = space.K
     if pa.types.is_dictionary(column.type):
         column = pc.cast(column, column.type.value_type)
@@ -53,12 +63,14 @@ def label_indices(
     if pa.types.is_null(kind):
         codes = np.full(len(column), -1, dtype=np.int64)
     elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or (pa.types.is_boolean(kind) and K == 2):
-        codes = _from_numbers(column, K, base)
+        codes = _from_numbers(column, K, base) if base is not None else _from_names(column, space)
     elif is_text(kind):
         codes = _from_text(column, space, base, from_text)
     else:
         raise VotesError(f"{path}: column {name!r} is of type {kind} (allowed: whole numbers or names of labels)")
-    names = f"{base} to {base + K - 1}, or a name: {', '.join(space.names[:12])}{', …' if K > 12 else ''}"
+    names = f"{', '.join(space.names[:12])}{', …' if K > 12 else ''}"
+    if base is not None:
+        names = f"{base} to {base + K - 1}, or a name: {names}"
 
     def describe(row: int) -> tuple[str, str | None]:
         value = column[row].as_py()
@@ -82,30 +94,32 @@ def _from_numbers(column: pa.ChunkedArray, K: int, base: int) -> Ints:
     return codes
 
 
-def _from_text(column: pa.ChunkedArray, space: LabelSpace, base: int, from_text: bool) -> Ints:
+def _from_names(column: pa.ChunkedArray, space: LabelSpace) -> Ints:
+    """Numbers that are names of labels."""
+    encoded = pc.dictionary_encode(column).unify_dictionaries().combine_chunks()
+    numbers = [whole(str(value)) for value in encoded.dictionary.to_pylist()]
+    found = [None if number is None else space.find(str(number)) for number in numbers]
+    table = np.array([*(-1 if code is None else code for code in found), -1], dtype=np.int64)
+    return np.asarray(table[pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False)])
+
+
+def _from_text(column: pa.ChunkedArray, space: LabelSpace, base: int | None, from_text: bool) -> Ints:
     """Names or words to indices; -1 for anything else."""
     if len(column) == 0:
         return np.zeros(0, dtype=np.int64)
     encoded = pc.dictionary_encode(column).unify_dictionaries().combine_chunks()
     values = [str(value).strip() for value in encoded.dictionary.to_pylist()]
     # In a text file a number is an index. In a Parquet column of text, "3" is a label's name if labels have such names.
-    indices = from_text or all(_whole(label) is None for label in space.names)
+    indices = base is not None and (from_text or all(whole(label) is None for label in space.names))
     codes = []
     for value in values:
-        number = _whole(value)
-        code = None if from_text and number is not None else space.find(value)
-        if code is None and number is not None and indices and 0 <= number - base < space.K:
+        number = whole(value)
+        code = None if from_text and number is not None and base is not None else space.find(value)
+        if code is None and number is not None and base is not None and indices and 0 <= number - base < space.K:
             code = number - base
         codes.append(-1 if code is None else code)
     table = np.array([*codes, -1], dtype=np.int64)
     return np.asarray(table[pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False)])
-
-
-def _whole(text: str) -> int | None:
-    try:
-        return int(text)
-    except ValueError:
-        return None
 
 
 def weights_column(table: pa.Table, path: Path, name: str, faults: Faults) -> Floats:

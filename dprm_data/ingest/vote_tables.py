@@ -24,13 +24,14 @@ from dprm_data.ingest.csv_check import checked_rows, looks_whole
 from dprm_data.ingest.faults import Faults, rows_where
 from dprm_data.ingest.ratings import Ratings, ratings_from_annotations
 from dprm_data.ingest.vote_columns import as_text, ids_column, is_text, label_indices, weights_column
+from dprm_data.ingest.vote_scale import found_base
 from dprm_data.ingest.votes import Votes, item_codes, votes_from_annotations
 from dprm_data.labels.space import LabelSpace
 
 Duplicates = Literal["error", "first", "last", "all", "mean"]
 
 FIELDS = ("item_id", "annotator_id", "label", "weight", "replicate")
-_ALSO_CALLED = {"item_id": ("item",), "annotator_id": ("rater_id", "annotator", "rater")}
+ALSO_CALLED = {"item_id": ("item",), "annotator_id": ("rater_id", "annotator", "rater")}
 _NEEDED = ("item_id", "label")
 _ANNOTATIONS = {"status", "elicitation", "annotator_kind"}  # the mark of our own table of annotations
 
@@ -41,13 +42,14 @@ def read_votes(
     *,
     columns: Mapping[str, str] | None = None,
     duplicates: Duplicates = "error",
-    base: int = 0,
+    base: int | None = None,
 ) -> Votes:
     """The votes in a long table, items in order of first appearance.
 
     Columns: `item_id` (or `item`), `label`, and optionally `annotator_id` (or `rater_id`, `rater`, `annotator`), `weight`, `replicate`; `columns` maps our name
-    to the file's. Other columns are not read. Whole numbers are label indices from `base` (0) on; strings are names or words of labels. In
-    a CSV file, which has only text, whole numbers are indices too.
+    to the file's. Other columns are not read. Strings are names or words of labels. Whole numbers, in a CSV file as well, count labels from `base`
+    on (0 or 1): without it, from 0 if a 0 occurs and from 1 if K does; if neither does, the table is refused, because both are possible. Where
+    somebody named the labels by numbers, numbers are names. `Votes.base` says how numbers were read.
 
     `duplicates` says what to do with several rows with the same item, annotator and replicate: `error`, keep the `first` or the
     `last`, count `all`, or `mean`: one vote, shared evenly among them. Without an annotator column nothing is a duplicate.
@@ -68,7 +70,7 @@ def read_ratings(
     *,
     columns: Mapping[str, str] | None = None,
     duplicates: Duplicates = "error",
-    base: int = 0,
+    base: int | None = None,
 ) -> Ratings:
     """The same table with its annotators, for measuring agreement. A table of annotations is read as
     `ratings_from_annotations` reads it."""
@@ -78,11 +80,11 @@ def read_ratings(
     return _ratings(table, space, Path(path), columns or {}, duplicates, base, is_csv)
 
 
-def _is_annotations(table: pa.Table, path: Path, duplicates: Duplicates, base: int) -> bool:
+def _is_annotations(table: pa.Table, path: Path, duplicates: Duplicates, base: int | None) -> bool:
     """Whether this is our own table of annotations. Raises `VotesError` for settings that mean nothing there."""
     if not set(table.column_names) >= _ANNOTATIONS:
         return False
-    unused = "base" if base else "duplicates" if duplicates != "error" else None
+    unused = "base" if base is not None else "duplicates" if duplicates != "error" else None
     if unused:
         raise VotesError(
             f"{path}: {unused} does not apply to a table of annotations, which names its labels and has no duplicates",
@@ -97,11 +99,13 @@ def _ratings(
     path: Path,
     mapping: Mapping[str, str],
     duplicates: Duplicates,
-    base: int,
+    base: int | None,
     is_csv: bool,
 ) -> Ratings:
     faults = Faults(VotesError)
     ids, items = item_codes(ids_column(table["item_id"], "item_id", path, faults), None)
+    if base is None:
+        base = found_base(table["label"], space, path, is_csv)
     labels = label_indices(table["label"], space, path, mapping.get("label", "label"), base, is_csv, faults)
     weights = weights_column(table, path, mapping.get("weight", "weight"), faults)
     rounds = np.zeros(table.num_rows, dtype=np.int64)
@@ -112,7 +116,7 @@ def _ratings(
     if "annotator_id" in table.column_names:
         names, people = item_codes(ids_column(table["annotator_id"], "annotator_id", path, faults), None)
     faults.raise_any()
-    ratings = Ratings(ids, names, space.K, items, people, labels, weights, rounds)
+    ratings = Ratings(ids, names, space.K, items, people, labels, weights, rounds, base)
     return ratings if duplicates == "all" or not names else _deduplicate(ratings, path, duplicates)
 
 
@@ -236,7 +240,7 @@ def _where(names: list[str], mapping: Mapping[str, str], path: Path) -> dict[str
     """Our field -> the file's column, for the fields the file has."""
     where: dict[str, str] = {}
     for field in FIELDS:
-        wanted = (mapping[field],) if field in mapping else (field, *_ALSO_CALLED.get(field, ()))
+        wanted = (mapping[field],) if field in mapping else (field, *ALSO_CALLED.get(field, ()))
         found = [name for name in wanted if name in names]
         if found and names.count(found[0]) > 1:
             raise VotesError(f"{path}: the column {found[0]!r} is there twice", hint="Rename or remove one of them.")

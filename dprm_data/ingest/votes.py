@@ -21,10 +21,14 @@ from dprm_data.labels.space import LabelSpace
 
 @dataclass(frozen=True)
 class Votes:
-    """Weighted label counts of N items on K labels: `counts` has shape (N, K), in votes; row i belongs to `item_ids[i]`."""
+    """Weighted label counts of N items on K labels: `counts` has shape (N, K), in votes; row i belongs to `item_ids[i]`.
+
+    base: the number of the lowest label in the table that was read; None if it named its labels.
+    """
 
     item_ids: list[str]
     counts: Floats
+    base: int | None = None
 
     def __post_init__(self) -> None:
         counts = np.asarray(self.counts, dtype=np.float64)
@@ -55,7 +59,7 @@ class Votes:
 
     def take(self, rows: Ints | Sequence[int]) -> Votes:
         """The votes of these rows, in this order."""
-        return Votes([self.item_ids[int(i)] for i in rows], self.counts[rows])
+        return Votes([self.item_ids[int(i)] for i in rows], self.counts[rows], self.base)
 
 
 def check_space(votes: Votes, space: LabelSpace) -> None:

@@ -143,6 +143,11 @@ class LabelSpace(_Frozen):
         """The index of the label with this name or these words, ignoring case, or None."""
         return self._index.get(name.strip().casefold())
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether this is a plain scale of K steps (`ordinal`), whose labels nobody has named."""
+        return self == LabelSpace.ordinal(self.K)
+
     # -- checks -------------------------------------------------------------------------------------------------------
 
     @model_validator(mode="after")

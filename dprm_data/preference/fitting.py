@@ -155,7 +155,7 @@ def fit(
         )
         if not (np.isfinite(strength) and strength >= 0):
             raise InputError(f"stated_strength: {strength} (allowed: auto, or a finite number that is not negative)")
-        votes = Votes(votes.item_ids, votes.counts + strength * pseudo)
+        votes = Votes(votes.item_ids, votes.counts + strength * pseudo, votes.base)
     if len(votes) and (empty := int((votes.totals == 0).sum())):
         notes.append(
             f"{empty} of {len(votes)} items have no votes: their distribution is the prior's, their evidence 0"

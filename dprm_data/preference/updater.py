@@ -57,4 +57,4 @@ def merge(published: Votes, new: Votes, space: LabelSpace, *, forgetting: float 
     counts = np.zeros((len(row), space.K))
     counts[: len(published)] = forgetting * published.counts
     np.add.at(counts, [row[item] for item in new.item_ids], new.counts)
-    return Votes(list(row), counts)
+    return Votes(list(row), counts, new.base if published.base is None else published.base)

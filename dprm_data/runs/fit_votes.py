@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from dprm_data.core.errors import InputError
+from dprm_data.ingest.vote_scale import assumption
 from dprm_data.ingest.vote_tables import Duplicates, read_votes
 from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.fitting import Fit, fit
@@ -20,19 +21,19 @@ def fit_votes(
     family: str,
     columns: Mapping[str, str],
     duplicates: Duplicates,
-    base: int,
+    base: int | None,
     say: Callable[[str], None],
 ) -> Fit:
     """Fit the votes and write the distributions to `out`, with all that an update needs.
 
-    columns, duplicates, base: as for `read_votes`. say: receives a warning if the labels seem to be numbered from 1. Raises `InputError`, or
+    columns, duplicates, base: as for `read_votes`. say: receives what was assumed about how labels are counted. Raises `InputError`, or
     `VotesError` if the votes cannot be read.
     """
     if out.suffix != ".parquet" or (out.exists() and out.samefile(votes_file)):
         raise InputError(f"--out {out}: must be another file, and a Parquet file, such as distributions.parquet")
     votes = read_votes(votes_file, space, columns=columns, duplicates=duplicates, base=base)
-    if base == 0 and not votes.counts[:, 0].any():
-        say(f"nobody gave the lowest label, {space.names[0]}; if your labels are numbered from 1, give --base 1")
+    if base is None and votes.base is not None:
+        say(assumption(votes.base, space))
     fitted = fit(votes, space, family=family)
     write_fit(fitted, space, out)
     return fitted

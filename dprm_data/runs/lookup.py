@@ -14,6 +14,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from dprm_data.core.errors import InputError
+from dprm_data.ingest.vote_tables import ALSO_CALLED
 from dprm_data.runs.folder import RunFolder
 
 Row = dict[str, Any]
@@ -64,14 +65,13 @@ def persona_attribute(run: Path, name: str) -> dict[str, Any]:
 def rater_attribute(votes: Path, name: str, columns: Mapping[str, str]) -> dict[str, Any]:
     """The first value of a column for every rater of a table of votes. Raises `InputError` if there is no such column."""
     table = _votes_dataset(votes)
-    rater = columns.get("annotator_id") or next(
-        (known for known in ("annotator_id", "rater_id") if known in table.schema.names), "annotator_id"
-    )
+    known = ("annotator_id", *ALSO_CALLED["annotator_id"])
+    rater = columns.get("annotator_id") or next((each for each in known if each in table.schema.names), known[0])
     missing = next((column for column in (rater, name) if column not in table.schema.names), None)
     if missing:
         raise InputError(f"{votes}: no column {missing!r}", hint=f"Columns: {', '.join(table.schema.names)}.")
     try:
-        read = table.to_table(columns=[rater, name])
+        read = table.to_table(columns=list({rater: 0, name: 0}))
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{votes}: the columns {rater!r} and {name!r} cannot be read: {error}") from error
     found: dict[str, Any] = {}

@@ -6,7 +6,8 @@ A Parquet file of distributions has the prior and label space in its metadata; a
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ import pyarrow.parquet as pq
 
 from dprm_data.core.errors import InputError, VotesError
 from dprm_data.core.tables import write_parquet
+from dprm_data.ingest.vote_scale import assumption
+from dprm_data.ingest.vote_tables import Duplicates, read_votes
 from dprm_data.ingest.votes import Votes
 from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.fitting import Fit
@@ -29,7 +32,10 @@ _KEY = b"dprm_fit"
 
 @dataclass(frozen=True)
 class Published:
-    """The votes behind fitted distributions, and how they were fitted. interval: the level of the credible intervals."""
+    """The votes behind fitted distributions, and how they were fitted. interval: the level of the credible intervals.
+
+    `votes.base` is that of the table they were read from: the next table of the same people counts its labels in the same way.
+    """
 
     votes: Votes
     prior: Prior
@@ -46,6 +52,7 @@ def write_fit(fitted: Fit, space: LabelSpace, path: Path, smoothing: SmoothingCo
         "space": space.model_dump(mode="json"),
         "smoothing": (smoothing or SmoothingConfig()).model_dump(mode="json"),
         "interval": fitted.level,
+        "base": fitted.votes.base,
     }
     table = table.replace_schema_metadata((table.schema.metadata or {}) | {_KEY: orjson.dumps(content)})
     try:
@@ -60,6 +67,28 @@ def read_published(path: str | os.PathLike[str]) -> Published:
     """Read a run folder, or a file written by `dprm fit --out` or `dprm update --out`. Raises `InputError` if it lacks what an update needs."""
     folder = RunFolder.at(path)
     return _of_run(folder) if folder else _of_file(Path(path))
+
+
+def new_votes(
+    path: Path,
+    old: Published,
+    *,
+    columns: Mapping[str, str],
+    duplicates: Duplicates,
+    base: int | None,
+    say: Callable[[str], None],
+) -> Votes:
+    """Read further votes of the same people, with labels counted as in the votes before. The settings are those of `read_votes`.
+
+    say: receives what was assumed about how labels are counted, or that it differs from before. Raises `VotesError`.
+    """
+    before = old.votes.base
+    votes = read_votes(path, old.space, columns=columns, duplicates=duplicates, base=before if base is None else base)
+    if base is None and before is None and votes.base is not None:
+        say(assumption(votes.base, old.space))
+    if base is not None and before not in (None, base):
+        say(f"labels are counted from {base} here, and were counted from {before} in the votes that were fitted")
+    return votes
 
 
 def _of_run(folder: RunFolder) -> Published:
@@ -96,9 +125,8 @@ def _of_file(path: Path) -> Published:
     content: dict[str, Any] = orjson.loads(stored)
     space = LabelSpace.load(content["space"])
     smoothing = SmoothingConfig.model_validate(content["smoothing"])
-    return Published(
-        _votes(table, space, path), Prior.from_dict(content["prior"]), space, smoothing, content["interval"]
-    )
+    votes = replace(_votes(table, space, path), base=content.get("base"))  # older files do not say
+    return Published(votes, Prior.from_dict(content["prior"]), space, smoothing, content["interval"])
 
 
 def _votes(table: pa.Table, space: LabelSpace, origin: object) -> Votes:

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from dprm_data.core.errors import InputError
 from dprm_data.ingest.ratings import Ratings
-from dprm_data.ingest.vote_tables import read_ratings
+from dprm_data.ingest.vote_scale import assumption
+from dprm_data.ingest.vote_tables import Duplicates, read_ratings
 from dprm_data.labels.space import LabelSpace
 from dprm_data.runs.folder import RunFolder
 from dprm_data.runs.lookup import persona_attribute, rater_attribute
 
 
-def ratings_of(path: Path, labels: str | None, columns: Mapping[str, str]) -> tuple[Ratings, LabelSpace]:
-    """All ratings with their label space. labels and columns: of a table of votes; a run's recipe has its own.
+def ratings_of(
+    path: Path,
+    labels: str | None,
+    columns: Mapping[str, str],
+    *,
+    duplicates: Duplicates = "error",
+    base: int | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> tuple[Ratings, LabelSpace]:
+    """All ratings with their label space. The settings are those of `read_votes`, for a table of votes; a run has its own.
 
-    Raises `InputError`, or `VotesError` if the table cannot be read.
+    say: receives what was assumed about how labels are counted. Raises `InputError`, or `VotesError` if the table cannot be read.
     """
     folder = RunFolder.at(path)
     if folder:
@@ -28,7 +37,10 @@ def ratings_of(path: Path, labels: str | None, columns: Mapping[str, str]) -> tu
             "--labels is missing", hint="Give a bundled label space, a number of levels K, or a YAML file."
         )
     space = LabelSpace.load(labels)
-    return read_ratings(path, space, columns=columns), space
+    ratings = read_ratings(path, space, columns=columns, duplicates=duplicates, base=base)
+    if base is None and ratings.base is not None:
+        say(assumption(ratings.base, space))
+    return ratings, space
 
 
 def annotator_attribute(path: Path, name: str, columns: Mapping[str, str]) -> dict[str, Any]:

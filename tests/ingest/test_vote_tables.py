@@ -66,10 +66,50 @@ def test_numbers_as_text_are_names_in_parquet_and_indices_in_csv(tmp_path: Path)
     column = {"item_id": ["a", "a"], "annotator_id": ["x", "y"], "label": ["1", "2"]}
     np.testing.assert_array_equal(read_votes(parquet(tmp_path, **column), THREE).counts, [[1, 1, 0]])
     path = text(tmp_path, "item_id,annotator_id,label\na,x,1\na,y,2\n")
-    np.testing.assert_array_equal(read_votes(path, THREE).counts, [[0, 1, 1]])
+    np.testing.assert_array_equal(read_votes(path, THREE, base=0).counts, [[0, 1, 1]])
     # where no label's name is a number, text numbers are indices, also beside names
     mixed = parquet(tmp_path, item_id=["a", "a"], annotator_id=["x", "y"], label=["0", "unhelpful_harmful"])
     np.testing.assert_array_equal(read_votes(mixed, HH6).counts, [[1, 0, 0, 0, 0, 1]])
+
+
+@pytest.mark.parametrize(
+    ("labels", "base"), [([0, 6], 0), ([1, 7], 1), ([0, 3], 0), ([2, 7], 1), (["1", "7"], None), ([3.0, 7.0], 1)]
+)
+def test_numbers_say_from_where_they_count(tmp_path: Path, labels: list[Any], base: int | None) -> None:
+    path = parquet(tmp_path, item_id=["a", "a"], annotator_id=["x", "y"], label=labels)
+    votes = read_votes(path, LabelSpace.ordinal(7))
+    assert votes.base == base
+    expected = [int(label) - (1 if base is None else base) for label in labels]
+    np.testing.assert_array_equal(np.flatnonzero(votes.counts[0]), expected)
+
+
+@pytest.mark.parametrize("labels", [[1, 6], [2], [3.0, 5.0], [True]])
+@pytest.mark.parametrize("as_csv", [False, True])
+def test_numbers_that_fit_both_ways_are_asked_about(tmp_path: Path, labels: list[Any], as_csv: bool) -> None:
+    if as_csv:
+        lines = [f"a,x{i},{int(label)}" for i, label in enumerate(labels)]
+        path = text(tmp_path, "\n".join(["item_id,annotator_id,label", *lines]) + "\n")
+    else:
+        path = parquet(tmp_path, item_id=["a"] * len(labels), annotator_id=[*range(len(labels))], label=labels)
+    space = LabelSpace.ordinal(2 if labels == [True] else 7)
+    with pytest.raises(VotesError, match="may be counted from 0 or from 1") as caught:
+        read_votes(path, space)
+    assert "--base 1" in str(caught.value)
+    first = read_votes(path, space, base=1).counts[0]
+    assert first[int(labels[0]) - 1] == 1
+
+
+def test_names_that_are_numbers_are_names(tmp_path: Path) -> None:
+    """Somebody named these labels: nothing is guessed, in any type of column."""
+    space = LabelSpace.load(
+        {"name": "five", "labels": [{"name": str(name), "reward": name} for name in (-2, -1, 0, 1, 2)]}
+    )
+    for label in ([-1, 0, 1], ["-1", "0", "1"], [-1.0, 0.0, 1.0]):
+        path = parquet(tmp_path, item_id=["a"] * 3, annotator_id=[0, 1, 2], label=label)
+        assert read_votes(path, space).base is None
+        np.testing.assert_array_equal(read_votes(path, space).counts, [[0, 1, 1, 1, 0]])
+    path = text(tmp_path, "item_id,annotator_id,label\na,x,-1\na,y,0\na,z,1\n")
+    np.testing.assert_array_equal(read_votes(path, space).counts, [[0, 1, 1, 1, 0]])
 
 
 @pytest.mark.parametrize("kind", [pa.int8(), pa.uint16(), pa.int64(), pa.float32(), pa.float64()])

@@ -1,0 +1,74 @@
+"""How a table numbers its labels: from 0, from 1, or by their names.
+
+    1 … 7 on seven labels, and a 7 among them     from 1
+    0 … 6 on seven labels, and a 0 among them     from 0
+    2, 3 and 5 alone                              not known: the table is refused, and the message asks
+
+A scale that was read once is stored with the distributions, so that the next table of the same people is read in the same way, whether or
+not it has the lowest or highest label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dprm_data.core.errors import VotesError
+from dprm_data.labels.space import LabelSpace
+
+
+def whole(text: str) -> int | None:
+    """The whole number that a text says; None for any other text. A decimal point without digits behind it but zeros is a whole number's."""
+    head, _, rest = text.strip().partition(".")
+    try:
+        return int(head) if not rest.strip("0") else None
+    except ValueError:
+        return None
+
+
+def found_base(column: pa.ChunkedArray, space: LabelSpace, path: Path, from_text: bool) -> int | None:
+    """The number of the lowest label, from the numbers in a column of labels; None where labels are named.
+
+    from_text: the file has only text, so a text of digits may be a number. Raises `VotesError` if the numbers fit both ways of counting.
+    """
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if pa.types.is_nested(kind):  # no label at all: its reader says so
+        return None
+    values = [value for value in pc.unique(pc.cast(column, kind)).to_pylist() if value is not None]
+    named_by_numbers = any(whole(name) is not None for name in space.names)
+    if named_by_numbers and not from_text and any(isinstance(value, str) for value in values):
+        return None
+    numbers = {number for value in values if (number := whole(_text(value))) is not None}
+    if not numbers or _are_names(numbers, space):
+        return None
+    lowest, highest, K = min(numbers), max(numbers), space.K
+    from_0, from_1 = lowest >= 0 and highest < K, lowest >= 1 and highest <= K
+    if from_0 and from_1:
+        seen = f"the number {lowest}" if lowest == highest else f"numbers from {lowest} to {highest}"
+        raise VotesError(
+            f"{path}: labels are {seen}; the space {space.name!r} has {K} labels, which may be counted from 0 or from 1",
+            hint=f"Say how they are counted: --base 0 (up to {K - 1}) or --base 1 (up to {K}); in Python: base=0 or base=1.",
+        )
+    return 1 if from_1 else 0  # if neither fits, the cells that are no label are reported
+
+
+def assumption(base: int, space: LabelSpace) -> str:
+    """What was assumed of a table's numbers, for people to check."""
+    return (
+        f"labels are read as numbers from {base} ({base} is {space.names[0]!r}, {base + space.K - 1} is {space.names[-1]!r}): "
+        f"{base * space.K} occurs, {(1 - base) * space.K} does not"
+    )
+
+
+def _text(value: object) -> str:
+    return str(int(value)) if isinstance(value, bool) else str(value)
+
+
+def _are_names(numbers: Collection[int], space: LabelSpace) -> bool:
+    """Whether somebody named labels by these numbers. A plain scale (`--labels 7`) was named by nobody."""
+    if space.is_plain:
+        return False
+    return all(space.find(str(number)) is not None for number in numbers)
