@@ -26,7 +26,7 @@ from dprm_data.core.validation import FieldError
 from dprm_data.core.yamlfile import read_model, validated
 from dprm_data.recipe.consistency import check_together, lacks_logprobs
 from dprm_data.recipe.model_config import Design, ModelConfig, check_distinct, only_model
-from dprm_data.recipe.provider_config import ProviderConfig
+from dprm_data.recipe.provider_config import EndpointConfig, ProviderConfig
 from dprm_data.recipe.section import NotNegative, Positive, Section
 
 
@@ -266,6 +266,16 @@ class Recipe(Section):
     def entries(self) -> list[ModelConfig]:
         """The models that are asked: those of `models`, or the one of `provider`."""
         return [only_model(self.provider)] if self.provider else list(self.models or ())
+
+    @property
+    def places(self) -> list[EndpointConfig]:
+        """Where all models are asked."""
+        return [place for entry in self.entries for place in entry.places]
+
+    @property
+    def is_demo(self) -> bool:
+        """Whether a model among them is too small to say what people think: views and cards say so."""
+        return any(entry.kind is not None and entry.kind.is_demo for entry in self.entries)
 
     def limits_of(self, entry: ModelConfig) -> LimitsConfig:
         """The limits of one model: its own, and the recipe's where it sets none.

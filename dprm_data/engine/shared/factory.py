@@ -20,7 +20,7 @@ def coordinator_for(ledger: Ledger, recipe: Recipe) -> Coordinator:
     if ledger.store.coordinator is None:
         return Coordinator()
     coordinator: Callable[..., Coordinator] = resolve_name(ledger.store.coordinator)
-    return coordinator(ledger.store, run=recipe.name, scope=_scope(recipe.provider), lease=recipe.limits.lease)
+    return coordinator(ledger.store, run=recipe.name, scope=_scope(recipe.entries[0]), lease=recipe.limits.lease)
 
 
 def _scope(provider: ProviderConfig) -> str:
