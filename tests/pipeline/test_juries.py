@@ -205,7 +205,6 @@ def test_killed_and_resumed_without_a_call_paid_twice(tmp_path: Path) -> None:
     for each in stats:
         assert each["answered_distinct"] == each["distinct"] == calls
         assert each["answered"] - calls <= kills * most_lost
-    assert stats[0]["answered"] - calls <= most_lost * 2, "the quickest was through before the last kills"
     with sqlite3.connect(tmp_path / "run" / "ledger.sqlite") as db:
         assert db.execute("SELECT COUNT(*) FROM calls").fetchone() == (3 * calls,)
     assert Counter(row["model_id"] for row in annotations(tmp_path)) == dict.fromkeys(IDS, calls)
