@@ -93,6 +93,9 @@ def test_every_model_answers_as_every_persona_at_its_own_price(tmp_path: Path, s
     assert (plan["calls_needed"], plan["annotators"], plan["annotations"]) == (3 * CALLS, 3 * PERSONAS, 3 * CALLS)
     assert {id_: each["calls_needed"] for id_, each in plan["models"].items()} == dict.fromkeys(IDS, CALLS)
     assert plan["cost"] == pytest.approx(sum(each["cost"] for each in plan["models"].values()))
+    by_model = {each["model_id"]: each for each in said["summary"]["by_model"]}
+    assert {id_: each["ok"] for id_, each in by_model.items()} == dict.fromkeys(IDS, CALLS)
+    assert {id_: each["cost_per_vote"] * CALLS for id_, each in by_model.items()} == pytest.approx(cost)
     again = answer(run(recipe, "--json"))["annotate"]
     assert (again["calls"], again["annotations"], again["items"]) == (0, 3 * CALLS, ITEMS)
 
