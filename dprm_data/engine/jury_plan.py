@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 from dprm_data.elicit.work import Work
 from dprm_data.engine.plan import Plan, make_plan
@@ -21,16 +22,17 @@ def make_jury_plan(work: Work, items_file: Path, prices: Mapping[str, Prices], l
     first = next(iter(plans.values()))
     if len(plans) == 1:
         return first
+    sums: dict[str, Any] = {each.name: _sum(plans, each.name) for each in fields(Plan) if each.name not in _SHARED}
+    calls = max(1, sums["calls_needed"])
     return replace(
         first,
         annotators=work.annotations_per_item,
         annotations=first.items * work.annotations_per_item,
         prices=price_sources(prices),
         # Large runs are estimated from the same items for every model, so the errors do not cancel out.
-        error=sum(plan.error * plan.calls_needed for plan in plans.values())
-        / max(1, sum(plan.calls_needed for plan in plans.values())),
+        error=sum(plan.error * plan.calls_needed for plan in plans.values()) / calls,
         models=plans,
-        **{each.name: _sum(plans, each.name) for each in fields(Plan) if each.name not in _SHARED},
+        **sums,
     )
 
 
