@@ -82,6 +82,8 @@ def total(models: Mapping[str, Counters]) -> Counters:
         found.add_calls(each)
         found.add_done(each)
         found.add_state(each)
+    found.workers = max(each.workers for each in models.values())
+    found.calls_together = max(each.calls_together for each in models.values())
     found.items = min(each.items for each in models.values())
     found.endpoints = [endpoint for each in models.values() for endpoint in each.endpoints]
     return found

@@ -24,16 +24,17 @@ def check_together(recipe: Recipe) -> None:
 
 
 def _check_several_models(recipe: Recipe) -> None:
-    """Each model goes through the items at its own pace, in one process."""
+    """Each model goes through the items at its own pace."""
     if recipe.early_stop:
         raise FieldError(
             "early_stop", "looks at all votes of an item, and several models answer at their own pace; leave it out"
         )
     if recipe.mode == "batch":
         raise FieldError("mode", "the batches of a run are one model's; with several models, leave mode: batch out")
-    if recipe.shares_ledger:
+    if recipe.engine == "ray":
         raise FieldError(
-            "ledger", "several models share one process's limits and budget; with models, use a ledger in a file"
+            "engine",
+            "an actor of a cluster ends with the first model that is down; with several models, start several workers instead",
         )
 
 

@@ -11,7 +11,7 @@ from dprm_data.engine.counters import Counters
 from dprm_data.engine.direct import Engine
 from dprm_data.engine.early_stopping import round_policy_for
 from dprm_data.engine.jury_engine import JuryEngine
-from dprm_data.engine.shared.factory import coordinator_for
+from dprm_data.engine.shared.factory import coordinator_for, scope_of
 from dprm_data.ledger.ledger import Ledger
 from dprm_data.providers.construction import make_provider
 from dprm_data.providers.provider import Provider
@@ -77,7 +77,7 @@ class Worker:
             retry_failed=self._retry_failed,
             began=self._began,
             rounds=self._rounds,
-            coordinator=self._coordinator,
+            coordinator=self._coordinator.of_model(scope_of(entry)),
         )
 
     async def __aenter__(self) -> Self:
