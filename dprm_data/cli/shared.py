@@ -112,7 +112,6 @@ RunOrVotes = Annotated[
 
 def show_summary(job: Any, counters: Any, as_json: bool) -> None:
     """Print the summary of a run, with the counters of this process's calls if it made any."""
-    from dprm_data.providers.provider import provider_class
     from dprm_data.runs.summary import summarise
     from dprm_data.terminal.summary_view import summary_view
 
@@ -120,7 +119,7 @@ def show_summary(job: Any, counters: Any, as_json: bool) -> None:
     content = {"run": str(job.folder), "summary": summary.as_dict()}
     if counters:
         content["annotate"] = counters.as_dict()
-    demo = provider_class(job.recipe.provider.name).is_demo
+    demo = job.recipe.is_demo
     answer(content, lambda: summary_view(summary, job.folder, counters, local=demo), as_json)
 
 

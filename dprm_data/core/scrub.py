@@ -30,7 +30,15 @@ def public_recipe(content: Mapping[str, Any]) -> dict[str, Any]:
     source = dict(recipe.get("source") or {})
     if source.get("path"):
         recipe["source"] = source | {"path": PurePath(source["path"]).name}
-    provider = dict(recipe.get("provider") or {})
+    if recipe.get("provider"):
+        recipe["provider"] = _public_provider(recipe["provider"])
+    if recipe.get("models"):
+        recipe["models"] = [_public_provider(model) for model in recipe["models"]]
+    return {name: value if name in _NOT_TEXTS else without_paths(value) for name, value in recipe.items()}
+
+
+def _public_provider(section: Mapping[str, Any]) -> dict[str, Any]:
+    provider = dict(section)
     if provider.get("base_url"):
         provider["base_url"] = published_url(provider["base_url"])
     if provider.get("endpoints"):
@@ -38,9 +46,7 @@ def public_recipe(content: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("extra", "options"):
         if provider.get(name):
             provider[name] = without_secrets(provider[name])
-    if provider:
-        recipe["provider"] = provider
-    return {name: value if name in _NOT_TEXTS else without_paths(value) for name, value in recipe.items()}
+    return provider
 
 
 def _public_endpoints(endpoints: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -54,7 +54,8 @@ ANNOTATIONS = _schema(
     ("replicate", pa.int32()),
     ("status", pa.string()),  # ok, or why there is no label
     ("reason", pa.string()),
-    ("model", pa.string()),
+    ("model", pa.string()),  # as the provider names what answered
+    ("model_id", pa.string()),  # as the recipe names it: null for people
     ("prompt_version", pa.string()),
     ("rationale", pa.string()),
     ("call_key", pa.string()),  # of the last call that the label was read from
@@ -99,7 +100,7 @@ SCHEMAS = {
     "distributions": DISTRIBUTIONS,
     "preferences": PREFERENCES,
 }
-_ADDED = frozenset({"estimated_calls"})  # columns that older versions did not write
+_ADDED = frozenset({"estimated_calls", "model_id"})  # columns that older versions did not write
 
 
 def damage(path: Path, schema: pa.Schema) -> str | None:

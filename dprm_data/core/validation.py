@@ -16,11 +16,11 @@ Location = tuple[str | int, ...]
 
 
 class FieldError(ValueError):
-    """Raised by a model validator about one of its fields. field: the name, relative to the model."""
+    """Raised by a model validator about one of its fields. field: the name, relative to the model; a number is a place in a list."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
-        self.location = tuple(field.split("."))
+        self.location: Location = tuple(int(part) if part.isdigit() else part for part in field.split("."))
 
 
 def describe(

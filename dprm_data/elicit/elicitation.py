@@ -90,7 +90,8 @@ class Elicitation:
     A subclass declares the facts below that differ, and defines `read`; most define `schema` too. One that asks more than one question,
     or reads more than text, defines `questions` and `proceed` instead.
 
-    params: what is sent beside the messages (temperature, top_p, seed, extra); the rest is the elicitation's own.
+    params: what is sent beside the messages (temperature, top_p, seed, extra); the rest is the elicitation's own. model_id: the model's
+    entry in the recipe, which names the client that sends its calls; not part of a call.
     """
 
     name: ClassVar[str]  # in recipes and annotations; set by `@elicitation`
@@ -113,6 +114,7 @@ class Elicitation:
     rationale: bool = False
     max_reasks: int = 2
     seed: int = 0
+    model_id: str = ""
 
     # -- what a subclass defines --------------------------------------------------------------------------------------
 

@@ -6,8 +6,8 @@ Plan, engine and replay all walk the same `Work`, so that what is priced, what i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -15,10 +15,13 @@ import orjson
 from dprm_data.core.registry import ELICITATIONS
 from dprm_data.elicit.distribution import Distribution
 from dprm_data.elicit.elicitation import Elicitation, Prefix, Task
+from dprm_data.elicit.jury import Juror, Jury, check_named_models, weighted
 from dprm_data.elicit.template import PromptTemplate
 from dprm_data.ingest.items import Item
 from dprm_data.labels.space import LabelSpace
 from dprm_data.panel.personas import Panel, Persona
+from dprm_data.recipe.model_config import ModelConfig
+from dprm_data.recipe.provider_config import ProviderConfig
 from dprm_data.recipe.recipe import EarlyStopConfig, PanelConfig, Recipe
 
 # Rises when this program asks differently for the same recipe: items that were done under the old way are looked at again.
@@ -34,23 +37,40 @@ POPULATION = Persona(
 class Work:
     """Everything that decides what is asked.
 
-    elicitation asks the panel; prior (where the recipe has one) asks the model once per item for the whole population's distribution.
+    jury: the models that are asked as the panel and, where the recipe has a prior, once per item for the whole population's distribution.
+    only: the one of them whose part of the work this is.
     """
 
-    elicitation: Elicitation
+    jury: Jury
     panel: Panel
     panel_config: PanelConfig
     replicates: int
-    prior: Elicitation | None = None
     early_stop: EarlyStopConfig | None = None
+    only: Juror | None = None
+
+    @property
+    def asked(self) -> tuple[Juror, ...]:
+        """The models whose tasks these are."""
+        return (self.only,) if self.only else self.jury.jurors
+
+    @property
+    def parts(self) -> dict[str, Work]:
+        """Each model's part of the work, by the model's id. Together they have the same tasks."""
+        return {juror.id: replace(self, only=juror) for juror in self.jury.jurors}
+
+    @property
+    def elicitation(self) -> Elicitation:
+        """How the panel is asked. (Models differ in name and parameters only: this is the first one's.)"""
+        return self.asked[0].elicitation
+
+    @property
+    def prior(self) -> Elicitation | None:
+        """How the first model is asked for the whole population's distribution."""
+        return self.asked[0].prior
 
     @property
     def space(self) -> LabelSpace:
         return self.elicitation.space
-
-    @property
-    def family(self) -> str:
-        return self.elicitation.family
 
     def tasks(self, item: Item) -> list[Task]:
         """All annotations of one item, the population's first."""
@@ -58,33 +78,40 @@ class Work:
 
     def _tasks(self, item: Item) -> Iterator[Task]:
         if self.prior:
-            yield self.prior.task(self.prior.open(item), POPULATION, 0)
+            prefix = self.prior.open(item)
+            for juror in self.asked:
+                if juror.prior:
+                    yield juror.prior.task(prefix, weighted(POPULATION, juror.weight), 0)
         prefix = self.elicitation.open(item)
-        for persona in self.panel.for_item(item.item_id, self.panel_config):
-            for replicate in range(self.replicates):
-                yield self.elicitation.task(prefix, persona, replicate)
+        personas = self.panel.for_item(item.item_id, self.panel_config)
+        for persona, juror in self.jury.seats(item.item_id, personas):
+            if self.only is None or juror.id == self.only.id:
+                for replicate in range(self.replicates):
+                    yield juror.elicitation.task(prefix, persona, replicate)
 
     @property
     def annotations_per_item(self) -> int:
-        people = min(self.panel_config.sample or len(self.panel.personas), len(self.panel.personas))
-        return people * self.replicates + (self.prior is not None)
+        """The number of tasks of an item: the mean, where items differ (a part of a balanced jury)."""
+        people = self.jury.answers_per_item(self.panel, self.panel_config.sample, self.only)
+        return round(people * self.replicates) + sum(juror.prior is not None for juror in self.asked)
 
     def calibration_tasks(self) -> list[Task]:
-        return self.elicitation.calibration_tasks()
+        """What must be asked to calibrate each model, once per run."""
+        return [task for juror in self.asked for task in juror.elicitation.calibration_tasks()]
 
     def prefix_keys(self, item: Item) -> tuple[bytes, ...]:
         """What every call about the item begins with, hashed: calls that are the same begin the same, whichever recipe makes them."""
-        return self.keys_of(elicitation.open(item) for elicitation in (self.elicitation, self.prior) if elicitation)
+        opened = [each.open(item) for each in (self.elicitation, self.prior) if each]
+        keys = {_beginning(juror.elicitation, prefix) for juror in self.asked for prefix in opened}
+        return tuple(sorted(keys))
 
-    def keys_of(self, prefixes: Iterable[Prefix]) -> tuple[bytes, ...]:
-        """Hashes of these beginnings, sorted: 16 bytes each."""
-        model = self.elicitation.model
-        beginnings = ([self.family, model, prefix.system, prefix.shared] for prefix in prefixes)
-        return tuple(sorted({hashlib.sha256(orjson.dumps(each)).digest()[:16] for each in beginnings}))
+    def keys_of(self, tasks: Iterable[Task]) -> tuple[bytes, ...]:
+        """Hashes of these tasks' beginnings, sorted: 16 bytes each."""
+        return tuple(sorted({_beginning(task.elicitation, task.prefix) for task in tasks}))
 
     def plan_key(self) -> bytes:
         """A hash of all that decides which calls an item needs, but the item: 16 bytes."""
-        asked = [_identity(elicitation) for elicitation in (self.elicitation, self.prior) if elicitation]
+        asked = [_identity(each) for juror in self.asked for each in (juror.elicitation, juror.prior) if each]
         panel = [persona.model_dump(mode="json") for persona in self.panel.personas]
         drawn = self.panel_config.model_dump(
             mode="json", exclude={"use"}
@@ -94,7 +121,20 @@ class Work:
             identity.append(self.early_stop.model_dump(mode="json"))
             if self.prior:
                 identity.append("every item has a prior")  # it was left out of some before
+        if len(self.jury.jurors) > 1 and (self.jury.design == "balanced" or any(p.model for p in self.panel.personas)):
+            # Who answers as whom depends on all models. (In a crossed jury each part is what it would be alone.)
+            identity.append([self.jury.design, [juror.id for juror in self.jury.jurors], self.only and self.only.id])
         return hashlib.sha256(orjson.dumps(identity, option=orjson.OPT_SORT_KEYS)).digest()[:16]
+
+
+def is_population(annotator: Persona) -> bool:
+    """Whether the annotator is the population as a whole and not a persona of the panel."""
+    return (annotator.id, annotator.description) == (POPULATION.id, POPULATION.description)
+
+
+def _beginning(elicitation: Elicitation, prefix: Prefix) -> bytes:
+    beginning = [elicitation.family, elicitation.model, prefix.system, prefix.shared]
+    return hashlib.sha256(orjson.dumps(beginning)).digest()[:16]
 
 
 def _identity(elicitation: Elicitation) -> dict[str, Any]:
@@ -114,37 +154,56 @@ def make_work(
     template: PromptTemplate,
     prior_template: PromptTemplate | None,
     *,
-    family: str,
-    model: str,
+    names: Mapping[str, str] | None = None,
 ) -> Work:
-    """The work of a recipe whose parts have been loaded. `model` is the name that requests carry."""
-    provider = recipe.provider
+    """The work of a recipe whose parts have been loaded. Raises `PanelError` for a persona that names a model which is not there.
+
+    names: the name that requests carry, by the model's id, where it is not the recipe's `model`.
+    """
+    entries = recipe.entries
+    mean = sum(entry.weight for entry in entries) / len(entries)
+    check_named_models(panel, [entry.id for entry in entries])
+
+    def made(entry: ModelConfig, cls: type[Elicitation], template: PromptTemplate, *, rationale: bool) -> Elicitation:
+        return cls(
+            space=space,
+            template=template,
+            family=entry.name,
+            model=(names or {}).get(entry.id, entry.model),
+            params=_params(entry),
+            max_tokens=entry.max_tokens,
+            rationale=rationale,
+            max_reasks=recipe.max_reasks,
+            seed=recipe.seed,
+            model_id=entry.id,
+        )
+
+    panel_asked = ELICITATIONS.get(recipe.elicitation)
+    jurors = [
+        Juror(
+            id=entry.id,
+            elicitation=made(entry, panel_asked, template, rationale=recipe.rationale),
+            prior=made(entry, Distribution, prior_template, rationale=False) if prior_template else None,
+            weight=entry.weight / mean,
+        )
+        for entry in entries
+    ]
+    return Work(
+        jury=Jury(tuple(jurors), recipe.design, recipe.panel.seed),
+        panel=panel,
+        panel_config=recipe.panel,
+        replicates=recipe.replicates,
+        early_stop=recipe.early_stop,
+    )
+
+
+def _params(provider: ProviderConfig) -> dict[str, Any]:
+    """What is sent beside the messages, and so is part of a call's key."""
     params: dict[str, Any] = {
         name: value for name in ("temperature", "top_p", "seed") if (value := getattr(provider, name)) is not None
     }
     if provider.extra:
         params["extra"] = provider.extra
     if provider.structured != "json_schema":
-        params["structured"] = provider.structured  # it changes what is sent, so it is part of a call's key
-
-    def made(cls: type[Elicitation], template: PromptTemplate, *, rationale: bool = False) -> Elicitation:
-        return cls(
-            space=space,
-            template=template,
-            family=family,
-            model=model,
-            params=params,
-            max_tokens=provider.max_tokens,
-            rationale=rationale,
-            max_reasks=recipe.max_reasks,
-            seed=recipe.seed,
-        )
-
-    return Work(
-        elicitation=made(ELICITATIONS.get(recipe.elicitation), template, rationale=recipe.rationale),
-        panel=panel,
-        panel_config=recipe.panel,
-        replicates=recipe.replicates,
-        prior=made(Distribution, prior_template) if prior_template else None,
-        early_stop=recipe.early_stop,
-    )
+        params["structured"] = provider.structured
+    return params

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,10 +23,10 @@ def annotation_batches(work: Work, ledger: Ledger, items: Iterable[Item]) -> Ite
 
     Tasks without an outcome have no row. Labels are calibrated here if the elicitation is calibrated.
     """
-    calibration = _calibration(work, ledger)
+    calibrations = _calibrations(work, ledger)
     rows: list[dict[str, Any]] = []
     for _, states in replay(work, ledger, items):
-        rows += [_row(state, state.outcome, calibration) for state in states if state.outcome]
+        rows += [_row(state, state.outcome, calibrations) for state in states if state.outcome]
         if len(rows) >= _ROWS:
             yield pa.RecordBatch.from_pylist(rows, schema=tables.ANNOTATIONS)
             rows = []
@@ -34,14 +34,19 @@ def annotation_batches(work: Work, ledger: Ledger, items: Iterable[Item]) -> Ite
         yield pa.RecordBatch.from_pylist(rows, schema=tables.ANNOTATIONS)
 
 
-def _calibration(work: Work, ledger: Ledger) -> Any:
+def _calibrations(work: Work, ledger: Ledger) -> dict[str, Any]:
+    """What calibrates each model's answers, by the model's id."""
     states = advance(work.calibration_tasks(), ledger)
-    return work.elicitation.calibrate([(state.task, state.outcome) for state in states if state.outcome])
+    outcomes = [(state.task, state.outcome) for state in states if state.outcome]
+    return {
+        juror.id: juror.elicitation.calibrate([each for each in outcomes if each[0].elicitation.model_id == juror.id])
+        for juror in work.asked
+    }
 
 
-def _row(state: TaskState, outcome: Outcome, calibration: Any) -> dict[str, Any]:
+def _row(state: TaskState, outcome: Outcome, calibrations: Mapping[str, Any]) -> dict[str, Any]:
     task = state.task
-    probs = task.elicitation.label_probs(task, outcome, calibration)
+    probs = task.elicitation.label_probs(task, outcome, calibrations[task.elicitation.model_id])
     label = int(probs.argmax()) if probs is not None else outcome.label
     last = state.replies[-1]
     costs = [reply.cost for reply in state.replies]
@@ -57,6 +62,7 @@ def _row(state: TaskState, outcome: Outcome, calibration: Any) -> dict[str, Any]
         "status": outcome.status,
         "reason": outcome.reason or None,
         "model": last.model or task.elicitation.model,
+        "model_id": task.elicitation.model_id,
         "prompt_version": task.elicitation.template.version,
         "rationale": outcome.rationale or None,
         "call_key": state.calls[-1].key.hex(),

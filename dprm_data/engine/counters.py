@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,7 @@ class Counters:
     waiting: str = ""  # why no answers arrive at the moment
     last_failure: str = ""
     endpoints: Sequence[Standing] = ()  # of a fleet
+    models: Mapping[str, Counters] = field(default_factory=dict)  # of a jury, by the model's id
     started: float = field(default_factory=time.monotonic)
 
     def answered(self, reply: Reply) -> None:
@@ -144,4 +145,6 @@ class Counters:
             "estimated_calls": self.estimated_calls,
             "cost": self.cost if self.cost_known else None,
             "seconds": round(self.seconds, 3),
-        } | ({"endpoints": {each.name: each.as_dict() for each in self.endpoints}} if self.endpoints else {})
+            **({"endpoints": {each.name: each.as_dict() for each in self.endpoints}} if self.endpoints else {}),
+            **({"models": {id_: each.as_dict() for id_, each in self.models.items()}} if self.models else {}),
+        }

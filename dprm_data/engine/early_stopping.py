@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dprm_data.core.arrays import Floats
-from dprm_data.elicit.work import POPULATION
+from dprm_data.elicit.work import is_population
 from dprm_data.engine.replay import TaskState
 from dprm_data.ingest.items import Item
 from dprm_data.labels.space import LabelSpace
@@ -123,7 +123,7 @@ class EarlyStopping(RoundPolicy):
 
 def _is_person(state: TaskState) -> bool:
     """Whether the annotator is a persona of the panel, not the population as a whole."""
-    return state.task.annotator is not POPULATION
+    return not is_population(state.task.annotator)
 
 
 def round_policy_for(config: EarlyStopConfig | None, space: LabelSpace) -> RoundPolicy:

@@ -83,7 +83,7 @@ class ItemQueue:
     def calibration(self) -> Iterator[ReadyItem | Pause | None]:
         """Yield the missing calibration tasks, as if they were one item's."""
         tasks = self._work.calibration_tasks()
-        keys = self._work.keys_of(task.prefix for task in tasks) if self._coordinator.shared else ()
+        keys = self._work.keys_of(tasks) if self._coordinator.shared else ()
         while tasks:
             lease = self._coordinator.claim([keys], 1)[0] if keys and not self._calibrating else None
             if keys and not lease:

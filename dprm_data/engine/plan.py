@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ class Plan:
     calls_known are in the ledger and cost nothing; calls_needed will be made. cost is the expected cost, cost_at_most the worst case of
     every call (a token per byte of input, all output tokens used, nothing cached), without re-asks. sample: items counted; error: relative
     standard error of the scaled figures (0 if all items were counted). corrected_by: answers whose reported tokens correct the estimate
-    (0: uncorrected, at four characters per token).
+    (0: uncorrected, at four characters per token). models: each model's plan by its id, where there are several (`jury_plan`).
     """
 
     items: int
@@ -53,6 +53,7 @@ class Plan:
     sample: int
     error: float
     corrected_by: int
+    models: dict[str, Plan] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -73,6 +73,13 @@ def prices_for(config: ProviderConfig, *, batch: bool = False, allow_unknown: bo
         hint="Set it in the recipe (provider: price: {input: ..., output: ...}, dollars per million tokens; 0 for a model of your own), "
         "or set budget: {allow_unknown_price: true}.",
     )
+
+
+def price_sources(prices: Mapping[str, Prices]) -> str:
+    """Where the prices of these models come from, by id; just the source if there is one model."""
+    if len(prices) == 1:
+        return next(iter(prices.values())).source
+    return "; ".join(f"{id_}: {each.source}" for id_, each in prices.items())
 
 
 def _recipe_prices(price: PriceConfig) -> Prices:

@@ -146,6 +146,16 @@ def load_items(path: Path) -> Iterator[Item]:
             yield from items_of(file.read_row_group(group))
 
 
+@dataclass(frozen=True)
+class StoredItems:
+    """The stored items, to be read more than once: each iteration is `load_items`."""
+
+    path: Path
+
+    def __iter__(self) -> Iterator[Item]:
+        return load_items(self.path)
+
+
 class _Store:
     """Finds duplicates and collects items into batches.
 

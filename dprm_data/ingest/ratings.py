@@ -18,7 +18,8 @@ class Ratings:
     """R ratings of N items by A annotators on K labels.
 
     `item`, `annotator`, `label`, `replicate` (R,) are indices into `item_ids`, `annotator_ids`, the space's labels and the annotator's
-    repetitions; `weight` (R,). If annotators are not known, `annotator_ids` and `annotator` are empty. base: as in `Votes`.
+    repetitions; `weight` (R,). If annotators are not known, `annotator_ids` and `annotator` are empty. `base` is that of `Votes`. `model` (R,):
+    which of several models played the annotator, as a number; None if there is one, or none.
     """
 
     item_ids: list[str]
@@ -30,6 +31,7 @@ class Ratings:
     weight: Floats
     replicate: Ints
     base: int | None = None
+    model: Ints | None = None
 
     def __len__(self) -> int:
         return len(self.item)
@@ -50,6 +52,7 @@ class Ratings:
             label=self.label[rows],
             weight=self.weight[rows],
             replicate=self.replicate[rows],
+            model=None if self.model is None else self.model[rows],
         )
 
 
@@ -63,6 +66,13 @@ def ratings_from_annotations(table: pa.Table, space: LabelSpace) -> Ratings:
     rounds = np.zeros(len(items), dtype=np.int64)
     if "replicate" in kept.column_names:
         rounds = pc.fill_null(pc.cast(kept["replicate"], pa.int64()), 0).to_numpy()
-    return Ratings(
-        ids, names, space.K, items, people, label_codes(kept["label"], space, "annotations"), weights, rounds
-    )
+    labels = label_codes(kept["label"], space, "annotations")
+    return Ratings(ids, names, space.K, items, people, labels, weights, rounds, _models(kept))
+
+
+def _models(kept: pa.Table) -> Ints | None:
+    """The model of every row, as a number; None where no two differ (and in older tables, which do not name them)."""
+    if "model_id" not in kept.column_names:
+        return None
+    ids, models = item_codes(pc.fill_null(kept["model_id"], ""), None)
+    return models if len(ids) > 1 else None

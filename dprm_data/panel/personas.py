@@ -27,7 +27,7 @@ import orjson
 import pyarrow as pa
 import yaml
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from dprm_data.core import tables
 from dprm_data.core.errors import PanelError
@@ -48,6 +48,7 @@ class Persona(_Frozen):
 
     description: who this is, in the second person ("You are ..."), as the model reads it. attributes: free, for strata and reports.
     weight: how much of the population this persona represents, relative to the others of the panel.
+    model: the id of the one model that answers as this persona, if the recipe has several (docs/juries.md).
     """
 
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
@@ -55,6 +56,12 @@ class Persona(_Frozen):
     description: Annotated[str, Field(pattern=r"\S")]
     attributes: dict[str, Attribute] = {}
     weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    model: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_no_model(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A persona that names no model is what it was before there were several: hashes and files do not change."""
+        return {name: value for name, value in whole(self).items() if name != "model" or value is not None}
 
     @property
     def said(self) -> str:

@@ -50,16 +50,15 @@ def _manifest(run: Run, fitted: Fit) -> dict[str, Any]:
         if elicitation
     }
     calibration = applied_calibration(run.folder)
-    libraries = (*_LIBRARIES, *provider_class(run.recipe.provider.name).libraries)
+    entries = run.recipe.entries
+    libraries = [*_LIBRARIES, *(name for entry in entries for name in provider_class(entry.name).libraries)]
     return {
         "name": run.recipe.name,
         "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "versions": {name: found for name in libraries if (found := _version(name))},
-        "seeds": {"labels": run.recipe.seed, "panel": run.recipe.panel.seed, "provider": run.recipe.provider.seed},
-        "provider": run.recipe.provider.name,
-        "model": work.elicitation.model,
-        "sampling": without_secrets(work.elicitation.params),
+        "seeds": {"labels": run.recipe.seed, "panel": run.recipe.panel.seed, "provider": entries[0].seed},
+        **_models(run),
         "elicitation": work.elicitation.name,
         "prompts": prompts,
         "plan_key": work.plan_key().hex(),
@@ -73,6 +72,22 @@ def _manifest(run: Run, fitted: Fit) -> dict[str, Any]:
         },
         "prior": fitted.prior.to_dict(),
     }
+
+
+def _models(run: Run) -> dict[str, Any]:
+    """What was asked: one model, or by id all of them and how they shared the panel."""
+    found = {
+        juror.id: {
+            "provider": juror.elicitation.family,
+            "model": juror.elicitation.model,
+            "sampling": without_secrets(juror.elicitation.params),
+        }
+        for juror in run.work.jury.jurors
+    }
+    if len(found) == 1:
+        return next(iter(found.values()))
+    weights = {entry.id: {"weight": entry.weight, "seed": entry.seed} for entry in run.recipe.entries}
+    return {"design": run.recipe.design, "models": {id_: model | weights[id_] for id_, model in found.items()}}
 
 
 def _version(name: str) -> str | None:

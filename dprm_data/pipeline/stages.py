@@ -25,8 +25,9 @@ from dprm_data.engine.budget import Budget
 from dprm_data.engine.counters import Counters
 from dprm_data.engine.early_stopping import round_policy_for
 from dprm_data.engine.event_loop import Stoppable, interruptible, run_in_loop
-from dprm_data.engine.plan import Plan, make_plan
-from dprm_data.ingest.items import ItemsReport, load_items, store_items
+from dprm_data.engine.jury_plan import make_jury_plan
+from dprm_data.engine.plan import Plan
+from dprm_data.ingest.items import ItemsReport, StoredItems, load_items, store_items
 from dprm_data.ledger.factory import exists
 from dprm_data.ledger.ledger import Ledger
 from dprm_data.panel.personas import panel_table
@@ -166,7 +167,7 @@ def plan(run: Run) -> Plan:
     for sending in pending(run.recipe, calls=run.provider is None):
         run.progress.say(f"{run.recipe.file}: {sending.sentence}")
     with run.ledger(readonly=True) if exists(run.ledger_address) else nullcontext() as ledger:
-        return make_plan(run.work, run.folder.table("items"), run.prices, ledger)
+        return make_jury_plan(run.work, run.folder.table("items"), run.prices, ledger)
 
 
 def annotate(run: Run, *, max_cost: float | None = None, retry_failed: bool = False) -> Counters:
@@ -200,7 +201,7 @@ async def _annotate(run: Run, ledger: Ledger, limit: float | None, counters: Cou
     async with Worker(run, ledger, max_cost=limit, retry_failed=retry_failed) as worker:
         engine = worker.engine(counters)
         async with _watched(run, engine):
-            await engine.run(run.work, load_items(run.folder.needs("items")))
+            await engine.run(run.work, StoredItems(run.folder.needs("items")))
 
 
 async def _annotate_on_ray(run: Run, limit: float | None, counters: Counters, retry_failed: bool) -> None:
@@ -221,11 +222,12 @@ async def _annotate_in_batches(
 
     budget = Budget(limit, ledger.spent() if limit is not None else 0.0)
     own = cast("BaseProvider | None", run.provider)  # `Run` takes no other in this mode
-    provider = make_batch_provider(run.recipe.provider) if own is None else own.batches()
+    [entry] = run.recipe.entries  # more are refused in this mode
+    provider = make_batch_provider(entry) if own is None else own.batches()
     engine = BatchEngine(
         provider=provider,
         ledger=ledger,
-        prices=run.prices,
+        prices=run.prices[entry.id],
         budget=budget,
         limits=run.recipe.limits,
         counters=counters,

@@ -175,9 +175,11 @@ def _correlation(x: Floats, y: Floats, annotator: Ints, n: Floats) -> Floats:
 
 
 def _repeats(ratings: Ratings) -> Floats:
-    """Share of equal pairs among an annotator's own ratings of one item."""
+    """Share of equal pairs among an annotator's own ratings of one item (by one model, where several play it)."""
     A = len(ratings.annotator_ids)
     pair = ratings.item * max(A, 1) + ratings.annotator
+    if ratings.model is not None:
+        pair = pair * (int(ratings.model.max(initial=0)) + 1) + ratings.model
     _, first, group = np.unique(pair, return_index=True, return_inverse=True)
     size = np.bincount(group, minlength=len(first)).astype(np.float64)
     same = np.unique(group * ratings.K + ratings.label, return_counts=True)

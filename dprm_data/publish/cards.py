@@ -16,10 +16,11 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from dprm_data.core.format import count, percent
 from dprm_data.core.markdown import as_code, as_text, fence
 from dprm_data.core.resources import bundled_folder
-from dprm_data.core.scrub import file_name, local_hosts, public_addresses, public_text, without_secrets
-from dprm_data.providers.provider import provider_class
+from dprm_data.core.scrub import file_name, local_hosts, public_text
+from dprm_data.core.tables import ANNOTATIONS
 from dprm_data.publish.card_figures import CAPTIONS
 from dprm_data.publish.configs import CONFIGS, Config, dataset_info
+from dprm_data.publish.models import models_asked
 from dprm_data.publish.panel_findings import PanelFindings, panel_findings, validation
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ _SIZES = (
     (1_000_000, "100K<n<1M"),
     (10_000_000, "1M<n<10M"),
 )
+_BY_MODEL = [("model_id", "ascending"), ("model", "ascending")]
 _MOST_PERSONAS = 60  # described in the card; the dataset has all of them
 
 
@@ -82,7 +84,7 @@ def _values(
     pictures: Iterable[str],
 ) -> dict[str, Any]:
     recipe, manifest = run.recipe, run.folder.read_manifest()
-    hosts = local_hosts(place.base_url for place in recipe.provider.places)
+    hosts = local_hosts(place.base_url for place in recipe.places)
     elicitations = [elicitation for elicitation in (run.work.elicitation, run.work.prior) if elicitation]
     return summary.as_dict() | {
         "failures": {public_text(reason, hosts): count for reason, count in summary.failures.items()},
@@ -94,11 +96,10 @@ def _values(
         "panel": run.panel.model_dump(),
         "described": [persona.model_dump() | {"said": persona.said} for persona in run.panel.personas[:_MOST_PERSONAS]],
         "panel_config": recipe.panel.model_dump(),
-        "local": provider_class(recipe.provider.name).is_demo,
-        "provider": recipe.provider.name,
-        "base_url": public_addresses(place.base_url for place in recipe.provider.places),
+        "local": recipe.is_demo,
+        "models_asked": models_asked(run),
+        "design": recipe.design,
         "asked": _asked(run),
-        "sampling": without_secrets(run.work.elicitation.params),
         "elicitation": recipe.elicitation,
         "states_population": run.elicitation.states_population,
         "replicates": recipe.replicates,
@@ -126,19 +127,29 @@ def _values(
 
 
 def _asked(run: Run) -> list[dict[str, Any]]:
-    """The models, each with its number of annotations and the first and last day it was asked."""
-    table = pq.read_table(run.folder.needs("annotations"), columns=["model", "annotator_kind", "created_at"])
+    """What answered, by the model's id and the provider's name for it, with its number of annotations and its first and last day."""
+    names = ["model", "model_id", "annotator_kind", "created_at"]
+    table = pq.read_table(run.folder.needs("annotations"), columns=names, schema=ANNOTATIONS)  # an older one has no ids
+    places = {model["id"]: model for model in models_asked(run)}
     table = table.filter(pc.and_(pc.equal(table["annotator_kind"], "persona"), pc.is_valid(table["model"])))
     times = [("created_at", "min"), ("created_at", "max"), ("created_at", "count")]
     return [
         {
             "model": row["model"],
+            "id": row["model_id"],
+            **_provider(places, row["model_id"]),
             "annotations": row["created_at_count"],
             "first": f"{row['created_at_min']:%Y-%m-%d}" if row["created_at_min"] else "?",
             "last": f"{row['created_at_max']:%Y-%m-%d}" if row["created_at_max"] else "?",
         }
-        for row in table.group_by("model").aggregate(times).sort_by("model").to_pylist()
+        for row in table.group_by(["model", "model_id"]).aggregate(times).sort_by(_BY_MODEL).to_pylist()
     ]
+
+
+def _provider(models: dict[str, dict[str, Any]], id_: str | None) -> dict[str, Any]:
+    """Whose model this is; the recipe's first where the table does not say, or the recipe has changed since."""
+    found = models.get(id_ or "", next(iter(models.values())))
+    return {name: found[name] for name in ("provider", "base_url")}
 
 
 def _hub_dataset(run: Run) -> str | None:

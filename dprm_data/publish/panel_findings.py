@@ -22,7 +22,17 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 500_000  # agreement is computed from the first annotations, up to this many
 _POSITIONS = 20_000  # annotations for which the order of the list is reconstructed
-_COLUMNS = ["item_id", "annotator_id", "annotator_kind", "elicitation", "label", "weight", "replicate", "status"]
+_COLUMNS = [
+    "item_id",
+    "annotator_id",
+    "annotator_kind",
+    "elicitation",
+    "label",
+    "weight",
+    "replicate",
+    "status",
+    "model_id",  # not in older tables
+]
 
 
 @dataclass(frozen=True)
@@ -51,12 +61,13 @@ def _annotations(run: Run) -> pa.Table:
     batches, rows = [], 0
     with pq.ParquetFile(run.folder.needs("annotations")) as file:
         schema = file.schema_arrow
-        for batch in file.iter_batches(batch_size=100_000, columns=_COLUMNS):
+        columns = [name for name in _COLUMNS if name in schema.names]
+        for batch in file.iter_batches(batch_size=100_000, columns=columns):
             batches.append(batch)
             rows += batch.num_rows
             if rows >= MOST_ROWS:
                 break
-    return pa.Table.from_batches(batches, pa.schema([schema.field(name) for name in _COLUMNS]))
+    return pa.Table.from_batches(batches, pa.schema([schema.field(name) for name in columns]))
 
 
 def _positions(run: Run, table: pa.Table) -> dict[str, PositionBias]:

@@ -177,7 +177,7 @@ def _most_probable(distributions: pa.ChunkedArray, K: int) -> pa.Array:
 
 def _annotations(run: Run) -> Iterator[pa.Table]:
     names = pa.array(run.space.names)
-    hosts = local_hosts(place.base_url for place in run.recipe.provider.places)
+    hosts = local_hosts(place.base_url for place in run.recipe.places)
     for written in _plain(run.folder.needs("annotations"), None):
         table = tables.conformed(written, tables.ANNOTATIONS)
         at = table.column_names.index("reason")

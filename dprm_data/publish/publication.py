@@ -100,7 +100,7 @@ def secrets_here(run: Run, *, shapes: bool = True) -> Secrets:
 
     token = get_token()
     environ = {**os.environ, **({"HF_TOKEN": token} if token else {})}
-    named = [place.api_key_env for place in run.recipe.provider.places if place.api_key_env]
+    named = [place.api_key_env for place in run.recipe.places if place.api_key_env]
     return Secrets.of_environment(environ, named, shapes=shapes)
 
 

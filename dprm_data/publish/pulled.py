@@ -90,25 +90,32 @@ def standalone_recipe(text: str, prompts: dict[str, str]) -> str:
     if not isinstance(content, dict):
         raise RecipeError(f"recipe.yaml: a recipe is a mapping of keys to values, found {type(content).__name__}")
     content = {name: value for name, value in content.items() if name not in OWN_MATTERS}
-    provider = content.get("provider")
-    for place in [provider, *(_items(provider.get("endpoints")) if isinstance(provider, dict) else [])]:
-        if isinstance(place, dict):
-            place.pop("api_key_env", None)
-    if isinstance(provider, dict) and isinstance(provider.get("endpoints"), list):
-        by_url = {each.get("base_url"): each for each in provider["endpoints"] if isinstance(each, dict)}
-        provider["endpoints"] = list(by_url.values())
+    for section in (content.get("provider"), *_items(content.get("models"))):
+        if isinstance(section, dict):
+            _without_own_places(section)
     recipe = validated(content, Recipe, RecipeError, "recipe.yaml", context={"frozen": True})
     _check_references(recipe, prompts)
     try:
         content = public_recipe(content)
     except ValueError as error:  # an address that is none
         raise RecipeError(f"recipe.yaml: provider.base_url: {one_line(str(error), 100)}") from error
-    model = PurePosixPath(recipe.provider.model)
-    if model.is_absolute() or ".." in model.parts:
-        content["provider"]["model"] = model.name
+    for section in (content.get("provider"), *_items(content.get("models"))):
+        model = PurePosixPath((section or {}).get("model", ""))
+        if model.is_absolute() or ".." in model.parts:
+            section["model"] = model.name
     return "# The recipe of a published dataset; written by dprm.\n" + yaml.safe_dump(
         content, sort_keys=False, allow_unicode=True, width=120
     )
+
+
+def _without_own_places(provider: dict[str, Any]) -> None:
+    """Take out the variables that hold keys; endpoints that then are alike become one."""
+    for place in (provider, *_items(provider.get("endpoints"))):
+        if isinstance(place, dict):
+            place.pop("api_key_env", None)
+    if isinstance(provider.get("endpoints"), list):
+        by_url = {each.get("base_url"): each for each in provider["endpoints"] if isinstance(each, dict)}
+        provider["endpoints"] = list(by_url.values())
 
 
 def _items(value: object) -> list[Any]:

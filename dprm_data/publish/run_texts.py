@@ -42,9 +42,14 @@ def run_texts(run: Run) -> list[dict[str, str]]:
 def _public_manifest(run: Run) -> dict[str, Any]:
     """The manifest without this machine's hosts and folders, and without what changes though the dataset does not."""
     content = {name: part for name, part in run.folder.read_manifest().items() if name not in _PASSING}
-    hosts = local_hosts(place.base_url for place in run.recipe.provider.places)
+    hosts = local_hosts(place.base_url for place in run.recipe.places)
     own = {name: part if name in _DATA else _public(part, hosts) for name, part in content.items()}
-    return own | {"sampling": without_secrets(own.get("sampling", {}))}
+    models = {"models": {id_: _sampled(model) for id_, model in own["models"].items()}} if "models" in own else {}
+    return _sampled(own) | models
+
+
+def _sampled(content: dict[str, Any]) -> dict[str, Any]:
+    return content if "models" in content else content | {"sampling": without_secrets(content.get("sampling", {}))}
 
 
 def _public(value: Any, hosts: list[str]) -> Any:

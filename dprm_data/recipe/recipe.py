@@ -24,7 +24,9 @@ from dprm_data.core.ledger_address import LedgerAddress
 from dprm_data.core.registry import ELICITATIONS, FAMILIES, SMOOTHINGS, Registry
 from dprm_data.core.validation import FieldError
 from dprm_data.core.yamlfile import read_model, validated
-from dprm_data.recipe.provider_config import ProviderConfig
+from dprm_data.recipe.consistency import check_together, lacks_logprobs
+from dprm_data.recipe.model_config import Design, ModelConfig, check_distinct, only_model
+from dprm_data.recipe.provider_config import EndpointConfig, ProviderConfig
 from dprm_data.recipe.section import NotNegative, Positive, Section
 
 
@@ -229,7 +231,9 @@ class Recipe(Section):
     prompt: str | None = None  # a bundled template's name or a .jinja file; default: the elicitation's
     rationale: bool = False  # also ask for a one-sentence reason, if the elicitation supports it
     prior: PriorConfig | None = None
-    provider: ProviderConfig
+    models: Annotated[list[ModelConfig], Field(min_length=1, max_length=100)] | None = None  # docs/juries.md
+    design: Design = "crossed"  # which models answer as which personas, where there are several
+    provider: ProviderConfig | None = None  # the one model, where there are no `models`
     replicates: Annotated[int, Field(gt=0, le=1000)] = 1
     max_reasks: Annotated[int, Field(ge=0, le=10)] = 2
     seed: int = 0
@@ -259,12 +263,35 @@ class Recipe(Section):
         return self._file
 
     @property
+    def entries(self) -> list[ModelConfig]:
+        """The models that are asked: those of `models`, or the one of `provider`."""
+        return [only_model(self.provider)] if self.provider else list(self.models or ())
+
+    @property
+    def places(self) -> list[EndpointConfig]:
+        """Where all models are asked."""
+        return [place for entry in self.entries for place in entry.places]
+
+    @property
+    def is_demo(self) -> bool:
+        """Whether a model among them is too small to say what people think: views and cards say so."""
+        return any(entry.kind is not None and entry.kind.is_demo for entry in self.entries)
+
+    def limits_of(self, entry: ModelConfig) -> LimitsConfig:
+        """The limits of one model: its own, and the recipe's where it sets none.
+
+        Where neither sets `concurrency`, it is the sum over the model's endpoints, if all of them set one.
+        """
+        own = entry.limits.model_dump(exclude_none=True)
+        each = [endpoint.concurrency for endpoint in entry.endpoints or []]
+        if each and None not in each and "concurrency" not in {*own, *self.limits.model_fields_set}:
+            own["concurrency"] = min(10_000, sum(filter(None, each)))
+        return self.limits.model_copy(update=own)
+
+    @property
     def calls_at_once(self) -> int:
-        """The maximum number of concurrent calls: `limits: concurrency`, or the sum over the endpoints if only they set one."""
-        each = [endpoint.concurrency for endpoint in self.provider.endpoints or []]
-        if "concurrency" in self.limits.model_fields_set or not each or None in each:
-            return self.limits.concurrency
-        return min(10_000, sum(filter(None, each)))
+        """The maximum number of concurrent calls, to all models together."""
+        return sum(self.limits_of(entry).concurrency for entry in self.entries)
 
     @property
     def shares_ledger(self) -> bool:
@@ -275,7 +302,7 @@ class Recipe(Section):
     def output_folder(self) -> Path:
         return Path(self.output or f"runs/{self.name}")
 
-    @field_validator("rationale", "provider", "replicates", "early_stop")
+    @field_validator("rationale", "replicates", "early_stop")
     @classmethod
     def _suits_the_elicitation(cls, value: Any, info: ValidationInfo) -> Any:
         name = info.data.get("elicitation")
@@ -285,10 +312,6 @@ class Recipe(Section):
         match info.field_name:
             case "rationale" if value and not asked.gives_rationale:
                 raise ValueError(f"elicitation: {name} cannot say why; leave it out, or use choice")
-            case "provider" if asked.needs_logprobs and value.kind and not value.kind.has_logprobs:
-                raise ValueError(
-                    f"{value.kind.title} gives no log-probabilities, which elicitation: {name} reads; use choice"
-                )
             case "replicates" if value > 1 and not asked.repeatable:
                 raise ValueError(f"elicitation: {name} gets the same answer when it asks again; leave it at 1")
             case "early_stop" if value and asked.is_calibrated:
@@ -297,30 +320,30 @@ class Recipe(Section):
                 )
         return value
 
+    @field_validator("models")
+    @classmethod
+    def _are_distinct(cls, models: list[ModelConfig] | None, info: ValidationInfo) -> list[ModelConfig] | None:
+        check_distinct(models or [])
+        for i, model in enumerate(models or []):
+            if reason := lacks_logprobs(model, info.data.get("elicitation")):
+                raise FieldError(f"{i}", f"{model.id}: {reason}")
+        return models
+
+    @field_validator("provider")
+    @classmethod
+    def _one_or_several(cls, provider: ProviderConfig | None, info: ValidationInfo) -> ProviderConfig | None:
+        if provider is None and info.data.get("models", ()) is None:
+            raise ValueError("missing, and there is no default")
+        if provider is not None and info.data.get("models"):
+            raise ValueError("models says which models are asked; give it or provider, not both")
+        if provider is not None and (reason := lacks_logprobs(provider, info.data.get("elicitation"))):
+            raise ValueError(reason)
+        return provider
+
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
-        kind = self.provider.kind
-        if self.mode == "batch" and kind and not kind.has_batches:
-            free = " (and nothing there costs anything)" if kind.is_free else ""
-            raise FieldError("mode", f"{kind.title} has no batches{free}; leave mode: batch out")
-        if self.mode == "batch" and self.provider.endpoints:
-            raise FieldError(
-                "mode", "a batch belongs to one account; give the one provider instead of endpoints, or leave mode out"
-            )
-        if self.engine == "ray":
-            self._can_be_spread()
+        check_together(self)
         return self
-
-    def _can_be_spread(self) -> None:
-        if not self.shares_ledger:
-            raise ValueError(
-                "engine: ray needs a ledger that all actors share: give ledger: postgresql://user@host/database "
-                "(a SQLite file can be held by one process only)"
-            )
-        if self.mode == "batch":
-            raise ValueError("engine: ray makes its calls itself; the provider's batches (mode: batch) need no actors")
-        if self.early_stop:
-            raise ValueError("early_stop learns from the items of one process; with engine: ray, leave it out")
 
     @model_validator(mode="before")
     @classmethod
@@ -329,6 +352,8 @@ class Recipe(Section):
         own = (info.context or {}).get("provider")
         if own is None or not isinstance(content, dict):
             return content
+        if content.get("models"):
+            raise FieldError("models", "a provider object takes the place of one model; give provider instead")
         section = content.get("provider") or {}
         default = {"model": getattr(own, "model", "") or own.family}
         return content | {

@@ -83,7 +83,9 @@ def pending(recipe: Recipe, *, calls: bool = True, environ: Mapping[str, str] = 
         return []
     found = [*_ledger(recipe.ledger, environ)]
     if calls:
-        found += [sending for place in recipe.provider.places for sending in _place(recipe.provider, place, environ)]
+        found += [
+            sending for entry in recipe.entries for place in entry.places for sending in _place(entry, place, environ)
+        ]
         found += _ray(recipe)
     if not found:
         return []

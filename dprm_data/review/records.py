@@ -104,6 +104,7 @@ def _names(run: Run) -> dict[str, str]:
 
 def _by_item(annotations: pa.Table) -> dict[str, list[dict[str, Any]]]:
     columns = ["item_id", "annotator_id", "label", "probs", "status", "reason", "rationale", "replicate", "cost"]
+    columns += [name for name in ("model_id",) if name in annotations.column_names]  # not in older tables
     found: dict[str, list[dict[str, Any]]] = {}
     for row in annotations.select(columns).to_pylist():
         found.setdefault(row["item_id"], []).append(row)
@@ -152,8 +153,10 @@ def _panel_table(votes: list[dict[str, Any]], shares: list[float], space: LabelS
     """All votes, and the distribution."""
     why = any(vote["rationale"] or vote["reason"] for vote in votes)
     lines = [f"| persona | says |{' why |' if why else ''}", f"|---|---|{'---|' if why else ''}"]
+    several = len({vote.get("model_id") for vote in votes} - {None}) > 1
     for vote in votes:
-        again = f" (again, {vote['replicate']})" if vote["replicate"] else ""
+        again = f" ({_cell(vote['model_id'])})" if several and vote["model_id"] else ""
+        again += f" (again, {vote['replicate']})" if vote["replicate"] else ""
         cells = [_cell(names.get(vote["annotator_id"]) or vote["annotator_id"]) + again, _said(vote, space)]
         cells += [_cell(vote["rationale"] or vote["reason"] or "")] if why else []
         lines.append(f"| {' | '.join(cells)} |")

@@ -22,7 +22,7 @@ from dprm_data.elicit.elicitation import Elicitation
 from dprm_data.elicit.template import PromptTemplate, load_prompt
 from dprm_data.elicit.work import Work, make_work
 from dprm_data.engine.counters import Counters
-from dprm_data.engine.prices import Prices, prices_for
+from dprm_data.engine.prices import Prices, price_sources, prices_for
 from dprm_data.labels.space import LabelSpace
 from dprm_data.ledger.factory import exists
 from dprm_data.ledger.ledger import Ledger
@@ -148,20 +148,14 @@ class Run:
 
     @cached_property
     def work(self) -> Work:
-        return make_work(
-            self.recipe,
-            self.space,
-            self.panel,
-            self.template,
-            self.prior_template,
-            family=self.recipe.provider.name,
-            model=self._model_name(),
-        )
+        names = self._model_names()
+        return make_work(self.recipe, self.space, self.panel, self.template, self.prior_template, names=names)
 
     @cached_property
-    def prices(self) -> Prices:
+    def prices(self) -> dict[str, Prices]:
+        """By the model's id. Raises `PriceUnknown`."""
         batch, allow = self.recipe.mode == "batch", self.recipe.budget.allow_unknown_price or self.provider is not None
-        return prices_for(self.recipe.provider, batch=batch, allow_unknown=allow)
+        return {entry.id: prices_for(entry, batch=batch, allow_unknown=allow) for entry in self.recipe.entries}
 
     @property
     def ledger_address(self) -> LedgerAddress:
@@ -171,7 +165,7 @@ class Run:
         return Ledger(
             self.ledger_address,
             run=self.recipe.name,
-            price_table=self.prices.source if not readonly else "",
+            price_table=price_sources(self.prices) if not readonly else "",
             readonly=readonly,
         )
 
@@ -183,12 +177,14 @@ class Run:
         labels = self.space.model_dump(mode="json")
         self.folder.freeze(self.recipe, labels=labels, panel=self.panel.model_dump(mode="json"), prompts=prompts)
 
-    def _model_name(self) -> str:
-        """The model's name in requests. A pulled run has it in its manifest, because a model file may be missing here."""
-        if self.is_pulled():
-            return str(self.folder.read_manifest().get("model", self.recipe.provider.model))
-        provider = self.recipe.provider
-        return provider_class(provider.name).model_name(provider.model)
+    def _model_names(self) -> dict[str, str]:
+        """The models' names in requests, by id. A pulled run has them in its manifest, because a model file may be missing here."""
+        if not self.is_pulled():
+            return {entry.id: provider_class(entry.name).model_name(entry.model) for entry in self.recipe.entries}
+        manifest, entries = self.folder.read_manifest(), self.recipe.entries
+        if len(entries) == 1:
+            return {entries[0].id: str(manifest.get("model", entries[0].model))}
+        return {id_: str(model["model"]) for id_, model in manifest.get("models", {}).items()}
 
     def is_pulled(self) -> bool:
         """Whether the run was pulled from a published dataset, which has no ledger."""

@@ -43,8 +43,20 @@ class PersonaLine:
 
 
 @dataclass(frozen=True)
+class ModelLine:
+    """A model of a jury: its annotations (ok: those with a label), and its dollars, altogether and per label."""
+
+    model_id: str
+    annotations: int
+    ok: int
+    cost: float | None
+    cost_per_vote: float | None
+
+
+@dataclass(frozen=True)
 class Summary:
-    """A run's figures. first: the first few items; divided: those on which the panel disagrees most.
+    """A run's figures. models: as providers name what answered; by_model: the recipe's models, where there are several. first: the first few
+    items; divided: those on which the panel disagrees most.
 
     simulated: annotations by a model; human: annotations by people. estimated_calls: calls whose tokens the server did not report; cost
     counts each at its upper bound. pair_accuracy: (share, pairs) of agreement with the source's own chosen/rejected, if it has
@@ -61,6 +73,7 @@ class Summary:
     statuses: dict[str, int]
     failures: dict[str, int]
     models: list[str]
+    by_model: list[ModelLine]
     cost: float | None
     estimated_calls: int
     label_shares: list[float]
@@ -80,8 +93,18 @@ def summarise(folder: RunFolder, space: LabelSpace, *, first: int = 12, divided:
     """Read the run's tables into a summary."""
     annotations = pq.read_table(
         folder.needs("annotations"),
-        columns=["annotator_id", "annotator_kind", "label", "status", "reason", "model", "cost", "estimated_calls"],
-        schema=ANNOTATIONS,  # an older table lacks the last
+        columns=[
+            "annotator_id",
+            "annotator_kind",
+            "label",
+            "status",
+            "reason",
+            "model",
+            "model_id",
+            "cost",
+            "estimated_calls",
+        ],
+        schema=ANNOTATIONS,  # an older table lacks some
     )
     figures = pq.read_table(
         folder.needs("distributions"), columns=["expected_reward", "disagreement", "evidence", "label_distribution"]
@@ -104,6 +127,7 @@ def summarise(folder: RunFolder, space: LabelSpace, *, first: int = 12, divided:
         statuses=_counts(annotations["status"]),
         failures=_counts(annotations["reason"].filter(pc.not_equal(annotations["status"], "ok")).drop_null(), most=5),
         models=sorted(_counts(annotations["model"].drop_null())),  # people have none
+        by_model=_by_model(annotations),
         cost=None if costs.null_count else pc.sum(costs).as_py() or 0.0,
         estimated_calls=pc.sum(annotations["estimated_calls"]).as_py() or 0,
         label_shares=_mean_distribution(figures["label_distribution"], space.K),
@@ -115,6 +139,17 @@ def summarise(folder: RunFolder, space: LabelSpace, *, first: int = 12, divided:
         pair_accuracy=pair_accuracy(folder.needs("items"), judged),
         longer_accuracy=pair_accuracy(folder.needs("items"), np.where(np.isnan(judged), np.nan, _lengths(folder))),
     )
+
+
+def _by_model(annotations: pa.Table) -> list[ModelLine]:
+    ids = sorted(_counts(annotations["model_id"].drop_null()))
+    lines = []
+    for id_ in ids if len(ids) > 1 else ():
+        mine = annotations.filter(pc.equal(annotations["model_id"], id_))
+        ok = _number_of(mine, "status", "ok")
+        cost = None if mine["cost"].null_count else float(pc.sum(mine["cost"]).as_py())
+        lines.append(ModelLine(id_, mine.num_rows, ok, cost, cost / ok if cost is not None and ok else None))
+    return lines
 
 
 def _counts(column: pa.ChunkedArray, most: int | None = None) -> dict[str, int]:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from typing import Self
 
 from dprm_data.core.errors import DprmError
 from dprm_data.engine.counters import Counters
 from dprm_data.engine.direct import Engine
 from dprm_data.engine.early_stopping import round_policy_for
-from dprm_data.engine.shared.factory import coordinator_for
+from dprm_data.engine.jury_engine import JuryEngine
+from dprm_data.engine.shared.factory import coordinator_for, scope_of
 from dprm_data.ledger.ledger import Ledger
 from dprm_data.providers.construction import make_provider
+from dprm_data.providers.provider import Provider
+from dprm_data.recipe.model_config import ModelConfig
 from dprm_data.runs.run import Run
 
 
@@ -44,50 +48,59 @@ class Worker:
         limit = max_cost if max_cost is not None else run.recipe.budget.max_cost
         check_budget(run, limit)
         self._budget = self._coordinator.budget(limit, ledger.spent() if limit is not None else 0.0)
+        self._providers: dict[str, Provider] = {}
         self._rounds = round_policy_for(run.recipe.early_stop, run.space)
 
-    def engine(self, counters: Counters | None = None) -> Engine:
+    def engine(self, counters: Counters | None = None) -> Engine | JuryEngine:
         """A new engine, for one call of its `run`."""
         counters = counters or Counters()
-        counters.endpoints = getattr(self._provider, "standings", ())
+        entries = self._run.recipe.entries
+        if len(entries) == 1:
+            return self._engine(entries[0], counters)
+        engines = {entry.id: self._engine(entry, Counters()) for entry in entries}
+        return JuryEngine(engines, counters, say=self._say)
+
+    def _engine(self, entry: ModelConfig, counters: Counters) -> Engine:
+        """An engine that asks one model."""
+        provider = self._providers[entry.id]
+        counters.endpoints = getattr(provider, "standings", ())
+        limits = self._run.recipe.limits_of(entry)
+        # A model on this machine answers few calls at a time; those of one item, made together, share its cache.
+        most = min(limits.concurrency, getattr(provider, "concurrency", limits.concurrency))
         return Engine(
-            provider=self._provider,
+            provider=provider,
             ledger=self._ledger,
-            prices=self._run.prices,
+            prices=self._run.prices[entry.id],
             budget=self._budget,
-            limits=self._limits,
+            limits=limits.model_copy(update={"concurrency": most}),
             counters=counters,
             retry_failed=self._retry_failed,
             began=self._began,
             rounds=self._rounds,
-            coordinator=self._coordinator,
+            coordinator=self._coordinator.of_model(scope_of(entry)),
         )
 
     async def __aenter__(self) -> Self:
-        recipe = self._run.recipe
-        own = self._run.provider
-        self._provider = make_provider(recipe.provider, say=self._say) if own is None else own
-        # A model on this machine answers few calls at a time; those of one item, made together, share its cache.
-        most = min(recipe.calls_at_once, getattr(self._provider, "concurrency", recipe.calls_at_once))
-        self._limits = recipe.limits.model_copy(update={"concurrency": most})
-        try:
-            await self._coordinator.__aenter__()
-        except BaseException:
-            await self._provider.aclose()
-            raise
+        entries, own = self._run.recipe.entries, self._run.provider
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._coordinator)
+            for entry in entries:
+                provider = make_provider(entry, say=self._say) if own is None else own
+                stack.push_async_callback(provider.aclose)
+                self._providers[entry.id] = provider
+            self._open = stack.pop_all()
         return self
 
     async def __aexit__(self, *raised: object) -> None:
-        try:
-            await self._provider.aclose()
-        finally:
-            await self._coordinator.__aexit__(*raised)
+        await self._open.__aexit__(*raised)  # type: ignore[arg-type]
 
 
 def check_budget(run: Run, limit: float | None) -> None:
     """Refuse a budget if prices are not known. Raises `DprmError`."""
-    if limit is not None and not run.prices.known:
+    unknown = [id_ for id_, prices in run.prices.items() if not prices.known]
+    if limit is not None and unknown:
+        whose = "the price" if len(run.prices) == 1 else f"the price of {' and of '.join(unknown)}"
         raise DprmError(
-            "a budget cannot be kept, because the price is not known",
+            f"a budget cannot be kept, because {whose} is not known",
             hint="Give provider: price, or leave the budget out.",
         )

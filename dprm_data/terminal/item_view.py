@@ -43,12 +43,14 @@ def item_view(row: dict[str, Any], annotations: Sequence[dict[str, Any]], space:
 
 def _votes(annotations: Sequence[dict[str, Any]], names: Sequence[str], rewards: Sequence[float]) -> Table:
     votes = table("annotator", "label", "probabilities", "why", left=("label", "probabilities", "why"))
+    several = len({row.get("model_id") for row in annotations} - {None}) > 1
     for row in annotations:
         style = colour(rewards, names.index(row["label"])) if row["label"] else "yellow"
         replicate = f" #{row['replicate']}" if row["replicate"] else ""
         person = " (person)" if row["annotator_kind"] == "human" else ""
+        model = f" ({row['model_id']})" if several and row["model_id"] else ""
         votes.add_row(
-            Text(f"{row['annotator_id']}{replicate}{person}"),
+            Text(f"{row['annotator_id']}{replicate}{person}{model}"),
             Text(row["label"] or row["status"], style=style),
             bar(row["probs"], rewards, 16) if row["probs"] else "",
             Text(one_line(row["rationale"] or row["reason"] or "", 80)),

@@ -29,6 +29,10 @@ def plan_view(plan: Plan, budget: float | None) -> RenderableType:
     rows.add_row("cost", Text(cost, style="bold"))
     if plan.cost:
         rows.add_row("", "without re-asks, and without savings from the provider's cache")
+    for id_, each in plan.models.items():
+        tokens = f"{each.input_tokens:,} tokens in, {each.output_tokens:,} out"
+        dollars = "not known" if each.cost is None else f"{money(each.cost)}, at most {money(each.cost_at_most)}"
+        rows.add_row("", Text(f"{id_}: {each.calls_needed:,} calls, {tokens}, {dollars}"))
     rows.add_row("prices", plan.prices)
     if plan.spent:
         rows.add_row("spent so far", money(plan.spent))

@@ -135,8 +135,6 @@ def work_of(recipe: dict[str, Any]) -> Work:
         load_panel("small"),
         load_prompt(parsed.prompt or parsed.elicitation),
         load_prompt("distribution") if parsed.prior else None,
-        family=parsed.provider.name,
-        model=parsed.provider.model,
     )
 
 

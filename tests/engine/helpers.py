@@ -47,8 +47,6 @@ def work(personas: int = 5, **recipe: Any) -> Work:
         panel.model_copy(update={"personas": panel.personas[:personas]}),
         load_prompt(parsed.elicitation),
         None,
-        family="openai",
-        model="gpt-4o-mini",
     )
 
 

@@ -7,6 +7,7 @@ import os
 import signal
 import sqlite3
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -242,7 +243,7 @@ def test_two_personas_with_the_same_words_are_one_call(tmp_path: Path) -> None:
     twin = asked.panel.personas[0].model_copy()
     same = asked.panel.model_copy(update={"personas": (twin, twin)})
     provider = RecordingProvider(lambda request: asyncio.sleep(0.01, label()))
-    tally = annotate(tmp_path, provider, type(asked)(asked.elicitation, same, asked.panel_config, 1), items(3))
+    tally = annotate(tmp_path, provider, replace(asked, panel=same), items(3))
     assert len(provider.requests) == 3 and tally.annotations == 6
 
 

@@ -221,8 +221,8 @@ def test_an_object_takes_the_place_of_the_recipe_s_provider(tmp_path: Path) -> N
     section = {"name": "anthropic", "model": "mine", "price": {"input": 1e6, "output": 1e6}, "max_tokens": 10}
     recipe = Recipe.of(NO_PROVIDER | {"provider": section})
     job = Run(recipe, provider=FunctionProvider(asynchronous))
-    assert (job.work.family, job.work.elicitation.model) == ("function", "mine")
-    assert job.prices.cost(Usage(7, 3)) == 10
+    assert (job.work.elicitation.family, job.work.elicitation.model) == ("function", "mine")
+    assert job.prices["mine"].cost(Usage(7, 3)) == 10
     with pytest.raises(DprmError, match="the budget of"):
         run(recipe, source=PAIRS, output=tmp_path / "run", provider=FunctionProvider(asynchronous), max_cost=1)
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from dprm_data.core.errors import LedgerError
@@ -42,8 +43,8 @@ _COOL = (
     "THEN excluded.until ELSE GREATEST(cooldowns.until, excluded.until) END"
 )
 _STATUS = """
-SELECT COALESCE((SELECT extract(epoch FROM until - clock_timestamp()) FROM cooldowns
-                 WHERE scope = %(scope)s AND until <= clock_timestamp() + make_interval(secs => %(longest)s)), 0)::float8,
+SELECT COALESCE((SELECT json_object_agg(scope, extract(epoch FROM until - clock_timestamp())::float8) FROM cooldowns
+                 WHERE scope = ANY(%(scopes)s) AND until <= clock_timestamp() + make_interval(secs => %(longest)s)), '{}'),
        COALESCE((SELECT short_until > clock_timestamp() FROM budgets WHERE run = %(run)s), FALSE),
        (SELECT COUNT(*) FROM workers WHERE scope = %(scope)s),
        COUNT(*), COALESCE(SUM(calls), 0)::bigint, COALESCE(SUM(in_flight), 0)::bigint
@@ -53,14 +54,27 @@ FROM workers WHERE run = %(run)s
 
 @dataclass(frozen=True, slots=True)
 class _Status:
-    """cooling: seconds of cooldown left; short: whether the budget is short; sharing: workers under these limits; the rest: of the run's workers."""
+    """cooling: seconds of cooldown left, by scope; short: whether the budget is short; sharing: workers under these limits; the rest: of the
+    run's workers."""
 
-    cooling: float = 0.0
+    cooling: Mapping[str, float] = field(default_factory=dict)
     short: bool = False
     sharing: int = 1
     workers: int = 1
     calls: int = 0
     in_flight: int = 0
+
+
+@dataclass(slots=True)
+class _Scope:
+    """One account's calls to one model. cool_until: as far as the others know; cooldown: a later end, not reported yet; stop: ends them."""
+
+    limiter: Limiter | None = None
+    cool_until: float = 0.0
+    cooldown: float = 0.0
+    calls: int = 0
+    in_flight: int = 0
+    stop: Callable[[BaseException], None] = lambda reason: None
 
 
 class PostgresCoordinator(Coordinator):
@@ -75,9 +89,8 @@ class PostgresCoordinator(Coordinator):
     def __init__(self, store: PostgresStore, *, run: str, scope: str, lease: float) -> None:
         self._pool = RetryingPool(store.pool, store.address)
         self._run, self._scope = run, scope
-        self._values = {"run": run, "scope": scope, "longest": _LONGEST_COOLDOWN}
+        self._scopes: dict[str, _Scope] = {}  # by name
         self._budget: SharedBudget | None = None
-        self._limiter: Limiter | None = None
         self._member = Membership(
             self._pool, run=run, scope=scope, writer=store.writer, lease=lease, ceiling=self._lowest_ceiling
         )
@@ -85,12 +98,9 @@ class PostgresCoordinator(Coordinator):
         self._life = 0
         self._renewing = asyncio.Lock()
         self._status = _Status()
-        self._cool_until = 0.0  # as far as the others know
-        self._cooldown = 0.0  # a later end, not reported yet
         self._hurry = asyncio.Event()
         self._deleted_expired_at = 0.0
         self._talking: asyncio.Task[None] | None = None
-        self._stop: Callable[[BaseException], None] = lambda reason: None
         self._ending = False
 
     # -- budget, limits, leases ----------------------------------------------------------------------------------------
@@ -101,17 +111,28 @@ class PostgresCoordinator(Coordinator):
         self._budget = SharedBudget(limit, self._pool, self._member, self._run)
         return self._budget
 
-    def limiter(self, limits: LimitsConfig) -> Limiter:
-        if self._limiter is None:
+    def of_model(self, scope: str) -> Coordinator:
+        return _OfModel(self, scope)
+
+    def limiter(self, limits: LimitsConfig, scope: str | None = None) -> Limiter:
+        name = scope or self._scope
+        there = self.scope(name)
+        if there.limiter is None:
             rate_limit = SharedRateLimit(
                 self._pool,
-                self._scope,
+                name,
                 rpm=limits.rpm,
                 tpm=limits.tpm,
                 workers=lambda: self._status.sharing,
             )
-            self._limiter = Limiter(concurrency=limits.concurrency, rate_limit=rate_limit, on_cooldown=self._cooled)
-        return self._limiter
+            there.limiter = Limiter(
+                concurrency=limits.concurrency, rate_limit=rate_limit, on_cooldown=partial(self._cooled, there)
+            )
+        return there.limiter
+
+    def scope(self, name: str | None = None) -> _Scope:
+        """What is known of the calls in this scope (default: this worker's own)."""
+        return self._scopes.setdefault(name or self._scope, _Scope())
 
     def claim(self, wanted: Sequence[Keys], most: int) -> list[Lease | None]:
         self._check_life()
@@ -120,12 +141,15 @@ class PostgresCoordinator(Coordinator):
     def release(self, lease: Lease) -> None:
         self._leases.release(cast(PostgresLease, lease))
 
-    def report(self, counters: Counters) -> None:
-        self._member.counts = WorkerCounts(counters.calls, counters.in_flight)
+    def report(self, counters: Counters, scope: str | None = None) -> None:
+        there = self.scope(scope)
+        there.calls, there.in_flight = counters.calls, counters.in_flight
+        all_ = self._scopes.values()
+        self._member.counts = WorkerCounts(sum(each.calls for each in all_), sum(each.in_flight for each in all_))
         counters.workers, counters.calls_together = self._status.workers, self._status.calls
 
-    def on_failure(self, stop: Callable[[BaseException], None]) -> None:
-        self._stop = stop
+    def on_failure(self, stop: Callable[[BaseException], None], scope: str | None = None) -> None:
+        self.scope(scope).stop = stop
         if self._talking and self._talking.done():
             self._talked(self._talking)
 
@@ -173,11 +197,11 @@ class PostgresCoordinator(Coordinator):
 
     # -- the exchange ---------------------------------------------------------------------------------------------------
 
-    def _cooled(self, seconds: float) -> None:
+    def _cooled(self, scope: _Scope, seconds: float) -> None:
         """Report a cooldown of this process at once."""
         until = time.monotonic() + min(seconds, _LONGEST_COOLDOWN)
-        if until > max(self._cool_until, self._cooldown) + _NEW_COOLDOWN:
-            self._cooldown = until
+        if until > max(scope.cool_until, scope.cooldown) + _NEW_COOLDOWN:
+            scope.cooldown = until
             self._hurry.set()
 
     async def _talk(self) -> None:
@@ -187,36 +211,72 @@ class PostgresCoordinator(Coordinator):
             if self._ending:
                 return
             self._hurry.clear()
-            cooldown, self._cooldown = self._cooldown, 0.0
-            self._cool_until = max(self._cool_until, cooldown)
+            cooldowns = {name: scope.cooldown for name, scope in self._scopes.items() if scope.cooldown}
+            for name, cooldown in cooldowns.items():
+                self._scopes[name].cool_until = max(self._scopes[name].cool_until, cooldown)
+                self._scopes[name].cooldown = 0.0
             deleting = self._leases.begin_deleting()
-            self._status = await asyncio.to_thread(self._exchange, cooldown, deleting)
+            self._status = await asyncio.to_thread(self._exchange, cooldowns, list(self._scopes), deleting)
             self._leases.end_deleting()
             self._check_life()
-            self._cool_until = max(self._cool_until, time.monotonic() + self._status.cooling)
-            if self._limiter and self._status.cooling > 0:
-                self._limiter.join_cooldown(self._status.cooling)
+            for name, cooling in self._status.cooling.items():
+                self._join_cooldown(self._scopes[name], cooling)
             if self._budget and self._status.short:
                 await self._budget.give_back()
 
+    @staticmethod
+    def _join_cooldown(scope: _Scope, cooling: float) -> None:
+        scope.cool_until = max(scope.cool_until, time.monotonic() + cooling)
+        if scope.limiter and cooling > 0:
+            scope.limiter.join_cooldown(cooling)
+
     def _talked(self, talking: asyncio.Task[None]) -> None:
         if not talking.cancelled() and (error := talking.exception()):
-            self._stop(error)
+            for scope in self._scopes.values():
+                scope.stop(error)
 
-    def _exchange(self, cooldown: float, deleting: bool) -> _Status:
+    def _exchange(self, cooldowns: Mapping[str, float], scopes: Sequence[str], deleting: bool) -> _Status:
         """One exchange with the others. Blocks."""
         if self._member.due:
             self._member.renew()
-        if cooldown:
-            values = self._values | {"seconds": cooldown - time.monotonic()}
-            self._pool.run(lambda db: db.execute(_COOL, values))
+        for name, cooldown in cooldowns.items():
+            self._pool.run(partial(self._cool, name=name, seconds=cooldown - time.monotonic()))
         if deleting:
             self._leases.delete_released()
         if time.monotonic() - self._deleted_expired_at > _DELETE_EXPIRED_EVERY:
             self._member.delete_expired()
             self._deleted_expired_at = time.monotonic()
-        return self._pool.run(self._read_status)
+        return self._pool.run(partial(self._read_status, scopes=scopes))
 
-    def _read_status(self, db: Connection) -> _Status:
-        row: Any = db.execute(_STATUS, self._values).fetchone()
+    def _cool(self, db: Connection, *, name: str, seconds: float) -> None:
+        db.execute(_COOL, {"scope": name, "seconds": seconds, "longest": _LONGEST_COOLDOWN})
+
+    def _read_status(self, db: Connection, *, scopes: Sequence[str]) -> _Status:
+        values = {"run": self._run, "scope": self._scope, "scopes": list(scopes), "longest": _LONGEST_COOLDOWN}
+        row: Any = db.execute(_STATUS, values).fetchone()
         return _Status(*row)
+
+
+class _OfModel(Coordinator):
+    """The coordinator as one of several models sees it."""
+
+    shared = True
+
+    def __init__(self, whole: PostgresCoordinator, scope: str) -> None:
+        self._whole = whole
+        self._scope = scope
+
+    def limiter(self, limits: LimitsConfig) -> Limiter:
+        return self._whole.limiter(limits, self._scope)
+
+    def claim(self, wanted: Sequence[Keys], most: int) -> list[Lease | None]:
+        return self._whole.claim(wanted, most)
+
+    def release(self, lease: Lease) -> None:
+        self._whole.release(lease)
+
+    def report(self, counters: Counters) -> None:
+        self._whole.report(counters, self._scope)
+
+    def on_failure(self, stop: Callable[[BaseException], None]) -> None:
+        self._whole.on_failure(stop, self._scope)

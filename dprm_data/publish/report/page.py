@@ -18,9 +18,8 @@ from markupsafe import Markup
 from dprm_data.core import charts
 from dprm_data.core.format import count, money, number, percent, typographic
 from dprm_data.core.html import inlined, page_template
-from dprm_data.core.scrub import public_addresses, without_secrets
 from dprm_data.core.text import one_line
-from dprm_data.providers.provider import provider_class
+from dprm_data.publish.models import models_asked
 from dprm_data.publish.panel_findings import clustered, validation
 from dprm_data.publish.report.comparison import Comparison, compare
 from dprm_data.publish.report.findings import Findings, find
@@ -58,7 +57,7 @@ def _values(run: Run, found: Findings, other: Comparison | None) -> dict[str, An
     return {
         "name": recipe.name,
         "summary": found.summary,
-        "local": provider_class(recipe.provider.name).is_demo,
+        "local": recipe.is_demo,
         "written": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "version": version("dprm-data"),
         "labels": [
@@ -75,8 +74,7 @@ def _values(run: Run, found: Findings, other: Comparison | None) -> dict[str, An
         "panel": run.panel,
         "recipe": recipe,
         "states_population": run.elicitation.states_population,
-        "base_url": public_addresses(place.base_url for place in recipe.provider.places),
-        "sampling": without_secrets(run.work.elicitation.params),
+        "models_asked": models_asked(run),
         "prompts": [
             {"name": e.template.name, "version": e.template.version, "source": e.template.source} for e in elicitations
         ],
