@@ -67,7 +67,7 @@ def ratings_from_annotations(table: pa.Table, space: LabelSpace) -> Ratings:
     if "replicate" in kept.column_names:
         rounds = pc.fill_null(pc.cast(kept["replicate"], pa.int64()), 0).to_numpy()
     labels = label_codes(kept["label"], space, "annotations")
-    return Ratings(ids, names, space.K, items, people, labels, weights, rounds, _models(kept))
+    return Ratings(ids, names, space.K, items, people, labels, weights, rounds, model=_models(kept))
 
 
 def _models(kept: pa.Table) -> Ints | None:
