@@ -227,6 +227,7 @@ class Likeness:
     pairs: int
     alpha: Interval
     same_label: Interval
+    is_replicate: bool  # they share everything: one annotator was asked again
 
 
 @dataclass(frozen=True)
@@ -374,7 +375,7 @@ def _likeness(
         alpha = drawn.interval(1.0 - _share(gamma[kind], total))
         same = drawn.interval(1.0 - labels[kind]) if labels else Interval(None, None, None)
         shared = tuple(factor for factor in factors if factor in kind)
-        yield Likeness(shared, round(float(pairs[kind][0])), alpha, same)
+        yield Likeness(shared, round(float(pairs[kind][0])), alpha, same, len(shared) == len(factors))
 
 
 def _notes(components: Sequence[Component], left: Sequence[str], sums: PairSums) -> Iterable[str]:
