@@ -1,0 +1,169 @@
+"""The pilot: what it finds, what it pays, and what the run after it does not pay again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.helpers import answer, dprm, write_recipe, write_rows
+from tests.servers.llm import LLMServer
+
+ITEMS, PERSONAS, PILOT = 40, 4, 12
+LABELS = ["helpful, harmless", "neutral, harmless", "not helpful, harmless"]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    rows = [{"prompt": f"Question {i}?", "response": f"Answer number {i}."} for i in range(ITEMS)]
+    write_rows(tmp_path / "pairs.jsonl", rows)
+    return tmp_path
+
+
+def someone(moves: bool) -> Callable[[dict[str, Any]], str | None]:
+    """Answers that an item decides, with noise from call to call; each persona has a view of its own if `moves`."""
+    noise = random.Random(0)
+
+    def says(data: dict[str, Any]) -> str | None:
+        text = "\n".join(message["content"] for message in data["messages"])
+        eyes, item = re.search("with these eyes: (.*)", text), re.search(r"Answer number (\d+)", text)
+        if not eyes or not item:
+            return None  # a stated distribution
+        words = sorted(re.findall(r'"([^"]+)"', text.split("Answer with one of:")[1].split("Reply with")[0]))
+        place = int(item[1]) % 3 - 1 + noise.choice([0, 0, 0, 1])
+        if moves:
+            place += hashlib.sha256(eyes[1].encode()).digest()[0] % 3
+        return json.dumps({"label": words[place % len(words)]})
+
+    return says
+
+
+def requests(double: LLMServer) -> int:
+    return double.tally.requests
+
+
+# -- what it finds ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("moves", [False, True])
+def test_the_warning_comes_where_personas_do_nothing(moves: bool, double: LLMServer, place: Path) -> None:
+    double.says = someone(moves)
+    write_recipe(place, double.url)
+    done = dprm("pilot", "recipe.yaml", "--items", PILOT, cwd=place)
+    assert done.returncode == 0, done.stderr
+    said = " ".join(done.stdout.split())
+    assert ("do not move the answers beyond noise" in said) is not moves
+    assert "replicate noise" in said
+    assert "simulated" in said
+    content = answer(dprm("pilot", "recipe.yaml", "--items", PILOT, "--json", cwd=place))
+    assert content["personas_above_noise"] is moves
+    assert requests(double) == PILOT * (PERSONAS * 2 + 1)  # the second pilot found all in the ledger
+    effects = {effect["factor"]: effect for effect in content["variance"]["components"]["effects"]}
+    assert effects["persona"]["within_items"]
+    assert content["stated"]["items"] == PILOT
+    assert content["ok"] == content["annotations"] == PILOT * (PERSONAS * 2 + 1)
+
+
+def test_what_cannot_be_asked_twice_says_that_noise_was_not_measured(double: LLMServer, place: Path) -> None:
+    write_recipe(place, double.url, elicitation="logprobs")
+    double.script({"words": ["helpful", "somewhat", "not", "harmless", "harmful"]})
+    content = answer(dprm("pilot", "recipe.yaml", "--items", 3, "--json", cwd=place))
+    assert content["replicates"] == 1
+    assert any("noise was not measured" in note for note in content["notes"])
+
+
+# -- what it pays -------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_does_not_pay_the_pilots_calls_again(double: LLMServer, place: Path) -> None:
+    """The run asks once, and for no stated distribution: what the pilot asked beyond that is its own."""
+    write_recipe(place, double.url)
+    assert dprm("pilot", "recipe.yaml", "--items", PILOT, cwd=place).returncode == 0
+    paid = requests(double)
+    done = answer(dprm("run", "recipe.yaml", "--json", cwd=place))
+    assert requests(double) - paid == (ITEMS - PILOT) * PERSONAS
+    assert done["summary"]["items"] == ITEMS
+    items = pq.read_table(place / "run/tables/items.parquet")["item_id"].to_pylist()
+    drawn = pq.read_table(place / "run/pilot/tables/items.parquet")["item_id"].to_pylist()
+    assert len(drawn) == PILOT
+    assert drawn == [item for item in items if item in set(drawn)]
+    assert drawn != items[:PILOT]
+
+
+def test_a_pilot_after_the_run_pays_only_what_the_run_did_not_ask(double: LLMServer, place: Path) -> None:
+    write_recipe(place, double.url, prior={"strength": 2}, replicates=2)
+    assert dprm("run", "recipe.yaml", cwd=place).returncode == 0
+    paid = requests(double)
+    content = answer(dprm("pilot", "recipe.yaml", "--items", PILOT, "--json", cwd=place))
+    assert requests(double) == paid
+    assert content["projection"]["calls_left"] == 0
+    assert content["projection"]["left"] == 0
+
+
+def test_a_larger_pilot_contains_the_smaller(double: LLMServer, place: Path) -> None:
+    write_recipe(place, double.url)
+    each = PERSONAS * 2 + 1
+    for items in (5, 9):
+        assert dprm("pilot", "recipe.yaml", "--items", items, cwd=place).returncode == 0
+        assert requests(double) == items * each
+    assert dprm("pilot", "recipe.yaml", "--items", 5, "--seed", 1, cwd=place).returncode == 0
+    assert requests(double) > 9 * each
+
+
+def test_the_projection_is_what_the_run_costs(double: LLMServer, place: Path) -> None:
+    write_recipe(place, double.url, replicates=3, prior={"strength": 2})
+    projection = answer(dprm("pilot", "recipe.yaml", "--items", PILOT, "--json", cwd=place))["projection"]
+    assert (projection["items"], projection["calls"]) == (ITEMS, ITEMS * (PERSONAS * 3 + 1))
+    assert projection["seconds"] > 0
+    cost = answer(dprm("run", "recipe.yaml", "--json", cwd=place))["summary"]["cost"]
+    assert projection["cost"]["value"] == pytest.approx(cost, rel=0.02)
+    assert 0 < projection["left"] < projection["cost"]["value"]
+
+
+def test_it_says_its_own_price_first_and_keeps_to_the_budget(double: LLMServer, place: Path) -> None:
+    write_recipe(place, double.url)
+    done = dprm("pilot", "recipe.yaml", "--max-cost", "0.001", cwd=place)
+    assert done.returncode == 3
+    assert re.search(r"the pilot: 25 items, 225 calls, about \$0\.\d+, at most \$0\.\d+", done.stderr)
+    assert "budget of $0.001 is reached" in done.stderr
+    assert 0 < requests(double) < 60
+    write_recipe(place, double.url, budget={"max_cost": 0.001})
+    assert dprm("pilot", "recipe.yaml", "--max-cost", "5", cwd=place).returncode == 3  # the recipe's budget holds, too
+
+
+def test_max_cost_is_the_pilots_own(double: LLMServer, place: Path) -> None:
+    """What the run has spent before does not count against it."""
+    write_recipe(place, double.url)
+    spent = answer(dprm("run", "recipe.yaml", "--json", cwd=place))["summary"]["cost"]
+    assert dprm("pilot", "recipe.yaml", "--items", 3, "--max-cost", spent / 2, cwd=place).returncode == 0
+
+
+# -- mistakes -----------------------------------------------------------------------------------------------------------
+
+
+def test_mistakes_are_said_without_a_traceback(place: Path) -> None:
+    write_recipe(place)
+    for arguments, code, says in (
+        (("nowhere.yaml",), 2, "nowhere.yaml"),
+        (("recipe.yaml", "--items", "1"), 2, "--items"),
+        (("recipe.yaml", "--replicates", "0"), 2, "--replicates"),
+    ):
+        done = dprm("pilot", *arguments, cwd=place)
+        assert done.returncode == code, done.stderr
+        assert says in done.stderr
+        assert "Traceback" not in done.stderr
+    assert "Ask about a few items, twice" in dprm("pilot", "--help", cwd=place).stdout
+
+
+def test_a_smaller_source_is_asked_whole(double: LLMServer, tmp_path: Path) -> None:
+    write_recipe(tmp_path, double.url)  # four items
+    content = answer(dprm("pilot", "recipe.yaml", "--json", cwd=tmp_path))
+    assert content["items"] == 4
+    assert any("too narrow" in note for note in content["variance"]["components"]["notes"])
