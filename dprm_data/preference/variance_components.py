@@ -229,10 +229,18 @@ class Likeness:
     same_label: Interval
     is_replicate: bool  # they share everything: one annotator was asked again
 
+    @property
+    def said(self) -> str:
+        """Where the two votes come from, in words."""
+        others = [factor for factor in self.shares if factor != "item"]
+        if self.is_replicate:
+            return "asked again"
+        return f"the same {' and '.join(others)}" if others else "anybody"
+
 
 @dataclass(frozen=True)
 class VarianceComponents:
-    """The components of a panel's ratings; see the module. total: the variance of two ratings that share nothing.
+    """The components of a panel's ratings; see the module. total: the variance of two ratings that share nothing; None where there are none.
 
     noise: the replicates' own component, None where none were asked. effects: of persona and model. notes: what could not be estimated, in sentences.
     """
@@ -241,7 +249,7 @@ class VarianceComponents:
     items: int
     personas: int
     models: int
-    total: float
+    total: float | None
     components: tuple[Component, ...]
     effects: tuple[Effect, ...]
     likeness: tuple[Likeness, ...]
@@ -277,7 +285,7 @@ def variance_components(
     size = (sums.ratings, items, sums.personas, sums.models)
     kinds = _closed({kind for kind in gamma if pairs[kind][0] >= _FEWEST_PAIRS}, pairs)
     if frozenset() not in kinds:
-        return VarianceComponents(*size, float("nan"), (), (), (), level, ("there are too few ratings to compare",))
+        return VarianceComponents(*size, None, (), (), (), level, ("there are too few ratings to compare",))
     estimates, included, left = _estimates(gamma, kinds, sums.factors)
     spread = np.sum([np.maximum(values, 0.0) for values in estimates.values()], axis=0)
     components = tuple(

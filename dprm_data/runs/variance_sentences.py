@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from dprm_data.core.format import percent
+from dprm_data.labels.space import LabelSpace
 from dprm_data.labels.statistics import Interval
 from dprm_data.preference.variance_components import Effect, VarianceComponents
+from dprm_data.runs.folder import RunFolder
+from dprm_data.runs.panel_variance import panel_variance
 
 
 def spread_sentence(components: VarianceComponents) -> str:
     """The shares of the spread: "Spread of ratings: item 41%, persona 8%, item × persona 12%, replicate noise 39%."."""
+    if components.total is None:
+        return "Spread of ratings: too few to tell."
     if components.total == 0:
         return "Spread of ratings: none, all of them are alike."
     shares = ", ".join(f"{part.name} {percent(part.share.value)}" for part in components.components)
-    return f"Spread of ratings: {shares or 'too few ratings to tell'}."
+    return f"Spread of ratings: {shares}."
 
 
 def persona_sentence(components: VarianceComponents) -> str | None:
@@ -46,7 +54,7 @@ def model_sentence(components: VarianceComponents) -> str | None:
 def warns(components: VarianceComponents) -> bool:
     """Whether the personas are not above the noise, and the noise was measured."""
     effect: Effect | None = components.effect("persona")
-    return components.noise is not None and effect is not None and not effect.beyond_noise and components.total > 0
+    return components.noise is not None and effect is not None and not effect.beyond_noise and bool(components.total)
 
 
 def sentences(components: VarianceComponents) -> list[str]:
@@ -59,3 +67,14 @@ def _between(share: Interval) -> str:
     if share.low is None:
         return percent(share.value)
     return f"{percent(share.value)} ({percent(share.low)} to {percent(share.high)})"
+
+
+def variance_record(folder: RunFolder, space: LabelSpace) -> dict[str, Any] | None:
+    """The panel's variance with its sentences, as a run's manifest keeps it; None without a panel."""
+    found = panel_variance(folder, space)
+    return found.as_dict() | {"sentences": sentences(found.components)} if found else None
+
+
+def recorded_sentences(manifest: Mapping[str, Any]) -> list[str]:
+    """The sentences in a manifest; none in one that an older version wrote."""
+    return list((manifest.get("variance") or {}).get("sentences", []))

@@ -48,18 +48,10 @@ def _bar(share: float | None) -> Text:
 
 
 def _likeness(lines: Sequence[Likeness]) -> RenderableType:
-    shown = table("two votes on one item", "agreement beyond chance", "same label", "pairs")
+    shown = table("two votes on one item, from", "agreement beyond chance", "same label", "pairs")
     for line in lines:
-        shown.add_row(pair_of_votes(line), estimate(line.alpha), estimate(line.same_label, percent), f"{line.pairs:,}")
+        shown.add_row(line.said, estimate(line.alpha), estimate(line.same_label, percent), f"{line.pairs:,}")
     return shown
-
-
-def pair_of_votes(line: Likeness) -> str:
-    """What two votes have in common, in words."""
-    others = [factor for factor in line.shares if factor != "item"]
-    if line.is_replicate:
-        return "asked again"
-    return f"same {' and '.join(others)}" if others else "by anybody"
 
 
 def _models(lines: Sequence[ModelLine]) -> RenderableType:
