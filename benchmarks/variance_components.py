@@ -62,7 +62,20 @@ def fixed(codes: Codes) -> Callable[[np.random.Generator], Codes]:
 
 ONE_MODEL = {"i": 1.0, "p": 0.4, "ip": 0.5, "e": 0.7}
 THREE = {"i": 1.0, "p": 0.3, "m": 0.4, "ip": 0.3, "im": 0.4, "pm": 0.2, "ipm": 0.2, "e": 0.6}
-BALANCED = crossed(120, 12, 1, 2)
+
+
+def shared_out(items: int, personas: int, models: int, replicates: int) -> Callable[[np.random.Generator], Codes]:
+    """Each item × persona meets one model: each item, in a random order for every run of `models` personas, as `design: balanced` does."""
+    item, persona, _ = crossed(items, personas, 1, replicates)
+
+    def drawn(rng: np.random.Generator) -> Codes:
+        runs = -(-personas // models)
+        order = np.array([[rng.permutation(models) for _ in range(runs)] for _ in range(items)]).reshape(items, -1)
+        return item, persona, order[item, persona]
+
+    return drawn
+
+
 SETTINGS = [
     Setting("pilot: 25 items × 12 personas × 2 replicates", fixed(crossed(25, 12, 1, 2)), ONE_MODEL),
     Setting("the same, skewed effects", fixed(crossed(25, 12, 1, 2)), ONE_MODEL, skewed=True),
@@ -71,7 +84,7 @@ SETTINGS = [
     Setting("run: 300 × 12 × 3, asked once", fixed(crossed(300, 12, 3, 1)), THREE),
     Setting("run with holes: 30 % of 300 × 12 × 3 × 2", some_of(crossed(300, 12, 3, 2), 0.3), THREE),
     Setting("each item × persona meets one of 3 models: 120 × 12 × 2",
-            fixed((BALANCED[0], BALANCED[1], (BALANCED[0] + BALANCED[1]) % 3)), THREE),
+            shared_out(120, 12, 3, 2), THREE),
 ]  # fmt: skip
 
 

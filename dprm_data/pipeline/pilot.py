@@ -186,6 +186,10 @@ def _found(run: Run, pilot: Run) -> Pilot:
 def _projection(run: Run, pilot: Run, table: pa.Table) -> Projection:
     planned = stages.plan(run)
     calls = planned.calls_known + planned.calls_needed
+    # The plan of a large run counts a sample of its items, which the pilot's need not be in.
+    changes = {"ledger": pilot.recipe.ledger, "output": pilot.recipe.output}
+    on_pilot = Run(run.recipe.model_copy(update=changes), pilot.folder, provider=run.provider)
+    left_to_ask = min(planned.calls_needed, calls - stages.plan(on_pilot).calls_known)
     per_item = _cost_per_item(run, pilot, table)
     cost = NOTHING
     if len(per_item):
@@ -193,15 +197,15 @@ def _projection(run: Run, pilot: Run, table: pa.Table) -> Projection:
         factor = planned.items * _batch_discount(run)
         mean = drawn.mean(per_item)
         cost = Interval(*(None if end is None else end * factor for end in (mean.value, mean.low, mean.high)))
-    left = None if cost.value is None else cost.value * planned.calls_needed / max(calls, 1)
+    left = None if cost.value is None else cost.value * left_to_ask / max(calls, 1)
     pace = _pace(pilot) if run.recipe.mode == "direct" else None
     return Projection(
         items=planned.items,
         cost=cost,
         left=left,
         calls=calls,
-        calls_left=planned.calls_needed,
-        seconds=planned.calls_needed / pace if pace else None,
+        calls_left=left_to_ask,
+        seconds=left_to_ask / pace if pace else None,
         at_most=run.recipe.early_stop is not None,
     )
 

@@ -36,7 +36,7 @@ _MOST_MODELS = 20  # whose pairs are compared
 
 
 @dataclass(frozen=True)
-class ModelLine:
+class ModelVotes:
     """One model's annotations by personas: how many, with a label, their mean reward; dollars, and dollars per label (None where not known)."""
 
     model: str
@@ -53,7 +53,7 @@ class PanelVariance:
 
     components: VarianceComponents
     pairs: tuple[ModelPair, ...]
-    models: tuple[ModelLine, ...]
+    models: tuple[ModelVotes, ...]
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -64,8 +64,7 @@ def panel_variance(
 ) -> PanelVariance | None:
     """Compute it from the folder's tables; None if no persona has given a label."""
     path = folder.needs("annotations")
-    table = pq.read_schema(path)
-    ratings = _Ratings(path, space, "model_id" if "model_id" in table.names else "model")
+    ratings = _Ratings(path, space)
     lines = ratings.lines()
     if not ratings.personas or not any(line.ok for line in lines):
         return None
@@ -94,23 +93,24 @@ def panel_variance(
 class _Ratings:
     """The personas' annotations of a table. soft: whether some of them are distributions."""
 
-    def __init__(self, path: Path, space: LabelSpace, model: str) -> None:
-        self._path, self._space, self._model = path, space, model
+    def __init__(self, path: Path, space: LabelSpace) -> None:
+        self._path, self._space = path, space
+        # The recipe's name of a model, where there is one: a server may name it otherwise from one day to the next.
+        self._models = [name for name in ("model_id", "model") if name in pq.read_schema(path).names]
         self.personas: dict[str, int] = {}
         self.models: dict[str, int] = {}
         self.items = 0  # in a row of equal ids; more than there are where an item's annotations do not stand together
         self.soft = False
         self._sorted = False
 
-    def lines(self) -> list[ModelLine]:
+    def lines(self) -> list[ModelVotes]:
         """A line for every model. Finds the personas and models, too."""
         figures: dict[str, Floats] = {}
         ids: set[int] = set()
         last = None
         for table in self._tables(["item_id", "annotator_id", "label", "probs", "status", "cost"]):
             self.soft = self.soft or table["probs"].null_count < len(table)
-            names = pc.fill_null(table[self._model], "")
-            codes = names.dictionary_encode().combine_chunks()
+            codes = self._model(table).dictionary_encode().combine_chunks()
             model = codes.indices.to_numpy()
             ok, reward = _ok(table), self._rewards(table)
             cost = table["cost"].to_numpy()
@@ -133,7 +133,7 @@ class _Ratings:
         self._sorted = len(ids) < self.items
         self.items = len(ids)
         return [
-            ModelLine(
+            ModelVotes(
                 model=name,
                 annotations=int(total),
                 ok=int(good),
@@ -163,7 +163,7 @@ class _Ratings:
     def _coded(self, table: pa.Table) -> tuple[list[str], Ints, Ints, Ints, Floats]:
         items = table["item_id"].combine_chunks().dictionary_encode()
         persona = pc.index_in(table["annotator_id"], pa.array(list(self.personas)))
-        model = pc.index_in(pc.fill_null(table[self._model], ""), pa.array(list(self.models)))
+        model = pc.index_in(self._model(table), pa.array(list(self.models)))
         codes = (
             column.to_numpy(zero_copy_only=False)
             for column in (items.indices, persona.combine_chunks(), model.combine_chunks())
@@ -173,7 +173,7 @@ class _Ratings:
 
     def _tables(self, columns: list[str]) -> Iterator[pa.Table]:
         """The personas' rows, in batches; in one, sorted by item, where the file does not keep items together."""
-        names = ["annotator_kind", self._model, *columns]
+        names = ["annotator_kind", *self._models, *columns]
         with pq.ParquetFile(self._path) as file:
             if self._sorted:
                 yield self._by_personas(file.read(columns=names).sort_by("item_id"))
@@ -187,6 +187,9 @@ class _Ratings:
             pc.equal(table["annotator_kind"], "persona"), pc.not_equal(table["annotator_id"], POPULATION.id)
         )
         return table.filter(pc.fill_null(panel, False))
+
+    def _model(self, table: pa.Table) -> pa.ChunkedArray:
+        return pc.coalesce(*(table[name] for name in self._models), "")
 
     def _probs(self, table: pa.Table) -> Floats:
         """Probabilities of the labels (R, K): what an annotation says, else its label's indicator."""

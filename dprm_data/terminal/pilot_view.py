@@ -69,6 +69,6 @@ def _projection(found: Projection) -> RenderableType:
     rows.add_row("the whole run", Text(f"{found.items:,} items, {most}{found.calls:,} calls", style="bold"))
     rows.add_row("cost", Text(cost, style="bold"))
     rows.add_row("still to pay", f"{money(found.left, 'not known')}, {found.calls_left:,} calls")
-    if found.seconds is not None:
+    if found.seconds is not None and found.calls_left:
         rows.add_row("time", f"about {duration(found.seconds)} at the pilot's pace")
     return rows

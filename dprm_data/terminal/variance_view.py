@@ -10,7 +10,7 @@ from rich.text import Text
 from dprm_data.core.format import money, number, percent
 from dprm_data.preference.model_agreement import ModelPair
 from dprm_data.preference.variance_components import Component, Likeness, VarianceComponents
-from dprm_data.runs.panel_variance import ModelLine, PanelVariance
+from dprm_data.runs.panel_variance import ModelVotes, PanelVariance
 from dprm_data.terminal.comparison_view import estimate, signed
 from dprm_data.terminal.table import table
 
@@ -54,7 +54,7 @@ def _likeness(lines: Sequence[Likeness]) -> RenderableType:
     return shown
 
 
-def _models(lines: Sequence[ModelLine]) -> RenderableType:
+def _models(lines: Sequence[ModelVotes]) -> RenderableType:
     shown = table("model", "votes", "with a label", "mean reward", "cost", "cost per vote")
     for line in lines:
         shown.add_row(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import random
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from dprm_data import pilot, run
+from dprm_data.core.errors import BudgetReached
 from tests.helpers import answer, dprm, write_recipe, write_rows
 from tests.servers.llm import LLMServer
 
@@ -21,15 +22,19 @@ LABELS = ["helpful, harmless", "neutral, harmless", "not helpful, harmless"]
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)  # the recipe's output is relative to it
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     rows = [{"prompt": f"Question {i}?", "response": f"Answer number {i}."} for i in range(ITEMS)]
     write_rows(tmp_path / "pairs.jsonl", rows)
     return tmp_path
 
 
 def someone(moves: bool) -> Callable[[dict[str, Any]], str | None]:
-    """Answers that an item decides, with noise from call to call; each persona has a view of its own if `moves`."""
-    noise = random.Random(0)
+    """Answers that the item decides, but for every sixth; each persona has a view of its own if `moves`. The same request gets the same answer."""
+
+    def digits(*texts: str) -> bytes:
+        return hashlib.sha256("\0".join(texts).encode()).digest()
 
     def says(data: dict[str, Any]) -> str | None:
         text = "\n".join(message["content"] for message in data["messages"])
@@ -37,9 +42,9 @@ def someone(moves: bool) -> Callable[[dict[str, Any]], str | None]:
         if not eyes or not item:
             return None  # a stated distribution
         words = sorted(re.findall(r'"([^"]+)"', text.split("Answer with one of:")[1].split("Reply with")[0]))
-        place = int(item[1]) % 3 - 1 + noise.choice([0, 0, 0, 1])
+        place = digits(item[1])[0] + (digits(text)[0] % 6 == 0)
         if moves:
-            place += hashlib.sha256(eyes[1].encode()).digest()[0] % 3
+            place += digits(eyes[1], item[1])[0]
         return json.dumps({"label": words[place % len(words)]})
 
     return says
@@ -74,9 +79,12 @@ def test_the_warning_comes_where_personas_do_nothing(moves: bool, double: LLMSer
 def test_what_cannot_be_asked_twice_says_that_noise_was_not_measured(double: LLMServer, place: Path) -> None:
     write_recipe(place, double.url, elicitation="logprobs")
     double.script({"words": ["helpful", "somewhat", "not", "harmless", "harmful"]})
-    content = answer(dprm("pilot", "recipe.yaml", "--items", 3, "--json", cwd=place))
-    assert content["replicates"] == 1
-    assert any("noise was not measured" in note for note in content["notes"])
+    found = pilot(place / "recipe.yaml", items=3)
+    assert found.replicates == 1
+    assert any("noise was not measured" in note for note in found.notes)
+    assert found.variance
+    assert found.variance.components.noise is None
+    assert not found.warns
 
 
 # -- what it pays -------------------------------------------------------------------------------------------------------
@@ -85,11 +93,10 @@ def test_what_cannot_be_asked_twice_says_that_noise_was_not_measured(double: LLM
 def test_a_run_does_not_pay_the_pilots_calls_again(double: LLMServer, place: Path) -> None:
     """The run asks once, and for no stated distribution: what the pilot asked beyond that is its own."""
     write_recipe(place, double.url)
-    assert dprm("pilot", "recipe.yaml", "--items", PILOT, cwd=place).returncode == 0
+    pilot(place / "recipe.yaml", items=PILOT)
     paid = requests(double)
-    done = answer(dprm("run", "recipe.yaml", "--json", cwd=place))
+    assert run(place / "recipe.yaml").counters.items == ITEMS
     assert requests(double) - paid == (ITEMS - PILOT) * PERSONAS
-    assert done["summary"]["items"] == ITEMS
     items = pq.read_table(place / "run/tables/items.parquet")["item_id"].to_pylist()
     drawn = pq.read_table(place / "run/pilot/tables/items.parquet")["item_id"].to_pylist()
     assert len(drawn) == PILOT
@@ -99,32 +106,40 @@ def test_a_run_does_not_pay_the_pilots_calls_again(double: LLMServer, place: Pat
 
 def test_a_pilot_after_the_run_pays_only_what_the_run_did_not_ask(double: LLMServer, place: Path) -> None:
     write_recipe(place, double.url, prior={"strength": 2}, replicates=2)
-    assert dprm("run", "recipe.yaml", cwd=place).returncode == 0
+    run(place / "recipe.yaml")
     paid = requests(double)
-    content = answer(dprm("pilot", "recipe.yaml", "--items", PILOT, "--json", cwd=place))
+    projection = pilot(place / "recipe.yaml", items=PILOT).projection
     assert requests(double) == paid
-    assert content["projection"]["calls_left"] == 0
-    assert content["projection"]["left"] == 0
+    assert (projection.calls_left, projection.left) == (0, 0)
 
 
 def test_a_larger_pilot_contains_the_smaller(double: LLMServer, place: Path) -> None:
     write_recipe(place, double.url)
     each = PERSONAS * 2 + 1
     for items in (5, 9):
-        assert dprm("pilot", "recipe.yaml", "--items", items, cwd=place).returncode == 0
+        pilot(place / "recipe.yaml", items=items)
         assert requests(double) == items * each
-    assert dprm("pilot", "recipe.yaml", "--items", 5, "--seed", 1, cwd=place).returncode == 0
+    pilot(place / "recipe.yaml", items=5, seed=1)
     assert requests(double) > 9 * each
 
 
 def test_the_projection_is_what_the_run_costs(double: LLMServer, place: Path) -> None:
     write_recipe(place, double.url, replicates=3, prior={"strength": 2})
-    projection = answer(dprm("pilot", "recipe.yaml", "--items", PILOT, "--json", cwd=place))["projection"]
-    assert (projection["items"], projection["calls"]) == (ITEMS, ITEMS * (PERSONAS * 3 + 1))
-    assert projection["seconds"] > 0
-    cost = answer(dprm("run", "recipe.yaml", "--json", cwd=place))["summary"]["cost"]
-    assert projection["cost"]["value"] == pytest.approx(cost, rel=0.02)
-    assert 0 < projection["left"] < projection["cost"]["value"]
+    projection = pilot(place / "recipe.yaml", items=PILOT).projection
+    assert (projection.items, projection.calls) == (ITEMS, ITEMS * (PERSONAS * 3 + 1))
+    assert projection.seconds
+    run(place / "recipe.yaml")
+    cost = sum(pq.read_table(place / "run/tables/annotations.parquet")["cost"].to_pylist())
+    assert projection.cost.value == pytest.approx(cost, rel=0.02)
+    assert 0 < (projection.left or 0) < cost
+
+
+def test_a_large_run_knows_the_pilots_calls(double: LLMServer, place: Path) -> None:
+    """Its plan counts a sample of the items, which the pilot's are not in."""
+    write_rows(place / "pairs.jsonl", [{"prompt": f"Question {i}?", "response": "Yes."} for i in range(6000)])
+    write_recipe(place, double.url)
+    projection = pilot(place / "recipe.yaml", items=5).projection
+    assert (projection.calls, projection.calls_left) == (6000 * PERSONAS, 5995 * PERSONAS)
 
 
 def test_it_says_its_own_price_first_and_keeps_to_the_budget(double: LLMServer, place: Path) -> None:
@@ -135,14 +150,15 @@ def test_it_says_its_own_price_first_and_keeps_to_the_budget(double: LLMServer, 
     assert "budget of $0.001 is reached" in done.stderr
     assert 0 < requests(double) < 60
     write_recipe(place, double.url, budget={"max_cost": 0.001})
-    assert dprm("pilot", "recipe.yaml", "--max-cost", "5", cwd=place).returncode == 3  # the recipe's budget holds, too
+    with pytest.raises(BudgetReached):  # the recipe's budget holds, too
+        pilot(place / "recipe.yaml", max_cost=5)
 
 
 def test_max_cost_is_the_pilots_own(double: LLMServer, place: Path) -> None:
     """What the run has spent before does not count against it."""
     write_recipe(place, double.url)
-    spent = answer(dprm("run", "recipe.yaml", "--json", cwd=place))["summary"]["cost"]
-    assert dprm("pilot", "recipe.yaml", "--items", 3, "--max-cost", spent / 2, cwd=place).returncode == 0
+    spent = run(place / "recipe.yaml").counters.cost
+    assert pilot(place / "recipe.yaml", items=3, max_cost=spent / 2).items == 3
 
 
 # -- mistakes -----------------------------------------------------------------------------------------------------------
@@ -162,8 +178,10 @@ def test_mistakes_are_said_without_a_traceback(place: Path) -> None:
     assert "Ask about a few items, twice" in dprm("pilot", "--help", cwd=place).stdout
 
 
-def test_a_smaller_source_is_asked_whole(double: LLMServer, tmp_path: Path) -> None:
+def test_a_smaller_source_is_asked_whole(double: LLMServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     write_recipe(tmp_path, double.url)  # four items
-    content = answer(dprm("pilot", "recipe.yaml", "--json", cwd=tmp_path))
-    assert content["items"] == 4
-    assert any("too narrow" in note for note in content["variance"]["components"]["notes"])
+    found = pilot(tmp_path / "recipe.yaml")
+    assert found.items == 4
+    assert found.variance
+    assert any("too narrow" in note for note in found.variance.components.notes)

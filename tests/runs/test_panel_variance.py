@@ -135,6 +135,9 @@ def test_the_recipes_name_of_a_model_goes_before_the_servers(tmp_path: Path) -> 
     assert [line.model for line in result.models] == ["mine"]
     assert result.components.models == 1
     assert result.pairs == ()
+    older = panel_variance(folder(tmp_path, [row | {"model_id": None} for row in rows], schema), SPACE)
+    assert older
+    assert older.components.models == 2
 
 
 def test_soft_labels_count_as_their_expected_reward(tmp_path: Path) -> None:
