@@ -11,8 +11,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
 from dprm_data import pilot, run
+from dprm_data.cli import app
 from dprm_data.core.errors import BudgetReached
 from tests.helpers import answer, dprm, write_recipe, write_rows
 from tests.servers.llm import LLMServer
@@ -57,23 +59,29 @@ def requests(double: LLMServer) -> int:
 # -- what it finds ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("moves", [False, True])
-def test_the_warning_comes_where_personas_do_nothing(moves: bool, double: LLMServer, place: Path) -> None:
-    double.says = someone(moves)
+def test_the_warning_comes_where_personas_do_nothing(double: LLMServer, place: Path) -> None:
+    double.says = someone(moves=False)
     write_recipe(place, double.url)
     done = dprm("pilot", "recipe.yaml", "--items", PILOT, cwd=place)
     assert done.returncode == 0, done.stderr
     said = " ".join(done.stdout.split())
-    assert ("do not move the answers beyond noise" in said) is not moves
+    assert "do not move the answers beyond noise" in said
     assert "replicate noise" in said
-    assert "simulated" in said
+    assert "These labels are simulated" in said
     content = answer(dprm("pilot", "recipe.yaml", "--items", PILOT, "--json", cwd=place))
-    assert content["personas_above_noise"] is moves
+    assert content["personas_above_noise"] is False
     assert requests(double) == PILOT * (PERSONAS * 2 + 1)  # the second pilot found all in the ledger
-    effects = {effect["factor"]: effect for effect in content["variance"]["components"]["effects"]}
-    assert effects["persona"]["within_items"]
     assert content["stated"]["items"] == PILOT
     assert content["ok"] == content["annotations"] == PILOT * (PERSONAS * 2 + 1)
+
+
+def test_no_warning_comes_where_personas_move_the_answers(double: LLMServer, place: Path) -> None:
+    double.says = someone(moves=True)
+    write_recipe(place, double.url)
+    found = pilot(place / "recipe.yaml", items=PILOT)
+    assert not found.warns
+    assert found.as_dict()["personas_above_noise"] is True
+    assert not any("beyond noise" in sentence for sentence in found.as_dict()["findings"])
 
 
 def test_what_cannot_be_asked_twice_says_that_noise_was_not_measured(double: LLMServer, place: Path) -> None:
@@ -165,17 +173,15 @@ def test_max_cost_is_the_pilots_own(double: LLMServer, place: Path) -> None:
 
 
 def test_mistakes_are_said_without_a_traceback(place: Path) -> None:
-    write_recipe(place)
-    for arguments, code, says in (
-        (("nowhere.yaml",), 2, "nowhere.yaml"),
-        (("recipe.yaml", "--items", "1"), 2, "--items"),
-        (("recipe.yaml", "--replicates", "0"), 2, "--replicates"),
-    ):
-        done = dprm("pilot", *arguments, cwd=place)
-        assert done.returncode == code, done.stderr
-        assert says in done.stderr
-        assert "Traceback" not in done.stderr
-    assert "Ask about a few items, twice" in dprm("pilot", "--help", cwd=place).stdout
+    done = dprm("pilot", "nowhere.yaml", cwd=place)
+    assert done.returncode == 2
+    assert "nowhere.yaml" in done.stderr
+    assert "Traceback" not in done.stderr
+    for option, value in (("--items", "1"), ("--replicates", "0"), ("--max-cost", "-1")):
+        refused = CliRunner().invoke(app, ["pilot", "recipe.yaml", option, value])
+        assert refused.exit_code == 2
+        assert option in refused.output
+    assert "Ask about a few items, twice" in CliRunner().invoke(app, ["pilot", "--help"]).output
 
 
 def test_a_smaller_source_is_asked_whole(double: LLMServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
