@@ -26,12 +26,14 @@ exactly S are those that share at least S, less those that share more. Items fal
 different items) and its sums within items. Memory does not grow with the number of ratings, and a resample is a matrix product.
 
 *Intervals* are percentile bootstraps over items (responses to one prompt are drawn together). A pair within an item has the item's weight, a pair of two items the
-product of theirs; an item drawn twice is never compared with itself. They say what would vary with other items like these, and they take personas and models as
-given: the components of persona and model are those of *this* panel and *these* models (finite-population components in the sense of Gelman 2005), not of all
-that might have been chosen. An estimate below 0 is reported as 0; shares are of the sum of what remains.
+product of theirs; an item drawn twice is never compared with itself. Percentiles of few items are too close together, and are expanded by what a t interval is wider
+than a normal one (Hesterberg 2015). The intervals say what would vary with other items like these, and they take personas and models as given: the components of
+persona and model are those of *this* panel and *these* models (finite-population components in the sense of Gelman 2005), not of all that might have been chosen.
+An estimate below 0 is reported as 0; shares are of the sum of what remains.
 
 Sources: Koch, Some further remarks concerning "A general approach to the estimation of variance components", Technometrics 10 (1968); Searle, Casella & McCulloch,
-Variance Components (1992), ch. 5; Gelman, Analysis of variance: why it is more important than ever, Annals of Statistics 33 (2005).
+Variance Components (1992), ch. 5; Hesterberg, What teachers should know about the bootstrap, American Statistician 69 (2015);
+Gelman, Analysis of variance: why it is more important than ever, Annals of Statistics 33 (2005).
 """
 
 from __future__ import annotations
@@ -278,7 +280,7 @@ def variance_components(
     seed: int = 0,
 ) -> VarianceComponents:
     """The components of what was added to `sums`. items: their number. label_measure: the measure with the labels as indicators, for the share of equal labels."""
-    drawn = Resamples.of(np.arange(len(sums.filled)), resamples=resamples, level=level, seed=seed)
+    drawn = resampled(len(sums.filled), level=level, resamples=resamples, seed=seed)
     weights = np.zeros((len(drawn.weights), sums.blocks))
     weights[:, sums.filled] = drawn.weights
     gamma, pairs = sums.semivariances(weights)
@@ -308,6 +310,16 @@ def variance_components(
         level,
         tuple(_notes(components, left, sums)),
     )
+
+
+def resampled(groups: int, *, level: float = 0.95, resamples: int = RESAMPLES, seed: int = 0) -> Resamples:
+    """Resamples of so many groups, whose percentiles are expanded for their small number."""
+    from scipy.special import ndtr, stdtrit
+
+    if groups > 1:
+        t = float(stdtrit(groups - 1, 0.5 * (1.0 + level)))
+        level = 2.0 * float(ndtr(np.sqrt(groups / (groups - 1)) * t)) - 1.0
+    return Resamples.of(np.arange(groups), resamples=resamples, level=level, seed=seed)
 
 
 def _closed(kinds: set[Kind], pairs: dict[Kind, Floats]) -> list[Kind]:

@@ -19,13 +19,13 @@ import pyarrow.parquet as pq
 from dprm_data.core.arrays import Floats, Ints
 from dprm_data.elicit.work import POPULATION
 from dprm_data.labels.space import LabelSpace
-from dprm_data.labels.statistics import Resamples
 from dprm_data.preference.model_agreement import ModelPair, ModelSums
 from dprm_data.preference.variance_components import (
     RESAMPLES,
     PairSums,
     VarianceComponents,
     number_of_blocks,
+    resampled,
     variance_components,
 )
 from dprm_data.runs.folder import RunFolder
@@ -80,7 +80,7 @@ def panel_variance(
         if M > 1:
             kept = model < _MOST_MODELS
             agreement.add(block[kept], item[kept], model[kept], half[persona[kept]], probs[kept])
-    drawn = Resamples.of(np.arange(len(sums.filled)), resamples=resamples, seed=seed)
+    drawn = resampled(len(sums.filled), resamples=resamples, seed=seed)
     return PanelVariance(
         variance_components(
             sums, items=placed.items, label_measure=None if ratings.soft else 1, resamples=resamples, seed=seed
