@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dprm_data.cli.shared import Json, MaxCost, Output, Quiet, RecipeFile, answer, app, note, open_job
+from dprm_data.cli.shared import Json, MaxCost, Output, Quiet, RecipeFile, answer, app, open_job
 
 
 @app.command()
@@ -38,7 +38,7 @@ def pilot(
     with open_job(recipe, output, quiet or as_json) as job:
         stages.prepare(job)
         planned, plan = prepare_pilot(job, items=items, replicates=replicates, seed=seed)
-        note(quiet or as_json)(pilot_price(plan))
+        job.progress.say(pilot_price(plan))
         if plan.calls_needed and plan.cost != 0 and not (yes or quiet or as_json):
             _confirm(job.progress)
         found = run_pilot(job, planned, max_cost=max_cost)

@@ -46,6 +46,11 @@ class ModelVotes:
     cost: float | None
     cost_per_vote: float | None
 
+    @property
+    def cost_of_thousand(self) -> float | None:
+        """Dollars per 1,000 labels: one label costs too little to be written."""
+        return None if self.cost_per_vote is None else 1000 * self.cost_per_vote
+
 
 @dataclass(frozen=True)
 class PanelVariance:

@@ -55,7 +55,7 @@ def _likeness(lines: Sequence[Likeness]) -> RenderableType:
 
 
 def _models(lines: Sequence[ModelVotes]) -> RenderableType:
-    shown = table("model", "votes", "with a label", "mean reward", "cost", "cost per vote")
+    shown = table("model", "votes", "with a label", "mean reward", "cost", "per 1,000 votes")
     for line in lines:
         shown.add_row(
             line.model or "not said",
@@ -63,7 +63,7 @@ def _models(lines: Sequence[ModelVotes]) -> RenderableType:
             percent(line.ok / max(line.annotations, 1)),
             number(line.mean_reward, 2, sign=True),
             money(line.cost, "not known"),
-            money(line.cost_per_vote, "not known"),
+            money(line.cost_of_thousand, "not known"),
         )
     return shown
 
