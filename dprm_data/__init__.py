@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from dprm_data.panel.panel_sources import load_panel
     from dprm_data.panel.personas import Panel, Persona
     from dprm_data.panel.raking import rake
-    from dprm_data.pipeline.api import RunResult, plan, run
+    from dprm_data.pipeline.api import RunResult, pilot, plan, run
+    from dprm_data.pipeline.pilot import Pilot
     from dprm_data.preference.agreement import krippendorff_alpha
     from dprm_data.preference.drift_detection import drift
     from dprm_data.preference.fitting import Fit, fit
@@ -50,6 +51,7 @@ _HOMES = {
     "LabelSpace": "labels.space",
     "Panel": "panel.personas",
     "Persona": "panel.personas",
+    "Pilot": "pipeline.pilot",
     "Plan": "engine.plan",
     "Prior": "preference.prior",
     "Progress": "runs.run",
@@ -64,6 +66,7 @@ _HOMES = {
     "krippendorff_alpha": "preference.agreement",
     "learn_prior": "preference.model_selection",
     "load_panel": "panel.panel_sources",
+    "pilot": "pipeline.api",
     "plan": "pipeline.api",
     "quality": "preference.posterior_checks",
     "rake": "panel.raking",
@@ -81,6 +84,7 @@ __all__ = [
     "LabelSpace",
     "Panel",
     "Persona",
+    "Pilot",
     "Plan",
     "Prior",
     "Progress",
@@ -95,6 +99,7 @@ __all__ = [
     "krippendorff_alpha",
     "learn_prior",
     "load_panel",
+    "pilot",
     "plan",
     "quality",
     "rake",

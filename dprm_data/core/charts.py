@@ -161,6 +161,23 @@ def bars(rows: Sequence[tuple[str, float, str]], width: float) -> tuple[str, flo
     return "".join(parts), len(rows) * 24.0
 
 
+def bars_with_intervals(rows: Sequence[tuple[str, float, float, float, str]], width: float) -> tuple[str, float]:
+    """Horizontal bars with the ends of their intervals: (name, value, low, high, caption), none below 0."""
+    most = max([high for _, _, _, high, _ in rows], default=0.0) or 1.0
+    parts = []
+    for i, (name, value, low, high, caption) in enumerate(rows):
+        y = i * 28.0
+        mark, left, right = (200 + share / most * (width - 400) for share in (value, low, high))
+        parts.append(text(190, y + 16, one_line(name, 28), "ink", "end"))
+        parts.append(f'<rect class="bar" x="200" y="{y + 3:.1f}" width="{max(mark - 200, 1):.1f}" height="18" rx="2"/>')
+        for x1, x2, y1, y2 in ((left, right, 12, 12), (left, left, 7, 17), (right, right, 7, 17)):
+            parts.append(
+                f'<line x1="{x1:.1f}" x2="{x2:.1f}" y1="{y + y1:.1f}" y2="{y + y2:.1f}" style="stroke:#b5472f;stroke-width:2"/>'
+            )
+        parts.append(text(right + 8, y + 16, caption, "dim", size=12))
+    return "".join(parts), len(rows) * 28.0
+
+
 def matrix(values: Floats, names: Sequence[str], width: float) -> tuple[str, float]:
     """A square matrix of shares, with names on the left and numbers in the cells if there is room."""
     n = len(names)

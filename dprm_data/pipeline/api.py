@@ -1,4 +1,4 @@
-"""Recipes from Python: `run` makes a dataset, `plan` estimates its cost."""
+"""Recipes from Python: `run` makes a dataset, `plan` estimates its cost, `pilot` asks about a few items first."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from dprm_data.engine.counters import Counters
 from dprm_data.engine.plan import Plan
 from dprm_data.pipeline import stages
+from dprm_data.pipeline.pilot import Pilot, prepare_pilot, run_pilot
 from dprm_data.providers.provider import Provider
 from dprm_data.recipe.recipe import Recipe
 from dprm_data.recipe.trust import check
@@ -77,6 +78,30 @@ def plan(
     with job.at_work():
         stages.prepare(job)
         return stages.plan(job)
+
+
+def pilot(
+    recipe: RecipeLike,
+    *,
+    items: int = 25,
+    replicates: int = 2,
+    seed: int = 0,
+    source: Rows | None = None,
+    output: str | os.PathLike[str] | None = None,
+    provider: Provider | None = None,
+    max_cost: float | None = None,
+    progress: Progress | None = None,
+) -> Pilot:
+    """Ask about a few items, `replicates` times, and say whether personas move the answers beyond noise, how models differ, and what the run will cost.
+
+    items: how many are drawn at random, by `seed`. max_cost: dollars for the pilot itself. The other arguments are those of `run`. A call that the run makes too
+    is paid once. Raises `DprmError`.
+    """
+    job = _job(recipe, source, output, provider, progress, calls=True)
+    with job.at_work():
+        stages.prepare(job)
+        planned, _ = prepare_pilot(job, items=items, replicates=replicates, seed=seed)
+        return run_pilot(job, planned, max_cost=max_cost)
 
 
 def _job(

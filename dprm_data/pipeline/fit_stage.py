@@ -18,6 +18,7 @@ from dprm_data.review.apply_calibration import applied_calibration, fit_calibrat
 from dprm_data.runs.dataset import write_distributions, write_preferences
 from dprm_data.runs.fit import fit_annotations
 from dprm_data.runs.summary import summarise
+from dprm_data.runs.variance_sentences import variance_record
 
 if TYPE_CHECKING:
     from dprm_data.runs.run import Run
@@ -71,6 +72,7 @@ def _manifest(run: Run, fitted: Fit) -> dict[str, Any]:
             "human_weight": calibration["human_weight"] if calibration else run.recipe.fit.human_weight,
         },
         "prior": fitted.prior.to_dict(),
+        "variance": variance_record(run.folder, run.space),
     }
 
 

@@ -14,6 +14,7 @@ from dprm_data.core.tables import ANNOTATIONS
 from dprm_data.labels.space import LabelSpace
 from dprm_data.runs.dataset import pair_accuracy
 from dprm_data.runs.folder import RunFolder
+from dprm_data.runs.variance_sentences import recorded_sentences
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Summary:
 
     simulated: annotations by a model; human: annotations by people. estimated_calls: calls whose tokens the server did not report; cost
     counts each at its upper bound. pair_accuracy: (share, pairs) of agreement with the source's own chosen/rejected, if it has
-    them; longer_accuracy: the same for "the longer response is better".
+    them; longer_accuracy: the same for "the longer response is better". spread: sentences about what makes ratings differ.
     """
 
     labels: list[str]
@@ -84,6 +85,7 @@ class Summary:
     divided: list[ItemLine]
     pair_accuracy: tuple[float, int] | None
     longer_accuracy: tuple[float, int] | None
+    spread: list[str]
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -138,6 +140,7 @@ def summarise(folder: RunFolder, space: LabelSpace, *, first: int = 12, divided:
         divided=_lines(folder, most_divided.tolist()),
         pair_accuracy=pair_accuracy(folder.needs("items"), judged),
         longer_accuracy=pair_accuracy(folder.needs("items"), np.where(np.isnan(judged), np.nan, _lengths(folder))),
+        spread=recorded_sentences(folder.read_manifest()),
     )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 from rich.live import Live
 from rich.text import Text
@@ -36,6 +37,17 @@ class TerminalProgress(Progress, AbstractContextManager["TerminalProgress"]):
     def __exit__(self, *_: object) -> None:
         if self._live:
             self._live.stop()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave the terminal to somebody else, such as a question."""
+        if self._live:
+            self._live.stop()
+        try:
+            yield
+        finally:
+            if self._live:
+                self._live.start()
 
     def stage(self, name: str) -> None:
         self._spoke = time.monotonic()

@@ -132,6 +132,8 @@ def _figures(summary: Summary, counters: Counters | None) -> Text:
             f"\nagreement with the source's {pairs:,} ranked pairs: panel {percent(share)}, "
             f"longer response {percent(summary.longer_accuracy[0])}"
         )
+    for sentence in summary.spread:
+        text.append(f"\n{sentence}")
     return text
 
 

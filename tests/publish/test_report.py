@@ -71,6 +71,7 @@ def test_the_page_says_what_must_be_said(page_file: Path) -> None:
         "rewards",
         "annotators",
         "agreement",
+        "spread",
         "fit",
         "groups",
         "cost",
@@ -81,6 +82,28 @@ def test_the_page_says_what_must_be_said(page_file: Path) -> None:
         assert f'<section id="{section}"' in text
     assert "gpt-4o-mini" in text
     assert "not validated" in text
+
+
+def test_it_says_what_makes_ratings_differ(finished: Path, page_file: Path) -> None:
+    """Every component has a bar with its interval, and the model its cost per vote; the manifest, the card and `dprm show` say the same in sentences."""
+    text = page_file.read_text()
+    section = text[text.index('<section id="spread"') :].split("</section>")[0]
+    manifest = json.loads((finished / "manifest.json").read_text())
+    parts = manifest["variance"]["components"]["components"]
+    assert [part["name"] for part in parts] == ["item", "persona", "item × persona", "replicate noise"]
+    for part in parts:
+        share = part["share"]
+        assert f">{part['name']}</text>" in section
+        assert 0 <= share["low"] <= share["value"] <= share["high"] <= 1
+    assert section.count('style="stroke:#b5472f') == 3 * len(parts)
+    (model,) = manifest["variance"]["models"]
+    assert model["cost_per_vote"] == pytest.approx(model["cost"] / model["ok"])
+    assert model["model"] in section
+    card = (finished / "README.md").read_text()
+    shown = " ".join(dprm("show", finished, cwd=finished).stdout.split())
+    for sentence in manifest["variance"]["sentences"]:
+        assert sentence in shown
+        assert sentence.replace("%", "") in card.replace("%", "")
 
 
 def test_nothing_in_it_comes_from_a_network(page_file: Path) -> None:

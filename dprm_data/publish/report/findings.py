@@ -23,6 +23,7 @@ from dprm_data.publish.report import item_selection
 from dprm_data.publish.report.spending import Spending, spending
 from dprm_data.recipe.recipe import FitConfig
 from dprm_data.review.apply_calibration import fit_calibrated
+from dprm_data.runs.panel_variance import PanelVariance, panel_variance
 from dprm_data.runs.summary import Summary, summarise
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class Findings:
 
     summary: Summary
     panel: PanelFindings
+    variance: PanelVariance | None
     fit: Fit
     quality: Quality
     worst: Ints
@@ -99,6 +101,7 @@ def find(run: Run) -> Findings:
     return Findings(
         summary=summary,
         panel=panel,
+        variance=panel_variance(run.folder, run.space),
         fit=fit,
         quality=checked,
         worst=worst,

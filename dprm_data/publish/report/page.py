@@ -23,6 +23,7 @@ from dprm_data.publish.models import models_asked
 from dprm_data.publish.panel_findings import clustered, validation
 from dprm_data.publish.report.comparison import Comparison, compare
 from dprm_data.publish.report.findings import Findings, find
+from dprm_data.publish.report.variance_section import variance_section
 
 if TYPE_CHECKING:
     from dprm_data.core.arrays import Floats
@@ -86,6 +87,7 @@ def _values(run: Run, found: Findings, other: Comparison | None) -> dict[str, An
         "compared_rows": found.panel.rows,
         "positions": found.panel.positions,
         "matrix": _matrix(run, found),
+        "spread": _spread(found),
         "fit": fit,
         "quality": found.quality,
         "calibration": _calibration(found),
@@ -150,6 +152,13 @@ def _matrix(run: Run, found: Findings) -> dict[str, Any] | None:
         for row in cells
     ]
     return {"names": [said.get(i, i) for i in ids], "rows": rows, "left_out": len(who.compared) - len(ids)}
+
+
+def _spread(found: Findings) -> dict[str, Any] | None:
+    section = variance_section(found.variance)
+    if section is None:
+        return None
+    return section | {"figure": _svg(section["body"], section["width"], section["height"], "Shares of the spread")}
 
 
 def _histogram(values: Floats, rewards: Floats) -> Markup:

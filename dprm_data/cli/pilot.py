@@ -1,0 +1,52 @@
+"""The command `dprm pilot`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from dprm_data.cli.shared import Json, MaxCost, Output, Quiet, RecipeFile, answer, app, open_job
+
+
+@app.command()
+def pilot(
+    recipe: RecipeFile,
+    items: Annotated[int, typer.Option("--items", min=2, help="How many items, drawn at random from the source.")] = 25,
+    replicates: Annotated[
+        int, typer.Option("--replicates", min=1, help="How often each persona is asked about an item; noise needs 2.")
+    ] = 2,
+    seed: Annotated[
+        int, typer.Option("--seed", help="Which items are drawn. More items with one seed contain the fewer.")
+    ] = 0,
+    output: Output = None,
+    max_cost: MaxCost = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Start without being asked.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Ask about a few items, twice, before the whole run is paid for.
+
+    Shows whether personas move the answers beyond noise, how models differ, what a stated distribution says of the votes, and what the run will
+    cost. A call that the run makes too is paid once. On a terminal it shows its own price and asks first.
+    """
+    from dprm_data.pipeline import stages
+    from dprm_data.pipeline.pilot import prepare_pilot, run_pilot
+    from dprm_data.terminal.pilot_view import pilot_price, pilot_view
+
+    with open_job(recipe, output, quiet or as_json) as job:
+        stages.prepare(job)
+        planned, plan = prepare_pilot(job, items=items, replicates=replicates, seed=seed)
+        job.progress.say(pilot_price(plan))
+        if plan.calls_needed and plan.cost != 0 and not (yes or quiet or as_json):
+            _confirm(job.progress)
+        found = run_pilot(job, planned, max_cost=max_cost)
+    answer(found.as_dict(), lambda: pilot_view(found), as_json)
+
+
+def _confirm(progress: Any) -> None:
+    """Ask on a terminal whether to start."""
+    if sys.stdin.isatty() and sys.stderr.isatty():
+        with progress.paused():
+            typer.confirm("Start?", default=True, abort=True, err=True)
