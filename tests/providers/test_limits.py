@@ -20,7 +20,8 @@ from dprm_data.engine.counters import Counters
 from dprm_data.ledger.call import Call
 from dprm_data.ledger.ledger import Ledger
 from dprm_data.providers.function_provider import FunctionProvider
-from dprm_data.providers.limits import Limiter, TokenBucket, seconds_until
+from dprm_data.providers.limits import Limiter, TokenBucket
+from dprm_data.providers.rate_headers import seconds_until
 from dprm_data.providers.request import Answer, Request
 from dprm_data.recipe.recipe import LimitsConfig
 from tests.engine.helpers import FREE, label
