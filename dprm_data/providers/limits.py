@@ -4,7 +4,8 @@ All calls of a run pass one `Limiter`. A call waits for five things:
 
     the cooldown    common to all calls: set when a share of a round trip is refused (obeying `Retry-After`), or by rate-limit headers that say
                     nothing is left
-    the opening     at the start and after a cooldown, 8 calls may be in flight, and twice as many every tenth of a second
+    the opening     at the start and after a cooldown, 8 calls may be in flight, and one more for every answer; after half a second, twice as
+                    many every tenth of a second, however long answers take
     the window      of calls in flight, which narrows when a share of them is refused (`window`)
     the allowance   requests that are left, as the provider's headers say
     the rate        requests and tokens per minute, by token buckets; those of tokens are corrected once the real number is known
@@ -30,11 +31,12 @@ from dprm_data.providers.rate_headers import LONGEST_WAIT, remaining
 from dprm_data.providers.window import Window
 
 _FIRST = 8  # calls at once at the start and after a cooldown
-_DOUBLES_IN = 0.1  # seconds
+_DOUBLES_AFTER, _DOUBLES_IN = 0.5, 0.1  # seconds
 CAUTION = 0.998  # share of the rate to use: clocks and networks are not exact to the millisecond
 _LONGEST_BACKOFF = 60.0
 _SHORTEST_WAIT = 0.05  # seconds after a 429, whatever the provider says
 _TRUSTED = 3  # round trips in a row for which a wait that proves too short is taken at the provider's word
+_ROUNDING = 1e-6  # a timer may ring that much too early
 _REST = (0.5, 1.0)  # seconds for which the place of a refused call stays empty: by default, and at most
 
 
@@ -123,6 +125,7 @@ class Limiter:
         self._timer: asyncio.TimerHandle | None = None  # when the clock may let somebody through
         self._cool_until = 0.0
         self._flowing_since: float | None = None  # the first call, or the end of the last cooldown
+        self._answers = 0  # since then
         self._congestions = 0  # round trips in a row with a congestion
         self._resting: list[float] = []  # until when places stay empty whose calls were refused (a heap)
         self._allowance = Allowance()
@@ -181,6 +184,7 @@ class Limiter:
         if real_tokens is not None:
             self._give_back(reserved_tokens - real_tokens)
         self._congestions = 0
+        self._answers += 1
         self._window.answered()
         self._wake()
 
@@ -209,8 +213,8 @@ class Limiter:
     def join_cooldown(self, seconds: float) -> None:
         """Hold up all calls for this long: another process met a cooldown."""
         self._cool_until = max(self._cool_until, time.monotonic() + min(seconds, LONGEST_WAIT))
-        if self._flowing_since is not None:
-            self._flowing_since = max(self._flowing_since, self._cool_until)
+        if self._flowing_since is not None and self._cool_until > self._flowing_since:
+            self._flowing_since, self._answers = self._cool_until, 0
 
     def obey(self, headers: Mapping[str, str]) -> None:
         """Obey the rate-limit headers: send no more requests before the reset than the provider says are left."""
@@ -249,15 +253,17 @@ class Limiter:
         """When one call more than `count` may be in flight, as far as only the clock decides it; infinite if other calls must end first."""
         if count + 1 > self._window.size:
             return math.inf
-        since = self._flowing_since or 0.0
-        return since + _DOUBLES_IN * math.log2(max(_FIRST, count + 1) / _FIRST)
+        if count < _FIRST + self._answers:
+            return self._flowing_since or 0.0
+        since = self._flowing_since if self._flowing_since is not None else time.monotonic()
+        return since + _DOUBLES_AFTER + _DOUBLES_IN * math.log2((count + 1) / (_FIRST + self._answers))
 
     # -- waiting -------------------------------------------------------------------------------------------------------
 
     def _opening(self, now: float) -> float:
-        if self._flowing_since is None:
-            return _FIRST
-        return float(_FIRST * 2 ** min(30.0, max(0.0, now - self._flowing_since) / _DOUBLES_IN))
+        flowing = now - self._flowing_since if self._flowing_since is not None else 0.0
+        doublings = min(30.0, max(0.0, flowing - _DOUBLES_AFTER) / _DOUBLES_IN)
+        return (_FIRST + self._answers) * 2.0**doublings + _ROUNDING
 
     def _room(self, now: float) -> float:
         """Places that may be taken now."""

@@ -7,8 +7,9 @@ outcomes as there were calls in flight.
                         half: in proportion to the share, as DCTCP does (RFC 8257)
     fewer               narrow nothing: those calls alone wait
     way back            the window grows fast (it quadruples per round trip) up to the last size that held, as CUBIC does (RFC 9438)
-    further on          one call more after a round trip without refusals, then 2, 4, 8 more; at the first refusal back to the last size that
-                        held, and the next try comes after twice as many round trips
+    further on          one call more after a clean round trip, then 2, 4, 8 more; at the first refusal beyond the usual back to the last size
+                        that held, and the next try comes after twice as many round trips
+    a little less       where round trips go on to have more refusals than usual, although the window has been narrowed
 
 The window begins at its ceiling, which is what the recipe says; `limits.Limiter` lets the first calls out gradually.
 """
@@ -19,7 +20,9 @@ _SHARE = 0.2
 _FEWEST = 3  # refusals that are a share, however few calls are in flight
 _SHORTEST = 8  # outcomes in a round trip, at least
 _FAST = 3.0  # places gained with every answer on the way back
+_LASTING = 4  # clean round trips after which a size is worth returning to
 _LONGEST_PAUSE = 16  # round trips between two tries to go further
+_MOST_USUAL = 0.08  # share of refusals that may count as usual
 _FILLED = 0.9  # share of the window that must be in use before it is extended
 
 
@@ -30,11 +33,13 @@ class Window:
         self.size = float(ceiling)
         self._ceiling = float(ceiling)
         self._good = self.size  # the last size that held; at first what the recipe says
-        self._proven = False  # whether a round trip has held at `good`
-        self._held = True  # whether a round trip has held since the window was narrowed
+        self._proven = 0  # clean round trips at `good`
+        self._held = True  # whether a call has been answered that was sent after the window was narrowed
+        self._before = 0  # calls in flight that were sent before
         self._refuted = False  # `good` did not hold: it follows the size down
         self._narrowed_at = 0.0
         self._floor = 1.0
+        self._limited = False  # whether the window was ever narrowed
         self._usual = 0.0  # share of refusals in round trips that hold
         self._step = 0.0
         self._pause = 0  # round trips until the next try to go further
@@ -51,6 +56,8 @@ class Window:
     def answered(self) -> None:
         if self.size < self._good:
             self.size = min(self._good, self.size + _FAST)
+        self._held = self._held or not self._before
+        self._before = max(0, self._before - 1)
         self._ended += 1
         self._end_round_trip()
 
@@ -76,12 +83,16 @@ class Window:
     @property
     def _clean(self) -> bool:
         """Whether no more calls were refused in this round trip than usual."""
-        return self._refused <= 2 * self._usual * max(self._ended, self._peak)
+        return self._refused <= 1.5 * self._usual * max(self._ended, self._peak) + 0.5
 
     def _narrow(self, in_flight: int, now: float) -> None:
-        # A size that has held may hold again after a storm; one that has not is no aim.
-        self._refuted = self._held and not self._proven
-        self._proven = self._held = False
+        # A size that has held may hold again after a storm; one that was tried again in vain is no aim. In between, nobody knows.
+        self._refuted = self._held and self._proven < _LASTING
+        if not self._held:
+            self._good -= max(0.0, self._good - in_flight) / 4
+        self._proven, self._held = 0, False
+        self._before = in_flight
+        self._limited = True
         self._floor = max(1.0, self._peak / 2)
         self._narrowed_at = now
         self._lower(in_flight)
@@ -100,18 +111,21 @@ class Window:
     def _end_round_trip(self) -> None:
         if self._ended < max(_SHORTEST, self._peak):
             return
-        self._held = True
-        if self.size >= self._good:
-            self._proven = True
+        clean = self._clean
+        if self.size >= self._good and clean:
+            self._proven += 1
             self._extend()
-        self._usual += (self._refused / self._ended - self._usual) / 4
+        elif self.size >= self._good and self._limited:
+            self.size = self._good = max(1.0, self._good - max(1.0, self._refused / 2))
+        slowness = 4 if clean or not self._limited else 16
+        self._usual += (min(_MOST_USUAL, self._refused / self._ended) - self._usual) / slowness
         self._begin()
 
     def _extend(self) -> None:
         if self.size > self._good:
-            self._good, self._patience = self.size, 1
+            self._good, self._patience, self._proven = self.size, 1, 1
         if self._pause:
             self._pause -= 1
-        elif self._clean and self._peak >= _FILLED * self.size and self.size < self._ceiling:
+        elif self._peak >= _FILLED * self.size and self.size < self._ceiling:
             self._step = min(2 * self._step or 1.0, self._ceiling - self._good)
             self.size = self._good + self._step
