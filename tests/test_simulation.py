@@ -41,9 +41,9 @@ def test_littles_law(latency: Latency) -> None:
 
 
 def test_the_first_calls_go_out_gradually_by_the_clock() -> None:
-    """Eight at once, all 64 within a second, although no answer comes before 10 s; so three round trips."""
+    """Eight at once, all 64 within 1.3 s, although no answer comes before 10 s; so three round trips."""
     found = simulate(changed(EIGHT, items=192, concurrency=64, latency=fixed(10.0)))
-    assert 30 < found.seconds < 31 and found.most_in_flight == 64
+    assert 30 < found.seconds < 32 and found.most_in_flight == 64
 
 
 def test_where_answers_are_quick_they_open_the_window() -> None:

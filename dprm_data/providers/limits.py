@@ -4,8 +4,8 @@ All calls of a run pass one `Limiter`. A call waits for five things:
 
     the cooldown    common to all calls: set when a share of a round trip is refused (obeying `Retry-After`), or by rate-limit headers that say
                     nothing is left
-    the opening     at the start and after a cooldown, 8 calls may be in flight, and one more for every answer; after half a second, twice as
-                    many every tenth of a second, however long answers take
+    the opening     at the start and after a cooldown, 8 calls may be sent, and two more for every answer; after a second, twice as many
+                    every tenth of a second, however long answers take
     the window      of calls in flight, which narrows when a share of them is refused (`window`)
     the allowance   requests that are left, as the provider's headers say
     the rate        requests and tokens per minute, by token buckets; those of tokens are corrected once the real number is known
@@ -31,7 +31,7 @@ from dprm_data.providers.rate_headers import LONGEST_WAIT, remaining
 from dprm_data.providers.window import Window
 
 _FIRST = 8  # calls at once at the start and after a cooldown
-_DOUBLES_AFTER, _DOUBLES_IN = 0.5, 0.1  # seconds
+_DOUBLES_AFTER, _DOUBLES_IN = 1.0, 0.1  # seconds
 CAUTION = 0.998  # share of the rate to use: clocks and networks are not exact to the millisecond
 _LONGEST_BACKOFF = 60.0
 _SHORTEST_WAIT = 0.05  # seconds after a 429, whatever the provider says
@@ -124,8 +124,8 @@ class Limiter:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._timer: asyncio.TimerHandle | None = None  # when the clock may let somebody through
         self._cool_until = 0.0
-        self._flowing_since: float | None = None  # the first call, or the end of the last cooldown
-        self._answers = 0  # since then
+        self._flowing_since: float | None = None  # since when calls wait, at the start or after a cooldown
+        self._granted = self._answers = 0  # places and answers since the start or the last cooldown
         self._congestions = 0  # round trips in a row with a congestion
         self._resting: list[float] = []  # until when places stay empty whose calls were refused (a heap)
         self._allowance = Allowance()
@@ -157,7 +157,7 @@ class Limiter:
     def _may_send(self, turn: Permit) -> bool:
         """Send the call that has its turn, unless another has met a cooldown meanwhile, or the window has narrowed."""
         now = time.monotonic()
-        if not self._cool_until <= now <= turn.until or self.in_flight + len(self._resting) > self.window:
+        if not self._cool_until <= now <= turn.until or self.in_flight + len(self._resting) > self._window.size:
             return False
         if not self._allowance.take(now):
             return False
@@ -213,8 +213,8 @@ class Limiter:
     def join_cooldown(self, seconds: float) -> None:
         """Hold up all calls for this long: another process met a cooldown."""
         self._cool_until = max(self._cool_until, time.monotonic() + min(seconds, LONGEST_WAIT))
-        if self._flowing_since is not None and self._cool_until > self._flowing_since:
-            self._flowing_since, self._answers = self._cool_until, 0
+        if self._cool_until > (self._flowing_since or 0.0):
+            self._flowing_since, self._granted, self._answers = None, 0, 0
 
     def obey(self, headers: Mapping[str, str]) -> None:
         """Obey the rate-limit headers: send no more requests before the reset than the provider says are left."""
@@ -247,23 +247,29 @@ class Limiter:
     @property
     def window(self) -> int:
         """Calls that may be in flight at present."""
-        return int(min(self._window.size, self._opening(time.monotonic())))
+        return int(min(self._window.size, self.in_flight + max(0.0, self._opening(time.monotonic()) - self._granted)))
 
     def room_at(self, count: int) -> float:
         """When one call more than `count` may be in flight, as far as only the clock decides it; infinite if other calls must end first."""
         if count + 1 > self._window.size:
             return math.inf
-        if count < _FIRST + self._answers:
-            return self._flowing_since or 0.0
-        since = self._flowing_since if self._flowing_since is not None else time.monotonic()
-        return since + _DOUBLES_AFTER + _DOUBLES_IN * math.log2((count + 1) / (_FIRST + self._answers))
+        wanted, open_now = self._granted + 1 + count - self.in_flight, _FIRST + 2 * self._answers
+        if wanted <= open_now:
+            return self._cool_until
+        return self._begin(time.monotonic()) + _DOUBLES_AFTER + _DOUBLES_IN * math.log2(wanted / open_now)
+
+    def _begin(self, now: float) -> float:
+        """Somebody has to wait: from now on the opening grows by the clock, too. Returns since when it does."""
+        if self._flowing_since is None:
+            self._flowing_since = max(now, self._cool_until)
+        return self._flowing_since
 
     # -- waiting -------------------------------------------------------------------------------------------------------
 
     def _opening(self, now: float) -> float:
         flowing = now - self._flowing_since if self._flowing_since is not None else 0.0
         doublings = min(30.0, max(0.0, flowing - _DOUBLES_AFTER) / _DOUBLES_IN)
-        return (_FIRST + self._answers) * 2.0**doublings + _ROUNDING
+        return (_FIRST + 2 * self._answers) * 2.0**doublings + _ROUNDING
 
     def _room(self, now: float) -> float:
         """Places that may be taken now."""
@@ -271,26 +277,27 @@ class Limiter:
             heapq.heappop(self._resting)
         if now < self._cool_until:
             return 0.0
-        opened = int(min(self._window.size, self._opening(now)))
-        unsent = self.in_flight - self._sent
-        return min(opened - self.in_flight - len(self._resting), self._allowance.left(now, self._sent) - unsent)
+        return min(
+            self._window.size - self.in_flight - len(self._resting),
+            self._opening(now) - self._granted,
+            self._allowance.left(now, self._sent) - (self.in_flight - self._sent),
+        )
 
     def _look_again_at(self, now: float) -> float:
         """When the clock may have let somebody through."""
         if now < self._cool_until:
             return self._cool_until
-        moments = [self.room_at(self.in_flight + len(self._resting)), self._allowance.until, *self._resting[:1]]
+        moments = [self.room_at(self.in_flight), self._allowance.until, *self._resting[:1]]
         return min((moment for moment in moments if moment > now), default=math.inf)
 
     async def _place(self) -> None:
         now = time.monotonic()
-        if self._flowing_since is None:
-            self._flowing_since = max(now, self._cool_until)
         if not self._waiting and self._room(now) >= 1:
-            self.in_flight += 1
+            self._grant()
             return
         turn = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
+        self._begin(now)
         self._wake()
         try:
             await turn
@@ -298,6 +305,10 @@ class Limiter:
             if turn.done() and not turn.cancelled():  # the place was granted at the same moment
                 self._leave()
             raise
+
+    def _grant(self) -> None:
+        self.in_flight += 1
+        self._granted += 1
 
     def _wake(self) -> None:
         if not self._waiting:
@@ -307,7 +318,7 @@ class Limiter:
         while self._waiting and room >= 1:
             turn = self._waiting.popleft()
             if not turn.done():
-                self.in_flight += 1
+                self._grant()
                 room -= 1
                 turn.set_result(None)
         if self._waiting and (moment := self._look_again_at(now)) < math.inf:
