@@ -36,6 +36,7 @@ class Window:
         self._proven = 0  # clean round trips at `good`
         self._held = True  # whether a call has been answered that was sent after the window was narrowed
         self._before = 0  # calls in flight that were sent before
+        self._answers = 0  # since then
         self._refuted = False  # `good` did not hold: it follows the size down
         self._narrowed_at = 0.0
         self._floor = 1.0
@@ -56,6 +57,7 @@ class Window:
     def answered(self) -> None:
         if self.size < self._good:
             self.size = min(self._good, self.size + _FAST)
+        self._answers += 1
         self._held = self._held or not self._before
         self._before = max(0, self._before - 1)
         self._ended += 1
@@ -86,10 +88,12 @@ class Window:
         return self._refused <= 1.5 * self._usual * max(self._ended, self._peak) + 0.5
 
     def _narrow(self, in_flight: int, now: float) -> None:
-        # A size that has held may hold again after a storm; one that was tried again in vain is no aim. In between, nobody knows.
+        # A size that has held may hold again after a storm, in which nobody is answered; one that was tried again in vain is no aim. In
+        # between, nobody knows.
         self._refuted = self._held and self._proven < _LASTING
-        if not self._held:
+        if self._answers and not self._held:
             self._good -= max(0.0, self._good - in_flight) / 4
+        self._answers = 0
         self._proven, self._held = 0, False
         self._before = in_flight
         self._limited = True
