@@ -40,9 +40,16 @@ def test_littles_law(latency: Latency) -> None:
     assert found.steady == pytest.approx(8 / 2.0, rel=0.08)
 
 
-def test_the_window_doubles_per_round_trip() -> None:
+def test_the_first_calls_go_out_gradually_by_the_clock() -> None:
+    """Eight at once, all 64 within 1.3 s, although no answer comes before 10 s; so three round trips."""
+    found = simulate(changed(EIGHT, items=192, concurrency=64, latency=fixed(10.0)))
+    assert 30 < found.seconds < 32 and found.most_in_flight == 64
+
+
+def test_where_answers_are_quick_they_open_the_window() -> None:
     # 8, 16, 32, 64, 64: 184 calls in five round trips.
-    assert simulate(changed(EIGHT, items=184, concurrency=64)).seconds == pytest.approx(5.0, abs=1e-3)
+    found = simulate(changed(EIGHT, items=184, concurrency=64, latency=fixed(0.05)))
+    assert found.seconds == pytest.approx(0.25, abs=1e-3)
 
 
 def test_an_items_first_call_goes_ahead() -> None:

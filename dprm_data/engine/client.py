@@ -1,19 +1,18 @@
 """The client: sends one call, from the first attempt to the reply that the ledger keeps.
 
 Each attempt waits for the limits, reserves its worst case in the budget, and settles its cost. A fault of one call is recorded as that
-call's failure. A fault of the provider is raised, and stops the run:
+call's failure. A fault of the provider is raised, and stops the run; which of the two it is, `evidence` says:
 
-    a dead key, an empty account, an unknown model       at once
+    a dead key, an empty account, an unknown model       if others meet it, too
     calls about many items in a row that no retry could save, without an answer in between
 
 Only failures for which the call itself may be to blame use up attempts. If the provider cannot be reached, or is too busy for everyone,
-the client waits (up to `limits: give_up_after`).
+the client waits (up to `limits: give_up_after`). A single call that is refused for being too fast waits alone.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,27 +24,35 @@ from dprm_data.engine.budget import Budget
 from dprm_data.engine.cancellation import Cancellation, Cancelled
 from dprm_data.engine.coordinator import Lease, LeaseLost
 from dprm_data.engine.counters import Counters
+from dprm_data.engine.evidence import Evidence
+from dprm_data.engine.latencies import Latencies
 from dprm_data.engine.prices import Prices
 from dprm_data.ledger.call import Call, Reply
 from dprm_data.ledger.ledger import FailedAttempt, Ledger
-from dprm_data.providers.limits import Limiter
+from dprm_data.providers.limits import Limiter, backoff
 from dprm_data.providers.provider import Provider
 from dprm_data.providers.request import Answer, CallFailed, Usage
 from dprm_data.providers.token_estimates import estimated_input_tokens, output_tokens_cap, reported
 from dprm_data.recipe.recipe import LimitsConfig
 
-_DOWN_AFTER = 20  # items in a row whose calls were given up, without an answer in between
 _CONGESTION = frozenset({"rate_limit", "overloaded"})
 _CONGESTED_ATTEMPT = 0.2  # share of an attempt that a 429 uses up while other calls are answered
+_LONGEST_WAIT_ALONE = 8.0  # seconds
+_SHORTEST_WAIT_ALONE = 0.05
+_TRUSTED = 3  # refusals of a call in a row for which a wait that proves too short is taken at the provider's word
 _backoff = wait_random_exponential(multiplier=0.5, max=60)
 
 
 @dataclass(slots=True)
 class _Trouble:
-    """A call's failures so far: the attempts they used up, and the time of the last one."""
+    """A call's failures so far. attempts: used up; sent: the last attempt; own: others that were sent later were answered, while this one
+    was not."""
 
     attempts: float = 0.0
-    at: float = math.inf
+    sent: float = 0.0
+    congestions: int = 0
+    timeouts: int = 0
+    own: bool = False
 
 
 class RetryingClient:
@@ -74,9 +81,12 @@ class RetryingClient:
         self._stop = stop
         self._asked: dict[bytes, asyncio.Future[Reply]] = {}  # calls in flight, so that none is sent twice at once
         self._estimated_tokens = self._real_tokens = 1.0  # over all answers so far: their ratio corrects the estimate
-        self._given_up: set[str] = set()  # items with calls given up since the last answer
-        self._answered_at = 0.0  # when the last answer came
+        self._troubles: dict[bytes, _Trouble] = {}  # of the calls in flight
+        self._hanging: set[str] = set()  # items with calls that were given up after timeouts
+        self._evidence = Evidence(lambda: limiter.at_provider)
+        self._latencies = Latencies()
         self.failing_since: float | None = None
+        self._last_error = ""  # of a call that was given up
 
     async def reply(self, call: Call, *, missing: bool, lease: Lease | None = None) -> Reply:
         """The reply to a call, on disk: from the ledger (unless it is known to be missing there), from a call in flight, or from
@@ -97,6 +107,7 @@ class RetryingClient:
             raise
         finally:
             del self._asked[call.key]
+            self._troubles.pop(call.key, None)
             if not future.done():
                 future.set_exception(Cancelled())
                 future.exception()  # nobody may be waiting for it
@@ -115,11 +126,11 @@ class RetryingClient:
         try:
             return await self._again(call, lease, failed)
         except CallFailed as error:
-            return self._give_up(call, error)
+            return await self._give_up(call, error)
 
     async def _again(self, call: Call, lease: Lease | None, first: CallFailed) -> Reply:
         """Make all attempts after the first, which failed with `first`. (Most calls succeed at once and need none of this.)"""
-        trouble = _Trouble()
+        trouble = self._troubles[call.key]
         failed: CallFailed | None = first
 
         async def attempt() -> Reply:
@@ -132,35 +143,42 @@ class RetryingClient:
         def worth_it(error: BaseException) -> bool:
             if not isinstance(error, CallFailed) or not error.retryable or self._stop:
                 return False
-            if error.kind not in _CONGESTION and (error.retry_after or 0.0) > self._patience:
-                return (
-                    False  # it would hold up the end of the run (congestion for that long ends the run, see `Engine`)
-                )
-            trouble.attempts += self._weight(error, others_answered=self._answered_at > trouble.at)
-            trouble.at = time.monotonic()
+            if (error.retry_after or 0.0) > self._patience:
+                if error.kind not in _CONGESTION or self._evidence.answered_at > trouble.sent:
+                    return False  # it would hold up the end of the run
+                # It may be meant for all; that ends the run (see `Engine`).
+                self.limiter.cool_down(error.retry_after or 0.0)
+            trouble.attempts += self._weight(error, trouble)
             return trouble.attempts < self._most_attempts
 
-        retrying = AsyncRetrying(retry=retry_if_exception(worth_it), wait=_wait, sleep=self._sleep, reraise=True)
+        def wait(state: RetryCallState) -> float:
+            error = state.outcome.exception() if state.outcome else None
+            if isinstance(error, CallFailed) and error.kind in _CONGESTION:
+                return 0.0 if self.limiter.cooling else _wait_alone(error, trouble.congestions)
+            return (isinstance(error, CallFailed) and error.retry_after) or float(_backoff(state))  # 0 would be a storm
+
+        retrying = AsyncRetrying(retry=retry_if_exception(worth_it), wait=wait, sleep=self._sleep, reraise=True)
         return await retrying(attempt)
 
-    def _weight(self, error: CallFailed, *, others_answered: bool) -> float:
-        """How much of an attempt a failure uses up: nothing if it says more about the provider than about the call.
-
-        others_answered: whether other calls were answered since this one last failed.
-        """
+    def _weight(self, error: CallFailed, trouble: _Trouble) -> float:
+        """How much of an attempt a failure uses up: nothing if it says more about the provider than about the call."""
         if error.kind in _CONGESTION:
-            return _CONGESTED_ATTEMPT if others_answered else 0.0
+            return _CONGESTED_ATTEMPT if self._evidence.answered_at > trouble.sent else 0.0
         if error.kind == "connection" and not error.sent:
-            return 0.0 if self._answered_at else 1.0
-        return 1.0
+            return 0.0 if self._evidence.answered_at else 1.0
+        return 2.0 if error.kind == "timeout" and trouble.own else 1.0
 
     async def _attempt(self, call: Call, lease: Lease | None) -> Reply:
         tokens = self._estimate(call)
         while True:
             with self._stop.cuts_short():
+                if items := await self._evidence.known():
+                    raise self._down(items)
                 until = await self.limiter.acquire(tokens)
             unused = tokens
             try:
+                if self._evidence.holds(self.limiter.at_provider - 1):
+                    continue  # meanwhile others have failed
                 with self._stop.cuts_short():
                     reserved = await self._budget.reserve(self._prices.worst(call.request))
                     if lease and not lease.good:
@@ -185,7 +203,7 @@ class RetryingClient:
         sent = time.monotonic()
         self._counters.in_flight += 1
         try:
-            answer = await self._provider.complete(call.request)
+            answer = await self._ask(call)
             usage = reported(answer.usage, call.request, answer.text)
             if not usage.estimated:
                 cost = self._prices.cost(usage)
@@ -197,13 +215,28 @@ class RetryingClient:
         finally:
             self._counters.in_flight -= 1
             self._budget.settle(reserved, cost)
+        now = time.monotonic()
+        self._evidence.answered(sent, now)
+        self._latencies.note(now - sent)
         self._succeeded(call, usage, answer.headers, tokens)
-        return reply_of(answer, usage, cost, time.monotonic() - sent)
+        return reply_of(answer, usage, cost, now - sent)
+
+    async def _ask(self, call: Call) -> Answer:
+        """Send the request once, for no longer than is worth it. Raises `CallFailed`."""
+        trouble = self._troubles.get(call.key)
+        limit = self._latencies.limit(trouble.timeouts if trouble else 0)
+        if limit is None:
+            return await self._provider.complete(call.request)
+        try:
+            async with asyncio.timeout(limit):
+                return await self._provider.complete(call.request)
+        except TimeoutError:
+            self._latencies.note(limit)
+            message = f"no answer within {limit:.0f} s, far longer than other calls take"
+            raise CallFailed("timeout", message) from None
 
     def _succeeded(self, call: Call, usage: Usage, headers: Mapping[str, str], reserved: float) -> None:
         """Learn from an answer: how many tokens such texts have, and what the provider still allows."""
-        self._given_up.clear()
-        self._answered_at = time.monotonic()
         self.failing_since = None
         if not usage.estimated:
             self._estimated_tokens += estimated_input_tokens(call.request)
@@ -230,31 +263,46 @@ class RetryingClient:
         unknown = error.usage.estimated or (error.usage == Usage() and _may_be_billed(error))
         cost = reserved if unknown else self._prices.cost(error.usage)
         self._counters.failed_attempt(error.kind, error.message, error.usage, cost if self._prices.known else None)
-        self.failing_since = self.failing_since or time.monotonic()
+        trouble = self._troubles.setdefault(call.key, _Trouble())
+        trouble.sent = sent
+        trouble.timeouts += error.kind == "timeout"
+        trouble.congestions += error.kind in _CONGESTION
+        trouble.own = trouble.own or self._evidence.accepted_at > sent or call.request.cache_hint in self._hanging
+        if not (trouble.own and error.kind == "timeout"):
+            self.failing_since = self.failing_since or time.monotonic()
         self._ledger.note_failure(FailedAttempt(call.key, error.kind, error.status, error.message, cost))
         if error.kind in _CONGESTION:
             self.limiter.congested(sent, error.retry_after)
         self.limiter.obey(error.headers)
         return cost
 
-    def _give_up(self, call: Call, error: CallFailed) -> Reply:
+    async def _give_up(self, call: Call, error: CallFailed) -> Reply:
         """The reply of a call that cannot be answered. Raises if the call is not to blame."""
+        item = call.request.cache_hint
         if error.fatal:
-            raise refusal_error(error)
+            with self._stop.cuts_short():
+                sent = self._troubles[call.key].sent
+                if await self._evidence.is_everybodys(item, sent, lambda count: len(self._asked) <= count):
+                    raise refusal_error(error)
+            return failure_reply(error)
         if self._stop and error.retryable:
             raise Cancelled
-        if error.kind == "connection" and not self._answered_at:
+        if error.kind == "connection" and not self._evidence.answered_at:
             raise ProviderUnusable(
                 f"the provider cannot be reached: {error.message}",
                 hint="Check base_url and the network. All answers are kept; run again to continue.",
             )
-        self._given_up.add(call.request.cache_hint)
-        if len(self._given_up) >= _DOWN_AFTER:
-            raise ProviderUnusable(
-                f"calls about {len(self._given_up)} items in a row failed for good, the last one with: {error.message}",
-                hint="The provider is down or rejects such requests. Fix that and run again with --retry-failed.",
-            )
+        self._evidence.gave_up(item)
+        if error.kind == "timeout":
+            self._hanging.add(item)
+        self._last_error = error.message
         return failure_reply(error)
+
+    def _down(self, items: int) -> ProviderUnusable:
+        return ProviderUnusable(
+            f"calls about {items} items in a row failed for good, the last one with: {self._last_error}",
+            hint="The provider is down or rejects such requests. Fix that and run again with --retry-failed.",
+        )
 
 
 def refusal_error(error: CallFailed) -> ProviderUnusable:
@@ -273,7 +321,7 @@ def failure_reply(error: CallFailed) -> Reply:
     """The reply to keep for a call that was given up."""
     status = f"{error.status} " if error.status else ""
     return Reply(
-        status="rejected" if error.kind == "rejected" else "exhausted",
+        status="exhausted" if error.retryable else "rejected",
         reason=f"{status}{error.kind}: {error.message}",
         created_at=time.time(),
     )
@@ -299,12 +347,9 @@ def _may_be_billed(error: CallFailed) -> bool:
     return error.kind in ("timeout", "broken") or (error.kind == "connection" and error.sent)
 
 
-def _wait(state: RetryCallState) -> float:
-    """Seconds before the next attempt. (For congestion, all calls wait in the limiter.)"""
-    error = state.outcome.exception() if state.outcome else None
-    if isinstance(error, CallFailed):
-        if error.kind in _CONGESTION:
-            return 0.0
-        if error.retry_after:  # 0 would be a storm
-            return error.retry_after
-    return float(_backoff(state))
+def _wait_alone(error: CallFailed, congestions: int) -> float:
+    """Seconds before the next attempt of a call that was refused, with so many refusals in a row, while others are not."""
+    asked = max(error.retry_after, _SHORTEST_WAIT_ALONE) if error.retry_after else 0.0
+    if asked and congestions <= _TRUSTED:
+        return asked
+    return max(asked, backoff(congestions - _TRUSTED if asked else congestions, _LONGEST_WAIT_ALONE))

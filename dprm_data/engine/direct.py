@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
 
@@ -75,7 +76,7 @@ class Engine:
             counters=self.counters,
             stop=self._stop,
         )
-        self._news = asyncio.Event()  # wakes coroutines without work: a task has ended, or the run ends
+        self._idle: deque[asyncio.Future[None]] = deque()  # coroutines without work, the longest idle first
 
     async def run(self, work: Work, items: Iterable[Item]) -> None:
         """Make all missing calls. Returns when everything has an outcome; raises what stopped the run before that (a `DprmError`).
@@ -109,7 +110,7 @@ class Engine:
     def stop(self, reason: BaseException) -> None:
         """Send nothing more. Calls in flight finish and are kept; the run then raises `reason`."""
         self._stop.because(reason)
-        self._news.set()
+        self._wake(len(self._idle))
 
     # -- coroutines ----------------------------------------------------------------------------------------------------
 
@@ -129,11 +130,16 @@ class Engine:
                     except LeaseLost:
                         item.lost = True
                     scheduler.through(item, state)
-                    self._news.set()
+                    # One more than there are tasks, who may open items; this coroutine takes one, too.
+                    self._wake(scheduler.ready if scheduler.exhausted else scheduler.ready + 1)
                 elif scheduler.exhausted or (rest := scheduler.paused_for):
-                    self._news.clear()
-                    with suppress(TimeoutError):
-                        await asyncio.wait_for(self._news.wait(), None if scheduler.exhausted else rest)
+                    idle = asyncio.get_running_loop().create_future()
+                    self._idle.append(idle)
+                    try:
+                        await asyncio.wait_for(idle, None if scheduler.exhausted else rest)
+                    except TimeoutError:
+                        with suppress(ValueError):
+                            self._idle.remove(idle)
                 else:
                     await asyncio.sleep(0)
         except Cancelled:
@@ -141,7 +147,15 @@ class Engine:
         except Exception as error:
             self.stop(error)
         finally:
-            self._news.set()
+            self._wake(len(self._idle) if self._stop or scheduler.finished else scheduler.ready)
+
+    def _wake(self, count: int) -> None:
+        """Wake so many coroutines without work. (To wake all of them at every task's end would cost more than the tasks.)"""
+        while self._idle and count > 0:
+            idle = self._idle.popleft()
+            if not idle.done():
+                idle.set_result(None)
+                count -= 1
 
     async def _pursue(self, state: TaskState, lease: Lease | None) -> None:
         """Make a task's calls until it has an outcome."""

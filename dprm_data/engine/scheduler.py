@@ -89,6 +89,11 @@ class Scheduler:
         return self.exhausted and not self._open_items
 
     @property
+    def ready(self) -> int:
+        """How many tasks can be taken at once."""
+        return len(self._ready)
+
+    @property
     def paused_for(self) -> float:
         """For how many seconds nothing can be opened, unless an item is closed before."""
         return max(0.0, self._paused_until - time.monotonic()) if self._paused_until else 0.0

@@ -101,10 +101,10 @@ class Endpoint:
 
     def wait(self) -> float:
         """Seconds until it may take one more call; infinite if another call must end first."""
-        now = time.monotonic()
-        if self._probing if self.out else self._taken >= self._limiter.window:
+        now, room_at = time.monotonic(), self._limiter.room_at(self._taken)
+        if self._probing if self.out else room_at == math.inf:
             return math.inf
-        return max(0.0, self._out_until - now, self._limiter.cooling, self._pace.free_at - now)
+        return max(0.0, self._out_until - now, self._limiter.cooling, self._pace.free_at - now, room_at - now)
 
     def take(self) -> None:
         """It is given a call. `ask` must follow, which ends it, or `leave`."""

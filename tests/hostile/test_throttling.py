@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from dprm_data.providers.failures import retry_after
-from dprm_data.providers.limits import Limiter, seconds_until
+from dprm_data.providers.limits import Limiter
+from dprm_data.providers.rate_headers import seconds_until
 from tests.engine.helpers import dprm
 from tests.helpers import write_recipe
 from tests.servers.llm import LLMServer

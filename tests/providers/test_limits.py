@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.virtual_time import virtual_run
 from dprm_data.core.ledger_address import LedgerAddress
 from dprm_data.engine.budget import Budget
 from dprm_data.engine.cancellation import Cancellation
@@ -20,7 +22,8 @@ from dprm_data.engine.counters import Counters
 from dprm_data.ledger.call import Call
 from dprm_data.ledger.ledger import Ledger
 from dprm_data.providers.function_provider import FunctionProvider
-from dprm_data.providers.limits import Limiter, TokenBucket, seconds_until
+from dprm_data.providers.limits import Limiter, TokenBucket
+from dprm_data.providers.rate_headers import seconds_until
 from dprm_data.providers.request import Answer, Request
 from dprm_data.recipe.recipe import LimitsConfig
 from tests.engine.helpers import FREE, label
@@ -124,70 +127,143 @@ def test_the_tokens_of_a_call_about_a_lost_item_are_given_back(tmp_path: Path) -
     asyncio.run(go())
 
 
-def test_slow_start_then_halving_then_one_more_per_round_trip() -> None:
-    limiter = Limiter(concurrency=1000)
-    assert limiter.window == 8
-    for _ in range(92):
-        limiter.succeeded(0, 0)
-    assert limiter.window == 100
-    sent = time.monotonic()
-    for _ in range(50):  # of one round trip: it counts once
-        limiter.congested(sent - 0.001 if _ else sent, 0.0)
-    assert limiter.window == 50
-    for _ in range(51):
-        limiter.succeeded(0, 0)
-    assert limiter.window == 51
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+class Server:
+    """Calls in flight at a limiter, by hand: each is sent when it can be, and ended by the test."""
+
+    def __init__(self, concurrency: int) -> None:
+        self.limiter = Limiter(concurrency=concurrency)
+        self.sent: list[float] = []
+
+    async def fill(self, seconds: float = 2.0) -> int:
+        """Send as many as may be sent within so long. Returns how many are in flight."""
+        end = now() + seconds
+        with suppress(TimeoutError):
+            while True:
+                await asyncio.wait_for(self.limiter.acquire(0), end - now())
+                self.sent.append(now())
+        return len(self.sent)
+
+    def answer(self, count: int) -> None:
+        for _ in range(count):
+            self.sent.pop(0)
+            self.limiter.succeeded(0, 0)
+            self.limiter.release()
+
+    def refuse(self, count: int, retry_after: float | None = None) -> None:
+        """The last ones are refused."""
+        for _ in range(count):
+            self.limiter.congested(self.sent.pop(), retry_after)
+            self.limiter.release()
+
+
+def test_one_refusal_narrows_nothing_and_holds_up_nobody() -> None:
+    async def go() -> None:
+        server = Server(100)
+        assert await server.fill() == 100
+        server.refuse(1, retry_after=60.0)
+        assert server.limiter.cooling == 0
+        assert await server.fill(1.2) == 100, "its place is taken again a moment later"
+        server.answer(50)
+        server.refuse(5)
+        assert await server.fill(1.2) == 100
+
+    virtual_run(go())
+
+
+def test_the_window_narrows_to_what_is_not_refused_and_stays_there() -> None:
+    """A server that holds 100: of 150 calls 50 are refused; later, one now and then."""
+
+    async def go() -> None:
+        server, refused, most = Server(150), 0, 0
+        for _ in range(40):
+            in_flight = await server.fill(2.0)
+            most = max(most, in_flight)
+            excess = max(0, in_flight - 100)
+            server.refuse(excess)
+            refused += excess
+            assert await server.fill(0.0) >= 90
+            server.answer(min(100, len(server.sent)))
+        assert most == 150 and refused < 150
+
+    virtual_run(go())
+
+
+def test_after_a_storm_the_window_returns_fast_to_what_held() -> None:
+    async def go() -> None:
+        server = Server(64)
+        for _ in range(6):  # it holds
+            assert await server.fill() == 64
+            server.answer(64)
+        for _ in range(4):
+            await server.fill(2.0)
+            server.refuse(len(server.sent))
+        found = []
+        for _ in range(6):
+            found.append(await server.fill(5.0))
+            server.answer(found[-1])
+        assert found[0] < 32 and found[3] == 64, found
+
+    virtual_run(go())
 
 
 def test_a_burst_of_429s_is_one_congestion() -> None:
-    """Sixty-four calls of one round trip meet a 429 without any advice: the cooldown is the first one's, not the sixty-fourth's."""
-    limiter = Limiter(concurrency=64)
-    sent = time.monotonic()
-    for _ in range(64):
-        limiter.congested(sent, None)
-    assert 0 < limiter.cooling <= 0.5
+    """Sixty-four calls of one round trip meet a 429 without any advice: the cooldown is the first ones', not the sixty-fourth's."""
+
+    async def go() -> None:
+        server = Server(64)
+        assert await server.fill() == 64
+        server.refuse(64)
+        assert 0 < server.limiter.cooling <= 0.5
+
+    virtual_run(go())
 
 
 def test_one_cooldown_for_everyone() -> None:
     async def go() -> None:
-        limiter = Limiter(concurrency=8)
-        times: list[float] = []
+        server = Server(64)
+        await server.fill()
+        server.refuse(64, retry_after=20.0)
+        begun = now()
+        assert await server.fill(19.9) == 0
+        assert 1 <= await server.fill(0.2) <= 8, "and then not all at once"
+        assert await server.fill(3.0) == 32
+        assert now() - begun < 24
 
-        async def call() -> None:
-            await limiter.acquire(0)
-            times.append(time.monotonic())
-            limiter.release()
+    virtual_run(go())
 
-        begun = time.monotonic()
-        limiter.congested(begun, 0.2)
-        await asyncio.gather(*(call() for _ in range(20)))
-        assert min(times) - begun >= 0.2
 
-    asyncio.run(go())
+def test_where_the_clock_has_to_wait_nobody_looks_all_the_time() -> None:
+    """A cooldown of an hour with five hundred calls that wait: one timer, not five hundred."""
+
+    async def go() -> int:
+        limiter = Limiter(concurrency=500)
+        limiter.cool_down(3600.0)
+        waiting = [asyncio.create_task(limiter.acquire(0)) for _ in range(500)]
+        await asyncio.sleep(1800)
+        timers = len(asyncio.get_running_loop()._scheduled)  # type: ignore[attr-defined]
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        assert limiter.in_flight == 0
+        return timers
+
+    assert virtual_run(go()) <= 2
 
 
 def test_after_a_cooldown_only_as_many_go_on_as_the_narrowed_window_has_room_for() -> None:
     async def go() -> None:
-        limiter = Limiter(concurrency=8)
-        together = most = 0
+        server = Server(8)
+        assert await server.fill() == 8
+        server.refuse(4, retry_after=0.05)
+        assert await server.fill() == 4
+        server.answer(1)
+        assert await server.fill() == 4
 
-        async def call() -> None:
-            nonlocal together, most
-            await limiter.acquire(0)
-            together += 1
-            most = max(most, together)
-            await asyncio.sleep(0.02)
-            together -= 1
-            limiter.release()
-
-        limiter.cool_down(0.05)
-        calls = [asyncio.create_task(call()) for _ in range(16)]
-        await asyncio.sleep(0.01)  # eight of them have a slot and wait
-        limiter.congested(time.monotonic(), 0.05)
-        await asyncio.gather(*calls)
-        assert most == 4
-
-    asyncio.run(go())
+    virtual_run(go())
 
 
 def test_a_cancelled_wait_gives_its_place_back() -> None:
