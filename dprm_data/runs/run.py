@@ -31,6 +31,7 @@ from dprm_data.panel.personas import Panel
 from dprm_data.providers.provider import BaseProvider, Provider, provider_class
 from dprm_data.recipe.recipe import FitConfig, PublishConfig, Recipe
 from dprm_data.recipe.trust import check
+from dprm_data.runs.begun import began_with_prompt
 from dprm_data.runs.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -139,8 +140,12 @@ class Run:
 
     @cached_property
     def template(self) -> PromptTemplate:
-        prompt = self.recipe.prompt
-        return load_prompt(prompt, self.recipe.folder) if prompt else self.elicitation.default_template()
+        if prompt := self.recipe.prompt:
+            return load_prompt(prompt, self.recipe.folder)
+        rationale = self.recipe.rationale and not began_with_prompt(
+            self.folder, self.elicitation.prompt, rationale=True
+        )
+        return self.elicitation.default_template(rationale=rationale)
 
     @cached_property
     def prior_template(self) -> PromptTemplate | None:
