@@ -13,7 +13,6 @@ from typing import Any
 from dprm_data.elicit.elicitation import Elicitation, Outcome, elicitation, object_schema
 from dprm_data.elicit.parsing import read_choice
 
-
 _COMMENT = re.compile(r"\{#.*?#\}", re.DOTALL)
 
 

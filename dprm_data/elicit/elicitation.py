@@ -167,7 +167,7 @@ class Elicitation:
     def default_template(cls, *, rationale: bool = False) -> PromptTemplate:
         """The template for recipes that name none. Raises `PromptError` where it cannot be read."""
         module = sys.modules[cls.__module__]
-        name = rationale and cls.rationale_prompt or cls.prompt
+        name = (rationale and cls.rationale_prompt) or cls.prompt
         return load_prompt(name, Path(getattr(module, "__file__", None) or "notebook").parent)
 
     def open(self, item: Item) -> Prefix:
