@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from tests.servers import llm_responses
+from tests.servers import llm_clouds, llm_responses
 from tests.servers import llm_wire as wire
 from tests.servers.llm_batches import Batches
 from tests.servers.llm_faults import STATUSES, Faults, filled
@@ -189,6 +189,12 @@ class Double:
         path = request.path
         raw = await request.content.read()  # request.read() stops at a megabyte
         flavour = PATHS.get(path)
+        if model := llm_clouds.model_in(path):
+            flavour = "anthropic"
+            try:
+                raw = llm_clouds.as_message(request.headers, raw, model)
+            except llm_clouds.Refused as refused:
+                return web.Response(status=refused.status, body=refused.body, content_type="application/json")
         if flavour is None:
             return self._elsewhere(request, raw)
         digest = hashlib.sha256(raw).hexdigest()[:32]
