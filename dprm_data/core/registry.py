@@ -2,14 +2,14 @@
 
 A decorator registers a class or function; built-in ones use the same decorators:
 
-    @provider("bedrock")
-    class BedrockProvider: ...
+    @provider("ours")
+    class OurProvider: ...
 
 Built-in modules are imported when one of their names is first looked up. An installed package extends a registry by an entry point in the
 group `dprm_data` that names the module with its decorators; the user need not import it:
 
     [project.entry-points.dprm_data]
-    bedrock = "our_package.bedrock"
+    ours = "our_package.provider"
 """
 
 from __future__ import annotations
@@ -110,6 +110,8 @@ PROVIDERS: Registry[Any] = Registry(
         "openai": "dprm_data.providers.openai",
         "anthropic": "dprm_data.providers.anthropic",
         "local": "dprm_data.providers.local",
+        "bedrock": "dprm_data.providers.anthropic_clouds",
+        "vertex": "dprm_data.providers.anthropic_clouds",
     }
     | dict.fromkeys(
         [

@@ -96,6 +96,7 @@ class Elicitation:
 
     name: ClassVar[str]  # in recipes and annotations; set by `@elicitation`
     prompt: ClassVar[str]  # its default template: a bundled name, or a .jinja file beside its module
+    rationale_prompt: ClassVar[str] = ""  # the same for `rationale: true`, where it is another
     needs_logprobs: ClassVar[bool] = False  # reads log-probabilities, which not every provider gives
     gives_rationale: ClassVar[bool] = False  # can ask for a sentence that says why (`rationale: true`)
     repeatable: ClassVar[bool] = True  # asked again (`replicates`), the answer may be another
@@ -165,10 +166,11 @@ class Elicitation:
     # -- tasks --------------------------------------------------------------------------------------------------------
 
     @classmethod
-    def default_template(cls) -> PromptTemplate:
+    def default_template(cls, *, rationale: bool = False) -> PromptTemplate:
         """The template for recipes that name none. Raises `PromptError` where it cannot be read."""
         module = sys.modules[cls.__module__]
-        return load_prompt(cls.prompt, Path(getattr(module, "__file__", None) or "notebook").parent)
+        name = (rationale and cls.rationale_prompt) or cls.prompt
+        return load_prompt(name, Path(getattr(module, "__file__", None) or "notebook").parent)
 
     def open(self, item: Item) -> Prefix:
         """Render what all annotators of the item share."""

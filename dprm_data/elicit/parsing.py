@@ -6,6 +6,7 @@ Pure functions of text. An answer that cannot be read raises `Unreadable` with a
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,17 +18,28 @@ from dprm_data.labels.space import LabelSpace
 
 _LARGEST_LOGPROB = 1e5  # beyond it, a number is no log-probability
 
+# A whole label, and as much of the reason after it as there is.
+_BEGINNING = re.compile(r'\{\s*"label"\s*:\s*("(?:[^"\\]|\\.)*")\s*,(?:\s*"why"\s*:\s*"((?:[^"\\]|\\.)*))?', re.DOTALL)
+
 
 class Unreadable(Exception):
     """The answer does not say what was asked; the message says in which way."""
 
 
 def read_choice(text: str, space: LabelSpace) -> tuple[int, str]:
-    """The label that the answer chooses, and its rationale: `{"label": ..., "why": ...}` or the bare words of a label."""
+    """The label that the answer chooses, and its rationale: `{"label": ..., "why": ...}`, in either order, or the bare words of a label.
+
+    A label that came first counts even if its reason was cut off.
+    """
     bare = space.find(text.strip().strip("\"'.` "))
     if bare is not None:
         return bare, ""
-    content = json_object(text)
+    try:
+        content = json_object(text)
+    except Unreadable:
+        content = _cut_off(text)
+        if not content:
+            raise
     said = content.get("label")
     if not isinstance(said, str):
         raise Unreadable(f'there is no "label" in {_short(text)}')
@@ -106,6 +118,18 @@ def json_object(text: str) -> dict[str, object]:
         raise Unreadable(f"not valid JSON ({error}): {_short(text)}") from error
     assert isinstance(content, dict)  # it begins with a brace
     return content
+
+
+def _cut_off(text: str) -> dict[str, object]:
+    """The label of an answer that broke off in the reason after it; empty where it does not say exactly one."""
+    found = _BEGINNING.findall(text)
+    if len(found) != 1:
+        return {}
+    try:
+        label, why = (orjson.loads(quoted) for quoted in (found[0][0], f'"{found[0][1]}"'))
+    except orjson.JSONDecodeError:
+        return {}
+    return {"label": label, "why": why}
 
 
 def _short(text: str) -> str:

@@ -2,8 +2,8 @@
 
     from dprm_data.extend import Answer, BaseProvider, Request, Usage, provider
 
-    @provider("bedrock")                    # recipes say  provider: {name: bedrock, model: ..., options: {region: ...}}
-    class Bedrock(BaseProvider):
+    @provider("ours")                       # recipes say  provider: {name: ours, model: ..., options: {region: ...}}
+    class Ours(BaseProvider):
         has_logprobs = False                # facts about it: `BaseProvider` lists them, with their defaults
         options = frozenset({"region"})
 

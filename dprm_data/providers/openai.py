@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 from urllib.parse import urlsplit
 
+from dprm_data.core.errors import InputError
 from dprm_data.providers.dialect import Dialect, Structured, dialect_of
 from dprm_data.providers.failures import NO_KEY, ContentFiltered, Scrubber
 from dprm_data.providers.http_provider import HttpProvider
@@ -23,6 +24,7 @@ from dprm_data.providers.request import UNREPORTED, Answer, CallFailed, Finish, 
 if TYPE_CHECKING:
     from dprm_data.providers.batch_api import BatchProvider
     from dprm_data.providers.http import JsonClient
+    from dprm_data.recipe.provider_config import ProviderConfig
 
 # Log-probabilities that are none are left out. Rounding makes some a little more than 0; -9999 stands for "impossible" at some servers.
 LEAST_LOGPROB, MOST_LOGPROB = -1e5, 1e-3
@@ -45,6 +47,8 @@ class OpenAIProvider(HttpProvider):
     url_variable: ClassVar[str | None] = "OPENAI_BASE_URL"
     default_url = "https://api.openai.com/v1"
     libraries = ("openai",)
+    options = frozenset({"api"})  # `responses`: by the Responses API, always (`responses`)
+    api: str | None = None
     dialect: ClassVar[Dialect | None] = None  # None: that of the address
 
     def __init__(
@@ -60,13 +64,26 @@ class OpenAIProvider(HttpProvider):
         self._dialect = self.dialect or dialect_of(urlsplit(base_url).hostname or "")
         self.structured = self._dialect.weaker(structured)
 
+    @classmethod
+    def from_config(cls, config: ProviderConfig, environ: Mapping[str, str]) -> Self:
+        """Raises `InputError` as `HttpProvider` does, and for an API that there is not."""
+        made = super().from_config(config, environ)
+        made.api = config.options.get("api")
+        if made.api not in (None, "responses"):
+            raise InputError(
+                f"provider.options.api: {made.api!r} is no API of {cls.title}",
+                hint="Give responses, or leave it out: models that answer only there are asked there anyway.",
+            )
+        return made
+
     @cached_property
     def http(self) -> JsonClient:
         """The connection, opened at the first call: importing the SDK takes a second, and a run that only replays answers needs none."""
         import httpx2
         from openai import AsyncOpenAI, DefaultAioHttpClient
 
-        from dprm_data.providers.http import JsonClient, client_options
+        from dprm_data.providers.http import client_options
+        from dprm_data.providers.responses import ResponsesClient
 
         url = httpx2.URL(self._url)
         client = DefaultAioHttpClient(**client_options(url, self._timeout))
@@ -80,7 +97,9 @@ class OpenAIProvider(HttpProvider):
             max_retries=0,
             http_client=client,
         )
-        return JsonClient(sdk, client, timeout=self._timeout, scrub=Scrubber(self._api_key, url.password))
+        made = ResponsesClient(sdk, client, timeout=self._timeout, scrub=Scrubber(self._api_key, url.password))
+        made.always = self.api == "responses"
+        return made
 
     def body(self, request: Request) -> dict[str, Any]:
         """The JSON that is sent for `request`."""
@@ -153,6 +172,8 @@ class OpenAIProvider(HttpProvider):
         )
 
     def batches(self) -> BatchProvider:
+        if self.api == "responses":
+            raise InputError("options.api: responses has no batches here", hint="Leave mode: batch out.")
         from dprm_data.providers.batch_openai import OpenAIBatches
 
         return OpenAIBatches(self)

@@ -24,16 +24,16 @@ panel: paper                   # `dprm panels` lists them; or a YAML file
 # panel: {{use: demographic, sample: 12, stratify: [age]}}
 
 elicitation: choice            # choice, logprobs (needs a model that gives log-probabilities) or distribution
-# rationale: true              # also ask for a sentence that says why
+# rationale: true              # also ask for a sentence that says why, after the label
 # prior: {{strength: 2}}         # also ask once per item how a whole population would answer
 
 provider:
-  name: openai                 # openai (any compatible server), anthropic, or local (a small bundled model, no key: to see it work)
-  model: gpt-4o-mini
+  name: openai                 # `dprm models` lists the providers; local is a small bundled model that needs no key: to see it work
+  model: gpt-6-luna            # or anthropic: claude-haiku-5-5, gemini: gemini-3.5-flash-lite, mistral: mistral-small-2603; `dprm models NAME` has prices
   # base_url: http://localhost:8000/v1
   # api_key_env: OPENAI_API_KEY   # the NAME of the variable; never the key
   # temperature: 1.0
-  # price: {{input: 0.15, output: 0.60}}   # dollars per million tokens, where the price table does not know the model
+  # price: {{input: 0.10, output: 0.50}}   # dollars per million tokens, where the price table does not know the model
 
 budget:
   max_cost: 5.00               # dollars; the run stops before it would exceed them. `dprm plan` says what it will be

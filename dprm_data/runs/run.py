@@ -31,6 +31,7 @@ from dprm_data.panel.personas import Panel
 from dprm_data.providers.provider import BaseProvider, Provider, provider_class
 from dprm_data.recipe.recipe import FitConfig, PublishConfig, Recipe
 from dprm_data.recipe.trust import check
+from dprm_data.runs.begun import began_with_prompt, begun_panel
 from dprm_data.runs.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -123,8 +124,9 @@ class Run:
 
     @cached_property
     def panel(self) -> Panel:
-        use, sample = self.recipe.panel.use, self.recipe.panel.sample
-        panel = load_panel(_beside(self.recipe, use) if isinstance(use, str) else use, base=self.recipe.folder)
+        use, sample, base = self.recipe.panel.use, self.recipe.panel.sample, self.recipe.folder
+        use = _beside(self.recipe, use) if isinstance(use, str) else use
+        panel = begun_panel(self.folder, use, base) or load_panel(use, base=base)
         if sample and sample > len(panel.personas):
             raise PanelError(
                 f"panel.sample: {sample}, but the panel {panel.name} has {len(panel.personas)} personas",
@@ -139,8 +141,12 @@ class Run:
 
     @cached_property
     def template(self) -> PromptTemplate:
-        prompt = self.recipe.prompt
-        return load_prompt(prompt, self.recipe.folder) if prompt else self.elicitation.default_template()
+        if prompt := self.recipe.prompt:
+            return load_prompt(prompt, self.recipe.folder)
+        rationale = self.recipe.rationale and not began_with_prompt(
+            self.folder, self.elicitation.prompt, rationale=True
+        )
+        return self.elicitation.default_template(rationale=rationale)
 
     @cached_property
     def prior_template(self) -> PromptTemplate | None:

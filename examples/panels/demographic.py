@@ -4,12 +4,16 @@
 
 Copy it and change the tables below to make such a panel for another population.
 
+Descriptions are the cell's facts in fixed words, and nothing that we would only guess of such people.
+
 Weights are products: the share of the age and sex, times that of the region, times that of the education, as if the three were
 independent of each other (they are not quite). Where the shares come from:
 
 - age x sex: US Census Bureau figures on adults, summed over race, in the classes 18-24, 25-34 ... 65+ that are merged here;
 - region: resident population of the four census regions, 2020 Census (57,609,148 + 68,985,454 + 126,266,107 + 78,588,572 = 331,449,281);
-- education: one third each. That is an assumption, not a figure.
+- education: Census Bureau, Educational Attainment in the United States: 2022 (press release CB23-TPS.21), of people aged 25 and over: less than high
+  school 9 %, high school 28 %, some college 15 %, associate degree 10 %, bachelor's degree or more 37.7 %. We use it for those aged 18-24, too, of whom
+  many are still being educated.
 """
 
 from __future__ import annotations
@@ -21,23 +25,16 @@ import yaml
 
 
 class Age(NamedTuple):
-    years: int  # of the persona
-    stage: str
+    said: str
     men: float  # shares of all adults
     women: float
 
 
 AGES = {
-    "18-24": Age(
-        21, "You are at the beginning of adult life and most of what you know of the world is recent", 0.0641, 0.0609
-    ),
-    "25-44": Age(
-        35, "You are in the middle of working life, with bills, plans and people who count on you", 0.1791, 0.1722
-    ),
-    "45-64": Age(54, "You have decades of work and of other people's advice behind you, good and bad", 0.1566, 0.1585),
-    "65+": Age(
-        72, "You have seen fashions and certainties come and go, and you have time to read twice", 0.0934, 0.1152
-    ),
+    "18-24": Age("aged 18 to 24", 0.0641, 0.0609),
+    "25-44": Age("aged 25 to 44", 0.1791, 0.1722),
+    "45-64": Age("aged 45 to 64", 0.1566, 0.1585),
+    "65+": Age("aged 65 or older", 0.0934, 0.1152),
 }
 SEXES = {"male": "man", "female": "woman"}
 REGIONS = {
@@ -46,19 +43,11 @@ REGIONS = {
     "South": 126_266_107 / 331_449_281,
     "West": 78_588_572 / 331_449_281,
 }
+_EDUCATED = 9 + 28 + 15 + 10 + 37.7  # rounded figures: 99.7 %
 EDUCATIONS = {
-    "high school": (
-        1 / 3,
-        "You went to work after high school and learned what you know by doing it; you like answers in plain words that can be used",
-    ),
-    "some college": (
-        1 / 3,
-        "You have some college or a trade certificate; you like answers that explain the why without making a lecture of it",
-    ),
-    "degree": (
-        1 / 3,
-        "You finished university; you like answers that give their reasons and admit what they leave out",
-    ),
+    "high school": ((9 + 28) / _EDUCATED, "a high school diploma or less"),
+    "some college": ((15 + 10) / _EDUCATED, "some college or an associate degree"),
+    "degree": (37.7 / _EDUCATED, "a bachelor's degree or more"),
 }
 
 HEADER = """\
@@ -71,8 +60,8 @@ HEADER = """\
 # about such groups, which may be a stereotype. Do not report its labels as what these groups think.
 #
 # Where the weights come from: age x sex from US Census Bureau figures on adults (summed over race); region from the resident population
-# of the 2020 Census; education is assumed to be one third each, which is no census figure. The three are multiplied as if they were
-# independent.
+# of the 2020 Census; education from the Census Bureau's Educational Attainment in the United States: 2022 (people aged 25 and over). The
+# three are multiplied as if they were independent.
 """
 
 
@@ -82,7 +71,7 @@ def panel() -> dict[str, object]:
     return {
         "name": "demographic",
         "description": "Adults in the United States, one persona per cell of age, sex, region and education.",
-        "source": "Age x sex: US Census Bureau. Region: 2020 Census. Education: assumed uniform. Multiplied as if independent.",
+        "source": "US Census Bureau. Age x sex: adults. Region: 2020 Census. Education: 2022, aged 25 and over. Multiplied as if independent.",
         "personas": [persona(*cell) for cell in cells],
     }
 
@@ -94,13 +83,12 @@ def persona(age: str, sex: str, region: str, education: str) -> dict[str, object
     weight = (about.men if sex == "male" else about.women) * REGIONS[region] * share
     return {
         "id": "-".join([sex, age.replace("+", "plus"), region.lower(), education.replace(" ", "_")]),
-        "name": f"{who.capitalize()} of {about.years}, {region}, {education}",
+        "name": f"{who.capitalize()} {about.said}, {region}, {education}",
         "attributes": {"age": age, "sex": sex, "region": region, "education": education},
         "weight": round(weight, 6),
         "description": (
-            f"You are a {who} of {about.years} and live in the {region} of the United States. {about.stage}. {schooling}. "
-            "You judge an answer by whether it would help or harm you and the people you know, as one person and not as a spokesperson "
-            "for any group."
+            f"You are a {who} {about.said} and live in the {region} of the United States. "
+            f"Your highest level of education is {schooling}."
         ),
     }
 

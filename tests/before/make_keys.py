@@ -68,9 +68,9 @@ RECIPES: dict[str, dict[str, Any]] = {
     "choice-batch-anthropic": {"provider": anthropic(), "mode": "batch", "limits": {"poll_every": 0.05}},
     "choice-fleet": {"provider": {"name": "openai", "model": "gpt-4o-mini", "endpoints": FLEET}},
     "choice-own-prompt": {"provider": openai(), "prompt": "own.jinja", "labels": FLAT, "panel": "own.yaml"},
-    "choice-sampled": {"provider": openai(), "panel": {"use": "demographic", "sample": 3, "stratify": ["sex"], "seed": 2}},
-    "rationale": {"provider": openai(), "rationale": True},
-    "rationale-anthropic": {"provider": anthropic(), "rationale": True, "labels": 4},
+    "choice-sampled": {"provider": openai(), "panel": {"use": "demographic-1", "sample": 3, "stratify": ["sex"], "seed": 2}},
+    "rationale": {"provider": openai(), "rationale": True, "prompt": "choice"},  # before, that was the default
+    "rationale-anthropic": {"provider": anthropic(), "rationale": True, "prompt": "choice", "labels": 4},
     "distribution": {"provider": openai(), "elicitation": "distribution"},
     "distribution-anthropic": {"provider": anthropic(), "elicitation": "distribution", "labels": FLAT},
     "logprobs": {"provider": openai(), "elicitation": "logprobs", "labels": SPACE},

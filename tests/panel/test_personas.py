@@ -127,7 +127,8 @@ def test_panels_that_cannot_be_used(content: dict[str, Any], says: str) -> None:
 
 def test_files_that_are_no_panel(tmp_path: Path) -> None:
     with pytest.raises(
-        PanelError, match=r"no panel 'papers'\nGive a bundled name \(demographic, neutral, paper, small\)"
+        PanelError,
+        match=r"no panel 'papers'\nGive a bundled name \(demographic, demographic-1, neutral, paper, small\)",
     ):
         load_panel("papers")
     with pytest.raises(PanelError, match=r"no panel '\.\./personas/paper'"):

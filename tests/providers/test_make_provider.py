@@ -93,7 +93,7 @@ def test_extras_that_would_break_the_bookkeeping(name: str) -> None:
 
 def test_options_are_those_that_the_provider_has() -> None:
     message = refusal({"OPENAI_API_KEY": KEY}, options={"region": "eu"}).message
-    assert "provider.options.region: OpenAI's API has no such option (has: none)" in message
+    assert "provider.options.region: OpenAI's API has no such option (has: api)" in message
 
 
 @pytest.mark.parametrize("settings", [{"base_url": "http://localhost/v1"}, {"api_key_env": "MY_KEY"}])

@@ -13,12 +13,13 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from tests.servers import llm_clouds, llm_responses
 from tests.servers import llm_wire as wire
 from tests.servers.llm_batches import Batches
 from tests.servers.llm_faults import STATUSES, Faults, filled
 from tests.servers.llm_tally import RpmLimit, Tally
 
-PATHS = {"/v1/chat/completions": "openai", "/v1/messages": "anthropic"}
+PATHS = {"/v1/chat/completions": "openai", "/v1/responses": "responses", "/v1/messages": "anthropic"}
 
 
 @dataclass
@@ -39,6 +40,7 @@ class Options:
     lose_batches: bool = False  # take batches, but drop the connection instead of saying so
     usage: str = "whole"  # how the tokens are reported (`llm_wire.USAGES`)
     refuses: tuple[str, ...] = ()  # fields that are answered with 400
+    only_responses: bool = False  # the model is not to be had in chat completions
     shown_rpm: int = 10_000  # the limit in the rate-limit headers, where there is no real one
 
 
@@ -97,9 +99,12 @@ class Double:
             return self._error(flavour, known.status, filled(known.message, key), known.kind, known.code, headers)
         try:
             data = orjson.loads(raw)
-            asked = wire.read_request(flavour, data)
+            chat = llm_responses.as_chat(data) if flavour == "responses" else data
+            asked = wire.read_request("openai" if flavour == "responses" else flavour, chat)
         except (orjson.JSONDecodeError, wire.BadRequest) as error:
             return self._error(flavour, 400, str(error), "invalid_request_error", None, {})
+        if self.options.only_responses and flavour == "openai":
+            return self._error(flavour, 404, llm_responses.ONLY_THERE, "invalid_request_error", None, {})
         if unsupported := [field for field in self.options.refuses if field in data]:
             message = f"Unsupported parameter: '{unsupported[0]}' is not supported with this model."
             return self._error(flavour, 400, message, "invalid_request_error", "unsupported_parameter", {})
@@ -117,6 +122,7 @@ class Double:
             body = [1]
         else:
             body = self._reply(asked, data, raw, fault)
+            body = llm_responses.from_chat(body) if flavour == "responses" else body
         return Outgoing(200, orjson.dumps(body), self._headers(flavour))
 
     def _reply(self, asked: wire.Asked, data: dict[str, Any], raw: bytes, fault: str | None) -> dict[str, Any]:
@@ -183,6 +189,12 @@ class Double:
         path = request.path
         raw = await request.content.read()  # request.read() stops at a megabyte
         flavour = PATHS.get(path)
+        if model := llm_clouds.model_in(path):
+            flavour = "anthropic"
+            try:
+                raw = llm_clouds.as_message(request.headers, raw, model)
+            except llm_clouds.Refused as refused:
+                return web.Response(status=refused.status, body=refused.body, content_type="application/json")
         if flavour is None:
             return self._elsewhere(request, raw)
         digest = hashlib.sha256(raw).hexdigest()[:32]
