@@ -43,7 +43,7 @@ class Worker:
         self._coordinator = coordinator_for(ledger, run.recipe)
         limit = max_cost if max_cost is not None else run.recipe.budget.max_cost
         check_budget(run, limit)
-        self._budget = self._coordinator.budget(limit, ledger.spent() if limit is not None else 0.0)
+        self._budget = self._coordinator.budget(limit, ledger)
         self._rounds = round_policy_for(run.recipe.early_stop, run.space)
 
     def engine(self, counters: Counters | None = None) -> Engine:
@@ -80,6 +80,7 @@ class Worker:
     async def __aexit__(self, *raised: object) -> None:
         try:
             await self._provider.aclose()
+            await self._ledger.give_back()
         finally:
             await self._coordinator.__aexit__(*raised)
 

@@ -203,9 +203,23 @@ class Double:
             if fault in ("broken", "html"):
                 out = _garbage(fault)
             status = out.status
+            self._bill(out)
             return web.Response(status=out.status, body=out.body, headers=out.headers, content_type=out.content_type)
         finally:
+            if status == "gone" and fault is None:  # a provider finishes, and bills, what nobody waits for any more
+                self._bill(self.answer(flavour, raw, key, None, limited=False))
             self.tally.leave(digest, arrived, status, fault, path)
+
+    def _bill(self, out: Outgoing) -> None:
+        if (
+            out.status == 200
+            and isinstance(said := orjson.loads(out.body), dict)
+            and isinstance(said.get("usage"), dict)
+        ):
+            usage = said["usage"]
+            read, written = (usage.get(name) or 0 for name in ("prompt_tokens", "completion_tokens"))
+            if isinstance(read, int) and isinstance(written, int):
+                self.tally.bill(read, written)
 
     @staticmethod
     def key_of(request: web.BaseRequest) -> str:
