@@ -198,12 +198,12 @@ class Double:
             if fault == "drop":
                 return _drop(request)
             out = self.answer(flavour, raw, key, fault)
+            self._bill(out)
             if fault == "drop_body":
                 return await _drop_midway(request, out)
             if fault in ("broken", "html"):
                 out = _garbage(fault)
             status = out.status
-            self._bill(out)
             return web.Response(status=out.status, body=out.body, headers=out.headers, content_type=out.content_type)
         finally:
             if status == "gone" and fault is None:  # a provider finishes, and bills, what nobody waits for any more
