@@ -130,6 +130,10 @@ class PostgresStore(LedgerStore):
         query = "SELECT kind, COUNT(*) FROM failures WHERE run = %s GROUP BY kind ORDER BY kind"
         return dict(map(decode_row, self._select(query, (encode(run),))))
 
+    def state(self) -> str | None:
+        """Every writer's last commit: calls may become visible out of order."""
+        return repr(self._select("SELECT run, writer::text, last_commit::text FROM writers ORDER BY run, writer"))
+
     def _select(self, query: str, values: Sequence[object] = ()) -> list[Row]:
         return self._retrying.run(lambda db: db.execute(query, values, binary=True).fetchall())
 

@@ -127,6 +127,11 @@ class SqliteStore(LedgerStore):
         query = "SELECT kind, COUNT(*) FROM failures WHERE run = ? GROUP BY kind ORDER BY kind"
         return dict(self._select(query, (run,)))
 
+    def state(self) -> str | None:
+        """The last call: calls are only ever added, one process at a time."""
+        last = "SELECT id, hex(key), hex(checksum), created_at FROM {} ORDER BY id DESC LIMIT 1"
+        return repr(self._select(last.format(self.relation("calls"))))
+
     def _select(self, query: str, values: Sequence[object] = ()) -> list[Row]:
         with translated_errors(self.path):
             return self.db.execute(query, values).fetchall()

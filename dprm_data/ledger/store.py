@@ -207,6 +207,10 @@ class LedgerStore(ABC):
     def failures_by_kind(self, run: str) -> dict[str, int]:
         """The number of the run's failed attempts, by kind."""
 
+    def state(self) -> str | None:
+        """Something that changes with every commit of calls, found in no time; None if the store has nothing like it."""
+        return None
+
     @abstractmethod
     def commit(self, transaction: Transaction) -> None:
         """Write all of it or nothing. Returns once it is on disk."""

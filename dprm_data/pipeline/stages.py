@@ -30,6 +30,7 @@ from dprm_data.ingest.items import ItemsReport, load_items, store_items
 from dprm_data.ledger.factory import exists
 from dprm_data.ledger.ledger import Ledger
 from dprm_data.panel.personas import panel_table
+from dprm_data.pipeline.kept_tables import KeptTables
 from dprm_data.preference.family import check_family
 from dprm_data.providers.construction import make_batch_provider
 from dprm_data.providers.provider import BaseProvider
@@ -87,17 +88,20 @@ def annotate_and_keep(
         raise
     with run.by_turns():
         if retry_failed or not _kept_by_another(run, began, fitted):
-            _keep(run, fitted)
+            _keep(run, fitted, anew=retry_failed)
     return counters
 
 
-def _keep(run: Run, fitted: bool) -> None:
-    """Collect and fit, after the last call."""
+def _keep(run: Run, fitted: bool, *, anew: bool) -> None:
+    """Collect and fit, after the last call. anew: also if nothing has changed since the last time."""
     kept = {"began": time.time(), "plan": run.work.plan_key().hex(), "fitted": fitted}
-    collect(run)
-    _check_labels(run)
-    if fitted:
-        fit(run)
+    tables = KeptTables(run, fitted=fitted)
+    if anew or not tables.current:
+        collect(run)
+        _check_labels(run)
+        if fitted:
+            fit(run)
+        tables.written()
     if run.shared:
         run.folder.update_manifest(kept=kept)
 
