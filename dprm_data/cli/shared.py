@@ -151,6 +151,7 @@ def stderr() -> Any:
 @contextmanager
 def open_job(recipe: Path, output: Path | None, quiet: bool, *, calls: bool = True) -> Iterator[Any]:
     """A run of this recipe with progress on stderr; its folder is locked, unless workers share the run. calls: whether calls will be made."""
+    from dprm_data.core.no_pandas import keep_pandas_out
     from dprm_data.recipe.recipe import Recipe
     from dprm_data.recipe.trust import check
     from dprm_data.runs.folder import RunFolder
@@ -159,6 +160,8 @@ def open_job(recipe: Path, output: Path | None, quiet: bool, *, calls: bool = Tr
 
     loaded = Recipe.load(recipe)
     check(loaded, calls=calls)
+    if not (loaded.source and loaded.source.dataset):  # the package `datasets` uses pandas
+        keep_pandas_out()
     with TerminalProgress(stderr(), quiet=quiet) as progress:
         job = Run(loaded, RunFolder(output) if output else None, progress=progress)
         with job.at_work():

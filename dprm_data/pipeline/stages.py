@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import orjson
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dprm_data.core.errors import BudgetReached, DprmError, InputError, ProviderUnusable, RecipeError
@@ -114,6 +113,8 @@ def _kept_by_another(run: Run, began: float, fitted: bool) -> bool:
 
 
 def _check_labels(run: Run) -> None:
+    import pyarrow.compute as pc  # slow to import, and a rerun with nothing new needs none
+
     table = pq.read_table(run.folder.needs("annotations"), columns=["status", "reason"])
     if table.num_rows and not pc.any(pc.equal(table["status"], "ok")).as_py():
         most = max(pc.value_counts(table["reason"]).to_pylist(), key=lambda entry: entry["counts"])
