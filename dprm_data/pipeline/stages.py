@@ -188,6 +188,7 @@ def annotate(run: Run, *, max_cost: float | None = None, retry_failed: bool = Fa
     with run.ledger() as ledger:
         limit = max_cost if max_cost is not None else run.recipe.budget.max_cost
         check_budget(run, limit)
+        counters.possibly_billed = ledger.possibly_billed()
         try:
             run_in_loop(_annotate(run, ledger, limit, counters, retry_failed))
         finally:
