@@ -1,4 +1,4 @@
-"""Commands on ledgers: ledger stats, check, copy, export."""
+"""Commands on ledgers: ledger stats, check, settle, copy, export."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dprm_data.cli.shared import Json, Quiet, answer, app, note
 ledger_app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Inspect, check, copy or export a ledger: the record of every paid call.",
+    help="Inspect, check, settle, copy or export a ledger: the record of every paid call.",
 )
 app.add_typer(ledger_app, name="ledger")
 
@@ -48,6 +48,26 @@ def check(ledger: Ledger, as_json: Json = False) -> None:
     answer(found.as_dict(), lambda: check_view(found), as_json)
     if found.faults:
         raise typer.Exit(1)
+
+
+@ledger_app.command()
+def settle(
+    ledger: Ledger,
+    billed: Annotated[
+        float, typer.Option("--billed", help="Dollars that the provider billed for these calls; 0 if it billed none.")
+    ],
+    run: Annotated[
+        str | None, typer.Option("--run", help="The recipe's name, where several have something to settle.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Settle what killed processes may have been billed for calls in flight: `dprm ledger stats` shows it, and budgets count it."""
+    from dprm_data.ledger.settle import settle as settle_holds
+    from dprm_data.runs.locate_ledger import locate
+    from dprm_data.terminal.ledger_view import settled_view
+
+    settled = settle_holds(locate(ledger), billed, run)
+    answer(settled.as_dict(), lambda: settled_view(settled), as_json)
 
 
 @ledger_app.command()

@@ -14,6 +14,7 @@ from typing import Protocol, Self
 
 from dprm_data.engine.budget import Budget
 from dprm_data.engine.counters import Counters
+from dprm_data.ledger.ledger import Ledger
 from dprm_data.providers.limits import Limiter
 from dprm_data.recipe.recipe import LimitsConfig
 
@@ -38,9 +39,9 @@ class Coordinator:
 
     shared = False  # whether there may be other workers
 
-    def budget(self, limit: float | None, spent: float) -> Budget:
-        """The budget of a run. limit: dollars, None for no limit; spent: dollars so far."""
-        return Budget(limit, spent)
+    def budget(self, limit: float | None, ledger: Ledger) -> Budget:
+        """The budget of a run. limit: dollars, None for no limit."""
+        return Budget(limit, ledger.spent() if limit is not None else 0.0, ledger=ledger)
 
     def limiter(self, limits: LimitsConfig) -> Limiter:
         """The limiter that every call passes."""

@@ -35,6 +35,7 @@ class Counters:
     cost: float = 0.0
     cost_known: bool = True
     estimated_calls: int = 0  # calls whose tokens the server did not report
+    possibly_billed: float = 0.0  # dollars, by earlier processes that were killed with calls in flight
     in_flight: int = 0
     window: int = 0
     cooling: float = 0.0  # seconds of cooldown left
@@ -120,7 +121,7 @@ class Counters:
 
     def mirror(self, other: Counters) -> None:
         """Copy another's counts, but keep this one's clock and total number of items."""
-        for name in {each.name for each in fields(self)} - {"total_items", "started"}:
+        for name in {each.name for each in fields(self)} - {"total_items", "possibly_billed", "started"}:
             setattr(self, name, getattr(other, name))
 
     @property
@@ -143,6 +144,7 @@ class Counters:
             "output_tokens": self.usage.output_tokens,
             "cached_tokens": self.usage.cached_tokens,
             "estimated_calls": self.estimated_calls,
+            "possibly_billed": self.possibly_billed,
             "cost": self.cost if self.cost_known else None,
             "seconds": round(self.seconds, 3),
             **({"endpoints": {each.name: each.as_dict() for each in self.endpoints}} if self.endpoints else {}),

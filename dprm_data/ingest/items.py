@@ -15,7 +15,6 @@ from typing import Any, Literal, cast
 
 import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dprm_data.core import tables
@@ -349,6 +348,8 @@ def _messages_of(column: pa.ChunkedArray) -> Iterator[Messages]:
 
 def _sources_of(item_ids: set[str], path: Path) -> dict[str, str]:
     """The first source of each of these items. Reads two columns, a row group at a time."""
+    import pyarrow.compute as pc  # slow to import
+
     found: dict[str, str] = {}
     wanted = pa.array(sorted(item_ids), pa.string())
     with pq.ParquetFile(path) as file:

@@ -64,8 +64,8 @@ class _Copy:
         for table in ("calls", "failures"):
             self._refuse_other_rows(table)
         self._refuse_other_batches()
-        # Batches first: a batch whose rows are missing would be submitted again.
-        for table in ("batch_rows", "batches"):
+        # These first: a batch whose rows are missing would be submitted again, and what is held must not be spent.
+        for table in ("batch_rows", "batches", "holds"):
             self._new.clear(table)
             if self._old.has(table):
                 self._put_all(table)

@@ -21,7 +21,8 @@ from dprm_data.core.ledger_address import LedgerAddress
 from dprm_data.ledger.call import Reply
 from dprm_data.ledger.checksum import checksum_of
 from dprm_data.ledger.factory import open_store
-from dprm_data.ledger.store import INT, CallRow, FailureRow, Transaction, write_error
+from dprm_data.ledger.hold import Hold
+from dprm_data.ledger.store import INT, CallRow, FailureRow, HoldRow, Transaction, write_error
 from dprm_data.providers.request import Usage
 
 _OFF = -math.inf  # a log-probability that JSON cannot hold
@@ -49,6 +50,7 @@ class Ledger:
     def __init__(self, address: LedgerAddress, *, run: str = "", price_table: str = "", readonly: bool = False) -> None:
         self.run = run
         self.store = open_store(address, readonly=readonly)
+        self.hold = Hold()
         self._price_table = price_table
         self._next = Transaction(run)
         self._writing: Transaction | None = None  # being committed, or failed to be
@@ -63,14 +65,15 @@ class Ledger:
         self.close()
 
     def close(self) -> None:
-        """Write what is left, and close the store. Raises `LedgerError` if it cannot be written.
+        """Write what is left, give back what is held and not open, and close the store. Raises `LedgerError` if it cannot be written.
 
         A transaction that failed is tried once more: its replies are paid for, and there may be room by now.
         """
         try:
             for transaction in (self._writing, self._next):
                 if transaction:
-                    self.store.commit(transaction)
+                    self._commit(transaction)
+            self._hold_what_is_open()
         except MemoryError as error:
             raise write_error(self.store.location, error) from error
         finally:
@@ -94,8 +97,12 @@ class Ledger:
         return self.store.find_done(plan, items)
 
     def spent(self) -> float:
-        """Dollars that this run's calls and failed attempts have cost so far. Unknown prices count as 0."""
-        return self.store.spent(self.run)
+        """Dollars that this run's calls and failed attempts have cost so far, or may have. Unknown prices count as 0."""
+        return self.store.spent(self.run) + self.possibly_billed()
+
+    def possibly_billed(self) -> float:
+        """Of `spent`: what processes that were killed may have been billed for calls that they did not record."""
+        return sum(hold.held for hold in self.store.holds(self.run))
 
     def counts(self) -> dict[str, int]:
         """The number of rows in each table."""
@@ -106,6 +113,21 @@ class Ledger:
         return self.store.failures_by_kind(self.run)
 
     # -- writing ------------------------------------------------------------------------------------------------------
+
+    async def cover(self) -> None:
+        """Hold all that the budget has drawn and that is not recorded. Returns once that is on disk: then a call may be sent.
+
+        Raises `LedgerError` if it cannot be written.
+        """
+        while not self.hold.covers:
+            self._next.held = self.hold.open
+            await asyncio.shield(self._schedule())
+
+    async def give_back(self) -> None:
+        """Hold no more than is open, after the last call."""
+        await self.flush()
+        if not self._broken:
+            await asyncio.to_thread(self._hold_what_is_open)
 
     async def record(self, key: bytes, reply: Reply) -> None:
         """Keep a reply. Returns once it is on disk. Raises `LedgerError` if it cannot be written."""
@@ -120,15 +142,17 @@ class Ledger:
         failures: Sequence[FailedAttempt] = (),
         *,
         collected: int | None = None,
+        settled: Sequence[HoldRow] = (),
     ) -> None:
         """Keep replies and failed attempts in one transaction, now rather than through the writer's task.
 
-        collected: the number of the batch that they come from, which stops being pending.
+        collected: the number of the batch that they come from, which stops being pending; settled: holds that they replace.
         """
         transaction = Transaction(self.run, calls=[self._call_row(key, reply) for key, reply in replies])
         transaction.failures = [self._failure_row(failed) for failed in failures]
         costs = [call.cost for call in transaction.calls] + [failure.cost for failure in transaction.failures]
         transaction.cost = sum(cost or 0.0 for cost in costs)
+        transaction.settled = list(settled)
         transaction.collected = [collected] if collected is not None else []
         self.store.commit(transaction)
 
@@ -206,7 +230,8 @@ class Ledger:
             try:
                 following = Transaction(self.run)
                 self._writing, self._next, self._written = self._next, following, None
-                await loop.run_in_executor(None, self._commit)
+                self._writing.held = self.hold.next(self._writing.cost)
+                await loop.run_in_executor(None, self._commit, self._writing)
             except Exception as error:  # any error: nobody may be left waiting
                 self._broken = error if isinstance(error, LedgerError) else write_error(self.store.location, error)
                 written.set_exception(self._broken)
@@ -221,10 +246,14 @@ class Ledger:
         while self._writer is not None and not self._writer.done():
             await asyncio.shield(self._writer)
 
-    def _commit(self) -> None:
-        assert self._writing
-        self.store.commit(self._writing)
+    def _commit(self, transaction: Transaction) -> None:
+        self.store.commit(transaction)
         self._writing = None
+        self.hold.written(transaction.cost, transaction.held)
+
+    def _hold_what_is_open(self) -> None:
+        if self.hold.on_disk != self.hold.open:
+            self._commit(Transaction(self.run, held=self.hold.open))
 
 
 def _finite(number: float | None) -> float | None:

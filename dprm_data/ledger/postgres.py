@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from dprm_data.ledger.store import (
     FAILURE,
     TABLES,
     CallRow,
+    HoldRow,
     LedgerStore,
     PendingBatch,
     Row,
@@ -52,6 +54,16 @@ _SIGN_COMMIT = (
     "INSERT INTO writers (run, writer, cost, last_commit) VALUES (%s, %s, %s, %s) ON CONFLICT (run, writer) DO UPDATE "
     "SET cost = writers.cost + excluded.cost, last_commit = excluded.last_commit "
     "WHERE writers.last_commit <> excluded.last_commit RETURNING 1"
+)
+_SET_HOLD = (
+    "INSERT INTO holds (run, writer, held, created_at) VALUES (%s, %s, %s, %s) "
+    "ON CONFLICT (run, writer) DO UPDATE SET held = excluded.held, created_at = excluded.created_at"
+)
+_DROP_HOLD = "DELETE FROM holds WHERE run = %s AND writer = %s"
+# Workers at work have a row, whose ceiling covers their hold.
+_HOLDS = (
+    "SELECT run, writer, held, created_at FROM holds WHERE NOT EXISTS (SELECT 1 FROM workers WHERE workers.run = holds.run "
+    "AND workers.writer::text = holds.writer AND workers.expires_at > clock_timestamp()) ORDER BY run, created_at"
 )
 _BATCH_LOCK = 0x5348454C  # with the run's hash: the advisory lock for changing its batches
 _COPIED = uuid.UUID(int=0)  # the writer of copied totals
@@ -107,12 +119,20 @@ class PostgresStore(LedgerStore):
     def spent(self, run: str) -> float:
         return float(self._select("SELECT COALESCE(SUM(cost), 0) FROM writers WHERE run = %s", (encode(run),))[0][0])
 
+    def holds(self, run: str | None = None) -> list[HoldRow]:
+        rows = self._select(_HOLDS) if self.has("holds") else []
+        return [hold for hold in map(HoldRow._make, map(decode_row, rows)) if run in (None, hold.run)]
+
     def count(self, table: str) -> int:
         return int(self._select(f"SELECT COUNT(*) FROM {table}")[0][0])
 
     def failures_by_kind(self, run: str) -> dict[str, int]:
         query = "SELECT kind, COUNT(*) FROM failures WHERE run = %s GROUP BY kind ORDER BY kind"
         return dict(map(decode_row, self._select(query, (encode(run),))))
+
+    def state(self) -> str | None:
+        """Every writer's last commit: calls may become visible out of order."""
+        return repr(self._select("SELECT run, writer::text, last_commit::text FROM writers ORDER BY run, writer"))
 
     def _select(self, query: str, values: Sequence[object] = ()) -> list[Row]:
         return self._retrying.run(lambda db: db.execute(query, values, binary=True).fetchall())
@@ -138,6 +158,17 @@ class PostgresStore(LedgerStore):
                     db.execute(_DELETE_DONE, to_columns(("plan", "item"), undone))
                 if done:
                     db.execute(_INSERT_DONE, to_columns(("plan", "item"), done))
+                if transaction.held is not None:
+                    mine = encode(transaction.run), str(self.writer)
+                    db.execute(
+                        *(
+                            (_SET_HOLD, (*mine, transaction.held, time.time()))
+                            if transaction.held
+                            else (_DROP_HOLD, mine)
+                        )
+                    )
+                for hold in transaction.settled:
+                    db.execute(_DROP_HOLD, (encode(hold.run), hold.writer))
                 if transaction.collected:
                     db.execute("DELETE FROM batch_rows WHERE batch = ANY(%s)", (transaction.collected,))
                     db.execute("DELETE FROM batches WHERE id = ANY(%s)", (transaction.collected,))

@@ -16,7 +16,7 @@ _TYPES = {
         *("id", "attempt", "batch", "rows"),
         *("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "estimated"),
     ),
-    "double precision": ("cost", "latency", "created_at", "reserved"),
+    "double precision": ("cost", "latency", "created_at", "reserved", "held"),
 }
 _TYPE_OF = {name: kind for kind, names in _TYPES.items() for name in names}
 

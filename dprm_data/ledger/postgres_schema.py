@@ -3,7 +3,7 @@
 Everything is in the schema `dprm` of one database. The tables are those of the file (see `sqlite_file.py`), except that `writers` replaces
 `totals`, with a row per writer: processes adding to one row would wait for each other's commits.
 
-calls, failures, done, batches, batch_rows    as in the file
+calls, failures, done, holds, batches, batch_rows    as in the file
 writers    the cost of each writer's calls of a run, and the id of its last commit, so that a commit whose acknowledgement was lost with
            the connection takes effect only once
 version    of the schema
@@ -80,6 +80,10 @@ STEPS: tuple[str, ...] = (
     WORKERS,
     "ALTER TABLE dprm.calls ADD COLUMN estimated bigint NOT NULL DEFAULT 0",
 )
+_HOLDS = (
+    "CREATE TABLE IF NOT EXISTS dprm.holds (run text NOT NULL, writer text NOT NULL, held double precision NOT NULL, "
+    "created_at double precision NOT NULL, PRIMARY KEY (run, writer))"
+)
 _MIGRATION = 0x4450524D  # the advisory lock under which the schema is created: "DPRM"
 
 
@@ -99,7 +103,8 @@ def migrate(db: Connection, address: LedgerAddress) -> None:
             db.execute(step)
         if version < len(STEPS):
             db.execute("UPDATE dprm.version SET version = %s", (len(STEPS),))
-        # Not a step with a version of its own: older programs can use a ledger with this column.
+        # Not steps with a version of their own: older programs can use a ledger with this column and this table.
+        db.execute(_HOLDS)
         for table in CHECKED:
             if "checksum" not in columns_of(db, table):
                 db.execute(f"ALTER TABLE dprm.{table} ADD COLUMN checksum bytea")

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +22,7 @@ from dprm_data.ledger.store import (
     FAILURE,
     TABLES,
     CallRow,
+    HoldRow,
     LedgerStore,
     PendingBatch,
     Row,
@@ -39,6 +42,11 @@ _INSERT_FAILURE = f"INSERT INTO failures ({', '.join(FAILURE)}) VALUES ({', '.jo
 _ADD_TOTAL = (
     "INSERT INTO totals (run, cost) VALUES (?, ?) ON CONFLICT (run) DO UPDATE SET cost = totals.cost + excluded.cost"
 )
+_SET_HOLD = (
+    "INSERT INTO holds (run, writer, held, created_at) VALUES (?, ?, ?, ?) "
+    "ON CONFLICT (run, writer) DO UPDATE SET held = excluded.held, created_at = excluded.created_at"
+)
+_DROP_HOLD = "DELETE FROM holds WHERE run = ? AND writer = ?"
 _LOOKUP = 500  # values in one query
 
 
@@ -51,6 +59,7 @@ class SqliteStore(LedgerStore):
         self.path = path = address.path
         self._lock: FileLock | None = None if readonly else acquire_lock(path)
         self._committing = threading.Lock()
+        self._name = str(uuid.uuid4())  # of this process's hold
         try:
             # Commits run in another thread; with a connection of their own, readers see no unfinished transaction.
             self._writer = None if readonly else connect(path, readonly=False)
@@ -105,12 +114,23 @@ class SqliteStore(LedgerStore):
         found = self._select(query, (run,))
         return float(found[0][0]) if found else 0.0
 
+    def holds(self, run: str | None = None) -> list[HoldRow]:
+        if not self.has("holds"):
+            return []
+        rows = self._select("SELECT run, writer, held, created_at FROM holds ORDER BY run, created_at")
+        return [hold for hold in map(HoldRow._make, rows) if run in (None, hold.run)]
+
     def count(self, table: str) -> int:
         return int(self._select(f"SELECT COUNT(*) FROM {table}")[0][0])
 
     def failures_by_kind(self, run: str) -> dict[str, int]:
         query = "SELECT kind, COUNT(*) FROM failures WHERE run = ? GROUP BY kind ORDER BY kind"
         return dict(self._select(query, (run,)))
+
+    def state(self) -> str | None:
+        """The last call: calls are only ever added, one process at a time."""
+        last = "SELECT id, hex(key), hex(checksum), created_at FROM {} ORDER BY id DESC LIMIT 1"
+        return repr(self._select(last.format(self.relation("calls"))))
 
     def _select(self, query: str, values: Sequence[object] = ()) -> list[Row]:
         with translated_errors(self.path):
@@ -137,6 +157,12 @@ class SqliteStore(LedgerStore):
             db.executemany("DELETE FROM batches WHERE id = ?", collected)
             if transaction.calls or transaction.failures:
                 db.execute(_ADD_TOTAL, (transaction.run, transaction.cost))
+            if transaction.held is not None:
+                mine = transaction.run, self._name
+                db.execute(
+                    *((_SET_HOLD, (*mine, transaction.held, time.time())) if transaction.held else (_DROP_HOLD, mine))
+                )
+            db.executemany(_DROP_HOLD, [(hold.run, hold.writer) for hold in transaction.settled])
 
     # -- batch mode -----------------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ calls       one row per (key, attempt): the newest attempt counts; older ones ar
 failures    one row per failed attempt that was or could have been retried, with its message and cost
 done        items that need no further call under a plan: a resumed run skips them without looking up each call
 totals      the cost of each run's calls and failed attempts, updated by the commits that add them
+holds       dollars that each process may owe for calls which it has not recorded (`hold.py`); killed processes leave theirs
 batches     batches submitted to a batch API and not collected yet; their calls are in batch_rows
 """
 
@@ -199,7 +200,11 @@ def _migrate(db: sqlite3.Connection, version: int) -> None:
         steps = "".join(_STEPS[version:])
         identity = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};"
         db.executescript(f"BEGIN IMMEDIATE; {steps} {identity} COMMIT;")
-    # Not a step with a version of its own: older programs can use a ledger with this column.
+    # Not steps with a version of their own: older programs can use a ledger with this column and this table.
+    db.execute(
+        "CREATE TABLE IF NOT EXISTS holds (run TEXT NOT NULL, writer TEXT NOT NULL, held REAL NOT NULL, created_at REAL NOT NULL, "
+        "PRIMARY KEY (run, writer)) WITHOUT ROWID"
+    )
     for table in CHECKED:
         if "checksum" not in columns_of(db, table):
             db.execute(f"ALTER TABLE {table} ADD COLUMN checksum BLOB")

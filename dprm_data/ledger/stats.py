@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -53,13 +54,15 @@ class FailureGroup:
 class Stats:
     """Statistics of a ledger.
 
-    totals: each run's dollars, as its budget counts them; done: items marked as done, over all plans; batches: pending ones; bytes: on disk.
+    totals: each run's recorded dollars; possibly_billed: dollars that processes which were killed may have been billed besides (of a file:
+    and what is in flight now), by run; a run's budget counts both; done: items marked as done, over all plans; batches: pending ones; bytes: on disk.
     """
 
     ledger: str
     groups: list[Group]
     failures: list[FailureGroup]
     totals: dict[str, float]
+    possibly_billed: dict[str, float]
     done: int
     batches: int
     bytes: int
@@ -81,7 +84,11 @@ def stats_of(store: LedgerStore) -> Stats:
         ]
         (done,) = _first(select("SELECT COUNT(*) FROM done"))
         (batches,) = _first(select("SELECT COUNT(*) FROM batches")) if store.has("batches") else (0,)
-    return Stats(store.location, groups, failures, store.totals(), int(done), int(batches), store.bytes_on_disk())
+    held: Counter[str] = Counter()
+    for hold in store.holds():
+        held[hold.run] += hold.held  # type: ignore[assignment]
+    counts = int(done), int(batches)
+    return Stats(store.location, groups, failures, store.totals(), dict(held), *counts, store.bytes_on_disk())
 
 
 def _group(row: Row) -> Group:

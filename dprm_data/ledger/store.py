@@ -60,6 +60,15 @@ class FailureRow(NamedTuple):
     checksum: bytes | None = None
 
 
+class HoldRow(NamedTuple):
+    """A process's hold (`hold.py`) as the store keeps it. writer: the process; held: dollars; created_at: of its last change."""
+
+    run: str
+    writer: str
+    held: float
+    created_at: float
+
+
 CALL, FAILURE = CallRow._fields, FailureRow._fields
 # The tables with all their columns, as `dprm ledger copy` copies them.
 TABLES: dict[str, tuple[str, ...]] = {
@@ -68,6 +77,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     "done": ("plan", "item"),
     "batches": ("id", "run", "tag", "batch_id", "rows", "reserved", "created_at"),
     "batch_rows": ("batch", "key", "item"),
+    "holds": HoldRow._fields,
 }
 # Columns that older ledgers lack, with their values there.
 _ADDED = {"calls": {"estimated": "0", "checksum": "NULL"}, "failures": {"checksum": "NULL"}}
@@ -80,7 +90,8 @@ class Transaction:
     """What one transaction writes.
 
     calls: the store counts the attempts; done and undone: (plan, item); collected: numbers of batches that are no longer pending; cost:
-    dollars of these calls and failures together; id: the same in every attempt at the commit, so that only one takes effect.
+    dollars of these calls and failures together; held: the writing process's new hold in dollars (`hold.py`), None to leave it;
+    settled: holds of processes that are gone, to delete; id: the same in every attempt at the commit, so that only one takes effect.
     """
 
     run: str
@@ -90,10 +101,13 @@ class Transaction:
     done: list[Row] = field(default_factory=list)
     collected: list[int] = field(default_factory=list)
     cost: float = 0.0
+    held: float | None = None
+    settled: list[HoldRow] = field(default_factory=list)
     id: uuid.UUID = field(default_factory=uuid.uuid4)
 
     def __bool__(self) -> bool:
-        return bool(self.calls or self.failures or self.undone or self.done or self.collected)
+        content = self.calls or self.failures or self.undone or self.done or self.collected or self.settled
+        return bool(content) or self.held is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +192,13 @@ class LedgerStore(ABC):
     def spent(self, run: str) -> float:
         """Dollars that the run's calls and failures have cost."""
 
+    def holds(self, run: str | None = None) -> list[HoldRow]:
+        """What processes may owe for calls that they did not record: those of one run, or all. A store that keeps no holds has none.
+
+        Where several processes may write, those of processes at work are left out: their own budgets count them.
+        """
+        return []
+
     @abstractmethod
     def count(self, table: str) -> int:
         """The number of rows in a table."""
@@ -185,6 +206,10 @@ class LedgerStore(ABC):
     @abstractmethod
     def failures_by_kind(self, run: str) -> dict[str, int]:
         """The number of the run's failed attempts, by kind."""
+
+    def state(self) -> str | None:
+        """Something that changes with every commit of calls, found in no time; None if the store has nothing like it."""
+        return None
 
     @abstractmethod
     def commit(self, transaction: Transaction) -> None:

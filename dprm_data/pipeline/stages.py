@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import orjson
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dprm_data.core.errors import BudgetReached, DprmError, InputError, ProviderUnusable, RecipeError
@@ -31,6 +30,7 @@ from dprm_data.ingest.items import ItemsReport, StoredItems, load_items, store_i
 from dprm_data.ledger.factory import exists
 from dprm_data.ledger.ledger import Ledger
 from dprm_data.panel.personas import panel_table
+from dprm_data.pipeline.kept_tables import KeptTables
 from dprm_data.preference.family import check_family
 from dprm_data.providers.construction import make_batch_provider
 from dprm_data.providers.provider import BaseProvider
@@ -88,17 +88,20 @@ def annotate_and_keep(
         raise
     with run.by_turns():
         if retry_failed or not _kept_by_another(run, began, fitted):
-            _keep(run, fitted)
+            _keep(run, fitted, anew=retry_failed)
     return counters
 
 
-def _keep(run: Run, fitted: bool) -> None:
-    """Collect and fit, after the last call."""
+def _keep(run: Run, fitted: bool, *, anew: bool) -> None:
+    """Collect and fit, after the last call. anew: also if nothing has changed since the last time."""
     kept = {"began": time.time(), "plan": run.work.plan_key().hex(), "fitted": fitted}
-    collect(run)
-    _check_labels(run)
-    if fitted:
-        fit(run)
+    tables = KeptTables(run, fitted=fitted)
+    if anew or not tables.current:
+        collect(run)
+        _check_labels(run)
+        if fitted:
+            fit(run)
+        tables.written()
     if run.shared:
         run.folder.update_manifest(kept=kept)
 
@@ -111,6 +114,8 @@ def _kept_by_another(run: Run, began: float, fitted: bool) -> bool:
 
 
 def _check_labels(run: Run) -> None:
+    import pyarrow.compute as pc  # slow to import, and a rerun with nothing new needs none
+
     table = pq.read_table(run.folder.needs("annotations"), columns=["status", "reason"])
     if table.num_rows and not pc.any(pc.equal(table["status"], "ok")).as_py():
         most = max(pc.value_counts(table["reason"]).to_pylist(), key=lambda entry: entry["counts"])
@@ -184,6 +189,7 @@ def annotate(run: Run, *, max_cost: float | None = None, retry_failed: bool = Fa
     with run.ledger() as ledger:
         limit = max_cost if max_cost is not None else run.recipe.budget.max_cost
         check_budget(run, limit)
+        counters.possibly_billed = ledger.possibly_billed()
         try:
             run_in_loop(_annotate(run, ledger, limit, counters, retry_failed))
         finally:

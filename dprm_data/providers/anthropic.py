@@ -87,24 +87,22 @@ class AnthropicProvider(HttpProvider):
     def http(self) -> JsonClient:
         """The connection, opened at the first call: importing the SDK takes a second, and a run that only replays answers needs none."""
         import httpx2
-        from anthropic import AsyncAnthropic, DefaultAioHttpClient
+        from anthropic import AsyncAnthropic
 
-        from dprm_data.providers.http import JsonClient, client_options
+        from dprm_data.providers.http import JsonClient
 
         url = httpx2.URL(self._url)
-        client = DefaultAioHttpClient(**client_options(url, self._timeout))
+        # The SDK knows the headers: the version of the API, the key, and those of ANTHROPIC_CUSTOM_HEADERS.
         sdk = AsyncAnthropic(
             api_key=self._api_key or NO_KEY,
-            # The SDK's paths begin with /v1: take an address with or without it.
-            base_url=str(url.copy_with(query=None)).rstrip("/").removesuffix("/v1"),
-            default_query=dict(url.params),
-            # The SDK says `Authorization: Bearer`; servers made for its older versions look here.
+            # It says `Authorization: Bearer`; servers made for its older versions look here.
             default_headers={"X-Api-Key": self._api_key} if self._api_key and not self._is_anthropic else None,
-            timeout=self._timeout,
-            max_retries=0,
-            http_client=client,
         )
-        return JsonClient(sdk, client, timeout=self._timeout, scrub=Scrubber(self._api_key, url.password))
+        said = sdk.auth_headers | dict(sdk.default_headers)
+        headers = {name: value for name, value in said.items() if isinstance(value, str)}
+        # Paths begin with /v1: take an address with or without it.
+        base = url.copy_with(path=url.path.rstrip("/").removesuffix("/v1") or "/")
+        return JsonClient(base, headers, timeout=self._timeout, scrub=Scrubber(self._api_key, url.password))
 
     def body(self, request: Request) -> dict[str, Any]:
         """The JSON that is sent for `request`. Raises `CallFailed` for what the API does not have."""

@@ -24,10 +24,7 @@ from dprm_data.providers.failures import Scrubber
 from dprm_data.providers.provider import provider
 
 if TYPE_CHECKING:
-    import httpx2
-
     from dprm_data.providers.http import JsonClient
-    from dprm_data.providers.signed_http import SignedClient
     from dprm_data.recipe.provider_config import ProviderConfig
 
 # A region or project becomes part of the address to which credentials go: nothing but its name may stand there.
@@ -53,25 +50,15 @@ class AnthropicCloud(AnthropicProvider):
         self.region = region
 
     @abstractmethod
-    def sdk(self, client: httpx2.AsyncClient) -> Any:
-        """The SDK's client for the cloud, over this HTTP client."""
+    def sdk(self) -> Any:
+        """The SDK's client for the cloud, which addresses and signs requests and sends none."""
 
     @cached_property
     def http(self) -> JsonClient:
         """The connection, opened at the first call: importing the SDK takes a second, and a run that only replays answers needs none."""
-        import httpx2
-        from anthropic import DefaultAioHttpClient
-
-        from dprm_data.providers.http import client_options
         from dprm_data.providers.signed_http import SignedClient
 
-        # Only a server of this machine is reached without the proxies of the environment.
-        client = DefaultAioHttpClient(**client_options(httpx2.URL(self._url or "https://cloud"), self._timeout))
-        made: SignedClient = SignedClient(
-            self.sdk(client), client, timeout=self._timeout, scrub=Scrubber(*self._secrets)
-        )
-        made.cloud = self.cloud
-        return made
+        return SignedClient(self.sdk(), cloud=self.cloud, timeout=self._timeout, scrub=Scrubber(*self._secrets))
 
     @property
     def _secrets(self) -> tuple[str | None, ...]:
@@ -103,16 +90,13 @@ class Bedrock(AnthropicCloud):
         url = environ.get("ANTHROPIC_BEDROCK_BASE_URL")
         return cls(token=token, region=region, url=url, timeout=config.timeout, structured=config.structured)
 
-    def sdk(self, client: httpx2.AsyncClient) -> Any:
+    def sdk(self) -> Any:
         from anthropic import AsyncAnthropicBedrock
 
         return AsyncAnthropicBedrock(
             api_key=self._token,
             aws_region=self.region,
             base_url=self._url or None,
-            timeout=self._timeout,
-            max_retries=0,
-            http_client=client,
         )
 
     @property
@@ -144,16 +128,13 @@ class Vertex(AnthropicCloud):
         url = environ.get("ANTHROPIC_VERTEX_BASE_URL")
         return cls(project=project, region=region, url=url, timeout=config.timeout, structured=config.structured)
 
-    def sdk(self, client: httpx2.AsyncClient) -> Any:
+    def sdk(self) -> Any:
         from anthropic import AsyncAnthropicVertex
 
         return AsyncAnthropicVertex(
             region=self.region,
             project_id=self.project,
             base_url=self._url or None,
-            timeout=self._timeout,
-            max_retries=0,
-            http_client=client,
         )
 
 

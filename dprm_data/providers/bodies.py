@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from dprm_data.providers.request import CallFailed
 
 if TYPE_CHECKING:
-    import httpx2
+    import aiohttp
 
 LARGEST_REPLY = 32 << 20  # bytes: log-probabilities of a whole vocabulary take a few million
 LARGEST_ERROR = 1 << 20  # bytes of an error's body that are read; the rest is left
@@ -23,7 +23,7 @@ _PIECE = 1 << 20  # bytes that are decompressed at a time
 ENCODING = "identity"
 
 
-async def body(response: httpx2.Response, limit: int = LARGEST_REPLY) -> bytes:
+async def body(response: aiohttp.ClientResponse, limit: int = LARGEST_REPLY) -> bytes:
     """The whole body, decompressed. Raises `CallFailed` once it exceeds `limit` bytes."""
     parts: list[bytes] = []
     size = 0
@@ -35,7 +35,7 @@ async def body(response: httpx2.Response, limit: int = LARGEST_REPLY) -> bytes:
     return b"".join(parts)
 
 
-async def start(response: httpx2.Response, limit: int = LARGEST_ERROR) -> bytes:
+async def start(response: aiohttp.ClientResponse, limit: int = LARGEST_ERROR) -> bytes:
     """The first `limit` bytes of the body, decompressed."""
     parts: list[bytes] = []
     size = 0
@@ -47,7 +47,7 @@ async def start(response: httpx2.Response, limit: int = LARGEST_ERROR) -> bytes:
     return b"".join(parts)[:limit]
 
 
-async def lines(response: httpx2.Response, limit: int = LONGEST_LINE) -> AsyncIterator[bytes]:
+async def lines(response: aiohttp.ClientResponse, limit: int = LONGEST_LINE) -> AsyncIterator[bytes]:
     """The lines of the body that hold anything, as they come. Raises `CallFailed` for one that exceeds `limit` bytes.
 
     Lines end at a newline alone, and not at other characters that JSON allows inside a text, such as U+2028.
@@ -72,18 +72,18 @@ async def lines(response: httpx2.Response, limit: int = LONGEST_LINE) -> AsyncIt
         yield whole
 
 
-async def pieces(response: httpx2.Response) -> AsyncIterator[bytes]:
+async def pieces(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
     """The body in pieces of bounded size, decompressed. Raises `CallFailed` for an encoding that nobody asked for or that is broken."""
     encoding = response.headers.get("content-encoding", "").strip().lower() or "identity"
     if encoding == "identity":
-        async for raw in response.aiter_raw():
+        async for raw in response.content.iter_any():
             yield raw
         return
     if encoding not in ("gzip", "x-gzip", "deflate"):
         raise CallFailed("broken", f"the reply is compressed in a way that was not asked for ({encoding[:40]!r})")
     unpack = zlib.decompressobj(zlib.MAX_WBITS | 32)  # 32: gzip or zlib, by its own header
     try:
-        async for raw in response.aiter_raw():
+        async for raw in response.content.iter_any():
             while raw:
                 yield unpack.decompress(raw, _PIECE)
                 raw = unpack.unconsumed_tail

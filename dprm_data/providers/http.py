@@ -1,19 +1,21 @@
 """What all providers reached over HTTP have in common: sending JSON once, and turning whatever goes wrong into `CallFailed`.
 
-The official SDKs carry the request (authentication, headers, connection pool); their retries are off and their model building is
-skipped, because the engine wants to see every attempt and reads four fields of the answer. No text that leaves this module contains
-the key: providers like to quote the key they refuse.
+Requests go through aiohttp as they are: an SDK's client takes several times the CPU for each, retries behind the engine's back, and
+builds models of which four fields are read. No text that leaves this module contains the key: providers like to quote the key they refuse.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Mapping
+from functools import cached_property
 from typing import Any, NamedTuple, TypeVar
 
 import aiohttp
 import httpx2
 import orjson
+import yarl
+from multidict import CIMultiDict
 
 from dprm_data.providers import bodies
 from dprm_data.providers.failures import (
@@ -24,13 +26,15 @@ from dprm_data.providers.failures import (
     pick_headers,
     plain,
 )
+from dprm_data.providers.proxies import is_this_machine, proxy_for
 from dprm_data.providers.request import CallFailed
 
-# Where the connection was not even made, the request was not sent. (httpx2.ConnectError also stands for connections that broke later.)
+# Where the connection was not even made, the request was not sent.
 _NOT_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, ConnectionRefusedError)
 
 _NO_MORE: Mapping[str, str] = {}
 _MOST_REDIRECTS = 3
+_KEEP_ALIVE = 5.0  # seconds: servers close idle connections not much later
 
 T = TypeVar("T")
 
@@ -42,32 +46,41 @@ class Reply(NamedTuple):
     headers: dict[str, str]
 
 
-def client_options(url: httpx2.URL, timeout: float) -> dict[str, Any]:
-    """What both SDKs' HTTP clients are made with."""
-    return {
-        "timeout": timeout,
-        # How many calls run at once is the engine's business: 0 is aiohttp's word for no limit.
-        "limits": httpx2.Limits(max_connections=0),
-        # HTTP_PROXY and its like say how to reach the world; no proxy can reach our own loopback address.
-        "trust_env": url.host not in ("localhost", "127.0.0.1", "::1"),
-    }
-
-
 class JsonClient:
-    """Posts JSON through an SDK's client, once.
+    """Posts JSON to one server, once.
 
-    sdk: an `AsyncOpenAI` or `AsyncAnthropic`; timeout: seconds for one attempt, all in all (the SDK's own is per read, so a server that
-    trickles could hold a call for ever).
+    url: to which paths are added; its query stays behind them (older Azure addresses carry ?api-version=...), and a user with password in it
+    is sent as such. headers: of every request. timeout: seconds for one attempt, all in all. Needs a running event loop from the first call
+    on, and `aclose` in the end.
     """
 
-    def __init__(self, sdk: Any, client: httpx2.AsyncClient, *, timeout: float, scrub: Scrubber) -> None:
-        self.sdk = sdk
-        self._client = client
-        self._targets: dict[str, tuple[httpx2.URL, httpx2.Headers]] = {}
+    def __init__(self, url: httpx2.URL, headers: Mapping[str, str], *, timeout: float, scrub: Scrubber) -> None:
+        self._url = url.copy_with(userinfo=b"")
+        # How a reply may be compressed; replies are small, and compressing them costs more time than it saves.
+        own = {"Accept": "application/json", "Content-Type": "application/json", "Accept-Encoding": bodies.ENCODING}
+        self._headers = own | dict(headers)
+        if url.userinfo:
+            self._headers["Authorization"] = aiohttp.encode_basic_auth(url.username, url.password)
+        self._targets: dict[str, httpx2.URL] = {}
         self._timeout = timeout
-        self._seconds = httpx2.Timeout(timeout).as_dict()
         self.scrub = scrub
-        self._host = f"{sdk.base_url.host}:{sdk.base_url.port}" if sdk.base_url.port else str(sdk.base_url.host)
+        self._host = f"{url.host}:{url.port}" if url.port else str(url.host)
+
+    @cached_property
+    def _session(self) -> aiohttp.ClientSession:
+        context = (
+            httpx2.create_ssl_context(trust_env=not is_this_machine(self._url.host))
+            if self._url.scheme == "https"
+            else True
+        )
+        return aiohttp.ClientSession(
+            # How many calls run at once is the engine's business.
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE, ssl=context),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,  # `bodies` does so within bounds
+            proxy=proxy_for(str(self._url)),
+            timeout=aiohttp.ClientTimeout(total=None),  # ours is around all of an attempt
+        )
 
     async def post(self, path: str, body: dict[str, Any]) -> Reply:
         """The decoded reply. Raises `CallFailed`, or `ContentFiltered`."""
@@ -91,77 +104,63 @@ class JsonClient:
         seconds: the limit of all of it, where it is not the client's.
         """
         limit = seconds or self._timeout
-        return await self._guarded(self._exchange(method, path, content, headers, limit), limit)
+        return await self._guarded(self._exchange(method, path, content, headers), limit)
 
-    async def _exchange(
-        self, method: str, path: str, content: Any, headers: Mapping[str, str], seconds: float
-    ) -> Reply:
-        response = await self._open(method, path, content, headers, seconds)
+    async def _exchange(self, method: str, path: str, content: Any, headers: Mapping[str, str]) -> Reply:
+        response = await self._open(method, path, content, headers)
         try:
             return self._decoded(await bodies.body(response), response)
         finally:
-            await response.aclose()
+            response.release()
 
     async def lines(self, path: str) -> AsyncIterator[bytes]:
         """The lines of a file, as they come, without holding the whole. Raises `CallFailed`."""
-        response = await self._guarded(self._open("GET", path, None, _NO_MORE, self._timeout), self._timeout)
+        response = await self._guarded(self._open("GET", path, None, _NO_MORE), self._timeout)
         found = bodies.lines(response)
         try:
-            # Without a limit of time: whoever reads the lines takes some, too.
-            while (line := await self._guarded(anext(found, None), None)) is not None:
+            # The limit is for each line: whoever reads them takes some time, too.
+            while (line := await self._guarded(anext(found, None), self._timeout)) is not None:
                 yield line
         finally:
-            await response.aclose()
+            response.release()
 
-    async def _open(
-        self, method: str, path: str, content: Any, headers: Mapping[str, str], seconds: float
-    ) -> httpx2.Response:
-        """The reply to one request, its body unread. Raises `CallFailed`, or `ContentFiltered`, for an error status.
-
-        Sends what the SDK would send, by the SDK's own client. Its address, authentication and headers are built once and not for every
-        call: that is half of the SDK's work.
-        """
-        timeout = self._seconds if seconds == self._timeout else httpx2.Timeout(seconds).as_dict()
-        url, known = self._target(path)
+    async def _open(self, method: str, path: str, content: Any, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
+        """The reply to one request, its body unread. Raises `CallFailed`, or `ContentFiltered`, for an error status."""
+        url = self._target(path)
+        known = CIMultiDict(self._headers)
+        known.update(headers)
         for _ in range(_MOST_REDIRECTS):
-            request = httpx2.Request(method, url, headers=known, content=content, extensions={"timeout": timeout})
-            request.headers.update(headers)
-            request.headers.encoding = "ascii"  # or it is guessed again at every look
-            response = await self._client.send(request, stream=True, follow_redirects=False)
-            response.headers.encoding = "iso-8859-1"
-            if response.status_code < 300:
+            address = yarl.URL(str(url), encoded=True)
+            response = await self._session.request(method, address, data=content, headers=known, allow_redirects=False)
+            if response.status < 300:
                 return response
             try:
-                if response.status_code < 400:
+                if response.status < 400:
                     url = self._redirected(response, url, content)
                     continue
                 raise failure_of_status(
-                    response.status_code, await bodies.start(response), response.headers, self.scrub
+                    response.status, await bodies.start(response), _readable(response.headers), self.scrub
                 )
             finally:
-                await response.aclose()
-        raise CallFailed("not_found", f"{self._host} redirects in a loop", status=response.status_code)
+                response.release()
+        raise CallFailed("not_found", f"{self._host} redirects in a loop", status=response.status)
 
-    def _target(self, path: str) -> tuple[httpx2.URL, httpx2.Headers]:
+    def _target(self, path: str) -> httpx2.URL:
         if path not in self._targets:
-            # As the SDKs do: a path is added to the base address, whether it begins with a slash or not.
-            base = str(self.sdk.base_url).rstrip("/")
-            url = httpx2.URL(f"{base}/{path.lstrip('/')}").copy_merge_params(self.sdk.default_query)
-            sdks = self.sdk.auth_headers | dict(self.sdk.default_headers)
-            headers = {name: value for name, value in sdks.items() if isinstance(value, str)}
-            ours = {"Content-Type": "application/json", "Accept-Encoding": bodies.ENCODING}
-            self._targets[path] = url, httpx2.Headers(headers | ours)
+            # A path is added to the base address, whether it begins with a slash or not.
+            base = str(self._url.copy_with(query=None)).rstrip("/")
+            self._targets[path] = httpx2.URL(f"{base}/{path.lstrip('/')}").copy_merge_params(self._url.params)
         return self._targets[path]
 
-    def _redirected(self, response: httpx2.Response, url: httpx2.URL, content: object) -> httpx2.URL:
+    def _redirected(self, response: aiohttp.ClientResponse, url: httpx2.URL, content: object) -> httpx2.URL:
         """Where a redirect leads, if it may be followed: on the same server, as no other is sent a key or a text, and with a body that can
         be sent twice. Raises `CallFailed`."""
         try:
-            target = url.join(response.headers.get("location", ""))
+            target = url.join(_readable(response.headers).get("location", ""))
         except httpx2.InvalidURL:
             target = httpx2.URL("")
         # Other statuses make a GET of a POST.
-        repeatable = response.status_code in (307, 308) and isinstance(content, bytes | None)
+        repeatable = response.status in (307, 308) and isinstance(content, bytes | None)
         same = (target.scheme, target.host, target.port) == (url.scheme, url.host, url.port)
         if repeatable and same and target != url:
             return target
@@ -169,11 +168,11 @@ class JsonClient:
             "not_found",
             f"{self._host} redirects to {plain(str(target.copy_with(query=None, userinfo=b'')), 200)!r}, which is not followed: neither "
             "key nor texts go to another server than the recipe's; if that is the one you want, set provider.base_url to it",
-            status=response.status_code,
+            status=response.status,
         )
 
-    def _decoded(self, content: bytes, response: httpx2.Response) -> Reply:
-        status, headers = response.status_code, pick_headers(response.headers)
+    def _decoded(self, content: bytes, response: aiohttp.ClientResponse) -> Reply:
+        status, headers = response.status, pick_headers(_readable(response.headers))
         try:
             data = orjson.loads(content)
         except orjson.JSONDecodeError:
@@ -204,7 +203,7 @@ class JsonClient:
         causes = _causes(error)
         if any(isinstance(cause, TimeoutError) for cause in causes):
             return self._timed_out(self._timeout)
-        known = (httpx2.HTTPError, aiohttp.ClientError, OSError)
+        known = (aiohttp.ClientError, OSError)
         of_the_wire = [cause for cause in causes if isinstance(cause, known)]
         if of_the_wire:
             why = next(
@@ -218,12 +217,20 @@ class JsonClient:
         return CallFailed("timeout", f"no answer from {self._host} within {seconds:g} s")
 
     async def aclose(self) -> None:
-        await self.sdk.close()
+        if "_session" in vars(self):
+            await self._session.close()
+
+
+def _readable(headers: Mapping[str, str]) -> dict[str, str]:
+    """Headers with names in lower case, and with values that any text may hold: aiohttp keeps bytes that are no UTF-8 as surrogates."""
+    return {
+        name.lower(): value if value.isascii() else value.encode("utf-8", "surrogateescape").decode("iso-8859-1")
+        for name, value in headers.items()
+    }
 
 
 def _causes(error: BaseException) -> list[BaseException]:
-    """The exception and what caused it, outermost first. The SDKs wrap httpx's, which wraps aiohttp's, and only that one tells a
-    dropped connection from a timeout."""
+    """The exception and what caused it, outermost first. aiohttp wraps the system's, whose words say why."""
     chain: list[BaseException] = []
     current: BaseException | None = error
     while current is not None and current not in chain:

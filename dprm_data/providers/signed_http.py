@@ -13,17 +13,24 @@ import httpx2
 import orjson
 from anthropic._models import FinalRequestOptions
 
-from dprm_data.providers.failures import plain
+from dprm_data.providers.failures import Scrubber, plain
 from dprm_data.providers.http import JsonClient, Reply
+from dprm_data.providers.http_provider import USER_AGENT
 from dprm_data.providers.request import CallFailed
 
 _NO_MODEL = re.compile(r"model identifier is invalid|model (?:id )?(?:is )?not found", re.IGNORECASE)
 
 
 class SignedClient(JsonClient):
-    """Posts what Anthropic's Messages API takes. cloud: whose credentials sign it, for messages."""
+    """Posts what Anthropic's Messages API takes. sdk: addresses and signs it. cloud: whose credentials do, for messages."""
 
-    cloud = ""
+    def __init__(self, sdk: Any, *, cloud: str, timeout: float, scrub: Scrubber) -> None:
+        super().__init__(httpx2.URL(str(sdk.base_url)), {"User-Agent": USER_AGENT}, timeout=timeout, scrub=scrub)
+        self.sdk, self.cloud = sdk, cloud
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        await self.sdk.close()
 
     async def post(self, path: str, body: dict[str, Any]) -> Reply:
         """The decoded reply. Raises `CallFailed`, or `ContentFiltered`."""

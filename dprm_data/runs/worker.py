@@ -47,7 +47,7 @@ class Worker:
         self._coordinator = coordinator_for(ledger, run.recipe)
         limit = max_cost if max_cost is not None else run.recipe.budget.max_cost
         check_budget(run, limit)
-        self._budget = self._coordinator.budget(limit, ledger.spent() if limit is not None else 0.0)
+        self._budget = self._coordinator.budget(limit, ledger)
         self._providers: dict[str, Provider] = {}
         self._rounds = round_policy_for(run.recipe.early_stop, run.space)
 
@@ -84,6 +84,7 @@ class Worker:
         entries, own = self._run.recipe.entries, self._run.provider
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._coordinator)
+            stack.push_async_callback(self._ledger.give_back)
             for entry in entries:
                 provider = make_provider(entry, say=self._say) if own is None else own
                 stack.push_async_callback(provider.aclose)
@@ -92,6 +93,7 @@ class Worker:
         return self
 
     async def __aexit__(self, *raised: object) -> None:
+        # In turn: connections closed, what was reserved and not spent given back, the coordinator left.
         await self._open.__aexit__(*raised)  # type: ignore[arg-type]
 
 

@@ -59,6 +59,12 @@ def usage_line(counters: Counters) -> Text:
     text.append(f", {usage.output_tokens:,} out, {cost}, {duration(counters.seconds)}")
     if counters.estimated_calls:
         text.append(f"\n{estimated_note(counters.estimated_calls)}", style="yellow")
+    if counters.possibly_billed:
+        text.append(
+            f"\n{money(counters.possibly_billed)} may have been billed besides, for calls in flight of processes that were killed "
+            "(dprm ledger settle)",
+            style="yellow",
+        )
     if counters.retries:
         text.append(f"\nretried: {_listed(counters.retries)}", style="yellow")
     return text

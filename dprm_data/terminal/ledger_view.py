@@ -12,6 +12,7 @@ from rich.text import Text
 from dprm_data.core.format import day, money, size
 from dprm_data.core.text import visible
 from dprm_data.ledger.copy import Copied
+from dprm_data.ledger.settle import Settled
 from dprm_data.ledger.stats import Stats
 from dprm_data.ledger.verify import Check
 from dprm_data.terminal.table import table
@@ -43,9 +44,18 @@ def stats_view(stats: Stats) -> RenderableType:
     estimated = sum(group.estimated for group in stats.groups)
     if estimated:
         total += f"; the tokens of {estimated:,} calls are estimated, and their cost is an upper bound"
+    if held := sum(stats.possibly_billed.values()):
+        total += f"; {money(held)} more may have been billed for calls in flight (now, or when a process was killed)"
     parts: list[RenderableType] = [calls] if stats.groups else []
     parts += [Text(""), failures] if stats.failures else []
     return Group(Text(visible(stats.ledger), style="bold"), *parts, Text(total))
+
+
+def settled_view(settled: Settled) -> RenderableType:
+    return Text(
+        f"{visible(settled.run)}: {money(settled.billed)} count as spent instead of the {money(settled.held)} that "
+        f"{settled.processes:,} killed processes held."
+    )
 
 
 def check_view(check: Check) -> RenderableType:

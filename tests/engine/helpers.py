@@ -119,7 +119,7 @@ _ZYGOTE = """
 import json, os, signal, sys
 import dprm_data.cli, dprm_data.pipeline.stages, dprm_data.terminal.progress, dprm_data.terminal.summary_view, dprm_data.runs.summary, dprm_data.pipeline.fit_stage, dprm_data.ingest.sources
 import dprm_data.engine.annotations, dprm_data.engine.batch, dprm_data.preference.fitting, pyarrow.parquet, pandas, uvloop, genai_prices
-import openai, anthropic, dprm_data.providers.batch_openai, dprm_data.providers.batch_anthropic, dprm_data.providers.http, dprm_data.review.human_annotations, rich.live
+import aiohttp, anthropic, dprm_data.providers.batch_openai, dprm_data.providers.batch_anthropic, dprm_data.providers.http, dprm_data.review.human_annotations, rich.live
 import dprm_data.engine.shared.postgres_coordinator, psycopg, psycopg_pool
 print("ready", flush=True)
 for line in sys.stdin:

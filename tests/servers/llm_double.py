@@ -210,6 +210,7 @@ class Double:
             if fault == "drop":
                 return _drop(request)
             out = self.answer(flavour, raw, key, fault)
+            self._bill(out)
             if fault == "drop_body":
                 return await _drop_midway(request, out)
             if fault in ("broken", "html"):
@@ -217,7 +218,20 @@ class Double:
             status = out.status
             return web.Response(status=out.status, body=out.body, headers=out.headers, content_type=out.content_type)
         finally:
+            if status == "gone" and fault is None:  # a provider finishes, and bills, what nobody waits for any more
+                self._bill(self.answer(flavour, raw, key, None, limited=False))
             self.tally.leave(digest, arrived, status, fault, path)
+
+    def _bill(self, out: Outgoing) -> None:
+        if (
+            out.status == 200
+            and isinstance(said := orjson.loads(out.body), dict)
+            and isinstance(said.get("usage"), dict)
+        ):
+            usage = said["usage"]
+            read, written = (usage.get(name) or 0 for name in ("prompt_tokens", "completion_tokens"))
+            if isinstance(read, int) and isinstance(written, int):
+                self.tally.bill(read, written)
 
     @staticmethod
     def key_of(request: web.BaseRequest) -> str:

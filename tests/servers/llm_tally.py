@@ -26,6 +26,7 @@ class Tally:
         self.answered: Counter[str] = Counter()  # of these: answered with 200 in full, so paid for
         self.statuses: Counter[str] = Counter()
         self.faults: Counter[str] = Counter()
+        self.billed = [0, 0]  # tokens in and out, of answers that nobody waited for, too (OpenAI's flavour)
         self.arrivals = array("d")  # seconds since the first request
 
     def arrive(self, digest: str) -> float:
@@ -58,6 +59,10 @@ class Tally:
             }
             self._log.write(orjson.dumps(line) + b"\n")
 
+    def bill(self, read: int, written: int) -> None:
+        self.billed[0] += read
+        self.billed[1] += written
+
     def stats(self, *, details: bool = False) -> dict[str, Any]:
         """Numbers so far; with `details` also the count per body hash and the times of arrival."""
         summary: dict[str, Any] = {
@@ -69,6 +74,7 @@ class Tally:
             "max_in_flight": self.max_in_flight,
             "statuses": dict(self.statuses),
             "faults": dict(self.faults),
+            "billed": self.billed,
         }
         if details:
             summary |= {

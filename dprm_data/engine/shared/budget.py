@@ -3,7 +3,8 @@
 Dollars are allotted in slabs. A worker's ceiling is the cost that its ledger's writer may reach; what it may still spend is the ceiling minus
 what it has recorded, as the database sums it. So a reply counts in full from the commit that keeps it, and never twice. When a slab is
 refused, all workers are asked to return what they have not reserved, and from then on get only what one call needs: the whole budget is
-used before it counts as reached. A dead worker's unspent dollars are free again once its row is deleted; what it recorded stays spent.
+used before it counts as reached. A dead worker's unspent dollars are free again once its row is deleted; what it recorded stays spent,
+and so does what it held for its calls in flight (`ledger/hold.py`).
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dprm_data.core.errors import BudgetReached
-from dprm_data.engine.budget import Budget
+from dprm_data.engine.budget import Budget, reached
 from dprm_data.engine.shared.membership import Membership
+from dprm_data.ledger.ledger import Ledger
 from dprm_data.ledger.postgres_pool import RetryingPool
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ _LOCK = "INSERT INTO budgets (run) VALUES (%s) ON CONFLICT (run) DO UPDATE SET r
 # One statement, so one snapshot: what a commit adds to one sum it takes from the other.
 _SUMS = """
 SELECT (SELECT COALESCE(SUM(cost), 0) FROM writers WHERE run = %(run)s),
+       (SELECT COALESCE(SUM(held), 0) FROM holds WHERE run = %(run)s AND NOT EXISTS
+            (SELECT 1 FROM workers WHERE workers.run = holds.run AND workers.writer::text = holds.writer)),
        (SELECT COALESCE(cost, 0) FROM writers WHERE run = %(run)s AND writer = (SELECT writer FROM workers WHERE id = %(me)s)),
        COALESCE(SUM(GREATEST(0, ceiling - COALESCE(writers.cost, 0))) FILTER (WHERE id <> %(me)s), 0),
        COALESCE(SUM(open) FILTER (WHERE id <> %(me)s), 0),
@@ -55,11 +59,12 @@ class _SlabRequest:
 
 @dataclass(frozen=True, slots=True)
 class _SlabReply:
-    """slab: dollars allotted (0: refused); spent: by all workers; returnable: what other workers may still return; registered: whether this
+    """slab: dollars allotted (0: refused); spent: by all workers; held: of this, by workers that died; returnable: what other workers may still return; registered: whether this
     worker has its row."""
 
     slab: float
     spent: float
+    held: float
     returnable: float
     registered: bool
 
@@ -70,8 +75,10 @@ class SharedBudget(Budget):
     A ceiling in the database includes what the ledger's writer had recorded before this budget was created (`_before`).
     """
 
-    def __init__(self, total: float, pool: RetryingPool, member: Membership, run: str) -> None:
-        super().__init__(0.0)
+    def __init__(
+        self, total: float, pool: RetryingPool, member: Membership, run: str, *, ledger: Ledger | None = None
+    ) -> None:
+        super().__init__(0.0, ledger=ledger)
         self.total = total
         recorded: Any = pool.run(lambda db: db.execute(_RECORDED, (run, member.writer)).fetchone())
         self._before = float(recorded[0]) if recorded else 0.0
@@ -82,13 +89,8 @@ class SharedBudget(Budget):
         self._requesting = asyncio.Lock()
         self._started = time.monotonic()
 
-    async def reserve(self, worst: float | None) -> float:
-        while (reserved := self.try_reserve(worst)) is None:
-            await self._raise_limit(self.need(worst))
-        return reserved
-
-    async def _raise_limit(self, amount: float) -> None:
-        """Wait for dollars from other workers or from own calls in flight. Raises `BudgetReached` if there are none to wait for."""
+    async def _wait_for_room(self, amount: float) -> None:
+        """Get a slab; or wait for dollars from other workers or own calls in flight. Raises `BudgetReached` if there are none to wait for."""
         async with self._requesting:
             need = self.settled + self.reserved + amount - self.limit
             if need <= 0:
@@ -98,6 +100,8 @@ class SharedBudget(Budget):
             reply = await self._request_slab(need + _ROUNDING * self.total, amount)
             if reply.slab and reply.registered and life == self._member.life:
                 self.limit += reply.slab
+                if self._ledger:
+                    self._ledger.hold.limit = self.limit
                 return
             if reply.registered and not self._open and reply.returnable <= _ROUNDING * self.total:
                 raise self.reached(amount)
@@ -109,7 +113,7 @@ class SharedBudget(Budget):
         wish = max(need, _SLAB_CALLS * amount, _SLAB_SECONDS * rate)
         request = _SlabRequest(need, wish, self._before + self.limit, max(0.0, self.limit - self.settled))
         reply = await asyncio.to_thread(self._pool.run, lambda db: self._allot(db, request))
-        self._spent = reply.spent
+        self._spent, self._possibly_billed = reply.spent, reply.held
         return reply
 
     def _allot(self, db: Connection, request: _SlabRequest) -> _SlabReply:
@@ -117,14 +121,15 @@ class SharedBudget(Budget):
         with db.transaction():
             short: Any = db.execute(_LOCK, (self._run,)).fetchone()
             sums: Any = db.execute(_SUMS, {"run": self._run, "me": me}).fetchone()
-            spent, mine, others, returnable, workers, registered = sums
+            recorded, held, mine, others, returnable, workers, registered = sums
+            spent = recorded + held
             room = self.total - spent - others - max(0.0, request.ceiling - (mine or 0.0))
             slab = request.need if short[0] else max(request.need, min(request.wish, room / (2 * max(1, workers))))
             if room < request.need:
                 db.execute(_SHORT, (self._run,))
                 slab = 0.0
             db.execute(_RAISE, (request.ceiling + slab, request.open + slab, me))
-        return _SlabReply(slab, spent, returnable, registered)
+        return _SlabReply(slab, spent, held, returnable, registered)
 
     async def give_back(self) -> None:
         """Return what is not reserved to the other workers."""
@@ -143,7 +148,4 @@ class SharedBudget(Budget):
         self.limit = ceiling - self._before
 
     def reached(self, need: float) -> BudgetReached:
-        return BudgetReached(
-            f"the budget of ${self.total:.4g} is reached: ${self._spent:.4g} spent by all workers, and the next call could cost up to ${need:.2g}",
-            hint="All answers are kept. Raise the budget (budget: max_cost, or --max-cost) and run again to continue.",
-        )
+        return reached(self.total, f"${self._spent:.4g} spent by all workers", self._possibly_billed, need)

@@ -23,6 +23,7 @@ from dprm_data.engine.shared.budget import SharedBudget
 from dprm_data.engine.shared.leases import Keys, Leases, PostgresLease
 from dprm_data.engine.shared.membership import Membership, WorkerCounts
 from dprm_data.engine.shared.rate_limit import SharedRateLimit
+from dprm_data.ledger.ledger import Ledger
 from dprm_data.ledger.postgres import PostgresStore
 from dprm_data.ledger.postgres_pool import RetryingPool
 from dprm_data.providers.limits import Limiter
@@ -105,10 +106,10 @@ class PostgresCoordinator(Coordinator):
 
     # -- budget, limits, leases ----------------------------------------------------------------------------------------
 
-    def budget(self, limit: float | None, spent: float) -> Budget:
+    def budget(self, limit: float | None, ledger: Ledger) -> Budget:
         if limit is None:
-            return Budget(None)
-        self._budget = SharedBudget(limit, self._pool, self._member, self._run)
+            return Budget(None, ledger=ledger)
+        self._budget = SharedBudget(limit, self._pool, self._member, self._run, ledger=ledger)
         return self._budget
 
     def of_model(self, scope: str) -> Coordinator:
