@@ -1,0 +1,76 @@
+"""Models that reason before they answer: the default recipe gets its labels from them, whatever they hide, show, cut off or refuse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.engine.helpers import dprm
+from tests.helpers import answer, write_recipe, write_rows
+from tests.servers.llm import LLMServer
+
+ITEMS = 10  # of the small panel's four personas each
+
+
+def run(folder: Path, double: LLMServer, model: str, *, name: str = "openai", **changes: Any) -> dict[str, Any]:
+    """What the default recipe (no elicitation, no limit of output) gives with this model."""
+    write_rows(folder / "pairs.jsonl", [{"prompt": f"question {i}", "response": "an answer"} for i in range(ITEMS)])
+    provider = {"name": name, "model": model, "base_url": f"{double.url}/v1", "price": {"input": 1, "output": 10}}
+    recipe = write_recipe(folder, double.url, provider=provider | changes.pop("provider", {}), **changes)
+    return answer(dprm("run", recipe, "--json", cwd=folder))
+
+
+def share_of_labels(folder: Path) -> float:
+    statuses = pq.read_table(folder / "run/tables/annotations.parquet")["status"].to_pylist()
+    return sum(status == "ok" for status in statuses) / (ITEMS * 4)
+
+
+VISIBLE = ["reasoning_content", "reasoning", "tags", "headless", "channel"]
+
+
+@pytest.mark.parametrize("thoughts", ["hidden", "apart", "unsaid", *VISIBLE])
+@pytest.mark.parametrize("model", ["o4-mini", "deepseek-ai/DeepSeek-R1", "acme/unknown-1"])
+def test_the_default_recipe_gets_its_labels(tmp_path: Path, double: LLMServer, model: str, thoughts: str) -> None:
+    """300 tokens of thought, and a limit of 80 for the answer."""
+    double.script({"thoughts": thoughts})
+    run(tmp_path, double, model)
+    assert share_of_labels(tmp_path) >= 0.95
+
+
+def test_claude_thinks_in_blocks(tmp_path: Path, double: LLMServer) -> None:
+    double.script({"thoughts": "blocks"})
+    run(tmp_path, double, "claude-opus-5-5", name="anthropic")
+    assert share_of_labels(tmp_path) >= 0.95
+
+
+@pytest.mark.parametrize("usage", ["missing", "nulls", "words"])
+def test_thoughts_that_nobody_counts(tmp_path: Path, double: LLMServer, usage: str) -> None:
+    double.script({"thoughts": "tags", "usage": usage})
+    run(tmp_path, double, "acme/unknown-1")
+    assert share_of_labels(tmp_path) >= 0.95
+
+
+@pytest.mark.parametrize("model", ["o4-mini", "acme/unknown-1"])
+def test_thoughts_longer_than_their_room_get_more(tmp_path: Path, double: LLMServer, model: str) -> None:
+    double.script({"thoughts": "hidden", "thought_tokens": 9000})
+    run(tmp_path, double, model)
+    assert share_of_labels(tmp_path) >= 0.95
+
+
+def test_thoughts_without_an_end_are_paid_for_a_few_times_and_no_more(tmp_path: Path, double: LLMServer) -> None:
+    double.script({"thoughts": "hidden", "thought_tokens": 10**6})
+    recipe = write_recipe(tmp_path, double.url, provider={"name": "openai", "model": "o4-mini", "base_url": f"{double.url}/v1"})
+    done = dprm("run", recipe, cwd=tmp_path)
+    assert done.returncode == 1 and "cut off" in done.stderr
+    assert double.tally.requests <= 16 * 4
+
+
+@pytest.mark.parametrize("refused", ["temperature", "top_p", "seed", "max_tokens", "response_format", "reasoning_effort"])
+@pytest.mark.parametrize("model", ["gpt-5.2", "acme/unknown-1"])
+def test_a_refused_parameter_is_left_out(tmp_path: Path, double: LLMServer, model: str, refused: str) -> None:
+    double.script({"refuses": (refused,), "thoughts": "hidden"})
+    run(tmp_path, double, model, provider={"temperature": 0.5, "top_p": 0.9, "seed": 3})
+    assert share_of_labels(tmp_path) >= 0.95
