@@ -19,10 +19,11 @@ from dprm_data.elicit.template import PromptTemplate
 from dprm_data.ingest.items import Item
 from dprm_data.labels.space import LabelSpace
 from dprm_data.panel.personas import Panel, Persona
+from dprm_data.providers.provider import provider_class
 from dprm_data.recipe.recipe import EarlyStopConfig, PanelConfig, Recipe
 
 # Rises when this program asks differently for the same recipe: items that were done under the old way are looked at again.
-_ASKING_VERSION = 1
+_ASKING_VERSION = 2  # 2: answers that were cut off are asked for again
 
 # Who "answers" when the model states a whole population's distribution.
 POPULATION = Persona(
@@ -120,12 +121,16 @@ def make_work(
     """The work of a recipe whose parts have been loaded. `model` is the name that requests carry."""
     provider = recipe.provider
     params: dict[str, Any] = {
-        name: value for name in ("temperature", "top_p", "seed") if (value := getattr(provider, name)) is not None
+        name: value
+        for name in ("temperature", "top_p", "seed", "effort")
+        if (value := getattr(provider, name)) is not None
     }
     if provider.extra:
         params["extra"] = provider.extra
     if provider.structured != "json_schema":
         params["structured"] = provider.structured  # it changes what is sent, so it is part of a call's key
+
+    capabilities = provider_class(provider.name).capabilities(provider)
 
     def made(cls: type[Elicitation], template: PromptTemplate, *, rationale: bool = False) -> Elicitation:
         return cls(
@@ -138,6 +143,7 @@ def make_work(
             rationale=rationale,
             max_reasks=recipe.max_reasks,
             seed=recipe.seed,
+            capabilities=capabilities,
         )
 
     return Work(

@@ -26,12 +26,12 @@ from dprm_data.engine.cancellation import Cancellation, Cancelled
 from dprm_data.engine.coordinator import Lease, LeaseLost
 from dprm_data.engine.counters import Counters
 from dprm_data.engine.prices import Prices
-from dprm_data.ledger.call import Call, Reply
+from dprm_data.ledger.call import Call, Reply, with_room
 from dprm_data.ledger.ledger import FailedAttempt, Ledger
 from dprm_data.providers.limits import Limiter
 from dprm_data.providers.provider import Provider
 from dprm_data.providers.request import Answer, CallFailed, Usage
-from dprm_data.providers.token_estimates import estimated_input_tokens, output_tokens_cap, reported
+from dprm_data.providers.token_estimates import estimated_input_tokens, output_cap, reported
 from dprm_data.recipe.recipe import LimitsConfig
 
 _DOWN_AFTER = 20  # items in a row whose calls were given up, without an answer in between
@@ -76,6 +76,7 @@ class RetryingClient:
         self._estimated_tokens = self._real_tokens = 1.0  # over all answers so far: their ratio corrects the estimate
         self._given_up: set[str] = set()  # items with calls given up since the last answer
         self._answered_at = 0.0  # when the last answer came
+        self._thinks = False  # the model turned out to think, though nobody said so
         self.failing_since: float | None = None
 
     async def reply(self, call: Call, *, missing: bool, lease: Lease | None = None) -> Reply:
@@ -85,6 +86,8 @@ class RetryingClient:
             return known
         if call.key in self._asked:
             return await asyncio.shield(self._asked[call.key])
+        if self._thinks:
+            call = with_room(call)
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._asked[call.key] = future
         try:
@@ -102,6 +105,7 @@ class RetryingClient:
                 future.exception()  # nobody may be waiting for it
         if reply.status == "answered":
             self._counters.answered(reply)
+            self._thinks = self._thinks or reply.thought
         return reply
 
     # -- attempts -----------------------------------------------------------------------------------------------------
@@ -217,7 +221,7 @@ class RetryingClient:
         if not self.limiter.counts_tokens:
             return 0.0
         tokens = estimated_input_tokens(call.request) * self._real_tokens / self._estimated_tokens
-        return tokens + (output_tokens_cap(call.request.params) or 0)
+        return tokens + output_cap(call.request)
 
     async def _sleep(self, seconds: float) -> None:
         with self._stop.cuts_short():

@@ -86,6 +86,19 @@ def capabilities_of(
     return _made(True, facts, effort)
 
 
+def effort_in(extra: Mapping[str, Any]) -> str | None:
+    """The effort that a recipe's `extra` says in a provider's own words."""
+    for effort in (extra.get("reasoning_effort"), *(_inner(extra, name) for name in ("reasoning", "output_config"))):
+        if isinstance(effort, str):
+            return effort
+    return None
+
+
+def _inner(extra: Mapping[str, Any], name: str) -> Any:
+    value = extra.get(name)
+    return value.get("effort") if isinstance(value, Mapping) else None
+
+
 def _server(family: str, way: Any) -> Any:
     return _table()["servers"].get(family, way)
 
@@ -120,7 +133,7 @@ def _way(said: Any) -> Way:
     ways: dict[str, Way] = _table()["ways"]
     if said not in ways:
         raise InputError(
-            f"capabilities.say: no such way: {said!r}", hint=f"Give one of {', '.join(ways)}, or the fields themselves."
+            f"no such way to say an effort: {said!r} (there are: {', '.join(ways)}; or give the fields themselves)"
         )
     return ways[said]
 

@@ -62,15 +62,20 @@ def test_thoughts_longer_than_their_room_get_more(tmp_path: Path, double: LLMSer
 
 def test_thoughts_without_an_end_are_paid_for_a_few_times_and_no_more(tmp_path: Path, double: LLMServer) -> None:
     double.script({"thoughts": "hidden", "thought_tokens": 10**6})
-    recipe = write_recipe(tmp_path, double.url, provider={"name": "openai", "model": "o4-mini", "base_url": f"{double.url}/v1"})
+    recipe = write_recipe(
+        tmp_path, double.url, provider={"name": "openai", "model": "o4-mini", "base_url": f"{double.url}/v1"}
+    )
     done = dprm("run", recipe, cwd=tmp_path)
     assert done.returncode == 1 and "cut off" in done.stderr
     assert double.tally.requests <= 16 * 4
 
 
-@pytest.mark.parametrize("refused", ["temperature", "top_p", "seed", "max_tokens", "response_format", "reasoning_effort"])
+@pytest.mark.parametrize(
+    "refused", ["temperature", "top_p", "seed", "max_tokens", "response_format", "reasoning_effort"]
+)
 @pytest.mark.parametrize("model", ["gpt-5.2", "acme/unknown-1"])
 def test_a_refused_parameter_is_left_out(tmp_path: Path, double: LLMServer, model: str, refused: str) -> None:
     double.script({"refuses": (refused,), "thoughts": "hidden"})
+    double.says = lambda data: '{"label": "helpful and harmless"}'
     run(tmp_path, double, model, provider={"temperature": 0.5, "top_p": 0.9, "seed": 3})
     assert share_of_labels(tmp_path) >= 0.95
