@@ -215,8 +215,7 @@ class Elicitation:
                 if reply.finish == "length":
                     larger = self._more_room(limit, reply)
                     if larger is None:
-                        spent = f"cut off after {reply.usage.output_tokens} tokens"
-                        return Outcome("truncated", reason=f"{spent}: {error}")
+                        return self.cut_off(reply)
                     limit = larger
                     continue
                 unread.append(reply)
@@ -236,6 +235,10 @@ class Elicitation:
         larger = min(larger, _MOST_TOKENS)
         return larger if larger >= 1.5 * limit else None
 
+    def cut_off(self, reply: Reply) -> Outcome:
+        """The outcome of an answer that was cut off, and is not asked for again."""
+        return Outcome("truncated", reason=f"cut off after {reply.usage.output_tokens} tokens: {self._fault(reply)}")
+
     def _with_limit(self, call: Call, limit: int, replicate: int) -> Call:
         request = replace(call.request, params=call.request.params | {"max_tokens": limit})
         return Call.of(self.family, request, replicate)
@@ -244,17 +247,17 @@ class Elicitation:
         """The conversation about answers that could not be read: each of them without its thoughts, and what was wrong with it."""
         turns: list[Message] = []
         for reply in replies:
-            text = _answer(reply)
-            turns.append({"role": "assistant", "content": text or "(empty)"})
-            turns.append({"role": "user", "content": f"{self._fault(text)} {self.reminder}"})
+            turns.append({"role": "assistant", "content": _answer(reply) or "(empty)"})
+            turns.append({"role": "user", "content": f"That could not be read: {self._fault(reply)}. {self.reminder}"})
         return tuple(turns)
 
-    def _fault(self, text: str) -> str:
+    def _fault(self, reply: Reply) -> str:
+        """Why an answer cannot be read."""
         try:
-            self.read(text)
+            self.read(_answer(reply))
         except Unreadable as error:
-            return f"That could not be read: {error}."
-        return "That was cut off."
+            return str(error)
+        return "it was cut off"
 
     # -- requests -----------------------------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ from dprm_data.providers.provider import provider_class
 from dprm_data.recipe.recipe import EarlyStopConfig, PanelConfig, Recipe
 
 # Rises when this program asks differently for the same recipe: items that were done under the old way are looked at again.
-_ASKING_VERSION = 2  # 2: answers that were cut off are asked for again
+_ASKING_VERSION = 1
 
 # Who "answers" when the model states a whole population's distribution.
 POPULATION = Persona(

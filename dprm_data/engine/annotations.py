@@ -21,12 +21,12 @@ _ROWS = 20_000  # in one batch
 def annotation_batches(work: Work, ledger: Ledger, items: Iterable[Item]) -> Iterator[pa.RecordBatch]:
     """The annotations of all items in the items' order, as batches of `tables.ANNOTATIONS`.
 
-    Tasks without an outcome have no row. Labels are calibrated here if the elicitation is calibrated.
+    Tasks without an outcome, not even one so far, have no row. Labels are calibrated here if the elicitation is calibrated.
     """
     calibration = _calibration(work, ledger)
     rows: list[dict[str, Any]] = []
     for _, states in replay(work, ledger, items):
-        rows += [_row(state, state.outcome, calibration) for state in states if state.outcome]
+        rows += [_row(state, outcome, calibration) for state in states if (outcome := state.so_far)]
         if len(rows) >= _ROWS:
             yield pa.RecordBatch.from_pylist(rows, schema=tables.ANNOTATIONS)
             rows = []
