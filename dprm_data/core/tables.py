@@ -60,6 +60,7 @@ ANNOTATIONS = _schema(
     ("call_key", pa.string()),  # of the last call that the label was read from
     ("cost", pa.float64()),  # dollars, all calls of this annotation; null where the price is not known
     ("estimated_calls", pa.int32()),  # whose tokens the server did not report: their cost is the most it can be
+    ("reasoning_tokens", pa.int64()),  # of thought, in all calls of this annotation: part of the output that is billed
     ("created_at", pa.timestamp("us", tz="UTC")),
 )
 
@@ -99,7 +100,7 @@ SCHEMAS = {
     "distributions": DISTRIBUTIONS,
     "preferences": PREFERENCES,
 }
-_ADDED = frozenset({"estimated_calls"})  # columns that older versions did not write
+_ADDED = frozenset({"estimated_calls", "reasoning_tokens"})  # columns that older versions did not write
 
 
 def damage(path: Path, schema: pa.Schema) -> str | None:

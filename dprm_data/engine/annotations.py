@@ -62,5 +62,6 @@ def _row(state: TaskState, outcome: Outcome, calibration: Any) -> dict[str, Any]
         "call_key": state.calls[-1].key.hex(),
         "cost": None if None in costs else sum(cost for cost in costs if cost is not None),
         "estimated_calls": sum(reply.usage.estimated for reply in state.replies),
+        "reasoning_tokens": sum(reply.usage.reasoning_tokens for reply in state.replies),
         "created_at": datetime.fromtimestamp(last.created_at, UTC),
     }

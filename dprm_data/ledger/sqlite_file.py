@@ -199,10 +199,12 @@ def _migrate(db: sqlite3.Connection, version: int) -> None:
         steps = "".join(_STEPS[version:])
         identity = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};"
         db.executescript(f"BEGIN IMMEDIATE; {steps} {identity} COMMIT;")
-    # Not a step with a version of its own: older programs can use a ledger with this column.
+    # Not steps with versions of their own: older programs can use a ledger with these columns.
     for table in CHECKED:
         if "checksum" not in columns_of(db, table):
             db.execute(f"ALTER TABLE {table} ADD COLUMN checksum BLOB")
+    if "reasoning_tokens" not in columns_of(db, "calls"):
+        db.execute("ALTER TABLE calls ADD COLUMN reasoning_tokens INTEGER")
 
 
 @contextmanager

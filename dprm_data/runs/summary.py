@@ -47,7 +47,7 @@ class Summary:
     """A run's figures. first: the first few items; divided: those on which the panel disagrees most.
 
     simulated: annotations by a model; human: annotations by people. estimated_calls: calls whose tokens the server did not report; cost
-    counts each at its upper bound. pair_accuracy: (share, pairs) of agreement with the source's own chosen/rejected, if it has
+    counts each at its upper bound. reasoning_tokens: tokens of thought, part of the output that was billed. pair_accuracy: (share, pairs) of agreement with the source's own chosen/rejected, if it has
     them; longer_accuracy: the same for "the longer response is better".
     """
 
@@ -63,6 +63,7 @@ class Summary:
     models: list[str]
     cost: float | None
     estimated_calls: int
+    reasoning_tokens: int
     label_shares: list[float]
     mean_expected_reward: float | None
     mean_disagreement: float | None
@@ -80,8 +81,11 @@ def summarise(folder: RunFolder, space: LabelSpace, *, first: int = 12, divided:
     """Read the run's tables into a summary."""
     annotations = pq.read_table(
         folder.needs("annotations"),
-        columns=["annotator_id", "annotator_kind", "label", "status", "reason", "model", "cost", "estimated_calls"],
-        schema=ANNOTATIONS,  # an older table lacks the last
+        columns=[
+            *("annotator_id", "annotator_kind", "label", "status", "reason", "model", "cost"),
+            *("estimated_calls", "reasoning_tokens"),
+        ],
+        schema=ANNOTATIONS,  # an older table lacks the last two
     )
     figures = pq.read_table(
         folder.needs("distributions"), columns=["expected_reward", "disagreement", "evidence", "label_distribution"]
@@ -106,6 +110,7 @@ def summarise(folder: RunFolder, space: LabelSpace, *, first: int = 12, divided:
         models=sorted(_counts(annotations["model"].drop_null())),  # people have none
         cost=None if costs.null_count else pc.sum(costs).as_py() or 0.0,
         estimated_calls=pc.sum(annotations["estimated_calls"]).as_py() or 0,
+        reasoning_tokens=pc.sum(annotations["reasoning_tokens"]).as_py() or 0,
         label_shares=_mean_distribution(figures["label_distribution"], space.K),
         mean_expected_reward=float(rewards[voted].mean()) if voted.any() else None,
         mean_disagreement=float(disagreement[voted].mean()) if voted.any() else None,

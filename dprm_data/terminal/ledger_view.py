@@ -43,6 +43,9 @@ def stats_view(stats: Stats) -> RenderableType:
     estimated = sum(group.estimated for group in stats.groups)
     if estimated:
         total += f"; the tokens of {estimated:,} calls are estimated, and their cost is an upper bound"
+    thoughts = sum(group.reasoning_tokens for group in stats.groups)
+    if thoughts:
+        total += f"; {thoughts:,} tokens out are thoughts"
     parts: list[RenderableType] = [calls] if stats.groups else []
     parts += [Text(""), failures] if stats.failures else []
     return Group(Text(visible(stats.ledger), style="bold"), *parts, Text(total))

@@ -8,6 +8,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from dprm_data.core.ledger_address import LedgerAddress
+from dprm_data.ledger.factory import opened
+from dprm_data.ledger.stats import stats_of
+from dprm_data.ledger.verify import check_ledger
 from tests.engine.helpers import dprm
 from tests.helpers import answer, write_recipe, write_rows
 from tests.servers.llm import LLMServer
@@ -26,6 +30,32 @@ def run(folder: Path, double: LLMServer, model: str, *, name: str = "openai", **
 def share_of_labels(folder: Path) -> float:
     statuses = pq.read_table(folder / "run/tables/annotations.parquet")["status"].to_pylist()
     return sum(status == "ok" for status in statuses) / (ITEMS * 4)
+
+
+def ledger_of(folder: Path) -> LedgerAddress:
+    return LedgerAddress.parse(str(folder / "run/ledger.sqlite"))
+
+
+@pytest.mark.parametrize("thoughts", ["hidden", "apart", "reasoning_content", "tags"])
+def test_thoughts_are_counted_priced_kept_and_shown(tmp_path: Path, double: LLMServer, thoughts: str) -> None:
+    """40 answers with 300 tokens of thought each, at 10 dollars per million."""
+    double.script({"thoughts": thoughts})
+    done = run(tmp_path, double, "o4-mini")
+    about = pytest.approx(40 * 300, rel=0.05)  # where the server does not count them, by their share of the characters
+    assert done["annotate"]["reasoning_tokens"] == done["summary"]["reasoning_tokens"] == about
+    assert done["annotate"]["output_tokens"] > 40 * 300 + 40 * 3
+    assert done["annotate"]["cost"] > 40 * 300 * 10e-6
+    assert done["annotate"]["cost"] == pytest.approx(
+        done["annotate"]["input_tokens"] * 1e-6 + done["annotate"]["output_tokens"] * 10e-6
+    )
+    table = pq.read_table(tmp_path / "run/tables/annotations.parquet")
+    assert sum(table["reasoning_tokens"].to_pylist()) == done["annotate"]["reasoning_tokens"]
+    with opened(ledger_of(tmp_path)) as store:
+        [group] = stats_of(store).groups
+        assert group.reasoning_tokens == done["annotate"]["reasoning_tokens"]
+        assert check_ledger(store).faults == []
+    assert "tokens of thought" in dprm("show", "run", cwd=tmp_path).stdout
+    assert "tokens out are thoughts" in dprm("ledger", "stats", "run", cwd=tmp_path).stdout
 
 
 VISIBLE = ["reasoning_content", "reasoning", "tags", "headless", "channel"]
