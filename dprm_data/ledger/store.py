@@ -73,7 +73,7 @@ TABLES: dict[str, tuple[str, ...]] = {
 }
 # Columns that older ledgers lack, with their values there.
 _ADDED = {
-    "calls": {"estimated": "0", "checksum": "NULL", "reasoning_tokens": "NULL"},
+    "calls": {"estimated": "0", "checksum": "NULL", "reasoning_tokens": "CAST(NULL AS bigint)"},
     "failures": {"checksum": "NULL"},
 }
 CHECKED = ("calls", "failures")  # tables whose rows have a checksum

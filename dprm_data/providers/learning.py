@@ -75,8 +75,9 @@ class Learned:
             except CallFailed as error:
                 if error.kind != "rejected":
                     raise
-                self.learn(error, body, request)
-                again = body_of(request)  # without what this refusal, or another call's, has taught
+                again = body_of(request)  # another call's refusal may have taught the same meanwhile
+                if again == body and self.learn(error, body, request):
+                    again = body_of(request)
                 if _CONTEXT.search(error.message):
                     again = _with_less_room(body, request)
                 if again == body:
