@@ -18,7 +18,7 @@ from dprm_data.labels.space import LabelSpace
 
 _LARGEST_LOGPROB = 1e5  # beyond it, a number is no log-probability
 _ENDS_TRIED = 8  # closing braces that are tried as the end of the answer, from the last one on
-_LONGEST_OBJECT = 1 << 16  # characters
+_LONGEST_OBJECT, _DEEPEST_OBJECT = 1 << 16, 32  # characters; levels
 _BACKWARDS = re.compile(
     r'"\\*|[{}]'
 )  # what matters of JSON read from its end: a quote with the backslashes before it, a brace
@@ -135,7 +135,7 @@ def _last_object(text: str) -> dict[str, object] | None:
 
 
 def _start_of_object(text: str, end: int) -> int | None:
-    """Where the brace opens that is closed at `end`; None if it is too far, or nowhere."""
+    """Where the brace opens that is closed at `end`; None if it is too far, too deep, or nowhere."""
     depth, in_string = 0, False
     backwards = text[max(0, end + 1 - _LONGEST_OBJECT) : end + 1][::-1]
     for token in _BACKWARDS.finditer(backwards):
@@ -145,6 +145,8 @@ def _start_of_object(text: str, end: int) -> int | None:
             depth += 1 if token[0] == "}" else -1
             if depth == 0:
                 return end - token.start()
+            if depth > _DEEPEST_OBJECT:
+                return None
     return None
 
 
