@@ -289,6 +289,12 @@ class Recipe(Section):
                 raise ValueError(
                     f"{value.kind.title} gives no log-probabilities, which elicitation: {name} reads; use choice"
                 )
+            case "provider" if asked.needs_logprobs and value.kind and not (info.context or {}).get("frozen"):
+                if value.kind.capabilities(value).logprobs is False:
+                    raise ValueError(
+                        f"{value.model} gives no log-probabilities, which elicitation: {name} reads; use choice "
+                        "(or say otherwise in provider.capabilities.logprobs)"
+                    )
             case "replicates" if value > 1 and not asked.repeatable:
                 raise ValueError(f"elicitation: {name} gets the same answer when it asks again; leave it at 1")
             case "early_stop" if value and asked.is_calibrated:
