@@ -56,7 +56,8 @@ class Capabilities:
         """The fields of a request's body that say the effort; none where none is said."""
         if self.effort is None:
             return {}
-        return _filled(self.way.get(self.effort, self.way.get(_ANY, {})), self.effort)
+        fields = self.way.get(self.effort, self.way.get(_ANY, {}))
+        return {name: _filled(value, self.effort) for name, value in fields.items()}
 
     def thinking(self) -> Capabilities:
         """The same model, found to think although the table does not say so: with room for thoughts."""

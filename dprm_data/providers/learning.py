@@ -85,13 +85,20 @@ class Learned:
                 body = again
         return await http.post(path, body)
 
-    def learn(self, error: CallFailed, body: Mapping[str, Any], request: Request) -> bool:
-        """Keep what a refusal of this body teaches. Returns whether it taught anything."""
+    def learn(self, error: CallFailed, body: Mapping[str, Any], request: Request, *, by_steps: bool = True) -> bool:
+        """Keep what a refusal of this body teaches. Returns whether it taught anything.
+
+        by_steps: a weaker form of structured output is tried before none.
+        """
         if error.kind != "rejected" or error.status not in (400, 422) or _CONTEXT.search(error.message):
             return False
         for path in _PATHS:
             value = _at(body, path)
-            if value is not None and _names(error, path) and (change := self._change(error, path, value, request)):
+            if (
+                value is not None
+                and _names(error, path)
+                and (change := self._change(error, path, value, request, by_steps))
+            ):
                 self._changed.add(path)
                 self.say(f"{request.model}: {change} from now on (it answered: {error.message})")
                 return True
@@ -103,9 +110,9 @@ class Learned:
         body: the request's, without any change.
         """
         known = any(_at(body, path) is not None and _names(error, path) for path in self._changed)
-        return (error.kind == "rejected" and known) or self.learn(error, body, request)
+        return (error.kind == "rejected" and known) or self.learn(error, body, request, by_steps=False)
 
-    def _change(self, error: CallFailed, path: str, value: Any, request: Request) -> str | None:
+    def _change(self, error: CallFailed, path: str, value: Any, request: Request, by_steps: bool) -> str | None:
         """Note how this parameter is to be sent; returns that in words. None where there is nothing to do about it."""
         if path in _EFFORT_PATHS:
             return None if request.params.get("effort") else self._change_effort(error, path, value)
@@ -119,7 +126,7 @@ class Learned:
                 return None
             self._renamed[path] = _LIMITS[path]
             return f"{path} is sent as {_LIMITS[path]}"
-        if path == "response_format" and value.get("type") == "json_schema":
+        if by_steps and path == "response_format" and value.get("type") == "json_schema":
             self._exchanged[path] = {"type": "json_object"}
             return "answers are asked for as json_object instead of json_schema"
         if _OUT_OF_RANGE.search(error.message) and path in ("temperature", "top_p"):

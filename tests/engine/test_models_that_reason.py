@@ -9,10 +9,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from dprm_data.core.ledger_address import LedgerAddress
+from dprm_data.ledger.call import Call, Reply
 from dprm_data.ledger.factory import opened
+from dprm_data.ledger.ledger import Ledger
 from dprm_data.ledger.stats import stats_of
 from dprm_data.ledger.verify import check_ledger
-from tests.engine.helpers import dprm
+from dprm_data.providers.request import Answer, Request, Usage
+from tests.engine.helpers import RecordingProvider, annotate, dprm, items, label, work
+from tests.engine.test_batch_mode import batch_recipe
 from tests.helpers import answer, write_recipe, write_rows
 from tests.servers.llm import LLMServer
 
@@ -109,3 +113,29 @@ def test_a_refused_parameter_is_left_out(tmp_path: Path, double: LLMServer, mode
     double.says = lambda data: '{"label": "helpful and harmless"}'
     run(tmp_path, double, model, provider={"temperature": 0.5, "top_p": 0.9, "seed": 3})
     assert share_of_labels(tmp_path) >= 0.95
+
+
+def test_empty_answers_of_an_older_version_are_healed(tmp_path: Path) -> None:
+    """A ledger in which the limit of 80 tokens left every answer empty. Those calls are not made again; the next ones are."""
+    asked, rows = work(3), items(4)
+    empty = Reply("answered", finish="length", usage=Usage(100, 80))
+    first = [task.next(()) for row in rows for task in asked.tasks(row)]
+    with Ledger(LedgerAddress.parse(str(tmp_path / "ledger.sqlite")), run="test") as ledger:
+        ledger.record_now([(call.key, empty) for call in first if isinstance(call, Call)])
+
+    async def complete(request: Request) -> Answer:
+        return label()
+
+    provider = RecordingProvider(complete)
+    counters = annotate(tmp_path, provider, asked, rows)
+    assert counters.statuses == {"ok": 12}
+    assert [request.params["max_tokens"] for request in provider.requests] == [1024] * 12
+
+
+@pytest.mark.parametrize("name", ["openai", "anthropic"])
+def test_what_a_batch_is_refused_for_is_left_out_of_the_next(tmp_path: Path, double: LLMServer, name: str) -> None:
+    refused = {"openai": "response_format", "anthropic": "output_config"}[name]
+    double.objects = lambda data: f"{refused}.format: Extra inputs are not permitted" if refused in data else None
+    double.says = lambda data: '{"label": "helpful and harmless"}'
+    done = answer(dprm("run", batch_recipe(tmp_path, double.url, name), "--json", cwd=tmp_path))
+    assert done["summary"]["failures"] == {} and done["summary"]["annotations"] > 0
