@@ -73,10 +73,10 @@ def _fleet(
     configs = config.endpoints or []
     alone = [{"endpoints": None, "base_url": each.base_url, "api_key_env": each.api_key_env} for each in configs]
     providers = [kind.from_config(config.model_copy(update=own), environ) for own in alone]
-    _telling(providers[0], config, say)
+    first = _telling(providers[0], config, say)
     for provider in providers[1:]:
-        if isinstance(provider, HttpProvider):
-            provider.learned = providers[0].learned  # they serve one model
+        if isinstance(first, HttpProvider) and isinstance(provider, HttpProvider):
+            provider.learned = first.learned  # they serve one model
     hosts = [urlsplit(each.base_url or environ.get(kind.url_variable or "") or "").netloc for each in configs]
     # Without user and password. If two endpoints share a host, the names of their key variables distinguish them.
     hosts = [host.rpartition("@")[2] or f"{config.name}'s own API" for host in hosts]

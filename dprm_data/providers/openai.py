@@ -196,17 +196,15 @@ def _text(content: object) -> str:
 
 def _usage(usage: object, message: Mapping[str, Any]) -> Usage:
     """Tokens as billed. message: whose thoughts are counted where the server does not."""
-    text, apart = _text(message.get("content")), _thoughts(message)
     if not isinstance(usage, dict):
-        return replace(UNREPORTED, **_estimated_output(text, apart))
+        return _with_thoughts(UNREPORTED, message)
     details = mapping(usage.get("prompt_tokens_details"))
     read, written = count(usage.get("prompt_tokens")), count(usage.get("completion_tokens"))
     thought = count(mapping(usage.get("completion_tokens_details")).get("reasoning_tokens"))
     # xAI and Gemini count thoughts beside the completion: the total then is more than the sum, or thoughts more than the completion.
-    beside = (count(usage.get("total_tokens")) or 0) - (read or 0) - (written or 0)
-    if written is not None and (beside > 0 or (thought or 0) > written):
-        beside = max(beside, 0) or thought or 0
-        written, thought = written + beside, thought or beside
+    beside = max(0, (count(usage.get("total_tokens")) or 0) - read - written) if read and written is not None else 0
+    if written is not None and (beside or (thought or 0) > written):
+        written, thought = written + (beside or thought or 0), thought or beside
     known = Usage(
         input_tokens=read or 0,
         output_tokens=written or 0,
@@ -215,21 +213,17 @@ def _usage(usage: object, message: Mapping[str, Any]) -> Usage:
         estimated=not read or written is None,  # no request is without input
         reasoning_tokens=min(thought or 0, written or 0),
     )
-    return (
-        known
-        if thought or not (apart or split_thoughts(text)[0])
-        else replace(known, **_estimated_output(text, apart, written))
-    )
+    return known if thought else _with_thoughts(known, message)
 
 
-def _estimated_output(text: str, apart: str, written: int | None = None) -> dict[str, int]:
-    """Output tokens and the thoughts among them, by their share of the characters. apart: thoughts that are not in the text."""
-    thoughts = len(apart) + len(split_thoughts(text)[0])
+def _with_thoughts(usage: Usage, message: Mapping[str, Any]) -> Usage:
+    """The usage with the thoughts that the message shows, by their share of its characters, and the output where it was not reported."""
+    text, apart = _text(message.get("content")), _thoughts(message)
+    thoughts, characters = len(apart) + len(split_thoughts(text)[0]), len(apart) + len(text)
     if not thoughts:
-        return {}
-    characters = len(apart) + len(text)
-    output = written or math.ceil(characters / CHARACTERS_PER_TOKEN)
-    return {"output_tokens": output, "reasoning_tokens": math.ceil(output * thoughts / characters)}
+        return usage
+    output = usage.output_tokens or math.ceil(characters / CHARACTERS_PER_TOKEN)
+    return replace(usage, output_tokens=output, reasoning_tokens=math.ceil(output * thoughts / characters))
 
 
 def _thoughts(message: Mapping[str, Any]) -> str:
