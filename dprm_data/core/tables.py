@@ -61,6 +61,7 @@ ANNOTATIONS = _schema(
     ("call_key", pa.string()),  # of the last call that the label was read from
     ("cost", pa.float64()),  # dollars, all calls of this annotation; null where the price is not known
     ("estimated_calls", pa.int32()),  # whose tokens the server did not report: their cost is the most it can be
+    ("reasoning_tokens", pa.int64()),  # of thought, in all calls of this annotation: part of the output that is billed
     ("created_at", pa.timestamp("us", tz="UTC")),
 )
 
@@ -100,7 +101,7 @@ SCHEMAS = {
     "distributions": DISTRIBUTIONS,
     "preferences": PREFERENCES,
 }
-_ADDED = frozenset({"estimated_calls", "model_id"})  # columns that older versions did not write
+_ADDED = frozenset({"estimated_calls", "reasoning_tokens", "model_id"})  # columns that older versions did not write
 
 
 def damage(path: Path, schema: pa.Schema) -> str | None:

@@ -13,7 +13,7 @@ import hashlib
 import random
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
@@ -27,11 +27,17 @@ from dprm_data.ingest.items import Item
 from dprm_data.labels.space import LabelSpace
 from dprm_data.ledger.call import Call, Reply
 from dprm_data.panel.personas import Persona
+from dprm_data.providers.capabilities import UNKNOWN, Capabilities
 from dprm_data.providers.request import Request
+from dprm_data.providers.thoughts import split_thoughts
 
 Status = Literal["ok", "unparsable", "refusal", "content_filter", "truncated", "rejected", "exhausted"]
 
 E = TypeVar("E", bound="Elicitation")
+
+# An answer that was cut off is asked for again with a larger limit of output tokens: for an answer so many, for thoughts this many times what
+# they have used up, and at most so many (beside the room that the model has for thoughts in any case).
+_LEAST_MORE, _ROOMIER, _MOST_TOKENS = 1024, 4, 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +122,7 @@ class Elicitation:
     max_reasks: int = 2
     seed: int = 0
     model_id: str = ""
+    capabilities: Capabilities = UNKNOWN
 
     # -- what a subclass defines --------------------------------------------------------------------------------------
 
@@ -202,32 +209,59 @@ class Elicitation:
         return self.proceed(task, replies)
 
     def proceed(self, task: Task, replies: Sequence[Reply]) -> Call | Outcome:
-        """What comes after answers that were given: one question, asked again at most `max_reasks` times until it can be read."""
-        if not replies:
-            return self.call(task, task.questions[0])
-        try:
-            return self.read(replies[-1].text)
-        except Unreadable as error:
-            if replies[-1].finish == "length":
-                return Outcome("truncated", reason=f"cut off after {replies[-1].usage.output_tokens} tokens: {error}")
-            if len(replies) > self.max_reasks:
-                return Outcome("unparsable", reason=str(error))
-        return self.call(task, task.questions[0], self._reminders(replies))
+        """What comes after answers that were given: one question, asked again at most `max_reasks` times until it can be read, and with
+        more room while its answers are cut off."""
+        limit, unread = self.request_params["max_tokens"], []
+        for reply in replies:
+            try:
+                return self.read(_answer(reply))
+            except Unreadable as error:
+                if reply.finish == "length":
+                    larger = self._more_room(limit, reply)
+                    if larger is None:
+                        return self.cut_off(reply)
+                    limit = larger
+                    continue
+                unread.append(reply)
+                if len(unread) > self.max_reasks:
+                    return Outcome("unparsable", reason=str(error))
+        call = self.call(task, task.questions[0], self._reminders(unread))
+        return call if limit == self.request_params["max_tokens"] else self._with_limit(call, limit, task.replicate)
+
+    def _more_room(self, limit: int, reply: Reply) -> int | None:
+        """The limit with which an answer that was cut off is asked for again; None where it has had the most.
+
+        A limit that the recipe gives is one for the answer: it is raised for thoughts alone.
+        """
+        if self.max_tokens is not None and not reply.thought:
+            return None
+        larger = max(_LEAST_MORE, _ROOMIER * max(limit, reply.usage.output_tokens) if reply.thought else 0)
+        larger = min(larger, _MOST_TOKENS)
+        return larger if larger >= 1.5 * limit else None
+
+    def cut_off(self, reply: Reply) -> Outcome:
+        """The outcome of an answer that was cut off, and is not asked for again."""
+        return Outcome("truncated", reason=f"cut off after {reply.usage.output_tokens} tokens: {self._fault(reply)}")
+
+    def _with_limit(self, call: Call, limit: int, replicate: int) -> Call:
+        request = replace(call.request, params=call.request.params | {"max_tokens": limit})
+        return Call.of(self.family, request, replicate)
 
     def _reminders(self, replies: Sequence[Reply]) -> tuple[Message, ...]:
-        """The conversation about answers that could not be read: each of them, and what was wrong with it."""
+        """The conversation about answers that could not be read: each of them without its thoughts, and what was wrong with it."""
         turns: list[Message] = []
         for reply in replies:
-            turns.append({"role": "assistant", "content": reply.text or "(empty)"})
-            turns.append({"role": "user", "content": f"{self._fault(reply.text)} {self.reminder}"})
+            turns.append({"role": "assistant", "content": _answer(reply) or "(empty)"})
+            turns.append({"role": "user", "content": f"That could not be read: {self._fault(reply)}. {self.reminder}"})
         return tuple(turns)
 
-    def _fault(self, text: str) -> str:
+    def _fault(self, reply: Reply) -> str:
+        """Why an answer cannot be read."""
         try:
-            self.read(text)
+            self.read(_answer(reply))
         except Unreadable as error:
-            return f"That could not be read: {error}."
-        return "That was cut off."
+            return str(error)
+        return "it was cut off"
 
     # -- requests -----------------------------------------------------------------------------------------------------
 
@@ -246,6 +280,7 @@ class Elicitation:
             params=self.request_params,
             shared_chars=len(prefix.shared),
             cache_hint=prefix.item.item_id,
+            capabilities=self.capabilities,
         )
         return Call.of(self.family, request, task.replicate)
 
@@ -292,6 +327,11 @@ def elicitation(name: str) -> Callable[[type[E]], type[E]]:
 def object_schema(properties: dict[str, Any]) -> dict[str, Any]:
     """The JSON schema of an object with exactly these properties, all of them required."""
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
+def _answer(reply: Reply) -> str:
+    """What a reply says, without the thoughts before it."""
+    return split_thoughts(reply.text)[1]
 
 
 def _response_text(item: Item) -> str:

@@ -17,6 +17,11 @@ from dprm_data.core.text import cut
 from dprm_data.labels.space import LabelSpace
 
 _LARGEST_LOGPROB = 1e5  # beyond it, a number is no log-probability
+_ENDS_TRIED = 8  # closing braces that are tried as the end of the answer, from the last one on
+_LONGEST_OBJECT, _DEEPEST_OBJECT = 1 << 16, 32  # characters; levels
+_BACKWARDS = re.compile(
+    r'"\\*|[{}]'
+)  # what matters of JSON read from its end: a quote with the backslashes before it, a brace
 
 # A whole label, and as much of the reason after it as there is.
 _BEGINNING = re.compile(r'\{\s*"label"\s*:\s*("(?:[^"\\]|\\.)*")\s*,(?:\s*"why"\s*:\s*"((?:[^"\\]|\\.)*))?', re.DOTALL)
@@ -108,14 +113,17 @@ def _log_sum_exp(values: Sequence[float] | Floats) -> float:
 
 
 def json_object(text: str) -> dict[str, object]:
-    """The JSON object in a text that may say other things around it. Raises `Unreadable` where there is none."""
+    """The last whole JSON object in a text that may say other things around it. Raises `Unreadable` where there is none."""
     start, end = text.find("{"), text.rfind("}")
     if not 0 <= start < end:
         raise Unreadable(f"there is no JSON object in {_short(text)}")
     try:
         content = orjson.loads(text[start : end + 1])
     except orjson.JSONDecodeError as error:
-        raise Unreadable(f"not valid JSON ({error}): {_short(text)}") from error
+        last = _last_object(text)
+        if last is None:
+            raise Unreadable(f"not valid JSON ({error}): {_short(text)}") from error
+        return last
     assert isinstance(content, dict)  # it begins with a brace
     return content
 
@@ -130,6 +138,39 @@ def _cut_off(text: str) -> dict[str, object]:
     except orjson.JSONDecodeError:
         return {}
     return {"label": label, "why": why}
+
+
+def _last_object(text: str) -> dict[str, object] | None:
+    """The JSON object that ends last, whatever braces are around it. Reads a bounded part of the text, backwards."""
+    end = len(text)
+    for _ in range(_ENDS_TRIED):
+        end = text.rfind("}", 0, end)
+        if end < 0:
+            return None
+        start = _start_of_object(text, end)
+        if start is not None:
+            try:
+                content: dict[str, object] = orjson.loads(text[start : end + 1])
+            except orjson.JSONDecodeError:
+                continue
+            return content
+    return None
+
+
+def _start_of_object(text: str, end: int) -> int | None:
+    """Where the brace opens that is closed at `end`; None if it is too far, too deep, or nowhere."""
+    depth, in_string = 0, False
+    backwards = text[max(0, end + 1 - _LONGEST_OBJECT) : end + 1][::-1]
+    for token in _BACKWARDS.finditer(backwards):
+        if token[0][0] == '"':
+            in_string ^= len(token[0]) % 2 == 1  # an odd number of backslashes escapes a quote
+        elif not in_string:
+            depth += 1 if token[0] == "}" else -1
+            if depth == 0:
+                return end - token.start()
+            if depth > _DEEPEST_OBJECT:
+                return None
+    return None
 
 
 def _short(text: str) -> str:

@@ -20,6 +20,7 @@ from dprm_data.elicit.template import PromptTemplate
 from dprm_data.ingest.items import Item
 from dprm_data.labels.space import LabelSpace
 from dprm_data.panel.personas import Panel, Persona
+from dprm_data.providers.provider import provider_class
 from dprm_data.recipe.model_config import ModelConfig
 from dprm_data.recipe.provider_config import ProviderConfig
 from dprm_data.recipe.recipe import EarlyStopConfig, PanelConfig, Recipe
@@ -176,6 +177,7 @@ def make_work(
             max_reasks=recipe.max_reasks,
             seed=recipe.seed,
             model_id=entry.id,
+            capabilities=provider_class(entry.name).capabilities(entry),
         )
 
     panel_asked = ELICITATIONS.get(recipe.elicitation)
@@ -200,7 +202,9 @@ def make_work(
 def _params(provider: ProviderConfig) -> dict[str, Any]:
     """What is sent beside the messages, and so is part of a call's key."""
     params: dict[str, Any] = {
-        name: value for name in ("temperature", "top_p", "seed") if (value := getattr(provider, name)) is not None
+        name: value
+        for name in ("temperature", "top_p", "seed", "effort")
+        if (value := getattr(provider, name)) is not None
     }
     if provider.extra:
         params["extra"] = provider.extra

@@ -21,12 +21,12 @@ _ROWS = 20_000  # in one batch
 def annotation_batches(work: Work, ledger: Ledger, items: Iterable[Item]) -> Iterator[pa.RecordBatch]:
     """The annotations of all items in the items' order, as batches of `tables.ANNOTATIONS`.
 
-    Tasks without an outcome have no row. Labels are calibrated here if the elicitation is calibrated.
+    Tasks without an outcome, not even one so far, have no row. Labels are calibrated here if the elicitation is calibrated.
     """
     calibrations = _calibrations(work, ledger)
     rows: list[dict[str, Any]] = []
     for _, states in replay(work, ledger, items):
-        rows += [_row(state, state.outcome, calibrations) for state in states if state.outcome]
+        rows += [_row(state, outcome, calibrations) for state in states if (outcome := state.so_far)]
         if len(rows) >= _ROWS:
             yield pa.RecordBatch.from_pylist(rows, schema=tables.ANNOTATIONS)
             rows = []
@@ -68,5 +68,6 @@ def _row(state: TaskState, outcome: Outcome, calibrations: Mapping[str, Any]) ->
         "call_key": state.calls[-1].key.hex(),
         "cost": None if None in costs else sum(cost for cost in costs if cost is not None),
         "estimated_calls": sum(reply.usage.estimated for reply in state.replies),
+        "reasoning_tokens": sum(reply.usage.reasoning_tokens for reply in state.replies),
         "created_at": datetime.fromtimestamp(last.created_at, UTC),
     }

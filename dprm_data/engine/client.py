@@ -27,12 +27,12 @@ from dprm_data.engine.counters import Counters
 from dprm_data.engine.evidence import Evidence
 from dprm_data.engine.latencies import Latencies
 from dprm_data.engine.prices import Prices
-from dprm_data.ledger.call import Call, Reply
+from dprm_data.ledger.call import Call, Reply, with_room
 from dprm_data.ledger.ledger import FailedAttempt, Ledger
 from dprm_data.providers.limits import Limiter, backoff
 from dprm_data.providers.provider import Provider
 from dprm_data.providers.request import Answer, CallFailed, Usage
-from dprm_data.providers.token_estimates import estimated_input_tokens, output_tokens_cap, reported
+from dprm_data.providers.token_estimates import estimated_input_tokens, output_cap, reported
 from dprm_data.recipe.recipe import LimitsConfig
 
 _CONGESTION = frozenset({"rate_limit", "overloaded"})
@@ -85,6 +85,7 @@ class RetryingClient:
         self._hanging: set[str] = set()  # items with calls that were given up after timeouts
         self._evidence = Evidence(lambda: limiter.at_provider)
         self._latencies = Latencies()
+        self._thinks = False  # the model turned out to think, though nobody said so
         self.failing_since: float | None = None
         self._last_error = ""  # of a call that was given up
 
@@ -95,6 +96,8 @@ class RetryingClient:
             return known
         if call.key in self._asked:
             return await asyncio.shield(self._asked[call.key])
+        if self._thinks:
+            call = with_room(call)
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._asked[call.key] = future
         try:
@@ -113,6 +116,7 @@ class RetryingClient:
                 future.exception()  # nobody may be waiting for it
         if reply.status == "answered":
             self._counters.answered(reply)
+            self._thinks = self._thinks or reply.thought
         return reply
 
     # -- attempts -----------------------------------------------------------------------------------------------------
@@ -250,7 +254,7 @@ class RetryingClient:
         if not self.limiter.counts_tokens:
             return 0.0
         tokens = estimated_input_tokens(call.request) * self._real_tokens / self._estimated_tokens
-        return tokens + (output_tokens_cap(call.request.params) or 0)
+        return tokens + output_cap(call.request)
 
     async def _sleep(self, seconds: float) -> None:
         with self._stop.cuts_short():

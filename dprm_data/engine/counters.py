@@ -143,6 +143,7 @@ class Counters:
             "input_tokens": self.usage.input_tokens,
             "output_tokens": self.usage.output_tokens,
             "cached_tokens": self.usage.cached_tokens,
+            "reasoning_tokens": self.usage.reasoning_tokens,
             "estimated_calls": self.estimated_calls,
             "possibly_billed": self.possibly_billed,
             "cost": self.cost if self.cost_known else None,

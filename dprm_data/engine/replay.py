@@ -50,6 +50,13 @@ class TaskState:
         return self.step if isinstance(self.step, Outcome) else None
 
     @property
+    def so_far(self) -> Outcome | None:
+        """The outcome if nobody asks further: that of an answer that was cut off, and was not asked for again (older versions did not)."""
+        if self.outcome or not self.replies or self.replies[-1].finish != "length":
+            return self.outcome
+        return self.task.elicitation.cut_off(self.replies[-1])
+
+    @property
     def next_call(self) -> Call | None:
         return self.step if isinstance(self.step, Call) else None
 

@@ -7,12 +7,15 @@ replicate. Changing a word of what is sent makes another call; changing anything
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import orjson
 
 from dprm_data.providers.request import Finish, Request, Usage
+from dprm_data.providers.thoughts import split_thoughts
+
+_FEW_TOKENS = 8  # that a short answer may have beside its characters
 
 # How a call ended. `answered`: with an answer, whatever its text. The others are failures, kept as data.
 ReplyStatus = Literal["answered", "rejected", "exhausted"]
@@ -38,6 +41,12 @@ class Call:
         return cls(hashlib.sha256(orjson.dumps(identity, option=orjson.OPT_SORT_KEYS)).digest(), request)
 
 
+def with_room(call: Call) -> Call:
+    """The same call, to a model that turned out to think: with room for its thoughts."""
+    capabilities = call.request.capabilities.thinking()
+    return Call(call.key, replace(call.request, capabilities=capabilities))
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """The result of a call, as the ledger keeps it.
@@ -55,3 +64,9 @@ class Reply:
     latency: float = 0.0
     created_at: float = 0.0
     reason: str = ""  # why there is no answer
+
+    @property
+    def thought(self) -> bool:
+        """Whether the model thought before it answered. Where it gave more tokens than characters, it kept thoughts back."""
+        kept_back = self.usage.output_tokens > max(len(self.text), _FEW_TOKENS)
+        return kept_back or bool(self.usage.reasoning_tokens) or bool(split_thoughts(self.text)[0])

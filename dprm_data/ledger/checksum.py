@@ -11,8 +11,9 @@ import orjson
 
 from dprm_data.ledger.store import CallRow, FailureRow
 
-# The store assigns the attempt when it commits; gaps between attempts are found without a checksum.
-_NOT_COVERED = frozenset({"attempt", "checksum"})
+# The store assigns the attempt when it commits; gaps between attempts are found without a checksum. Thoughts are not covered so that versions
+# that do not know their column can check the rows of this one.
+_NOT_COVERED = frozenset({"attempt", "checksum", "reasoning_tokens"})
 
 
 def checksum_of(row: CallRow | FailureRow) -> bytes:

@@ -18,7 +18,7 @@ def export_calls(store: LedgerStore, file: Path) -> int:
     """Write all calls to a .parquet or .jsonl file, in the order in which they were recorded. Returns their number.
 
     The file appears once it is complete. key: hexadecimal; logprobs: (token, natural logarithm) pairs, null if none were requested; cost:
-    dollars, null if the price is unknown; estimated: whether the token counts are; created_at: seconds since 1970; checksum: hexadecimal, null in rows
+    dollars, null if the price is unknown; estimated: whether the token counts are; reasoning_tokens: of the output, null for none; created_at: seconds since 1970; checksum: hexadecimal, null in rows
     of earlier versions. Raises `InputError` for
     any other kind of file.
     """
@@ -49,7 +49,8 @@ def _parquet(rows: Iterator[dict[str, Any]], file: Path) -> int:
 
     logprobs = pa.list_(pa.struct([("token", pa.string()), ("logprob", pa.float64())]))
     whole = dict.fromkeys(
-        ("attempt", "input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens"), pa.int64()
+        ("attempt", "input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens"),
+        pa.int64(),
     )
     kinds = (
         whole

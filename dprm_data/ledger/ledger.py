@@ -194,6 +194,7 @@ class Ledger:
             reason=_utf8(reply.reason),
             price_table=self._price_table,
             estimated=int(usage.estimated),
+            reasoning_tokens=_bounded(usage.reasoning_tokens) or None,
         )
         return row._replace(checksum=checksum_of(row))
 
@@ -286,7 +287,12 @@ def reply_of(row: CallRow) -> Reply:
         top_logprobs=logprobs,
         model=row.model,
         usage=Usage(
-            row.input_tokens, row.output_tokens, row.cached_tokens, row.cache_write_tokens, bool(row.estimated)
+            row.input_tokens,
+            row.output_tokens,
+            row.cached_tokens,
+            row.cache_write_tokens,
+            bool(row.estimated),
+            row.reasoning_tokens or 0,
         ),
         cost=row.cost,
         latency=row.latency,

@@ -14,7 +14,7 @@ _TYPES = {
     "bytea": ("key", "logprobs", "plan", "item", "checksum"),
     "bigint": (
         *("id", "attempt", "batch", "rows"),
-        *("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "estimated"),
+        *("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "estimated", "reasoning_tokens"),
     ),
     "double precision": ("cost", "latency", "created_at", "reserved", "held"),
 }

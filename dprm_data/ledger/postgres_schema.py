@@ -103,11 +103,13 @@ def migrate(db: Connection, address: LedgerAddress) -> None:
             db.execute(step)
         if version < len(STEPS):
             db.execute("UPDATE dprm.version SET version = %s", (len(STEPS),))
-        # Not steps with a version of their own: older programs can use a ledger with this column and this table.
+        # Not steps with versions of their own: older programs can use a ledger with these columns and this table.
         db.execute(_HOLDS)
         for table in CHECKED:
             if "checksum" not in columns_of(db, table):
                 db.execute(f"ALTER TABLE dprm.{table} ADD COLUMN checksum bytea")
+        if "reasoning_tokens" not in columns_of(db, "calls"):
+            db.execute("ALTER TABLE dprm.calls ADD COLUMN reasoning_tokens bigint")
 
 
 def columns_of(db: Connection, table: str) -> set[str]:

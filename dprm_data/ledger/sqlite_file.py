@@ -200,7 +200,7 @@ def _migrate(db: sqlite3.Connection, version: int) -> None:
         steps = "".join(_STEPS[version:])
         identity = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};"
         db.executescript(f"BEGIN IMMEDIATE; {steps} {identity} COMMIT;")
-    # Not steps with a version of their own: older programs can use a ledger with this column and this table.
+    # Not steps with versions of their own: older programs can use a ledger with these columns and this table.
     db.execute(
         "CREATE TABLE IF NOT EXISTS holds (run TEXT NOT NULL, writer TEXT NOT NULL, held REAL NOT NULL, created_at REAL NOT NULL, "
         "PRIMARY KEY (run, writer)) WITHOUT ROWID"
@@ -208,6 +208,8 @@ def _migrate(db: sqlite3.Connection, version: int) -> None:
     for table in CHECKED:
         if "checksum" not in columns_of(db, table):
             db.execute(f"ALTER TABLE {table} ADD COLUMN checksum BLOB")
+    if "reasoning_tokens" not in columns_of(db, "calls"):
+        db.execute("ALTER TABLE calls ADD COLUMN reasoning_tokens INTEGER")
 
 
 @contextmanager

@@ -11,7 +11,8 @@ from dprm_data.ledger.store import LedgerStore, Row
 
 _CALLS = (
     "SELECT run, model, status, COUNT(*), SUM(input_tokens * 1.0), SUM(output_tokens * 1.0), SUM(cached_tokens * 1.0), "
-    "SUM(cost), COUNT(cost), SUM(CASE WHEN attempt > 0 THEN 1 ELSE 0 END), MIN(created_at), MAX(created_at), SUM(estimated) "
+    "SUM(cost), COUNT(cost), SUM(CASE WHEN attempt > 0 THEN 1 ELSE 0 END), MIN(created_at), MAX(created_at), SUM(estimated), "
+    "SUM(COALESCE(reasoning_tokens, 0) * 1.0) "
     "FROM {calls} GROUP BY run, model, status ORDER BY run, model, status"
 )
 _FAILURES = "SELECT run, kind, COUNT(*), SUM(cost) FROM failures GROUP BY run, kind ORDER BY run, kind"
@@ -22,7 +23,7 @@ class Group:
     """Calls of one run, answered by one model (as it names itself), with one status.
 
     cost: dollars; unpriced: calls whose price is unknown; again: calls that were repeated although they had a reply; first and last:
-    seconds since 1970; estimated: calls whose tokens the server did not report.
+    seconds since 1970; estimated: calls whose tokens the server did not report; reasoning_tokens: thoughts, of the output tokens.
     """
 
     run: str
@@ -38,6 +39,7 @@ class Group:
     first: float
     last: float
     estimated: int
+    reasoning_tokens: int
 
 
 @dataclass(frozen=True)
@@ -92,10 +94,22 @@ def stats_of(store: LedgerStore) -> Stats:
 
 
 def _group(row: Row) -> Group:
-    run, model, status, calls, inputs, outputs, cached, cost, priced, again, first, last, estimated = row
+    run, model, status, calls, inputs, outputs, cached, cost, priced, again, first, last, estimated, thoughts = row
     tokens = (round(inputs), round(outputs), round(cached))
     counts = (int(calls - priced), int(again))
-    return Group(run, model, status, int(calls), *tokens, float(cost or 0.0), *counts, first, last, int(estimated))
+    return Group(
+        run,
+        model,
+        status,
+        int(calls),
+        *tokens,
+        float(cost or 0.0),
+        *counts,
+        first,
+        last,
+        int(estimated),
+        round(thoughts),
+    )
 
 
 def _first(rows: Iterable[Row]) -> Row:

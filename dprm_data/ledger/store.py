@@ -24,7 +24,8 @@ Row = tuple[Any, ...]
 
 class CallRow(NamedTuple):
     """A call as the store keeps it, without its number. attempt: the store counts it at the commit. estimated: 1 if the server did not
-    report all tokens; cost is then the most that the call can have cost. checksum: None in rows of earlier versions."""
+    report all tokens; cost is then the most that the call can have cost. checksum: None in rows of earlier versions. reasoning_tokens: of
+    the output tokens; None for none."""
 
     key: bytes
     attempt: int
@@ -45,6 +46,7 @@ class CallRow(NamedTuple):
     price_table: str
     estimated: int
     checksum: bytes | None = None
+    reasoning_tokens: int | None = None
 
 
 class FailureRow(NamedTuple):
@@ -80,7 +82,10 @@ TABLES: dict[str, tuple[str, ...]] = {
     "holds": HoldRow._fields,
 }
 # Columns that older ledgers lack, with their values there.
-_ADDED = {"calls": {"estimated": "0", "checksum": "NULL"}, "failures": {"checksum": "NULL"}}
+_ADDED = {
+    "calls": {"estimated": "0", "checksum": "NULL", "reasoning_tokens": "CAST(NULL AS bigint)"},
+    "failures": {"checksum": "NULL"},
+}
 CHECKED = ("calls", "failures")  # tables whose rows have a checksum
 INT = 2**63 - 1  # the largest integer that a store must keep
 

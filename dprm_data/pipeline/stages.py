@@ -229,7 +229,7 @@ async def _annotate_in_batches(
     budget = Budget(limit, ledger.spent() if limit is not None else 0.0)
     own = cast("BaseProvider | None", run.provider)  # `Run` takes no other in this mode
     [entry] = run.recipe.entries  # more are refused in this mode
-    provider = make_batch_provider(entry) if own is None else own.batches()
+    provider = make_batch_provider(entry, say=run.progress.say) if own is None else own.batches()
     engine = BatchEngine(
         provider=provider,
         ledger=ledger,

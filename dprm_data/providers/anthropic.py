@@ -7,6 +7,7 @@ prompt that all personas of an item share are marked for the prompt cache; prefi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -15,9 +16,11 @@ from urllib.parse import urlsplit
 from dprm_data.providers.dialect import Structured
 from dprm_data.providers.failures import NO_KEY, ContentFiltered, Scrubber
 from dprm_data.providers.http_provider import HttpProvider
+from dprm_data.providers.learning import EFFORT_FIELDS
 from dprm_data.providers.provider import provider
-from dprm_data.providers.replies import count, mappings, without_prefill, word
+from dprm_data.providers.replies import count, mapping, mappings, without_prefill, word
 from dprm_data.providers.request import UNREPORTED, Answer, CallFailed, Finish, Request, Usage
+from dprm_data.providers.token_estimates import output_cap
 
 if TYPE_CHECKING:
     from dprm_data.providers.batch_api import BatchProvider
@@ -106,6 +109,13 @@ class AnthropicProvider(HttpProvider):
 
     def body(self, request: Request) -> dict[str, Any]:
         """The JSON that is sent for `request`. Raises `CallFailed` for what the API does not have."""
+        return self.learned.applied(self._body(request))
+
+    def refused(self, error: CallFailed, request: Request) -> bool:
+        """Whether the request is worth sending again: the server named a parameter that is left out from now on."""
+        return self.learned.taught(error, self._body(request), request)
+
+    def _body(self, request: Request) -> dict[str, Any]:
         params = request.params
         for name in (*_ABSENT, "top_logprobs"):
             if params.get(name) is not None:
@@ -114,28 +124,34 @@ class AnthropicProvider(HttpProvider):
         system = "\n\n".join(message["content"] for message in request.messages if message["role"] == "system")
         body: dict[str, Any] = {
             "model": request.model,
-            "max_tokens": params.get("max_tokens") or DEFAULT_MAX_TOKENS,
+            "max_tokens": output_cap(request) or DEFAULT_MAX_TOKENS,
             "messages": _turns(request),
         }
         if system:
             body["system"] = [{"type": "text", "text": system, "cache_control": _CACHED}]
+        output: dict[str, Any] = {}
+        if not extra.keys() & EFFORT_FIELDS:
+            said = request.capabilities.said
+            output = said.pop("output_config", {})
+            body |= said
         if params.get("schema") is not None and self.structured == "json_schema":
-            schema = {"type": "json_schema", "schema": _supported(params["schema"])}
-            body["output_config"] = {"format": schema} | dict(extra.pop("output_config", None) or {})
+            output["format"] = {"type": "json_schema", "schema": _supported(params["schema"])}
+        if output := output | dict(extra.pop("output_config", None) or {}):
+            body["output_config"] = output
         return body | extra
 
     async def complete(self, request: Request) -> Answer:
-        """Send the request once. Raises `CallFailed`."""
+        """Send the request once; again, and differently, where the server names a parameter that it refuses. Raises `CallFailed`."""
         try:
-            data, headers = await self.http.post("/v1/messages", self.body(request))
+            data, headers = await self.learned.sent(self.http, "/v1/messages", self.body, request)
         except ContentFiltered:
             return Answer("", "content_filter", UNREPORTED, request.model)
         return self.read(data, headers, request)
 
     def read(self, data: dict[str, Any], headers: Mapping[str, str], request: Request) -> Answer:
         """A reply's answer. Raises `CallFailed`, with what the reply cost."""
-        usage = _usage(data.get("usage"))
         content = data.get("content")
+        usage = _usage(data.get("usage"), mappings(content))
         finish = _FINISH.get(word(data.get("stop_reason")), "stop")
         if not isinstance(content, list) or (not content and finish == "stop"):
             raise CallFailed("broken", "the answer has no content", status=200, headers=dict(headers), usage=usage)
@@ -195,18 +211,30 @@ def _supported(schema: Any) -> Any:
     return kept
 
 
-def _usage(usage: object) -> Usage:
-    """Anthropic counts input apart from what the cache gave and took; we count all of it as input."""
+def _usage(usage: object, blocks: list[dict[str, Any]]) -> Usage:
+    """Anthropic counts input apart from what the cache gave and took; we count all of it as input.
+
+    blocks: of the content; their thoughts are counted where the server does not.
+    """
     if not isinstance(usage, dict):
         return UNREPORTED
     read = count(usage.get("cache_read_input_tokens")) or 0
     written = count(usage.get("cache_creation_input_tokens")) or 0
     plain, output = count(usage.get("input_tokens")), count(usage.get("output_tokens"))
     total = (plain or 0) + read + written
+    thought = count(mapping(usage.get("output_tokens_details")).get("thinking_tokens"))
     return Usage(
         input_tokens=total,
         output_tokens=output or 0,
         cached_tokens=read,
         cache_write_tokens=written,
         estimated=plain is None or not total or output is None,  # no request is without input
+        reasoning_tokens=min(_thought(blocks, output or 0) if thought is None else thought, output or 0),
     )
+
+
+def _thought(blocks: list[dict[str, Any]], output: int) -> int:
+    """Tokens of thought among so many of output, by their share of the characters."""
+    thoughts = sum(len(word(block.get("thinking")) or "") for block in blocks)
+    text = sum(len(word(block.get("text")) or "") for block in blocks)
+    return math.ceil(output * thoughts / (thoughts + text)) if thoughts else 0

@@ -21,6 +21,7 @@ from dprm_data.providers.batch_api import (
     listed_since,
     missing,
     spooled,
+    worth_another_batch,
 )
 from dprm_data.providers.failures import ContentFiltered, failure_in_reply
 from dprm_data.providers.replies import count, mapping, shown, word
@@ -87,11 +88,11 @@ class AnthropicBatches:
             if kind == "succeeded":
                 return self._provider.read(mapping(result.get("message")), {}, request)
             error = result.get("error")
-            return failure_in_reply(mapping(error).get("error") or error, {}, self._http.scrub)
+            raise failure_in_reply(mapping(error).get("error") or error, {}, self._http.scrub)
         except ContentFiltered:
             return Answer("", "content_filter", UNREPORTED, request.model)
         except CallFailed as failure:
-            return failure
+            return worth_another_batch(failure, self._provider, request)
 
     async def recent(self, since: float) -> list[BatchStatus]:
         """The workspace's batches since then, newest first. Raises `CallFailed`."""

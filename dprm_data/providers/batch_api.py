@@ -59,7 +59,16 @@ class JsonProvider(Protocol):
 
     def read(self, data: dict[str, Any], headers: Mapping[str, str], request: Request) -> Answer: ...
 
+    def refused(self, error: CallFailed, request: Request) -> bool: ...
+
     async def aclose(self) -> None: ...
+
+
+def worth_another_batch(error: CallFailed, provider: JsonProvider, request: Request) -> CallFailed:
+    """The failure of a row; one that can be retried, where the next batch leaves out what this one was refused for."""
+    if not provider.refused(error, request):
+        return error
+    return CallFailed("server", error.message, status=error.status, usage=error.usage, param=error.param)
 
 
 class BatchProvider(Protocol):

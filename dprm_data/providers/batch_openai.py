@@ -20,6 +20,7 @@ from dprm_data.providers.batch_api import (
     listed_since,
     missing,
     spooled,
+    worth_another_batch,
 )
 from dprm_data.providers.failures import ContentFiltered, failure_in_reply, failure_of_status
 from dprm_data.providers.replies import count, mapping, mappings, shown, word
@@ -114,15 +115,15 @@ class OpenAIBatches:
                 reason = shown(mapping(error).get("message")) or "the batch ended before its turn"
                 return CallFailed("timeout", self._http.scrub(reason))
             if error:
-                return failure_in_reply(error, {}, self._http.scrub)
+                raise failure_in_reply(error, {}, self._http.scrub)
             body, status = response.get("body"), count(response.get("status_code"))
             if status != 200 or not isinstance(body, dict):
-                return failure_of_status(status or 500, orjson.dumps(body), {}, self._http.scrub)
+                raise failure_of_status(status or 500, orjson.dumps(body), {}, self._http.scrub)
             return self._provider.read(body, {}, request)
         except ContentFiltered:
             return Answer("", "content_filter", UNREPORTED, request.model)
         except CallFailed as failure:
-            return failure
+            return worth_another_batch(failure, self._provider, request)
 
     async def recent(self, since: float) -> list[BatchStatus]:
         """The account's batches since then, newest first. Raises `CallFailed`."""

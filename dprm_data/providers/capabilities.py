@@ -56,7 +56,8 @@ class Capabilities:
         """The fields of a request's body that say the effort; none where none is said."""
         if self.effort is None:
             return {}
-        return _filled(self.way.get(self.effort, self.way.get(_ANY, {})), self.effort)
+        fields = self.way.get(self.effort, self.way.get(_ANY, {}))
+        return {name: _filled(value, self.effort) for name, value in fields.items()}
 
     def thinking(self) -> Capabilities:
         """The same model, found to think although the table does not say so: with room for thoughts."""
@@ -84,6 +85,19 @@ def capabilities_of(
     if "say" not in (override or {}) and facts.get("say"):
         facts["say"] = _server(family, facts["say"])
     return _made(True, facts, effort)
+
+
+def effort_in(extra: Mapping[str, Any]) -> str | None:
+    """The effort that a recipe's `extra` says in a provider's own words."""
+    for effort in (extra.get("reasoning_effort"), *(_inner(extra, name) for name in ("reasoning", "output_config"))):
+        if isinstance(effort, str):
+            return effort
+    return None
+
+
+def _inner(extra: Mapping[str, Any], name: str) -> Any:
+    value = extra.get(name)
+    return value.get("effort") if isinstance(value, Mapping) else None
 
 
 def _server(family: str, way: Any) -> Any:
@@ -120,7 +134,7 @@ def _way(said: Any) -> Way:
     ways: dict[str, Way] = _table()["ways"]
     if said not in ways:
         raise InputError(
-            f"capabilities.say: no such way: {said!r}", hint=f"Give one of {', '.join(ways)}, or the fields themselves."
+            f"no such way to say an effort: {said!r} (there are: {', '.join(ways)}; or give the fields themselves)"
         )
     return ways[said]
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from dprm_data.core.errors import InputError
 from dprm_data.core.registry import PROVIDERS
+from dprm_data.providers.http_provider import HttpProvider
 from dprm_data.providers.provider import BaseProvider, Provider
 from dprm_data.recipe.provider_config import ProviderConfig
 
@@ -26,13 +27,31 @@ def make_provider(
 ) -> Provider:
     """The provider that `config` asks for. Raises `DprmError` for what cannot work; sends nothing.
 
-    environ: where keys come from. Several endpoints are one provider, which calls `say` when one of them goes out or comes back.
+    environ: where keys come from. say: called for what the user should know: parameters that the model refuses, endpoints of a fleet that go
+    out or come back.
     """
     kind: type[BaseProvider] = PROVIDERS.get(config.name)
-    return _fleet(kind, config, environ, say) if config.endpoints else kind.from_config(config, environ)
+    if config.endpoints:
+        return _fleet(kind, config, environ, say)
+    return _telling(kind.from_config(config, environ), config, say)
 
 
-def make_batch_provider(config: ProviderConfig, environ: Mapping[str, str] = os.environ) -> BatchProvider:
+def _telling(provider: BaseProvider, config: ProviderConfig, say: Callable[[str], None] | None) -> BaseProvider:
+    """The provider; `say` is told what it leaves out."""
+    if say is None or not isinstance(provider, HttpProvider):
+        return provider
+    provider.learned.say = say
+    refused = [
+        name for name in sorted(provider.capabilities(config).refuses) if getattr(config, name, None) is not None
+    ]
+    if refused:
+        say(f"{config.model} refuses {' and '.join(refused)} while it thinks: left out")
+    return provider
+
+
+def make_batch_provider(
+    config: ProviderConfig, environ: Mapping[str, str] = os.environ, *, say: Callable[[str], None] | None = None
+) -> BatchProvider:
     """The batch API of the provider that `config` asks for. Raises `DprmError` as `make_provider` does, and where it has none."""
     kind: type[BaseProvider] = PROVIDERS.get(config.name)
     if not kind.has_batches:
@@ -42,7 +61,7 @@ def make_batch_provider(config: ProviderConfig, environ: Mapping[str, str] = os.
             "provider.endpoints: a batch belongs to one account",
             hint="Give the one provider's base_url and api_key_env instead of endpoints, or leave mode: batch out.",
         )
-    return kind.from_config(config, environ).batches()
+    return _telling(kind.from_config(config, environ), config, say).batches()
 
 
 def _fleet(
@@ -54,6 +73,10 @@ def _fleet(
     configs = config.endpoints or []
     alone = [{"endpoints": None, "base_url": each.base_url, "api_key_env": each.api_key_env} for each in configs]
     providers = [kind.from_config(config.model_copy(update=own), environ) for own in alone]
+    first = _telling(providers[0], config, say)
+    for provider in providers[1:]:
+        if isinstance(first, HttpProvider) and isinstance(provider, HttpProvider):
+            provider.learned = first.learned  # they serve one model
     hosts = [urlsplit(each.base_url or environ.get(kind.url_variable or "") or "").netloc for each in configs]
     # Without user and password. If two endpoints share a host, the names of their key variables distinguish them.
     hosts = [host.rpartition("@")[2] or f"{config.name}'s own API" for host in hosts]

@@ -29,9 +29,10 @@ class Dialect:
     cache_key: bool = False
     key_header: str | None = None
 
-    def weaker(self, wanted: Structured) -> Structured:
-        """The structured output that is wanted, or the strictest that the server has."""
-        return min(self.structured, wanted, key=_STRICTNESS.index)
+
+def weaker(one: Structured, other: Structured | None) -> Structured:
+    """The less strict of two forms of structured output; the first where there is no other."""
+    return one if other is None else min(one, other, key=_STRICTNESS.index)
 
 
 PLAIN = Dialect()

@@ -132,6 +132,7 @@ def _failure(status: int, said: object, headers: Mapping[str, str], scrub: Scrub
         status=status,
         retry_after=retry_after(picked),
         headers=picked,
+        param=word(mapping(mapping(said).get("error")).get("param")),
     )
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 from dprm_data.core.errors import InputError
 from dprm_data.providers.dialect import Structured
 from dprm_data.providers.failures import plain
+from dprm_data.providers.learning import Learned
 from dprm_data.providers.provider import BaseProvider
 
 if TYPE_CHECKING:
@@ -24,6 +26,11 @@ class HttpProvider(BaseProvider):
     The key comes from the environment variable that the recipe's `api_key_env` names (default: `key_variable`). A server at a `base_url`
     of its own (in the recipe or, as with the SDKs, in `url_variable`) is sent the default variable's key where it is set, and needs none.
     """
+
+    @cached_property
+    def learned(self) -> Learned:
+        """What the server has refused so far."""
+        return Learned()
 
     @abstractmethod
     def __init__(self, *, api_key: str | None, base_url: str, timeout: float, structured: Structured) -> None: ...

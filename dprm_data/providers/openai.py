@@ -8,19 +8,24 @@ wants `extra: {continue_final_message: true, add_generation_prompt: false}`; Ope
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 from dprm_data.core.errors import InputError
-from dprm_data.providers.dialect import Dialect, Structured, dialect_of
+from dprm_data.providers.dialect import Dialect, Structured, dialect_of, weaker
 from dprm_data.providers.failures import NO_KEY, ContentFiltered, Scrubber
 from dprm_data.providers.http_provider import USER_AGENT, HttpProvider
+from dprm_data.providers.learning import EFFORT_FIELDS
 from dprm_data.providers.provider import provider
 from dprm_data.providers.replies import count, mapping, mappings, shown, without_prefill, word
 from dprm_data.providers.request import UNREPORTED, Answer, CallFailed, Finish, Request, Usage
+from dprm_data.providers.thoughts import split_thoughts
+from dprm_data.providers.token_estimates import CHARACTERS_PER_TOKEN, output_cap
 
 if TYPE_CHECKING:
     from dprm_data.providers.batch_api import BatchProvider
@@ -64,7 +69,7 @@ class OpenAIProvider(HttpProvider):
         self._api_key, self._url, self._timeout = api_key, base_url, timeout
         self.address = base_url
         self._dialect = self.dialect or dialect_of(urlsplit(base_url).hostname or "")
-        self.structured = self._dialect.weaker(structured)
+        self.structured = weaker(self._dialect.structured, structured)
 
     @classmethod
     def from_config(cls, config: ProviderConfig, environ: Mapping[str, str]) -> Self:
@@ -98,20 +103,30 @@ class OpenAIProvider(HttpProvider):
 
     def body(self, request: Request) -> dict[str, Any]:
         """The JSON that is sent for `request`."""
+        return self.learned.applied(self._body(request))
+
+    def refused(self, error: CallFailed, request: Request) -> bool:
+        """Whether the request is worth sending again: the server named a parameter that is left out from now on."""
+        return self.learned.taught(error, self._body(request), request)
+
+    def _body(self, request: Request) -> dict[str, Any]:
         params = request.params
         extra: dict[str, Any] = dict(params.get("extra") or {})
         body: dict[str, Any] = {"model": request.model, "messages": list(request.messages)}
         dialect = self._dialect
+        able = request.capabilities
         for name, field in (("temperature", "temperature"), ("top_p", "top_p"), ("seed", dialect.seed)):
-            if field and params.get(name) is not None:
+            if field and params.get(name) is not None and name not in able.refuses:
                 body[field] = params[name]
+        if not extra.keys() & EFFORT_FIELDS:
+            body |= able.said
         if params.get("max_tokens") is not None and not extra.keys() & {"max_tokens", "max_completion_tokens"}:
-            body[dialect.limit] = params["max_tokens"]
+            body[dialect.limit] = output_cap(request)
         if wanted := params.get("top_logprobs"):
             body["logprobs"] = True
             body["top_logprobs"] = min(wanted, dialect.most_logprobs or wanted)
         if params.get("schema") is not None:
-            body |= _response_format(params["schema"], self.structured)
+            body |= _response_format(params["schema"], weaker(self.structured, able.structured))
         if request.cache_hint and (dialect.cache_key or extra.get("prompt_cache_key") == "auto"):
             body["prompt_cache_key"] = request.cache_hint
         if extra.get("prompt_cache_key") == "auto":
@@ -119,18 +134,18 @@ class OpenAIProvider(HttpProvider):
         return body | extra
 
     async def complete(self, request: Request) -> Answer:
-        """Send the request once. Raises `CallFailed`."""
+        """Send the request once; again, and differently, where the server names a parameter that it refuses. Raises `CallFailed`."""
         try:
-            data, headers = await self.http.post("chat/completions", self.body(request))
+            data, headers = await self.learned.sent(self.http, "chat/completions", self.body, request)
         except ContentFiltered:
             return Answer("", "content_filter", UNREPORTED, request.model)
         return self.read(data, headers, request)
 
     def read(self, data: dict[str, Any], headers: Mapping[str, str], request: Request) -> Answer:
         """A reply's answer. Raises `CallFailed`, with what the reply cost."""
-        usage = _usage(data.get("usage"))
         choice = next(iter(mappings(data.get("choices"))), {})
         message = choice.get("message")
+        usage = _usage(data.get("usage"), mapping(message))
         if not isinstance(message, dict):
             raise CallFailed("broken", "the answer has no choices", status=200, headers=dict(headers), usage=usage)
         if choice.get("finish_reason") == "error" or choice.get("error"):
@@ -195,18 +210,45 @@ def _text(content: object) -> str:
     return content if isinstance(content, str) else ""
 
 
-def _usage(usage: object) -> Usage:
+def _usage(usage: object, message: Mapping[str, Any]) -> Usage:
+    """Tokens as billed. message: whose thoughts are counted where the server does not."""
     if not isinstance(usage, dict):
-        return UNREPORTED
+        return _with_thoughts(UNREPORTED, message)
     details = mapping(usage.get("prompt_tokens_details"))
     read, written = count(usage.get("prompt_tokens")), count(usage.get("completion_tokens"))
-    return Usage(
+    thought = count(mapping(usage.get("completion_tokens_details")).get("reasoning_tokens"))
+    # xAI and Gemini count thoughts beside the completion: the total then is more than the sum, or thoughts more than the completion.
+    beside = max(0, (count(usage.get("total_tokens")) or 0) - read - written) if read and written is not None else 0
+    if written is not None and (beside or (thought or 0) > written):
+        written, thought = written + (beside or thought or 0), thought or beside
+    known = Usage(
         input_tokens=read or 0,
         output_tokens=written or 0,
         cached_tokens=count(details.get("cached_tokens")) or count(usage.get("prompt_cache_hit_tokens")) or 0,
         cache_write_tokens=count(details.get("cache_write_tokens")) or 0,
         estimated=not read or written is None,  # no request is without input
+        reasoning_tokens=min(thought or 0, written or 0),
     )
+    return known if thought else _with_thoughts(known, message)
+
+
+def _with_thoughts(usage: Usage, message: Mapping[str, Any]) -> Usage:
+    """The usage with the thoughts that the message shows, by their share of its characters, and the output where it was not reported."""
+    text, apart = _text(message.get("content")), _thoughts(message)
+    thoughts, characters = len(apart) + len(split_thoughts(text)[0]), len(apart) + len(text)
+    if not thoughts:
+        return usage
+    output = usage.output_tokens or math.ceil(characters / CHARACTERS_PER_TOKEN)
+    return replace(usage, output_tokens=output, reasoning_tokens=math.ceil(output * thoughts / characters))
+
+
+def _thoughts(message: Mapping[str, Any]) -> str:
+    """Thoughts that a server puts beside the answer: in a field of their own (DeepSeek, vLLM, SGLang, OpenRouter), or in parts (Mistral)."""
+    for name in ("reasoning_content", "reasoning"):
+        if text := word(message.get(name)):
+            return text
+    parts = [part for part in mappings(message.get("content")) if part.get("type") == "thinking"]
+    return "".join(_text(part.get("thinking")) for part in parts)
 
 
 def _top_logprobs(logprobs: object) -> tuple[tuple[str, float], ...]:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, ClassVar, Protocol, Self, TypeVar
 
 from dprm_data.core.registry import PROVIDERS
+from dprm_data.providers.capabilities import Capabilities, capabilities_of, effort_in
 from dprm_data.providers.request import Answer, Request
 
 if TYPE_CHECKING:
@@ -71,6 +72,12 @@ class BaseProvider(ABC):
     def model_name(cls, model: str) -> str:
         """The name under which requests carry the recipe's `model` and the ledger keeps its answers. Raises `InputError`."""
         return model
+
+    @classmethod
+    def capabilities(cls, config: ProviderConfig) -> Capabilities:
+        """What the recipe's model can do at this provider. Raises `InputError` for a way of saying efforts that is none."""
+        effort = config.effort or effort_in(config.extra)
+        return capabilities_of(cls.family or config.name, config.model, config.facts, effort=effort)
 
     @abstractmethod
     async def complete(self, request: Request) -> Answer:

@@ -6,16 +6,18 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from dprm_data.core.conversation import Message
+from dprm_data.providers.capabilities import UNKNOWN, Capabilities
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One question to a model. Everything here but `shared_chars` and `cache_hint` decides the answer, and so is part of a call's key.
+    """One question to a model. Its model, messages and params are part of a call's key; the rest says how they are sent.
 
-    params: any of max_tokens, temperature, top_p, seed, top_logprobs (int), schema (a JSON schema the answer must follow),
+    params: any of max_tokens, temperature, top_p, seed, effort, top_logprobs (int), schema (a JSON schema the answer must follow),
         and extra (a dict sent to the provider as it is).
     shared_chars: how many leading characters of the last user message are the same for all personas of the item (for prompt caches).
     cache_hint: the same for all requests that share that prefix (OpenAI's `prompt_cache_key`).
+    capabilities: what the model can do: the effort that is said, the room for its thoughts, the parameters it refuses.
     """
 
     model: str
@@ -23,11 +25,17 @@ class Request:
     params: dict[str, Any]
     shared_chars: int = 0
     cache_hint: str = ""
+    capabilities: Capabilities = UNKNOWN
+
+    @property
+    def thought_room(self) -> int:
+        """Output tokens that are added to `max_tokens` for thoughts. None where the first token is the answer."""
+        return 0 if self.params.get("top_logprobs") else self.capabilities.thought_room
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as billed. `input_tokens` counts all input, cached or not, for every provider.
+    """Tokens as billed. `input_tokens` counts all input, cached or not, `output_tokens` all output, thoughts included, for every provider.
 
     estimated: the server did not report all of them; what is missing is 0, until whoever keeps the answer puts an estimate in its place.
     """
@@ -37,6 +45,7 @@ class Usage:
     cached_tokens: int = 0  # of the input: read from the provider's cache
     cache_write_tokens: int = 0  # of the input: written to the provider's cache
     estimated: bool = False
+    reasoning_tokens: int = 0  # of the output: thoughts; estimated where the server shows them but does not count them
 
     @property
     def billed(self) -> int | None:
@@ -50,6 +59,7 @@ class Usage:
             self.cached_tokens + other.cached_tokens,
             self.cache_write_tokens + other.cache_write_tokens,
             self.estimated or other.estimated,
+            self.reasoning_tokens + other.reasoning_tokens,
         )
 
 
@@ -88,7 +98,7 @@ class CallFailed(Exception):
     """One attempt at one call failed.
 
     message: the provider's own words, without secrets; retry_after: seconds the provider asks us to wait, if it does;
-    usage: what the failed attempt was billed, where the provider says so; sent: False where the request certainly never reached the
+    usage: what the failed attempt was billed, where the provider says so; param: the parameter that it names; sent: False where the request certainly never reached the
     provider (no connection), so that it cannot have been billed.
     """
 
@@ -101,6 +111,7 @@ class CallFailed(Exception):
         retry_after: float | None = None,
         headers: dict[str, str] | None = None,
         usage: Usage | None = None,
+        param: str | None = None,
         sent: bool = True,
     ) -> None:
         super().__init__(message)
@@ -110,6 +121,7 @@ class CallFailed(Exception):
         self.retry_after = retry_after
         self.headers = headers or {}
         self.usage = usage or Usage()
+        self.param = param
         self.sent = sent
 
     def __reduce__(self) -> tuple[type[CallFailed], tuple[FailureKind, str], dict[str, Any]]:

@@ -35,12 +35,23 @@ def worst_case(request: Request) -> Usage:
     """The most tokens a request can be billed: one per byte of input (no tokenizer makes more), and the whole output limit."""
     written = sum(len(message["content"].encode()) + _MESSAGE_OVERHEAD for message in request.messages)
     schema = len(repr(request.params["schema"])) if "schema" in request.params else 0
-    return Usage(input_tokens=written + schema, output_tokens=output_tokens_cap(request.params) or 0)
+    return Usage(input_tokens=written + schema, output_tokens=output_cap(request))
+
+
+def output_cap(request: Request) -> int:
+    """The most output tokens, thoughts included, that one answer can be billed; 0 where nothing bounds it."""
+    limit = output_tokens_cap(request.params) or 0
+    return limit if _given(request.params) or not limit else limit + request.thought_room
 
 
 def output_tokens_cap(params: Mapping[str, Any]) -> int | None:
-    """The most output tokens that one answer to a request with these `params` can be billed; None where nothing bounds it."""
-    extra = params.get("extra") or {}
-    given = [extra[name] for name in ("max_tokens", "max_completion_tokens") if isinstance(extra.get(name), int)]
+    """The limit of output tokens in a request's `params`, without the room for thoughts; None where there is none."""
+    given = _given(params)
     limit = max(given) if given else params.get("max_tokens")
     return limit if isinstance(limit, int) else None
+
+
+def _given(params: Mapping[str, Any]) -> list[int]:
+    """Limits that the recipe sends as they are."""
+    extra = params.get("extra") or {}
+    return [extra[name] for name in ("max_tokens", "max_completion_tokens") if isinstance(extra.get(name), int)]

@@ -62,10 +62,16 @@ def _check_ray(recipe: Recipe) -> None:
         raise ValueError("early_stop learns from the items of one process; with engine: ray, leave it out")
 
 
-def lacks_logprobs(provider: ProviderConfig, elicitation: str | None) -> str | None:
-    """Why this provider cannot answer this elicitation; None if it can, or if that cannot be known here."""
+def lacks_logprobs(provider: ProviderConfig, elicitation: str | None, *, frozen: bool = False) -> str | None:
+    """Why this provider cannot answer this elicitation; None if it can, or if that cannot be known here. frozen: the recipe of a run that was
+    begun, whatever is known of its model by now."""
     if elicitation is None or elicitation not in ELICITATIONS or not ELICITATIONS.get(elicitation).needs_logprobs:
         return None
-    if not provider.kind or provider.kind.has_logprobs:
-        return None
-    return f"{provider.kind.title} gives no log-probabilities, which elicitation: {elicitation} reads; use choice"
+    if provider.kind and not provider.kind.has_logprobs:
+        return f"{provider.kind.title} gives no log-probabilities, which elicitation: {elicitation} reads; use choice"
+    if provider.kind and not frozen and provider.kind.capabilities(provider).logprobs is False:
+        return (
+            f"{provider.model} gives no log-probabilities, which elicitation: {elicitation} reads; use choice "
+            "(or say otherwise in provider.capabilities.logprobs)"
+        )
+    return None

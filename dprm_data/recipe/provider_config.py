@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
+from dprm_data.core.errors import InputError
 from dprm_data.core.key_shapes import is_key, secret_in_url, secrets_in
 from dprm_data.core.registry import PROVIDERS
 from dprm_data.core.validation import FieldError
@@ -20,6 +21,21 @@ class PriceConfig(Section):
     output: NotNegative
     cached: NotNegative | None = None
     cache_write: NotNegative | None = None
+
+
+class CapabilitiesConfig(Section):
+    """What a model can do, where the table of models lacks it or is wrong about it (docs/models.md)."""
+
+    reasons: bool | None = None  # whether it thinks before it answers
+    efforts: list[str] | None = None  # how hard it can be made to think, lowest first; none: not at all
+    say: str | dict[str, dict[str, Any]] | None = None  # how an effort is said
+    refuses: list[str] | None = None  # parameters that it refuses while it thinks
+    logprobs: bool | None = None  # whether it gives log-probabilities
+    structured: Literal["json_schema", "json_object", "none"] | None = None  # the strictest it has
+    reasoning_tokens: NotNegative | None = None  # tokens of thought for one answer, for the plan
+    thought_room: Annotated[int, Field(ge=0, le=200_000)] | None = (
+        None  # output tokens for thoughts, beside the answer's
+    )
 
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
@@ -61,16 +77,23 @@ class ProviderConfig(Section):
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     max_tokens: Annotated[int, Field(gt=0)] | None = None  # per answer; default: as many as the elicitation needs
     seed: int | None = None
+    effort: str | None = None  # how hard a model that reasons thinks; default: as little as it can (docs/models.md)
     timeout: Positive = 120.0  # seconds for one attempt
     structured: Literal["json_schema", "json_object", "none"] = "json_schema"
     extra: dict[str, Any] = {}  # sent to the provider unchanged
     options: dict[str, Any] = {}  # settings specific to this provider; not sent, and not part of a call's key
     price: PriceConfig | None = None
+    capabilities: CapabilitiesConfig | None = None
 
     @property
     def places(self) -> list[EndpointConfig]:
         """The endpoints, or a single one made from the provider's own settings."""
         return self.endpoints or [EndpointConfig(base_url=self.base_url, api_key_env=self.api_key_env)]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the recipe says the model can do."""
+        return self.capabilities.model_dump(exclude_none=True) if self.capabilities else {}
 
     @property
     def kind(self) -> Any:
@@ -127,6 +150,21 @@ class ProviderConfig(Section):
             )
         if kind.needs_model and not self.model:
             raise FieldError("model", f"missing; say which model of {self.name} plays the personas")
+        return self
+
+    @model_validator(mode="after")
+    def _has_the_effort(self, info: ValidationInfo) -> ProviderConfig:
+        if not (kind := self.kind) or (info.context or {}).get("frozen"):
+            return self
+        try:
+            able = kind.capabilities(self)
+        except InputError as error:
+            raise FieldError("capabilities.say", str(error)) from error
+        if self.effort is not None and able.known and self.effort not in able.efforts:
+            has = ", ".join(able.efforts)
+            raise FieldError(
+                "effort", f"{self.model} has no effort {self.effort!r} (has: {has or 'none that can be set'})"
+            )
         return self
 
     @model_validator(mode="after")

@@ -34,9 +34,13 @@ def _registered(registry: Registry[Any]) -> Callable[[str, ValidationInfo], str]
     """A check that the name is registered. A run may be read where its extension is not installed (`Recipe.load(frozen=True)`)."""
 
     def check(name: str, info: ValidationInfo) -> str:
-        return name if (info.context or {}).get("frozen") else registry.check(name)
+        return name if _is_frozen(info) else registry.check(name)
 
     return check
+
+
+def _is_frozen(info: ValidationInfo) -> bool:
+    return bool((info.context or {}).get("frozen"))
 
 
 class SourceConfig(Section):
@@ -325,7 +329,7 @@ class Recipe(Section):
     def _are_distinct(cls, models: list[ModelConfig] | None, info: ValidationInfo) -> list[ModelConfig] | None:
         check_distinct(models or [])
         for i, model in enumerate(models or []):
-            if reason := lacks_logprobs(model, info.data.get("elicitation")):
+            if reason := lacks_logprobs(model, info.data.get("elicitation"), frozen=_is_frozen(info)):
                 raise FieldError(f"{i}", f"{model.id}: {reason}")
         return models
 
@@ -336,8 +340,10 @@ class Recipe(Section):
             raise ValueError("missing, and there is no default")
         if provider is not None and info.data.get("models"):
             raise ValueError("models says which models are asked; give it or provider, not both")
-        if provider is not None and (reason := lacks_logprobs(provider, info.data.get("elicitation"))):
-            raise ValueError(reason)
+        if provider is not None:
+            reason = lacks_logprobs(provider, info.data.get("elicitation"), frozen=_is_frozen(info))
+            if reason:
+                raise ValueError(reason)
         return provider
 
     @model_validator(mode="after")

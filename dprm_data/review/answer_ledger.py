@@ -52,6 +52,7 @@ class _Recorded(BaseModel):
     call_key: str | None = None
     cost: float | None = None
     estimated_calls: Annotated[int, Field(ge=0, lt=1 << 31)] | None = None
+    reasoning_tokens: Annotated[int, Field(ge=0, lt=1 << 63)] | None = None
     created_at: AwareDatetime | None = None
 
 

@@ -60,8 +60,9 @@ class Summary:
     items; divided: those on which the panel disagrees most.
 
     simulated: annotations by a model; human: annotations by people. estimated_calls: calls whose tokens the server did not report; cost
-    counts each at its upper bound. pair_accuracy: (share, pairs) of agreement with the source's own chosen/rejected, if it has
-    them; longer_accuracy: the same for "the longer response is better". spread: sentences about what makes ratings differ.
+    counts each at its upper bound. reasoning_tokens: tokens of thought, part of the output that was billed. pair_accuracy: (share, pairs) of agreement
+    with the source's own chosen/rejected, if it has them; longer_accuracy: the same for "the longer response is better". spread: sentences about
+    what makes ratings differ.
     """
 
     labels: list[str]
@@ -77,6 +78,7 @@ class Summary:
     by_model: list[ModelLine]
     cost: float | None
     estimated_calls: int
+    reasoning_tokens: int
     label_shares: list[float]
     mean_expected_reward: float | None
     mean_disagreement: float | None
@@ -96,15 +98,8 @@ def summarise(folder: RunFolder, space: LabelSpace, *, first: int = 12, divided:
     annotations = pq.read_table(
         folder.needs("annotations"),
         columns=[
-            "annotator_id",
-            "annotator_kind",
-            "label",
-            "status",
-            "reason",
-            "model",
-            "model_id",
-            "cost",
-            "estimated_calls",
+            *("annotator_id", "annotator_kind", "label", "status", "reason", "model", "model_id", "cost"),
+            *("estimated_calls", "reasoning_tokens"),
         ],
         schema=ANNOTATIONS,  # an older table lacks some
     )
@@ -132,6 +127,7 @@ def summarise(folder: RunFolder, space: LabelSpace, *, first: int = 12, divided:
         by_model=_by_model(annotations),
         cost=None if costs.null_count else pc.sum(costs).as_py() or 0.0,
         estimated_calls=pc.sum(annotations["estimated_calls"]).as_py() or 0,
+        reasoning_tokens=pc.sum(annotations["reasoning_tokens"]).as_py() or 0,
         label_shares=_mean_distribution(figures["label_distribution"], space.K),
         mean_expected_reward=float(rewards[voted].mean()) if voted.any() else None,
         mean_disagreement=float(disagreement[voted].mean()) if voted.any() else None,

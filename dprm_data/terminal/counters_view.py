@@ -27,6 +27,9 @@ def progress_line(counters: Counters) -> Text:
         text.append(f" of about {money(projected)}")
     if counters.estimated_calls:
         text.append(f" (at most: {counters.estimated_calls:,} calls without reported tokens)", style="yellow")
+    if counters.usage.reasoning_tokens:
+        share = counters.usage.reasoning_tokens / max(1, counters.usage.output_tokens)
+        text.append(f"  {percent(share)} of the output is thought")
     text.append(f"  {counters.batches or f'{counters.in_flight} in flight of {counters.window}'}")
     left = _time_left(counters, done)
     if left is not None:
@@ -56,7 +59,9 @@ def usage_line(counters: Counters) -> Text:
     if usage.cached_tokens:
         text.append(f" ({percent(usage.cached_tokens / max(1, usage.input_tokens))} from the provider's cache)")
     cost = money(counters.cost if counters.cost_known else None)
-    text.append(f", {usage.output_tokens:,} out, {cost}, {duration(counters.seconds)}")
+    text.append(
+        f", {usage.output_tokens:,} out{_thoughts(usage.reasoning_tokens)}, {cost}, {duration(counters.seconds)}"
+    )
     if counters.estimated_calls:
         text.append(f"\n{estimated_note(counters.estimated_calls)}", style="yellow")
     if counters.possibly_billed:
@@ -68,6 +73,10 @@ def usage_line(counters: Counters) -> Text:
     if counters.retries:
         text.append(f"\nretried: {_listed(counters.retries)}", style="yellow")
     return text
+
+
+def _thoughts(tokens: int) -> str:
+    return f" (of which {tokens:,} thoughts)" if tokens else ""
 
 
 def estimated_note(calls: int) -> str:

@@ -46,6 +46,9 @@ def stats_view(stats: Stats) -> RenderableType:
         total += f"; the tokens of {estimated:,} calls are estimated, and their cost is an upper bound"
     if held := sum(stats.possibly_billed.values()):
         total += f"; {money(held)} more may have been billed for calls in flight (now, or when a process was killed)"
+    thoughts = sum(group.reasoning_tokens for group in stats.groups)
+    if thoughts:
+        total += f"; {thoughts:,} tokens out are thoughts"
     parts: list[RenderableType] = [calls] if stats.groups else []
     parts += [Text(""), failures] if stats.failures else []
     return Group(Text(visible(stats.ledger), style="bold"), *parts, Text(total))

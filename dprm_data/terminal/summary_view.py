@@ -126,6 +126,8 @@ def _figures(summary: Summary, counters: Counters | None) -> Text:
         text.append("\n").append_text(usage_line(counters))
     if summary.estimated_calls and not (counters and counters.estimated_calls):
         text.append(f"\n{estimated_note(summary.estimated_calls)}", style="yellow")
+    if summary.reasoning_tokens and not counters:
+        text.append(f"\ntokens of thought: {summary.reasoning_tokens:,}")
     if summary.pair_accuracy and summary.longer_accuracy:
         share, pairs = summary.pair_accuracy
         text.append(

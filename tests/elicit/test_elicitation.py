@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -147,7 +148,6 @@ def test_it_is_asked_again_at_most_so_often(max_reasks: int) -> None:
         (Reply("exhausted", reason="500"), "exhausted"),
         (answered("I cannot.", finish="refusal"), "refusal"),
         (answered("", finish="content_filter"), "content_filter"),
-        (answered('{"label": "hel', finish="length"), "truncated"),
         (answered('{"label": "helpful_harmless"}', finish="length"), "ok"),
     ],
 )
@@ -157,6 +157,62 @@ def test_how_a_task_can_end(reply: Reply, status: str) -> None:
     assert isinstance(outcome, Outcome)
     assert outcome.status == status
     assert (outcome.label is None) == (status != "ok")
+
+
+def limits(replies: Sequence[Reply], **settings: Any) -> tuple[list[int], Outcome]:
+    """The limits of output with which a task is asked for that gets these replies, the last one for ever."""
+    asked = elicitation(**settings)
+    task = asked.task(asked.open(item()), PANEL[0], 0)
+    given: list[Reply] = []
+    seen = []
+    while isinstance(step := task.next(given), Call):
+        seen.append(step.request.params["max_tokens"])
+        given.append(replies[min(len(given), len(replies) - 1)])
+    return seen, step
+
+
+THOUGHT_ONLY = answered("", finish="length", usage=Usage(100, 80))
+
+
+def test_thoughts_that_used_up_the_limit_get_more_room_up_to_a_cap() -> None:
+    seen, end = limits([THOUGHT_ONLY])
+    assert seen == [80, 1024, 4096, 16_384] and end.status == "truncated"
+    long = answered("", finish="length", usage=Usage(100, 4080, reasoning_tokens=4080))
+    assert limits([long])[0] == [80, 16_320], "what was used up counts, whatever room there was beside the limit"
+
+
+def test_an_answer_without_thoughts_gets_more_room_once() -> None:
+    cut = answered('{"label": "hel', finish="length", usage=Usage(100, 4))
+    seen, end = limits([cut])
+    assert seen == [80, 1024] and end.status == "truncated" and "cut off after 4 tokens" in end.reason
+
+
+def test_a_limit_that_the_recipe_gives_is_raised_for_thoughts_alone() -> None:
+    cut = answered('{"label": "hel', finish="length", usage=Usage(100, 4))
+    assert limits([cut], max_tokens=50)[0] == [50]
+    assert limits([THOUGHT_ONLY], max_tokens=50)[0] == [50, 1024, 4096, 16_384]
+
+
+def test_more_room_is_no_reask() -> None:
+    """The messages stay the same; an answer that cannot be read is asked again with the larger limit, and in its turn."""
+    asked = elicitation(max_reasks=1)
+    task = asked.task(asked.open(item()), PANEL[0], 0)
+    first = task.next([])
+    roomier = task.next([THOUGHT_ONLY])
+    again = task.next([THOUGHT_ONLY, answered("<think>{no}</think> lovely")])
+    assert isinstance(first, Call) and isinstance(roomier, Call) and isinstance(again, Call)
+    assert roomier.request.messages == first.request.messages and roomier.key != first.key
+    assert again.request.params["max_tokens"] == 1024
+    assert [turn["content"] for turn in again.request.messages[-2:-1]] == ["lovely"], "thoughts are not sent back"
+    assert isinstance(task.next([THOUGHT_ONLY, answered("lovely"), answered("lovely")]), Outcome)
+
+
+def test_answers_behind_thoughts_that_an_older_version_could_not_read_are_read() -> None:
+    asked = elicitation()
+    outcome = asked.task(asked.open(item()), PANEL[0], 0).next(
+        [answered('<think>Is it {good}? {"label": "no"}</think>\n{"label": "helpful_harmless"}'), answered("no")]
+    )
+    assert isinstance(outcome, Outcome) and outcome.label == 0
 
 
 # -- logprobs ---------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from dprm_data.elicit.parsing import Unreadable, read_choice, read_distribution, read_words
 from dprm_data.labels.space import LabelSpace
+from dprm_data.providers.thoughts import split_thoughts
 
 HH6 = LabelSpace.load("hh6")
 
@@ -119,3 +120,76 @@ def test_a_beginning_that_two_words_share_says_nothing() -> None:
 def test_a_missing_word_is_at_most_as_likely_as_the_last_token() -> None:
     found = read_words([(" good", -1.0), (" the", -4.0)], ["bad", "good"])
     assert found == pytest.approx(np.array([-4.0, -1.0]) - np.logaddexp(-4.0, -1.0))
+
+
+# -- thoughts ---------------------------------------------------------------------------------------------------------
+
+ANSWER = '{"label": "neutral and harmless"}'
+MUSINGS = 'Is it {helpful? "Some say {"label": "helpful and harmless"}, {others}" do not.'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"<think>\n{MUSINGS}\n</think>\n\n{ANSWER}",
+        f"{MUSINGS}</think>{ANSWER}",
+        f"<thinking>{MUSINGS}</thinking>\n```json\n{ANSWER}\n```",
+        f"[THINK]{MUSINGS}[/THINK]{ANSWER}",
+        f"◁think▷{MUSINGS}◁/think▷{ANSWER}",
+        f"<|channel|>analysis<|message|>{MUSINGS}<|end|><|start|>assistant<|channel|>final<|message|>{ANSWER}<|return|>",
+        f"analysis{MUSINGS}assistantfinal{ANSWER}",
+        f"<think>{MUSINGS}</think> neutral and harmless",
+    ],
+)
+def test_thoughts_are_no_part_of_the_answer(text: str) -> None:
+    thoughts, said = split_thoughts(text)
+    assert MUSINGS in thoughts and "<" not in said
+    assert read_choice(said, HH6)[0] == 1
+
+
+@pytest.mark.parametrize(
+    "text", [f"<think>{MUSINGS}", f"<|channel|>analysis<|message|>{MUSINGS}", f"{MUSINGS}</think>"]
+)
+def test_thoughts_without_an_end_hold_no_answer(text: str) -> None:
+    assert split_thoughts(text)[1] == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [ANSWER, '{"why": "he wrote </think> himself", "label": "neutral and harmless"}', "neutral and harmless", ""],
+)
+def test_an_answer_that_quotes_a_mark_is_no_thought(text: str) -> None:
+    assert split_thoughts(text) == ("", text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{MUSINGS} {ANSWER}",
+        f"Not {{this}}, but {ANSWER}; see {{that}}.",
+        '{"label": "helpful and harmless"} no: {"why": "a \\"brace\\" } in it {", "label": "neutral and harmless"}',
+        f"{{ {{ {ANSWER}",
+    ],
+)
+def test_the_last_whole_object_counts(text: str) -> None:
+    assert read_choice(text, HH6)[0] == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<think>" * 30_000,
+        "</think>" * 30_000,
+        "{" * 200_000 + "}",
+        '{"a":' * 60_000 + "}" * 60_000,
+        '{"' * 100_000 + "}}",
+        '\\"' * 100_000 + "}",
+        "{}" * 100_000,
+        "}" * 200_000,
+    ],
+)
+def test_hostile_answers_do_not_hang(text: str) -> None:
+    """Work grows with the text's length, and not with its square: all of these take a moment."""
+    for reader in (read_choice, read_distribution):
+        with pytest.raises(Unreadable):
+            reader(split_thoughts(text)[1], HH6)

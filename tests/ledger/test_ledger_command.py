@@ -150,7 +150,7 @@ def test_an_old_file_is_copied_as_it_is(tmp_path: Path) -> None:
         f"{sqlite_file._STEPS[0]} PRAGMA application_id = {sqlite_file.APPLICATION_ID}; PRAGMA user_version = 1;"
         f"ATTACH '{tmp_path / 'new.sqlite'}' AS new;"
         + "".join(
-            f"INSERT INTO main.{table} SELECT {', '.join(name for name in TABLES[table] if name not in ('estimated', 'checksum'))} FROM new.{table};"
+            f"INSERT INTO main.{table} SELECT {', '.join(name for name in TABLES[table] if name not in ('estimated', 'checksum', 'reasoning_tokens'))} FROM new.{table};"
             for table in ("calls", "failures", "done")
         )
     )

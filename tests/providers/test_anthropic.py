@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from dprm_data.core.conversation import Message
+from dprm_data.providers.anthropic import AnthropicProvider
+from dprm_data.providers.capabilities import capabilities_of
 from dprm_data.providers.request import Answer, Request, Usage
 from tests.providers.helpers import CHOICE, LABELS, answered, ask, failed, request
 from tests.servers.llm import LLMServer
@@ -139,3 +142,35 @@ def test_what_the_api_does_not_have_is_not_sent(double: LLMServer, name: str) ->
 def test_the_address_may_or_may_not_name_the_version(double: LLMServer, suffix: str) -> None:
     [answer] = ask("anthropic", double.url, request(), base_url=f"{double.url}{suffix}")
     assert isinstance(answer, Answer)
+
+
+def test_the_body_of_a_model_that_reasons(double: LLMServer, seen: list[dict[str, Any]]) -> None:
+    """The effort and the answer's form share a field; `extra` has the last word."""
+    adaptive = replace(request(schema=CHOICE), capabilities=capabilities_of("anthropic", "claude-opus-5-5"))
+    off = replace(request(schema=CHOICE), capabilities=capabilities_of("anthropic", "claude-haiku-5-5"))
+    own = replace(adaptive, params=adaptive.params | {"extra": {"output_config": {"effort": "max"}}})
+    ask("anthropic", double.url, adaptive, off, own)
+    assert seen[0]["output_config"].keys() == {"effort", "format"} and seen[0]["output_config"]["effort"] == "low"
+    assert seen[0]["max_tokens"] == 100 + 4000 and "thinking" not in seen[0]
+    assert seen[1]["thinking"] == {"type": "disabled"} and seen[1]["max_tokens"] == 100
+    assert seen[2]["output_config"] == {"effort": "max", "format": seen[0]["output_config"]["format"]}
+
+
+def test_thoughts_are_counted_and_no_part_of_the_answer(double: LLMServer) -> None:
+    double.script({"thoughts": "blocks", "thought_tokens": 50})
+    answer = answered("anthropic", double.url, request(schema=CHOICE))
+    assert json.loads(answer.text)["label"] in LABELS
+    assert answer.usage.reasoning_tokens == 50 < answer.usage.output_tokens
+    provider = AnthropicProvider(api_key=None)
+    blocks = [{"type": "thinking", "thinking": "h" * 90}, {"type": "text", "text": "x" * 10}]
+    uncounted = {"content": blocks, "usage": {"input_tokens": 3, "output_tokens": 100}}
+    assert provider.read(uncounted, {}, request()).usage.reasoning_tokens == 90
+
+
+def test_an_effort_that_is_refused_is_left_out_and_the_form_stays(double: LLMServer) -> None:
+    double.objects = lambda data: (
+        "This model does not support the effort parameter." if "effort" in data.get("output_config", {}) else None
+    )
+    asked = replace(request(schema=CHOICE), capabilities=capabilities_of("anthropic", "claude-opus-5-5"))
+    [answer] = ask("anthropic", double.url, asked)
+    assert isinstance(answer, Answer) and json.loads(answer.text)["label"] in LABELS

@@ -79,7 +79,7 @@ def test_a_recipe_changes_the_facts_of_its_model() -> None:
     assert capabilities_of("vllm", "acme-1", own, effort="high").said == {"think": "high"}
     assert not capabilities_of("openai", "o3", {"reasons": False, "efforts": []}).thinks
     assert capabilities_of("openai", "o3", {"thought_room": 99}).thought_room == 99
-    with pytest.raises(InputError, match="no such way: 'loudly'"):
+    with pytest.raises(InputError, match="no such way to say an effort: 'loudly'"):
         capabilities_of("openai", "o3", {"say": "loudly"})
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from dprm_data.providers.capabilities import capabilities_of
 from dprm_data.providers.openai import OpenAIProvider
 from dprm_data.providers.request import Answer, Usage
+from dprm_data.providers.token_estimates import worst_case
 from tests.providers.helpers import CHOICE, KEY, LABELS, answered, ask, failed, request
 from tests.servers.llm import LLMServer
 
@@ -185,3 +188,74 @@ def test_a_query_in_the_address_stays_behind_the_path(double: LLMServer) -> None
     """Older Azure addresses end in ?api-version=..."""
     [answer] = ask("openai", double.url, request(), base_url=f"{double.url}/v1?api-version=2024-10-21")
     assert isinstance(answer, Answer)
+
+
+# -- thoughts ---------------------------------------------------------------------------------------------------------
+
+ANSWERED = '{"label": "neutral"}'
+
+
+def usage_of(usage: object, content: object = ANSWERED, **fields: object) -> Usage:
+    """How a reply's tokens are read."""
+    message = {"role": "assistant", "content": content} | fields
+    data = {"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage}
+    return OpenAIProvider(api_key=None).read(data, {}, request()).usage
+
+
+@pytest.mark.parametrize(
+    ("usage", "output", "thoughts"),
+    [
+        ({"prompt_tokens": 9, "completion_tokens": 50, "completion_tokens_details": {"reasoning_tokens": 40}, "total_tokens": 59}, 50, 40),
+        ({"prompt_tokens": 9, "completion_tokens": 10, "completion_tokens_details": {"reasoning_tokens": 40}, "total_tokens": 59}, 50, 40),  # xAI
+        ({"prompt_tokens": 9, "completion_tokens": 10, "total_tokens": 59}, 50, 40),  # Gemini
+        ({"prompt_tokens": 9, "completion_tokens": 0, "completion_tokens_details": {"reasoning_tokens": 40}, "total_tokens": 49}, 40, 40),
+        ({"prompt_tokens": 9, "completion_tokens": 10, "completion_tokens_details": {"reasoning_tokens": 40}}, 50, 40),
+        ({"prompt_tokens": 9, "completion_tokens": 10, "completion_tokens_details": None, "total_tokens": 19}, 10, 0),
+        ({"prompt_tokens": 9, "completion_tokens": 10, "completion_tokens_details": {"reasoning_tokens": "many"}, "total_tokens": 3}, 10, 0),
+    ],
+)  # fmt: skip
+def test_thoughts_are_output_and_counted_once(usage: dict[str, object], output: int, thoughts: int) -> None:
+    found = usage_of(usage)
+    assert (found.output_tokens, found.reasoning_tokens, found.estimated) == (output, thoughts, False)
+
+
+THOUGHTS = "h" * 3 * len(ANSWERED)
+
+
+@pytest.mark.parametrize(
+    ("content", "fields"),
+    [
+        (ANSWERED, {"reasoning_content": THOUGHTS}),
+        (ANSWERED, {"reasoning": THOUGHTS}),
+        (
+            [
+                {"type": "thinking", "thinking": [{"type": "text", "text": THOUGHTS}]},
+                {"type": "text", "text": ANSWERED},
+            ],
+            {},
+        ),
+        (f"<think>{THOUGHTS}</think>{ANSWERED}", {}),
+    ],
+)
+def test_thoughts_that_are_shown_and_not_counted_are_estimated(content: object, fields: dict[str, object]) -> None:
+    counted = usage_of({"prompt_tokens": 9, "completion_tokens": 100}, content, **fields)
+    assert counted.output_tokens == 100 and 70 <= counted.reasoning_tokens <= 85 and not counted.estimated
+    unsaid = usage_of(None, content, **fields)
+    assert unsaid.estimated and unsaid.output_tokens > unsaid.reasoning_tokens >= len(ANSWERED) // 2
+
+
+def test_the_body_of_a_model_that_reasons() -> None:
+    provider = OpenAIProvider(api_key=None)
+    able = capabilities_of("openai", "o4-mini")
+    asked = replace(request(temperature=0.5, top_p=0.9, seed=1), capabilities=able)
+    body = provider.body(asked)
+    assert body["max_completion_tokens"] == 100 + able.thought_room == worst_case(asked).output_tokens
+    assert body["reasoning_effort"] == "low" and body["seed"] == 1
+    assert "temperature" not in body and "top_p" not in body
+    own = replace(asked, params=asked.params | {"extra": {"reasoning_effort": "high", "max_completion_tokens": 7}})
+    body = provider.body(own)
+    assert (body["reasoning_effort"], body["max_completion_tokens"]) == ("high", 7) and worst_case(
+        own
+    ).output_tokens == 7
+    first_token = replace(asked, params=asked.params | {"max_tokens": 1, "top_logprobs": 5})
+    assert provider.body(first_token)["max_completion_tokens"] == 1, "the first token is the answer"

@@ -31,6 +31,22 @@ def refused(tmp_path: Path, text: str) -> str:
         (GOOD + "limits:\n  rpn: 5\n", "FILE:7: limits.rpn: unknown key; did you mean 'rpm'?"),
         (GOOD + "replicates: 0\n", "FILE:6: replicates: input should be greater than 0 (found 0)"),
         (
+            GOOD.replace("model: m", "model: gpt-5.2\n  effort: minimal"),
+            "FILE:6: provider.effort: gpt-5.2 has no effort 'minimal' (has: none, low, medium, high, xhigh)",
+        ),
+        (
+            GOOD.replace("model: m", "model: gpt-4o-mini\n  effort: low"),
+            "FILE:6: provider.effort: gpt-4o-mini has no effort 'low' (has: none that can be set)",
+        ),
+        (
+            GOOD.replace("model: m", "model: m\n  capabilities: {say: loudly, efforts: [low]}"),
+            "provider.capabilities.say: no such way to say an effort: 'loudly' (there are: reasoning_effort,",
+        ),
+        (
+            "elicitation: logprobs\n" + GOOD.replace("model: m", "model: o3"),
+            "o3 gives no log-probabilities, which elicitation: logprobs reads; use choice",
+        ),
+        (
             GOOD + "elicitation: guess\n",
             "FILE:6: elicitation: there is no elicitation 'guess' (installed: choice, logprobs, distribution",
         ),
@@ -129,3 +145,12 @@ def test_a_recipe_as_a_dict() -> None:
     assert recipe.output_folder == Path("runs/run")
     with pytest.raises(RecipeError, match="recipe: provider: missing"):
         Recipe.of({})
+
+
+def test_an_effort_of_an_unknown_model_is_taken_as_it_is() -> None:
+    for provider in (
+        {"name": "openai", "model": "acme-1", "effort": "hard"},
+        {"name": "openai", "model": "acme-1", "effort": "two", "capabilities": {"efforts": ["one", "two"]}},
+        {"name": "anthropic", "model": "claude-opus-5", "effort": "max"},
+    ):
+        assert Recipe.of({"provider": provider}).provider.effort == provider["effort"]

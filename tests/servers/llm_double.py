@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from tests.servers import llm_clouds, llm_responses
+from tests.servers import llm_clouds, llm_responses, llm_thoughts
 from tests.servers import llm_wire as wire
 from tests.servers.llm_batches import Batches
 from tests.servers.llm_faults import STATUSES, Faults, filled
@@ -41,6 +41,8 @@ class Options:
     usage: str = "whole"  # how the tokens are reported (`llm_wire.USAGES`)
     refuses: tuple[str, ...] = ()  # fields that are answered with 400
     only_responses: bool = False  # the model is not to be had in chat completions
+    thoughts: str = ""  # where a model's thoughts show (`llm_thoughts.STYLES`); none if not given
+    thought_tokens: int = 300  # of every answer of a model that thinks
     shown_rpm: int = 10_000  # the limit in the rate-limit headers, where there is no real one
 
 
@@ -60,9 +62,9 @@ class Double:
         self.faults = Faults(seed)
         self.tally = Tally(log)
         self.answers: deque[str] = deque()
-        self.says: Callable[[dict[str, Any]], str | None] | None = (
-            None  # in a test's own process: the answer to a request
-        )
+        # In a test's own process: the answer to a request, and why it is refused with 400.
+        self.says: Callable[[dict[str, Any]], str | None] | None = None
+        self.objects: Callable[[dict[str, Any]], str | None] | None = None
         self._batches = Batches(self)
         self.script({})
 
@@ -107,7 +109,10 @@ class Double:
             return self._error(flavour, 404, llm_responses.ONLY_THERE, "invalid_request_error", None, {})
         if unsupported := [field for field in self.options.refuses if field in data]:
             message = f"Unsupported parameter: '{unsupported[0]}' is not supported with this model."
+            message += " Use 'max_completion_tokens' instead." if unsupported[0] == "max_tokens" else ""
             return self._error(flavour, 400, message, "invalid_request_error", "unsupported_parameter", {})
+        if self.objects is not None and (objection := self.objects(data)):
+            return self._error(flavour, 400, objection, "invalid_request_error", None, {})
         if fault == "error_200":
             body: Any = {"error": {"message": "upstream is rate limited", "code": 429}}
         elif fault == "empty":
@@ -140,7 +145,11 @@ class Double:
         if asked.top_logprobs and fault not in ("no_logprobs", "refusal", "filter"):
             top = wire.logprobs_of(asked.digest, asked.top_logprobs, self.options.words)
             text = top[0]["token"]
-        if asked.max_tokens and finish == "stop" and not top and wire.tokens(len(text)) > asked.max_tokens:
+        said = None
+        if self.options.thoughts and finish == "stop" and not top and llm_thoughts.thinks(data):
+            said = llm_thoughts.spoken(text, self.options.thought_tokens, asked.max_tokens)
+            text, finish = said.text, said.finish
+        elif asked.max_tokens and finish == "stop" and not top and wire.tokens(len(text)) > asked.max_tokens:
             text, finish = text[: asked.max_tokens * wire.CHARS_PER_TOKEN], "length"
         read, written = self._cache.look_up(asked)
         number = self.tally.requests
@@ -148,6 +157,8 @@ class Double:
             reply = wire.anthropic_reply(asked, number, text, finish, read, written)
         else:
             reply = wire.openai_reply(asked, number, text, finish, read, top)
+        if said:
+            llm_thoughts.with_thoughts(reply, asked.flavour, self.options.thoughts, said)
         return wire.reporting(reply, self.options.usage)
 
     def _text(self, asked: wire.Asked, data: dict[str, Any], raw: bytes) -> str:
