@@ -33,8 +33,8 @@ def keep_pandas_out() -> None:
     if "pandas" in sys.modules or load_extensions.cache_info().currsize:
         return
     finder = _NotFound()
-    sys.meta_path.insert(0, finder)  # type: ignore[arg-type]
+    sys.meta_path.insert(0, finder)
     try:
         pa.array([0])
     finally:
-        sys.meta_path.remove(finder)  # type: ignore[arg-type]
+        sys.meta_path.remove(finder)

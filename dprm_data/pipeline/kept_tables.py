@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-import dprm_data
 from dprm_data.core.registry import FAMILIES, SMOOTHINGS
 from dprm_data.core.resources import bundled_folder
 from dprm_data.core.tables import write_text
@@ -84,7 +83,7 @@ def _inputs(run: Run) -> str | None:
 @cache
 def _code() -> str:
     """A hash of this program and of the cards that it fills in."""
-    package = Path(dprm_data.__file__).parent
+    package = Path(__file__).resolve().parents[1]
     code = hashlib.sha256()
     for file in [*sorted(package.rglob("*.py")), *sorted(bundled_folder("hub_cards").iterdir())]:
         code.update(str(file.relative_to(package.parent)).encode() + b"\0" + file.read_bytes())

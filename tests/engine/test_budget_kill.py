@@ -28,6 +28,14 @@ def billed(server: LLMProcess) -> float:
     return float(read * PRICE["input"] + written * PRICE["output"]) / 1e6
 
 
+def some_more(server: LLMProcess, requests: int) -> None:
+    """Wait until the server was sent so many more; or long enough, where the budget is reached and nothing more is sent."""
+    wanted = server.stats()["requests"] + requests
+    deadline = time.monotonic() + 4
+    while server.stats()["requests"] < wanted and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
 @pytest.mark.parametrize("store", ["file", "postgres"])
 def test_six_kills_never_spend_more_than_the_budget(store: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     more: dict[str, Any] = {}
@@ -51,7 +59,7 @@ def test_six_kills_never_spend_more_than_the_budget(store: str, tmp_path: Path, 
         budget = planned["cost"] * 0.75
         for _ in range(KILLS):
             pid = zygote().start("annotate", recipe, "--max-cost", budget, cwd=tmp_path, **environment)
-            time.sleep(moments.uniform(0.25, 0.6))
+            some_more(server, moments.randint(1, 50))
             os.kill(pid, signal.SIGKILL)
             zygote().end()
             time.sleep(1.1 * bool(environment))  # until its lease has expired
