@@ -50,6 +50,10 @@ TWO = "source: {path: a.jsonl}\nmodels:\n- {name: openai, model: a}\n- {name: an
             "FILE:5: early_stop: looks at all votes of an item, and several models answer at their own pace; leave it out",
         ),
         (TWO + "mode: batch\n", "FILE:5: mode: the batches of a run are one model's; with several models, leave mode: batch out"),
+        (
+            TWO + "engine: ray\nledger: postgresql://h/d\n",
+            "FILE:5: engine: an actor of a cluster ends with the first model that is down; with several models, start several workers",
+        ),
         ("source: {path: a}\nmodels:\n- {nme: openai}\n", "FILE:3: models[0].nme: unknown key; did you mean 'name'?"),
     ],
 )  # fmt: skip

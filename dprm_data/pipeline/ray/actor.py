@@ -17,8 +17,7 @@ import pyarrow as pa
 
 from dprm_data.core.errors import DprmError
 from dprm_data.engine.counters import Counters
-from dprm_data.engine.direct import Engine
-from dprm_data.engine.event_loop import BackgroundLoop
+from dprm_data.engine.event_loop import BackgroundLoop, Stoppable
 from dprm_data.ingest.items import Item, items_of
 from dprm_data.runs.worker import Worker
 
@@ -84,7 +83,7 @@ class AnnotatorActor:
             self._leave_when_idle()
             await self._status.end.remote(self._name, batch, _counts(engine), complete=complete)
 
-    async def _report(self, batch: str, engine: Engine) -> None:
+    async def _report(self, batch: str, engine: Stoppable) -> None:
         running = True
         while running:
             await asyncio.sleep(_EVERY)
@@ -141,7 +140,7 @@ class AnnotatorActor:
         ray.get(self._status.fail.remote(_sendable(error)))
 
 
-def _counts(engine: Engine) -> Counters:
+def _counts(engine: Stoppable) -> Counters:
     """The counters to send: without the endpoints, which belong to the provider."""
     return replace(engine.counters, endpoints=())
 
