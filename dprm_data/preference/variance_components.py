@@ -404,7 +404,8 @@ def _notes(components: Sequence[Component], left: Sequence[str], sums: PairSums)
     for component in components:
         if component.includes and component.name != RESIDUAL:
             yield f"{component.name} cannot be told from {' and '.join(component.includes)} in this design, and includes it"
-        if component.estimate < 0:
-            yield f"the estimate of {component.name} is below 0, which chance alone does; it is given as 0"
+    below = [component.name for component in components if component.estimate < 0]
+    if below:
+        yield f"estimated below 0, as happens by chance where there is little or nothing, and given as 0: {', '.join(below)}"
     if len(sums.filled) < 20:
         yield f"the intervals come from {len(sums.filled)} independent groups of items only, and are too narrow"
