@@ -109,10 +109,9 @@ class PairSums:
             of_block = block[first]
             self._within_count[s] += np.bincount(of_block, weights=n**2, minlength=self.blocks)
             for m in range(len(self._squares)):
-                columns = np.flatnonzero(self._measure == m)
                 twice = np.bincount(group, weights=squares[m]) * n
-                for d in columns:
-                    twice -= np.bincount(group, weights=values[:, d]) ** 2
+                for column in np.flatnonzero(self._measure == m):
+                    twice -= np.bincount(group, weights=values[:, column]) ** 2
                 self._within[s, m] += np.bincount(of_block, weights=0.5 * twice, minlength=self.blocks)
 
     def semivariances(self, weights: Floats, measure: int = 0) -> tuple[dict[Kind, Floats], dict[Kind, Floats]]:
