@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from dprm_data.core.arrays import Floats, Ints
 from dprm_data.core.errors import BudgetReached, InputError
 from dprm_data.core.tables import ITEMS, write_parquet
 from dprm_data.elicit.work import POPULATION
@@ -123,7 +124,7 @@ def _store_sample(run: Run, pilot: Run, count: int, seed: int) -> None:
     write_parquet(pilot.folder.table("items"), ITEMS, batches)
 
 
-def _sample(total: int, count: int, seed: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+def _sample(total: int, count: int, seed: int) -> Ints:
     """`count` of `total` row numbers, sorted; a larger sample with the same seed contains the smaller."""
     rng = np.random.default_rng(seed)
     found: dict[int, None] = {}
@@ -210,7 +211,7 @@ def _projection(run: Run, pilot: Run, table: pa.Table) -> Projection:
     )
 
 
-def _cost_per_item(run: Run, pilot: Run, table: pa.Table) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _cost_per_item(run: Run, pilot: Run, table: pa.Table) -> Floats:
     """What every item of the pilot would have cost in the run, which asks another number of replicates and perhaps for no stated distribution; empty if a price is
     not known."""
     if table["cost"].null_count or not table.num_rows:
@@ -218,7 +219,9 @@ def _cost_per_item(run: Run, pilot: Run, table: pa.Table) -> np.ndarray[Any, np.
     items = table["item_id"].combine_chunks().dictionary_encode()
     population = pc.equal(table["annotator_id"], POPULATION.id).to_numpy()
     factor = np.where(population, float(run.recipe.prior is not None), run.recipe.replicates / pilot.recipe.replicates)
-    return np.bincount(items.indices.to_numpy(), weights=table["cost"].to_numpy() * factor)
+    return np.asarray(
+        np.bincount(items.indices.to_numpy(), weights=table["cost"].to_numpy() * factor), dtype=np.float64
+    )
 
 
 def _batch_discount(run: Run) -> float:

@@ -109,10 +109,9 @@ class PairSums:
             of_block = block[first]
             self._within_count[s] += np.bincount(of_block, weights=n**2, minlength=self.blocks)
             for m in range(len(self._squares)):
-                columns = np.flatnonzero(self._measure == m)
                 twice = np.bincount(group, weights=squares[m]) * n
-                for d in columns:
-                    twice -= np.bincount(group, weights=values[:, d]) ** 2
+                for column in np.flatnonzero(self._measure == m):
+                    twice -= np.bincount(group, weights=values[:, column]) ** 2
                 self._within[s, m] += np.bincount(of_block, weights=0.5 * twice, minlength=self.blocks)
 
     def semivariances(self, weights: Floats, measure: int = 0) -> tuple[dict[Kind, Floats], dict[Kind, Floats]]:
@@ -404,7 +403,8 @@ def _notes(components: Sequence[Component], left: Sequence[str], sums: PairSums)
     for component in components:
         if component.includes and component.name != RESIDUAL:
             yield f"{component.name} cannot be told from {' and '.join(component.includes)} in this design, and includes it"
-        if component.estimate < 0:
-            yield f"the estimate of {component.name} is below 0, which chance alone does; it is given as 0"
+    below = [component.name for component in components if component.estimate < 0]
+    if below:
+        yield f"estimated below 0, as happens by chance where there is little or nothing, and given as 0: {', '.join(below)}"
     if len(sums.filled) < 20:
         yield f"the intervals come from {len(sums.filled)} independent groups of items only, and are too narrow"

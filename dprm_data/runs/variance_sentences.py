@@ -47,7 +47,7 @@ def model_sentence(components: VarianceComponents) -> str | None:
     effect = components.effect("model")
     if effect is None or effect.share.value is None:
         return None
-    end = "" if effect.beyond_noise else ": they answer alike, beyond what noise explains"
+    end = "" if effect.beyond_noise else ", no more than chance would give"
     return f"Models explain {_between(effect.share)} of the spread{end}."
 
 
@@ -76,5 +76,7 @@ def variance_record(folder: RunFolder, space: LabelSpace) -> dict[str, Any] | No
 
 
 def recorded_sentences(manifest: Mapping[str, Any]) -> list[str]:
-    """The sentences in a manifest; none in one that an older version wrote."""
-    return list((manifest.get("variance") or {}).get("sentences", []))
+    """The sentences in a manifest; none in one that an older version wrote, or that somebody else has changed."""
+    record = manifest.get("variance")
+    found = record.get("sentences") if isinstance(record, dict) else None
+    return [sentence for sentence in found if isinstance(sentence, str)] if isinstance(found, list) else []
