@@ -107,7 +107,7 @@ def _model(name: str, kind: type[BaseProvider], model: Any) -> ModelEntry | None
         return None
     able = capabilities_of(name, model.id)
     return ModelEntry(
-        name=model.id,
+        name=model.id.replace("regional.", "us.", 1),  # the table's word for Bedrock's us., eu., apac. ...
         input=read,
         output=written,
         cached=_dollars(prices.cache_read_mtok),

@@ -42,7 +42,8 @@ class AnthropicCloud(AnthropicProvider):
     url_variable: ClassVar[str | None] = None
     default_url = ""
     models_like = "claude"
-    refuses: ClassVar[Mapping[str, str]] = AnthropicProvider.refuses | {
+    refuses: ClassVar[Mapping[str, str]] = {
+        **AnthropicProvider.refuses,
         "base_url": "the address follows from the region; leave it out",
         "api_key_env": "the credentials are those of the cloud's own tools; leave it out",
         "endpoints": "a region is an address; leave it out",

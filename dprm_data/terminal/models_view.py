@@ -15,11 +15,16 @@ from dprm_data.terminal.table import table
 
 def providers_view(entries: Sequence[ProviderEntry]) -> RenderableType:
     rows = table("provider", "key", "", "models", "address", left=("key", "", "address"))
+    has: dict[bool | None, Text] = {
+        True: Text("set", style="green"),
+        False: Text("not set", style="dim"),
+        None: Text(""),
+    }
     for entry in entries:
         rows.add_row(
             Text(entry.name, style="bold"),
             entry.key_variable or ("not needed" if entry.free else MISSING),
-            {True: Text("set", style="green"), False: Text("not set", style="dim"), None: ""}[entry.has_key],
+            has[entry.has_key],
             f"{entry.models:,}" if entry.models else MISSING,
             entry.address or MISSING,
         )
