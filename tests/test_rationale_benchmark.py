@@ -18,8 +18,8 @@ WORDS = ["bad", "poor", "fair", "good", "excellent"]
 def collapsing(body: dict[str, Any]) -> str:
     """Chooses by who asks; but where it must reason first, it always says the same."""
     fields = list(body["response_format"]["json_schema"]["schema"]["properties"])
-    text = json.dumps(body["messages"])
-    label = WORDS[hashlib.sha256(text.encode()).digest()[0] % 5] if fields[0] == "label" else "fair"
+    who = body["messages"][-1]["content"].rpartition("these eyes: ")[2].partition("\n")[0]
+    label = WORDS[hashlib.sha256(who.encode()).digest()[0] % 5] if fields[0] == "label" else "fair"
     return json.dumps({"label": label, "why": "so"} if "why" in fields else {"label": label})
 
 
@@ -31,7 +31,8 @@ def test_a_collapse_shows(double: LLMServer, tmp_path: Any, capsys: pytest.Captu
     assert found["before"]["labels"][0] == 1
     assert found["before"]["personas"][0] == pytest.approx(0)
     for way in ("none", "after"):
-        assert found[way]["labels"][0] == 5
+        assert found[way]["labels"][0] > 2
+        assert found[way]["noise"][0] == 0
         assert found[way]["personas"][1] > 0
         assert found[way]["unread"] == 0
     assert "before" in capsys.readouterr().out
