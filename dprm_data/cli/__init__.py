@@ -15,6 +15,7 @@ from pathlib import Path
 from dprm_data.cli import run  # noqa: F401
 from dprm_data.cli import pilot  # noqa: F401
 from dprm_data.cli import show  # noqa: F401
+from dprm_data.cli import models  # noqa: F401
 from dprm_data.cli import votes  # noqa: F401
 from dprm_data.cli import publish  # noqa: F401
 from dprm_data.cli import review  # noqa: F401

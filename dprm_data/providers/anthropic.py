@@ -65,14 +65,14 @@ class AnthropicProvider(HttpProvider):
     has_logprobs = False
     has_batches = True
     price_list = "anthropic"
-    key_variable = "ANTHROPIC_API_KEY"
-    url_variable = "ANTHROPIC_BASE_URL"
+    key_variable: ClassVar[str | None] = "ANTHROPIC_API_KEY"
+    url_variable: ClassVar[str | None] = "ANTHROPIC_BASE_URL"
     default_url = "https://api.anthropic.com"
     refuses: ClassVar[Mapping[str, str]] = {
         name: f"Anthropic's API has no {name}; leave it out, or use a provider that has it (openai, local)"
         for name in _ABSENT
     }
-    libraries = ("anthropic",)
+    libraries: ClassVar[tuple[str, ...]] = ("anthropic",)
 
     def __init__(
         self,

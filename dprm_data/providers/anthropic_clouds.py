@@ -38,7 +38,9 @@ class AnthropicCloud(AnthropicProvider):
     key_variable: ClassVar[str | None] = None
     url_variable: ClassVar[str | None] = None
     default_url = ""
-    refuses: ClassVar[Mapping[str, str]] = AnthropicProvider.refuses | {
+    models_like = "claude"
+    refuses: ClassVar[Mapping[str, str]] = {
+        **AnthropicProvider.refuses,
         "base_url": "the address follows from the region; leave it out",
         "api_key_env": "the credentials are those of the cloud's own tools; leave it out",
         "endpoints": "a region is an address; leave it out",

@@ -39,6 +39,7 @@ class Gemini(Preset):
     default_url = "https://generativelanguage.googleapis.com/v1beta/openai"
     key_variable = "GEMINI_API_KEY"
     price_list = "google"
+    models_like = "gem"  # Google sells Claude, too, elsewhere
     has_logprobs = False
     dialect = Dialect(seed=None)
 

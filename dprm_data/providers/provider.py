@@ -51,6 +51,7 @@ class BaseProvider(ABC):
     is_free: ClassVar[bool] = False  # calls cost nothing
     is_demo: ClassVar[bool] = False  # a model too small to say what people think: views and cards say so
     price_list: ClassVar[str | None] = None  # its id in genai-prices; without one the recipe must give `price`
+    models_like: ClassVar[str] = ""  # a part of the names of its models there, where the list has others
     key_variable: ClassVar[str | None] = None  # the environment variable of the key, unless the recipe names another
     url_variable: ClassVar[str | None] = None  # the environment variable of the base URL, unless the recipe gives one
     default_url: ClassVar[str] = ""
