@@ -234,7 +234,7 @@ class RetryingClient:
             async with asyncio.timeout(limit):
                 return await self._provider.complete(call.request)
         except TimeoutError:
-            self._latencies.note(limit)
+            self._latencies.note(limit, given_up=True)
             message = f"no answer within {limit:.0f} s, far longer than other calls take"
             raise CallFailed("timeout", message) from None
 
