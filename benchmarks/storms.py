@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
 import tempfile
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,6 +73,7 @@ asyncio.run(main())
 """
 )
 OURS = "dprm"
+CLIENTS = (OURS, "openai SDK", "aiohttp")
 
 
 @dataclass(frozen=True)
@@ -106,10 +109,10 @@ def prepare(folder: Path, url: str, calls: int, at_once: int) -> None:
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
 
 
-def run(case: Case, seconds: float) -> dict[str, dict[str, Any]]:
+def run(case: Case, clients: Sequence[str], seconds: float) -> dict[str, dict[str, Any]]:
     """What the server counted, by client. seconds: after which a client is stopped."""
     found = {}
-    for name in (OURS, "openai SDK", "aiohttp"):
+    for name in clients:
         with tempfile.TemporaryDirectory() as temporary, _Server(case.storm) as server:
             folder = Path(temporary)
             # In a process of its own: it changes the working directory.
@@ -162,7 +165,9 @@ def table(found: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
     """The comparison as a Markdown table."""
     lines = ["| | client | s | over the best | refused (429, 529) | lost |", "|---|---|---:|---:|---:|---:|"]
     for case, clients in found.items():
-        best = min(each["seconds"] for name, each in clients.items() if name != OURS and not each["lost"])
+        best = min(
+            (each["seconds"] for name, each in clients.items() if name != OURS and not each["lost"]), default=math.nan
+        )
         for name, each in clients.items():
             words = CASES[case].words if name == OURS else ""
             refused = each["statuses"].get("429", 0) + each["statuses"].get("529", 0)
@@ -175,6 +180,7 @@ def table(found: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", choices=CASES, action="append", help="this storm")
+    parser.add_argument("--client", choices=CLIENTS, action="append", help="this client")
     parser.add_argument("--seconds", type=float, default=120.0, help="after which a client is stopped")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--prepare", nargs=4, help=argparse.SUPPRESS)
@@ -183,7 +189,7 @@ def main() -> None:
         folder, url, calls, at_once = given.prepare
         prepare(Path(folder), url, int(calls), int(at_once))
         return
-    found = {name: run(CASES[name], given.seconds) for name in given.only or CASES}
+    found = {name: run(CASES[name], given.client or CLIENTS, given.seconds) for name in given.only or CASES}
     print(json.dumps(found) if given.json else "\n".join(table(found)))
 
 

@@ -45,13 +45,14 @@ _backoff = wait_random_exponential(multiplier=0.5, max=60)
 
 @dataclass(slots=True)
 class _Trouble:
-    """A call's failures so far. attempts: used up; sent: the last attempt; own: others that were sent later were answered, while this one
-    was not."""
+    """A call's failures so far. attempts: used up; sent: the last attempt; others: others were answered meanwhile; own: even some that were
+    sent later."""
 
     attempts: float = 0.0
     sent: float = 0.0
     congestions: int = 0
     timeouts: int = 0
+    others: bool = False
     own: bool = False
 
 
@@ -83,7 +84,8 @@ class RetryingClient:
         self._estimated_tokens = self._real_tokens = 1.0  # over all answers so far: their ratio corrects the estimate
         self._troubles: dict[bytes, _Trouble] = {}  # of the calls in flight
         self._hanging: set[str] = set()  # items with calls that were given up after timeouts
-        self._evidence = Evidence(lambda: limiter.at_provider)
+        self._evidence = Evidence(lambda: limiter.at_provider, self._ask_again)
+        self._last_answered: Call | None = None
         self._latencies = Latencies()
         self._thinks = False  # the model turned out to think, though nobody said so
         self.failing_since: float | None = None
@@ -167,7 +169,7 @@ class RetryingClient:
     def _weight(self, error: CallFailed, trouble: _Trouble) -> float:
         """How much of an attempt a failure uses up: nothing if it says more about the provider than about the call."""
         if error.kind in _CONGESTION:
-            return _CONGESTED_ATTEMPT if self._evidence.answered_at > trouble.sent else 0.0
+            return _CONGESTED_ATTEMPT if trouble.others else 0.0
         if error.kind == "connection" and not error.sent:
             return 0.0 if self._evidence.answered_at else 1.0
         return 2.0 if error.kind == "timeout" and trouble.own else 1.0
@@ -222,6 +224,7 @@ class RetryingClient:
         now = time.monotonic()
         self._evidence.answered(sent, now)
         self._latencies.note(now - sent)
+        self._last_answered = call
         self._succeeded(call, usage, answer.headers, tokens)
         return reply_of(answer, usage, cost, now - sent)
 
@@ -235,7 +238,7 @@ class RetryingClient:
             async with asyncio.timeout(limit):
                 return await self._provider.complete(call.request)
         except TimeoutError:
-            self._latencies.note(limit)
+            self._latencies.note(limit, given_up=True)
             message = f"no answer within {limit:.0f} s, far longer than other calls take"
             raise CallFailed("timeout", message) from None
 
@@ -271,6 +274,7 @@ class RetryingClient:
         trouble.sent = sent
         trouble.timeouts += error.kind == "timeout"
         trouble.congestions += error.kind in _CONGESTION
+        trouble.others = trouble.others or self._evidence.answered_at > sent
         trouble.own = trouble.own or self._evidence.accepted_at > sent or call.request.cache_hint in self._hanging
         if not (trouble.own and error.kind == "timeout"):
             self.failing_since = self.failing_since or time.monotonic()
@@ -285,8 +289,7 @@ class RetryingClient:
         item = call.request.cache_hint
         if error.fatal:
             with self._stop.cuts_short():
-                sent = self._troubles[call.key].sent
-                if await self._evidence.is_everybodys(item, sent, lambda count: len(self._asked) <= count):
+                if await self._evidence.is_everybodys(item, time.monotonic(), lambda count: len(self._asked) <= count):
                     raise refusal_error(error)
             return failure_reply(error)
         if self._stop and error.retryable:
@@ -301,6 +304,25 @@ class RetryingClient:
             self._hanging.add(item)
         self._last_error = error.message
         return failure_reply(error)
+
+    async def _ask_again(self) -> bool | None:
+        """Ask once more what was answered last. Returns whether it is; None if it fails in a way that may pass."""
+        call = self._last_answered
+        assert call
+        tokens = self._estimate(call)
+        await self.limiter.acquire(tokens)
+        try:
+            reserved = await self._budget.reserve(self._prices.worst(call.request))
+            reply = await self._exchange(call, reserved, tokens)
+        except CallFailed as error:
+            return None if error.retryable else False
+        finally:
+            self._troubles.pop(call.key, None)
+            self.limiter.release()
+        message = "asked again, to learn whether the provider refuses every call"
+        self._counters.failed_attempt("probe", message, reply.usage, reply.cost)
+        self._ledger.note_failure(FailedAttempt(call.key, "probe", None, message, reply.cost))
+        return True
 
     def _down(self, items: int) -> ProviderUnusable:
         return ProviderUnusable(

@@ -25,10 +25,10 @@ class Latencies:
         self._limit: float | None = None
         self._unread = 0
 
-    def note(self, seconds: float) -> None:
+    def note(self, seconds: float, *, given_up: bool = False) -> None:
         self._recent.append(seconds)
         self._unread += 1
-        if len(self._recent) >= _KNOWN and (self._limit is None or self._unread >= _KNOWN // 2):
+        if len(self._recent) >= _KNOWN and (self._limit is None or given_up or self._unread >= _KNOWN // 2):
             self._unread = 0
             self._limit = max(_SHORTEST, _TIMES * sorted(self._recent)[int(0.99 * len(self._recent))])
 

@@ -122,7 +122,8 @@ class Limiter:
         self._on_cooldown = on_cooldown
         self._window = Window(concurrency)
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._timer: asyncio.TimerHandle | None = None  # when the clock may let somebody through
+        self._timer: asyncio.Handle | None = None  # for when the clock may let somebody through
+        self._rings_at = 0.0
         self._cool_until = 0.0
         self._flowing_since: float | None = None  # since when calls wait, at the start or after a cooldown
         self._granted = self._answers = 0  # places and answers since the start or the last cooldown
@@ -325,12 +326,12 @@ class Limiter:
             self._wake_at(moment, now)
 
     def _wake_at(self, moment: float, now: float) -> None:
-        loop = asyncio.get_running_loop()
         if self._timer:
-            if self._timer.when() <= loop.time() + moment - now:
+            if self._rings_at <= moment:
                 return
             self._timer.cancel()
-        self._timer = loop.call_later(moment - now, self._ring)
+        self._rings_at = moment
+        self._timer = asyncio.get_running_loop().call_later(moment - now, self._ring)
 
     def _ring(self) -> None:
         self._timer = None

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import http.server
 import os
 import signal
 import sqlite3
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -137,6 +139,48 @@ def test_a_key_that_dies_in_the_middle(tmp_path: Path, double: LLMServer) -> Non
     assert double.tally.statuses["200"] == done["summary"]["annotations"], "nothing was paid for twice"
 
 
+@pytest.mark.parametrize("fault", ["401", "403", "404", "402"])
+def test_what_one_prompt_alone_meets_is_that_prompts_failure(tmp_path: Path, double: LLMServer, fault: str) -> None:
+    """The first, one in the middle, and the last: the run ends, and a rerun has nothing to do."""
+    marks = [f"[[fault:{fault}]]", *["fine"] * 6, f"[[fault:{fault}]]", *["fine"] * 6, f"[[fault:{fault}]]"]
+    write_rows(tmp_path / "pairs.jsonl", [{"prompt": f"q{i} {mark}", "response": "r"} for i, mark in enumerate(marks)])
+    recipe = write_recipe(tmp_path, double.url, limits={"concurrency": 4})
+    done = answer(dprm("run", recipe, "--json", cwd=tmp_path))
+    each = done["summary"]["annotations"] // len(marks)
+    assert done["summary"]["statuses"] == {"ok": 12 * each, "rejected": 3 * each}
+    (reason,) = {reason for _, reason in statuses(tmp_path)[f"[[fault:{fault}]]"]}
+    assert reason.startswith(fault)
+    assert double.tally.answered.total() <= 12 * each + 3, "at most one call asked again for each of these items"
+    double.faults.draw = lambda body, digest: None  # type: ignore[method-assign]  # it is mended
+    mended = answer(dprm("run", recipe, "--retry-failed", "--json", cwd=tmp_path))
+    assert mended["summary"]["statuses"].keys() == {"ok"}
+
+
+def test_a_redirect_in_a_loop_ends_the_run_at_once(tmp_path: Path) -> None:
+    class Loop(http.server.BaseHTTPRequestHandler):
+        requests = 0
+
+        def do_POST(self) -> None:
+            Loop.requests += 1
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self.send_response(307)
+            self.send_header("Location", f"/{Loop.requests}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    rows_with(tmp_path, plain=30)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Loop) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        recipe = write_recipe(tmp_path, f"http://127.0.0.1:{server.server_port}", limits={"concurrency": 4})
+        done = dprm("run", recipe, cwd=tmp_path)
+        server.shutdown()
+    assert done.returncode == 1 and "redirects in a loop" in done.stderr and "Traceback" not in done.stderr
+    assert Loop.requests <= 6 * 3, "each call once"
+
+
 def test_a_dead_server_is_said_so(tmp_path: Path) -> None:
     rows_with(tmp_path, plain=3)
     done = dprm("run", write_recipe(tmp_path, limits={"attempts": 2}), cwd=tmp_path)
@@ -219,7 +263,7 @@ def test_an_unreachable_server_uses_up_no_attempts(tmp_path: Path) -> None:
 
 def test_a_retry_that_is_broken_off_forgets_no_item(tmp_path: Path) -> None:
     """The item was done (with failures) when it was asked again: it is not taken for done after a crash in the middle."""
-    said = iter(["refuse"] * 4 + ["mumble", "dead key"])
+    said = iter(["refuse"] * 4 + ["mumble"] + ["dead key"] * 3)  # two calls, and the one that is asked again
 
     async def complete(request: Request) -> Answer:
         what = next(said, "answer")
