@@ -1,8 +1,8 @@
 """A double of the Hugging Face Hub: what `huggingface_hub` and `datasets` say to it over HTTP, with real state behind it.
 
 Repositories have commits with trees, branches and tags; a commit names its parent and is refused where the head has moved; large files
-are uploaded by their SHA-256 before a commit may name them. Faults are laid in wait with `fault`. Only datasets, no xet (clients set
-HF_HUB_DISABLE_XET=1).
+are uploaded by their SHA-256 before a commit may name them. Faults are laid in wait with `fault`. Models can only be read. No xet (clients
+set HF_HUB_DISABLE_XET=1).
 """
 
 from __future__ import annotations
@@ -193,6 +193,9 @@ class _Handler(BaseHTTPRequestHandler):
             ("POST", rf"/api/datasets/{name}/commit/{revision}", self._commit),
             ("POST", rf"/api/datasets/{name}/tag/{revision}", self._tag),
             ("GET", rf"/datasets/{name}/resolve/{revision}/(?P<file>.+)", self._resolve),
+            ("GET", rf"/api/models/{name}", self._info),
+            ("GET", rf"/api/models/{name}/revision/{revision}", self._info),
+            ("GET", rf"/{name}/resolve/{revision}/(?P<file>.+)", self._resolve),
         ]
         asked = "GET" if self.command == "HEAD" else self.command
         for method, pattern, action in routes:
