@@ -1,7 +1,7 @@
 """A model file on the Hugging Face Hub: `org/repo:file.gguf` or `org/repo:Q4_K_M`, each also with a revision, `org/repo@v1:file.gguf`.
 
-Files are fetched by `huggingface_hub` into its cache (HF_HOME), at HF_ENDPOINT and with HF_TOKEN where they are set. A download that broke
-off goes on where it was. With HF_HUB_OFFLINE, or where the Hub cannot be reached, what the cache holds is taken.
+Files are fetched by `huggingface_hub` into its cache (HF_HOME), at HF_ENDPOINT and with HF_TOKEN where they are set. A download goes on where the connection
+broke; one whose process ended begins anew, with the next part where the file is split. With HF_HUB_OFFLINE, or where the Hub cannot be reached, what the cache holds is taken.
 """
 
 from __future__ import annotations
@@ -71,9 +71,9 @@ class Fetched:
 
 def fetch(model: HubModel, say: Callable[[str], None] = lambda text: None) -> Fetched:
     """The file, from the cache or from the Hub. Calls `say` with what is downloaded. Raises `InputError`."""
+    from httpx2 import HTTPError, InvalidURL  # what the Hub's client speaks over
     from huggingface_hub import constants
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-    from httpx2 import HTTPError, InvalidURL  # what the Hub's client speaks over
 
     if constants.HF_HUB_OFFLINE:
         return _cached(model, "HF_HUB_OFFLINE is set")
