@@ -151,7 +151,9 @@ def test_what_the_hub_refuses_is_said(hub: Hub, tmp_path: Path) -> None:
 
 
 def test_a_download_that_breaks_off_goes_on(hub: Hub, tmp_path: Path) -> None:
-    hub.fault("GET", "/resolve/", cut=60_000)
-    found = fetched(tmp_path, hub.url)
-    assert found["bytes"] == 100_004
+    """Where it was, in steps of 10 MB, as the client writes them."""
+    hub.repos["org/repo"].write("l-q2_k.gguf", b"GGUF" + bytes(21_000_000))
+    hub.fault("GET", "/resolve/", cut=12_000_000)
+    found = fetched(tmp_path, hub.url, "org/repo:Q2_K")
+    assert found["bytes"] == 21_000_004
     assert [status for method, path, status in hub.requests if method == "GET" and "/resolve/" in path] == [200, 206]
