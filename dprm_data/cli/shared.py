@@ -93,7 +93,8 @@ def show_summary(job: Any, counters: Any, as_json: bool) -> None:
     content = {"run": str(job.folder), "summary": summary.as_dict()}
     if counters:
         content["annotate"] = counters.as_dict()
-    demo = provider_class(job.recipe.provider.name).is_demo
+    provider = job.recipe.provider
+    demo = provider_class(provider.name).is_demo_model(provider.model)
     answer(content, lambda: summary_view(summary, job.folder, counters, local=demo), as_json)
 
 

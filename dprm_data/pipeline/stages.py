@@ -32,7 +32,7 @@ from dprm_data.ledger.ledger import Ledger
 from dprm_data.panel.personas import panel_table
 from dprm_data.preference.family import check_family
 from dprm_data.providers.construction import make_batch_provider
-from dprm_data.providers.provider import BaseProvider
+from dprm_data.providers.provider import BaseProvider, provider_class
 from dprm_data.recipe.trust import pending
 from dprm_data.runs.run import Run
 from dprm_data.runs.worker import Worker, check_budget
@@ -41,6 +41,9 @@ from dprm_data.runs.worker import Worker, check_budget
 def prepare(run: Run) -> None:
     """Prepare the first call: check the recipe's parts before anything is read, then store the items."""
     run.prices  # noqa: B018 - raises for an unknown price
+    if run.provider is None:
+        provider_class(run.recipe.provider.name).prepare(run.recipe.provider, run.progress.say)
+    run.settle_elicitation()
     run.work  # noqa: B018 - raises for an unusable panel, prompt or label space
     _check_fit(run)
     broken = run.space.triangle_violations()
@@ -165,6 +168,8 @@ def plan(run: Run) -> Plan:
     """Estimate the run's calls, tokens and dollars. Makes no call, and says what running it will ask about."""
     for sending in pending(run.recipe, calls=run.provider is None):
         run.progress.say(f"{run.recipe.file}: {sending.sentence}")
+    if run.why_elicitation:
+        run.progress.say(run.why_elicitation)
     with run.ledger(readonly=True) if exists(run.ledger_address) else nullcontext() as ledger:
         return make_plan(run.work, run.folder.table("items"), run.prices, ledger)
 
@@ -178,6 +183,8 @@ def annotate(run: Run, *, max_cost: float | None = None, retry_failed: bool = Fa
         )
     with run.by_turns():
         run.freeze()
+    if run.why_elicitation and provider_class(run.recipe.provider.name).answers_in_words:
+        run.progress.say(run.why_elicitation)
     counters = Counters(total_items=_count(run))
     run.progress.stage("annotating")
     with run.ledger() as ledger:

@@ -45,12 +45,12 @@ class HubModel:
         `InputError`."""
         models = sorted(file for file in files if file.lower().endswith(".gguf"))
         if self.wanted in models:
-            return _parts(self.wanted, models)
+            return parts_of(self.wanted, models)
         by_quantisation = re.compile(rf"(?:^|[^a-z0-9]){re.escape(self.wanted)}(?:[^a-z0-9]|$)", re.IGNORECASE)
         matching = [file for file in models if by_quantisation.search(PurePosixPath(file).name)]
         whole = [file for file in matching if not (part := _PART.fullmatch(file)) or int(part["number"]) == 1]
         if len(whole) == 1:
-            return _parts(whole[0], models)
+            return parts_of(whole[0], models)
         found = f"{len(whole)} files match it" if whole else "no .gguf file matches it"
         listed = [one_line(file, 120) for file in (whole or models)[:_SHOWN]]
         more = f" and {len(whole or models) - _SHOWN} more" if len(whole or models) > _SHOWN else ""
@@ -140,7 +140,7 @@ def _cached(model: HubModel, why: str) -> Fetched:
     )
 
 
-def _parts(file: str, models: Sequence[str]) -> list[str]:
+def parts_of(file: str, models: Sequence[str]) -> list[str]:
     """The file, or all parts of a split one in their order. Raises `InputError` where one is missing."""
     part = _PART.fullmatch(file)
     if part is None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dprm_data.core.errors import InputError
-from dprm_data.providers.hub_model import HubModel, fetch
+from dprm_data.providers.hub_model import HubModel, fetch, parts_of
 
 MODEL = "SmolLM2-135M-Instruct"
 
@@ -35,6 +35,12 @@ def model_file(model: str = "", say: Callable[[str], None] = lambda text: None) 
         hint=f"Leave provider.model out to use the bundled {MODEL}, give the path of a .gguf file, or a file on the Hub: "
         "org/repo:file.gguf, or org/repo:Q4_K_M.",
     )
+
+
+def model_parts(file: Path) -> list[Path]:
+    """All files of the model whose first (or only) one this is. Raises `InputError` where one is missing."""
+    names = parts_of(file.name, [path.name for path in file.parent.glob("*.gguf")])
+    return [file.with_name(name) for name in names]
 
 
 def _bundled() -> Path:

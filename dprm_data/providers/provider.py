@@ -47,6 +47,7 @@ class BaseProvider(ABC):
     needs_model: ClassVar[bool] = True  # whether a recipe must give `model`
     has_logprobs: ClassVar[bool] = True  # whether answers can carry log-probabilities
     has_batches: ClassVar[bool] = False  # whether `batches` gives its batch API
+    answers_in_words: ClassVar[bool] = False  # whether `elicitation: auto` may ask if it answers in the label words
     is_free: ClassVar[bool] = False  # calls cost nothing
     is_demo: ClassVar[bool] = False  # a model too small to say what people think: views and cards say so
     price_list: ClassVar[str | None] = None  # its id in genai-prices; without one the recipe must give `price`
@@ -66,6 +67,16 @@ class BaseProvider(ABC):
         environ: where keys come from.
         """
         return cls()
+
+    @classmethod
+    def prepare(cls, config: ProviderConfig, say: Callable[[str], None]) -> None:
+        """Fetch and check what the first call will need, before anything is sent, and say what will be used. Raises `InputError`."""
+        return
+
+    @classmethod
+    def is_demo_model(cls, model: str) -> bool:
+        """Whether the recipe's `model` is too small to say what people think."""
+        return cls.is_demo
 
     @classmethod
     def model_name(cls, model: str) -> str:

@@ -94,7 +94,7 @@ def _values(
         "panel": run.panel.model_dump(),
         "described": [persona.model_dump() | {"said": persona.said} for persona in run.panel.personas[:_MOST_PERSONAS]],
         "panel_config": recipe.panel.model_dump(),
-        "local": provider_class(recipe.provider.name).is_demo,
+        "local": provider_class(recipe.provider.name).is_demo_model(recipe.provider.model),
         "provider": recipe.provider.name,
         "base_url": public_addresses(place.base_url for place in recipe.provider.places),
         "asked": _asked(run),

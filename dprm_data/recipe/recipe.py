@@ -37,6 +37,13 @@ def _registered(registry: Registry[Any]) -> Callable[[str, ValidationInfo], str]
     return check
 
 
+AUTO = "auto"  # elicitation: as the model is best asked; a run folder says what was chosen (runs/auto_elicitation.py)
+
+
+def _elicitation(name: str, info: ValidationInfo) -> str:
+    return name if name == AUTO else _registered(ELICITATIONS)(name, info)
+
+
 class SourceConfig(Section):
     """Where prompts and responses come from: files on disk (`path`) or a dataset of the Hugging Face Hub (`dataset`)."""
 
@@ -225,7 +232,7 @@ class Recipe(Section):
     source: SourceConfig | None = None
     labels: str | int | dict[str, Any] = "hh6"
     panel: Annotated[PanelConfig, BeforeValidator(_panel)] = PanelConfig()
-    elicitation: Annotated[str, AfterValidator(_registered(ELICITATIONS))] = "choice"
+    elicitation: Annotated[str, AfterValidator(_elicitation)] = AUTO
     prompt: str | None = None  # a bundled template's name or a .jinja file; default: the elicitation's
     rationale: bool = False  # also ask for a one-sentence reason, if the elicitation supports it
     prior: PriorConfig | None = None
@@ -321,6 +328,14 @@ class Recipe(Section):
             raise ValueError("engine: ray makes its calls itself; the provider's batches (mode: batch) need no actors")
         if self.early_stop:
             raise ValueError("early_stop learns from the items of one process; with engine: ray, leave it out")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _begun_before_auto(cls, content: Any, info: ValidationInfo) -> Any:
+        """Run folders of earlier versions say nothing where they asked by choice, which was the default."""
+        if not (info.context or {}).get("frozen") or not isinstance(content, dict):
+            return content
+        return {"elicitation": "choice"} | content
 
     @model_validator(mode="before")
     @classmethod

@@ -29,8 +29,9 @@ from dprm_data.ledger.ledger import Ledger
 from dprm_data.panel.panel_sources import load_panel
 from dprm_data.panel.personas import Panel
 from dprm_data.providers.provider import BaseProvider, Provider, provider_class
-from dprm_data.recipe.recipe import FitConfig, PublishConfig, Recipe
+from dprm_data.recipe.recipe import AUTO, FitConfig, PublishConfig, Recipe
 from dprm_data.recipe.trust import check
+from dprm_data.runs import auto_elicitation
 from dprm_data.runs.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class Run:
         self.folder = folder or RunFolder(recipe.output_folder)
         self.source = source
         self.progress = progress or Progress()
+        self.why_elicitation = ""  # which elicitation was chosen for `auto`, and why; "" where nothing was to choose
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], progress: Progress | None = None) -> Run:
@@ -132,8 +134,19 @@ class Run:
             )
         return panel
 
+    def settle_elicitation(self) -> None:
+        """Put the elicitation that suits the model in the place of `auto`, once."""
+        if self.recipe.elicitation != AUTO:
+            return
+        chosen = auto_elicitation.choose(
+            self.recipe, self.folder, self.ledger_address, self.space, own_provider=self.provider is not None
+        )
+        self.recipe = self.recipe.model_copy(update={"elicitation": chosen.name})
+        self.why_elicitation = f"elicitation: {chosen.name}, because {chosen.why}" if chosen.why else ""
+
     @cached_property
     def elicitation(self) -> type[Elicitation]:
+        self.settle_elicitation()
         found: type[Elicitation] = ELICITATIONS.get(self.recipe.elicitation)
         return found
 
@@ -148,6 +161,7 @@ class Run:
 
     @cached_property
     def work(self) -> Work:
+        self.settle_elicitation()
         return make_work(
             self.recipe,
             self.space,

@@ -58,7 +58,7 @@ def _values(run: Run, found: Findings, other: Comparison | None) -> dict[str, An
     return {
         "name": recipe.name,
         "summary": found.summary,
-        "local": provider_class(recipe.provider.name).is_demo,
+        "local": provider_class(recipe.provider.name).is_demo_model(recipe.provider.model),
         "written": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "version": version("dprm-data"),
         "labels": [
