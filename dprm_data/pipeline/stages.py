@@ -30,6 +30,7 @@ from dprm_data.ingest.items import ItemsReport, load_items, store_items
 from dprm_data.ledger.factory import exists
 from dprm_data.ledger.ledger import Ledger
 from dprm_data.panel.personas import panel_table
+from dprm_data.pipeline.item_lengths import say_what_is_too_long
 from dprm_data.preference.family import check_family
 from dprm_data.providers.construction import make_batch_provider
 from dprm_data.providers.provider import BaseProvider, provider_class
@@ -41,8 +42,8 @@ from dprm_data.runs.worker import Worker, check_budget
 def prepare(run: Run) -> None:
     """Prepare the first call: check the recipe's parts before anything is read, then store the items."""
     run.prices  # noqa: B018 - raises for an unknown price
-    if run.provider is None:
-        provider_class(run.recipe.provider.name).prepare(run.recipe.provider, run.progress.say)
+    kind = provider_class(run.recipe.provider.name)
+    context = kind.prepare(run.recipe.provider, run.progress.say) if run.provider is None else None
     run.settle_elicitation()
     run.work  # noqa: B018 - raises for an unusable panel, prompt or label space
     _check_fit(run)
@@ -51,6 +52,8 @@ def prepare(run: Run) -> None:
         run.progress.say(f"the ground cost of {run.space.name} is not a metric: {broken[0]}")
     with run.by_turns():
         ingest(run)
+    if context:
+        say_what_is_too_long(run, context)
 
 
 def _check_fit(run: Run) -> None:

@@ -89,8 +89,10 @@ class LocalProvider(BaseProvider):
         return cls(config.model, timeout=own, structured=config.structured, **checked_options(config.options))
 
     @classmethod
-    def prepare(cls, config: ProviderConfig, say: Callable[[str], None]) -> None:
-        say(str(find_model(config.model, checked_options(config.options), say)))
+    def prepare(cls, config: ProviderConfig, say: Callable[[str], None]) -> int | None:
+        model = find_model(config.model, checked_options(config.options), say)
+        say(str(model))
+        return model.layout.context
 
     @classmethod
     def is_demo_model(cls, model: str) -> bool:

@@ -69,9 +69,12 @@ class BaseProvider(ABC):
         return cls()
 
     @classmethod
-    def prepare(cls, config: ProviderConfig, say: Callable[[str], None]) -> None:
-        """Fetch and check what the first call will need, before anything is sent, and say what will be used. Raises `InputError`."""
-        return
+    def prepare(cls, config: ProviderConfig, say: Callable[[str], None]) -> int | None:
+        """Fetch and check what the first call will need, before anything is sent, and say what will be used. Raises `InputError`.
+
+        Returns the tokens that a prompt and its answer may have together, where that is known.
+        """
+        return None
 
     @classmethod
     def is_demo_model(cls, model: str) -> bool:
