@@ -68,7 +68,7 @@ def test_the_quickstart_tells_good_from_bad(tmp_path: Path) -> None:
     rewards = {row["completion"][0]["content"]: row["expected_reward"] for row in result.distributions().to_pylist()}
     margins = [rewards[row["chosen"]] - rewards[row["rejected"]] for row in rows()]
     assert len(margins) == 10 and sum(margin > 0 for margin in margins) >= 9
-    assert np.mean(margins) > 0.5  # of a scale from 1 to 5
+    assert np.mean(margins) > 0.25  # of a scale from 1 to 5, after one vote
     longer = sum(len(str(row["chosen"])) > len(str(row["rejected"])) for row in rows())
     assert longer == 5
 

@@ -19,7 +19,7 @@ from dprm_data.providers.dialect import Structured
 from dprm_data.providers.local_model import OPTIONS, checked_options, find_model
 from dprm_data.providers.local_server import LocalServer
 from dprm_data.providers.local_speed import Speed
-from dprm_data.providers.model_file import MODEL, model_name
+from dprm_data.providers.model_file import MODEL, model_name, source_of
 from dprm_data.providers.prefix_pool import PrefixPool
 from dprm_data.providers.provider import BaseProvider, provider
 from dprm_data.providers.request import Answer, CallFailed, Request
@@ -101,6 +101,10 @@ class LocalProvider(BaseProvider):
     @classmethod
     def model_name(cls, model: str) -> str:
         return model_name(model)
+
+    @classmethod
+    def model_source(cls, model: str) -> dict[str, str] | None:
+        return source_of(model)
 
     @property
     def base_url(self) -> str:

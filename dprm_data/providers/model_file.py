@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dprm_data.core.errors import InputError
-from dprm_data.providers.hub_model import HubModel, fetch, parts_of
+from dprm_data.providers.hub_model import HubModel, cached, fetch, parts_of
 
 MODEL = "SmolLM2-135M-Instruct"
 
@@ -35,6 +35,18 @@ def model_file(model: str = "", say: Callable[[str], None] = lambda text: None) 
         hint=f"Leave provider.model out to use the bundled {MODEL}, give the path of a .gguf file, or a file on the Hub: "
         "org/repo:file.gguf, or org/repo:Q4_K_M.",
     )
+
+
+def source_of(model: str) -> dict[str, str] | None:
+    """What a run's manifest keeps of a file from the Hub: repository, commit and file. Empty for others; None where the file is not on this
+    machine. Asks nobody."""
+    if model in ("", MODEL):
+        return {}
+    on_hub = hub_model(model)
+    if on_hub is None:
+        return {} if Path(model).expanduser().is_file() else None
+    found = cached(on_hub)
+    return {"hub": on_hub.repo, "revision": found.revision, "file": found.file.name} if found else None
 
 
 def model_parts(file: Path) -> list[Path]:

@@ -86,6 +86,12 @@ class BaseProvider(ABC):
         """The name under which requests carry the recipe's `model` and the ledger keeps its answers. Raises `InputError`."""
         return model
 
+    @classmethod
+    def model_source(cls, model: str) -> dict[str, str] | None:
+        """Where the recipe's `model` is on this machine, for the manifest; empty where that says nothing. None: it is not here, and a run's
+        manifest has to say its name."""
+        return {}
+
     @abstractmethod
     async def complete(self, request: Request) -> Answer:
         """Send the request once. Raises `CallFailed`."""

@@ -196,13 +196,18 @@ class Run:
             prompts[self.prior_template.name] = self.prior_template.source
         labels = self.space.model_dump(mode="json")
         self.folder.freeze(self.recipe, labels=labels, panel=self.panel.model_dump(mode="json"), prompts=prompts)
+        if source := provider_class(self.recipe.provider.name).model_source(self.recipe.provider.model):
+            self.folder.update_manifest(model=self.work.elicitation.model, model_source=source)
 
     def _model_name(self) -> str:
-        """The model's name in requests. A pulled run has it in its manifest, because a model file may be missing here."""
-        if self.is_pulled():
-            return str(self.folder.read_manifest().get("model", self.recipe.provider.model))
+        """The model's name in requests. The manifest has it where a model file may be missing: pulled runs, and runs of another machine."""
         provider = self.recipe.provider
-        return provider_class(provider.name).model_name(provider.model)
+        kind, kept = provider_class(provider.name), self.folder.read_manifest().get("model")
+        if self.is_pulled():
+            return str(kept or provider.model)
+        if kept and kind.model_source(provider.model) is None:
+            return str(kept)
+        return kind.model_name(provider.model)
 
     def is_pulled(self) -> bool:
         """Whether the run was pulled from a published dataset, which has no ledger."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,8 +13,8 @@ import pytest
 
 from dprm_data.core.errors import InputError
 from dprm_data.providers.hub_model import HubModel
-from dprm_data.providers.model_file import hub_model
-from tests.helpers import ROOT, environ
+from dprm_data.providers.model_file import hub_model, model_file
+from tests.helpers import ROOT, answer, dprm, environ, write_recipe, write_rows
 from tests.servers.hub import READER, Hub
 
 CARD = b"---\nlicense: apache-2.0\n---\n# A model\n"
@@ -157,3 +158,29 @@ def test_a_download_that_breaks_off_goes_on(hub: Hub, tmp_path: Path) -> None:
     found = fetched(tmp_path, hub.url, "org/repo:Q2_K")
     assert found["bytes"] == 21_000_004
     assert [status for method, path, status in hub.requests if method == "GET" and "/resolve/" in path] == [200, 206]
+
+
+def test_a_run_with_a_model_from_the_hub(hub: Hub, tmp_path: Path) -> None:
+    """The bundled model, as if it were there: the same answers as by its path, the commit in the manifest, and no file needed to look at it."""
+    repo = hub.repos["org/repo"]
+    file = tmp_path / "small-q8_0.gguf"
+    shutil.copy(model_file(), file)
+    repo.write(f"models/{file.name}", file.read_bytes())
+    write_rows(
+        tmp_path / "pairs.jsonl", [{"prompt": "How do I boil an egg?", "response": "Eight minutes in boiling water."}]
+    )
+    recipe = {"labels": "ordinal5", "elicitation": "choice", "panel": "neutral", "ledger": "calls.sqlite"}
+    provider = {"name": "local", "model": "org/repo:small-Q8_0", "options": {"servers": 1}}
+    network = {"HF_HOME": str(tmp_path / "home"), "HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1"}
+    write_recipe(tmp_path, provider=provider, **recipe)
+    done = dprm("run", "recipe.yaml", cwd=tmp_path, **network)
+    assert done.returncode == 0, done.stderr
+    assert "licence: apache-2.0" in done.stderr and "downloading small-q8_0.gguf: 100%" in done.stderr
+    manifest = json.loads((tmp_path / "run/manifest.json").read_text())
+    assert manifest["model_source"] == {"hub": "org/repo", "revision": repo.branches["main"], "file": file.name}
+    shutil.rmtree(tmp_path / "home")
+    assert answer(dprm("show", "run", "--json", cwd=tmp_path))["summary"]["statuses"] == {"ok": 1}
+    assert answer(dprm("fit", "run", "--json", cwd=tmp_path))["summary"]["statuses"] == {"ok": 1}
+    write_recipe(tmp_path, provider=provider | {"model": str(file)}, output="by-path", **recipe)
+    by_path = answer(dprm("run", "recipe.yaml", "--json", cwd=tmp_path))
+    assert (by_path["annotate"]["calls"], by_path["summary"]["statuses"]) == (0, {"ok": 1})
