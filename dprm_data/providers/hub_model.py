@@ -69,8 +69,19 @@ class Fetched:
     license: str
 
 
+_fetched: dict[
+    HubModel, Fetched
+] = {}  # by this process: a run looks several times, and must not see another commit each time
+
+
 def fetch(model: HubModel, say: Callable[[str], None] = lambda text: None) -> Fetched:
-    """The file, from the cache or from the Hub. Calls `say` with what is downloaded. Raises `InputError`."""
+    """The file, from the cache or from the Hub, which is asked once. Calls `say` with what is downloaded. Raises `InputError`."""
+    if model not in _fetched or not _fetched[model].file.exists():
+        _fetched[model] = _fetch(model, say)
+    return _fetched[model]
+
+
+def _fetch(model: HubModel, say: Callable[[str], None]) -> Fetched:
     from httpx2 import HTTPError, InvalidURL  # what the Hub's client speaks over
     from huggingface_hub import constants
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
@@ -109,7 +120,10 @@ def _download(model: HubModel, say: Callable[[str], None]) -> Fetched:
     revision = str(info.sha)
     say(f"{model.repo} at {revision[:8]}, licence: {license or 'its model card states none'}")
     paths = [
-        api.hf_hub_download(model.repo, file, revision=revision, tqdm_class=_reporting(say, PurePosixPath(file).name))
+        # By the name of the revision, which is then found in the cache by that name.
+        api.hf_hub_download(
+            model.repo, file, revision=model.revision, tqdm_class=_reporting(say, PurePosixPath(file).name)
+        )
         for file in files
     ]
     return Fetched(Path(paths[0]), revision, license)
@@ -193,7 +207,7 @@ def _reporting(say: Callable[[str], None], name: str) -> Any:
 
         def update(self, n: float | None = 1) -> bool | None:
             self._done += int(n or 0)
-            if self._done >= self._next:
+            if self._done >= min(self._next, self._all):
                 self._tell()
             return None
 

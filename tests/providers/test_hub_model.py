@@ -131,6 +131,9 @@ def test_it_is_fetched_once_and_then_offline(hub: Hub, tmp_path: Path) -> None:
     assert len(downloads(hub)) == 1
     offline = fetched(tmp_path, hub.url, HF_HUB_OFFLINE="1")
     assert (offline["name"], offline["revision"]) == ("m-q4_k_m.gguf", first["revision"])
+    hub.repos["org/repo"].tags["v1"] = str(first["revision"])
+    assert fetched(tmp_path, hub.url, "org/repo@v1:Q4_K_M")["revision"] == first["revision"]
+    assert fetched(tmp_path, hub.url, "org/repo@v1:Q4_K_M", HF_HUB_OFFLINE="1")["revision"] == first["revision"]
     hub.fault("GET", "/api/models/org/repo", status=503, times=20)
     assert fetched(tmp_path, hub.url)["name"] == "m-q4_k_m.gguf"
     assert "is not in the cache" in str(fetched(tmp_path, hub.url, "org/repo:Q2_K", HF_HUB_OFFLINE="1")["error"])
