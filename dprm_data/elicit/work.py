@@ -19,7 +19,7 @@ from dprm_data.elicit.template import PromptTemplate
 from dprm_data.ingest.items import Item
 from dprm_data.labels.space import LabelSpace
 from dprm_data.panel.personas import Panel, Persona
-from dprm_data.recipe.recipe import EarlyStopConfig, PanelConfig, Recipe
+from dprm_data.recipe.recipe import AUTO, EarlyStopConfig, PanelConfig, Recipe
 
 # Rises when this program asks differently for the same recipe: items that were done under the old way are looked at again.
 _ASKING_VERSION = 1
@@ -141,7 +141,12 @@ def make_work(
         )
 
     return Work(
-        elicitation=made(ELICITATIONS.get(recipe.elicitation), template, rationale=recipe.rationale),
+        # A run has put another in the place of `auto` before it comes here (runs/auto_elicitation.py).
+        elicitation=made(
+            ELICITATIONS.get("choice" if recipe.elicitation == AUTO else recipe.elicitation),
+            template,
+            rationale=recipe.rationale,
+        ),
         panel=panel,
         panel_config=recipe.panel,
         replicates=recipe.replicates,

@@ -58,7 +58,7 @@ def choose(
         return Chosen("choice", f"the recipe has {wish}")
     if exists(ledger) and _has_calls(ledger):
         return Chosen("choice", f"the ledger {ledger.shown} was begun, by choice where recipes did not say")
-    return _ask(recipe, space)
+    return _ask(recipe, space())
 
 
 def _begun(recipe: Recipe, folder: RunFolder) -> str | None:

@@ -139,7 +139,7 @@ class Run:
         if self.recipe.elicitation != AUTO:
             return
         chosen = auto_elicitation.choose(
-            self.recipe, self.folder, self.ledger_address, self.space, own_provider=self.provider is not None
+            self.recipe, self.folder, self.ledger_address, lambda: self.space, own_provider=self.provider is not None
         )
         self.recipe = self.recipe.model_copy(update={"elicitation": chosen.name})
         self.why_elicitation = f"elicitation: {chosen.name}, because {chosen.why}" if chosen.why else ""
