@@ -13,7 +13,7 @@ LOCK ?= constraints.lock
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-quickstart: $(VENV)/.quickstart  ## set up, and annotate a dozen responses by the bundled local model
+quickstart: $(VENV)/.quickstart  ## set up, and annotate twenty responses by the bundled local model
 	$(BIN)/dprm run examples/quickstart/recipe.yaml
 
 test: $(VENV)/.test  ## set up, and run all tests

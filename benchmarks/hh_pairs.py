@@ -81,7 +81,7 @@ def recipe(
     content = {
         "name": name,
         "source": {"path": str(data.resolve()), "limit": pairs},
-        "labels": str(ROOT / "examples/quickstart/labels.yaml"),
+        "labels": str(ROOT / "benchmarks/hh6_small_words.yaml"),
         "panel": {"use": {"name": name, "personas": personas}},
         "elicitation": "logprobs",
         "provider": {

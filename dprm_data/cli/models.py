@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dprm_data.cli.shared import Json, answer, app
 from dprm_data.core.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dprm_data.recipe.provider_config import ProviderConfig
 
 
 @app.command()
@@ -38,8 +43,9 @@ def models(
     if check:
         from dprm_data.engine.model_check import check_model
 
-        found = check_model(_config(target, model), max_cost=max_cost)
-        answer(found.as_dict(), lambda: check_view(found), as_json)
+        for config in _configs(target, model):
+            found = check_model(config, max_cost=max_cost)
+            answer(found.as_dict(), lambda found=found: check_view(found), as_json)
     elif target is None:
         providers = provider_entries()
         answer({"providers": [entry.as_dict() for entry in providers]}, lambda: providers_view(providers), as_json)
@@ -54,8 +60,8 @@ def models(
         answer({"models": [entry.as_dict() for entry in entries]}, lambda: models_view(target, entries), as_json)
 
 
-def _config(target: str | None, model: str | None) -> Any:
-    """The provider to be asked: a recipe's, or the one named with its model. Raises `InputError`."""
+def _configs(target: str | None, model: str | None) -> Sequence[ProviderConfig]:
+    """The models to be asked: a recipe's, or the one named with its provider. Raises `InputError`."""
     from dprm_data.recipe.recipe import Recipe
     from dprm_data.recipe.trust import check
 
@@ -65,5 +71,5 @@ def _config(target: str | None, model: str | None) -> Any:
     if model is None and (path.suffix in (".yaml", ".yml") or path.exists()):
         recipe = Recipe.load(path / "recipe.yaml" if path.is_dir() else path)
         check(recipe, calls=True)
-        return recipe.provider
-    return Recipe.of({"provider": {"name": target} | ({"model": model} if model else {})}).provider
+        return recipe.entries
+    return Recipe.of({"provider": {"name": target} | ({"model": model} if model else {})}).entries

@@ -55,7 +55,11 @@ def plan(recipe: RecipeFile, output: Output = None, as_json: Json = False, quiet
         stages.prepare(job)
         planned = stages.plan(job)
         budget = job.recipe.budget.max_cost
-    answer(planned.as_dict() | {"budget": budget}, lambda: plan_view(planned, budget), as_json)
+    answer(
+        planned.as_dict() | {"budget": budget, "elicitation": job.recipe.elicitation},
+        lambda: plan_view(planned, budget),
+        as_json,
+    )
 
 
 @app.command()

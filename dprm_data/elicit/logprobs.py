@@ -54,7 +54,7 @@ class Logprobs(Elicitation):
 
     def values(self, question: Question) -> dict[str, Any]:
         assert question.axis is not None
-        words = self._words[question.axis]
+        words = self.words[question.axis]
         asked = self.space.axes[question.axis].question if self.space.axes else ""
         return {"options": [{"words": words[i]} for i in question.order], "question": asked or "Is the response"}
 
@@ -63,7 +63,7 @@ class Logprobs(Elicitation):
         return self.params | {"max_tokens": 1, "top_logprobs": self.params.get("top_logprobs", _TOP_LOGPROBS)}
 
     @cached_property
-    def _words(self) -> list[list[str]]:
+    def words(self) -> list[list[str]]:
         """The words of every question: an axis's levels, or the labels themselves where the space has no axes."""
         if not self.space.axes:
             return [[label.said for label in self.space.labels]]
@@ -72,7 +72,7 @@ class Logprobs(Elicitation):
     @cached_property
     def _orders(self) -> list[list[tuple[int, ...]]]:
         """The orders in which each question may list its words: all of them, or a seeded few."""
-        return [_some_orders(len(words), self.seed) for words in self._words]
+        return [_some_orders(len(words), self.seed) for words in self.words]
 
     def texts(self, item: Item) -> tuple[list[Message], str]:
         prompt, response = super().texts(item)
@@ -94,7 +94,7 @@ class Logprobs(Elicitation):
         if not reply.top_logprobs:
             raise Unreadable("the provider gave no log-probabilities")
         assert question.axis is not None
-        return read_words(reply.top_logprobs, self._words[question.axis])
+        return read_words(reply.top_logprobs, self.words[question.axis])
 
     # -- calibration --------------------------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ from dprm_data.panel.personas import Panel, Persona
 from dprm_data.providers.provider import provider_class
 from dprm_data.recipe.model_config import ModelConfig
 from dprm_data.recipe.provider_config import ProviderConfig
-from dprm_data.recipe.recipe import EarlyStopConfig, PanelConfig, Recipe
+from dprm_data.recipe.recipe import AUTO, EarlyStopConfig, PanelConfig, Recipe
 
 # Rises when this program asks differently for the same recipe: items that were done under the old way are looked at again.
 _ASKING_VERSION = 1
@@ -180,7 +180,8 @@ def make_work(
             capabilities=provider_class(entry.name).capabilities(entry),
         )
 
-    panel_asked = ELICITATIONS.get(recipe.elicitation)
+    # A run has put another in the place of `auto` before it comes here (runs/auto_elicitation.py).
+    panel_asked = ELICITATIONS.get("choice" if recipe.elicitation == AUTO else recipe.elicitation)
     jurors = [
         Juror(
             id=entry.id,

@@ -30,10 +30,12 @@ from dprm_data.ingest.items import ItemsReport, StoredItems, load_items, store_i
 from dprm_data.ledger.factory import exists
 from dprm_data.ledger.ledger import Ledger
 from dprm_data.panel.personas import panel_table
+from dprm_data.pipeline.item_lengths import say_what_is_too_long
 from dprm_data.pipeline.kept_tables import KeptTables
 from dprm_data.preference.family import check_family
 from dprm_data.providers.construction import make_batch_provider
-from dprm_data.providers.provider import BaseProvider
+from dprm_data.providers.provider import BaseProvider, provider_class
+from dprm_data.recipe.model_config import ModelConfig
 from dprm_data.recipe.trust import pending
 from dprm_data.runs.run import Run
 from dprm_data.runs.worker import Worker, check_budget
@@ -42,6 +44,8 @@ from dprm_data.runs.worker import Worker, check_budget
 def prepare(run: Run) -> None:
     """Prepare the first call: check the recipe's parts before anything is read, then store the items."""
     run.prices  # noqa: B018 - raises for an unknown price
+    contexts = [] if run.provider else [_made_ready(run, entry) for entry in run.recipe.entries]
+    run.settle_elicitation()
     run.work  # noqa: B018 - raises for an unusable panel, prompt or label space
     _check_fit(run)
     broken = run.space.triangle_violations()
@@ -49,6 +53,13 @@ def prepare(run: Run) -> None:
         run.progress.say(f"the ground cost of {run.space.name} is not a metric: {broken[0]}")
     with run.by_turns():
         ingest(run)
+    if known := [context for context in contexts if context]:
+        say_what_is_too_long(run, min(known))
+
+
+def _made_ready(run: Run, entry: ModelConfig) -> int | None:
+    """Fetch and check a model on this machine. Returns its context in tokens, if that is known. Raises `InputError`."""
+    return provider_class(entry.name).prepare(entry, run.progress.say)
 
 
 def _check_fit(run: Run) -> None:
@@ -171,6 +182,8 @@ def plan(run: Run) -> Plan:
     """Estimate the run's calls, tokens and dollars. Makes no call, and says what running it will ask about."""
     for sending in pending(run.recipe, calls=run.provider is None):
         run.progress.say(f"{run.recipe.file}: {sending.sentence}")
+    if run.why_elicitation:
+        run.progress.say(run.why_elicitation)
     with run.ledger(readonly=True) if exists(run.ledger_address) else nullcontext() as ledger:
         return make_jury_plan(run.work, run.folder.table("items"), run.prices, ledger)
 
@@ -184,6 +197,8 @@ def annotate(run: Run, *, max_cost: float | None = None, retry_failed: bool = Fa
         )
     with run.by_turns():
         run.freeze()
+    if run.why_elicitation and provider_class(run.recipe.entries[0].name).answers_in_words:
+        run.progress.say(run.why_elicitation)
     counters = Counters(total_items=_count(run))
     run.progress.stage("annotating")
     with run.ledger() as ledger:

@@ -48,6 +48,7 @@ class BaseProvider(ABC):
     needs_model: ClassVar[bool] = True  # whether a recipe must give `model`
     has_logprobs: ClassVar[bool] = True  # whether answers can carry log-probabilities
     has_batches: ClassVar[bool] = False  # whether `batches` gives its batch API
+    answers_in_words: ClassVar[bool] = False  # whether `elicitation: auto` may ask if it answers in the label words
     is_free: ClassVar[bool] = False  # calls cost nothing
     is_demo: ClassVar[bool] = False  # a model too small to say what people think: views and cards say so
     price_list: ClassVar[str | None] = None  # its id in genai-prices; without one the recipe must give `price`
@@ -70,6 +71,19 @@ class BaseProvider(ABC):
         return cls()
 
     @classmethod
+    def prepare(cls, config: ProviderConfig, say: Callable[[str], None]) -> int | None:
+        """Fetch and check what the first call will need, before anything is sent, and say what will be used. Raises `InputError`.
+
+        Returns the tokens that a prompt and its answer may have together, where that is known.
+        """
+        return None
+
+    @classmethod
+    def is_demo_model(cls, model: str) -> bool:
+        """Whether the recipe's `model` is too small to say what people think."""
+        return cls.is_demo
+
+    @classmethod
     def model_name(cls, model: str) -> str:
         """The name under which requests carry the recipe's `model` and the ledger keeps its answers. Raises `InputError`."""
         return model
@@ -79,6 +93,12 @@ class BaseProvider(ABC):
         """What the recipe's model can do at this provider. Raises `InputError` for a way of saying efforts that is none."""
         effort = config.effort or effort_in(config.extra)
         return capabilities_of(cls.family or config.name, config.model, config.facts, effort=effort)
+
+    @classmethod
+    def model_source(cls, model: str) -> dict[str, str] | None:
+        """Where the recipe's `model` is on this machine, for the manifest; empty where that says nothing. None: it is not here, and a run's
+        manifest has to say its name."""
+        return {}
 
     @abstractmethod
     async def complete(self, request: Request) -> Answer:

@@ -66,7 +66,7 @@ class EndpointConfig(Section):
 
 
 class ProviderConfig(Section):
-    """Which model plays the personas. `openai` is any server with OpenAI's chat completions API; `local` is the bundled small model."""
+    """Which model plays the personas. `openai` is any server with OpenAI's chat completions API; `local` is a model on this machine."""
 
     name: str  # of a registered provider, or the family of a provider object passed in Python
     model: str = ""

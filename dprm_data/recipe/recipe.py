@@ -43,6 +43,13 @@ def _is_frozen(info: ValidationInfo) -> bool:
     return bool((info.context or {}).get("frozen"))
 
 
+AUTO = "auto"  # elicitation: as the model is best asked; a run folder says what was chosen (runs/auto_elicitation.py)
+
+
+def _elicitation(name: str, info: ValidationInfo) -> str:
+    return name if name == AUTO else _registered(ELICITATIONS)(name, info)
+
+
 class SourceConfig(Section):
     """Where prompts and responses come from: files on disk (`path`) or a dataset of the Hugging Face Hub (`dataset`)."""
 
@@ -231,7 +238,7 @@ class Recipe(Section):
     source: SourceConfig | None = None
     labels: str | int | dict[str, Any] = "hh6"
     panel: Annotated[PanelConfig, BeforeValidator(_panel)] = PanelConfig()
-    elicitation: Annotated[str, AfterValidator(_registered(ELICITATIONS))] = "choice"
+    elicitation: Annotated[str, AfterValidator(_elicitation)] = AUTO
     prompt: str | None = None  # a bundled template's name or a .jinja file; default: the elicitation's
     rationale: bool = False  # also ask for a one-sentence reason, if the elicitation supports it
     prior: PriorConfig | None = None
@@ -279,7 +286,7 @@ class Recipe(Section):
     @property
     def is_demo(self) -> bool:
         """Whether a model among them is too small to say what people think: views and cards say so."""
-        return any(entry.kind is not None and entry.kind.is_demo for entry in self.entries)
+        return any(entry.kind is not None and entry.kind.is_demo_model(entry.model) for entry in self.entries)
 
     def limits_of(self, entry: ModelConfig) -> LimitsConfig:
         """The limits of one model: its own, and the recipe's where it sets none.
@@ -350,6 +357,14 @@ class Recipe(Section):
     def _fits_together(self) -> Recipe:
         check_together(self)
         return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _begun_before_auto(cls, content: Any, info: ValidationInfo) -> Any:
+        """Run folders of earlier versions say nothing where they asked by choice, which was the default."""
+        if not (info.context or {}).get("frozen") or not isinstance(content, dict):
+            return content
+        return {"elicitation": "choice"} | content
 
     @model_validator(mode="before")
     @classmethod

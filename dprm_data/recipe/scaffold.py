@@ -23,7 +23,7 @@ labels: hh6                    # hh6 (helpful/neutral/not helpful x harmless/har
 panel: paper                   # `dprm panels` lists them; or a YAML file
 # panel: {{use: demographic, sample: 12, stratify: [age]}}
 
-elicitation: choice            # choice, logprobs (needs a model that gives log-probabilities) or distribution
+# elicitation: auto            # choice, logprobs (needs a model that gives log-probabilities) or distribution
 # rationale: true              # also ask for a sentence that says why, after the label
 # prior: {{strength: 2}}         # also ask once per item how a whole population would answer
 

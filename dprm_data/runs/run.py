@@ -29,8 +29,10 @@ from dprm_data.ledger.ledger import Ledger
 from dprm_data.panel.panel_sources import load_panel
 from dprm_data.panel.personas import Panel
 from dprm_data.providers.provider import BaseProvider, Provider, provider_class
-from dprm_data.recipe.recipe import FitConfig, PublishConfig, Recipe
+from dprm_data.recipe.model_config import ModelConfig
+from dprm_data.recipe.recipe import AUTO, FitConfig, PublishConfig, Recipe
 from dprm_data.recipe.trust import check
+from dprm_data.runs import auto_elicitation
 from dprm_data.runs.begun import began_with_prompt, begun_panel
 from dprm_data.runs.folder import RunFolder
 
@@ -82,6 +84,7 @@ class Run:
         self.folder = folder or RunFolder(recipe.output_folder)
         self.source = source
         self.progress = progress or Progress()
+        self.why_elicitation = ""  # which elicitation was chosen for `auto`, and why; "" where nothing was to choose
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], progress: Progress | None = None) -> Run:
@@ -134,8 +137,19 @@ class Run:
             )
         return panel
 
+    def settle_elicitation(self) -> None:
+        """Put the elicitation that suits the model in the place of `auto`, once."""
+        if self.recipe.elicitation != AUTO:
+            return
+        chosen = auto_elicitation.choose(
+            self.recipe, self.folder, self.ledger_address, lambda: self.space, own_provider=self.provider is not None
+        )
+        self.recipe = self.recipe.model_copy(update={"elicitation": chosen.name})
+        self.why_elicitation = f"elicitation: {chosen.name}, because {chosen.why}" if chosen.why else ""
+
     @cached_property
     def elicitation(self) -> type[Elicitation]:
+        self.settle_elicitation()
         found: type[Elicitation] = ELICITATIONS.get(self.recipe.elicitation)
         return found
 
@@ -154,6 +168,7 @@ class Run:
 
     @cached_property
     def work(self) -> Work:
+        self.settle_elicitation()
         names = self._model_names()
         return make_work(self.recipe, self.space, self.panel, self.template, self.prior_template, names=names)
 
@@ -182,15 +197,25 @@ class Run:
             prompts[self.prior_template.name] = self.prior_template.source
         labels = self.space.model_dump(mode="json")
         self.folder.freeze(self.recipe, labels=labels, panel=self.panel.model_dump(mode="json"), prompts=prompts)
+        sources = {each.id: provider_class(each.name).model_source(each.model) for each in self.recipe.entries}
+        if len(sources) == 1 and (source := next(iter(sources.values()))):
+            self.folder.update_manifest(model=self.work.elicitation.model, model_source=source)
+        elif any(sources.values()):
+            self.folder.update_manifest(model_sources={id_: source for id_, source in sources.items() if source})
 
     def _model_names(self) -> dict[str, str]:
-        """The models' names in requests, by id. A pulled run has them in its manifest, because a model file may be missing here."""
-        if not self.is_pulled():
-            return {entry.id: provider_class(entry.name).model_name(entry.model) for entry in self.recipe.entries}
-        manifest, entries = self.folder.read_manifest(), self.recipe.entries
-        if len(entries) == 1:
-            return {entries[0].id: str(manifest.get("model", entries[0].model))}
-        return {id_: str(model["model"]) for id_, model in manifest.get("models", {}).items()}
+        """The models' names in requests, by id. The manifest has them where a model file may be missing: pulled runs, and runs of another machine."""
+        manifest, entries, pulled = self.folder.read_manifest(), self.recipe.entries, self.is_pulled()
+        kept = {id_: str(model["model"]) for id_, model in manifest.get("models", {}).items()}
+        if len(entries) == 1 and "model" in manifest:
+            kept[entries[0].id] = str(manifest["model"])
+        return {entry.id: self._model_name(entry, kept.get(entry.id), pulled=pulled) for entry in entries}
+
+    def _model_name(self, entry: ModelConfig, kept: str | None, *, pulled: bool) -> str:
+        if pulled:
+            return kept or entry.model
+        kind = provider_class(entry.name)
+        return kept if kept and kind.model_source(entry.model) is None else kind.model_name(entry.model)
 
     def is_pulled(self) -> bool:
         """Whether the run was pulled from a published dataset, which has no ledger."""

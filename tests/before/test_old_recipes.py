@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from dprm_data import Recipe
+from dprm_data.runs.run import Run
 from tests.before.make_recipes import PLANNED, READ, plan_command
 from tests.before.saved import DATA, assert_holds, dprm_each, unpack
 
@@ -18,8 +19,10 @@ SET = {name: yaml.safe_load((DATA / f"recipes/{name}.yaml").read_text()) for nam
 
 @pytest.mark.parametrize("name", SET)
 def test_it_says_what_it_said(name: str) -> None:
-    """What is set, and what is not: the defaults."""
-    found = Recipe.load(DATA / f"recipes/{name}.yaml").model_dump(mode="json")
+    """What is set, and what is not: the defaults. A run puts `choice` in the place of the default elicitation, `auto`."""
+    run = Run(Recipe.load(DATA / f"recipes/{name}.yaml"))
+    run.settle_elicitation()
+    found = run.recipe.model_dump(mode="json")
     assert_holds(found, json.loads((DATA / f"recipes/{name}.said.json").read_text()))
 
 

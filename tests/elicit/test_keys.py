@@ -128,7 +128,9 @@ PINNED: dict[str, tuple[dict[str, Any], str, str]] = {
 
 
 def work_of(recipe: dict[str, Any]) -> Work:
-    parsed = Recipe.of({"provider": {"name": "openai", "model": "m"}, "panel": "small"} | recipe)
+    parsed = Recipe.of(
+        {"provider": {"name": "openai", "model": "m"}, "panel": "small", "elicitation": "choice"} | recipe
+    )
     return make_work(
         parsed,
         LabelSpace.load(parsed.labels),

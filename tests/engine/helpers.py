@@ -39,7 +39,7 @@ DOLLAR = Prices(lambda usage: float(usage.input_tokens + usage.output_tokens), "
 def work(personas: int = 5, **recipe: Any) -> Work:
     """The paper's panel, cut to so many personas, on three levels."""
     panel = load_panel("paper")
-    content = {"provider": {"name": "openai", "model": "gpt-4o-mini"}, "labels": 3} | recipe
+    content = {"provider": {"name": "openai", "model": "gpt-4o-mini"}, "labels": 3, "elicitation": "choice"} | recipe
     parsed = Recipe.of(content)
     return make_work(
         parsed,

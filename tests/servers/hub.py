@@ -1,8 +1,8 @@
 """A double of the Hugging Face Hub: what `huggingface_hub` and `datasets` say to it over HTTP, with real state behind it.
 
 Repositories have commits with trees, branches and tags; a commit names its parent and is refused where the head has moved; large files
-are uploaded by their SHA-256 before a commit may name them. Faults are laid in wait with `fault`. Only datasets, no xet (clients set
-HF_HUB_DISABLE_XET=1).
+are uploaded by their SHA-256 before a commit may name them. Faults are laid in wait with `fault`. Models can only be read. No xet (clients
+set HF_HUB_DISABLE_XET=1).
 """
 
 from __future__ import annotations
@@ -28,13 +28,15 @@ READER = "hf_thisOneMayOnlyRead"
 
 @dataclass
 class Fault:
-    """What goes wrong with the next `times` requests that match. lost: the request is done, but its answer never arrives."""
+    """What goes wrong with the next `times` requests that match. lost: the request is done, but its answer never arrives; cut: only so
+    many bytes of its body do."""
 
     method: str
     path: re.Pattern[str]
     status: int = 0
     dropped: bool = False
     lost: bool = False
+    cut: int | None = None
     before: Callable[[], None] | None = None
     headers: dict[str, str] = field(default_factory=dict)
     times: int = 1
@@ -116,7 +118,9 @@ class _Handler(BaseHTTPRequestHandler):
             if fault and fault.lost:
                 self._hang_up()
                 return
-            self._send(status, headers, data)
+            self._send(status, headers, data, fault.cut if fault else None)
+            if fault and fault.cut is not None:
+                self._hang_up()
         except Refusal as refusal:
             status = refusal.status
             headers = {"X-Error-Message": refusal.message, "Content-Type": "application/json"} | refusal.headers
@@ -142,7 +146,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.rfile.readline()
         return body
 
-    def _send(self, status: int, headers: dict[str, str], data: bytes) -> None:
+    def _send(self, status: int, headers: dict[str, str], data: bytes, most: int | None = None) -> None:
         self.send_response(status)
         for name, value in (
             {"Content-Type": "application/json"} | headers | {"Content-Length": str(len(data))}
@@ -150,7 +154,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(data)
+            self.wfile.write(data[:most])
 
     # -- who asks -----------------------------------------------------------------------------------------------------
 
@@ -193,6 +197,9 @@ class _Handler(BaseHTTPRequestHandler):
             ("POST", rf"/api/datasets/{name}/commit/{revision}", self._commit),
             ("POST", rf"/api/datasets/{name}/tag/{revision}", self._tag),
             ("GET", rf"/datasets/{name}/resolve/{revision}/(?P<file>.+)", self._resolve),
+            ("GET", rf"/api/models/{name}", self._info),
+            ("GET", rf"/api/models/{name}/revision/{revision}", self._info),
+            ("GET", rf"/{name}/resolve/{revision}/(?P<file>.+)", self._resolve),
         ]
         asked = "GET" if self.command == "HEAD" else self.command
         for method, pattern, action in routes:

@@ -15,6 +15,7 @@ LARGE = (
     ".png",
     ".zip",
     ".gz",
+    ".gguf",
 )  # files that are uploaded by their SHA-256
 
 
@@ -66,7 +67,7 @@ class Commit:
 
 @dataclass
 class Repo:
-    """One dataset repository."""
+    """One repository, of a dataset or a model."""
 
     name: str
     private: bool
