@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from dprm_data.elicit.work import Work
+from dprm_data.engine.canary import Canary
 from dprm_data.engine.coordinator import Coordinator, Lease
 from dprm_data.engine.counters import Counters
 from dprm_data.engine.early_stopping import RoundPolicy
@@ -25,6 +26,7 @@ _LOOK_UP = 500  # items looked up in the ledger at a time
 _OPEN = 64  # annotations rendered at a time: rendering many would delay the calls in flight
 _REACH = 20  # examine up to this many times the wanted number of items to find free ones
 _LOOK_AGAIN = 0.5  # seconds between two tries of the items that others hold
+_LOOK_BACK = 32  # items that are done, among which the canary looks for labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +50,10 @@ class ItemQueue:
         counters: Counters,
         retry_failed: bool,
         began: float,
+        canary: Canary,
     ) -> None:
-        """began: the start of the run (seconds since 1970); what failed later, at another worker, is not retried."""
+        """began: the start of the run (seconds since 1970); what failed later, at another worker, is not retried. canary: is told of all
+        replies in the ledger that it has not seen."""
         self._work = work
         self._plan = work.plan_key()
         self._ledger = ledger
@@ -58,6 +62,8 @@ class ItemQueue:
         self._counters = counters
         self._retry_failed = retry_failed
         self._began = began
+        self._canary = canary
+        self._looked_back = False
         self._each = work.annotations_per_item
         self._aside: deque[_Candidate] = deque()  # held by others
         self._look_at = 0.0  # when to try them again
@@ -90,6 +96,8 @@ class ItemQueue:
                 yield Pause(_LOOK_AGAIN)
                 continue
             states = advance(tasks, self._ledger)
+            for state in states:
+                self._canary.knows(state)
             missing = [state for state in states if not state.outcome]
             if missing:
                 self._calibrating = True
@@ -133,8 +141,18 @@ class ItemQueue:
         """The items, among these, that are not marked as done."""
         done = self._done(items)
         self._counters.skipped(len(done), self._each)
+        if done and len(done) < len(items):
+            self._look_back([item for item in items if row_id(item) in done])
         keys = self._work.prefix_keys if self._coordinator.shared else lambda item: ()
         return deque(_Candidate(item, keys(item)) for item in items if row_id(item) not in done)
+
+    def _look_back(self, done: Sequence[Item]) -> None:
+        """Show the canary, once, what some items that are done were answered."""
+        if not self._looked_back:
+            self._looked_back = True
+            for states in task_states(self._work, self._ledger, done[:_LOOK_BACK]):
+                for state in states:
+                    self._canary.knows(state)
 
     def _done(self, items: Sequence[Item]) -> set[bytes]:
         return set() if self._retry_failed else self._ledger.find_done(self._plan, [row_id(item) for item in items])
@@ -176,6 +194,7 @@ class ItemQueue:
         item = candidate.item
         settled, missing = self._divided(states)
         for state in settled:
+            self._canary.knows(state)
             if state.outcome:
                 self._counters.ended(state.outcome, replayed=True)
         if not missing:

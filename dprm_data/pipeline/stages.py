@@ -197,7 +197,8 @@ async def _annotate(run: Run, ledger: Ledger, limit: float | None, counters: Cou
     if run.recipe.engine == "ray":
         await _annotate_on_ray(run, limit, counters, retry_failed)
         return
-    async with Worker(run, ledger, max_cost=limit, retry_failed=retry_failed) as worker:
+    total = counters.total_items
+    async with Worker(run, ledger, max_cost=limit, retry_failed=retry_failed, total_items=total) as worker:
         engine = worker.engine(counters)
         async with _watched(run, engine):
             await engine.run(run.work, load_items(run.folder.needs("items")))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Self
 
 from dprm_data.core.errors import DprmError
+from dprm_data.engine.canary import Canary
 from dprm_data.engine.counters import Counters
 from dprm_data.engine.direct import Engine
 from dprm_data.engine.early_stopping import round_policy_for
@@ -22,7 +23,7 @@ class Worker:
             await worker.engine(counters).run(run.work, items)
 
     Make an engine per batch of items; they share what they learn about the provider's limits. max_cost: dollars, overriding the recipe's
-    budget. began: when the run began, for `Engine`. Raises `DprmError`: `LedgerError` if it cannot join the other workers.
+    budget. began: when the run began, for `Engine`. total_items: of the run, where that is known. Raises `DprmError`: `LedgerError` if it cannot join the other workers.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Worker:
         retry_failed: bool = False,
         began: float | None = None,
         say: Callable[[str], None] | None = None,
+        total_items: int | None = None,
     ) -> None:
         self._run = run
         self._ledger = ledger
@@ -45,6 +47,11 @@ class Worker:
         check_budget(run, limit)
         self._budget = self._coordinator.budget(limit, ledger.spent() if limit is not None else 0.0)
         self._rounds = round_policy_for(run.recipe.early_stop, run.space)
+        self._canary = Canary(
+            give_up=run.recipe.limits.give_up_unusable,
+            total=None if total_items is None else total_items * run.work.annotations_per_item,
+            prices=run.prices,
+        )
 
     def engine(self, counters: Counters | None = None) -> Engine:
         """A new engine, for one call of its `run`."""
@@ -61,6 +68,7 @@ class Worker:
             began=self._began,
             rounds=self._rounds,
             coordinator=self._coordinator,
+            canary=self._canary,
         )
 
     async def __aenter__(self) -> Self:
