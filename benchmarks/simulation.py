@@ -30,9 +30,9 @@ from dprm_data.engine.counters import Counters
 from dprm_data.engine.prices import Prices
 from dprm_data.engine.scheduler import OpenItem, Pause, ReadyItem, Scheduler
 from dprm_data.ledger.call import Call, Reply
+from dprm_data.providers.characters import PER_TOKEN
 from dprm_data.providers.limits import Limiter, LocalRateLimit
 from dprm_data.providers.request import Answer, CallFailed, FailureKind, Request, Usage
-from dprm_data.providers.characters import PER_TOKEN
 from dprm_data.recipe.recipe import LimitsConfig
 
 Latency = Callable[[random.Random], float]

@@ -37,6 +37,7 @@ from dprm_data.providers.token_estimates import estimated_input_tokens
 
 _EXACT = 20_000  # up to this many annotations, every call is counted
 _SAMPLE = 400  # items counted otherwise
+_QUICK, _FEWEST_QUICK = 300, 4  # annotations counted, and items at least, while a run waits
 _BEGINNING = 64  # items of the file's beginning, where answers are to be found first
 
 
@@ -121,6 +122,22 @@ def make_plan(
         corrected_by=sum(known.answers for known in learned.values()),
         assumptions=tuple(_assumptions(whole.voices, learned)),
     )
+
+
+def guess_and_correction(
+    work: Work, items_file: Path, prices: Prices, learned: Mapping[Voice, Learned]
+) -> tuple[Range, Range]:
+    """What the whole run costs: as a plan guesses it, and corrected by what was learned. From a few items, in a fraction of a second."""
+    with pq.ParquetFile(items_file) as file:
+        total = file.metadata.num_rows
+        sample = list(_spread(file, max(_FEWEST_QUICK, _QUICK // work.annotations_per_item)))
+    states = list(_tasks(work, sample, None))
+    costs = []
+    for known in ({}, learned):
+        whole = _Sum(prices, known)
+        lengths = [whole.count(tasks, weight=total / len(sample)) for tasks in states]
+        costs.append(whole.cost(2 * _relative_error(lengths)))
+    return costs[0], costs[1]
 
 
 class _Sum:

@@ -137,14 +137,17 @@ class Learned:
         self._prices = prices
         self.answers = 0
         self._estimated = self._real = self._written = 0.0  # tokens: input by estimate, input in truth, output
-        self._questions = 0
+        self._questions = self._unreported = 0
         self._places = (_Place(), _Place())
         self._costs: list[tuple[float, float]] = []  # of each task, without the cache: by estimate, in truth
 
     def add(self, state: TaskState, *, first: bool) -> None:
-        """Learn from a task that has ended. One with an answer whose usage is not known says nothing."""
+        """Learn from a task that has ended. A server that does not report the tokens is charged the worst case of every call."""
         usages = [reply.usage for reply in state.replies if reply.status == "answered"]
-        if not state.outcome or not usages or any(usage.estimated or not usage.input_tokens for usage in usages):
+        if not state.outcome or not usages:
+            return
+        if any(usage.estimated or not usage.input_tokens for usage in usages):
+            self._unreported += 1
             return
         asked = state.calls[: len(state.task.questions)]
         total = sum(usages[1:], usages[0])
@@ -166,20 +169,27 @@ class Learned:
     @property
     def enough(self) -> bool:
         """Whether it says more than the guess."""
-        return self.answers >= ENOUGH and len(self._costs) > 1
+        return (self.answers >= ENOUGH and len(self._costs) > 1) or self._unreported >= ENOUGH
 
     @property
     def input_ratio(self) -> float:
         """Real input tokens of a task, re-asks included, per estimated token of its first calls."""
-        return self._real / self._estimated
+        return self._real / self._estimated if self._estimated else 1.0
 
     @property
     def output(self) -> float:
         """Output tokens of a question, re-asks and thoughts included."""
-        return self._written / self._questions
+        return self._written / self._questions if self._questions else 0.0
 
     def dollars(self, call: Call, *, first: bool) -> Range:
         """Dollars for a call and the re-asks that may follow it; `error` is not in it yet."""
+        if not self._unreported:
+            return self._reported(call, first=first)
+        unreported = self._unreported / (self._unreported + len(self._costs))
+        worst = (self._prices.worst(call.request) or 0.0) * unreported
+        return self._reported(call, first=first) * (1 - unreported) + Range(worst, worst, worst)
+
+    def _reported(self, call: Call, *, first: bool) -> Range:
         read = estimated_input_tokens(call.request) * self.input_ratio
         place = self._places[not first]
         if place.tasks >= ENOUGH:
@@ -193,8 +203,10 @@ class Learned:
 
     def error(self, calls: float) -> float:
         """The relative error of the cost of so many calls: twice its standard error, more where few answers are known."""
+        count = len(self._costs)
+        if count < 2:
+            return _SURE
         estimated, real = np.array(self._costs).T
-        count = len(estimated)
         ratio = real.sum() / estimated.sum() if estimated.sum() else 0.0
         if not ratio:
             return _SURE

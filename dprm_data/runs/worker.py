@@ -10,6 +10,8 @@ from dprm_data.engine.canary import Canary
 from dprm_data.engine.counters import Counters
 from dprm_data.engine.direct import Engine
 from dprm_data.engine.early_stopping import round_policy_for
+from dprm_data.engine.forecast import forecast
+from dprm_data.engine.replay import TaskState
 from dprm_data.engine.shared.factory import coordinator_for
 from dprm_data.ledger.ledger import Ledger
 from dprm_data.providers.construction import make_provider
@@ -51,6 +53,7 @@ class Worker:
             give_up=run.recipe.limits.give_up_unusable,
             total=None if total_items is None else total_items * run.work.annotations_per_item,
             prices=run.prices,
+            heard=self._forecast if run.folder.table("items").is_file() else None,
         )
 
     def engine(self, counters: Counters | None = None) -> Engine:
@@ -70,6 +73,11 @@ class Worker:
             coordinator=self._coordinator,
             canary=self._canary,
         )
+
+    def _forecast(self, first: list[TaskState]) -> None:
+        items = self._run.folder.table("items")
+        if self._run.prices.known and (said := forecast(self._run.work, items, self._run.prices, first)):
+            self._say(said)
 
     async def __aenter__(self) -> Self:
         recipe = self._run.recipe

@@ -61,6 +61,7 @@ class Double:
         self.says: Callable[[dict[str, Any]], str | None] | None = (
             None  # in a test's own process: the answer to a request
         )
+        self.bills: Callable[[wire.Asked, str, dict[str, Any]], None] | None = None  # likewise: changes a reply's usage
         self._batches = Batches(self)
         self.script({})
 
@@ -142,6 +143,8 @@ class Double:
             reply = wire.anthropic_reply(asked, number, text, finish, read, written)
         else:
             reply = wire.openai_reply(asked, number, text, finish, read, top)
+        if self.bills:
+            self.bills(asked, text, reply["usage"])
         return wire.reporting(reply, self.options.usage)
 
     def _text(self, asked: wire.Asked, data: dict[str, Any], raw: bytes) -> str:
