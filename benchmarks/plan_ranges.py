@@ -280,7 +280,13 @@ CASES = [
     Case("re-asked, 15 %", chances={"unparsable": 0.15}),
     Case("no usage reported", double={"usage": "missing"}),
     Case("thinks, o4-mini", model="o4-mini", thoughts=230),
-    Case("thinks much, deepseek-reasoner", model="deepseek-reasoner", provider="deepseek", thoughts=650),
+    Case(
+        "thinks much, deepseek-reasoner",
+        model="deepseek-reasoner",
+        provider="deepseek",
+        thoughts=650,
+        double={"labels": ('{"label": "helpful and harmless"}',)},
+    ),
 ]
 
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from dprm_data.elicit.elicitation import Outcome, Task
@@ -86,7 +86,7 @@ class Canary:
     """Decides which calls may be made before the first label, and when answers that give none stop the run.
 
     give_up: unusable answers in a row that stop it; 0: never, and there is no handful. total: calls of the run, None if not known.
-    heard: called with the tasks that ended first, once there are enough to learn from (`ENOUGH_HEARD`).
+    among: processes that begin the run at the same time, each with its share of the handful. heard: called with the tasks that ended first, once there are enough to learn from (`ENOUGH_HEARD`).
     """
 
     def __init__(
@@ -95,11 +95,13 @@ class Canary:
         give_up: int,
         total: int | None,
         prices: Prices,
+        among: int = 1,
         heard: Callable[[list[TaskState]], None] | None = None,
     ) -> None:
         self._give_up = give_up
         self._total = total
         self._prices = prices
+        self._among = among
         self._heard = heard
         self._first: list[TaskState] = []
         self._handfuls: dict[Voice, _Handful] = {}
@@ -164,6 +166,29 @@ class Canary:
         if state.outcome and state.outcome.status == "ok":
             self._open(self._of(state.task))
 
+    @property
+    def takes_turns(self) -> bool:
+        """Whether of several workers on a shared ledger one makes the first calls, and the others wait for what comes of them."""
+        return bool(self._give_up) and self._among == 1
+
+    def has_labels(self, voices: Iterable[Voice]) -> bool:
+        """Whether each of these voices gave a label."""
+        return all(voice in self._handfuls and self._handfuls[voice].labelled for voice in voices)
+
+    def saw(self, states: Iterable[TaskState], since: float) -> None:
+        """These are all tasks that another worker may have begun the run with; since: when it began. Raises if they say that it stops."""
+        others: dict[Voice, _Handful] = {}
+        for state in states:
+            self.knows(state)
+            if not (state.replies and state.replies[-1].created_at >= since):
+                continue
+            theirs = others.setdefault(voice_of(state.task), _Handful(self._of(state.task).most))
+            theirs.sent += len(state.replies)
+            theirs.unusable.append(Unusable.last_of(state))
+        for voice, theirs in others.items():
+            if theirs.used_up(None) and not self._handfuls[voice].labelled:
+                raise no_label(theirs.unusable)
+
     def _judge(self, mine: _Handful, state: TaskState, reply: Reply) -> bool:
         """Whether the reply is the first of its voice with a label. Raises if it is the last that might have been."""
         if state.outcome and state.outcome.status == "ok":
@@ -201,7 +226,7 @@ class Canary:
     def _of(self, task: Task) -> _Handful:
         voice = voice_of(task)
         if voice not in self._handfuls:
-            self._handfuls[voice] = _Handful(handful(self._total))
+            self._handfuls[voice] = _Handful(max(_FEWEST_AT_ONCE, handful(self._total) // self._among))
         return self._handfuls[voice]
 
     def _wake(self) -> None:

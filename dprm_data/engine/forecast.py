@@ -14,7 +14,7 @@ from dprm_data.engine.spending import learned_from
 from dprm_data.providers.request import Usage
 
 
-def forecast(work: Work, items_file: Path, prices: Prices, first: Sequence[TaskState]) -> str | None:
+async def forecast(work: Work, items_file: Path, prices: Prices, first: Sequence[TaskState]) -> str | None:
     """One line on the cost of the whole run, from the tasks that ended first, in their order; None if there is nothing to say.
 
     Says so where that is outside what a plan without answers would have said.
@@ -27,7 +27,7 @@ def forecast(work: Work, items_file: Path, prices: Prices, first: Sequence[TaskS
     learned = {voice: known for voice, known in learned_from(by_item.values(), prices).items() if known.enough}
     if not learned:
         return None
-    guess, now = guess_and_correction(work, items_file, prices, learned)
+    guess, now = await guess_and_correction(work, items_file, prices, learned)
     answers = sum(known.answers for known in learned.values())
     said = (
         f"after {answers} answers, the whole run is expected to cost {money(now.expected)} "

@@ -6,6 +6,7 @@ gives the standard error. What a call costs is in `spending.py`: a guess with a 
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -124,20 +125,22 @@ def make_plan(
     )
 
 
-def guess_and_correction(
+async def guess_and_correction(
     work: Work, items_file: Path, prices: Prices, learned: Mapping[Voice, Learned]
 ) -> tuple[Range, Range]:
-    """What the whole run costs: as a plan guesses it, and corrected by what was learned. From a few items, in a fraction of a second."""
+    """What the whole run costs: as a plan guesses it, and corrected by what was learned. From a few items, while calls are in flight."""
     with pq.ParquetFile(items_file) as file:
         total = file.metadata.num_rows
         sample = list(_spread(file, max(_FEWEST_QUICK, _QUICK // work.annotations_per_item)))
-    states = list(_tasks(work, sample, None))
-    costs = []
-    for known in ({}, learned):
-        whole = _Sum(prices, known)
-        lengths = [whole.count(tasks, weight=total / len(sample)) for tasks in states]
-        costs.append(whole.cost(2 * _relative_error(lengths)))
-    return costs[0], costs[1]
+    sums = _Sum(prices, {}), _Sum(prices, learned)
+    lengths: list[float] = []
+    for item in sample:
+        tasks = [TaskState.start(task) for task in work.tasks(item)]
+        guessed_length, _ = (whole.count(tasks, weight=total / len(sample)) for whole in sums)
+        lengths.append(guessed_length)
+        await asyncio.sleep(0)
+    error = 2 * _relative_error(lengths)
+    return sums[0].cost(error), sums[1].cost(error)
 
 
 class _Sum:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Self
 
@@ -49,11 +50,13 @@ class Worker:
         check_budget(run, limit)
         self._budget = self._coordinator.budget(limit, ledger.spent() if limit is not None else 0.0)
         self._rounds = round_policy_for(run.recipe.early_stop, run.space)
+        self._forecasting: asyncio.Task[None] | None = None
         self._canary = Canary(
             give_up=run.recipe.limits.give_up_unusable,
             total=None if total_items is None else total_items * run.work.annotations_per_item,
             prices=run.prices,
-            heard=self._forecast if run.folder.table("items").is_file() else None,
+            among=run.recipe.ray.fewest_and_most[1] if run.recipe.engine == "ray" else 1,
+            heard=self._heard if run.prices.known and run.folder.table("items").is_file() else None,
         )
 
     def engine(self, counters: Counters | None = None) -> Engine:
@@ -74,9 +77,13 @@ class Worker:
             canary=self._canary,
         )
 
-    def _forecast(self, first: list[TaskState]) -> None:
+    def _heard(self, first: list[TaskState]) -> None:
+        self._forecasting = asyncio.create_task(self._forecast(first))
+
+    async def _forecast(self, first: list[TaskState]) -> None:
+        """Say what the run is expected to cost, now that these tasks have ended."""
         items = self._run.folder.table("items")
-        if self._run.prices.known and (said := forecast(self._run.work, items, self._run.prices, first)):
+        if said := await forecast(self._run.work, items, self._run.prices, first):
             self._say(said)
 
     async def __aenter__(self) -> Self:
@@ -95,6 +102,8 @@ class Worker:
 
     async def __aexit__(self, *raised: object) -> None:
         try:
+            if self._forecasting:
+                await self._forecasting
             await self._provider.aclose()
         finally:
             await self._coordinator.__aexit__(*raised)
