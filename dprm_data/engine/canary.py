@@ -86,7 +86,8 @@ class Canary:
     """Decides which calls may be made before the first label, and when answers that give none stop the run.
 
     give_up: unusable answers in a row that stop it; 0: never, and there is no handful. total: calls of the run, None if not known.
-    among: processes that begin the run at the same time, each with its share of the handful. heard: called with the tasks that ended first, once there are enough to learn from (`ENOUGH_HEARD`).
+    among: processes that begin the run at the same time, each with its share of the handful. labelled: called each time that a
+    voice has given its first label. heard: called with the tasks that ended first, once there are enough to learn from (`ENOUGH_HEARD`).
     """
 
     def __init__(
@@ -96,12 +97,14 @@ class Canary:
         total: int | None,
         prices: Prices,
         among: int = 1,
+        labelled: Callable[[], None] = lambda: None,
         heard: Callable[[list[TaskState]], None] | None = None,
     ) -> None:
         self._give_up = give_up
         self._total = total
         self._prices = prices
         self._among = among
+        self._labelled = labelled
         self._heard = heard
         self._first: list[TaskState] = []
         self._handfuls: dict[Voice, _Handful] = {}
@@ -205,10 +208,13 @@ class Canary:
         return False
 
     def _open(self, mine: _Handful) -> None:
+        if mine.labelled:
+            return
         mine.labelled = True
         mine.in_flight = 0
         mine.unusable.clear()
         self._wake()
+        self._labelled()
 
     def _count(self, state: TaskState, outcome: Outcome) -> None:
         """Count unusable answers in a row. Raises if there are too many."""

@@ -219,8 +219,11 @@ async def _annotate_in_batches(
     run: Run, ledger: Ledger, limit: float | None, counters: Counters, retry_failed: bool
 ) -> None:
     from dprm_data.engine.batch import BatchEngine
+    from dprm_data.pipeline.batch_canary import try_directly
 
     budget = Budget(limit, ledger.spent() if limit is not None else 0.0)
+    calls = (counters.total_items or 0) * run.work.annotations_per_item
+    await try_directly(run, ledger, budget, counters, calls=calls, retry_failed=retry_failed)
     own = cast("BaseProvider | None", run.provider)  # `Run` takes no other in this mode
     provider = make_batch_provider(run.recipe.provider) if own is None else own.batches()
     engine = BatchEngine(

@@ -144,6 +144,30 @@ def test_the_prior_says_nothing_about_the_panel(tmp_path: Path, double: LLMServe
     assert double.tally.requests < 40
 
 
+def batch(folder: Path, url: str, **changes: Any) -> Path:
+    write_rows(folder / "pairs.jsonl", [{"prompt": f"q{i}", "response": "r"} for i in range(300)])
+    return write_recipe(folder, url, mode="batch", limits={"poll_every": 0.05}, **changes)
+
+
+def test_batches_are_not_submitted_before_a_direct_call_gave_a_label(tmp_path: Path, double: LLMServer) -> None:
+    recipe = batch(tmp_path, double.url)
+    double.script({"chances": {"unparsable": 1.0}})
+    ended = dprm("run", recipe, cwd=tmp_path)
+    assert ended.returncode == 1 and "gives a label" in ended.stderr
+    assert double.tally.requests <= 20
+    double.script({"chances": {}})
+    done = answer(dprm("run", recipe, "--retry-failed", "--json", cwd=tmp_path))
+    assert done["summary"]["statuses"] == {"ok": 1200}
+
+
+def test_a_batch_with_a_prior_tries_both_ways_of_asking(tmp_path: Path, double: LLMServer) -> None:
+    recipe = batch(tmp_path, double.url, prior={"strength": 2})
+    double.says = lambda data: None if "number" in str(data.get("response_format")) else "no"
+    ended = dprm("run", recipe, cwd=tmp_path)
+    assert ended.returncode == 1 and "(choice) gives a label" in ended.stderr
+    assert double.tally.requests < 40
+
+
 # -- later --------------------------------------------------------------------------------------------------------------
 
 
