@@ -316,8 +316,8 @@ class Figures:
 class Heard(Progress):
     """Keeps what the run says."""
 
-    def __init__(self) -> None:
-        self.said: list[str] = []
+    def __init__(self, said: list[str] | None = None) -> None:
+        self.said = [] if said is None else said
 
     def say(self, text: str) -> None:
         self.said.append(text)
@@ -382,15 +382,15 @@ def rows_of(case: Case) -> Iterator[dict[str, str]]:
         yield {"prompt": f"Question {number}: {case.text(rng, 60)}?", "response": case.text(rng, length)}
 
 
-def measured(case: Case, folder: Path) -> Figures:
-    """Plan and run one case."""
+def measured(case: Case, folder: Path, *, said: list[str] | None = None) -> Figures:
+    """Plan and run one case. said: gets what the run says."""
     rows = list(rows_of(case))
     with LLMServer(**({"words": _LEVELS} | case.double)) as server:
         server.script({"chances": case.chances})
         server.bills, server.says = bills(case), says(case)
         recipe = recipe_of(case, server.url)
         planned = plan(recipe, source=rows, output=folder)
-        heard = Heard()
+        heard = Heard(said)
         done = run(recipe, source=rows, output=folder, progress=heard)
     assert planned.cost is not None and planned.cost_range is not None
     first = sum(cost for (cost,) in _costs(folder)[: handful(planned.annotations)])

@@ -8,7 +8,8 @@ panel's answers say nothing about those to the prior, and one model's nothing ab
     in the handful        8               12          20                (at most a third of them at once, but 4)
 
 So a run of 4,000 calls or more has paid about .3 % of its plan when it stops; in a smaller one the handful is 8 calls. Re-asks count. Where
-answers cost more than was planned, the handful ends early, with the first task that ends, once .45 % of the plan is spent.
+answers cost more than was planned, the handful ends early, once a task has ended and .45 % of the plan (in a small run, what the handful
+should have cost) is spent.
 
 Later, too: where a voice's last answers, `limits: give_up_unusable` of them in the order in which they came, were all unusable and are about at
 least three items, the run stops. What the ledger knows of this work counts: where it holds a label, there is no canary.
@@ -63,8 +64,9 @@ class _Handful:
         """Whether no further call may be made. total: calls of the run."""
         if self.sent >= self.most:
             return True
-        enough = self.ended and len(self.unusable) >= _FEWEST_AT_ONCE
-        return bool(enough and total and self.paid >= _MOST_SPENT * total * self.planned > 0)
+        if not (total and self.planned and self.ended and len(self.unusable) >= _FEWEST_AT_ONCE):
+            return False
+        return self.paid >= max(self.most, _MOST_SPENT * total) * self.planned
 
 
 class _Row:
@@ -87,7 +89,7 @@ class Canary:
 
     give_up: unusable answers in a row that stop it; 0: never, and there is no handful. total: calls of the run, None if not known.
     among: processes that begin the run at the same time, each with its share of the handful. labelled: called each time that a
-    voice has given its first label. heard: called with the tasks that ended first, once there are enough to learn from (`ENOUGH_HEARD`).
+    voice has given its first label. heard: called with the `ENOUGH_HEARD` tasks that began first, once they have ended.
     """
 
     def __init__(
@@ -125,6 +127,8 @@ class Canary:
 
     async def permit(self, state: TaskState, stop: Cancellation) -> None:
         """Wait until the task's next call may be made. Raises `Cancelled` if the run ends before that."""
+        if self._heard and not state.replies and len(self._first) < ENOUGH_HEARD:
+            self._first.append(state)
         if not self._give_up:
             return
         mine = self._of(state.task)
@@ -154,8 +158,8 @@ class Canary:
     def took(self, state: TaskState, reply: Reply) -> bool:
         """The task has taken this reply. Returns whether that lets other tasks begin; raises `ProviderUnusable` if the run is to stop."""
         outcome = state.outcome
-        if outcome:
-            self._learn(state)
+        if outcome and self._heard:
+            self._learn()
         if not self._give_up:
             return False
         mine = self._of(state.task)
@@ -239,14 +243,12 @@ class Canary:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    def _learn(self, state: TaskState) -> None:
-        """Keep the first tasks that ended, and hand them on once they are enough."""
-        if self._heard is None:
-            return
-        self._first.append(state)
-        if len(self._first) >= ENOUGH_HEARD:
+    def _learn(self) -> None:
+        """Hand on the tasks that began first, once they all have ended. (Those that end first would be those that nobody asks again.)"""
+        if self._heard and len(self._first) == ENOUGH_HEARD and all(state.outcome for state in self._first):
             heard, self._heard = self._heard, None
             heard(self._first)
+            self._first = []
 
 
 def _is_next_question(state: TaskState) -> bool:
