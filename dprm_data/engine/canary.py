@@ -36,6 +36,7 @@ _SHARE = 320  # one call in so many of the run's
 _FEWEST_AT_ONCE = 4
 _MOST_SPENT = 0.0045  # of the plan, after which the handful ends early
 ENOUGH_HEARD = 30  # tasks from which a run's cost is estimated anew
+_EXAMPLES = 50  # unusable answers that are kept for the message
 _ITEMS_IN_A_ROW = 3  # one item that everybody refuses is not a run that everybody refuses
 
 
@@ -75,7 +76,7 @@ class _Row:
     def __init__(self, most: int) -> None:
         self.length = 0
         self.items: set[str] = set()
-        self.last: deque[Unusable] = deque(maxlen=most)
+        self.last: deque[Unusable] = deque(maxlen=min(most, _EXAMPLES))
 
     def add(self, state: TaskState) -> None:
         self.length += 1
@@ -229,7 +230,7 @@ class Canary:
         row = self._rows.setdefault(voice, _Row(self._give_up))
         row.add(state)
         if row.length >= self._give_up and len(row.items) >= _ITEMS_IN_A_ROW:
-            raise no_more_labels(row.last)
+            raise no_more_labels(row.last, row.length)
 
     # -- small things ---------------------------------------------------------------------------------------------------
 

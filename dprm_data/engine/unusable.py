@@ -62,9 +62,9 @@ def no_label(examples: Sequence[Unusable]) -> ProviderUnusable:
     return _error(f"none of the first {len(examples)} answers of {_model(examples)} gives a label", examples)
 
 
-def no_more_labels(examples: Sequence[Unusable]) -> ProviderUnusable:
-    """The error for a run whose last answers, all of these, gave no label."""
-    return _error(f"none of the last {len(examples)} answers of {_model(examples)} gives a label", examples)
+def no_more_labels(examples: Sequence[Unusable], count: int) -> ProviderUnusable:
+    """The error for a run whose last answers, so many and these the last of them, gave no label."""
+    return _error(f"none of the last {count:,} answers of {_model(examples)} gives a label", examples)
 
 
 def _model(examples: Sequence[Unusable]) -> str:
