@@ -21,7 +21,7 @@ def estimated_input_tokens(request: Request) -> float:
 
 def input_token_range(request: Request) -> tuple[float, float, float]:
     """Low, expected and high estimate of a request's input tokens. High has the schema of the answer, which some providers put into words."""
-    low, expected, high = sum(token_range(message["content"]) for message in request.messages)
+    low, expected, high = token_range("".join(message["content"] for message in request.messages))
     count = len(request.messages)
     schema = expected_tokens(repr(request.params["schema"])) if "schema" in request.params else 0.0
     return low, expected + count * _USUAL_OVERHEAD, high + count * _MESSAGE_OVERHEAD + schema
