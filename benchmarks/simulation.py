@@ -30,9 +30,9 @@ from dprm_data.engine.counters import Counters
 from dprm_data.engine.prices import Prices
 from dprm_data.engine.scheduler import OpenItem, Pause, ReadyItem, Scheduler
 from dprm_data.ledger.call import Call, Reply
+from dprm_data.providers.characters import PER_TOKEN
 from dprm_data.providers.limits import Limiter, LocalRateLimit
 from dprm_data.providers.request import Answer, CallFailed, FailureKind, Request, Usage
-from dprm_data.providers.token_estimates import CHARACTERS_PER_TOKEN
 from dprm_data.recipe.recipe import LimitsConfig
 
 Latency = Callable[[random.Random], float]
@@ -277,7 +277,7 @@ class _Process:
         self._world = world
         self._processor = _Station(model.cpu / 2)
         self._held: dict[int, _Item] = {}
-        self._message = {"role": "user", "content": "x" * int(model.tokens * CHARACTERS_PER_TOKEN)}
+        self._message = {"role": "user", "content": "x" * int(model.tokens * PER_TOKEN)}
         self._gathered: list[asyncio.Future[None]] = []
         self._writer: asyncio.Task[None] | None = None
         self._news = asyncio.Event()

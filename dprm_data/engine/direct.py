@@ -19,6 +19,7 @@ from contextlib import suppress
 from dprm_data.core.errors import ProviderUnusable
 from dprm_data.elicit.work import Work
 from dprm_data.engine.budget import Budget
+from dprm_data.engine.canary import Canary
 from dprm_data.engine.cancellation import Cancellation, Cancelled
 from dprm_data.engine.client import RetryingClient
 from dprm_data.engine.coordinator import Coordinator, Lease, LeaseLost
@@ -41,7 +42,7 @@ class Engine:
     """Runs the work of one recipe against one provider.
 
     retry_failed: retry annotations that ended without a label. began: the start of the run (seconds since 1970; default: now); what failed
-    later, at another worker, is not retried. coordinator: needed if other workers may share the ledger.
+    later, at another worker, is not retried. coordinator: needed if other workers may share the ledger. canary: of a run of several engines.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Engine:
         began: float | None = None,
         rounds: RoundPolicy | None = None,
         coordinator: Coordinator | None = None,
+        canary: Canary | None = None,
     ) -> None:
         self._rounds = rounds or RoundPolicy()
         self.counters = counters or Counters()
@@ -65,6 +67,7 @@ class Engine:
         self._retry_failed = retry_failed
         self._coordinator = coordinator or Coordinator()
         self._began = time.time() if began is None else began
+        self._canary = canary or Canary(give_up=limits.give_up_unusable, total=None, prices=prices)
         self._stop = Cancellation()
         self._client = RetryingClient(
             provider=provider,
@@ -91,15 +94,21 @@ class Engine:
             counters=self.counters,
             retry_failed=self._retry_failed,
             began=self._began,
+            canary=self._canary,
         )
         self._coordinator.on_failure(self.stop)
         watch = asyncio.create_task(self._watch())
         try:
             calibrated = queue.calibrated
-            await self._work_off(Scheduler(queue.calibration(), closed=calibrated, lost=calibrated))
+            may_begin = self._canary.may_begin
+            await self._work_off(
+                Scheduler(queue.calibration(), closed=calibrated, lost=calibrated, may_begin=may_begin)
+            )
             self.counters.only_calls()
-            found = queue.items(items)
-            await self._work_off(Scheduler(found, closed=queue.closed, lost=queue.lost, round_size=queue.round_size))
+            found, size = queue.items(items), queue.round_size
+            await self._work_off(
+                Scheduler(found, closed=queue.closed, lost=queue.lost, round_size=size, may_begin=may_begin)
+            )
         finally:
             watch.cancel()
             await self._ledger.flush()
@@ -132,11 +141,11 @@ class Engine:
                     scheduler.through(item, state)
                     # One more than there are tasks, who may open items; this coroutine takes one, too.
                     self._wake(scheduler.ready if scheduler.exhausted else scheduler.ready + 1)
-                elif scheduler.exhausted or (rest := scheduler.paused_for):
+                elif (waits := scheduler.holding or scheduler.exhausted) or (rest := scheduler.paused_for):
                     idle = asyncio.get_running_loop().create_future()
                     self._idle.append(idle)
                     try:
-                        await asyncio.wait_for(idle, None if scheduler.exhausted else rest)
+                        await asyncio.wait_for(idle, None if waits else rest)
                     except TimeoutError:
                         with suppress(ValueError):
                             self._idle.remove(idle)
@@ -162,7 +171,15 @@ class Engine:
         missing = not state.is_repeat  # the replay has found that the ledger lacks this call
         while isinstance(state.step, Call):
             self.counters.reasks += len(state.replies) >= len(state.task.questions)
-            state.take(await self._client.reply(state.step, missing=missing, lease=lease))
+            await self._canary.permit(state, self._stop)
+            try:
+                reply = await self._client.reply(state.step, missing=missing, lease=lease)
+            except BaseException:
+                self._canary.withdrawn(state)
+                raise
+            state.take(reply)
+            if self._canary.took(state, reply):  # all may begin
+                self._wake(len(self._idle))
             missing = state.is_restart
         self.counters.ended(state.step, replayed=False)
 

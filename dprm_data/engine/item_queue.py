@@ -6,6 +6,7 @@ that others hold are set aside and tried again: by then they are done, or free b
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import time
 from collections import deque
@@ -13,11 +14,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from dprm_data.elicit.work import Work
+from dprm_data.engine.canary import Canary
 from dprm_data.engine.coordinator import Coordinator, Lease
 from dprm_data.engine.counters import Counters
 from dprm_data.engine.early_stopping import RoundPolicy
 from dprm_data.engine.replay import TaskState, advance, chunks, row_id, task_states
 from dprm_data.engine.scheduler import OpenItem, Pause, ReadyItem
+from dprm_data.engine.spending import voice_of
 from dprm_data.ingest.items import Item
 from dprm_data.ledger.ledger import Ledger
 
@@ -25,6 +28,9 @@ _LOOK_UP = 500  # items looked up in the ledger at a time
 _OPEN = 64  # annotations rendered at a time: rendering many would delay the calls in flight
 _REACH = 20  # examine up to this many times the wanted number of items to find free ones
 _LOOK_AGAIN = 0.5  # seconds between two tries of the items that others hold
+_LOOK_BACK = 32  # items that are done, among which the canary looks for labels
+_BEGINNING = 8  # items that a canary is about
+_TURN = 0.2  # seconds between two looks at another worker's canary
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +54,10 @@ class ItemQueue:
         counters: Counters,
         retry_failed: bool,
         began: float,
+        canary: Canary,
     ) -> None:
-        """began: the start of the run (seconds since 1970); what failed later, at another worker, is not retried."""
+        """began: the start of the run (seconds since 1970); what failed later, at another worker, is not retried. canary: is told of all
+        replies in the ledger that it has not seen."""
         self._work = work
         self._plan = work.plan_key()
         self._ledger = ledger
@@ -58,6 +66,9 @@ class ItemQueue:
         self._counters = counters
         self._retry_failed = retry_failed
         self._began = began
+        self._canary = canary
+        self._looked_back = False
+        self._turn: Lease | None = None  # to begin the run, if there are other workers
         self._each = work.annotations_per_item
         self._aside: deque[_Candidate] = deque()  # held by others
         self._look_at = 0.0  # when to try them again
@@ -70,7 +81,10 @@ class ItemQueue:
         """Yield the items with missing calls, with their tasks; None now and then, to let other coroutines run; and a `Pause` while only
         other workers have something left."""
         for chunk in chunks(items, _LOOK_UP):
-            yield from self._opened(self._missing(chunk))
+            candidates = self._missing(chunk)
+            if candidates and self._coordinator.shared and self._canary.takes_turns and not self._turn:
+                yield from self._await_turn([each.item for each in itertools.islice(candidates, _BEGINNING)])
+            yield from self._opened(candidates)
             yield None
             if self._aside and time.monotonic() >= self._look_at:
                 yield from self._look_again()
@@ -79,6 +93,26 @@ class ItemQueue:
                 yield from self._look_again()
             else:
                 yield Pause(self._look_at - time.monotonic() if self._aside else _LOOK_AGAIN)
+
+    def _await_turn(self, items: Sequence[Item]) -> Iterator[Pause | None]:
+        """Wait while another worker begins the run with these items. Raises if nothing came of it."""
+        voices = {voice_of(task) for task in self._work.tasks(items[0])}
+        key = hashlib.sha256(b"canary" + self._plan).digest()[:16]
+        while not self._canary.has_labels(voices):
+            self._turn = turn = self._coordinator.claim([(key,)], 1)[0]
+            seen: list[TaskState] = []
+            for item in items:
+                seen += next(task_states(self._work, self._ledger, [item]))
+                yield None
+            self._canary.saw(seen, self._began)
+            if turn:
+                return
+            yield Pause(_TURN)
+
+    def _end_turn(self) -> None:
+        if self._turn:
+            self._coordinator.release(self._turn)
+            self._turn = None
 
     def calibration(self) -> Iterator[ReadyItem | Pause | None]:
         """Yield the missing calibration tasks, as if they were one item's."""
@@ -90,6 +124,8 @@ class ItemQueue:
                 yield Pause(_LOOK_AGAIN)
                 continue
             states = advance(tasks, self._ledger)
+            for state in states:
+                self._canary.knows(state)
             missing = [state for state in states if not state.outcome]
             if missing:
                 self._calibrating = True
@@ -114,6 +150,8 @@ class ItemQueue:
         """The item needs no further call."""
         self._rounds.closed(item.settled, in_full=not item.waiting)
         self._close(item.item, item.lease)
+        if self._turn and self._canary.has_labels({voice_of(state.task) for state in item.settled}):
+            self._end_turn()
 
     def lost(self, item: OpenItem) -> None:
         """Another worker has taken the item: set it aside."""
@@ -123,6 +161,7 @@ class ItemQueue:
 
     def leave(self) -> None:
         """The run ends: release what is still open, for others."""
+        self._end_turn()
         for _, lease in self._leased.values():
             self._coordinator.release(lease)
         self._leased.clear()
@@ -133,8 +172,18 @@ class ItemQueue:
         """The items, among these, that are not marked as done."""
         done = self._done(items)
         self._counters.skipped(len(done), self._each)
+        if done and len(done) < len(items):
+            self._look_back([item for item in items if row_id(item) in done])
         keys = self._work.prefix_keys if self._coordinator.shared else lambda item: ()
         return deque(_Candidate(item, keys(item)) for item in items if row_id(item) not in done)
+
+    def _look_back(self, done: Sequence[Item]) -> None:
+        """Show the canary, once, what some items that are done were answered."""
+        if not self._looked_back:
+            self._looked_back = True
+            for states in task_states(self._work, self._ledger, done[:_LOOK_BACK]):
+                for state in states:
+                    self._canary.knows(state)
 
     def _done(self, items: Sequence[Item]) -> set[bytes]:
         return set() if self._retry_failed else self._ledger.find_done(self._plan, [row_id(item) for item in items])
@@ -176,6 +225,7 @@ class ItemQueue:
         item = candidate.item
         settled, missing = self._divided(states)
         for state in settled:
+            self._canary.knows(state)
             if state.outcome:
                 self._counters.ended(state.outcome, replayed=True)
         if not missing:

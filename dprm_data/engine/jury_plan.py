@@ -13,7 +13,18 @@ from dprm_data.engine.prices import Prices, price_sources
 from dprm_data.ledger.ledger import Ledger
 
 # Not a sum: the same for every model, or found otherwise.
-_SHARED = {"items", "annotators", "annotations", "spent", "prices", "sample", "error", "models"}
+_SHARED = {
+    "items",
+    "annotators",
+    "annotations",
+    "spent",
+    "prices",
+    "sample",
+    "error",
+    "models",
+    "cost_range",
+    "assumptions",
+}
 
 
 def make_jury_plan(work: Work, items_file: Path, prices: Mapping[str, Prices], ledger: Ledger | None) -> Plan:
@@ -31,6 +42,8 @@ def make_jury_plan(work: Work, items_file: Path, prices: Mapping[str, Prices], l
         prices=price_sources(prices),
         # Large runs are estimated from the same items for every model, so the errors do not cancel out.
         error=sum(plan.error * plan.calls_needed for plan in plans.values()) / calls,
+        cost_range=_range(plans),
+        assumptions=tuple(assumption for plan in plans.values() for assumption in plan.assumptions),
         models=plans,
         **sums,
     )
@@ -40,3 +53,10 @@ def _sum(plans: Mapping[str, Plan], name: str) -> float | None:
     """The sum of a figure over the models; None if one does not have it (a price that is not known)."""
     values = [getattr(plan, name) for plan in plans.values()]
     return None if None in values else sum(values)
+
+
+def _range(plans: Mapping[str, Plan]) -> tuple[float, float] | None:
+    """From the sum of the lowest costs to that of the highest: what makes one model's answers long makes all longer."""
+    ranges = [plan.cost_range for plan in plans.values()]
+    known = [each for each in ranges if each is not None]
+    return (sum(low for low, _ in known), sum(high for _, high in known)) if len(known) == len(ranges) else None

@@ -63,7 +63,7 @@ class Scheduler:
 
     items: yields the next item, None to let other coroutines run, or a `Pause`. closed: called with every item that needs no further call.
     lost: called with every item that another worker has taken. round_size: returns how many of an item's tasks to release before it is
-    called again: None for all, 0 for no more.
+    called again: None for all, 0 for no more. may_begin: whether a task may be handed out now; others are held until one is done.
     """
 
     def __init__(
@@ -73,12 +73,14 @@ class Scheduler:
         closed: Callable[[OpenItem], None],
         lost: Callable[[OpenItem], None] = lambda item: None,
         round_size: Callable[[OpenItem], int | None] = lambda item: None,
+        may_begin: Callable[[TaskState], bool] = lambda state: True,
     ) -> None:
         self._items = items
         self._closed = closed
         self._lost = lost
         self._paused_until = 0.0
         self._round_size = round_size
+        self._may_begin = may_begin
         self._ready: deque[tuple[OpenItem, TaskState]] = deque()
         self._open_items = 0
         self.exhausted = False  # no further items
@@ -113,7 +115,20 @@ class Scheduler:
                 self._paused_until = time.monotonic() + found.seconds
             else:
                 self._open(OpenItem(found.item, found.settled, deque(found.missing), found.lease))
-        return self._ready.popleft() if self._ready else None
+        return self._take_ready()
+
+    @property
+    def holding(self) -> bool:
+        """Whether tasks are ready that may not begin yet."""
+        return bool(self._ready)
+
+    def _take_ready(self) -> tuple[OpenItem, TaskState] | None:
+        for place, (_, state) in enumerate(self._ready):
+            if self._may_begin(state):
+                found = self._ready[place]
+                del self._ready[place]
+                return found
+        return None
 
     def _open(self, item: OpenItem) -> None:
         self._open_items += 1

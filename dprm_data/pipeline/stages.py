@@ -219,7 +219,8 @@ async def _annotate(run: Run, ledger: Ledger, limit: float | None, counters: Cou
     if run.recipe.engine == "ray":
         await _annotate_on_ray(run, limit, counters, retry_failed)
         return
-    async with Worker(run, ledger, max_cost=limit, retry_failed=retry_failed) as worker:
+    total = counters.total_items
+    async with Worker(run, ledger, max_cost=limit, retry_failed=retry_failed, total_items=total) as worker:
         engine = worker.engine(counters)
         async with _watched(run, engine):
             await engine.run(run.work, StoredItems(run.folder.needs("items")))
@@ -240,8 +241,11 @@ async def _annotate_in_batches(
     run: Run, ledger: Ledger, limit: float | None, counters: Counters, retry_failed: bool
 ) -> None:
     from dprm_data.engine.batch import BatchEngine
+    from dprm_data.pipeline.batch_canary import try_directly
 
     budget = Budget(limit, ledger.spent() if limit is not None else 0.0)
+    calls = (counters.total_items or 0) * run.work.annotations_per_item
+    await try_directly(run, ledger, budget, counters, calls=calls, retry_failed=retry_failed)
     own = cast("BaseProvider | None", run.provider)  # `Run` takes no other in this mode
     [entry] = run.recipe.entries  # more are refused in this mode
     provider = make_batch_provider(entry, say=run.progress.say) if own is None else own.batches()

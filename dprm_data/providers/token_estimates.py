@@ -7,22 +7,31 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from dprm_data.providers.characters import expected_tokens, token_range
 from dprm_data.providers.request import Request, Usage
 
 _MESSAGE_OVERHEAD = 8  # tokens that a chat format spends on one message, generously
-CHARACTERS_PER_TOKEN = 4.0  # a first guess; corrected by the first real usages
+_USUAL_OVERHEAD = 4
 
 
 def estimated_input_tokens(request: Request) -> float:
     """About how many input tokens a request is, before any real usage is known."""
-    return sum(len(message["content"]) / CHARACTERS_PER_TOKEN + 4 for message in request.messages)
+    return sum(expected_tokens(message["content"]) + _USUAL_OVERHEAD for message in request.messages)
+
+
+def input_token_range(request: Request) -> tuple[float, float, float]:
+    """Low, expected and high estimate of a request's input tokens. High has the schema of the answer, which some providers put into words."""
+    low, expected, high = token_range("".join(message["content"] for message in request.messages))
+    count = len(request.messages)
+    schema = expected_tokens(repr(request.params["schema"])) if "schema" in request.params else 0.0
+    return low, expected + count * _USUAL_OVERHEAD, high + count * _MESSAGE_OVERHEAD + schema
 
 
 def reported(usage: Usage, request: Request, text: str) -> Usage:
     """The usage of the call that was answered with this text: with estimates, and marked so, where the server did not report all of it."""
     if usage.input_tokens and (usage.output_tokens or not text) and not usage.estimated:
         return usage
-    read, written = estimated_input_tokens(request), len(text) / CHARACTERS_PER_TOKEN
+    read, written = estimated_input_tokens(request), expected_tokens(text)
     return replace(
         usage,
         input_tokens=usage.input_tokens or math.ceil(read),

@@ -94,6 +94,8 @@ class LimitsConfig(Section):
     tpm: Positive | None = None  # tokens per minute
     attempts: Annotated[int, Field(gt=0, le=50)] = 6  # per call, before it is recorded as failed
     give_up_after: Positive = 900.0  # seconds without a single answer before the run stops
+    # Answers in a row without a label before the run stops; the first few of a run count sooner. 0: it never stops for that.
+    give_up_unusable: Annotated[int, Field(ge=0, le=1_000_000)] = 50
     # Seconds without a heartbeat after which a worker on a shared ledger counts as dead (docs/workers.md).
     lease: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 30.0
     poll_every: Positive = 60.0  # seconds between polls of a batch (mode: batch)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Self
 
 from dprm_data.core.errors import DprmError
+from dprm_data.engine.canary import Canary
 from dprm_data.engine.counters import Counters
 from dprm_data.engine.direct import Engine
 from dprm_data.engine.early_stopping import round_policy_for
+from dprm_data.engine.forecast import forecast
 from dprm_data.engine.jury_engine import JuryEngine
+from dprm_data.engine.replay import TaskState
 from dprm_data.engine.shared.factory import coordinator_for, scope_of
 from dprm_data.ledger.ledger import Ledger
 from dprm_data.providers.construction import make_provider
@@ -26,7 +30,7 @@ class Worker:
             await worker.engine(counters).run(run.work, items)
 
     Make an engine per batch of items; they share what they learn about the provider's limits. max_cost: dollars, overriding the recipe's
-    budget. began: when the run began, for `Engine`. Raises `DprmError`: `LedgerError` if it cannot join the other workers.
+    budget. began: when the run began, for `Engine`. total_items: of the run, where that is known. Raises `DprmError`: `LedgerError` if it cannot join the other workers.
     """
 
     def __init__(
@@ -38,6 +42,7 @@ class Worker:
         retry_failed: bool = False,
         began: float | None = None,
         say: Callable[[str], None] | None = None,
+        total_items: int | None = None,
     ) -> None:
         self._run = run
         self._ledger = ledger
@@ -50,6 +55,8 @@ class Worker:
         self._budget = self._coordinator.budget(limit, ledger)
         self._providers: dict[str, Provider] = {}
         self._rounds = round_policy_for(run.recipe.early_stop, run.space)
+        self._forecasts: list[asyncio.Task[None]] = []
+        self._canaries = {entry.id: self._canary(entry.id, total_items) for entry in run.recipe.entries}
 
     def engine(self, counters: Counters | None = None) -> Engine | JuryEngine:
         """A new engine, for one call of its `run`."""
@@ -78,6 +85,26 @@ class Worker:
             began=self._began,
             rounds=self._rounds,
             coordinator=self._coordinator.of_model(scope_of(entry)),
+            canary=self._canaries[entry.id],
+        )
+
+    def _canary(self, id_: str, total_items: int | None) -> Canary:
+        """One model's, for all engines that ask it."""
+        run, part = self._run, self._run.work.parts[id_]
+        prices, items = run.prices[id_], run.folder.table("items")
+
+        async def say_forecast(first: list[TaskState]) -> None:
+            if said := await forecast(part, items, prices, first):
+                self._say(said if len(run.prices) == 1 else f"{id_}: {said}")
+
+        return Canary(
+            give_up=run.recipe.limits.give_up_unusable,
+            total=None if total_items is None else round(total_items * part.annotations_per_item),
+            prices=prices,
+            among=run.recipe.ray.fewest_and_most[1] if run.recipe.engine == "ray" else 1,
+            heard=(lambda first: self._forecasts.append(asyncio.create_task(say_forecast(first))))
+            if prices.known and items.is_file()
+            else None,
         )
 
     async def __aenter__(self) -> Self:
@@ -93,6 +120,7 @@ class Worker:
         return self
 
     async def __aexit__(self, *raised: object) -> None:
+        await asyncio.gather(*self._forecasts)
         # In turn: connections closed, what was reserved and not spent given back, the coordinator left.
         await self._open.__aexit__(*raised)  # type: ignore[arg-type]
 

@@ -19,26 +19,29 @@ def plan_view(plan: Plan, budget: float | None) -> RenderableType:
     rows.add_row("calls to make", Text(f"{plan.calls_needed:,}{sampled}", style="bold"))
     if plan.calls_known:
         rows.add_row("", f"{plan.calls_known:,} more are in the ledger already, at no cost")
-    basis = (
-        f"scaled to {plan.corrected_by:,} real answers"
-        if plan.corrected_by
-        else "at 4 characters per token; may be off by a third"
-    )
+    basis = f"from {plan.corrected_by:,} real answers" if plan.corrected_by else "a guess"
     rows.add_row("tokens", f"{plan.input_tokens:,} in, {plan.output_tokens:,} out  ({basis})")
-    cost = "not known" if plan.cost is None else f"{money(plan.cost)}, at most {money(plan.cost_at_most)}"
-    rows.add_row("cost", Text(cost, style="bold"))
+    rows.add_row("cost", Text(_cost(plan), style="bold"))
     if plan.cost:
-        rows.add_row("", "without re-asks, and without savings from the provider's cache")
+        rows.add_row("", f"at most {money(plan.cost_at_most)} without re-asks, if every call used all that it may")
+        for assumption in plan.assumptions:
+            rows.add_row("assumed", assumption)
     for id_, each in plan.models.items():
         tokens = f"{each.input_tokens:,} tokens in, {each.output_tokens:,} out"
-        dollars = "not known" if each.cost is None else f"{money(each.cost)}, at most {money(each.cost_at_most)}"
-        rows.add_row("", Text(f"{id_}: {each.calls_needed:,} calls, {tokens}, {dollars}"))
+        rows.add_row("", Text(f"{id_}: {each.calls_needed:,} calls, {tokens}, {_cost(each)}"))
     rows.add_row("prices", plan.prices)
     if plan.spent:
         rows.add_row("spent so far", money(plan.spent))
     if budget is not None:
         rows.add_row("budget", _budget(plan, budget))
     return rows
+
+
+def _cost(plan: Plan) -> str:
+    if plan.cost is None or plan.cost_range is None:
+        return "not known"
+    low, high = map(money, plan.cost_range)
+    return money(plan.cost) if low == high else f"{money(plan.cost)}, in all likelihood {low} to {high}"
 
 
 def _budget(plan: Plan, budget: float) -> Text:

@@ -230,6 +230,9 @@ def test_a_provider_that_rejects_everything_stops_the_run(tmp_path: Path, double
     double.script({"chances": {"422": 1.0}})
     rows_with(tmp_path, plain=60)
     done = dprm("run", write_recipe(tmp_path, double.url, limits={"concurrency": 4}), cwd=tmp_path)
+    assert done.returncode == 1 and "gives a label. The provider says: 422" in done.stderr
+    limits = {"concurrency": 4, "give_up_unusable": 0}
+    done = dprm("run", write_recipe(tmp_path, double.url, limits=limits), cwd=tmp_path)
     assert done.returncode == 1 and "items in a row" in done.stderr
 
 

@@ -98,6 +98,17 @@ def test_the_database_is_killed_and_comes_back(team: Callable[..., Team]) -> Non
     assert pq.read_metadata(three.folder / "run/tables/annotations.parquet").num_rows == three.calls
 
 
+def test_one_of_several_workers_begins_and_all_stop_if_nothing_comes_of_it(team: Callable[..., Team]) -> None:
+    three = team(24, latency=1.0, limits={"lease": 10})
+    three.server.script(chances={"unparsable": 1.0})
+    said = three.end(*three.start(3), code=1)
+    assert all("gives a label" in each for each in said), said
+    assert three.server.stats()["requests"] <= 8, "of all workers together"
+    three.server.script(chances={}, latency=0.02)
+    three.end(*three.start(3, "--retry-failed"))
+    assert three.server.stats()["distinct"] <= three.calls + 8
+
+
 def test_each_failure_is_retried_by_one_worker_only(team: Callable[..., Team]) -> None:
     two = team(8, limits={"attempts": 1})
     two.server.script(chances={"400": 0.3})

@@ -65,6 +65,7 @@ class Double:
         # In a test's own process: the answer to a request, and why it is refused with 400.
         self.says: Callable[[dict[str, Any]], str | None] | None = None
         self.objects: Callable[[dict[str, Any]], str | None] | None = None
+        self.bills: Callable[[wire.Asked, str, dict[str, Any]], None] | None = None  # likewise: changes a reply's usage
         self._batches = Batches(self)
         self.script({})
 
@@ -159,6 +160,8 @@ class Double:
             reply = wire.openai_reply(asked, number, text, finish, read, top)
         if said:
             llm_thoughts.with_thoughts(reply, asked.flavour, self.options.thoughts, said)
+        if self.bills:
+            self.bills(asked, text, reply["usage"])
         return wire.reporting(reply, self.options.usage)
 
     def _text(self, asked: wire.Asked, data: dict[str, Any], raw: bytes) -> str:
