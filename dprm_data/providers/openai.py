@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 from dprm_data.core.errors import InputError
+from dprm_data.providers.characters import expected_tokens
 from dprm_data.providers.dialect import Dialect, Structured, dialect_of, weaker
 from dprm_data.providers.failures import NO_KEY, ContentFiltered, Scrubber
 from dprm_data.providers.http_provider import USER_AGENT, HttpProvider
@@ -25,7 +26,7 @@ from dprm_data.providers.provider import provider
 from dprm_data.providers.replies import count, mapping, mappings, shown, without_prefill, word
 from dprm_data.providers.request import UNREPORTED, Answer, CallFailed, Finish, Request, Usage
 from dprm_data.providers.thoughts import split_thoughts
-from dprm_data.providers.token_estimates import CHARACTERS_PER_TOKEN, output_cap
+from dprm_data.providers.token_estimates import output_cap
 
 if TYPE_CHECKING:
     from dprm_data.providers.batch_api import BatchProvider
@@ -238,7 +239,7 @@ def _with_thoughts(usage: Usage, message: Mapping[str, Any]) -> Usage:
     thoughts, characters = len(apart) + len(split_thoughts(text)[0]), len(apart) + len(text)
     if not thoughts:
         return usage
-    output = usage.output_tokens or math.ceil(characters / CHARACTERS_PER_TOKEN)
+    output = usage.output_tokens or math.ceil(expected_tokens(apart + text))
     return replace(usage, output_tokens=output, reasoning_tokens=math.ceil(output * thoughts / characters))
 
 

@@ -1,4 +1,4 @@
-"""Spending: what a call is expected to use and to cost, with a range.
+"""Cost estimates: what a call is expected to use and to cost, with a range.
 
 Before any answer is known:
 
