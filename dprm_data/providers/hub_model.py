@@ -194,13 +194,13 @@ def _refused(model: HubModel, error: Any) -> InputError:
 
 def _reporting(say: Callable[[str], None], name: str) -> Any:
     """A progress bar of the kind that `huggingface_hub` takes, which says a line at the beginning and at every tenth."""
-    from huggingface_hub.utils import tqdm
+    from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]
 
-    class Reporting(tqdm):  # type: ignore[misc]
+    class Reporting(tqdm):
         """Draws nothing."""
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **kwargs | {"disable": True})
+            super().__init__(*args, **kwargs | {"disable": True})  # type: ignore[no-untyped-call]
             self._done, self._all = kwargs.get("initial") or 0, kwargs.get("total") or 0
             self._next = self._done
             self._tell()
