@@ -23,7 +23,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from document import write  # noqa: E402
 
-from dprm_data.preference.variance_components import PairSums, variance_components  # noqa: E402
+from dprm_data.preference.pair_sums import PairSums  # noqa: E402
+from dprm_data.preference.variance_components import variance_components  # noqa: E402
 
 RESAMPLES = 200
 NAMES = {"i": "item", "p": "persona", "m": "model", "e": "replicate noise"}

@@ -20,11 +20,10 @@ from dprm_data.core.arrays import Floats, Ints
 from dprm_data.elicit.work import POPULATION
 from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.model_agreement import ModelPair, ModelSums
+from dprm_data.preference.pair_sums import PairSums, number_of_blocks
 from dprm_data.preference.variance_components import (
     RESAMPLES,
-    PairSums,
     VarianceComponents,
-    number_of_blocks,
     resampled,
     variance_components,
 )

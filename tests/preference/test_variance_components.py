@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from dprm_data.core.arrays import Floats, Ints
-from dprm_data.preference.variance_components import PairSums, VarianceComponents, variance_components
+from dprm_data.preference.pair_sums import PairSums
+from dprm_data.preference.variance_components import VarianceComponents, variance_components
 
 Design = tuple[Ints, Ints, Ints]  # item, persona, model of every rating
 

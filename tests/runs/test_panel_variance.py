@@ -12,7 +12,8 @@ import pytest
 
 from dprm_data.core.tables import ANNOTATIONS, ITEMS, write_parquet
 from dprm_data.labels.space import LabelSpace
-from dprm_data.preference.variance_components import PairSums, variance_components
+from dprm_data.preference.pair_sums import PairSums
+from dprm_data.preference.variance_components import variance_components
 from dprm_data.runs import panel_variance as module
 from dprm_data.runs.folder import RunFolder
 from dprm_data.runs.panel_variance import PanelVariance, panel_variance
