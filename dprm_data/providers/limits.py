@@ -270,7 +270,7 @@ class Limiter:
     def _opening(self, now: float) -> float:
         flowing = now - self._flowing_since if self._flowing_since is not None else 0.0
         doublings = min(30.0, max(0.0, flowing - _DOUBLES_AFTER) / _DOUBLES_IN)
-        return (_FIRST + 2 * self._answers) * 2.0**doublings + _ROUNDING
+        return float((_FIRST + 2 * self._answers) * 2**doublings) + _ROUNDING
 
     def _room(self, now: float) -> float:
         """Places that may be taken now."""
