@@ -25,9 +25,9 @@ from dataclasses import dataclass, field
 
 from dprm_data.elicit.elicitation import Outcome, Task
 from dprm_data.engine.cancellation import Cancellation
+from dprm_data.engine.cost_estimates import Voice, expected_usage, voice_of
 from dprm_data.engine.prices import Prices
 from dprm_data.engine.replay import TaskState
-from dprm_data.engine.spending import Voice, expected_usage, voice_of
 from dprm_data.engine.unusable import Unusable, no_label, no_more_labels
 from dprm_data.ledger.call import Call, Reply
 

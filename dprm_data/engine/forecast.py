@@ -7,10 +7,10 @@ from pathlib import Path
 
 from dprm_data.core.format import money
 from dprm_data.elicit.work import Work
+from dprm_data.engine.cost_estimates import learned_from
 from dprm_data.engine.plan import guess_and_correction
 from dprm_data.engine.prices import Prices
 from dprm_data.engine.replay import TaskState
-from dprm_data.engine.spending import learned_from
 from dprm_data.providers.request import Usage
 
 

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from dprm_data.elicit.work import Work
 from dprm_data.engine.canary import Canary
 from dprm_data.engine.coordinator import Coordinator, Lease
+from dprm_data.engine.cost_estimates import voice_of
 from dprm_data.engine.counters import Counters
 from dprm_data.engine.early_stopping import RoundPolicy
 from dprm_data.engine.replay import TaskState, advance, chunks, row_id, task_states
 from dprm_data.engine.scheduler import OpenItem, Pause, ReadyItem
-from dprm_data.engine.spending import voice_of
 from dprm_data.ingest.items import Item
 from dprm_data.ledger.ledger import Ledger
 

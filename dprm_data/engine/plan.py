@@ -1,7 +1,7 @@
 """The plan: the size and the price of a run, before anything is paid for.
 
 Small runs are counted call by call. Large runs are counted on a sample of items, spread evenly over the file, and scaled up; the plan
-gives the standard error. What a call costs is in `spending.py`: a guess with a range, which answers in the ledger correct.
+gives the standard error. What a call costs is in `cost_estimates.py`: a guess with a range, which answers in the ledger correct.
 """
 
 from __future__ import annotations
@@ -20,9 +20,7 @@ import pyarrow.parquet as pq
 
 from dprm_data.elicit.elicitation import Task
 from dprm_data.elicit.work import Work
-from dprm_data.engine.prices import Prices
-from dprm_data.engine.replay import TaskState, advance, replay
-from dprm_data.engine.spending import (
+from dprm_data.engine.cost_estimates import (
     Learned,
     Range,
     Voice,
@@ -31,6 +29,8 @@ from dprm_data.engine.spending import (
     learned_from,
     voice_of,
 )
+from dprm_data.engine.prices import Prices
+from dprm_data.engine.replay import TaskState, advance, replay
 from dprm_data.ingest.items import Item, items_of
 from dprm_data.ledger.call import Call
 from dprm_data.ledger.ledger import Ledger

@@ -10,11 +10,11 @@ import itertools
 
 from dprm_data.engine.budget import Budget
 from dprm_data.engine.canary import Canary
+from dprm_data.engine.cost_estimates import voice_of
 from dprm_data.engine.counters import Counters
 from dprm_data.engine.direct import Engine
 from dprm_data.engine.early_stopping import round_policy_for
 from dprm_data.engine.prices import prices_for
-from dprm_data.engine.spending import voice_of
 from dprm_data.ingest.items import load_items
 from dprm_data.ledger.ledger import Ledger
 from dprm_data.providers.construction import make_provider

@@ -1,4 +1,4 @@
-"""Spending: what a call is expected to use and to cost, with a range.
+"""Cost estimates: what a call is expected to use and to cost, with a range.
 
 Before any answer is known:
 
@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from dprm_data.core.conversation import Message
 from dprm_data.elicit.elicitation import Elicitation, Task
 from dprm_data.engine.prices import Prices
 from dprm_data.engine.replay import TaskState
@@ -104,7 +105,7 @@ def guessed(task: Task, call: Call, prices: Prices, *, first: bool) -> Range:
 def _cacheable(request: Request) -> float:
     """Tokens that a provider's cache may hold from an earlier call about the item, by a low estimate; 0 if that is too short."""
     *before, last = request.messages
-    shared = {"role": last["role"], "content": last["content"][: request.shared_chars]}
+    shared: Message = {"role": last["role"], "content": last["content"][: request.shared_chars]}
     low, _, _ = input_token_range(replace(request, messages=(*before, shared), params={}))
     return low if low >= _CACHEABLE else 0.0
 
