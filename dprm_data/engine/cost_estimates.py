@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from dprm_data.core.conversation import Message
 from dprm_data.elicit.elicitation import Elicitation, Task
 from dprm_data.engine.prices import Prices
 from dprm_data.engine.replay import TaskState
@@ -99,7 +100,7 @@ def guessed(task: Task, call: Call, prices: Prices, *, first: bool) -> Range:
 def _cacheable(request: Request) -> float:
     """Tokens that a provider's cache may hold from an earlier call about the item, by a low estimate; 0 if that is too short."""
     *before, last = request.messages
-    shared = {"role": last["role"], "content": last["content"][: request.shared_chars]}
+    shared: Message = {"role": last["role"], "content": last["content"][: request.shared_chars]}
     low, _, _ = input_token_range(replace(request, messages=(*before, shared), params={}))
     return low if low >= _CACHEABLE else 0.0
 
