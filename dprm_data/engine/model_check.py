@@ -80,7 +80,8 @@ def check_model(
 def _request(config: ProviderConfig, text: str, **params: Any) -> Request:
     asked: dict[str, Any] = dict(params) | ({"extra": config.extra} if config.extra else {})
     name = provider_class(config.name).model_name(config.model)
-    return Request(name, ({"role": "user", "content": text},), asked)
+    capabilities = provider_class(config.name).capabilities(config)
+    return Request(name, ({"role": "user", "content": text},), asked, capabilities=capabilities)
 
 
 class _Check:
