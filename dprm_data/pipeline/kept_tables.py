@@ -61,7 +61,7 @@ class KeptTables:
 def _inputs(run: Run) -> str | None:
     """A hash of all that the tables are made of; None if that is more than this program can know."""
     recipe, folder = run.recipe, run.folder
-    asked = [type(elicitation) for elicitation in (run.work.elicitation, run.work.prior)]
+    asked = [type(each) for juror in run.work.asked for each in (juror.elicitation, juror.prior)]
     made_by = [*asked, FAMILIES.get(recipe.fit.family), SMOOTHINGS.get(recipe.fit.smoothing.kind)]
     if any(getattr(each, "__module__", "").partition(".")[0] not in ("dprm_data", "builtins") for each in made_by):
         return None  # a package of somebody else's, which may read files of its own

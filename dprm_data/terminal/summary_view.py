@@ -15,11 +15,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from dprm_data.core.format import number, percent
+from dprm_data.core.format import money, number, percent
 from dprm_data.core.text import one_line
 from dprm_data.engine.counters import Counters
 from dprm_data.runs.folder import RunFolder
-from dprm_data.runs.summary import ItemLine, Summary
+from dprm_data.runs.summary import ItemLine, ModelLine, Summary
 from dprm_data.terminal.bars import WIDTH, bar
 from dprm_data.terminal.counters_view import estimated_note, usage_line
 from dprm_data.terminal.table import table
@@ -36,6 +36,8 @@ def summary_view(summary: Summary, folder: RunFolder, counters: Counters | None,
     parts.append(Text())
     if summary.divided and summary.items > 3:
         parts += [_divided_items(summary), Text()]
+    if summary.by_model:
+        parts += [_models(summary.by_model), Text()]
     parts += [_figures(summary, counters), _warning(summary, local), _next_steps(summary, folder)]
     return Group(*parts)
 
@@ -109,6 +111,20 @@ def _first_items(summary: Summary) -> RenderableType:
 def _divided_items(summary: Summary) -> RenderableType:
     disagreement = Column("disagreement", lambda line: percent(line.disagreement))
     return ItemTable("most divided", summary.rewards, summary.divided, (disagreement,))
+
+
+def _models(lines: Sequence[ModelLine]) -> RenderableType:
+    shown = table("model", "annotations", "with a label", "cost", "per 1,000 labels")
+    for line in lines:
+        thousand = None if line.cost_per_vote is None else 1000 * line.cost_per_vote
+        shown.add_row(
+            one_line(line.model_id, 60),
+            f"{line.annotations:,}",
+            percent(line.ok / max(line.annotations, 1)),
+            money(line.cost, "not known"),
+            money(thousand, "not known"),
+        )
+    return shown
 
 
 def _figures(summary: Summary, counters: Counters | None) -> Text:
