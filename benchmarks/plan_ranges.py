@@ -324,7 +324,7 @@ class Heard(Progress):
 
     @property
     def expected(self) -> float | None:
-        found = re.search(r"expected total cost after [\d,]+ answers: \$([\d.,]+)", "\n".join(self.said))
+        found = re.search(r"expected to cost \$([\d.,]+)", "\n".join(self.said))
         return float(found[1].replace(",", "")) if found else None
 
 

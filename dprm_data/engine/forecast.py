@@ -29,9 +29,12 @@ async def forecast(work: Work, items_file: Path, prices: Prices, first: Sequence
         return None
     guess, now = await guess_and_correction(work, items_file, prices, learned)
     answers = sum(known.answers for known in learned.values())
-    said = f"expected total cost after {answers} answers: {money(now.expected)} ({money(now.low)} to {money(now.high)})"
+    said = (
+        f"after {answers} answers, the whole run is expected to cost {money(now.expected)} "
+        f"({money(now.low)} to {money(now.high)})"
+    )
     if guess.low <= now.expected <= guess.high:
         return said
     side = "more" if now.expected > guess.high else "less"
     warning = "; Ctrl-C stops it, and budget: max_cost bounds it" if side == "more" else ""
-    return f"{said}; {side} than the plan's {money(guess.low)} to {money(guess.high)}{warning}"
+    return f"{said}: {side} than the plan's {money(guess.low)} to {money(guess.high)}{warning}"

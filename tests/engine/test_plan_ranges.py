@@ -36,7 +36,7 @@ def test_a_run_that_costs_far_more_than_planned_says_so(tmp_path: Path) -> None:
     found = measured(Case("thinks, and nobody knew", items=30, thoughts=900), tmp_path, said=said)
     assert not found.within and found.cost > 2 * found.high
     assert found.error is not None and found.error < 0.4
-    [line] = [line for line in said if "expected total cost" in line]
+    [line] = [line for line in said if "expected to cost" in line]
     assert "more than the plan's" in line and "max_cost" in line
 
 
