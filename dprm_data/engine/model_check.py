@@ -197,7 +197,7 @@ class _Check:
         if isinstance(answer, CallFailed):
             return Finding(what, False, f"refused: {answer.message}", f"leave {' and '.join(taken)} out", **spent)
         if change := self._changed(*taken):
-            return Finding(what, False, change, "none: left out by itself", **spent)
+            return Finding(what, False, change, "none: a run leaves it out", **spent)
         return Finding(" and ".join(taken), True, "accepted", **spent)
 
     def _changed(self, *words: str) -> str | None:
