@@ -61,7 +61,7 @@ def test_a_model_s_line(tmp_path: Path) -> None:
         (["opnai"], "did you mean 'openai'"),
         (["openai", "--search", "nothing of the kind"], "no model with 'nothing of the kind'"),
         (["vllm"], "vLLM has no list of models"),
-        (["--check"], "say which"),
+        (["--check"], "needs a recipe, or a provider"),
         (["openai", "--check"], "provider.model: missing"),
         (["nowhere.yaml", "--check"], "nowhere.yaml"),
         (["openai", "gpt-6-luna", "--check"], "no key for openai: the environment variable OPENAI_API_KEY is not set"),
