@@ -179,11 +179,21 @@ def ingest(run: Run) -> ItemsReport | None:
 
 
 def plan(run: Run) -> Plan:
-    """Estimate the run's calls, tokens and dollars. Makes no call, and says what running it will ask about."""
+    """Estimate the run's calls, tokens and dollars, and say how it will ask. Makes no call."""
+    announce(run)
+    return estimate(run)
+
+
+def announce(run: Run) -> None:
+    """Say which addresses the run will ask consent for, and the elicitation chosen for it."""
     for sending in pending(run.recipe, calls=run.provider is None):
         run.progress.say(f"{run.recipe.file}: {sending.sentence}")
     if run.why_elicitation:
         run.progress.say(run.why_elicitation)
+
+
+def estimate(run: Run) -> Plan:
+    """The plan alone."""
     with run.ledger(readonly=True) if exists(run.ledger_address) else nullcontext() as ledger:
         return make_jury_plan(run.work, run.folder.table("items"), run.prices, ledger)
 
