@@ -8,7 +8,7 @@ choose: services give 20 log-probabilities at most, and do not continue a beginn
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -44,7 +44,7 @@ class Chosen:
 
 
 def choose(
-    recipe: Recipe, folder: RunFolder, ledger: LedgerAddress, space: LabelSpace, *, own_provider: bool
+    recipe: Recipe, folder: RunFolder, ledger: LedgerAddress, space: Callable[[], LabelSpace], *, own_provider: bool
 ) -> Chosen:
     """The elicitation for a recipe that says `auto`. Asks a local model once; nobody else. Raises `InputError` if it cannot be loaded.
 

@@ -166,7 +166,7 @@ def test_one_model_down_does_not_end_the_others(tmp_path: Path, servers: list[LL
         servers[1].script({"chances": {"500": 1.0}})
     recipe = jury(tmp_path, servers, items, each=each)
     done = run(recipe, code=1, **({"KEY_TWO": "dead"} if fault == "key" else {}))
-    assert "1 of 3 models has stopped, and the other 2 have answered everything" in done.stderr
+    assert "1 of 3 models has stopped, and the other 2 have finished" in done.stderr
     reason = {
         "key": "two: the provider refuses every call",
         "away": "two: the provider cannot be reached",
