@@ -14,7 +14,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from dprm_data.core.errors import InputError
-from dprm_data.ingest.vote_tables import ALSO_CALLED
+from dprm_data.ingest.vote_shapes import ALSO_CALLED
 from dprm_data.runs.folder import RunFolder
 
 Row = dict[str, Any]
