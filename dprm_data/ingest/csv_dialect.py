@@ -63,7 +63,12 @@ def delimiter_of(opened: IO[bytes], default: str, known: Collection[str]) -> str
     best, found = (0, 0.0, 0, False), default
     for delimiter in DELIMITERS:
         try:
-            rows = [row for row, _ in zip(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), range(_ROWS))]
+            rows = [
+                row
+                for row, _ in zip(
+                    csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), range(_ROWS), strict=False
+                )
+            ]
         except csv.Error:
             continue
         if len(sample) == _SAMPLE and len(rows) < _ROWS:

@@ -21,7 +21,6 @@ import pyarrow.compute as pc
 from dprm_data.core.errors import VotesError
 from dprm_data.ingest.faults import Places
 from dprm_data.ingest.table_files import Table
-from dprm_data.ingest.vote_columns import is_text
 from dprm_data.ingest.vote_scale import could_be_label
 from dprm_data.labels.space import LabelSpace
 
@@ -45,13 +44,11 @@ class Shape:
         """All columns to be read."""
         return [*self.where.values(), *self.ratings]
 
-    def said(self, names: Sequence[str]) -> str:
+    def said(self, table: Table) -> str:
         """What was assumed of a wide table."""
-        unread = [name for name in names if name not in self.columns]
+        unread = [name for name in table.names if name not in self.columns]
         aside = f"; not read: {_listed(unread)}" if unread else ""
-        return (
-            f"the table is wide, a column per {self.each}: {_listed(self.ratings)} ({len(self.ratings)} columns){aside}"
-        )
+        return f"{table.source} is wide, a column per {self.each}: {_listed(self.ratings)} ({len(self.ratings)} columns){aside}"
 
 
 def shape_of(

@@ -76,7 +76,7 @@ def read_votes(votes: Any, space: LabelSpace, *, say: Say | None = None, **setti
     table = open_votes(votes, settings)
     if _is_annotations(table, settings):
         return votes_from_annotations(_annotations(table), space)
-    return _ratings(table, space, settings, say or warnings.warn).votes()
+    return _ratings(table, space, settings, say or _warn).votes()
 
 
 def read_ratings(votes: Any, space: LabelSpace, *, say: Say | None = None, **settings: Unpack[VoteSettings]) -> Ratings:
@@ -85,7 +85,11 @@ def read_ratings(votes: Any, space: LabelSpace, *, say: Say | None = None, **set
     table = open_votes(votes, settings)
     if _is_annotations(table, settings):
         return ratings_from_annotations(_annotations(table), space)
-    return _ratings(table, space, settings, say or warnings.warn)
+    return _ratings(table, space, settings, say or _warn)
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, stacklevel=2)
 
 
 def open_votes(votes: Any, settings: VoteSettings) -> Table:
@@ -216,7 +220,7 @@ def _read(table: Table, space: LabelSpace, settings: VoteSettings, broken: Fault
     read, rows = table.read(columns, text=columns, few=few, missing=missing, faults=broken)
     if not read.num_rows:
         raise VotesError(f"{table.source}: no votes: the table has no rows")
-    for note in [*table.notes, *([shape.said(table.names)] if shape.found else [])]:
+    for note in [*table.notes, *([shape.said(table)] if shape.found else [])]:
         say(note)
     long, places = as_long(read.select(shape.columns), shape, rows, table.source)
     mixed = shape.each is not None and is_text(long["label"].type)
