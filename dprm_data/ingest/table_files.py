@@ -51,11 +51,13 @@ class Table(ABC):
         columns: Sequence[str],
         *,
         text: Collection[str] = (),
+        numbers: Collection[str] = (),
         few: Collection[str] = (),
         missing: Collection[str] = MISSING,
         faults: Faults | None = None,
     ) -> tuple[pa.Table, Ints | None]:
-        """These columns, those in `text` as text where cells have no type; a cell of text in `missing` is null. Columns in `few` have few values.
+        """These columns. Where cells have no type, those in `text` are text, and those in `numbers` are numbers, or text that says some. A cell of
+        text in `missing` is null. Columns in `few` have few values.
 
         Broken rows are added to `faults` and left out, and the numbers (from 0) of the others are returned too; without `faults` they are raised.
         """
@@ -111,6 +113,7 @@ class _ArrowTable(Table):
         columns: Sequence[str],
         *,
         text: Collection[str] = (),
+        numbers: Collection[str] = (),
         few: Collection[str] = (),
         missing: Collection[str] = MISSING,
         faults: Faults | None = None,
@@ -130,6 +133,7 @@ class _ParquetTable(Table):
         columns: Sequence[str],
         *,
         text: Collection[str] = (),
+        numbers: Collection[str] = (),
         few: Collection[str] = (),
         missing: Collection[str] = MISSING,
         faults: Faults | None = None,
@@ -178,6 +182,7 @@ class _CsvTable(Table):
         columns: Sequence[str],
         *,
         text: Collection[str] = (),
+        numbers: Collection[str] = (),
         few: Collection[str] = (),
         missing: Collection[str] = MISSING,
         faults: Faults | None = None,
@@ -186,9 +191,10 @@ class _CsvTable(Table):
             whole = looks_whole(opened, self._delimiter)
         if whole:
             parse = pacsv.ParseOptions(delimiter=self._delimiter, newlines_in_values=True)
+            number = pa.string() if self._delimiter == ";" else pa.float64()  # decimals may be commas
             convert = pacsv.ConvertOptions(
                 include_columns=list(columns),
-                column_types=dict.fromkeys(text, pa.string()),
+                column_types=dict.fromkeys(text, pa.string()) | dict.fromkeys(numbers, number),
                 strings_can_be_null=True,
                 null_values=list(missing),
             )

@@ -217,7 +217,8 @@ def _read(table: Table, space: LabelSpace, settings: VoteSettings, broken: Fault
     shape = shape_of(table, mapping, raters, items, space, missing)
     few = [shape.where["annotator_id"]] if "annotator_id" in shape.where else []
     columns = list(dict.fromkeys(shape.columns))
-    read, rows = table.read(columns, text=columns, few=few, missing=missing, faults=broken)
+    numbers = [shape.where["weight"]] if "weight" in shape.where else []
+    read, rows = table.read(columns, text=columns, numbers=numbers, few=few, missing=missing, faults=broken)
     if not read.num_rows:
         raise VotesError(f"{table.source}: no votes: the table has no rows")
     for note in [*table.notes, *([shape.said(table)] if shape.found else [])]:
