@@ -172,6 +172,10 @@ class _Long:
     places: Places | None
     from_text: bool
 
+    def place(self, row: int) -> str:
+        """The source and the row in it."""
+        return f"{self.source}: row {(row if self.places is None else int(self.places.rows[row])) + 1}"
+
     def take(self, kept: np.ndarray) -> _Long:
         """These rows only."""
         places = Places(kept) if self.places is None else self.places.take(kept)
@@ -196,10 +200,7 @@ def _ratings(table: Table, space: LabelSpace, settings: VoteSettings, say: Say) 
     elif broken and broken.count:
         _say_left_out(broken.first(_LISTED), 0, broken, say)
     faults.raise_any(SKIP)
-    duplicates = settings.get("duplicates", "error")
-    if duplicates == "all" or not ratings.annotator_ids:
-        return ratings
-    return _deduplicate(ratings, long, duplicates)
+    return deduplicated(ratings, settings.get("duplicates", "error"), long.place)
 
 
 def _say_left_out(texts: Sequence[str], bad: int, broken: Faults | None, say: Say) -> None:
@@ -276,7 +277,10 @@ def _arrays(long: _Long, space: LabelSpace, base: int | None) -> tuple[Ratings, 
 # -- duplicates ------------------------------------------------------------------------------------------------------
 
 
-def _deduplicate(ratings: Ratings, long: _Long, policy: Duplicates) -> Ratings:
+def deduplicated(ratings: Ratings, policy: Duplicates, place: Callable[[int], str]) -> Ratings:
+    """The ratings with one of an annotator to an item and replicate, by `policy` (see `read_votes`). place: where a rating was found, for the error."""
+    if policy == "all" or not ratings.annotator_ids:
+        return ratings
     rounds = int(ratings.replicate.max(initial=0)) + 1
     keys = (ratings.item * len(ratings.annotator_ids) + ratings.annotator) * rounds + ratings.replicate
     ordered = np.sort(keys)
@@ -288,10 +292,9 @@ def _deduplicate(ratings: Ratings, long: _Long, policy: Duplicates) -> Ratings:
         again = np.flatnonzero(same)
         at = again[np.argmin(order[again + 1])]  # the earliest row that repeats one before it
         row, first = int(order[at + 1]), int(order[at])
-        rows = (row, first) if long.places is None else (int(long.places.rows[row]), int(long.places.rows[first]))
         who, what = ratings.annotator_ids[ratings.annotator[row]], ratings.item_ids[ratings.item[row]]
         raise VotesError(
-            f"{long.source}: row {rows[0] + 1}: {who!r} has judged item {what!r} before, in row {rows[1] + 1} ({int(same.sum())} such rows)",
+            f"{place(row)}: {who!r} has judged item {what!r} before, in {place(first).rpartition(': ')[2]} ({int(same.sum())} such rows)",
             hint="Choose what to do with duplicates: first, last, mean or all.",
         )
     if policy == "mean":
