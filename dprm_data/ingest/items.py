@@ -7,6 +7,7 @@ found again. `group_id` is the hash of the prompt alone, shared by all responses
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ import pyarrow.parquet as pq
 from dprm_data.core import tables
 from dprm_data.core.conversation import Message
 from dprm_data.core.errors import DprmError, SourceError
+from dprm_data.core.message_parts import identity
 
 Messages = tuple[Message, ...]
 Role = Literal["chosen", "rejected"]
@@ -58,11 +60,16 @@ def ids_of(prompt: Messages, completion: Messages) -> tuple[str, str]:
     """(item_id, group_id): hashes of the prompt with this response, and of the prompt alone. Every character counts, including white space.
 
     Each is 32 hex digits, the first half of the SHA-256 of canonical JSON (sorted keys, no spaces, UTF-8) of `{"completion": [messages],
-    "prompt": [messages]}` and of `[messages]`. Raises TypeError if a text is not valid Unicode (half a surrogate pair).
+    "prompt": [messages]}` and of `[messages]`. A message is its role and content; one that holds more is its `identity`. Raises TypeError
+    if a text is not valid Unicode (half a surrogate pair).
     """
-    question = orjson.dumps(prompt, option=orjson.OPT_SORT_KEYS)
-    answer = orjson.dumps(completion, option=orjson.OPT_SORT_KEYS)
+    question, answer = (_canonical(messages) for messages in (prompt, completion))
     return _digits(b'{"completion":%b,"prompt":%b}' % (answer, question)), _digits(question)
+
+
+def _canonical(messages: Messages) -> bytes:
+    rich = any("original" in message for message in messages)
+    return orjson.dumps([identity(m) for m in messages] if rich else messages, option=orjson.OPT_SORT_KEYS)
 
 
 def _digits(content: bytes) -> str:
@@ -111,14 +118,18 @@ def _some(total: int, shown: list[Any]) -> str:
 
 
 def store_items(
-    stream: Iterable[Item | Refused], path: Path, *, progress: Callable[[int], None] | None = None
+    stream: Iterable[Item | Refused],
+    path: Path,
+    *,
+    progress: Callable[[int], None] | None = None,
+    refuse: Callable[[Item], str | None] | None = None,
 ) -> ItemsReport:
     """Write the stream's items to `path` (Parquet, `tables.ITEMS`), each id once, in their order.
 
     Memory stays flat except for about 70 bytes per item, the cost of finding duplicates. `progress` is called now and then with the number
-    of items stored. Raises SourceError if no row is usable, DprmError if the file cannot be written.
+    of items stored. `refuse` gives the reason why an item cannot be used, if there is one. Raises SourceError if no row is usable, DprmError if the file cannot be written.
     """
-    store = _Store(progress)
+    store = _Store(progress, refuse)
     staged = path.with_name(f".{path.name}.staged")
     try:
         with tables.parquet_writer(staged, tables.ITEMS) as writer:
@@ -162,18 +173,25 @@ class _Store:
     smallest object for it. Two of a million different items share 60 bits with a chance of 4e-7.
     """
 
-    def __init__(self, progress: Callable[[int], None] | None) -> None:
+    def __init__(
+        self, progress: Callable[[int], None] | None, refuse: Callable[[Item], str | None] | None = None
+    ) -> None:
         self.report = ItemsReport()
         self.seen: dict[Role | None, set[int]] = {None: set(), "chosen": set(), "rejected": set()}
         self.new_roles: dict[str, Role | None] = {}  # items stored with a role that later rows changed
         self._repeats: list[tuple[str, str]] = []  # item_id and the repetition's source
         self._progress = progress
+        self._reason_against = refuse or (lambda item: None)
+        self._refused = ""  # the last row that was refused
 
     def take(self, stream: Iterable[Item | Refused], writer: pq.ParquetWriter) -> None:
         batch = _Batch()
         for found in stream:
             if isinstance(found, Refused):
                 self._refuse(found)
+                continue
+            if reason := self._reason_against(found):
+                self._refuse(Refused(found.source, reason))
                 continue
             mark = int(found.item_id[:15], 16)
             if self._is_repeat(mark, found):
@@ -197,6 +215,9 @@ class _Store:
             self._progress(self.report.items)
 
     def _refuse(self, row: Refused) -> None:
+        if row.source == self._refused:
+            return  # another item of the same row
+        self._refused = row.source
         self.report.refused += 1
         if len(self.report.refusals) < EXAMPLES:
             self.report.refusals.append(row)
@@ -267,7 +288,7 @@ class _Batch:
 
     def table(self) -> pa.Table:
         columns: list[Any] = [self.ids, self._prompts.array(), self._completions.array(), self._groups]
-        columns += [self._roles, self._sources, self._metadata]
+        columns += [self._roles, self._sources, self._metadata, self._prompts.originals, self._completions.originals]
         arrays = [pa.array(c, pa.string()) if isinstance(c, list) else c for c in columns]
         return pa.Table.from_arrays(arrays, schema=tables.ITEMS)
 
@@ -278,6 +299,7 @@ class _MessageColumn:
         self._offsets = [0]
         self._roles: list[str] = []
         self._contents: list[str] = []
+        self.originals: list[str | None] = []
 
     def add(self, messages: Messages) -> None:
         roles = self._roles
@@ -287,11 +309,20 @@ class _MessageColumn:
             self._contents.append(content)
             self.chars += len(content)
         self._offsets.append(len(roles))
+        self.originals.append(dump_originals(messages))
+        self.chars += len(self.originals[-1] or "")
 
     def array(self) -> pa.Array:
         fields = [pa.array(self._roles, pa.string()), pa.array(self._contents, pa.string())]
         structs = pa.StructArray.from_arrays(fields, fields=list(tables.MESSAGES.value_type))
         return pa.ListArray.from_arrays(pa.array(self._offsets, pa.int32()), structs, type=tables.MESSAGES)
+
+
+def dump_originals(messages: Messages) -> str | None:
+    """The messages as they came, where text does not say all: a JSON list with null for the others. None if text says all of them."""
+    if not any("original" in message for message in messages):
+        return None
+    return orjson.dumps([message.get("original") for message in messages]).decode()
 
 
 def dump_metadata(metadata: dict[str, Any]) -> str:
@@ -326,23 +357,31 @@ def _as_text(value: object) -> str:
 def items_of(table: pa.Table) -> Iterator[Item]:
     """The items in (a part of) the table."""
     columns = [table[name].to_pylist() for name in ("item_id", "group_id", "role", "source", "metadata")]
-    prompts, completions = _messages_of(table["prompt"]), _messages_of(table["completion"])
+    prompts, completions = messages_of(table, "prompt"), messages_of(table, "completion")
     for item_id, group_id, role, source, metadata, prompt, completion in zip(
         *columns, prompts, completions, strict=True
     ):
         yield Item(item_id, prompt, completion, group_id, role, source, orjson.loads(metadata) if metadata else {})
 
 
-def _messages_of(column: pa.ChunkedArray) -> Iterator[Messages]:
-    lists = column.combine_chunks()
+def messages_of(table: pa.Table, column: str) -> Iterator[Messages]:
+    """The conversations in a column (`tables.MESSAGES`), with the messages as they came from the column beside it."""
+    lists = table[column].combine_chunks()
     structs = lists.flatten()
     roles, contents = structs.field("role").to_pylist(), structs.field("content").to_pylist()
     messages = [
         cast(Message, {"role": role, "content": content}) for role, content in zip(roles, contents, strict=True)
     ]
+    beside = tables.original(column)
+    originals = table[beside].to_pylist() if beside in table.column_names else itertools.repeat(None)
     start = 0
-    for length in lists.value_lengths().to_pylist():
-        yield tuple(messages[start : start + (length or 0)])
+    for length, kept in zip(lists.value_lengths().to_pylist(), originals, strict=False):
+        found = messages[start : start + (length or 0)]
+        if kept is not None:
+            for message, original in zip(found, orjson.loads(kept), strict=True):
+                if original is not None:
+                    message["original"] = original
+        yield tuple(found)
         start += length or 0
 
 
