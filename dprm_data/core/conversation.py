@@ -17,3 +17,6 @@ class Message(TypedDict):
     role: Speaker
     content: str
     original: NotRequired[dict[str, Any]]
+
+
+Messages = tuple[Message, ...]

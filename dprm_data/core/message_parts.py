@@ -27,7 +27,12 @@ from dprm_data.core.conversation import Message
 from dprm_data.core.errors import DprmError
 
 REASONING = ("reasoning_content", "reasoning", "thinking")
-_TEXTS = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}  # type: the field with the text
+_TEXTS = {
+    "text": "text",
+    "input_text": "text",
+    "output_text": "text",
+    "refusal": "refusal",
+}  # by type, the field with the text
 _MEDIA = {
     **dict.fromkeys(("image_url", "image", "input_image"), "image"),
     **dict.fromkeys(("input_audio", "audio", "audio_url"), "audio"),
@@ -308,9 +313,7 @@ def _one_line(arguments: str) -> str:
         return json.dumps(arguments)
     if len(arguments.splitlines()) < 2:
         return arguments
-    return " ".join(
-        line.strip() for line in arguments.splitlines()
-    )  # between tokens only: JSON's texts hold no bare line break
+    return " ".join(line.strip() for line in arguments.splitlines())  # of JSON
 
 
 def _shown_reference(reference: str) -> str:

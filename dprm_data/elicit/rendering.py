@@ -7,7 +7,7 @@ is quoted.
 
 from __future__ import annotations
 
-from dprm_data.core.conversation import Message
+from dprm_data.core.conversation import Message, Messages
 from dprm_data.core.message_parts import (
     Reasoning,
     Text,
@@ -18,7 +18,7 @@ from dprm_data.core.message_parts import (
     tool_named,
     unlike_parts,
 )
-from dprm_data.ingest.items import Item, Messages
+from dprm_data.ingest.items import Item
 
 
 def shown(item: Item, *, reasoning: bool = False) -> tuple[list[Message], str]:

@@ -18,8 +18,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
+from dprm_data.core.conversation import Messages
 from dprm_data.core.errors import SourceError
-from dprm_data.ingest.items import Item, Messages, Role, ids_of
+from dprm_data.ingest.items import Item, Role, ids_of
 from dprm_data.ingest.messages import (
     BadRow,
     at_last_reply,

@@ -7,23 +7,22 @@ found again. `group_id` is the hash of the prompt alone, shared by all responses
 from __future__ import annotations
 
 import hashlib
-import itertools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dprm_data.core import tables
-from dprm_data.core.conversation import Message
+from dprm_data.core.conversation import Messages
 from dprm_data.core.errors import DprmError, SourceError
 from dprm_data.core.message_parts import identity
+from dprm_data.ingest.message_columns import MessageColumn, messages_of
 
-Messages = tuple[Message, ...]
 Role = Literal["chosen", "rejected"]
 
 BATCH_ROWS = 16_384  # items per row group of items.parquet
@@ -270,8 +269,8 @@ class _Batch:
         self._roles: list[str | None] = []
         self._sources: list[str] = []
         self._metadata: list[str] = []
-        self._prompts = _MessageColumn()
-        self._completions = _MessageColumn()
+        self._prompts = MessageColumn()
+        self._completions = MessageColumn()
 
     def add(self, item: Item) -> None:
         self._metadata.append(dump_metadata(item.metadata))
@@ -291,38 +290,6 @@ class _Batch:
         columns += [self._roles, self._sources, self._metadata, self._prompts.originals, self._completions.originals]
         arrays = [pa.array(c, pa.string()) if isinstance(c, list) else c for c in columns]
         return pa.Table.from_arrays(arrays, schema=tables.ITEMS)
-
-
-class _MessageColumn:
-    def __init__(self) -> None:
-        self.chars = 0
-        self._offsets = [0]
-        self._roles: list[str] = []
-        self._contents: list[str] = []
-        self.originals: list[str | None] = []
-
-    def add(self, messages: Messages) -> None:
-        roles = self._roles
-        for message in messages:
-            content = message["content"]
-            roles.append(message["role"])
-            self._contents.append(content)
-            self.chars += len(content)
-        self._offsets.append(len(roles))
-        self.originals.append(dump_originals(messages))
-        self.chars += len(self.originals[-1] or "")
-
-    def array(self) -> pa.Array:
-        fields = [pa.array(self._roles, pa.string()), pa.array(self._contents, pa.string())]
-        structs = pa.StructArray.from_arrays(fields, fields=list(tables.MESSAGES.value_type))
-        return pa.ListArray.from_arrays(pa.array(self._offsets, pa.int32()), structs, type=tables.MESSAGES)
-
-
-def dump_originals(messages: Messages) -> str | None:
-    """The messages as they came, where text does not say all: a JSON list with null for the others. None if text says all of them."""
-    if not any("original" in message for message in messages):
-        return None
-    return orjson.dumps([message.get("original") for message in messages]).decode()
 
 
 def dump_metadata(metadata: dict[str, Any]) -> str:
@@ -362,27 +329,6 @@ def items_of(table: pa.Table) -> Iterator[Item]:
         *columns, prompts, completions, strict=True
     ):
         yield Item(item_id, prompt, completion, group_id, role, source, orjson.loads(metadata) if metadata else {})
-
-
-def messages_of(table: pa.Table, column: str) -> Iterator[Messages]:
-    """The conversations in a column (`tables.MESSAGES`), with the messages as they came from the column beside it."""
-    lists = table[column].combine_chunks()
-    structs = lists.flatten()
-    roles, contents = structs.field("role").to_pylist(), structs.field("content").to_pylist()
-    messages = [
-        cast(Message, {"role": role, "content": content}) for role, content in zip(roles, contents, strict=True)
-    ]
-    beside = tables.original(column)
-    originals = table[beside].to_pylist() if beside in table.column_names else itertools.repeat(None)
-    start = 0
-    for length, kept in zip(lists.value_lengths().to_pylist(), originals, strict=False):
-        found = messages[start : start + (length or 0)]
-        if kept is not None:
-            for message, original in zip(found, orjson.loads(kept), strict=True):
-                if original is not None:
-                    message["original"] = original
-        yield tuple(found)
-        start += length or 0
 
 
 def _sources_of(item_ids: set[str], path: Path) -> dict[str, str]:

@@ -14,9 +14,9 @@ from typing import Any
 
 import orjson
 
-from dprm_data.core.conversation import Message, Speaker
+from dprm_data.core.conversation import Message, Messages, Speaker
 from dprm_data.core.message_parts import REASONING, BadMessage, Media, Text, call_names, parts_of, read_parts, readable
-from dprm_data.ingest.items import Item, Messages
+from dprm_data.ingest.items import Item
 
 ROLES: dict[str, Speaker] = {
     "system": "system",
