@@ -135,9 +135,7 @@ def _fields(value: Any, path: str) -> Iterator[tuple[str, str]]:
 
 def _texts(column: pa.Array) -> Iterator[pa.Array]:
     """All strings in a column, at any depth."""
-    if isinstance(column, pa.ExtensionArray):  # JSON is stored as text
-        yield from _texts(column.storage)
-    elif pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         yield column
     elif pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
         yield from _texts(column.flatten())

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import pyarrow as pa
 
 from dprm_data.core import tables
+from dprm_data.core.errors import PublishError
 from dprm_data.labels.space import LabelSpace
 
 if TYPE_CHECKING:
@@ -56,10 +57,10 @@ SCHEMAS: dict[Config, pa.Schema] = {
 
 
 def schema_of(config: Config, *, whole: bool) -> pa.Schema:
-    """The config's Arrow schema. whole: each message is JSON, as it came."""
+    """The config's Arrow schema. whole: each message is a JSON text, as it came."""
     schema = SCHEMAS[config]
     for name in CONVERSATIONS.get(config, ()) if whole else ():
-        schema = schema.set(schema.get_field_index(name), pa.field(name, pa.list_(pa.json_())))
+        schema = schema.set(schema.get_field_index(name), pa.field(name, pa.list_(pa.string())))
     return schema
 
 
@@ -68,9 +69,22 @@ def features(config: Config, space: LabelSpace, *, whole: bool = False) -> Featu
     from datasets import ClassLabel, Features
 
     found = Features.from_arrow_schema(schema_of(config, whole=whole))
+    for name in CONVERSATIONS.get(config, ()) if whole else ():
+        found[name] = _list_of_json()
     if "label" in found:
         found["label"] = ClassLabel(names=space.names)
     return found
+
+
+def _list_of_json() -> Any:
+    try:
+        from datasets import Json, List
+    except ImportError as error:
+        raise PublishError(
+            "messages with calls of tools or reasoning need a newer `datasets` to be published",
+            hint="pip install -U 'datasets>=4.8'",
+        ) from error
+    return List(Json())
 
 
 def typed_schema(config: Config, space: LabelSpace, *, whole: bool = False) -> pa.Schema:

@@ -39,7 +39,7 @@ def whole_messages(table: pa.Table, config: Config) -> pa.Table:
             [orjson.dumps(message.get("original", message)).decode() for message in messages]
             for messages in messages_of(table, name)
         ]
-        column = pa.array(rows, pa.list_(pa.string())).cast(pa.list_(pa.json_()))
+        column = pa.array(rows, pa.list_(pa.string()))
         table = table.set_column(table.column_names.index(name), name, column)
     return table
 
@@ -51,10 +51,10 @@ def texts_and_originals(table: pa.Table, config: Config, path: str) -> pa.Table:
     """
     for name in CONVERSATIONS.get(config, ()):
         kind = table.schema.field(name).type
-        if not pa.types.is_list(kind) or pa.types.is_struct(kind.value_type):
-            continue
+        if not (pa.types.is_list(kind) and pa.types.is_string(kind.value_type)):
+            continue  # roles and texts
         found = MessageColumn()
-        for row in table[name].cast(pa.list_(pa.string())).to_pylist():
+        for row in table[name].to_pylist():
             found.add(_read(row, name, path))
         table = table.set_column(table.column_names.index(name), name, found.array())
         table = table.append_column(tables.original(name), pa.array(found.originals, pa.string()))
