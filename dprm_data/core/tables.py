@@ -33,6 +33,9 @@ ITEMS = _schema(
     ("role", pa.string()),  # chosen, rejected, or null where the source does not rank them
     ("source", pa.string()),  # file and row
     ("metadata", pa.string()),  # the row's other columns, JSON
+    # The messages as they came, where text does not say all: a JSON list with null for the others; null where there is none.
+    ("prompt_original", pa.string()),
+    ("completion_original", pa.string()),
 )
 
 PERSONAS = _schema(
@@ -81,6 +84,8 @@ DISTRIBUTIONS = _schema(
     ("reward_high", pa.float32()),
     ("entropy", pa.float32()),  # nats
     ("disagreement", pa.float32()),  # chance that two random people choose different labels
+    ("prompt_original", pa.string()),  # as in ITEMS
+    ("completion_original", pa.string()),
 )
 
 PREFERENCES = _schema(
@@ -91,8 +96,14 @@ PREFERENCES = _schema(
     ("margin", pa.float32()),  # expected reward of chosen minus that of rejected
     ("chosen_distribution", FLOATS),
     ("rejected_distribution", FLOATS),
+    ("prompt_original", pa.string()),  # as in ITEMS
+    ("chosen_original", pa.string()),
+    ("rejected_original", pa.string()),
 )
 
+
+# The columns of DISTRIBUTIONS that come from its items.
+ITEM_TEXTS = ("item_id", "group_id", "prompt", "completion", "prompt_original", "completion_original")
 
 SCHEMAS = {
     "items": ITEMS,
@@ -101,7 +112,14 @@ SCHEMAS = {
     "distributions": DISTRIBUTIONS,
     "preferences": PREFERENCES,
 }
-_ADDED = frozenset({"estimated_calls", "reasoning_tokens", "model_id"})  # columns that older versions did not write
+_ORIGINALS = frozenset(f"{name}_original" for name in ("prompt", "completion", "chosen", "rejected"))
+# Columns that older versions did not write.
+_ADDED = frozenset({"estimated_calls", "reasoning_tokens", "model_id"}) | _ORIGINALS
+
+
+def original(column: str) -> str:
+    """The column with the messages of this one as they came."""
+    return f"{column}_original"
 
 
 def damage(path: Path, schema: pa.Schema) -> str | None:

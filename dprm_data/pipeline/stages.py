@@ -154,6 +154,7 @@ def ingest(run: Run) -> ItemsReport | None:
         and run.folder.read_manifest().get("source", {}).get("fingerprint") == fingerprint
     ):
         return None
+    from dprm_data.ingest.messages import unseen
     from dprm_data.ingest.sources import read_items
 
     source: Any = run.source if run.source is not None else run.recipe.source
@@ -163,7 +164,8 @@ def ingest(run: Run) -> ItemsReport | None:
             hint="Give source: {path: ...} or source: {dataset: ...}, or rows from Python.",
         )
     run.progress.stage("reading items")
-    report = store_items(read_items(source, base=run.recipe.folder), path, progress=run.progress.items)
+    found = read_items(source, base=run.recipe.folder)
+    report = store_items(found, path, progress=run.progress.items, refuse=unseen)
     for line in report.lines():
         run.progress.say(line)
     counts = {

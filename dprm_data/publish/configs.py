@@ -6,7 +6,8 @@
     personas       one persona of the panel
     run            the texts from which everything can be computed again: recipe, manifest, label space, prior, panel, prompts
 
-Labels are class labels in the label space's order; prompts and responses are lists of messages.
+Labels are class labels in the label space's order; prompts and responses are lists of messages: role and text, or, where a run has messages
+with more than that (calls of tools, images, reasoning), each as it came (`datasets.Json`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import pyarrow as pa
 
 from dprm_data.core import tables
+from dprm_data.core.errors import PublishError
 from dprm_data.labels.space import LabelSpace
 
 if TYPE_CHECKING:
@@ -30,6 +32,11 @@ ROW = pa.field(
     "row", pa.int64()
 )  # the item's position in the run: what is learned across items may depend on their order
 _TEXTS = ("item_id", "group_id", "prompt", "completion")
+_ORIGINALS = [name for name in tables.ITEM_TEXTS if name not in _TEXTS]  # published in the messages themselves
+CONVERSATIONS: dict[Config, tuple[str, ...]] = {
+    "default": ("prompt", "completion"),
+    "preferences": ("prompt", "chosen", "rejected"),
+}
 _FROM_ITEMS = ("role", "source", "metadata")
 
 SCHEMAS: dict[Config, pa.Schema] = {
@@ -37,36 +44,61 @@ SCHEMAS: dict[Config, pa.Schema] = {
         [
             *[tables.DISTRIBUTIONS.field(name) for name in _TEXTS],
             _LABEL,  # the most probable one
-            *[field for field in tables.DISTRIBUTIONS if field.name not in _TEXTS],
+            *[field for field in tables.DISTRIBUTIONS if field.name not in (*_TEXTS, *_ORIGINALS)],
             *[tables.ITEMS.field(name) for name in _FROM_ITEMS],
             ROW,
         ]
     ),
-    "preferences": pa.schema(list(tables.PREFERENCES)),
+    "preferences": pa.schema([field for field in tables.PREFERENCES if not field.name.endswith(tables.original(""))]),
     "annotations": pa.schema([_LABEL if field.name == "label" else field for field in tables.ANNOTATIONS]),
     "personas": pa.schema(list(tables.PERSONAS)),
     "run": pa.schema([("name", pa.string()), ("media_type", pa.string()), ("content", pa.string())]),
 }
 
 
-def features(config: Config, space: LabelSpace) -> Features:
+def schema_of(config: Config, *, whole: bool) -> pa.Schema:
+    """The config's Arrow schema. whole: each message is a JSON text, as it came."""
+    schema = SCHEMAS[config]
+    for name in CONVERSATIONS.get(config, ()) if whole else ():
+        schema = schema.set(schema.get_field_index(name), pa.field(name, pa.list_(pa.string())))
+    return schema
+
+
+def features(config: Config, space: LabelSpace, *, whole: bool = False) -> Features:
     """The config's columns as `datasets` types them."""
     from datasets import ClassLabel, Features
 
-    found = Features.from_arrow_schema(SCHEMAS[config])
+    found = Features.from_arrow_schema(schema_of(config, whole=whole))
+    for name in CONVERSATIONS.get(config, ()) if whole else ():
+        found[name] = _list_of_json()
     if "label" in found:
         found["label"] = ClassLabel(names=space.names)
     return found
 
 
-def typed_schema(config: Config, space: LabelSpace) -> pa.Schema:
+def _list_of_json() -> Any:
+    try:
+        from datasets import Json, List
+    except ImportError as error:
+        raise PublishError(
+            "messages with calls of tools or reasoning need a newer `datasets` to be published",
+            hint="pip install -U 'datasets>=4.8'",
+        ) from error
+    return List(Json())
+
+
+def typed_schema(config: Config, space: LabelSpace, *, whole: bool = False) -> pa.Schema:
     """The config's Arrow schema, with its features and our tables' version in the metadata, so that every file is self-describing."""
-    metadata = dict(features(config, space).arrow_schema.metadata or {})
-    return SCHEMAS[config].with_metadata({**metadata, **(tables.ITEMS.metadata or {})})
+    metadata = dict(features(config, space, whole=whole).arrow_schema.metadata or {})
+    return schema_of(config, whole=whole).with_metadata({**metadata, **(tables.ITEMS.metadata or {})})
 
 
 def dataset_info(
-    space: LabelSpace, sizes: dict[Config, dict[str, tuple[int, int]]], download: dict[Config, int]
+    space: LabelSpace,
+    sizes: dict[Config, dict[str, tuple[int, int]]],
+    download: dict[Config, int],
+    *,
+    whole: bool = False,
 ) -> list[dict[str, Any]]:
     """The card's `dataset_info`. sizes: rows and bytes in memory of every split; download: bytes on disk of every config."""
     from datasets import DatasetInfo, SplitDict, SplitInfo
@@ -79,7 +111,7 @@ def dataset_info(
         for name, (rows, size) in splits.items():
             parts[name] = SplitInfo(name=name, num_bytes=size, num_examples=rows)
         infos[config] = DatasetInfo(
-            features=features(config, space),
+            features=features(config, space, whole=whole),
             config_name=config,
             splits=parts,
             download_size=download[config],

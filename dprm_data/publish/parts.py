@@ -16,10 +16,10 @@ from dprm_data.core.errors import PublishError
 from dprm_data.core.scrub import local_hosts, public_text
 from dprm_data.ingest.splits import TRAIN, Splits
 from dprm_data.publish.configs import CONFIGS, SCHEMAS, WHOLE, Config, typed_schema
+from dprm_data.publish.conversations import has_more_than_texts, whole_messages
 from dprm_data.publish.run_texts import run_texts
 
 if TYPE_CHECKING:
-    from dprm_data.labels.space import LabelSpace
     from dprm_data.runs.run import Run
 
 SHARD_BYTES = 400 << 20  # of Parquet: a file whose upload fails is sent again whole
@@ -28,11 +28,12 @@ ROW_GROUP = 5_000  # rows that a streaming reader holds at a time
 
 @dataclass
 class Parts:
-    """The data files of a publication. sizes: rows and bytes in memory of every split."""
+    """The data files of a publication. sizes: rows and bytes in memory of every split; whole: messages are JSON, as they came."""
 
     folder: Path
     sizes: dict[Config, dict[str, tuple[int, int]]]
     splits: Splits
+    whole: bool = False
 
     @property
     def download(self) -> dict[Config, int]:
@@ -45,10 +46,10 @@ class Parts:
 def write_parts(run: Run, folder: Path) -> Parts:
     """Write the data files of all configs."""
     splits = run.splits()
-    parts = Parts(folder, {}, splits)
+    parts = Parts(folder, {}, splits, has_more_than_texts(run.folder.needs("items")))
     batches = {
         "default": _default(run),
-        "preferences": _plain(run.folder.needs("preferences"), "preferences"),
+        "preferences": _plain(run.folder.needs("preferences"), None),
         "annotations": _annotations(run),
         "personas": _plain(run.folder.needs("personas"), "personas"),
         "run": iter([pa.Table.from_pylist(run_texts(run), schema=SCHEMAS["run"])]),
@@ -56,7 +57,9 @@ def write_parts(run: Run, folder: Path) -> Parts:
     by_group = _groups(run.folder.needs("items"), splits)
     for config in CONFIGS:
         key, where = ("group_id", by_group) if config == "preferences" else ("item_id", splits.elsewhere)
-        sizes = _write(batches[config], folder, config, run.space, splits, key, where)
+        schema = typed_schema(config, run.space, whole=parts.whole)
+        shaped = (_shaped(table, config, schema, parts.whole) for table in batches[config])
+        sizes = _write(shaped, folder, config, schema, splits, key, where)
         if sizes:  # a config without a row could not be loaded
             parts.sizes[config] = sizes
     return parts
@@ -72,12 +75,11 @@ def _write(
     batches: Iterable[pa.Table],
     folder: Path,
     config: Config,
-    space: LabelSpace,
+    schema: pa.Schema,
     splits: Splits,
     key: str,
     where: dict[str, str],
 ) -> dict[str, tuple[int, int]]:
-    schema = typed_schema(config, space)
     names = [TRAIN] if config in WHOLE else splits.names
     shards = {name: _Shards(folder / "data" / config, name, schema) for name in names}
     by_name = {name: pa.array([at for at, split in where.items() if split == name], pa.string()) for name in names[1:]}
@@ -140,9 +142,15 @@ class _Shards:
 # -- rows -------------------------------------------------------------------------------------------------------------
 
 
+def _shaped(table: pa.Table, config: Config, schema: pa.Schema, whole: bool) -> pa.Table:
+    """The config's columns in its schema."""
+    table = whole_messages(table, config) if whole else table
+    return table.select(schema.names).cast(schema)
+
+
 def _default(run: Run) -> Iterator[pa.Table]:
     """Distributions joined with the origin of their items, one row group at a time."""
-    extra = ["role", "source", "metadata"]
+    extra = ["role", "source", "metadata", "prompt_original", "completion_original"]
     with (
         pq.ParquetFile(run.folder.needs("items")) as items,
         pq.ParquetFile(run.folder.needs("distributions")) as fitted,
@@ -155,12 +163,14 @@ def _default(run: Run) -> Iterator[pa.Table]:
             table = fitted.read_row_group(group)
             if not table["item_id"].equals(texts["item_id"]):
                 raise _stale(run)
-            columns = {name: table[name] for name in table.column_names} | {name: texts[name] for name in extra}
+            columns = {name: table[name] for name in table.column_names} | {
+                name: texts[name] for name in texts.column_names
+            }
             columns["source"] = _public_texts(columns["source"], [])
             columns["label"] = _most_probable(table["label_distribution"], run.space.K)
             columns["row"] = pa.array(range(row, row + table.num_rows), pa.int64())
             row += table.num_rows
-            yield pa.table([columns[name] for name in SCHEMAS["default"].names], schema=SCHEMAS["default"])
+            yield pa.table(columns)
 
 
 def _stale(run: Run) -> PublishError:

@@ -29,7 +29,8 @@ from dprm_data.core.validation import describe
 from dprm_data.core.yamlfile import parse_yaml, validated
 from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.prior import Prior
-from dprm_data.publish.configs import CONFIGS, SCHEMAS, Config
+from dprm_data.publish.configs import CONFIGS, CONVERSATIONS, SCHEMAS, Config
+from dprm_data.publish.conversations import texts_and_originals
 from dprm_data.publish.hub import MARKER, Marker
 from dprm_data.recipe.recipe import FitConfig, Recipe
 from dprm_data.review.annotator_model import AnnotatorModel
@@ -42,7 +43,7 @@ _DATASET = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 _DEPTH = 100  # levels of JSON
 _MOST_LABELS = 1000
 _MOST_ROWS = 100_000  # in a row group; ours have 5,000
-_LATER = {"estimated_calls", "reasoning_tokens"}  # columns that older versions did not write
+_LATER = {"estimated_calls", "reasoning_tokens", "model_id"}  # columns that older versions did not write
 _OPTIONAL = {
     *(
         "label",
@@ -56,7 +57,9 @@ _OPTIONAL = {
         "cost",
         "estimated_calls",
         "reasoning_tokens",
+        "model_id",
     ),
+    *(tables.original(name) for names in CONVERSATIONS.values() for name in names),
     *("created_at", "source", "metadata", "attributes", "alpha", "beta", "name", "media_type"),
 }
 _PER_LABEL = ("label_distribution", "votes", "probs", "chosen_distribution", "rejected_distribution")
@@ -276,13 +279,20 @@ def read_rows(file: Path, path: str, config: Config, space: LabelSpace | None) -
                 if opened.metadata.row_group(group).num_rows > _MOST_ROWS:
                     raise PublishError(f"{path}: row group {group} has more than {_MOST_ROWS:,} rows")
                 read = opened.read_row_group(group, columns=[name for name in schema.names if name in found])
-                table = tables.conformed(read, schema)
+                table = tables.conformed(texts_and_originals(read, config, path), _with_originals(config))
                 table.validate(full=True)
                 _check_columns(table, path, space)
                 if table.num_rows:
                     yield table
     except (pa.ArrowException, OSError, KeyError, OverflowError) as error:
         raise PublishError(f"{path}: not a table of {config}: {one_line(str(error), 150)}") from error
+
+
+def _with_originals(config: Config) -> pa.Schema:
+    schema = SCHEMAS[config]
+    for name in CONVERSATIONS.get(config, ()):
+        schema = schema.append(pa.field(tables.original(name), pa.string()))
+    return schema
 
 
 def _check_columns(table: pa.Table, path: str, space: LabelSpace | None) -> None:
