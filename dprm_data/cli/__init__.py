@@ -15,6 +15,7 @@ from pathlib import Path
 from dprm_data.cli import run  # noqa: F401
 from dprm_data.cli import try_recipe  # noqa: F401
 from dprm_data.cli import pilot  # noqa: F401
+from dprm_data.cli import status  # noqa: F401
 from dprm_data.cli import show  # noqa: F401
 from dprm_data.cli import models  # noqa: F401
 from dprm_data.cli import votes  # noqa: F401
@@ -75,7 +76,7 @@ def _exit_code() -> int | str | None:
         )
         return 1
     except KeyboardInterrupt:
-        print_note("dprm: interrupted")
+        print_note("dprm: interrupted\nNothing that was paid for is lost, and no file is half written.")
         return 130
     except OSError as error:
         if error.errno not in _OF_THE_MACHINE:

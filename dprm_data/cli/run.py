@@ -21,6 +21,7 @@ from dprm_data.cli.shared import (
     RunOrVotes,
     answer,
     app,
+    interrupts_in_words,
     note,
     only_for_votes,
     open_job,
@@ -164,7 +165,7 @@ def _fit_run(folder: Path, family: str | None, as_json: bool, quiet: bool) -> No
 
     with TerminalProgress(stderr(), quiet=quiet or as_json) as progress:
         job = Run.open(folder, progress)
-        with job.folder.held():
+        with interrupts_in_words(folder, progress), job.folder.held():
             stages.collect(job)
             stages.fit(job, **({"family": family} if family else {}))
     show_summary(job, None, as_json)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from dprm_data.core.errors import InputError
+from dprm_data.core.errors import InputError, Interrupted
 from dprm_data.core.text import visible
 
 
@@ -198,5 +198,21 @@ def open_job(recipe: Path, output: Path | None, quiet: bool, *, calls: bool = Tr
         keep_pandas_out()
     with TerminalProgress(stderr(), quiet=quiet) as progress:
         job = Run(loaded, RunFolder(output) if output else None, progress=progress)
-        with job.at_work():
+        with interrupts_in_words(job.folder.path, progress), job.at_work():
             yield job
+
+
+@contextmanager
+def interrupts_in_words(folder: Path, progress: Any) -> Iterator[None]:
+    """Say after Ctrl-C what was under way, that nothing is lost, and where to look. Raises `Interrupted`."""
+    look = f"What is paid, and what to do: dprm status {folder}"
+    try:
+        yield
+    except Interrupted as stopped:
+        stopped.hint = f"{stopped.hint}\n{look}" if stopped.hint else look
+        raise
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"interrupted while {progress.doing}",
+            hint=f"Nothing that was paid for is lost. Run the same command again to continue.\n{look}",
+        ) from None

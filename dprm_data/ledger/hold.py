@@ -13,7 +13,7 @@ import time
 _PERIOD = 2.0  # seconds; the hold covers the peaks of this period and the one before
 _SLACK = 0.125  # added to the peak, so that calls of slightly different lengths do not wait
 _WORTH_WRITING = 0.1  # a smaller change is not written
-_ROUNDING = 1e-9  # share of the dollars drawn that may be a rounding error
+_ROUNDING = 1e-9  # share of the most dollars drawn that may be a rounding error
 
 
 class Hold:
@@ -21,6 +21,7 @@ class Hold:
 
     def __init__(self) -> None:
         self.drawn = 0.0  # reserved or spent by this process
+        self._most_drawn = 0.0
         self.recorded = 0.0  # of these, in the ledger
         self.on_disk = 0.0
         self.limit = math.inf  # of `drawn`: what is left of the budget at the start
@@ -31,7 +32,7 @@ class Hold:
     def open(self) -> float:
         """Dollars that may be billed and are not recorded."""
         left = self.drawn - self.recorded
-        return left if left > _ROUNDING * self.drawn else 0.0
+        return left if left > _ROUNDING * self._most_drawn else 0.0
 
     @property
     def covers(self) -> bool:
@@ -41,6 +42,7 @@ class Hold:
     def draw(self, dollars: float) -> None:
         """Add to what is open; negative: give back."""
         self.drawn += dollars
+        self._most_drawn = max(self._most_drawn, self.drawn)
         self._peak = max(self._peak, self.open)
 
     def next(self, recording: float) -> float | None:

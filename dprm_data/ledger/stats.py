@@ -96,7 +96,10 @@ def stats_of(store: LedgerStore) -> Stats:
 def _group(row: Row) -> Group:
     run, model, status, calls, inputs, outputs, cached, cost, priced, again, first, last, estimated, thoughts = row
     tokens = (round(inputs), round(outputs), round(cached))
-    counts = (int(calls - priced), int(again))
+    counts = (
+        int(calls - priced) if status == "answered" else 0,
+        int(again),
+    )  # a failed call costs nothing beside its attempts
     return Group(
         run,
         model,
