@@ -12,6 +12,7 @@ from pathlib import Path
 
 # Importing a module adds its commands to the application; `--help` lists them in this order.
 # isort: off
+from dprm_data.cli import init  # noqa: F401
 from dprm_data.cli import run  # noqa: F401
 from dprm_data.cli import try_recipe  # noqa: F401
 from dprm_data.cli import pilot  # noqa: F401

@@ -1,4 +1,4 @@
-"""Commands that make a dataset: init, plan, run, annotate, fit."""
+"""Commands that make a dataset: plan, run, annotate, fit."""
 
 from __future__ import annotations
 
@@ -32,18 +32,6 @@ from dprm_data.cli.shared import (
 )
 from dprm_data.core.errors import InputError
 from dprm_data.core.text import visible
-
-
-@app.command()
-def init(
-    path: Annotated[Path, typer.Argument(metavar="RECIPE", help="The file to write.")] = Path("recipe.yaml"),
-    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
-) -> None:
-    """Write a commented recipe to start from."""
-    from dprm_data.recipe.scaffold import write_recipe
-
-    write_recipe(path, force=force)
-    say(f"wrote {path}\nNext: edit it, then dprm plan {path}")
 
 
 @app.command()

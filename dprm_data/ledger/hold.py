@@ -13,6 +13,7 @@ import time
 _PERIOD = 2.0  # seconds; the hold covers the peaks of this period and the one before
 _SLACK = 0.125  # added to the peak, so that calls of slightly different lengths do not wait
 _WORTH_WRITING = 0.1  # a smaller change is not written
+NOTHING = 1e-9  # dollars: a smaller hold is a rounding error that an earlier version wrote
 _ROUNDING = 1e-9  # share of the most dollars drawn that may be a rounding error
 
 
