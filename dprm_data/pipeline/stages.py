@@ -30,7 +30,7 @@ from dprm_data.ingest.items import ItemsReport, StoredItems, load_items, store_i
 from dprm_data.ledger.factory import exists
 from dprm_data.ledger.ledger import Ledger
 from dprm_data.panel.personas import panel_table
-from dprm_data.pipeline.item_lengths import say_what_is_too_long
+from dprm_data.pipeline.item_lengths import say_what_is_giant, say_what_is_too_long
 from dprm_data.pipeline.kept_tables import KeptTables
 from dprm_data.preference.family import check_family
 from dprm_data.providers.construction import make_batch_provider
@@ -48,6 +48,9 @@ def prepare(run: Run) -> None:
     run.settle_elicitation()
     run.work  # noqa: B018 - raises for an unusable panel, prompt or label space
     _check_fit(run)
+    if isinstance(run.recipe.labels, list):
+        rewards = ", ".join(f"{label.name} {label.reward:g}" for label in run.space.labels)
+        run.progress.say(f"labels, from the worst to the best, with their rewards: {rewards}")
     broken = run.space.triangle_violations()
     if broken:
         run.progress.say(f"the ground cost of {run.space.name} is not a metric: {broken[0]}")
@@ -193,6 +196,7 @@ def plan(run: Run) -> Plan:
         run.progress.say(f"{run.recipe.file}: {sending.sentence}")
     if run.why_elicitation:
         run.progress.say(run.why_elicitation)
+    say_what_is_giant(run)
     with run.ledger(readonly=True) if exists(run.ledger_address) else nullcontext() as ledger:
         return make_jury_plan(run.work, run.folder.table("items"), run.prices, ledger)
 
