@@ -25,6 +25,7 @@ from dprm_data.core.registry import ELICITATIONS, FAMILIES, SMOOTHINGS, Registry
 from dprm_data.core.validation import FieldError
 from dprm_data.core.yamlfile import read_model, validated
 from dprm_data.recipe.consistency import check_together, lacks_logprobs
+from dprm_data.recipe.label_names import checked_labels
 from dprm_data.recipe.model_config import Design, ModelConfig, check_distinct, only_model
 from dprm_data.recipe.provider_config import EndpointConfig, ProviderConfig
 from dprm_data.recipe.section import NotNegative, Positive, Section
@@ -233,33 +234,12 @@ def _panel(value: object) -> object:
     return {"use": value} if isinstance(value, str) else value
 
 
-def _labels(value: object) -> object:
-    """Names of labels are texts. YAML reads some as truth values or numbers."""
-    if isinstance(value, bool):
-        raise ValueError(
-            "must be a name, a number of levels, or a list of names; YAML reads yes, no, on and off as true and false"
-        )
-    if not isinstance(value, list):
-        return value
-    if any(isinstance(name, bool) for name in value):
-        raise ValueError(
-            "YAML reads yes, no, on and off as true and false; put the names in quotes, such as ['no', 'yes']"
-        )
-    if not all(isinstance(name, str) for name in value):
-        raise ValueError(
-            "a list of labels is a list of names, from the worst to the best, such as [bad, fair, good]; for a scale 1 ... K give K alone"
-        )
-    if not 2 <= len(value) <= 1000:
-        raise ValueError(f"a list of labels has 2 to 1000 names, found {len(value)}")
-    return value
-
-
 class Recipe(Section):
     """The settings of a run. Input paths are relative to the recipe's folder, output paths to the working directory."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "run"
     source: SourceConfig | None = None
-    labels: Annotated[str | int | list[str] | dict[str, Any], BeforeValidator(_labels)] = "hh6"
+    labels: Annotated[str | int | list[str] | dict[str, Any], BeforeValidator(checked_labels)] = "hh6"
     panel: Annotated[PanelConfig, BeforeValidator(_panel)] = PanelConfig()
     elicitation: Annotated[str, AfterValidator(_elicitation)] = AUTO
     prompt: str | None = None  # a bundled template's name or a .jinja file; default: the elicitation's
