@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dprm_data.cli.shared import app, say
 from dprm_data.core.errors import InputError, PriceUnknown
+
+if TYPE_CHECKING:
+    from dprm_data.recipe.scaffold import DataFound
 
 _YAML = (".yaml", ".yml")
 
@@ -67,7 +70,7 @@ def _check_provider(name: str, model: str | None) -> None:
         )
 
 
-def _look(data: Path, recipe: Path) -> object:
+def _look(data: Path, recipe: Path) -> DataFound:
     from dprm_data.ingest.peek import peek
     from dprm_data.recipe.scaffold import DataFound
 

@@ -145,10 +145,10 @@ def _tried(item: Item, asked: list[tuple[TaskState, dict[str, Any] | None]], lab
                 replicate=state.task.replicate,
                 texts=tuple(reply.text for reply in state.replies if reply.status == "answered"),
                 status=row["status"] if row else "unfinished",
-                label=row and row["label"],
+                label=row["label"] if row else None,
                 probs=dict(zip(labels, probs, strict=True)) if probs else None,
                 reason=(row and row["reason"]) or "",
-                cost=row and row["cost"],
+                cost=row["cost"] if row else None,
             )
         )
     prompt = item.prompt[-1]["content"] if item.prompt else ""
