@@ -18,7 +18,7 @@ from typing import Any, cast
 import orjson
 import pyarrow.parquet as pq
 
-from dprm_data.core.errors import BudgetReached, DprmError, InputError, ProviderUnusable, RecipeError
+from dprm_data.core.errors import BudgetReached, DprmError, InputError, Interrupted, ProviderUnusable, RecipeError
 from dprm_data.core.tables import ANNOTATIONS, ITEMS, PERSONAS, damage, write_parquet
 from dprm_data.engine.budget import Budget
 from dprm_data.engine.counters import Counters
@@ -30,7 +30,7 @@ from dprm_data.ingest.items import ItemsReport, StoredItems, load_items, store_i
 from dprm_data.ledger.factory import exists
 from dprm_data.ledger.ledger import Ledger
 from dprm_data.panel.personas import panel_table
-from dprm_data.pipeline.item_lengths import say_what_is_too_long
+from dprm_data.pipeline.item_lengths import say_what_is_giant, say_what_is_too_long
 from dprm_data.pipeline.kept_tables import KeptTables
 from dprm_data.preference.family import check_family
 from dprm_data.providers.construction import make_batch_provider
@@ -48,6 +48,9 @@ def prepare(run: Run) -> None:
     run.settle_elicitation()
     run.work  # noqa: B018 - raises for an unusable panel, prompt or label space
     _check_fit(run)
+    if isinstance(run.recipe.labels, list):
+        rewards = ", ".join(f"{label.name} {label.reward:g}" for label in run.space.labels)
+        run.progress.say(f"labels, from the worst to the best, with their rewards: {rewards}")
     broken = run.space.triangle_violations()
     if broken:
         run.progress.say(f"the ground cost of {run.space.name} is not a metric: {broken[0]}")
@@ -85,22 +88,31 @@ def _check_fit(run: Run) -> None:
 def annotate_and_keep(
     run: Run, *, max_cost: float | None = None, retry_failed: bool = False, fitted: bool = True
 ) -> Counters:
-    """Annotate, collect and, if `fitted`, fit. If annotating is stopped early, collect and fit the answers so far before raising.
+    """Annotate, collect and, if `fitted`, fit. If annotating is stopped early, collect and fit the answers so far before raising (a second Ctrl-C leaves that).
 
     Raises `DprmError` if not a single annotation has a label.
     """
     began = time.time()
     try:
         counters = annotate(run, max_cost=max_cost, retry_failed=retry_failed)
-    except (BudgetReached, ProviderUnusable):
-        with suppress(DprmError), run.by_turns():  # report what stopped the run, not a failed fit
-            if collect(run) and fitted:
-                fit(run)
+    except (BudgetReached, ProviderUnusable, Interrupted) as stopped:
+        if isinstance(stopped, Interrupted):
+            if stopped.at_once:
+                raise
+            run.progress.say("keeping tables of what there is; press Ctrl-C again to leave that")
+        _keep_what_there_is(run, fitted)
         raise
     with run.by_turns():
         if retry_failed or not _kept_by_another(run, began, fitted):
             _keep(run, fitted, anew=retry_failed)
     return counters
+
+
+def _keep_what_there_is(run: Run, fitted: bool) -> None:
+    """Collect and fit after a run that was stopped: what stopped it is reported, not a failed fit, and another Ctrl-C ends this."""
+    with suppress(DprmError, KeyboardInterrupt), run.by_turns():
+        if collect(run) and fitted:
+            fit(run)
 
 
 def _keep(run: Run, fitted: bool, *, anew: bool) -> None:
@@ -192,6 +204,7 @@ def announce(run: Run) -> None:
         run.progress.say(f"{run.recipe.file}: {sending.sentence}")
     if run.why_elicitation:
         run.progress.say(run.why_elicitation)
+    say_what_is_giant(run)
 
 
 def estimate(run: Run) -> Plan:
@@ -217,10 +230,15 @@ def annotate(run: Run, *, max_cost: float | None = None, retry_failed: bool = Fa
         limit = max_cost if max_cost is not None else run.recipe.budget.max_cost
         check_budget(run, limit)
         counters.possibly_billed = ledger.possibly_billed()
+        stopped: str | None = "interrupted"
         try:
             run_in_loop(_annotate(run, ledger, limit, counters, retry_failed))
+            stopped = None
+        except DprmError as error:
+            stopped = error.message
+            raise
         finally:
-            run.folder.update_manifest(last_annotate=counters.as_dict())
+            run.folder.update_manifest(last_annotate=counters.as_dict() | {"stopped": stopped})
     return counters
 
 

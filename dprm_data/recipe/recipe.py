@@ -25,6 +25,7 @@ from dprm_data.core.registry import ELICITATIONS, FAMILIES, SMOOTHINGS, Registry
 from dprm_data.core.validation import FieldError
 from dprm_data.core.yamlfile import read_model, validated
 from dprm_data.recipe.consistency import check_together, lacks_logprobs
+from dprm_data.recipe.label_names import checked_labels
 from dprm_data.recipe.model_config import Design, ModelConfig, check_distinct, only_model
 from dprm_data.recipe.provider_config import EndpointConfig, ProviderConfig
 from dprm_data.recipe.section import NotNegative, Positive, Section
@@ -238,7 +239,7 @@ class Recipe(Section):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "run"
     source: SourceConfig | None = None
-    labels: str | int | dict[str, Any] = "hh6"
+    labels: Annotated[str | int | list[str] | dict[str, Any], BeforeValidator(checked_labels)] = "hh6"
     panel: Annotated[PanelConfig, BeforeValidator(_panel)] = PanelConfig()
     elicitation: Annotated[str, AfterValidator(_elicitation)] = AUTO
     prompt: str | None = None  # a bundled template's name or a .jinja file; default: the elicitation's

@@ -63,6 +63,11 @@ class RunFolder:
     def card_file(self) -> Path:
         return self.path / "README.md"
 
+    @property
+    def ledger_file(self) -> Path:
+        """The ledger of a recipe that names none."""
+        return self.path / "ledger.sqlite"
+
     def table(self, name: Table) -> Path:
         return self.path / "tables" / f"{name}.parquet"
 
@@ -72,7 +77,8 @@ class RunFolder:
         if not path.is_file():
             raise InputError(
                 f"{self.path} has no {name} yet",
-                hint=f"Run it first: dprm run {self.recipe_file if self.recipe_file.exists() else 'RECIPE'}",
+                hint=f"Run it first: dprm run {self.recipe_file if self.recipe_file.exists() else 'RECIPE'}. "
+                f"What is paid so far: dprm status {self.path}",
             )
         if fault := damage(path, SCHEMAS[name]):
             raise InputError(f"{path}: {fault}", hint=self._how_to_write(name))
@@ -101,7 +107,7 @@ class RunFolder:
 
     def ledger_at(self, recipe: Recipe) -> LedgerAddress:
         """The address of the run's ledger: the recipe's, or a file in this folder."""
-        return recipe.ledger or LedgerAddress.parse(self.path / "ledger.sqlite")
+        return recipe.ledger or LedgerAddress.parse(self.ledger_file)
 
     @classmethod
     def existing(cls, path: str | os.PathLike[str]) -> RunFolder:

@@ -33,7 +33,7 @@ class Spent:
 
 @dataclass(frozen=True)
 class Spending:
-    """by: annotator. items: how many of `of` were replayed. failed: attempts that failed and were retried, by kind."""
+    """by: annotator. items: how many of `of` were replayed. failed: attempts that failed, by kind."""
 
     by: dict[str, Spent]
     items: int
