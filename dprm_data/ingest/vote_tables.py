@@ -6,7 +6,7 @@ Whole columns are processed at once, in Arrow and NumPy; only the columns needed
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -117,7 +117,7 @@ def _ratings(
         names, people = item_codes(ids_column(table["annotator_id"], "annotator_id", path, faults), None)
     faults.raise_any()
     ratings = Ratings(ids, names, space.K, items, people, labels, weights, rounds, base)
-    return ratings if duplicates == "all" or not names else _deduplicate(ratings, path, duplicates)
+    return deduplicated(ratings, duplicates, lambda row: f"{path}: row {row + 1}")
 
 
 # -- files --------------------------------------------------------------------------------------------------------------
@@ -257,7 +257,10 @@ def _where(names: list[str], mapping: Mapping[str, str], path: Path) -> dict[str
 # -- duplicates ------------------------------------------------------------------------------------------------------
 
 
-def _deduplicate(ratings: Ratings, path: Path, policy: Duplicates) -> Ratings:
+def deduplicated(ratings: Ratings, policy: Duplicates, place: Callable[[int], str]) -> Ratings:
+    """The ratings with one of an annotator to an item and replicate, by `policy` (see `read_votes`). place: where a rating was found, for the error."""
+    if policy == "all" or not ratings.annotator_ids:
+        return ratings
     rounds = int(ratings.replicate.max(initial=0)) + 1
     keys = (ratings.item * len(ratings.annotator_ids) + ratings.annotator) * rounds + ratings.replicate
     ordered = np.sort(keys)
@@ -271,7 +274,7 @@ def _deduplicate(ratings: Ratings, path: Path, policy: Duplicates) -> Ratings:
         row, first = int(order[at + 1]), int(order[at])
         who, what = ratings.annotator_ids[ratings.annotator[row]], ratings.item_ids[ratings.item[row]]
         raise VotesError(
-            f"{path}: row {row + 1}: {who!r} has judged item {what!r} before, in row {first + 1} ({int(same.sum())} such rows)",
+            f"{place(row)}: {who!r} has judged item {what!r} before, in {place(first).rpartition(': ')[2]} ({int(same.sum())} such rows)",
             hint="Choose what to do with duplicates: first, last, mean or all.",
         )
     if policy == "mean":

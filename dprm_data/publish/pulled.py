@@ -249,7 +249,9 @@ def check_parts(folder: Path) -> LabelSpace:
 
     run = Run.open(folder)
     try:
-        space, _, _ = run.space, run.panel, run.template
+        space, _ = run.space, run.panel
+        if run.asks_models:
+            run.template  # noqa: B018 - raises for an unusable one
     except (LabelSpaceError, PanelError, PromptError) as error:
         raise PublishError(f"recipe.yaml: {error.message}") from error
     if space.K > _MOST_LABELS:

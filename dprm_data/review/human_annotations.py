@@ -30,6 +30,7 @@ from dprm_data.core.errors import ReviewError
 from dprm_data.core.tables import ANNOTATIONS, conformed, write_parquet, write_text
 from dprm_data.review.answer_ledger import HUMAN, AnswerLedger, Row, human_file, ledger_file
 from dprm_data.runs.folder import RunFolder
+from dprm_data.runs.raters import ratings_file
 
 SUBMITTED, DRAFT, DISCARDED, WITHDRAWN = "ok", "draft", "discarded", "withdrawn"
 
@@ -213,12 +214,20 @@ def has_answers(folder: RunFolder) -> bool:
 
 
 def with_people(batches: Iterable[pa.RecordBatch | pa.Table], folder: RunFolder) -> Iterator[pa.RecordBatch | pa.Table]:
-    """The panel's annotations, then people's."""
+    """The panel's annotations, then people's: the ratings that the recipe names, and answers in a review. Of somebody who gave both to an item,
+    the answer counts."""
     yield from batches
-    if has_answers(folder):
-        people = submitted(folder)
-        if people.num_rows:
-            yield people
+    answers = submitted(folder) if has_answers(folder) else ANNOTATIONS.empty_table()
+    if ratings_file(folder).is_file():
+        keys = ["item_id", "annotator_id"]
+        ratings = pq.read_table(ratings_file(folder), schema=ANNOTATIONS)
+        if answers.num_rows:
+            given = set(zip(*(answers[key].to_pylist() for key in keys), strict=True))
+            pairs = zip(*(ratings[key].to_pylist() for key in keys), strict=True)
+            ratings = ratings.filter(pa.array([pair not in given for pair in pairs], pa.bool_()))
+        yield ratings
+    if answers.num_rows:
+        yield answers
 
 
 def merge(folder: RunFolder) -> int:
