@@ -116,6 +116,7 @@ def _values(
         "compared": findings.rows,
         "validation": validation(run),
         "review": manifest.get("review"),
+        "ratings": manifest.get("ratings"),
         "publish": recipe.publish.model_dump(),
         "source_dataset": _hub_dataset(run) or (file_name(recipe.source.dataset or "") if recipe.source else None),
         "source_is_on_the_hub": _hub_dataset(run) is not None,

@@ -150,6 +150,14 @@ class _FitSection(BaseModel):
     human_weight: float = 1.0
 
 
+class _Ratings(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    ratings: int
+    people: int | None
+    unrated: int
+    base: int | None
+
+
 class _Manifest(BaseModel):
     """What commands read from a manifest. Everything else is kept as it is."""
 
@@ -159,6 +167,7 @@ class _Manifest(BaseModel):
     label_space: dict[str, Any] | None = None
     versions: dict[str, str] = {}
     source: dict[str, Any] = {}
+    ratings: _Ratings | None = None
     sampling: dict[str, Any] = {}
     last_annotate: dict[str, Any] = {}
     kept: dict[str, Any] = {}

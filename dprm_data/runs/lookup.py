@@ -63,7 +63,8 @@ def persona_attribute(run: Path, name: str) -> dict[str, Any]:
     if not found:
         known = sorted({key for values in attributes.values() for key in values})
         raise InputError(
-            f"no annotator of {run} has the attribute {name!r}", hint=f"Attributes: {', '.join(known) or 'none'}."
+            f"no {'annotator' if raters(folder) else 'persona'} of {run} has the attribute {name!r}",
+            hint=f"Attributes: {', '.join(known) or 'none'}.",
         )
     return found
 
