@@ -21,7 +21,7 @@ from dprm_data.ingest.ratings import Ratings
 from dprm_data.ingest.vote_scale import assumption
 from dprm_data.labels.space import LabelSpace
 from dprm_data.recipe.people_config import RatingsConfig
-from dprm_data.review.human_annotations import SUBMITTED, pseudonym
+from dprm_data.review.human_annotations import SUBMITTED, named_person, pseudonym
 from dprm_data.runs.folder import RunFolder
 from dprm_data.runs.raters import RATERS, raters_file, ratings_file
 from dprm_data.runs.run import Run
@@ -53,7 +53,11 @@ def ingest_ratings(run: Run) -> None:
         report = store_items(_Stream(read), run.folder.table("items"), progress=run.progress.items)
         items_sha256 = sha256_of(run.folder.table("items"))
         run.folder.update_manifest(source=_counts(report) | {"items_sha256": items_sha256})
-    who = {name: _annotator(run.folder, name, named=read.named) for name in read.ratings.annotator_ids}
+    who = (
+        _pseudonyms(run.folder, read.ratings.annotator_ids)
+        if read.named
+        else {n: n for n in read.ratings.annotator_ids}
+    )
     write_parquet(ratings_file(run.folder), ANNOTATIONS, [_annotations(read.ratings, run.space, who)])
     write_parquet(raters_file(run.folder), RATERS, [_raters(read, who)])
     for line in _lines(read, run):
@@ -140,8 +144,13 @@ class _Stream(Iterator[Item]):
         return next(self._items)
 
 
-def _annotator(folder: RunFolder, name: str, *, named: bool) -> str:
-    return pseudonym(folder, name) if named else name
+def _pseudonyms(folder: RunFolder, names: list[str]) -> dict[str, str]:
+    """The raters' ids in the run, by name: those that they have in a review, unless two names differ in upper and lower case only."""
+    alike = Counter(name.casefold() for name in names)
+    return {
+        name: named_person(folder, name) if alike[name.casefold()] == 1 else pseudonym(folder, f"rater:{name}")
+        for name in names
+    }
 
 
 def _annotations(ratings: Ratings, space: LabelSpace, who: dict[str, str]) -> pa.Table:

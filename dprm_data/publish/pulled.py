@@ -50,6 +50,7 @@ _OPTIONAL = {
         "probs",
         "reason",
         "model",
+        "model_id",
         "prompt_version",
         "rationale",
         "call_key",

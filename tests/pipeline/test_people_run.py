@@ -149,7 +149,9 @@ def test_publishing_is_prepared_without_names_and_attributes(finished: Path) -> 
     assert "annotations" in done.stdout
 
 
-@pytest.mark.parametrize("command", [("review", "compare", "run"), ("pilot", "recipe.yaml")])
+@pytest.mark.parametrize(
+    "command", [("review", "compare", "run"), ("review", "export", "run", "sheet.csv"), ("pilot", "recipe.yaml")]
+)
 def test_what_needs_a_panel_says_so(finished: Path, command: tuple[str, ...]) -> None:
     done = dprm(*command, cwd=finished)
     assert done.returncode != 0
