@@ -231,7 +231,7 @@ def _where(columns: Sequence[str], config: RatingsConfig, name: str) -> dict[str
     """Our field -> the table's column, for what is said of a rating. Raises `VotesError` for a column that is not there."""
     where: dict[str, str] = {}
     for field_ in ("item_id", "annotator_id", "label", "weight", "replicate"):
-        given = config.columns.get(field_)  # type: ignore[call-overload]
+        given = config.columns.get(field_)
         wanted = (given,) if given else (field_, *ALSO_CALLED.get(field_, ()))
         found = next((column for column in wanted if column in columns), None)
         if found:

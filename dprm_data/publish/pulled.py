@@ -42,7 +42,7 @@ _DATASET = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 _DEPTH = 100  # levels of JSON
 _MOST_LABELS = 1000
 _MOST_ROWS = 100_000  # in a row group; ours have 5,000
-_LATER = {"estimated_calls", "reasoning_tokens"}  # columns that older versions did not write
+_LATER = {"estimated_calls", "reasoning_tokens", "model_id"}  # columns that older versions did not write
 _OPTIONAL = {
     *(
         "label",

@@ -50,10 +50,10 @@ def test_people_and_personas_in_one_run(double: LLMServer, tmp_path: Path) -> No
     assert "were given by people" in card
     assert "are simulated" in card
     assert dprm("review", "compare", "run", cwd=tmp_path).returncode == 0  # people who rated are people to compare with
-    before = double.requests
+    before = double.tally.requests
     write_csv(tmp_path / "ratings.csv", votes_of(PAIRS[:2]))
     assert dprm("run", "recipe.yaml", cwd=tmp_path).returncode == 0
-    assert double.requests == before  # ratings change, and no call is made again
+    assert double.tally.requests == before  # ratings change, and no call is made again
     assert sum(row["annotator_kind"] == "human" for row in annotations(tmp_path)) == 4
 
 
