@@ -110,7 +110,7 @@ def _annotate(
         prepare(job)
         counters = annotate_and_keep(job, max_cost=max_cost, retry_failed=retry_failed, fitted=fit)
     if fit:
-        show_summary(job, counters, as_json)
+        show_summary(job, counters if job.asks_models else None, as_json)
     else:
         from dprm_data.terminal.counters_view import usage_line
 

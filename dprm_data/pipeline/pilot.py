@@ -83,6 +83,11 @@ def prepare_pilot(run: Run, *, items: int = 25, replicates: int = 2, seed: int =
 
     A larger pilot with the same seed contains the smaller one. Raises `InputError` for a run that was pulled.
     """
+    if not run.asks_models:
+        raise InputError(
+            "annotators: people: a pilot asks a model, and the recipe has none",
+            hint="Run it: dprm run RECIPE. It makes no call.",
+        )
     if run.is_pulled():
         raise InputError(
             f"{run.folder} was pulled from a published dataset, without the ledger of its calls: a pilot would pay for them again",

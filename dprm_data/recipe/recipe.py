@@ -27,6 +27,7 @@ from dprm_data.core.yamlfile import read_model, validated
 from dprm_data.recipe.consistency import check_together, lacks_logprobs
 from dprm_data.recipe.label_names import checked_labels
 from dprm_data.recipe.model_config import Design, ModelConfig, check_distinct, only_model
+from dprm_data.recipe.people_config import RatingsConfig
 from dprm_data.recipe.provider_config import EndpointConfig, ProviderConfig
 from dprm_data.recipe.section import NotNegative, Positive, Section
 
@@ -239,6 +240,8 @@ class Recipe(Section):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "run"
     source: SourceConfig | None = None
+    annotators: Literal["people"] | None = None  # no model is asked: people's ratings are the labels (docs/ratings.md)
+    ratings: RatingsConfig | None = None  # people's ratings, the only ones or beside a model's
     labels: Annotated[str | int | list[str] | dict[str, Any], BeforeValidator(checked_labels)] = "hh6"
     panel: Annotated[PanelConfig, BeforeValidator(_panel)] = PanelConfig()
     elicitation: Annotated[str, AfterValidator(_elicitation)] = AUTO
@@ -347,8 +350,8 @@ class Recipe(Section):
     @field_validator("provider")
     @classmethod
     def _one_or_several(cls, provider: ProviderConfig | None, info: ValidationInfo) -> ProviderConfig | None:
-        if provider is None and info.data.get("models", ()) is None:
-            raise ValueError("missing, and there is no default")
+        if provider is None and info.data.get("models", ()) is None and info.data.get("annotators", "") is None:
+            raise ValueError("missing, and there is no default (annotators: people asks no model)")
         if provider is not None and info.data.get("models"):
             raise ValueError("models says which models are asked; give it or provider, not both")
         if provider is not None:
@@ -366,7 +369,7 @@ class Recipe(Section):
     @classmethod
     def _begun_before_auto(cls, content: Any, info: ValidationInfo) -> Any:
         """Run folders of earlier versions say nothing where they asked by choice, which was the default."""
-        if not (info.context or {}).get("frozen") or not isinstance(content, dict):
+        if not (info.context or {}).get("frozen") or not isinstance(content, dict) or content.get("annotators"):
             return content
         return {"elicitation": "choice"} | content
 

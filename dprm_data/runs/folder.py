@@ -165,20 +165,20 @@ class RunFolder:
     # -- the recipe and the manifest ------------------------------------------------------------------------------------
 
     def freeze(self, recipe: Recipe, *, labels: dict[str, Any], panel: dict[str, Any], prompts: dict[str, str]) -> None:
-        """Write the recipe with everything it names, so that the folder is self-contained."""
+        """Write the recipe with everything it names, so that the folder is self-contained. Without a model there are no prompts, and no panel."""
         content = recipe.model_dump(mode="json", exclude_defaults=True)
-        if recipe.source and recipe.source.path:
-            content["source"]["path"] = str((recipe.folder / recipe.source.path).absolute())
-        content |= {
-            "labels": labels,
-            "panel": recipe.panel.model_dump(mode="json", exclude_defaults=True) | {"use": panel},
-            "output": str(self.path.absolute()),
-        }
+        for name, section in (("source", recipe.source), ("ratings", recipe.ratings)):
+            if section and section.path:
+                content[name]["path"] = str((recipe.folder / section.path).absolute())
+        content |= {"labels": labels, "output": str(self.path.absolute())}
+        if recipe.entries:
+            content["panel"] = recipe.panel.model_dump(mode="json", exclude_defaults=True) | {"use": panel}
         if recipe.ledger:
             content["ledger"] = recipe.ledger.absolute().text
         for name, source in prompts.items():
             write_text(self.path / "prompts" / f"{name}.jinja", source)
-        content["prompt"] = f"prompts/{next(iter(prompts))}.jinja"
+        if prompts:
+            content["prompt"] = f"prompts/{next(iter(prompts))}.jinja"
         write_text(
             self.recipe_file,
             "# The recipe as it was run; written by dprm.\n"
