@@ -28,7 +28,8 @@ from dprm_data.ingest.ratings import Ratings
 from dprm_data.ingest.sources import PEEK, Row, Rows, file_rows, object_rows
 from dprm_data.ingest.vote_columns import label_indices
 from dprm_data.ingest.vote_scale import found_base
-from dprm_data.ingest.vote_tables import ALSO_CALLED, deduplicated
+from dprm_data.ingest.vote_shapes import ALSO_CALLED
+from dprm_data.ingest.vote_tables import deduplicated
 from dprm_data.labels.space import LabelSpace
 from dprm_data.recipe.people_config import RatingsConfig
 
