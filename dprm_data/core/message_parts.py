@@ -54,9 +54,13 @@ _OWN_LINE = re.compile(
 class BadMessage(DprmError):
     """A message that cannot be read. where: the field in it, as in `.tool_calls[0].function.name`."""
 
-    def __init__(self, where: str, problem: str) -> None:
-        super().__init__(f"the message's {where.lstrip('.') or 'content'} {problem}")
-        self.where, self.problem = where, problem
+    where = problem = ""
+
+    @classmethod
+    def at(cls, where: str, problem: str) -> BadMessage:
+        made = cls(f"the message's {where.lstrip('.') or 'content'} {problem}")
+        made.where, made.problem = where, problem
+        return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +143,13 @@ def _content(content: Any, where: str) -> Iterator[Part]:
         for i, part in enumerate(content):
             yield from _part(part, f"{where}[{i}]")
     elif content is not None:
-        raise BadMessage(where, f"must be a text or a list of parts, found {_kind(content)}")
+        raise BadMessage.at(where, f"must be a text or a list of parts, found {_kind(content)}")
 
 
 def _part(part: Any, where: str) -> Iterator[Part]:
     kind = part.get("type") if isinstance(part, Mapping) else None
     if not isinstance(kind, str):
-        raise BadMessage(where, f"must be a part with a type, found {_kind(part)}")
+        raise BadMessage.at(where, f"must be a part with a type, found {_kind(part)}")
     if kind in _TEXTS:
         yield Text(_text(part, _TEXTS[kind], where))
     elif kind in _MEDIA:
@@ -161,13 +165,13 @@ def _part(part: Any, where: str) -> Iterator[Part]:
         yield ToolResult("".join(piece.text for piece in inner if isinstance(piece, Text)), _id(part, "tool_use_id"))
         yield from (piece for piece in inner if isinstance(piece, Media))
     else:
-        raise BadMessage(where, f"has the type {kind[:40]!r}, which is not known")
+        raise BadMessage.at(where, f"has the type {kind[:40]!r}, which is not known")
 
 
 def _calls(turn: Mapping[str, Any]) -> Iterator[Part]:
     calls = turn.get("tool_calls") or []
     if not isinstance(calls, list):
-        raise BadMessage(".tool_calls", f"must be a list, found {_kind(calls)}")
+        raise BadMessage.at(".tool_calls", f"must be a list, found {_kind(calls)}")
     for i, call in enumerate(calls):
         yield _call(call, f".tool_calls[{i}]")
     if function := turn.get("function_call"):
@@ -176,11 +180,11 @@ def _calls(turn: Mapping[str, Any]) -> Iterator[Part]:
 
 def _call(call: Any, where: str) -> ToolCall:
     if not isinstance(call, Mapping):
-        raise BadMessage(where, f"must be an object, found {_kind(call)}")
+        raise BadMessage.at(where, f"must be an object, found {_kind(call)}")
     field = next((name for name in ("function", "custom") if call.get(name) is not None), "")
     inner, where_inner = (call[field], f"{where}.{field}") if field else (call, where)
     if not isinstance(inner, Mapping):
-        raise BadMessage(where_inner, f"must be an object, found {_kind(inner)}")
+        raise BadMessage.at(where_inner, f"must be an object, found {_kind(inner)}")
     arguments = _arguments(inner, "input" if field == "custom" else "arguments", where_inner)
     return ToolCall(_text(inner, "name", where_inner), arguments, _id(call, "id"))
 
@@ -190,14 +194,14 @@ def _arguments(holder: Mapping[str, Any], field: str, where: str) -> str:
     if isinstance(value, str) or value is None:
         return value or ""
     if not isinstance(value, Mapping | list):
-        raise BadMessage(f"{where}.{field}", f"must be an object or its JSON, found {_kind(value)}")
+        raise BadMessage.at(f"{where}.{field}", f"must be an object or its JSON, found {_kind(value)}")
     return _json(value, f"{where}.{field}")
 
 
 def _text(holder: Mapping[str, Any], field: str, where: str) -> str:
     value = holder.get(field)
     if not isinstance(value, str):
-        raise BadMessage(f"{where}.{field}", f"must be a text, found {_kind(value)}")
+        raise BadMessage.at(f"{where}.{field}", f"must be a text, found {_kind(value)}")
     return value
 
 
@@ -220,7 +224,7 @@ def _json(value: Any, where: str) -> str:
     try:
         return json.dumps(value, ensure_ascii=False)
     except (RecursionError, TypeError, ValueError) as error:
-        raise BadMessage(where, f"cannot be written as JSON: {error}") from error
+        raise BadMessage.at(where, f"cannot be written as JSON: {error}") from error
 
 
 def _kind(value: object) -> str:
