@@ -33,6 +33,16 @@ ITEMS = _schema(
     ("role", pa.string()),  # chosen, rejected, or null where the source does not rank them
     ("source", pa.string()),  # file and row
     ("metadata", pa.string()),  # the row's other columns, JSON
+    ("source_id", pa.string()),  # the source's own id of the row, as text; null where it has none
+)
+
+DROPPED = _schema(  # rows of the source that are no item
+    ("source", pa.string()),
+    ("source_id", pa.string()),
+    ("reason", pa.string()),  # duplicate, or why the row was refused
+    ("item_id", pa.string()),  # of the item that a duplicate repeats
+    ("kept_source", pa.string()),  # where that item came first
+    ("kept_source_id", pa.string()),
 )
 
 PERSONAS = _schema(
@@ -81,7 +91,10 @@ DISTRIBUTIONS = _schema(
     ("reward_high", pa.float32()),
     ("entropy", pa.float32()),  # nats
     ("disagreement", pa.float32()),  # chance that two random people choose different labels
+    *[(name, pa.string()) for name in ("source_id", "source", "metadata")],  # as in the items
 )
+ORIGIN = ("source_id", "source", "metadata")  # by which a row is joined back to the source
+FROM_ITEMS = ("group_id", "prompt", "completion", *ORIGIN)  # what distributions repeat of the items
 
 PREFERENCES = _schema(
     ("group_id", pa.string()),
@@ -91,8 +104,8 @@ PREFERENCES = _schema(
     ("margin", pa.float32()),  # expected reward of chosen minus that of rejected
     ("chosen_distribution", FLOATS),
     ("rejected_distribution", FLOATS),
+    *[(f"{side}_{name}", pa.string()) for name in ("item_id", *ORIGIN) for side in ("chosen", "rejected")],
 )
-
 
 SCHEMAS = {
     "items": ITEMS,
@@ -101,7 +114,8 @@ SCHEMAS = {
     "distributions": DISTRIBUTIONS,
     "preferences": PREFERENCES,
 }
-_ADDED = frozenset({"estimated_calls", "reasoning_tokens", "model_id"})  # columns that older versions did not write
+# Columns that older versions did not write; of `ORIGIN`, their items had all but the id.
+_ADDED = frozenset({"estimated_calls", "reasoning_tokens", "model_id", "source_id"})
 
 
 def damage(path: Path, schema: pa.Schema) -> str | None:
@@ -112,11 +126,15 @@ def damage(path: Path, schema: pa.Schema) -> str | None:
         return f"it is damaged or no Parquet file ({error})" if path.stat().st_size else "the file is empty"
     for field in schema:
         if field.name not in found.names:
-            if field.name not in _ADDED:
+            if field.name not in _ADDED and (schema is ITEMS or not _is_origin(field.name)):
                 return f"it has no column {field.name!r}"
         elif found.field(field.name).type != field.type:
             return f"its column {field.name!r} has the type {found.field(field.name).type}, not {field.type}"
     return None
+
+
+def _is_origin(name: str) -> bool:
+    return name.removeprefix("chosen_").removeprefix("rejected_") in ("item_id", *ORIGIN) and name != "item_id"
 
 
 def conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -125,6 +143,11 @@ def conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
         if field.name not in table.column_names:
             table = table.append_column(field, pa.nulls(table.num_rows, field.type))
     return table.select(schema.names).cast(schema)
+
+
+def part(schema: pa.Schema, names: Iterable[str]) -> pa.Schema:
+    """The schema of these columns alone."""
+    return pa.schema([schema.field(name) for name in names], metadata=schema.metadata)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from dprm_data.core.arrays import Floats, Ints
 from dprm_data.core.errors import BudgetReached, InputError
-from dprm_data.core.tables import ITEMS, write_parquet
+from dprm_data.core.tables import ITEMS, conformed, write_parquet
 from dprm_data.elicit.work import POPULATION
 from dprm_data.engine.plan import Plan
 from dprm_data.labels.statistics import NOTHING, Interval, Resamples
@@ -119,7 +119,7 @@ def _store_sample(run: Run, pilot: Run, count: int, seed: int) -> None:
             end = start + file.metadata.row_group(group).num_rows
             here = rows[(rows >= start) & (rows < end)] - start
             if len(here):
-                batches.append(file.read_row_group(group).take(pa.array(here)))
+                batches.append(conformed(file.read_row_group(group).take(pa.array(here)), ITEMS))
             start = end
     write_parquet(pilot.folder.table("items"), ITEMS, batches)
 

@@ -172,6 +172,8 @@ def ingest(run: Run) -> ItemsReport | None:
         "duplicates": report.duplicates,
         "refused": report.refused,
         "contested": report.contested,
+        "alike": report.alike,
+        "times": report.times,
         "shapes": report.shapes,
     }
     run.folder.update_manifest(source=counts | {"fingerprint": fingerprint, "items_sha256": _file_hash(path)})

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from dprm_data.core.arrays import Floats
 from dprm_data.core.errors import InputError
-from dprm_data.core.tables import DISTRIBUTIONS
+from dprm_data.core.tables import DISTRIBUTIONS, FROM_ITEMS
 from dprm_data.ingest.votes import Votes, check_space
 from dprm_data.labels.geometry import reward_steps
 from dprm_data.labels.space import LabelSpace
@@ -23,7 +23,7 @@ from dprm_data.preference.smoothing import smooth
 from dprm_data.preference.stated import estimate_strength, pseudo_votes
 from dprm_data.recipe.recipe import SmoothingConfig
 
-TABLE_COLUMNS = tuple(name for name in DISTRIBUTIONS.names if name not in ("group_id", "prompt", "completion"))
+TABLE_COLUMNS = tuple(name for name in DISTRIBUTIONS.names if name not in FROM_ITEMS)
 
 
 @dataclass(frozen=True)

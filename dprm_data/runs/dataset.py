@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dprm_data.preference.fitting import Fit
 
 _BATCH = 10_000
-_TEXTS = ["group_id", "prompt", "completion", "label_distribution"]
+_TEXTS = ["item_id", "group_id", "prompt", "completion", "label_distribution", *tables.ORIGIN]
 
 
 def write_distributions(fit: Fit, items_file: Path, out: Path) -> int:
@@ -30,9 +30,10 @@ def write_distributions(fit: Fit, items_file: Path, out: Path) -> int:
 
 
 def _joined(fitted: pa.Table, items: pq.ParquetFile) -> Iterator[pa.Table]:
+    known = tables.part(tables.ITEMS, ["item_id", *tables.FROM_ITEMS])
     start = 0
     for group in range(items.num_row_groups):
-        texts = items.read_row_group(group, columns=["item_id", "group_id", "prompt", "completion"])
+        texts = tables.conformed(items.read_row_group(group, columns=known.names), known)
         part = fitted.slice(start, texts.num_rows)
         start += texts.num_rows
         assert part["item_id"].equals(texts["item_id"]), "the fit has other items"
@@ -104,7 +105,9 @@ def _pair_table(held: list[tuple[Ints, pa.RecordBatch]], pairs: Ints, reward: Fl
         "chosen_distribution": chosen["label_distribution"],
         "rejected_distribution": rejected["label_distribution"],
     }
-    return pa.table(columns).cast(tables.PREFERENCES)
+    for name in ("item_id", *tables.ORIGIN):
+        columns |= {f"chosen_{name}": chosen[name], f"rejected_{name}": rejected[name]}
+    return pa.table(columns).select(tables.PREFERENCES.names).cast(tables.PREFERENCES)
 
 
 def pair_accuracy(items_file: Path, rewards: Floats) -> tuple[float, int] | None:

@@ -1,0 +1,40 @@
+"""Items whose texts equal another's but for white space: said, not merged, since an item's id counts every character."""
+
+from __future__ import annotations
+
+from array import array
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow.parquet as pq
+
+if TYPE_CHECKING:
+    from dprm_data.ingest.items import Item
+
+
+class Lookalikes:
+    """Finds them by a hash of their texts: 8 bytes for each item."""
+
+    def __init__(self) -> None:
+        self._marks = array("q")
+
+    def add(self, item: Item) -> None:
+        """The next item that is stored."""
+        texts = [(m["role"], " ".join(m["content"].split())) for part in (item.prompt, item.completion) for m in part]
+        self._marks.append(hash((len(item.prompt), *texts)))
+
+    def found(self, items_file: Path, most: int) -> tuple[int, list[tuple[str, str]]]:
+        """How many equal one that stands before them, and the sources of the first few with that one's."""
+        marks = np.frombuffer(self._marks, np.int64)
+        order = np.argsort(marks, kind="stable")
+        same = marks[order[1:]] == marks[order[:-1]]
+        pairs = np.stack([order[1:][same], order[:-1][same]], axis=1)
+        shown = pairs[np.argsort(pairs[:, 0])][:most]
+        sources = _sources(items_file) if len(shown) else []
+        return len(pairs), [(sources[later], sources[earlier]) for later, earlier in shown.tolist()]
+
+
+def _sources(items_file: Path) -> list[str]:
+    column: list[str] = pq.read_table(items_file, columns=["source"])["source"].to_pylist()
+    return column
