@@ -8,8 +8,10 @@ ISO 8601; `from_text`: the source knows only text (CSV), so a column of whole nu
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from math import isfinite
 from typing import Any
 
 import orjson
@@ -104,18 +106,20 @@ def _type_of(values: list[Any]) -> pa.DataType:
 
 def _type_of_texts(values: list[Any]) -> pa.DataType:
     present = [value for value in values if value not in (None, "")]
-    for read, kind in ((int, pa.int64()), (float, pa.float64())):
-        if all(_is_written_as(value, read) for value in present):
-            return _type_of([read(value) for value in present]) if present else pa.null()
-    return pa.string()
-
-
-def _is_written_as(text: Any, read: type[int] | type[float]) -> bool:
-    """Whether this is how Python writes the number, so that nothing is lost (007 is a text)."""
     try:
-        return isinstance(text, str) and str(read(text)) == text and text not in ("nan", "inf", "-inf")
+        numbers = [_number(value) for value in present]
     except ValueError:
-        return False
+        return pa.string()
+    return _type_of(numbers) if numbers else pa.null()
+
+
+def _number(text: Any) -> int | float:
+    """The number that Python writes like this, so that nothing is lost: 007 is a text. Raises ValueError if there is none."""
+    for read in (int, float):
+        with suppress(ValueError):
+            if isinstance(text, str) and str(read(text)) == text and isfinite(read(text)):
+                return read(text)
+    raise ValueError(text)
 
 
 def _time_type(values: list[Any], kind: str) -> pa.DataType:

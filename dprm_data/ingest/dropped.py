@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dprm_data.core import tables
-
-if TYPE_CHECKING:
-    from dprm_data.ingest.items import Item, Refused
 
 _BATCH = 10_000
 _FIRST = tables.part(tables.DROPPED, ["source", "source_id", "reason", "item_id"])
@@ -25,14 +21,9 @@ class DroppedRows:
         self._rows: list[tuple[str, str | None, str, str | None]] = []
         self._batches: list[pa.RecordBatch] = []
 
-    def repeats(self, item: Item) -> None:
-        self._add(item.source, item.source_id, "duplicate", item.item_id)
-
-    def refused(self, row: Refused) -> None:
-        self._add(row.source, row.source_id, row.reason, None)
-
-    def _add(self, *row: str | None) -> None:
-        self._rows.append(row)  # type: ignore[arg-type]
+    def add(self, source: str, source_id: str | None, reason: str, repeats: str | None = None) -> None:
+        """The next one. repeats: the id of the item that it repeats."""
+        self._rows.append((source, source_id, reason, repeats))
         if len(self._rows) >= _BATCH:
             self._pack()
 

@@ -202,7 +202,7 @@ class _Store:
                 )
                 continue
             self.seen[found.role].add(mark)
-            self._lookalikes.add(found)
+            self._lookalikes.add(found.prompt, found.completion)
             if batch.full:
                 self._write(batch, writer)
                 batch = _Batch()
@@ -217,7 +217,7 @@ class _Store:
 
     def _refuse(self, row: Refused) -> None:
         self.report.refused += 1
-        self.dropped.refused(row)
+        self.dropped.add(row.source, row.source_id, row.reason)
         if len(self.report.refusals) < EXAMPLES:
             self.report.refusals.append(row)
 
@@ -225,7 +225,7 @@ class _Store:
         for stored, marks in self.seen.items():
             if mark in marks:
                 self.report.duplicates += 1
-                self.dropped.repeats(item)
+                self.dropped.add(item.source, item.source_id, "duplicate", item.item_id)
                 self._settle_role(stored, item)
                 return True
         return False

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow.parquet as pq
 
-if TYPE_CHECKING:
-    from dprm_data.ingest.items import Item
+from dprm_data.core.conversation import Message
 
 
 class Lookalikes:
@@ -19,10 +18,10 @@ class Lookalikes:
     def __init__(self) -> None:
         self._marks = array("q")
 
-    def add(self, item: Item) -> None:
+    def add(self, prompt: Iterable[Message], completion: Iterable[Message]) -> None:
         """The next item that is stored."""
-        texts = [(m["role"], " ".join(m["content"].split())) for part in (item.prompt, item.completion) for m in part]
-        self._marks.append(hash((len(item.prompt), *texts)))
+        texts = [[(m["role"], " ".join(m["content"].split())) for m in part] for part in (prompt, completion)]
+        self._marks.append(hash(tuple(map(tuple, texts))))
 
     def found(self, items_file: Path, most: int) -> tuple[int, list[tuple[str, str]]]:
         """How many equal one that stands before them, and the sources of the first few with that one's."""

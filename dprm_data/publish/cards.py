@@ -184,7 +184,7 @@ def _metadata(run: Run, summary: Summary, parts: Parts | None) -> dict[str, Any]
             *(["human-annotators"] if summary.human else []),
         ],
         "configs": _published_configs(parts) if parts else _local_configs(summary),
-        **({"dataset_info": dataset_info(run.space, parts.sizes, parts.download)} if parts else {}),
+        **({"dataset_info": dataset_info(run.space, parts.sizes, parts.download, parts.metadata)} if parts else {}),
     }
 
 

@@ -6,11 +6,13 @@
     personas       one persona of the panel
     run            the texts from which everything can be computed again: recipe, manifest, label space, prior, panel, prompts
 
-Labels are class labels in the label space's order; prompts and responses are lists of messages.
+Labels are class labels in the label space's order; prompts and responses are lists of messages; the source's other columns (`metadata`) have the types
+that they have there.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import pyarrow as pa
@@ -30,15 +32,20 @@ ROW = pa.field(
     "row", pa.int64()
 )  # the item's position in the run: what is learned across items may depend on their order
 _TEXTS = ("item_id", "group_id", "prompt", "completion")
-_FROM_ITEMS = ("role", "source", "metadata")
+FROM_ITEMS = ("role", *tables.ORIGIN)
+_METADATA = (
+    "metadata",
+    "chosen_metadata",
+    "rejected_metadata",
+)  # JSON in a run's tables, typed where they are published
 
 SCHEMAS: dict[Config, pa.Schema] = {
     "default": pa.schema(
         [
             *[tables.DISTRIBUTIONS.field(name) for name in _TEXTS],
             _LABEL,  # the most probable one
-            *[field for field in tables.DISTRIBUTIONS if field.name not in _TEXTS],
-            *[tables.ITEMS.field(name) for name in _FROM_ITEMS],
+            *[field for field in tables.DISTRIBUTIONS if field.name not in (*_TEXTS, *FROM_ITEMS)],
+            *[tables.ITEMS.field(name) for name in FROM_ITEMS],
             ROW,
         ]
     ),
@@ -49,26 +56,42 @@ SCHEMAS: dict[Config, pa.Schema] = {
 }
 
 
-def features(config: Config, space: LabelSpace) -> Features:
-    """The config's columns as `datasets` types them."""
+def features(config: Config, space: LabelSpace, metadata: pa.DataType) -> Features:
+    """The config's columns as `datasets` types them. metadata: the type of the source's other columns (`JsonColumns.struct_type`)."""
     from datasets import ClassLabel, Features
 
-    found = Features.from_arrow_schema(SCHEMAS[config])
+    found = Features.from_arrow_schema(with_metadata(SCHEMAS[config], metadata))
     if "label" in found:
         found["label"] = ClassLabel(names=space.names)
     return found
 
 
-def typed_schema(config: Config, space: LabelSpace) -> pa.Schema:
+def with_metadata(schema: pa.Schema, kind: pa.DataType) -> pa.Schema:
+    """The schema with metadata of this type."""
+    return pa.schema([field.with_type(kind) if field.name in _METADATA else field for field in schema])
+
+
+def map_metadata(table: pa.Table, change: Callable[[pa.ChunkedArray], pa.Array]) -> pa.Table:
+    """The table with its metadata in another form."""
+    for name in _METADATA:
+        if name in table.column_names:
+            table = table.set_column(table.column_names.index(name), name, change(table[name]))
+    return table
+
+
+def typed_schema(config: Config, space: LabelSpace, metadata: pa.DataType) -> pa.Schema:
     """The config's Arrow schema, with its features and our tables' version in the metadata, so that every file is self-describing."""
-    metadata = dict(features(config, space).arrow_schema.metadata or {})
-    return SCHEMAS[config].with_metadata({**metadata, **(tables.ITEMS.metadata or {})})
+    described = dict(features(config, space, metadata).arrow_schema.metadata or {})
+    return with_metadata(SCHEMAS[config], metadata).with_metadata({**described, **(tables.ITEMS.metadata or {})})
 
 
 def dataset_info(
-    space: LabelSpace, sizes: dict[Config, dict[str, tuple[int, int]]], download: dict[Config, int]
+    space: LabelSpace,
+    sizes: dict[Config, dict[str, tuple[int, int]]],
+    download: dict[Config, int],
+    metadata: pa.DataType,
 ) -> list[dict[str, Any]]:
-    """The card's `dataset_info`. sizes: rows and bytes in memory of every split; download: bytes on disk of every config."""
+    """The card's `dataset_info`. sizes: rows and bytes in memory of every split; download: bytes on disk of every config; metadata: its type."""
     from datasets import DatasetInfo, SplitDict, SplitInfo
     from datasets.info import DatasetInfosDict
     from huggingface_hub import DatasetCardData
@@ -79,7 +102,7 @@ def dataset_info(
         for name, (rows, size) in splits.items():
             parts[name] = SplitInfo(name=name, num_bytes=size, num_examples=rows)
         infos[config] = DatasetInfo(
-            features=features(config, space),
+            features=features(config, space, metadata),
             config_name=config,
             splits=parts,
             download_size=download[config],

@@ -15,11 +15,11 @@ from dprm_data.core import tables
 from dprm_data.core.errors import PublishError
 from dprm_data.core.scrub import local_hosts, public_text
 from dprm_data.ingest.splits import TRAIN, Splits
-from dprm_data.publish.configs import CONFIGS, SCHEMAS, WHOLE, Config, typed_schema
+from dprm_data.publish.configs import CONFIGS, FROM_ITEMS, SCHEMAS, WHOLE, Config, map_metadata, typed_schema
 from dprm_data.publish.run_texts import run_texts
+from dprm_data.runs.origins import metadata_columns
 
 if TYPE_CHECKING:
-    from dprm_data.labels.space import LabelSpace
     from dprm_data.runs.run import Run
 
 SHARD_BYTES = 400 << 20  # of Parquet: a file whose upload fails is sent again whole
@@ -33,6 +33,7 @@ class Parts:
     folder: Path
     sizes: dict[Config, dict[str, tuple[int, int]]]
     splits: Splits
+    metadata: pa.DataType  # of the source's other columns
 
     @property
     def download(self) -> dict[Config, int]:
@@ -45,10 +46,11 @@ class Parts:
 def write_parts(run: Run, folder: Path) -> Parts:
     """Write the data files of all configs."""
     splits = run.splits()
-    parts = Parts(folder, {}, splits)
+    metadata = metadata_columns(run.folder)
+    parts = Parts(folder, {}, splits, metadata.struct_type)
     batches = {
         "default": _default(run),
-        "preferences": _plain(run.folder.needs("preferences"), "preferences"),
+        "preferences": _preferences(run.folder.needs("preferences")),
         "annotations": _annotations(run),
         "personas": _plain(run.folder.needs("personas"), "personas"),
         "run": iter([pa.Table.from_pylist(run_texts(run), schema=SCHEMAS["run"])]),
@@ -56,7 +58,9 @@ def write_parts(run: Run, folder: Path) -> Parts:
     by_group = _groups(run.folder.needs("items"), splits)
     for config in CONFIGS:
         key, where = ("group_id", by_group) if config == "preferences" else ("item_id", splits.elsewhere)
-        sizes = _write(batches[config], folder, config, run.space, splits, key, where)
+        typed = (map_metadata(table, metadata.struct) for table in batches[config])
+        schema = typed_schema(config, run.space, metadata.struct_type)
+        sizes = _write(typed, folder, config, schema, splits, key, where)
         if sizes:  # a config without a row could not be loaded
             parts.sizes[config] = sizes
     return parts
@@ -72,12 +76,11 @@ def _write(
     batches: Iterable[pa.Table],
     folder: Path,
     config: Config,
-    space: LabelSpace,
+    schema: pa.Schema,
     splits: Splits,
     key: str,
     where: dict[str, str],
 ) -> dict[str, tuple[int, int]]:
-    schema = typed_schema(config, space)
     names = [TRAIN] if config in WHOLE else splits.names
     shards = {name: _Shards(folder / "data" / config, name, schema) for name in names}
     by_name = {name: pa.array([at for at, split in where.items() if split == name], pa.string()) for name in names[1:]}
@@ -142,7 +145,7 @@ class _Shards:
 
 def _default(run: Run) -> Iterator[pa.Table]:
     """Distributions joined with the origin of their items, one row group at a time."""
-    extra = ["role", "source", "metadata"]
+    known = tables.part(tables.ITEMS, ["item_id", *FROM_ITEMS])
     with (
         pq.ParquetFile(run.folder.needs("items")) as items,
         pq.ParquetFile(run.folder.needs("distributions")) as fitted,
@@ -151,11 +154,11 @@ def _default(run: Run) -> Iterator[pa.Table]:
             raise _stale(run)
         row = 0
         for group in range(items.num_row_groups):
-            texts = items.read_row_group(group, columns=["item_id", *extra])
+            texts = tables.conformed(items.read_row_group(group, columns=known.names), known)
             table = fitted.read_row_group(group)
             if not table["item_id"].equals(texts["item_id"]):
                 raise _stale(run)
-            columns = {name: table[name] for name in table.column_names} | {name: texts[name] for name in extra}
+            columns = {name: table[name] for name in table.column_names} | {name: texts[name] for name in FROM_ITEMS}
             columns["source"] = _public_texts(columns["source"], [])
             columns["label"] = _most_probable(table["label_distribution"], run.space.K)
             columns["row"] = pa.array(range(row, row + table.num_rows), pa.int64())
@@ -185,6 +188,14 @@ def _annotations(run: Run) -> Iterator[pa.Table]:
         at = table.column_names.index("label")
         codes = pc.index_in(table["label"], value_set=names, skip_nulls=True).cast(pa.int64())
         yield table.set_column(at, SCHEMAS["annotations"].field("label"), codes)
+
+
+def _preferences(path: Path) -> Iterator[pa.Table]:
+    for written in _plain(path, None):
+        table = tables.conformed(written, tables.PREFERENCES)
+        for name in ("chosen_source", "rejected_source"):
+            table = table.set_column(table.column_names.index(name), name, _public_texts(table[name], []))
+        yield table.cast(SCHEMAS["preferences"])
 
 
 def _public_texts(column: pa.ChunkedArray, hosts: list[str]) -> pa.Array:
