@@ -40,14 +40,21 @@ class Written:
 
 
 def write_table_file(parts: Iterator[pa.Table], path: Path, kind: Kind) -> Written:
-    """Write the parts, which all have the same columns. Raises `InputError` if there is no row, or Excel cannot hold them."""
+    """Write the parts, which all have the same columns. Raises `InputError` if there is no row, Excel cannot hold them, or the file cannot be written."""
     first = next(parts, None)
     if first is None:
         raise InputError(
             "there is nothing to write: the table has no rows", hint="See what the run has: dprm show RUN."
         )
     written = Written(0, first.column_names)
-    _WRITERS[kind](_counted(first, parts, written), path, written)
+    try:
+        _WRITERS[kind](_counted(first, parts, written), path, written)
+    except OSError as error:
+        if error.errno is None:  # Arrow's own: what was read is damaged
+            raise
+        raise InputError(
+            f"cannot write {path}: {error.strerror}", hint="Name a file in a folder that may be written to: --out FILE."
+        ) from error
     return written
 
 
