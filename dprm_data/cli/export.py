@@ -60,13 +60,13 @@ def export(
         dprm export runs/my-run --out pairs.parquet --what preferences
     """
     from dprm_data.publish.table_files import write_table_file
-    from dprm_data.runs.export import export as exported
+    from dprm_data.runs.flat_tables import flat_table
     from dprm_data.runs.run import Run
 
     kind = to.value if to else _format_of(out)
     job = Run.open(run)
     path = out or job.folder.path / "export" / f"{what.value}.{kind}"
-    found = exported(job, what.value, long=long)
+    found = flat_table(job, what.value, long=long)
     written = write_table_file(found.rows, path, kind)
     notes = list(found.notes)
     if written.cut:

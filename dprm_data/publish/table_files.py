@@ -97,7 +97,7 @@ def _xlsx(parts: Iterator[pa.Table], path: Path, written: Written) -> None:
     except ImportError as error:
         raise InputError(
             "writing an Excel file needs the package openpyxl",
-            hint="Install it: pip install openpyxl. Or choose --to csv, which Excel opens.",
+            hint="Install it: pip install 'dprm-data[excel]'. Or choose --to csv, which Excel opens.",
         ) from error
     if len(written.columns) > _SHEET_COLUMNS:
         raise InputError(f"an Excel sheet holds {_SHEET_COLUMNS:,} columns", hint="Choose --long, or --to csv.")

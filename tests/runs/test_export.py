@@ -270,8 +270,9 @@ def test_published_metadata_are_typed_and_pulled_back(run: Path, hub: Hub, tmp_p
     done = dprm("pull", "acme/joined", "pulled", cwd=tmp_path, **environment)
     assert done.returncode == 0, done.stderr
     for name in ("items", "distributions", "preferences"):
-        tables = [pq.read_table(folder / f"tables/{name}.parquet").to_pylist() for folder in (run, tmp_path / "pulled")]
-        assert tables[0] == tables[1], name
+        tables = [pq.read_table(folder / f"tables/{name}.parquet") for folder in (run, tmp_path / "pulled")]
+        rows = [sorted(table.to_pylist(), key=lambda row: (row["group_id"], str(row))) for table in tables]
+        assert rows[0] == rows[1], name
     frame, _ = exported(tmp_path / "pulled", "parquet")
     again, _ = exported(run, "parquet")
     pd.testing.assert_frame_equal(frame, again)

@@ -21,7 +21,7 @@ Series = tuple[str, str, str | None, int]  # who votes: annotator, kind, model, 
 
 
 @dataclass(frozen=True)
-class VoteColumns:
+class VotesByAnnotator:
     """The votes that have a label, sorted by item: item's row, series and label's number of each, all of shape (V,)."""
 
     LONG: ClassVar[tuple[str, ...]] = (*_SERIES, "vote")  # the columns of a table with a row for each vote
@@ -33,7 +33,7 @@ class VoteColumns:
     label: Ints
 
     @classmethod
-    def read(cls, folder: RunFolder, labels: list[str]) -> VoteColumns:
+    def read(cls, folder: RunFolder, labels: list[str]) -> VotesByAnnotator:
         """Read them from the run's annotations, in any order."""
         ids = pq.read_table(folder.needs("items"), columns=["item_id"])["item_id"].combine_chunks()
         names, numbers = pa.array(labels), dict[Series, int]()

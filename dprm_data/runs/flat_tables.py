@@ -21,7 +21,7 @@ from dprm_data.core import tables
 from dprm_data.core.errors import InputError
 from dprm_data.core.json_columns import JsonColumns
 from dprm_data.runs.origins import file_and_row, metadata_columns
-from dprm_data.runs.vote_columns import VoteColumns
+from dprm_data.runs.votes_by_annotator import VotesByAnnotator
 
 if TYPE_CHECKING:
     from dprm_data.runs.run import Run
@@ -35,27 +35,27 @@ _ANNOTATION = ("annotator_id", "annotator_kind", "model_id", "elicitation", "rep
 
 
 @dataclass(frozen=True)
-class Export:
+class FlatTable:
     """A table to write: its rows, part by part with the same columns, and what a reader should know."""
 
     rows: Iterator[pa.Table]
     notes: list[str] = field(default_factory=list)
 
 
-def export(run: Run, what: What, *, long: bool = False) -> Export:
+def flat_table(run: Run, what: What, *, long: bool = False) -> FlatTable:
     """The run's rows. long: a row for every vote. Raises `InputError` where the run has no such table yet."""
     if long and what != "distributions":
         raise InputError(f"--long is for distributions; {what} have a row for each already", hint="Omit --long.")
     if what == "annotations":
-        return Export(_annotations(run))
+        return FlatTable(_annotations(run))
     metadata = metadata_columns(run.folder)
     if what == "preferences":
         return _preferences(run, metadata)
     fitted = run.folder.needs("distributions")
-    votes = VoteColumns.read(run.folder, run.space.names)
+    votes = VotesByAnnotator.read(run.folder, run.space.names)
     few = len(votes.series) <= MOST_VOTE_COLUMNS
     notes = [] if few or long else [_too_many(len(votes.series))]
-    return Export(_distributions(run, fitted, metadata, votes if few or long else None, long), notes)
+    return FlatTable(_distributions(run, fitted, metadata, votes if few or long else None, long), notes)
 
 
 def _too_many(columns: int) -> str:
@@ -63,7 +63,7 @@ def _too_many(columns: int) -> str:
 
 
 def _distributions(
-    run: Run, fitted: object, metadata: JsonColumns, votes: VoteColumns | None, long: bool
+    run: Run, fitted: object, metadata: JsonColumns, votes: VotesByAnnotator | None, long: bool
 ) -> Iterator[pa.Table]:
     """Items with their distributions: both files have the same rows in the same order, as `runs.dataset` writes them."""
     start = 0
@@ -113,12 +113,12 @@ def _item_columns(items: pa.Table) -> dict[str, pa.Array | pa.ChunkedArray]:
     }
 
 
-def _preferences(run: Run, metadata: JsonColumns) -> Export:
+def _preferences(run: Run, metadata: JsonColumns) -> FlatTable:
     path, notes = run.folder.needs("preferences"), []
     if "chosen_item_id" not in pq.read_schema(path).names:
         notes = [f"an older version wrote these pairs without the source's ids; to add them: dprm fit {run.folder}"]
         metadata = JsonColumns({})
-    return Export(_pairs(run, path, metadata), notes)
+    return FlatTable(_pairs(run, path, metadata), notes)
 
 
 def _pairs(run: Run, path: object, metadata: JsonColumns) -> Iterator[pa.Table]:
@@ -172,7 +172,7 @@ def _most_probable(lists: pa.ChunkedArray, names: list[str]) -> pa.Array:
 def _with_metadata(table: pa.Table, columns: dict[str, pa.Array]) -> pa.Table:
     """The table with the source's columns under their own names, or with `metadata_` before a name that is taken."""
     for name, column in columns.items():
-        while name in table.column_names or name in VoteColumns.LONG:
+        while name in table.column_names or name in VotesByAnnotator.LONG:
             name = f"metadata_{name}"
         table = table.append_column(name, column)
     return table
