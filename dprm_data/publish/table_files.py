@@ -93,7 +93,7 @@ def _csv(parts: Iterator[pa.Table], path: Path, written: Written) -> None:
 
 def _xlsx(parts: Iterator[pa.Table], path: Path, written: Written) -> None:
     try:
-        from openpyxl import Workbook
+        from openpyxl import Workbook  # type: ignore[import-untyped, unused-ignore]
     except ImportError as error:
         raise InputError(
             "writing an Excel file needs the package openpyxl",
