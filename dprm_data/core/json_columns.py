@@ -19,6 +19,7 @@ import pyarrow as pa
 
 _MOST_COLUMNS = 500  # more are names of rows rather than of columns
 _MOST_FIELDS = 200  # of an object, at any depth
+_MOST_LEVELS = 20  # Arrow reads no file of more than 100
 _CHUNK = 10_000
 _TIMES: dict[str, pa.DataType] = {"date": pa.date32(), "timestamp": pa.timestamp("us")}
 _AWARE = pa.timestamp("us", tz="UTC")
@@ -150,13 +151,15 @@ def _settled(kind: pa.DataType) -> pa.DataType:
     return pa.string() if fields is None or fields > _MOST_FIELDS else _without_nulls(kind)
 
 
-def _fields(kind: pa.DataType) -> int | None:
-    """The number of fields at any depth; None if an object has none."""
+def _fields(kind: pa.DataType, level: int = 0) -> int | None:
+    """The number of fields at any depth; None if an object has none, or it is nested too deeply."""
+    if level > _MOST_LEVELS:
+        return None
     if pa.types.is_list(kind):
-        return _fields(kind.value_type)
+        return _fields(kind.value_type, level + 1)
     if not pa.types.is_struct(kind):
         return 1
-    inner = [_fields(part.type) for part in kind]
+    inner = [_fields(part.type, level + 1) for part in kind]
     return None if not inner or None in inner else sum(count for count in inner if count is not None)
 
 
