@@ -8,7 +8,7 @@ JOBS ?= 2
 # Every file that pip takes is verified. Where an index has builds of its own: make LOCK=constraints.txt, without hashes.
 LOCK ?= constraints.lock
 
-.PHONY: help quickstart test test-trl test-distributed lint format lock audit clean
+.PHONY: help quickstart test test-slow test-trl test-distributed lint format lock audit clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -18,6 +18,9 @@ quickstart: $(VENV)/.quickstart  ## set up, and annotate twenty responses by the
 
 test: $(VENV)/.test  ## set up, and run all tests
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+
+test-slow: $(VENV)/.test  ## set up, and run the tests that take long
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m slow
 
 test-trl: .venv-trl/.ready  ## published data in TRL's trainers, in an environment of its own
 	.venv-trl/bin/python -m pytest tests/optional_trl

@@ -61,7 +61,7 @@ def test_a_model_s_line(tmp_path: Path) -> None:
         (["opnai"], "did you mean 'openai'"),
         (["openai", "--search", "nothing of the kind"], "no model with 'nothing of the kind'"),
         (["vllm"], "vLLM has no list of models"),
-        (["--check"], "say which"),
+        (["--check"], "needs a recipe, or a provider"),
         (["openai", "--check"], "provider.model: missing"),
         (["nowhere.yaml", "--check"], "nowhere.yaml"),
         (["openai", "gpt-6-luna", "--check"], "no key for openai: the environment variable OPENAI_API_KEY is not set"),
@@ -112,6 +112,12 @@ def test_a_server_without_json_schemas(double: LLMServer, tmp_path: Path) -> Non
     assert checked["requests"] == 6
 
 
+def test_a_server_that_refuses_a_seed(double: LLMServer, tmp_path: Path) -> None:
+    checked = check(double, tmp_path, refuses=["seed"])
+    assert checked["found"]["temperature and seed"]["works"] is False
+    assert "seed is left out" in checked["found"]["temperature and seed"]["said"]
+
+
 def test_a_server_without_log_probabilities_temperature_and_usage(double: LLMServer, tmp_path: Path) -> None:
     found = check(double, tmp_path, refuses=["logprobs", "temperature"], usage="missing")["found"]
     assert found["log-probabilities"]["works"] is False
@@ -138,7 +144,7 @@ def test_what_the_api_does_not_have_is_not_asked(double: LLMServer, tmp_path: Pa
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        ("401", "OpenAI's API does not take the key in OPENAI_API_KEY"),
+        ("401", "OpenAI's API rejects the key in OPENAI_API_KEY"),
         ("402", "the account cannot pay"),
         ("404", "has no model 'gpt-6-luna-mini'; did you mean 'gpt-6-luna'?"),
         ("429", "takes no request now"),
@@ -160,9 +166,9 @@ def test_an_expensive_model_is_asked_about_first(double: LLMServer, tmp_path: Pa
     variables = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": f"{double.url}/v1"}
     done = dprm("models", "openai", "o1-pro", "--check", cwd=tmp_path, **variables)
     assert done.returncode == 2
-    assert "could cost $1." in done.stderr and "--max-cost" in done.stderr
+    assert "could cost $15." in done.stderr and "--max-cost" in done.stderr
     assert double.tally.requests == 0
-    assert answer(dprm("models", "openai", "o1-pro", "--check", "--max-cost", 5, "--json", cwd=tmp_path, **variables))
+    assert answer(dprm("models", "openai", "o1-pro", "--check", "--max-cost", 20, "--json", cwd=tmp_path, **variables))
 
 
 def test_a_recipe_is_checked_with_its_settings_and_its_consent(double: LLMServer, tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def export(
 
         dprm export runs/my-run --out pairs.parquet --what preferences
     """
-    from dprm_data.publish.table_files import write_table_file
+    from dprm_data.publish.export_files import write_table_file
     from dprm_data.runs.flat_tables import flat_table
     from dprm_data.runs.run import Run
 

@@ -57,11 +57,11 @@ def settle(
         float, typer.Option("--billed", help="Dollars that the provider billed for these calls; 0 if it billed none.")
     ],
     run: Annotated[
-        str | None, typer.Option("--run", help="The recipe's name, where several have something to settle.")
+        str | None, typer.Option("--run", help="The recipe's name, if several have something to settle.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Settle what killed processes may have been billed for calls in flight: `dprm ledger stats` shows it, and budgets count it."""
+    """Say what killed processes were billed for calls in flight. Until then budgets count the worst case, which `dprm ledger stats` shows."""
     from dprm_data.ledger.settle import settle as settle_holds
     from dprm_data.runs.locate_ledger import locate
     from dprm_data.terminal.ledger_view import settled_view

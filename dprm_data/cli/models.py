@@ -26,13 +26,15 @@ def models(
         ),
     ] = None,
     model: Annotated[str | None, typer.Argument(metavar="MODEL", help="With --check: the provider's model.")] = None,
-    search: Annotated[str, typer.Option("--search", help="Only models whose names have this in them.")] = "",
+    search: Annotated[str, typer.Option("--search", help="Only models whose names contain this.")] = "",
     check: Annotated[
         bool,
-        typer.Option("--check", help="Ask the model a question in a few ways, and say what works. Costs a few tokens."),
+        typer.Option(
+            "--check", help="Ask the model a question in a few ways and report what works. Costs a few tokens."
+        ),
     ] = False,
     max_cost: Annotated[
-        float, typer.Option("--max-cost", min=0, help="With --check: dollars that the questions may cost at most.")
+        float, typer.Option("--max-cost", min=0, help="With --check: the most that the questions may cost, in dollars.")
     ] = 0.5,
     as_json: Json = False,
 ) -> None:
@@ -66,7 +68,10 @@ def _configs(target: str | None, model: str | None) -> Sequence[ProviderConfig]:
     from dprm_data.recipe.trust import check
 
     if target is None:
-        raise InputError("--check: say which", hint="dprm models RECIPE --check, or dprm models PROVIDER MODEL --check")
+        raise InputError(
+            "--check needs a recipe, or a provider and a model",
+            hint="dprm models RECIPE --check, or dprm models PROVIDER MODEL --check.",
+        )
     path = Path(target)
     if model is None and (path.suffix in (".yaml", ".yml") or path.exists()):
         recipe = Recipe.load(path / "recipe.yaml" if path.is_dir() else path)

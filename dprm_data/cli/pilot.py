@@ -15,10 +15,16 @@ def pilot(
     recipe: RecipeFile,
     items: Annotated[int, typer.Option("--items", min=2, help="How many items, drawn at random from the source.")] = 25,
     replicates: Annotated[
-        int, typer.Option("--replicates", min=1, help="How often each persona is asked about an item; noise needs 2.")
+        int,
+        typer.Option(
+            "--replicates", min=1, help="How often each persona is asked about an item. Measuring noise needs 2."
+        ),
     ] = 2,
     seed: Annotated[
-        int, typer.Option("--seed", help="Which items are drawn. More items with one seed contain the fewer.")
+        int,
+        typer.Option(
+            "--seed", help="Which items are drawn. With the same seed, a larger sample contains the smaller one."
+        ),
     ] = 0,
     output: Output = None,
     max_cost: MaxCost = None,
@@ -26,10 +32,10 @@ def pilot(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Ask about a few items, twice, before the whole run is paid for.
+    """Ask about a few items, twice, before you pay for the whole run.
 
     Shows whether personas move the answers beyond noise, how models differ, what a stated distribution says of the votes, and what the run will
-    cost. A call that the run makes too is paid once. On a terminal it shows its own price and asks first.
+    cost. A call that the run makes too is paid only once. On a terminal it shows its price and asks before it starts.
     """
     from dprm_data.pipeline import stages
     from dprm_data.pipeline.pilot import prepare_pilot, run_pilot

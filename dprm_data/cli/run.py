@@ -8,9 +8,6 @@ from typing import Annotated, Any
 import typer
 
 from dprm_data.cli.shared import (
-    Base,
-    Columns,
-    DuplicateVotes,
     Json,
     Labels,
     MaxCost,
@@ -27,8 +24,8 @@ from dprm_data.cli.shared import (
     say,
     show_summary,
     stderr,
-    vote_settings,
 )
+from dprm_data.cli.vote_options import VoteOptions, vote_options
 from dprm_data.core.errors import InputError
 from dprm_data.core.text import visible
 
@@ -132,6 +129,7 @@ def _annotate(
 
 
 @app.command()
+@vote_options
 def fit(
     path: RunOrVotes,
     labels: Labels = None,
@@ -143,18 +141,17 @@ def fit(
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="For votes: the Parquet file to write.")] = None,
-    column: Columns = None,
-    duplicates: DuplicateVotes = None,
-    base: Base = None,
     as_json: Json = False,
     quiet: Quiet = False,
+    *,
+    options: VoteOptions,
 ) -> None:
     """Fit distributions to a run's votes, or to a table of people's ratings. Makes no call."""
     if path.is_dir():
-        only_for_votes(path, labels=labels, out=out, column=column, duplicates=duplicates, base=base)
+        only_for_votes(path, labels=labels, out=out, **options)
         _fit_run(path, family, as_json, quiet)
     else:
-        _fit_votes(path, labels, family or "beta", out, vote_settings(column, duplicates, base), as_json)
+        _fit_votes(path, labels, family or "beta", out, options.settings(), as_json)
 
 
 def _fit_run(folder: Path, family: str | None, as_json: bool, quiet: bool) -> None:

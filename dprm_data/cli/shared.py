@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -67,46 +66,15 @@ MaxCost = Annotated[
 RetryFailed = Annotated[
     bool, typer.Option("--retry-failed", help="Ask again for annotations that ended without a label.")
 ]
-Columns = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--column",
-        help="For votes: a column with another name, as ours=yours, such as item_id=question. Repeatable. "
-        "Ours: item_id, annotator_id, label, weight, replicate.",
-    ),
-]
-
-
-class Duplicates(StrEnum):
-    error = "error"
-    first = "first"
-    last = "last"
-    all = "all"
-    mean = "mean"
-
-
-DuplicateVotes = Annotated[
-    Duplicates | None,
-    typer.Option(
-        "--duplicates", help="For votes: what counts if a rater rates an item more than once; an error by default."
-    ),
-]
-Base = Annotated[
-    int | None,
-    typer.Option(
-        "--base",
-        min=0,
-        max=1,
-        help="For votes: the number of the lowest label, where labels are numbers. By default: as in the votes that were fitted, "
-        "or as the numbers themselves show; numbers that fit both are refused.",
-    ),
-]
 Labels = Annotated[
     str | None,
     typer.Option("--labels", help="For votes: a bundled label space, a number of levels K, or a YAML file."),
 ]
 RunOrVotes = Annotated[
-    Path, typer.Argument(metavar="RUN|VOTES", help="A run folder, or a long table of votes (Parquet or CSV).")
+    Path,
+    typer.Argument(
+        metavar="RUN|VOTES", help="A run folder, or a table of votes (CSV, Excel, Parquet, or hf://org/name)."
+    ),
 ]
 
 
@@ -133,19 +101,6 @@ def answer(content: dict[str, Any], view: Any, as_json: bool) -> None:
         print_view(view())
 
 
-def pairs(columns: list[str] | None) -> dict[str, str]:
-    """The values of --column, ours=yours, as a mapping. Raises `InputError`."""
-    wrong = next((pair for pair in columns or [] if "=" not in pair), None)
-    if wrong:
-        raise InputError(f"--column {wrong}: must be ours=yours, such as item_id=question")
-    return dict(pair.split("=", 1) for pair in columns or [])
-
-
-def vote_settings(column: list[str] | None, duplicates: Duplicates | None, base: int | None) -> dict[str, Any]:
-    """The settings of `read_votes` from the options that all commands on votes have."""
-    return {"columns": pairs(column), "duplicates": (duplicates or Duplicates.error).value, "base": base}
-
-
 def only_for_votes(path: Path, **options: object) -> None:
     """Refuse options of a table of votes for a run folder; an option is None if it was not given. Raises `InputError`."""
     from dprm_data.runs.folder import RunFolder
@@ -153,7 +108,7 @@ def only_for_votes(path: Path, **options: object) -> None:
     name = next((name for name, value in options.items() if value is not None), None)
     if name and RunFolder.at(path):
         raise InputError(
-            f"--{name} is for tables of votes, and {path} is a run folder",
+            f"--{name.replace('_', '-')} is for tables of votes, and {path} is a run folder",
             hint="Omit it: the run's recipe and annotations have all that is needed.",
         )
 

@@ -8,9 +8,6 @@ from typing import Annotated
 import typer
 
 from dprm_data.cli.shared import (
-    Base,
-    Columns,
-    DuplicateVotes,
     Json,
     Labels,
     RunOrVotes,
@@ -18,17 +15,19 @@ from dprm_data.cli.shared import (
     app,
     note,
     only_for_votes,
-    pairs,
-    vote_settings,
 )
+from dprm_data.cli.vote_options import VoteOptions, vote_options
 
 Dataset = Annotated[
     Path, typer.Argument(metavar="DATASET", help="A run folder, or a file written by `dprm fit` or `dprm update`.")
 ]
-NewVotes = Annotated[Path, typer.Argument(metavar="NEW_VOTES", help="A long table of votes (Parquet or CSV).")]
+NewVotes = Annotated[
+    Path, typer.Argument(metavar="NEW_VOTES", help="A table of votes (CSV, Excel, Parquet, or hf://org/name).")
+]
 
 
 @app.command()
+@vote_options
 def update(
     dataset: Dataset,
     votes_file: NewVotes,
@@ -39,10 +38,9 @@ def update(
             "--forgetting", help="A factor for the old votes: 1 keeps them in full, 0.9 discounts them by a tenth."
         ),
     ] = 1.0,
-    column: Columns = None,
-    duplicates: DuplicateVotes = None,
-    base: Base = None,
     as_json: Json = False,
+    *,
+    options: VoteOptions,
 ) -> None:
     """Update fitted distributions with new votes, under the prior stored with them."""
     from dprm_data.preference.updater import update as add_votes
@@ -50,7 +48,7 @@ def update(
     from dprm_data.terminal.fit_view import fit_view
 
     old = read_published(dataset)
-    new = new_votes(votes_file, old, say=note(as_json), **vote_settings(column, duplicates, base))
+    new = new_votes(votes_file, old, say=note(as_json), **options.settings())
     fitted = add_votes(
         old.votes, new, old.prior, old.space, forgetting=forgetting, smoothing=old.smoothing, interval=old.interval
     )
@@ -59,6 +57,7 @@ def update(
 
 
 @app.command()
+@vote_options
 def drift(
     dataset: Dataset,
     votes_file: NewVotes,
@@ -69,10 +68,9 @@ def drift(
         ),
     ] = 0.1,
     out: Annotated[Path | None, typer.Option("--out", help="Write all compared items to this Parquet file.")] = None,
-    column: Columns = None,
-    duplicates: DuplicateVotes = None,
-    base: Base = None,
     as_json: Json = False,
+    *,
+    options: VoteOptions,
 ) -> None:
     """Find the items on which the population has moved between the fitted votes and new ones."""
     from dprm_data.core.tables import write_parquet
@@ -81,7 +79,7 @@ def drift(
     from dprm_data.terminal.votes_view import drift_view
 
     old = read_published(dataset)
-    new = new_votes(votes_file, old, say=note(as_json), **vote_settings(column, duplicates, base))
+    new = new_votes(votes_file, old, say=note(as_json), **options.settings())
     found = compare(old.votes, new, old.prior, old.space, rate=rate)
     table = found.to_table()
     if out:
@@ -91,26 +89,27 @@ def drift(
 
 
 @app.command()
+@vote_options
 def agreement(
     path: RunOrVotes,
     labels: Labels = None,
-    column: Columns = None,
-    duplicates: DuplicateVotes = None,
-    base: Base = None,
     as_json: Json = False,
+    *,
+    options: VoteOptions,
 ) -> None:
     """Measure the annotators' agreement: Krippendorff's alpha, severity, informativeness, repeat agreement."""
     from dprm_data.preference.agreement import agreement_summary, annotators
     from dprm_data.runs.run_or_votes import ratings_of
     from dprm_data.terminal.votes_view import agreement_view
 
-    only_for_votes(path, labels=labels, column=column, duplicates=duplicates, base=base)
-    ratings, space = ratings_of(path, labels, say=note(as_json), **vote_settings(column, duplicates, base))
+    only_for_votes(path, labels=labels, **options)
+    ratings, space = ratings_of(path, labels, say=note(as_json), **options.settings())
     summary, found = agreement_summary(ratings, space), annotators(ratings, space)
     answer({**summary, "by_annotator": found.to_table().to_pylist()}, lambda: agreement_view(summary, found), as_json)
 
 
 @app.command()
+@vote_options
 def groups(
     path: RunOrVotes,
     by: Annotated[
@@ -121,10 +120,9 @@ def groups(
         Path | None, typer.Option("--out", help="Write a distribution per item and group to this Parquet file.")
     ] = None,
     labels: Labels = None,
-    column: Columns = None,
-    duplicates: DuplicateVotes = None,
-    base: Base = None,
     as_json: Json = False,
+    *,
+    options: VoteOptions,
 ) -> None:
     """Fit distributions by group of annotators, with partial pooling: each is shrunk towards the others' as far as the votes suggest."""
     from dprm_data.core.tables import write_parquet
@@ -133,10 +131,10 @@ def groups(
     from dprm_data.runs.run_or_votes import annotator_attribute, ratings_of
     from dprm_data.terminal.votes_view import groups_view
 
-    only_for_votes(path, labels=labels, column=column, duplicates=duplicates, base=base)
-    ratings, space = ratings_of(path, labels, say=note(as_json), **vote_settings(column, duplicates, base))
+    only_for_votes(path, labels=labels, **options)
+    ratings, space = ratings_of(path, labels, say=note(as_json), **options.settings())
     prior, _ = learn_prior(ratings.votes().counts, space, "beta")
-    found = by_group(ratings, space, prior, annotator_attribute(path, by, pairs(column)))
+    found = by_group(ratings, space, prior, annotator_attribute(path, by, **options.settings()))
     if out:
         table = group_table(found, ratings.item_ids)
         write_parquet(out, table.schema, [table])

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
+
+Speaker = Literal["system", "user", "assistant", "tool"]
 
 
 class Message(TypedDict):
-    """One turn of a conversation. A trailing `assistant` message is a prefill: the model continues it."""
+    """One turn of a conversation. A trailing `assistant` message is a prefill: the model continues it.
 
-    role: Literal["system", "user", "assistant"]
+    content: its text; of a message that holds more than text (tool calls, images, reasoning), what can be read of it. original: such a
+    message as it came, plain JSON; `dprm_data.core.message_parts` says what is in it. Providers are sent role and content alone.
+    """
+
+    role: Speaker
     content: str
+    original: NotRequired[dict[str, Any]]
+
+
+Messages = tuple[Message, ...]

@@ -34,6 +34,9 @@ ITEMS = _schema(
     ("source", pa.string()),  # file and row
     ("metadata", pa.string()),  # the row's other columns, JSON
     ("source_id", pa.string()),  # the source's own id of the row, as text; null where it has none
+    # The messages as they came, where text does not say all: a JSON list with null for the others; null where there is none.
+    ("prompt_original", pa.string()),
+    ("completion_original", pa.string()),
 )
 
 DROPPED = _schema(  # rows of the source that are no item
@@ -75,6 +78,9 @@ ANNOTATIONS = _schema(
     ("created_at", pa.timestamp("us", tz="UTC")),
 )
 
+ORIGIN = ("source_id", "source", "metadata")  # by which a row is joined back to the source
+ORIGINALS = ("prompt_original", "completion_original")
+
 DISTRIBUTIONS = _schema(
     ("item_id", pa.string()),
     ("group_id", pa.string()),
@@ -91,10 +97,9 @@ DISTRIBUTIONS = _schema(
     ("reward_high", pa.float32()),
     ("entropy", pa.float32()),  # nats
     ("disagreement", pa.float32()),  # chance that two random people choose different labels
-    *[(name, pa.string()) for name in ("source_id", "source", "metadata")],  # as in the items
+    *[(name, pa.string()) for name in (*ORIGIN, *ORIGINALS)],  # as in the items
 )
-ORIGIN = ("source_id", "source", "metadata")  # by which a row is joined back to the source
-FROM_ITEMS = ("group_id", "prompt", "completion", *ORIGIN)  # what distributions repeat of the items
+FROM_ITEMS = ("group_id", "prompt", "completion", *ORIGIN, *ORIGINALS)  # what distributions repeat of the items
 
 PREFERENCES = _schema(
     ("group_id", pa.string()),
@@ -105,6 +110,7 @@ PREFERENCES = _schema(
     ("chosen_distribution", FLOATS),
     ("rejected_distribution", FLOATS),
     *[(f"{side}_{name}", pa.string()) for name in ("item_id", *ORIGIN) for side in ("chosen", "rejected")],
+    *[(f"{name}_original", pa.string()) for name in ("prompt", "chosen", "rejected")],  # as in the items
 )
 
 SCHEMAS = {
@@ -115,7 +121,14 @@ SCHEMAS = {
     "preferences": PREFERENCES,
 }
 # Columns that older versions did not write; of `ORIGIN`, their items had all but the id.
-_ADDED = frozenset({"estimated_calls", "reasoning_tokens", "model_id", "source_id"})
+_ADDED = frozenset({"estimated_calls", "reasoning_tokens", "model_id", "source_id"}) | frozenset(
+    f"{name}_original" for name in ("prompt", "completion", "chosen", "rejected")
+)
+
+
+def original(column: str) -> str:
+    """The column with the messages of this one as they came."""
+    return f"{column}_original"
 
 
 def damage(path: Path, schema: pa.Schema) -> str | None:

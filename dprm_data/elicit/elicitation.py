@@ -22,6 +22,7 @@ from dprm_data.core.arrays import Floats
 from dprm_data.core.conversation import Message
 from dprm_data.core.registry import ELICITATIONS
 from dprm_data.elicit.parsing import Unreadable
+from dprm_data.elicit.rendering import shown
 from dprm_data.elicit.template import PromptTemplate, fence, load_prompt
 from dprm_data.ingest.items import Item
 from dprm_data.labels.space import LabelSpace
@@ -97,7 +98,7 @@ class Elicitation:
     or reads more than text, defines `questions` and `proceed` instead.
 
     params: what is sent beside the messages (temperature, top_p, seed, extra); the rest is the elicitation's own. model_id: the model's
-    entry in the recipe, which names the client that sends its calls; not part of a call.
+    entry in the recipe, which names the client that sends its calls; not part of a call. show_reasoning: of the responses, where they have it.
     """
 
     name: ClassVar[str]  # in recipes and annotations; set by `@elicitation`
@@ -123,6 +124,7 @@ class Elicitation:
     seed: int = 0
     model_id: str = ""
     capabilities: Capabilities = UNKNOWN
+    show_reasoning: bool = False
 
     # -- what a subclass defines --------------------------------------------------------------------------------------
 
@@ -156,7 +158,7 @@ class Elicitation:
 
     def texts(self, item: Item) -> tuple[list[Message], str]:
         """The item's prompt and response as the block `item` of the template gets them."""
-        return list(item.prompt), _response_text(item)
+        return shown(item, reasoning=self.show_reasoning)
 
     def calibration_tasks(self) -> list[Task]:
         """What must be asked to calibrate, once per run."""
@@ -332,10 +334,3 @@ def object_schema(properties: dict[str, Any]) -> dict[str, Any]:
 def _answer(reply: Reply) -> str:
     """What a reply says, without the thoughts before it."""
     return split_thoughts(reply.text)[1]
-
-
-def _response_text(item: Item) -> str:
-    """The response to be judged as one text (tool turns and the like are kept, with their role)."""
-    if len(item.completion) == 1:
-        return item.completion[0]["content"]
-    return "\n".join(f"[{message['role']}] {message['content']}" for message in item.completion)

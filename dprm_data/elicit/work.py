@@ -141,6 +141,8 @@ def _beginning(elicitation: Elicitation, prefix: Prefix) -> bytes:
 def _identity(elicitation: Elicitation) -> dict[str, Any]:
     names = ("family", "model", "params", "max_tokens", "rationale", "max_reasks", "seed")
     identity = {name: getattr(elicitation, name) for name in names}
+    if elicitation.show_reasoning:
+        identity["show_reasoning"] = True
     return identity | {
         "kind": elicitation.name,
         "space": elicitation.space.model_dump(mode="json"),
@@ -178,6 +180,7 @@ def make_work(
             seed=recipe.seed,
             model_id=entry.id,
             capabilities=provider_class(entry.name).capabilities(entry),
+            show_reasoning=recipe.show_reasoning,
         )
 
     # A run has put another in the place of `auto` before it comes here (runs/auto_elicitation.py).

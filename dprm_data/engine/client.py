@@ -337,7 +337,7 @@ def refusal_error(error: CallFailed) -> ProviderUnusable:
 
 
 _HINTS = {
-    "key": "Check the key, and whether it may use this model. Nothing more was sent; run again to continue.",
+    "key": "Check that the variable with the key is set, the key itself, and whether it may use this model. Nothing more was sent; run again to continue.",
     "billing": "The account has no money or quota left. Nothing more was sent; run again to continue.",
     "not_found": "Check the model's name and base_url. Nothing more was sent; run again to continue.",
 }

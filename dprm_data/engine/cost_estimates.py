@@ -46,7 +46,7 @@ def voice_of(task: Task) -> Voice:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """An expected amount, and between which bounds it lies in all likelihood."""
+    """An expected amount and its likely bounds."""
 
     low: float = 0.0
     expected: float = 0.0

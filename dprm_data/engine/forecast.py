@@ -14,8 +14,10 @@ from dprm_data.engine.replay import TaskState
 from dprm_data.providers.request import Usage
 
 
-async def forecast(work: Work, items_file: Path, prices: Prices, first: Sequence[TaskState]) -> str | None:
-    """One line on the cost of the whole run, from the tasks that ended first, in their order; None if there is nothing to say.
+async def forecast(
+    work: Work, items_file: Path, prices: Prices, first: Sequence[TaskState], *, what: str = "the whole run"
+) -> str | None:
+    """One line on the cost of all of the work, from the tasks that ended first, in their order; None if there is nothing to say.
 
     Says so where that is outside what a plan without answers would have said.
     """
@@ -30,7 +32,7 @@ async def forecast(work: Work, items_file: Path, prices: Prices, first: Sequence
     guess, now = await guess_and_correction(work, items_file, prices, learned)
     answers = sum(known.answers for known in learned.values())
     said = (
-        f"after {answers} answers, the whole run is expected to cost {money(now.expected)} "
+        f"after {answers} answers, {what} is expected to cost {money(now.expected)} "
         f"({money(now.low)} to {money(now.high)})"
     )
     if guess.low <= now.expected <= guess.high:

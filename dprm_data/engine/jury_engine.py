@@ -91,7 +91,7 @@ def total(models: Mapping[str, Counters]) -> Counters:
 
 def _unusable(down: Mapping[str, ProviderUnusable], count: int) -> ProviderUnusable:
     lines = [f"{id_}: {error.message}" + (f"\n  {error.hint}" if error.hint else "") for id_, error in down.items()]
-    rest = "no model is left" if len(down) == count else f"the other {count - len(down)} have answered everything"
+    rest = "no model is left" if len(down) == count else f"the other {count - len(down)} have finished"
     have = "has" if len(down) == 1 else "have"
     return ProviderUnusable(
         f"{len(down)} of {count} models {have} stopped, and {rest}\n" + "\n".join(lines),

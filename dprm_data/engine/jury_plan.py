@@ -43,7 +43,7 @@ def make_jury_plan(work: Work, items_file: Path, prices: Mapping[str, Prices], l
         # Large runs are estimated from the same items for every model, so the errors do not cancel out.
         error=sum(plan.error * plan.calls_needed for plan in plans.values()) / calls,
         cost_range=_range(plans),
-        assumptions=tuple(assumption for plan in plans.values() for assumption in plan.assumptions),
+        assumptions=tuple(dict.fromkeys(each for plan in plans.values() for each in plan.assumptions)),
         models=plans,
         **sums,
     )

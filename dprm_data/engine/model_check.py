@@ -15,6 +15,7 @@ from typing import Any
 
 from dprm_data.core.errors import DprmError, InputError, ProviderUnusable
 from dprm_data.core.format import money
+from dprm_data.core.text import one_line
 from dprm_data.elicit.elicitation import object_schema
 from dprm_data.elicit.parsing import Unreadable, json_object
 from dprm_data.engine.model_list import alike, model_entries
@@ -71,8 +72,8 @@ def check_model(
     worst = prices.worst(_request(config, _QUESTION, max_tokens=_MOST_TOKENS))
     if worst is not None and worst * _REQUESTS > max_cost:
         raise InputError(
-            f"to ask {config.model} could cost {money(worst * _REQUESTS)}, more than {money(max_cost)}",
-            hint="Allow it: --max-cost DOLLARS.",
+            f"asking {config.model} could cost {money(worst * _REQUESTS)}, more than {money(max_cost)}",
+            hint="To allow it, raise the limit: --max-cost DOLLARS.",
         )
     return asyncio.run(_Check(config, prices, environ).run())
 
@@ -93,9 +94,10 @@ class _Check:
         self._requests = 0
         self._costs: list[float | None] = []
         self._model = config.model
+        self._changes: list[str] = []  # what the provider has learned to send otherwise, in words
 
     async def run(self) -> ModelCheck:
-        provider = make_provider(self._config, self._environ)
+        provider = make_provider(self._config, self._environ, say=self._changes.append)
         getattr(provider, "http", None)  # imports an SDK, which is not the first question's time
         try:
             findings = [
@@ -112,6 +114,7 @@ class _Check:
     async def _ask(self, provider: Provider, text: str, **params: Any) -> tuple[Answer | CallFailed, dict[str, Any]]:
         """What came of one request, with its seconds and its cost. Raises `DprmError` for a failure that every request would meet."""
         self._requests += 1
+        self._changes.clear()
         began = time.monotonic()
         result: Answer | CallFailed
         try:
@@ -135,7 +138,7 @@ class _Check:
             said = f"it used all {_MOST_TOKENS} tokens before it said a word: it thinks before it answers"
             found = Finding("answers", False, said, "provider.max_tokens: 4000, or a lower effort", **spent)
         else:
-            found = Finding("answers", bool(answer.text.strip()), f"it said: {answer.text.strip()[:80]!r}", **spent)
+            found = Finding("answers", bool(answer.text.strip()), f"it said: {one_line(answer.text, 80)!r}", **spent)
         usage = answer.usage
         if usage.estimated:
             said = "it does not report the tokens of an answer: costs are estimated from characters"
@@ -150,7 +153,8 @@ class _Check:
         for weaker in ("json_object", "none"):
             if weaker == self._config.structured:
                 continue
-            other = make_provider(self._config.model_copy(update={"structured": weaker}), self._environ)
+            config = self._config.model_copy(update={"structured": weaker})
+            other = make_provider(config, self._environ, say=self._changes.append)
             try:
                 again = await self._structured(other, weaker)
             finally:
@@ -164,10 +168,12 @@ class _Check:
         what = f"structured: {form}"
         if isinstance(answer, CallFailed):
             return Finding(what, False, f"refused: {answer.message}", **spent)
+        if change := self._changed("format", "json"):
+            return Finding(what, False, change, **spent)
         try:
             label = json_object(answer.text).get("label")
         except Unreadable as error:
-            return Finding(what, False, f"no JSON came of it: {error}", **spent)
+            return Finding(what, False, f"no JSON: {error}", **spent)
         works = label in _LABELS
         return Finding(what, works, f"it chose {label!r}" + ("" if works else ", which was not asked for"), **spent)
 
@@ -179,7 +185,7 @@ class _Check:
         if isinstance(answer, CallFailed):
             return Finding(what, False, answer.message, instead, **spent)
         many = len(answer.top_logprobs or ())
-        return Finding(what, many > 0, f"of {many} tokens", "" if many else instead, **spent)
+        return Finding(what, many > 0, f"of {many} tokens a position", "" if many else instead, **spent)
 
     async def _sampling(self, provider: Provider) -> Finding:
         params = {"temperature": 0.7, "seed": 1}
@@ -190,7 +196,15 @@ class _Check:
         answer, spent = await self._ask(provider, _QUESTION, **taken)
         if isinstance(answer, CallFailed):
             return Finding(what, False, f"refused: {answer.message}", f"leave {' and '.join(taken)} out", **spent)
-        return Finding(" and ".join(taken), True, "taken", **spent)
+        if change := self._changed(*taken):
+            return Finding(what, False, change, "none: a run leaves it out", **spent)
+        return Finding(" and ".join(taken), True, "accepted", **spent)
+
+    def _changed(self, *words: str) -> str | None:
+        """The change that the last request taught, where it names one of these words: what was asked for is not what was answered."""
+        return next(
+            (each for each in self._changes if any(word in each.partition(" from now on")[0] for word in words)), None
+        )
 
     async def _unusable(self, error: CallFailed, provider: Provider) -> DprmError:
         """The failure as a sentence: what is wrong, and what to do."""
@@ -200,11 +214,11 @@ class _Check:
             case "key":
                 whose = f"the key in {variable}" if variable else "the credentials"
                 return ProviderUnusable(
-                    f"{title} does not take {whose}: {error.message}", hint="Renew it, or set the right one."
+                    f"{title} rejects {whose}: {error.message}", hint="Renew it or set another one."
                 )
             case "billing":
                 return ProviderUnusable(
-                    f"{title} says that the account cannot pay: {error.message}", hint="Add credit there."
+                    f"{title} says that the account cannot pay: {error.message}", hint="Add credit to the account."
                 )
             case "not_found":
                 guess = alike(model, await self._names(provider))
@@ -220,7 +234,7 @@ class _Check:
             case "rate_limit" | "overloaded":
                 return ProviderUnusable(f"{title} takes no request now: {error.message}", hint="Try again later.")
         return ProviderUnusable(
-            f"{title} failed: {error.message}", hint="Try again later; if it stays, the server is at fault."
+            f"{title} failed: {error.message}", hint="Try again later. If it keeps failing, the fault is the server's."
         )
 
     async def _names(self, provider: Provider) -> list[str]:

@@ -46,8 +46,8 @@ _BEGINNING = 64  # items of the file's beginning, where answers are to be found 
 class Plan:
     """A run's size and price. Dollars are None if no price is known.
 
-    calls_known are in the ledger and cost nothing; calls_needed will be made, without re-asks. cost is the expected cost, cost_range what it
-    will lie within in all likelihood, for the reasons in `assumptions`. cost_at_most is the worst case of every call (a token per byte of
+    calls_known are in the ledger and cost nothing; calls_needed will be made, without re-asks. cost is the expected cost, cost_range its
+    likely range under `assumptions`. cost_at_most is the worst case of every call (a token per byte of
     input, all output tokens used, nothing cached), without re-asks. sample: items counted; error: relative standard error of the scaled
     figures (0 if all items were counted). corrected_by: answers whose reported tokens correct the estimate (0: it is a guess). models: each model's
     plan by its id, where there are several (`jury_plan`).
@@ -193,20 +193,24 @@ class _Sum:
 
 
 def _assumptions(voices: Mapping[Voice, Task], learned: Mapping[Voice, Learned]) -> Iterator[str]:
-    """What the range rests on, one sentence for each voice."""
+    """What the range rests on: what is guessed for all voices, then one line for each."""
+    if voices.keys() - learned.keys():
+        yield (
+            "input tokens from characters (4 a token in English; the range covers other tokenizers and scripts); low: the input "
+            "that an item's calls share is cached; high: one answer in ten is asked for again"
+        )
     for voice, task in voices.items():
         name = f"{voice[0]}, {voice[2] or voice[1]}"
         if known := learned.get(voice):
             yield (
                 f"{name}: from {known.answers:,} answers, {known.input_ratio:.2f} × the estimated input and {known.output:,.0f} "
-                "output tokens a question, re-asks and cached input as they were there"
+                "output tokens a question, with their re-asks and cached input"
             )
         else:
             output = expected_output(task.elicitation)
             yield (
-                f"{name}: input from characters (4 a token in English; the range has other tokenizers and scripts), "
-                f"{output.low:,.0f} to {output.high:,.0f} output tokens an answer (expected: {output.expected:,.0f}, thoughts "
-                "included); low: what an item's calls share is cached; high: one answer in ten is asked for again"
+                f"{name}: {output.low:,.0f} to {output.high:,.0f} output tokens an answer, thoughts included "
+                f"(expected: {output.expected:,.0f})"
             )
 
 

@@ -124,7 +124,7 @@ def _list_prices(config: ProviderConfig, price_list: str, batch: bool) -> Prices
     def price(usage: Usage) -> float:
         return fast(usage) if usage.input_tokens < limit else slow(usage)
 
-    caveat = "" if at_seller else f"; {public_url(base_url or '')} may charge differently (provider: price)"
+    caveat = "" if at_seller else f" (if {public_url(base_url or '')} charges other prices, set provider: price)"
     name = f"{entry.provider.name}'s list price of {entry.model.id}"
     kind = " (batch)" if batch else ""
     return Prices(price, f"genai-prices {version('genai-prices')}, {name}{kind}{caveat}")

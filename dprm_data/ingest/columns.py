@@ -18,8 +18,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
+from dprm_data.core.conversation import Messages
 from dprm_data.core.errors import SourceError
-from dprm_data.ingest.items import Item, Messages, Role, ids_of
+from dprm_data.ingest.items import Item, Role, ids_of
 from dprm_data.ingest.messages import (
     BadRow,
     at_last_reply,
@@ -167,9 +168,9 @@ class Shape:
 
 
 def _blank(messages: Messages) -> bool:
-    """Whether there is no message, or the last one is empty."""
+    """Whether there is no message, or the last one is empty. (A tool may give nothing.)"""
     last = messages[-1]["content"] if messages else ""
-    return not last or last.isspace()
+    return (not last or last.isspace()) and not (messages and messages[-1]["role"] == "tool")
 
 
 def detect(

@@ -11,19 +11,20 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dprm_data.core import tables
-from dprm_data.core.conversation import Message
+from dprm_data.core.conversation import Messages
 from dprm_data.core.errors import DprmError, SourceError
+from dprm_data.core.message_parts import identity
 from dprm_data.ingest.dropped import DroppedRows, duplicates, write_dropped
 from dprm_data.ingest.lookalikes import Lookalikes
+from dprm_data.ingest.message_columns import MessageColumn, messages_of
 
-Messages = tuple[Message, ...]
 Role = Literal["chosen", "rejected"]
 
 BATCH_ROWS = 16_384  # items per row group of items.parquet
@@ -62,11 +63,16 @@ def ids_of(prompt: Messages, completion: Messages) -> tuple[str, str]:
     """(item_id, group_id): hashes of the prompt with this response, and of the prompt alone. Every character counts, including white space.
 
     Each is 32 hex digits, the first half of the SHA-256 of canonical JSON (sorted keys, no spaces, UTF-8) of `{"completion": [messages],
-    "prompt": [messages]}` and of `[messages]`. Raises TypeError if a text is not valid Unicode (half a surrogate pair).
+    "prompt": [messages]}` and of `[messages]`. A message is its role and content; one that holds more is its `identity`. Raises TypeError
+    if a text is not valid Unicode (half a surrogate pair).
     """
-    question = orjson.dumps(prompt, option=orjson.OPT_SORT_KEYS)
-    answer = orjson.dumps(completion, option=orjson.OPT_SORT_KEYS)
+    question, answer = (_canonical(messages) for messages in (prompt, completion))
     return _digits(b'{"completion":%b,"prompt":%b}' % (answer, question)), _digits(question)
+
+
+def _canonical(messages: Messages) -> bytes:
+    rich = any("original" in message for message in messages)
+    return orjson.dumps([identity(m) for m in messages] if rich else messages, option=orjson.OPT_SORT_KEYS)
 
 
 def _digits(content: bytes) -> str:
@@ -123,14 +129,18 @@ def _some(total: int, shown: list[Any]) -> str:
 
 
 def store_items(
-    stream: Iterable[Item | Refused], path: Path, *, progress: Callable[[int], None] | None = None
+    stream: Iterable[Item | Refused],
+    path: Path,
+    *,
+    progress: Callable[[int], None] | None = None,
+    refuse: Callable[[Item], str | None] | None = None,
 ) -> ItemsReport:
     """Write the stream's items to `path` (Parquet, `tables.ITEMS`), each id once, in their order, and beside it `dropped.parquet`: the rows left out.
 
     Memory stays flat except for about 80 bytes per item, the cost of finding duplicates, and 100 per row left out. `progress` is called now and then with the number
-    of items stored. Raises SourceError if no row is usable, DprmError if the file cannot be written.
+    of items stored. `refuse` gives the reason why an item cannot be used, if there is one. Raises SourceError if no row is usable, DprmError if the file cannot be written.
     """
-    store = _Store(progress)
+    store = _Store(progress, refuse)
     staged = path.with_name(f".{path.name}.staged")
     try:
         with tables.parquet_writer(staged, tables.ITEMS) as writer:
@@ -175,19 +185,26 @@ class _Store:
     smallest object for it. Two of a million different items share 60 bits with a chance of 4e-7.
     """
 
-    def __init__(self, progress: Callable[[int], None] | None) -> None:
+    def __init__(
+        self, progress: Callable[[int], None] | None, refuse: Callable[[Item], str | None] | None = None
+    ) -> None:
         self.report = ItemsReport()
         self.seen: dict[Role | None, set[int]] = {None: set(), "chosen": set(), "rejected": set()}
         self.new_roles: dict[str, Role | None] = {}  # items stored with a role that later rows changed
         self.dropped = DroppedRows()
         self._lookalikes = Lookalikes()
         self._progress = progress
+        self._reason_against = refuse or (lambda item: None)
+        self._refused = ""  # the last row that was refused
 
     def take(self, stream: Iterable[Item | Refused], writer: pq.ParquetWriter) -> None:
         batch = _Batch()
         for found in stream:
             if isinstance(found, Refused):
                 self._refuse(found)
+                continue
+            if reason := self._reason_against(found):
+                self._refuse(Refused(found.source, reason, found.source_id))
                 continue
             mark = int(found.item_id[:15], 16)
             if self._is_repeat(mark, found):
@@ -216,6 +233,9 @@ class _Store:
             self._progress(self.report.items)
 
     def _refuse(self, row: Refused) -> None:
+        if row.source == self._refused:
+            return  # another item of the same row
+        self._refused = row.source
         self.report.refused += 1
         self.dropped.add(row.source, row.source_id, row.reason)
         if len(self.report.refusals) < EXAMPLES:
@@ -271,8 +291,8 @@ class _Batch:
         self._sources: list[str] = []
         self._metadata: list[str] = []
         self._source_ids: list[str | None] = []
-        self._prompts = _MessageColumn()
-        self._completions = _MessageColumn()
+        self._prompts = MessageColumn()
+        self._completions = MessageColumn()
 
     def add(self, item: Item) -> None:
         self._metadata.append(dump_metadata(item.metadata))
@@ -291,30 +311,9 @@ class _Batch:
     def table(self) -> pa.Table:
         columns: list[Any] = [self.ids, self._prompts.array(), self._completions.array(), self._groups]
         columns += [self._roles, self._sources, self._metadata, self._source_ids]
+        columns += [self._prompts.originals, self._completions.originals]
         arrays = [pa.array(c, pa.string()) if isinstance(c, list) else c for c in columns]
         return pa.Table.from_arrays(arrays, schema=tables.ITEMS)
-
-
-class _MessageColumn:
-    def __init__(self) -> None:
-        self.chars = 0
-        self._offsets = [0]
-        self._roles: list[str] = []
-        self._contents: list[str] = []
-
-    def add(self, messages: Messages) -> None:
-        roles = self._roles
-        for message in messages:
-            content = message["content"]
-            roles.append(message["role"])
-            self._contents.append(content)
-            self.chars += len(content)
-        self._offsets.append(len(roles))
-
-    def array(self) -> pa.Array:
-        fields = [pa.array(self._roles, pa.string()), pa.array(self._contents, pa.string())]
-        structs = pa.StructArray.from_arrays(fields, fields=list(tables.MESSAGES.value_type))
-        return pa.ListArray.from_arrays(pa.array(self._offsets, pa.int32()), structs, type=tables.MESSAGES)
 
 
 def dump_metadata(metadata: dict[str, Any]) -> str:
@@ -350,25 +349,12 @@ def items_of(table: pa.Table) -> Iterator[Item]:
     """The items in (a part of) the table."""
     table = tables.conformed(table, tables.ITEMS)
     columns = [table[name].to_pylist() for name in ("item_id", "group_id", "role", "source", "metadata", "source_id")]
-    prompts, completions = _messages_of(table["prompt"]), _messages_of(table["completion"])
+    prompts, completions = messages_of(table, "prompt"), messages_of(table, "completion")
     for item_id, group_id, role, source, metadata, source_id, prompt, completion in zip(
         *columns, prompts, completions, strict=True
     ):
         kept = orjson.loads(metadata) if metadata else {}
         yield Item(item_id, prompt, completion, group_id, role, source, kept, source_id)
-
-
-def _messages_of(column: pa.ChunkedArray) -> Iterator[Messages]:
-    lists = column.combine_chunks()
-    structs = lists.flatten()
-    roles, contents = structs.field("role").to_pylist(), structs.field("content").to_pylist()
-    messages = [
-        cast(Message, {"role": role, "content": content}) for role, content in zip(roles, contents, strict=True)
-    ]
-    start = 0
-    for length in lists.value_lengths().to_pylist():
-        yield tuple(messages[start : start + (length or 0)])
-        start += length or 0
 
 
 def _rewrite_roles(staged: Path, path: Path, new_roles: dict[str, Role | None]) -> None:

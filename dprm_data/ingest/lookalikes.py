@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from dprm_data.core.conversation import Message
+from dprm_data.core.message_parts import identity
 
 
 class Lookalikes:
@@ -20,8 +21,8 @@ class Lookalikes:
 
     def add(self, prompt: Iterable[Message], completion: Iterable[Message]) -> None:
         """The next item that is stored."""
-        texts = [[(m["role"], " ".join(m["content"].split())) for m in part] for part in (prompt, completion)]
-        self._marks.append(hash(tuple(map(tuple, texts))))
+        parts = (tuple(map(_likeness, part)) for part in (prompt, completion))
+        self._marks.append(hash(tuple(parts)))
 
     def found(self, items_file: Path, most: int) -> tuple[int, list[tuple[str, str]]]:
         """How many equal one that stands before them, and the sources of the first few with that one's."""
@@ -32,6 +33,11 @@ class Lookalikes:
         shown = pairs[np.argsort(pairs[:, 0])][:most]
         sources = _sources(items_file) if len(shown) else []
         return len(pairs), [(sources[later], sources[earlier]) for later, earlier in shown.tolist()]
+
+
+def _likeness(message: Message) -> tuple[str, str, str]:
+    more = str(identity(message).get("parts", "")) if "original" in message else ""  # calls, results, media
+    return message["role"], " ".join(message["content"].split()), more
 
 
 def _sources(items_file: Path) -> list[str]:

@@ -19,7 +19,7 @@ def is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
-def ids_column(column: pa.ChunkedArray, field: str, path: Path, faults: Faults) -> pa.ChunkedArray:
+def ids_column(column: pa.ChunkedArray, field: str, path: Path | str, faults: Faults) -> pa.ChunkedArray:
     """The ids as text, perhaps dictionary-encoded; missing ones are faults and become empty. Raises VotesError for a type that is no id."""
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     if not is_text(kind):
@@ -31,7 +31,7 @@ def ids_column(column: pa.ChunkedArray, field: str, path: Path, faults: Faults) 
     return column
 
 
-def as_text(column: pa.ChunkedArray, field: str, path: Path) -> pa.ChunkedArray:
+def as_text(column: pa.ChunkedArray, field: str, path: Path | str) -> pa.ChunkedArray:
     """A column of any plain type as text."""
     try:
         if pa.types.is_dictionary(column.type):
@@ -46,7 +46,7 @@ def as_text(column: pa.ChunkedArray, field: str, path: Path) -> pa.ChunkedArray:
 def label_indices(
     column: pa.ChunkedArray,
     space: LabelSpace,
-    path: Path,
+    path: Path | str,
     name: str,
     base: int | None,
     from_text: bool,
@@ -78,7 +78,7 @@ def label_indices(
         hint = "Labels are numbered from 0; if yours start at 1, use --base 1 (in Python: base=1)." if shifted else None
         return f"found {value!r} (allowed: {names})", hint
 
-    faults.add_rows(path, rows_where(codes < 0), name, describe)
+    faults.add_rows(path, rows_where(codes < 0), name, describe, of_label=True)
     return codes
 
 
@@ -122,16 +122,42 @@ def _from_text(column: pa.ChunkedArray, space: LabelSpace, base: int | None, fro
     return np.asarray(table[pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False)])
 
 
-def weights_column(table: pa.Table, path: Path, name: str, faults: Faults) -> Floats:
-    """The weights, 1 where there is no such column. What is no weight is a fault. Raises VotesError for a column without numbers."""
+def weights_column(table: pa.Table, path: Path | str, name: str, from_text: bool, faults: Faults) -> Floats:
+    """The weights, 1 where there is no such column. What is no weight is a fault. Raises VotesError for a column without numbers.
+
+    from_text: the file has only text, so a text may be a number, with a decimal point or comma.
+    """
     if "weight" not in table.column_names:
         return np.ones(table.num_rows)
     column = table["weight"]
-    if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
+    if pa.types.is_dictionary(column.type):
+        column = pc.cast(column, column.type.value_type)
+    if from_text and is_text(column.type):
+        weights = _numbers(column)
+    elif pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
+        weights = np.asarray(pc.cast(column, pa.float64(), safe=False).to_numpy())  # nulls become NaN
+    else:
         raise VotesError(f"{path}: column {name!r} is of type {column.type} (allowed: numbers that are not negative)")
-    weights = np.asarray(pc.cast(column, pa.float64(), safe=False).to_numpy())  # nulls become NaN
     wrong = rows_where(~np.isfinite(weights) | (weights < 0))
     faults.add_rows(
-        path, wrong, name, lambda row: (f"found {column[row].as_py()} (allowed: a finite number, not negative)", None)
+        path, wrong, name, lambda row: (f"found {column[row].as_py()!r} (allowed: a finite number, not negative)", None)
     )
     return weights
+
+
+def _numbers(column: pa.ChunkedArray) -> Floats:
+    """Texts as numbers, NaN for what is none. A comma is a decimal one: a table with thousands in its weights is none."""
+    pointed = pc.replace_substring(pc.utf8_trim_whitespace(column), ",", ".")
+    try:
+        return np.asarray(pc.cast(pointed, pa.float64()).to_numpy())
+    except pa.ArrowInvalid:
+        encoded = pc.dictionary_encode(pointed).unify_dictionaries().combine_chunks()
+        table = np.array([*map(_number, encoded.dictionary.to_pylist()), np.nan])
+        return np.asarray(table[pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False)])
+
+
+def _number(text: str) -> float:
+    try:
+        return np.nan if "_" in text else float(text)
+    except ValueError:
+        return np.nan

@@ -21,18 +21,22 @@ from dprm_data.labels.space import LabelSpace
 
 
 def whole(text: str) -> int | None:
-    """The whole number that a text says; None for any other text. A decimal point without digits behind it but zeros is a whole number's."""
-    head, _, rest = text.strip().partition(".")
+    """The whole number that a text says; None for any other text. A decimal point (or comma) with nothing behind it but zeros is a whole number's."""
+    text = text.strip()
+    head, _, rest = text.partition("," if text.endswith((",0", ",00")) else ".")
     try:
         return int(head) if not rest.strip("0") else None
     except ValueError:
         return None
 
 
-def found_base(column: pa.ChunkedArray, space: LabelSpace, path: Path, from_text: bool) -> int | None:
+def found_base(
+    column: pa.ChunkedArray, space: LabelSpace, path: Path | str, from_text: bool, *, sure: bool = False
+) -> int | None:
     """The number of the lowest label, from the numbers in a column of labels; None where labels are named.
 
-    from_text: the file has only text, so a text of digits may be a number. Raises `VotesError` if the numbers fit both ways of counting.
+    from_text: the file has only text, so a text of digits may be a number. What is no label in either way of counting does not tell which it is.
+    Raises `VotesError` if the numbers fit both ways of counting; `sure`: or neither.
     """
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     if pa.types.is_nested(kind):  # no label at all: its reader says so
@@ -44,15 +48,34 @@ def found_base(column: pa.ChunkedArray, space: LabelSpace, path: Path, from_text
     numbers = {number for value in values if (number := whole(_text(value))) is not None}
     if not numbers or _are_names(numbers, space):
         return None
-    lowest, highest, K = min(numbers), max(numbers), space.K
-    from_0, from_1 = lowest >= 0 and highest < K, lowest >= 1 and highest <= K
-    if from_0 and from_1:
+    K = space.K
+    numbers = {number for number in numbers if 0 <= number <= K}
+    if not numbers:  # the cells that are no label are reported
+        return 0
+    lowest, highest = min(numbers), max(numbers)
+    from_0, from_1 = highest < K, lowest >= 1
+    if from_0 == from_1 and (from_0 or sure):
         seen = f"the number {lowest}" if lowest == highest else f"numbers from {lowest} to {highest}"
+        fit = "may" if from_0 else "cannot all"
         raise VotesError(
-            f"{path}: labels are {seen}; the space {space.name!r} has {K} labels, which may be counted from 0 or from 1",
+            f"{path}: labels are {seen}; the space {space.name!r} has {K} labels, which {fit} be counted from 0 or from 1",
             hint=f"Say how they are counted: --base 0 (up to {K - 1}) or --base 1 (up to {K}); in Python: base=0 or base=1.",
         )
     return 1 if from_1 else 0  # if neither fits, the cells that are no label are reported
+
+
+def could_be_label(column: pa.ChunkedArray, space: LabelSpace, missing: Collection[str]) -> float:
+    """The share of a column's distinct values that are labels in some way of counting; 0 for a column without any, or of another type."""
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if pa.types.is_nested(kind) or pa.types.is_temporal(kind) or pa.types.is_binary(kind):
+        return 0.0
+    values = [_text(value) for value in pc.unique(pc.cast(column, kind)).to_pylist() if value is not None]
+    found = [
+        space.find(value) is not None or ((number := whole(value)) is not None and 0 <= number <= space.K)
+        for value in values
+        if value.strip() not in missing
+    ]
+    return sum(found) / len(found) if found else 0.0
 
 
 def assumption(base: int, space: LabelSpace) -> str:

@@ -1,177 +1,142 @@
-"""Reading long tables of votes: one row per (item, annotator), Parquet or CSV.
+"""Reading tables of people's votes, long or wide, of any kind that people have them in.
 
 Whole columns are processed at once, in Arrow and NumPy; only the columns needed are read.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, TypedDict, Unpack, get_args
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as pacsv
-import pyarrow.parquet as pq
 
 from dprm_data.core.errors import VotesError
 from dprm_data.core.tables import ANNOTATIONS
-from dprm_data.ingest.csv_check import checked_rows, looks_whole
-from dprm_data.ingest.faults import Faults, rows_where
+from dprm_data.ingest.faults import Faults, Places, rows_where
 from dprm_data.ingest.ratings import Ratings, ratings_from_annotations
+from dprm_data.ingest.table_files import MISSING, SKIP, Table, open_table
 from dprm_data.ingest.vote_columns import as_text, ids_column, is_text, label_indices, weights_column
 from dprm_data.ingest.vote_scale import found_base
+from dprm_data.ingest.vote_shapes import FIELDS, as_long, shape_of
 from dprm_data.ingest.votes import Votes, item_codes, votes_from_annotations
 from dprm_data.labels.space import LabelSpace
 
 Duplicates = Literal["error", "first", "last", "all", "mean"]
+BadRows = Literal["refuse", "skip"]
+Say = Callable[[str], None]
 
-FIELDS = ("item_id", "annotator_id", "label", "weight", "replicate")
-ALSO_CALLED = {"item_id": ("item",), "annotator_id": ("rater_id", "annotator", "rater")}
-_NEEDED = ("item_id", "label")
 _ANNOTATIONS = {"status", "elicitation", "annotator_kind"}  # the mark of our own table of annotations
+_LISTED = 5  # faulty rows that are named when they are left out
 
 
-def read_votes(
-    path: str | os.PathLike[str],
-    space: LabelSpace,
-    *,
-    columns: Mapping[str, str] | None = None,
-    duplicates: Duplicates = "error",
-    base: int | None = None,
-) -> Votes:
-    """The votes in a long table, items in order of first appearance.
+class VoteSettings(TypedDict, total=False):
+    """How a table of votes is read; see `read_votes`."""
 
-    Columns: `item_id` (or `item`), `label`, and optionally `annotator_id` (or `rater_id`, `rater`, `annotator`), `weight`, `replicate`; `columns` maps our name
-    to the file's. Other columns are not read. Strings are names or words of labels. Whole numbers, in a CSV file as well, count labels from `base`
-    on (0 or 1): without it, from 0 if a 0 occurs and from 1 if K does; if neither does, the table is refused, because both are possible. Where
-    somebody named the labels by numbers, numbers are names. `Votes.base` says how numbers were read.
+    columns: Mapping[str, str] | None
+    duplicates: Duplicates
+    base: int | None
+    rater_columns: Sequence[str]
+    item_columns: Sequence[str]
+    delimiter: str | None
+    sheet: str | None
+    bad_rows: BadRows
 
-    `duplicates` says what to do with several rows with the same item, annotator and replicate: `error`, keep the `first` or the
-    `last`, count `all`, or `mean`: one vote, shared evenly among them. Without an annotator column nothing is a duplicate.
 
-    A table of annotations (with `status` and `elicitation`) is read as `votes_from_annotations` reads it, without `duplicates` and `base`.
+def read_votes(votes: Any, space: LabelSpace, *, say: Say | None = None, **settings: Unpack[VoteSettings]) -> Votes:
+    """The votes in a table, items in order of first appearance.
+
+    `votes` is a path (CSV of any delimiter and encoding, .xlsx, Parquet), a dataset of the Hub (`hf://org/name?split=train&config=…`), or a
+    table in Python: pandas, polars, Arrow, a `datasets.Dataset`, rows as dicts, or a dict of columns.
+
+    A *long* table has a row per vote: `item_id` (or `item`), `label`, and optionally `annotator_id` (or `rater_id`, `rater`, `annotator`), `weight`,
+    `replicate`; `columns` maps our name to the table's. Other columns are not read. A *wide* table has a column per rater and a row per item
+    (`rater_columns`), or a column per item and a row per rater (`item_columns`): names or patterns such as `r*`. Without a column of labels,
+    columns that are numbered and hold labels are found; anything else is asked about.
+
+    Strings are names or words of labels. Whole numbers, in a CSV file as well, count labels from `base` on (0 or 1): without it, from 0 if a 0
+    occurs and from 1 if K does; if neither does, the table is refused, because both are possible. Where somebody named the labels by
+    numbers, numbers are names. `Votes.base` says how numbers were read.
+
+    An empty label (also NA, nan, null, …) is no vote. `bad_rows` says what to do with rows that cannot be read: `refuse` the table, or
+    `skip` them. `duplicates` says what to do with several rows with the same item, annotator and replicate: `error`, keep the `first` or the
+    `last`, count `all`, or `mean`: one vote, shared evenly among them. Without an annotator column nothing is a duplicate. `delimiter`: that of
+    a CSV file, `sheet`: that of a workbook; by default the one found, and the first.
+
+    `say` receives what was assumed and what was left out; without it, they are warnings.
+
+    A table of annotations (with `status` and `elicitation`) is read as `votes_from_annotations` reads it, without any setting.
 
     Raises `VotesError`, naming for every fault file, row (the first row of data is 1), column, the value found and what is allowed.
     """
-    table, is_csv = _read(Path(path), columns, duplicates)
-    if _is_annotations(table, Path(path), duplicates, base):
-        return votes_from_annotations(table, space)
-    return _ratings(table, space, Path(path), columns or {}, duplicates, base, is_csv).votes()
+    table = open_votes(votes, settings)
+    if _is_annotations(table, settings):
+        return votes_from_annotations(_annotations(table), space)
+    return _ratings(table, space, settings, say or _warn).votes()
 
 
-def read_ratings(
-    path: str | os.PathLike[str],
-    space: LabelSpace,
-    *,
-    columns: Mapping[str, str] | None = None,
-    duplicates: Duplicates = "error",
-    base: int | None = None,
-) -> Ratings:
+def read_ratings(votes: Any, space: LabelSpace, *, say: Say | None = None, **settings: Unpack[VoteSettings]) -> Ratings:
     """The same table with its annotators, for measuring agreement. A table of annotations is read as
     `ratings_from_annotations` reads it."""
-    table, is_csv = _read(Path(path), columns, duplicates)
-    if _is_annotations(table, Path(path), duplicates, base):
-        return ratings_from_annotations(table, space)
-    return _ratings(table, space, Path(path), columns or {}, duplicates, base, is_csv)
+    table = open_votes(votes, settings)
+    if _is_annotations(table, settings):
+        return ratings_from_annotations(_annotations(table), space)
+    return _ratings(table, space, settings, say or _warn)
 
 
-def _is_annotations(table: pa.Table, path: Path, duplicates: Duplicates, base: int | None) -> bool:
+def _warn(text: str) -> None:
+    warnings.warn(text, stacklevel=2)
+
+
+def open_votes(votes: Any, settings: VoteSettings) -> Table:
+    """Open a table of votes and check the settings. Raises `VotesError`."""
+    unknown = settings.keys() - VoteSettings.__annotations__.keys()
+    if unknown:
+        raise TypeError(f"got an unexpected keyword argument {min(unknown)!r}")
+    for name, allowed in (("duplicates", Duplicates), ("bad_rows", BadRows)):
+        value = settings.get(name, get_args(allowed)[0])
+        if value not in get_args(allowed):
+            raise VotesError(f"{name}: {value!r} is unknown (allowed: {', '.join(get_args(allowed))})")
+    wrong = [field for field in mapping_of(settings) if field not in FIELDS]
+    if wrong:
+        raise VotesError(f"columns: {wrong[0]!r} is not a field of a table of votes (allowed: {', '.join(FIELDS)})")
+    return open_table(votes, delimiter=settings.get("delimiter"), sheet=settings.get("sheet"))
+
+
+def mapping_of(settings: VoteSettings) -> dict[str, str]:
+    """The setting `columns`, by our names."""
+    columns = settings.get("columns") or {}
+    return {"annotator_id" if field == "rater_id" else field: column for field, column in columns.items()}
+
+
+# -- annotations --------------------------------------------------------------------------------------------------------
+
+
+def _is_annotations(table: Table, settings: VoteSettings) -> bool:
     """Whether this is our own table of annotations. Raises `VotesError` for settings that mean nothing there."""
-    if not set(table.column_names) >= _ANNOTATIONS:
+    if table.untyped or settings.get("columns") or not set(table.names) >= _ANNOTATIONS:
         return False
-    unused = "base" if base is not None else "duplicates" if duplicates != "error" else None
+    defaults = (None, "error", "refuse", (), [], {})
+    unused = next((name for name, value in settings.items() if value not in defaults), None)
     if unused:
         raise VotesError(
-            f"{path}: {unused} does not apply to a table of annotations, which names its labels and has no duplicates",
+            f"{table.source}: {unused} does not apply to a table of annotations, which names its labels and has no duplicates",
             hint=f"Leave {unused} out.",
         )
     return True
 
 
-def _ratings(
-    table: pa.Table,
-    space: LabelSpace,
-    path: Path,
-    mapping: Mapping[str, str],
-    duplicates: Duplicates,
-    base: int | None,
-    is_csv: bool,
-) -> Ratings:
-    faults = Faults(VotesError)
-    ids, items = item_codes(ids_column(table["item_id"], "item_id", path, faults), None)
-    if base is None:
-        base = found_base(table["label"], space, path, is_csv)
-    labels = label_indices(table["label"], space, path, mapping.get("label", "label"), base, is_csv, faults)
-    weights = weights_column(table, path, mapping.get("weight", "weight"), faults)
-    rounds = np.zeros(table.num_rows, dtype=np.int64)
-    if "replicate" in table.column_names:
-        _, rounds = item_codes(pc.fill_null(as_text(table["replicate"], "replicate", path), ""), None)
-    names: list[str] = []
-    people = np.zeros(0, dtype=np.int64)
-    if "annotator_id" in table.column_names:
-        names, people = item_codes(ids_column(table["annotator_id"], "annotator_id", path, faults), None)
-    faults.raise_any()
-    ratings = Ratings(ids, names, space.K, items, people, labels, weights, rounds, base)
-    return ratings if duplicates == "all" or not names else _deduplicate(ratings, path, duplicates)
+def _annotations(table: Table) -> pa.Table:
+    wanted = [*sorted(_ANNOTATIONS), "item_id", "annotator_id", "label", "probs", "weight", "replicate"]
+    read, _ = table.read([name for name in wanted if name in table.names])
+    return _typed(read, table.source)
 
 
-# -- files --------------------------------------------------------------------------------------------------------------
-
-
-def _read(path: Path, columns: Mapping[str, str] | None, duplicates: Duplicates) -> tuple[pa.Table, bool]:
-    """Read the needed columns, under our names; and whether they come from a text file."""
-    if duplicates not in get_args(Duplicates):
-        raise VotesError(f"duplicates: {duplicates!r} is unknown (allowed: {', '.join(get_args(Duplicates))})")
-    mapping = {"annotator_id" if field == "rater_id" else field: column for field, column in (columns or {}).items()}
-    unknown = [field for field in mapping if field not in FIELDS]
-    if unknown:
-        raise VotesError(f"columns: {unknown[0]!r} is not a field of a table of votes (allowed: {', '.join(FIELDS)})")
-    if not path.is_file():
-        raise VotesError(
-            f"{path}: no such file",
-            hint="A table of votes is a Parquet or CSV file with item_id, annotator_id and label.",
-        )
-    is_csv = path.suffix.lower() in {".csv", ".tsv", ".txt"}
-    with _in_words(path, "CSV" if is_csv else "Parquet"):
-        table = _read_text(path, mapping) if is_csv else _read_parquet(path, mapping)
-    if not table.num_rows:
-        raise VotesError(f"{path}: no votes: the table has no rows")
-    return table, is_csv
-
-
-@contextmanager
-def _in_words(path: Path, kind: str) -> Iterator[None]:
-    """What Arrow cannot read becomes a `VotesError`."""
-    try:
-        yield
-    except (pa.ArrowException, OSError, UnicodeError, OverflowError) as error:
-        raise VotesError(
-            f"{path}: not readable as {kind}: {error}",
-            hint="The suffix decides how a file is read: .csv, .tsv and .txt as text, anything else as Parquet.",
-        ) from error
-
-
-def _read_parquet(path: Path, mapping: Mapping[str, str]) -> pa.Table:
-    schema = pq.read_schema(path)
-    names = schema.names
-    if not mapping and set(names) >= _ANNOTATIONS:
-        wanted = [*sorted(_ANNOTATIONS), "item_id", "annotator_id", "label", "probs", "weight", "replicate"]
-        return _typed(pq.read_table(path, columns=[name for name in wanted if name in names]), path)
-    where = _where(names, mapping, path)
-    # Annotators are few and stay dictionary-encoded, as on disk. Items are many: one hash table over the whole column is faster than
-    # joining every row group's dictionary.
-    people = where.get("annotator_id")
-    encoded = [people] if people is not None and is_text(schema.field(people).type) else []
-    table = pq.read_table(path, columns=list(where.values()), read_dictionary=encoded)
-    return table.select(list(where.values())).rename_columns(list(where))
-
-
-def _typed(table: pa.Table, path: Path) -> pa.Table:
+def _typed(table: pa.Table, path: Path | str) -> pa.Table:
     """A table of annotations with the types of ours (distributions may have any precision), and an item in every row."""
     for at, field in enumerate(table.schema):
         kind = ANNOTATIONS.field(field.name).type
@@ -194,70 +159,128 @@ def _are_floats(kind: pa.DataType) -> bool:
     return bool(pa.types.is_list(kind) and pa.types.is_floating(kind.value_type))
 
 
-def _read_text(path: Path, mapping: Mapping[str, str]) -> pa.Table:
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    if not looks_whole(path, delimiter):
-        _refuse_faulty(path, delimiter)
-    header = next(checked_rows(path, delimiter, faults := Faults(VotesError)), None)
-    faults.raise_any()
-    if header is None:
-        raise VotesError(f"{path}: not readable as CSV: the file is empty")
-    where = _where(header[1], mapping, path)
-    types = {where[field]: pa.string() for field in ("item_id", "annotator_id", "label", "replicate") if field in where}
-    if "weight" in where:
-        types[where["weight"]] = pa.float64()
-    parse = pacsv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
-    convert = pacsv.ConvertOptions(include_columns=list(where.values()), column_types=types, strings_can_be_null=True)
-    try:
-        return pacsv.read_csv(path, parse_options=parse, convert_options=convert).rename_columns(list(where))
-    except pa.ArrowInvalid:
-        _refuse_faulty(path, delimiter, where.get("weight"))
-        raise
+# -- votes --------------------------------------------------------------------------------------------------------------
 
 
-def _refuse_faulty(path: Path, delimiter: str, weight: str | None = None) -> None:
-    """Read row by row to find all faults, and raise them. Returns where there are none."""
-    faults = Faults(VotesError)
-    at = None
-    for number, row in checked_rows(path, delimiter, faults):
-        if not number:
-            at = row.index(weight) if weight in row else None
-        elif at is not None and not _is_number(row[at]):
-            allowed = "allowed: a finite number, not negative"
-            faults.add(path, number, f"found {row[at]!r} ({allowed})", column=weight)
-    faults.raise_any()
+@dataclass(frozen=True)
+class _Long:
+    """A table of one vote per row under our names, and where each stood. names: our field -> the table's column."""
+
+    table: pa.Table
+    source: Path | str
+    names: Mapping[str, str]
+    places: Places | None
+    from_text: bool
+
+    def place(self, row: int) -> str:
+        """The source and the row in it."""
+        return f"{self.source}: row {(row if self.places is None else int(self.places.rows[row])) + 1}"
+
+    def take(self, kept: np.ndarray) -> _Long:
+        """These rows only."""
+        places = Places(kept) if self.places is None else self.places.take(kept)
+        return replace(self, table=self.table.take(pa.array(kept)), places=places)
 
 
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return cell in pacsv.ConvertOptions().null_values
-    return True
+def _ratings(table: Table, space: LabelSpace, settings: VoteSettings, say: Say) -> Ratings:
+    skip = settings.get("bad_rows") == "skip"
+    broken = Faults(VotesError) if skip else None
+    long = _without_missing(_read(table, space, settings, broken, say), space, say)
+    base = settings.get("base")
+    if base is None:
+        base = found_base(long.table["label"], space, table.source, long.from_text, sure=skip)
+    ratings, faults = _arrays(long, space, base)
+    if skip and faults.rows:
+        bad = np.unique(np.concatenate(faults.rows))
+        _say_left_out([*(broken.first(_LISTED) if broken else []), *faults.first(_LISTED)], len(bad), broken, say)
+        long = long.take(np.setdiff1d(np.arange(len(ratings)), bad))
+        if not long.table.num_rows:
+            raise VotesError(f"{table.source}: no votes: every row has a fault")
+        ratings, faults = _arrays(long, space, base)
+    elif broken and broken.count:
+        _say_left_out(broken.first(_LISTED), 0, broken, say)
+    faults.raise_any(SKIP)
+    return deduplicated(ratings, settings.get("duplicates", "error"), long.place)
 
 
-def _where(names: list[str], mapping: Mapping[str, str], path: Path) -> dict[str, str]:
-    """Our field -> the file's column, for the fields the file has."""
-    where: dict[str, str] = {}
-    for field in FIELDS:
-        wanted = (mapping[field],) if field in mapping else (field, *ALSO_CALLED.get(field, ()))
-        found = [name for name in wanted if name in names]
-        if found and names.count(found[0]) > 1:
-            raise VotesError(f"{path}: the column {found[0]!r} is there twice", hint="Rename or remove one of them.")
-        if found:
-            where[field] = found[0]
-        elif field in mapping or field in _NEEDED:
-            raise VotesError(
-                f"{path}: no column {wanted[0]!r} for {field} (found: {', '.join(names)})",
-                hint=f"Name the column: --column {field}=NAME (in Python: columns={{{field!r}: NAME}}).",
-            )
-    return where
+def _say_left_out(texts: Sequence[str], bad: int, broken: Faults | None, say: Say) -> None:
+    count = bad + (broken.count if broken else 0)
+    lines = "".join(f"\n  {text}" for text in texts[:_LISTED])
+    say(
+        f"{count:,} bad {'row is' if count == 1 else 'rows are'} left out{', the first' if count > _LISTED else ''}:{lines}"
+    )
+
+
+def _read(table: Table, space: LabelSpace, settings: VoteSettings, broken: Faults | None, say: Say) -> _Long:
+    missing = [word for word in MISSING if not word or space.find(word) is None]
+    mapping = mapping_of(settings)
+    raters, items = settings.get("rater_columns") or (), settings.get("item_columns") or ()
+    shape = shape_of(table, mapping, raters, items, space, missing)
+    few = [shape.where["annotator_id"]] if "annotator_id" in shape.where else []
+    columns = list(dict.fromkeys(shape.columns))
+    numbers = [shape.where["weight"]] if "weight" in shape.where else []
+    read, rows = table.read(columns, text=columns, numbers=numbers, few=few, missing=missing, faults=broken)
+    if not read.num_rows:
+        raise VotesError(f"{table.source}: no votes: the table has no rows")
+    for note in [*table.notes, *([shape.said(table)] if shape.found else [])]:
+        say(note)
+    long, places = as_long(read.select(shape.columns), shape, rows, table.source)
+    mixed = shape.each is not None and is_text(long["label"].type)
+    return _Long(long, table.source, shape.where | mapping, places, table.untyped or mixed)
+
+
+def _without_missing(long: _Long, space: LabelSpace, say: Say) -> _Long:
+    """The table without the votes that are missing: cells of labels that are empty, or say so."""
+    labels = long.table["label"]
+    empty = pc.is_null(labels, nan_is_null=pa.types.is_floating(labels.type))
+    kind = labels.type.value_type if pa.types.is_dictionary(labels.type) else labels.type
+    if is_text(kind):
+        labels = labels.cast(kind)
+        values = [value for value in pc.unique(labels).to_pylist() if value is not None]
+        words = [value for value in values if space.find(value) is None and value.strip() in MISSING]
+        if words:
+            empty = pc.or_(empty, pc.is_in(labels, value_set=pa.array(words, kind)))
+    mask = empty.to_numpy(zero_copy_only=False) if isinstance(empty, pa.Array) else empty.to_numpy()
+    lost = int(mask.sum())
+    if not lost:
+        return long
+    if lost == len(mask):
+        raise VotesError(f"{long.source}: no votes: every cell of column {long.names.get('label', 'label')!r} is empty")
+    kept = long.take(rows_where(~mask))
+    items = len(pc.unique(long.table["item_id"])) - len(pc.unique(kept.table["item_id"]))
+    without = (
+        f"; {items:,} {'item has' if items == 1 else 'items have'} no vote at all and will not occur" if items else ""
+    )
+    say(
+        f"{long.source}: {lost:,} of {len(mask):,} cells of labels {'is' if lost == 1 else 'are'} empty: no votes{without}"
+    )
+    return kept
+
+
+def _arrays(long: _Long, space: LabelSpace, base: int | None) -> tuple[Ratings, Faults]:
+    """The ratings, and the faults because of which they must not be used."""
+    table, path = long.table, long.source
+    faults = Faults(VotesError, long.places)
+    ids, items = item_codes(ids_column(table["item_id"], "item_id", path, faults), None)
+    labels = label_indices(table["label"], space, path, long.names.get("label", "label"), base, long.from_text, faults)
+    weights = weights_column(table, path, long.names.get("weight", "weight"), long.from_text, faults)
+    rounds = np.zeros(table.num_rows, dtype=np.int64)
+    if "replicate" in table.column_names:
+        _, rounds = item_codes(pc.fill_null(as_text(table["replicate"], "replicate", path), ""), None)
+    names: list[str] = []
+    people = np.zeros(0, dtype=np.int64)
+    if "annotator_id" in table.column_names:
+        names, people = item_codes(ids_column(table["annotator_id"], "annotator_id", path, faults), None)
+    return Ratings(ids, names, space.K, items, people, labels, weights, rounds, base), faults
 
 
 # -- duplicates ------------------------------------------------------------------------------------------------------
 
 
-def _deduplicate(ratings: Ratings, path: Path, policy: Duplicates) -> Ratings:
+def deduplicated(ratings: Ratings, policy: Duplicates, place: Callable[[int], str]) -> Ratings:
+    """The ratings with one of an annotator to an item and replicate, by `policy` (see `read_votes`). place: where a rating was found, for the error."""
+    if policy == "all" or not ratings.annotator_ids:
+        return ratings
     rounds = int(ratings.replicate.max(initial=0)) + 1
     keys = (ratings.item * len(ratings.annotator_ids) + ratings.annotator) * rounds + ratings.replicate
     ordered = np.sort(keys)
@@ -271,7 +294,7 @@ def _deduplicate(ratings: Ratings, path: Path, policy: Duplicates) -> Ratings:
         row, first = int(order[at + 1]), int(order[at])
         who, what = ratings.annotator_ids[ratings.annotator[row]], ratings.item_ids[ratings.item[row]]
         raise VotesError(
-            f"{path}: row {row + 1}: {who!r} has judged item {what!r} before, in row {first + 1} ({int(same.sum())} such rows)",
+            f"{place(row)}: {who!r} has judged item {what!r} before, in {place(first).rpartition(': ')[2]} ({int(same.sum())} such rows)",
             hint="Choose what to do with duplicates: first, last, mean or all.",
         )
     if policy == "mean":

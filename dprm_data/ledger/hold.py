@@ -14,6 +14,7 @@ _PERIOD = 2.0  # seconds; the hold covers the peaks of this period and the one b
 _SLACK = 0.125  # added to the peak, so that calls of slightly different lengths do not wait
 _WORTH_WRITING = 0.1  # a smaller change is not written
 _ROUNDING = 1e-9  # share of the dollars drawn that may be a rounding error
+_NOTHING = 1e-12  # dollars, less than a token costs: what rounding leaves of amounts that were drawn and given back
 
 
 class Hold:
@@ -31,7 +32,7 @@ class Hold:
     def open(self) -> float:
         """Dollars that may be billed and are not recorded."""
         left = self.drawn - self.recorded
-        return left if left > _ROUNDING * self.drawn else 0.0
+        return left if left > max(_NOTHING, _ROUNDING * self.drawn) else 0.0
 
     @property
     def covers(self) -> bool:
@@ -51,7 +52,7 @@ class Hold:
         need = max(0.0, self.open - recording)
         left = self.limit - self.recorded - recording
         wanted = max(need, min((1 + _SLACK) * max(self._peak, self._peak_before), left))
-        if need <= self.on_disk and abs(wanted - self.on_disk) <= _WORTH_WRITING * self.on_disk:
+        if need <= self.on_disk <= max(need, left) and abs(wanted - self.on_disk) <= _WORTH_WRITING * self.on_disk:
             return None
         # Until it is on disk, the lower one counts.
         self.on_disk = min(self.on_disk, wanted)

@@ -46,6 +46,6 @@ def settle(address: LedgerAddress, billed: float, run: str | None = None) -> Set
     with Ledger(address, run=runs[0]) as ledger:
         holds = ledger.store.holds(runs[0])
         held = sum(hold.held for hold in holds)
-        message = f"billed for calls in flight of {len(holds)} processes that were killed; ${held:.4g} were held"
+        message = f"billed for calls in flight of killed processes ({len(holds)}); ${held:.4g} were held"
         ledger.record_now([], [FailedAttempt(_NO_CALL, "killed", None, message, billed)], settled=holds)
         return Settled(address.shown, runs[0], held, billed, len(holds))

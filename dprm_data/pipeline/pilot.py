@@ -90,7 +90,8 @@ def prepare_pilot(run: Run, *, items: int = 25, replicates: int = 2, seed: int =
         )
     pilot = _derived(run, replicates if run.elicitation.repeatable else 1)
     _store_sample(run, pilot, items, seed)
-    return pilot, stages.plan(pilot)
+    stages.announce(run)
+    return pilot, stages.estimate(pilot)
 
 
 def _derived(run: Run, replicates: int) -> Run:
@@ -185,12 +186,12 @@ def _found(run: Run, pilot: Run) -> Pilot:
 
 
 def _projection(run: Run, pilot: Run, table: pa.Table) -> Projection:
-    planned = stages.plan(run)
+    planned = stages.estimate(run)
     calls = planned.calls_known + planned.calls_needed
     # The plan of a large run counts a sample of its items, which the pilot's need not be in.
     changes = {"ledger": pilot.recipe.ledger, "output": pilot.recipe.output}
     on_pilot = Run(run.recipe.model_copy(update=changes), pilot.folder, provider=run.provider)
-    left_to_ask = min(planned.calls_needed, calls - stages.plan(on_pilot).calls_known)
+    left_to_ask = min(planned.calls_needed, calls - stages.estimate(on_pilot).calls_known)
     per_item = _cost_per_item(run, pilot, table)
     cost = NOTHING
     if len(per_item):
@@ -231,7 +232,7 @@ def _batch_discount(run: Run) -> float:
     direct = Run(
         run.recipe.model_copy(update={"mode": "direct"}), run.folder, progress=run.progress, provider=run.provider
     )
-    asked, full = stages.plan(run).cost, stages.plan(direct).cost
+    asked, full = stages.estimate(run).cost, stages.estimate(direct).cost
     return asked / full if asked and full else 1.0
 
 

@@ -154,6 +154,7 @@ def ingest(run: Run) -> ItemsReport | None:
         and run.folder.read_manifest().get("source", {}).get("fingerprint") == fingerprint
     ):
         return None
+    from dprm_data.ingest.messages import unseen
     from dprm_data.ingest.sources import read_items
 
     source: Any = run.source if run.source is not None else run.recipe.source
@@ -163,7 +164,8 @@ def ingest(run: Run) -> ItemsReport | None:
             hint="Give source: {path: ...} or source: {dataset: ...}, or rows from Python.",
         )
     run.progress.stage("reading items")
-    report = store_items(read_items(source, base=run.recipe.folder), path, progress=run.progress.items)
+    found = read_items(source, base=run.recipe.folder)
+    report = store_items(found, path, progress=run.progress.items, refuse=unseen)
     for line in report.lines():
         run.progress.say(line)
     counts = {
@@ -181,11 +183,21 @@ def ingest(run: Run) -> ItemsReport | None:
 
 
 def plan(run: Run) -> Plan:
-    """Estimate the run's calls, tokens and dollars. Makes no call, and says what running it will ask about."""
+    """Estimate the run's calls, tokens and dollars, and say how it will ask. Makes no call."""
+    announce(run)
+    return estimate(run)
+
+
+def announce(run: Run) -> None:
+    """Say which addresses the run will ask consent for, and the elicitation chosen for it."""
     for sending in pending(run.recipe, calls=run.provider is None):
         run.progress.say(f"{run.recipe.file}: {sending.sentence}")
     if run.why_elicitation:
         run.progress.say(run.why_elicitation)
+
+
+def estimate(run: Run) -> Plan:
+    """The plan alone."""
     with run.ledger(readonly=True) if exists(run.ledger_address) else nullcontext() as ledger:
         return make_jury_plan(run.work, run.folder.table("items"), run.prices, ledger)
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 from dprm_data.core.arrays import Floats
 from dprm_data.core.errors import InputError
 from dprm_data.core.tables import DISTRIBUTIONS, FROM_ITEMS
+from dprm_data.ingest.vote_tables import read_votes
 from dprm_data.ingest.votes import Votes, check_space
 from dprm_data.labels.geometry import reward_steps
 from dprm_data.labels.space import LabelSpace
@@ -117,7 +118,7 @@ class Fit:
 
 
 def fit(
-    votes: Votes,
+    votes: Votes | Any,
     space: LabelSpace,
     *,
     family: str = "beta",
@@ -127,7 +128,7 @@ def fit(
     smoothing: SmoothingConfig | None = None,
     interval: float = 0.9,
 ) -> Fit:
-    """Preference distributions of all items from their votes.
+    """Preference distributions of all items from their votes, or from a table of votes (a path, a data frame, …), which `read_votes` reads.
 
     `family` says which prior is learned across the items (see `docs/statistics.md`); a given `prior` is used unchanged, with its family.
     `stated` (N, K) are distributions that were stated directly (the LLM's prior; rows of zeros where there is none): each counts as
@@ -136,6 +137,8 @@ def fit(
 
     Raises `VotesError` for votes that are not on this space, `InputError` for settings that cannot be used.
     """
+    if not isinstance(votes, Votes):
+        votes = read_votes(votes, space)
     check_space(votes, space)
     if not 0.0 < interval < 1.0:
         raise InputError(f"interval: {interval} is not a probability between 0 and 1")

@@ -271,6 +271,6 @@ def _notes(components: Sequence[Component], left: Sequence[str], sums: PairSums)
             yield f"{component.name} cannot be told from {' and '.join(component.includes)} in this design, and includes it"
     below = [component.name for component in components if component.estimate < 0]
     if below:
-        yield f"estimated below 0, as happens by chance where there is little or nothing, and given as 0: {', '.join(below)}"
+        yield f"estimated below 0 (which happens by chance where the true share is near 0), shown as 0: {', '.join(below)}"
     if len(sums.filled) < 20:
         yield f"the intervals come from {len(sums.filled)} independent groups of items only, and are too narrow"

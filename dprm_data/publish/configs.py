@@ -6,8 +6,9 @@
     personas       one persona of the panel
     run            the texts from which everything can be computed again: recipe, manifest, label space, prior, panel, prompts
 
-Labels are class labels in the label space's order; prompts and responses are lists of messages; the source's other columns (`metadata`) have the types
-that they have there.
+Labels are class labels in the label space's order; prompts and responses are lists of messages: role and text, or, where a run has messages
+with more than that (calls of tools, images, reasoning), each as it came (`datasets.Json`); the source's other columns (`metadata`) have the
+types that they have there.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import pyarrow as pa
 
 from dprm_data.core import tables
+from dprm_data.core.errors import PublishError
 from dprm_data.labels.space import LabelSpace
 
 if TYPE_CHECKING:
@@ -32,7 +34,10 @@ ROW = pa.field(
     "row", pa.int64()
 )  # the item's position in the run: what is learned across items may depend on their order
 _TEXTS = ("item_id", "group_id", "prompt", "completion")
-FROM_ITEMS = ("role", *tables.ORIGIN)
+CONVERSATIONS: dict[Config, tuple[str, ...]] = {
+    "default": ("prompt", "completion"),
+    "preferences": ("prompt", "chosen", "rejected"),
+}
 _METADATA = (
     "metadata",
     "chosen_metadata",
@@ -44,31 +49,37 @@ SCHEMAS: dict[Config, pa.Schema] = {
         [
             *[tables.DISTRIBUTIONS.field(name) for name in _TEXTS],
             _LABEL,  # the most probable one
-            *[field for field in tables.DISTRIBUTIONS if field.name not in (*_TEXTS, *FROM_ITEMS)],
-            *[tables.ITEMS.field(name) for name in FROM_ITEMS],
+            # Messages as they came are published in the messages themselves.
+            *[field for field in tables.DISTRIBUTIONS if field.name not in ("item_id", *tables.FROM_ITEMS)],
+            *[tables.ITEMS.field(name) for name in ("role", *tables.ORIGIN)],
             ROW,
         ]
     ),
-    "preferences": pa.schema(list(tables.PREFERENCES)),
+    "preferences": pa.schema([field for field in tables.PREFERENCES if not field.name.endswith(tables.original(""))]),
     "annotations": pa.schema([_LABEL if field.name == "label" else field for field in tables.ANNOTATIONS]),
     "personas": pa.schema(list(tables.PERSONAS)),
     "run": pa.schema([("name", pa.string()), ("media_type", pa.string()), ("content", pa.string())]),
 }
 
 
-def features(config: Config, space: LabelSpace, metadata: pa.DataType) -> Features:
-    """The config's columns as `datasets` types them. metadata: the type of the source's other columns (`JsonColumns.struct_type`)."""
+def schema_of(config: Config, metadata: pa.DataType, *, whole: bool) -> pa.Schema:
+    """The config's Arrow schema. metadata: the type of the source's other columns (`JsonColumns.struct_type`); whole: each message is a JSON text, as it came."""
+    schema = pa.schema([field.with_type(metadata) if field.name in _METADATA else field for field in SCHEMAS[config]])
+    for name in CONVERSATIONS.get(config, ()) if whole else ():
+        schema = schema.set(schema.get_field_index(name), pa.field(name, pa.list_(pa.string())))
+    return schema
+
+
+def features(config: Config, space: LabelSpace, metadata: pa.DataType, *, whole: bool = False) -> Features:
+    """The config's columns as `datasets` types them, as in `schema_of`."""
     from datasets import ClassLabel, Features
 
-    found = Features.from_arrow_schema(with_metadata(SCHEMAS[config], metadata))
+    found = Features.from_arrow_schema(schema_of(config, metadata, whole=whole))
+    for name in CONVERSATIONS.get(config, ()) if whole else ():
+        found[name] = _list_of_json()
     if "label" in found:
         found["label"] = ClassLabel(names=space.names)
     return found
-
-
-def with_metadata(schema: pa.Schema, kind: pa.DataType) -> pa.Schema:
-    """The schema with metadata of this type."""
-    return pa.schema([field.with_type(kind) if field.name in _METADATA else field for field in schema])
 
 
 def map_metadata(table: pa.Table, change: Callable[[pa.ChunkedArray], pa.Array]) -> pa.Table:
@@ -79,10 +90,21 @@ def map_metadata(table: pa.Table, change: Callable[[pa.ChunkedArray], pa.Array])
     return table
 
 
-def typed_schema(config: Config, space: LabelSpace, metadata: pa.DataType) -> pa.Schema:
+def _list_of_json() -> Any:
+    try:
+        from datasets import Json, List
+    except ImportError as error:
+        raise PublishError(
+            "messages with calls of tools or reasoning need a newer `datasets` to be published",
+            hint="pip install -U 'datasets>=4.8'",
+        ) from error
+    return List(Json())
+
+
+def typed_schema(config: Config, space: LabelSpace, metadata: pa.DataType, *, whole: bool = False) -> pa.Schema:
     """The config's Arrow schema, with its features and our tables' version in the metadata, so that every file is self-describing."""
-    described = dict(features(config, space, metadata).arrow_schema.metadata or {})
-    return with_metadata(SCHEMAS[config], metadata).with_metadata({**described, **(tables.ITEMS.metadata or {})})
+    described = dict(features(config, space, metadata, whole=whole).arrow_schema.metadata or {})
+    return schema_of(config, metadata, whole=whole).with_metadata({**described, **(tables.ITEMS.metadata or {})})
 
 
 def dataset_info(
@@ -90,6 +112,8 @@ def dataset_info(
     sizes: dict[Config, dict[str, tuple[int, int]]],
     download: dict[Config, int],
     metadata: pa.DataType,
+    *,
+    whole: bool = False,
 ) -> list[dict[str, Any]]:
     """The card's `dataset_info`. sizes: rows and bytes in memory of every split; download: bytes on disk of every config; metadata: its type."""
     from datasets import DatasetInfo, SplitDict, SplitInfo
@@ -102,7 +126,7 @@ def dataset_info(
         for name, (rows, size) in splits.items():
             parts[name] = SplitInfo(name=name, num_bytes=size, num_examples=rows)
         infos[config] = DatasetInfo(
-            features=features(config, space, metadata),
+            features=features(config, space, metadata, whole=whole),
             config_name=config,
             splits=parts,
             download_size=download[config],

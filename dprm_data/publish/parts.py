@@ -15,7 +15,8 @@ from dprm_data.core import tables
 from dprm_data.core.errors import PublishError
 from dprm_data.core.scrub import local_hosts, public_text
 from dprm_data.ingest.splits import TRAIN, Splits
-from dprm_data.publish.configs import CONFIGS, FROM_ITEMS, SCHEMAS, WHOLE, Config, map_metadata, typed_schema
+from dprm_data.publish.configs import CONFIGS, SCHEMAS, WHOLE, Config, map_metadata, typed_schema
+from dprm_data.publish.conversations import has_more_than_texts, whole_messages
 from dprm_data.publish.run_texts import run_texts
 from dprm_data.runs.origins import metadata_columns
 
@@ -28,12 +29,13 @@ ROW_GROUP = 5_000  # rows that a streaming reader holds at a time
 
 @dataclass
 class Parts:
-    """The data files of a publication. sizes: rows and bytes in memory of every split."""
+    """The data files of a publication. sizes: rows and bytes in memory of every split; whole: messages are JSON, as they came."""
 
     folder: Path
     sizes: dict[Config, dict[str, tuple[int, int]]]
     splits: Splits
     metadata: pa.DataType  # of the source's other columns
+    whole: bool = False
 
     @property
     def download(self) -> dict[Config, int]:
@@ -47,7 +49,7 @@ def write_parts(run: Run, folder: Path) -> Parts:
     """Write the data files of all configs."""
     splits = run.splits()
     metadata = metadata_columns(run.folder)
-    parts = Parts(folder, {}, splits, metadata.struct_type)
+    parts = Parts(folder, {}, splits, metadata.struct_type, has_more_than_texts(run.folder.needs("items")))
     batches = {
         "default": _default(run),
         "preferences": _preferences(run.folder.needs("preferences")),
@@ -58,9 +60,10 @@ def write_parts(run: Run, folder: Path) -> Parts:
     by_group = _groups(run.folder.needs("items"), splits)
     for config in CONFIGS:
         key, where = ("group_id", by_group) if config == "preferences" else ("item_id", splits.elsewhere)
+        schema = typed_schema(config, run.space, metadata.struct_type, whole=parts.whole)
         typed = (map_metadata(table, metadata.struct) for table in batches[config])
-        schema = typed_schema(config, run.space, metadata.struct_type)
-        sizes = _write(typed, folder, config, schema, splits, key, where)
+        shaped = (_shaped(table, config, schema, parts.whole) for table in typed)
+        sizes = _write(shaped, folder, config, schema, splits, key, where)
         if sizes:  # a config without a row could not be loaded
             parts.sizes[config] = sizes
     return parts
@@ -143,9 +146,15 @@ class _Shards:
 # -- rows -------------------------------------------------------------------------------------------------------------
 
 
+def _shaped(table: pa.Table, config: Config, schema: pa.Schema, whole: bool) -> pa.Table:
+    """The config's columns in its schema."""
+    table = whole_messages(table, config) if whole else table
+    return table.select(schema.names).cast(schema)
+
+
 def _default(run: Run) -> Iterator[pa.Table]:
     """Distributions joined with the origin of their items, one row group at a time."""
-    known = tables.part(tables.ITEMS, ["item_id", *FROM_ITEMS])
+    known = tables.part(tables.ITEMS, ["item_id", "role", *tables.ORIGIN, *tables.ORIGINALS])
     with (
         pq.ParquetFile(run.folder.needs("items")) as items,
         pq.ParquetFile(run.folder.needs("distributions")) as fitted,
@@ -158,12 +167,13 @@ def _default(run: Run) -> Iterator[pa.Table]:
             table = fitted.read_row_group(group)
             if not table["item_id"].equals(texts["item_id"]):
                 raise _stale(run)
-            columns = {name: table[name] for name in table.column_names} | {name: texts[name] for name in FROM_ITEMS}
+            columns = {name: table[name] for name in table.column_names}
+            columns |= {name: texts[name] for name in texts.column_names}
             columns["source"] = _public_texts(columns["source"], [])
             columns["label"] = _most_probable(table["label_distribution"], run.space.K)
             columns["row"] = pa.array(range(row, row + table.num_rows), pa.int64())
             row += table.num_rows
-            yield pa.table([columns[name] for name in SCHEMAS["default"].names], schema=SCHEMAS["default"])
+            yield pa.table(columns)
 
 
 def _stale(run: Run) -> PublishError:
@@ -195,7 +205,7 @@ def _preferences(path: Path) -> Iterator[pa.Table]:
         table = tables.conformed(written, tables.PREFERENCES)
         for name in ("chosen_source", "rejected_source"):
             table = table.set_column(table.column_names.index(name), name, _public_texts(table[name], []))
-        yield table.cast(SCHEMAS["preferences"])
+        yield table
 
 
 def _public_texts(column: pa.ChunkedArray, hosts: list[str]) -> pa.Array:

@@ -30,7 +30,8 @@ from dprm_data.core.validation import describe
 from dprm_data.core.yamlfile import parse_yaml, validated
 from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.prior import Prior
-from dprm_data.publish.configs import CONFIGS, SCHEMAS, Config, map_metadata
+from dprm_data.publish.configs import CONFIGS, CONVERSATIONS, SCHEMAS, Config, map_metadata
+from dprm_data.publish.conversations import texts_and_originals
 from dprm_data.publish.hub import MARKER, Marker
 from dprm_data.recipe.recipe import FitConfig, Recipe
 from dprm_data.review.annotator_model import AnnotatorModel
@@ -45,7 +46,7 @@ _MOST_LABELS = 1000
 _MOST_ROWS = 100_000  # in a row group; ours have 5,000
 _ORIGIN = {f"{side}{name}" for name in tables.ORIGIN for side in ("", "chosen_", "rejected_")}
 # Columns that older versions did not write.
-_LATER = {"estimated_calls", "reasoning_tokens", "source_id", "chosen_item_id", "rejected_item_id"} | (
+_LATER = {"estimated_calls", "reasoning_tokens", "model_id", "chosen_item_id", "rejected_item_id"} | (
     _ORIGIN - {"source", "metadata"}
 )
 _OPTIONAL = {
@@ -61,8 +62,10 @@ _OPTIONAL = {
         "cost",
         "estimated_calls",
         "reasoning_tokens",
+        "model_id",
     ),
     *_ORIGIN,
+    *(tables.original(name) for names in CONVERSATIONS.values() for name in names),
     *("chosen_item_id", "rejected_item_id", "created_at", "attributes", "alpha", "beta", "name", "media_type"),
 }
 _PER_LABEL = ("label_distribution", "votes", "probs", "chosen_distribution", "rejected_distribution")
@@ -282,13 +285,21 @@ def read_rows(file: Path, path: str, config: Config, space: LabelSpace | None) -
                 if opened.metadata.row_group(group).num_rows > _MOST_ROWS:
                     raise PublishError(f"{path}: row group {group} has more than {_MOST_ROWS:,} rows")
                 read = opened.read_row_group(group, columns=[name for name in schema.names if name in found])
-                table = tables.conformed(map_metadata(read, _as_json), schema)
+                read = texts_and_originals(map_metadata(read, _as_json), config, path)
+                table = tables.conformed(read, _with_originals(config))
                 table.validate(full=True)
                 _check_columns(table, path, space)
                 if table.num_rows:
                     yield table
     except (pa.ArrowException, OSError, KeyError, OverflowError) as error:
         raise PublishError(f"{path}: not a table of {config}: {one_line(str(error), 150)}") from error
+
+
+def _with_originals(config: Config) -> pa.Schema:
+    schema = SCHEMAS[config]
+    for name in CONVERSATIONS.get(config, ()):
+        schema = schema.append(pa.field(tables.original(name), pa.string()))
+    return schema
 
 
 def _check_columns(table: pa.Table, path: str, space: LabelSpace | None) -> None:

@@ -244,6 +244,7 @@ class Recipe(Section):
     elicitation: Annotated[str, AfterValidator(_elicitation)] = AUTO
     prompt: str | None = None  # a bundled template's name or a .jinja file; default: the elicitation's
     rationale: bool = False  # also ask for a one-sentence reason, if the elicitation supports it
+    show_reasoning: bool = False  # show annotators what the judged model thought, where the messages have it
     prior: PriorConfig | None = None
     models: Annotated[list[ModelConfig], Field(min_length=1, max_length=100)] | None = None  # docs/juries.md
     design: Design = "crossed"  # which models answer as which personas, where there are several

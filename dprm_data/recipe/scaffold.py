@@ -8,7 +8,7 @@ from dprm_data.core.errors import InputError
 from dprm_data.core.tables import write_text
 
 RECIPE = """\
-# What to annotate, by whom, with which model. All keys: docs/recipe.md. What stands behind a # is the default, or an example.
+# What to annotate, by whom, with which model. All keys: docs/recipe.md. Lines behind a # show a default or an example.
 name: {name}
 
 source:

@@ -8,7 +8,7 @@ choose: services give 20 log-probabilities at most, and do not continue a beginn
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -44,7 +44,7 @@ class Chosen:
 
 
 def choose(
-    recipe: Recipe, folder: RunFolder, ledger: LedgerAddress, space: LabelSpace, *, own_provider: bool
+    recipe: Recipe, folder: RunFolder, ledger: LedgerAddress, space: Callable[[], LabelSpace], *, own_provider: bool
 ) -> Chosen:
     """The elicitation for a recipe that says `auto`. Asks a local model once; nobody else. Raises `InputError` if it cannot be loaded.
 
@@ -54,10 +54,10 @@ def choose(
         return Chosen(begun)
     entries = recipe.entries
     if len(entries) > 1:
-        return Chosen("choice", "several models are asked, and all in the same way")
+        return Chosen("choice", "it works for every model of a jury")
     kind = provider_class(entries[0].name)
     if own_provider or not kind.answers_in_words:
-        return Chosen("choice", f"{kind.title or entries[0].name} is asked to choose")
+        return Chosen("choice", f"it is the default for {kind.title or entries[0].name}")
     if wish := _needs_choice(recipe):
         return Chosen("choice", f"the recipe has {wish}")
     if exists(ledger) and _has_calls(ledger):

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from dprm_data.preference.fitting import Fit
 
 _BATCH = 10_000
-_TEXTS = ["item_id", "group_id", "prompt", "completion", "label_distribution", *tables.ORIGIN]
+_OF_ITEMS = tables.part(tables.ITEMS, ["item_id", *tables.FROM_ITEMS])
+_OF_PAIRS = tables.part(tables.DISTRIBUTIONS, [*_OF_ITEMS.names, "label_distribution"])
 
 
 def write_distributions(fit: Fit, items_file: Path, out: Path) -> int:
@@ -30,10 +31,9 @@ def write_distributions(fit: Fit, items_file: Path, out: Path) -> int:
 
 
 def _joined(fitted: pa.Table, items: pq.ParquetFile) -> Iterator[pa.Table]:
-    known = tables.part(tables.ITEMS, ["item_id", *tables.FROM_ITEMS])
     start = 0
     for group in range(items.num_row_groups):
-        texts = tables.conformed(items.read_row_group(group, columns=known.names), known)
+        texts = tables.conformed(items.read_row_group(group, columns=_OF_ITEMS.names), _OF_ITEMS)
         part = fitted.slice(start, texts.num_rows)
         start += texts.num_rows
         assert part["item_id"].equals(texts["item_id"]), "the fit has other items"
@@ -60,7 +60,7 @@ def _preferences(distributions: Path) -> Iterator[pa.Table]:
         needed_until[pairs] = complete[:, None]
         held: list[tuple[Ints, pa.RecordBatch]] = []  # row numbers, ascending, and their texts
         end = written = 0
-        for batch in file.iter_batches(columns=_TEXTS, batch_size=_BATCH):
+        for batch in file.iter_batches(columns=_OF_PAIRS.names, batch_size=_BATCH):
             held.append((np.arange(end, end + batch.num_rows), batch))
             end += batch.num_rows
             ready = int(np.searchsorted(complete, end))
@@ -94,7 +94,7 @@ def _pair_table(held: list[tuple[Ints, pa.RecordBatch]], pairs: Ints, reward: Fl
         start, stop = np.searchsorted(wanted, [rows[0], rows[-1] + 1])
         if start < stop:
             parts.append(texts.take(pa.array(np.searchsorted(rows, wanted[start:stop]))))
-    found = pa.Table.from_batches(parts).combine_chunks()
+    found = tables.conformed(pa.Table.from_batches(parts), _OF_PAIRS).combine_chunks()
     chosen, rejected = (found.take(pa.array(side)) for side in place.reshape(-1, 2).T)
     columns = {
         "group_id": chosen["group_id"],
@@ -104,6 +104,9 @@ def _pair_table(held: list[tuple[Ints, pa.RecordBatch]], pairs: Ints, reward: Fl
         "margin": reward[pairs[:, 0]] - reward[pairs[:, 1]],
         "chosen_distribution": chosen["label_distribution"],
         "rejected_distribution": rejected["label_distribution"],
+        "prompt_original": chosen["prompt_original"],
+        "chosen_original": chosen["completion_original"],
+        "rejected_original": rejected["completion_original"],
     }
     for name in ("item_id", *tables.ORIGIN):
         columns |= {f"chosen_{name}": chosen[name], f"rejected_{name}": rejected[name]}

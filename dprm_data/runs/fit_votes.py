@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
+from typing import Unpack
 
 from dprm_data.core.errors import InputError
 from dprm_data.ingest.vote_scale import assumption
-from dprm_data.ingest.vote_tables import Duplicates, read_votes
+from dprm_data.ingest.vote_tables import VoteSettings, read_votes
 from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.fitting import Fit, fit
 from dprm_data.runs.published import write_fit
@@ -19,20 +20,18 @@ def fit_votes(
     out: Path,
     *,
     family: str,
-    columns: Mapping[str, str],
-    duplicates: Duplicates,
-    base: int | None,
     say: Callable[[str], None],
+    **settings: Unpack[VoteSettings],
 ) -> Fit:
     """Fit the votes and write the distributions to `out`, with all that an update needs.
 
-    columns, duplicates, base: as for `read_votes`. say: receives what was assumed about how labels are counted. Raises `InputError`, or
+    settings: those of `read_votes`. say: receives what was assumed about the table, and what was left out. Raises `InputError`, or
     `VotesError` if the votes cannot be read.
     """
-    if out.suffix != ".parquet" or (out.exists() and out.samefile(votes_file)):
+    if out.suffix != ".parquet" or (out.exists() and votes_file.exists() and out.samefile(votes_file)):
         raise InputError(f"--out {out}: must be another file, and a Parquet file, such as distributions.parquet")
-    votes = read_votes(votes_file, space, columns=columns, duplicates=duplicates, base=base)
-    if base is None and votes.base is not None:
+    votes = read_votes(votes_file, space, say=say, **settings)
+    if settings.get("base") is None and votes.base is not None:
         say(assumption(votes.base, space))
     fitted = fit(votes, space, family=family)
     write_fit(fitted, space, out)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as pacsv
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from dprm_data.core.errors import InputError
-from dprm_data.ingest.vote_tables import ALSO_CALLED
 from dprm_data.runs.folder import RunFolder
 
 Row = dict[str, Any]
@@ -60,36 +57,6 @@ def persona_attribute(run: Path, name: str) -> dict[str, Any]:
             f"no persona of {run} has the attribute {name!r}", hint=f"Attributes: {', '.join(known) or 'none'}."
         )
     return found
-
-
-def rater_attribute(votes: Path, name: str, columns: Mapping[str, str]) -> dict[str, Any]:
-    """The first value of a column for every rater of a table of votes. Raises `InputError` if there is no such column."""
-    table = _votes_dataset(votes)
-    known = ("annotator_id", *ALSO_CALLED["annotator_id"])
-    rater = columns.get("annotator_id") or next((each for each in known if each in table.schema.names), known[0])
-    missing = next((column for column in (rater, name) if column not in table.schema.names), None)
-    if missing:
-        raise InputError(f"{votes}: no column {missing!r}", hint=f"Columns: {', '.join(table.schema.names)}.")
-    try:
-        read = table.to_table(columns=list({rater: 0, name: 0}))
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{votes}: the columns {rater!r} and {name!r} cannot be read: {error}") from error
-    found: dict[str, Any] = {}
-    for who, value in zip(read[rater].cast(pa.string()).to_pylist(), read[name].to_pylist(), strict=True):
-        if value is not None and value == value:  # not NaN
-            found.setdefault(who, value)
-    return found
-
-
-def _votes_dataset(votes: Path) -> ds.Dataset:
-    """A table of votes, whose columns are read when they are needed. Raises `InputError`."""
-    suffix = votes.suffix.lower()
-    delimiter = "\t" if suffix == ".tsv" else ","
-    text = ds.CsvFileFormat(parse_options=pacsv.ParseOptions(delimiter=delimiter, newlines_in_values=True))
-    try:
-        return ds.dataset(votes, format=text if suffix in (".csv", ".tsv", ".txt") else "parquet")
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{votes}: not readable as a table of votes: {error}") from error
 
 
 def _rows(path: Any, column: str, value: str) -> pa.Table:

@@ -6,10 +6,10 @@ A Parquet file of distributions has the prior and label space in its metadata; a
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import orjson
@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from dprm_data.core.errors import InputError, VotesError
 from dprm_data.core.tables import write_parquet
 from dprm_data.ingest.vote_scale import assumption
-from dprm_data.ingest.vote_tables import Duplicates, read_votes
+from dprm_data.ingest.vote_tables import VoteSettings, read_votes
 from dprm_data.ingest.votes import Votes
 from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.fitting import Fit
@@ -73,17 +73,15 @@ def new_votes(
     path: Path,
     old: Published,
     *,
-    columns: Mapping[str, str],
-    duplicates: Duplicates,
-    base: int | None,
     say: Callable[[str], None],
+    **settings: Unpack[VoteSettings],
 ) -> Votes:
     """Read further votes of the same people, with labels counted as in the votes before. The settings are those of `read_votes`.
 
-    say: receives what was assumed about how labels are counted, or that it differs from before. Raises `VotesError`.
+    say: receives what was assumed about the table, what was left out, or that labels are counted in another way than before. Raises `VotesError`.
     """
-    before = old.votes.base
-    votes = read_votes(path, old.space, columns=columns, duplicates=duplicates, base=before if base is None else base)
+    before, base = old.votes.base, settings.pop("base", None)
+    votes = read_votes(path, old.space, say=say, base=before if base is None else base, **settings)
     if base is None and before is None and votes.base is not None:
         say(assumption(votes.base, old.space))
     if base is not None and before not in (None, base):

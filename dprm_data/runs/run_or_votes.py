@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from dprm_data.core.errors import InputError
+from dprm_data.ingest.rater_attributes import rater_attribute
 from dprm_data.ingest.ratings import Ratings
 from dprm_data.ingest.vote_scale import assumption
-from dprm_data.ingest.vote_tables import Duplicates, read_ratings
+from dprm_data.ingest.vote_tables import VoteSettings, read_ratings
 from dprm_data.labels.space import LabelSpace
 from dprm_data.runs.folder import RunFolder
-from dprm_data.runs.lookup import persona_attribute, rater_attribute
+from dprm_data.runs.lookup import persona_attribute
 
 
 def ratings_of(
     path: Path,
     labels: str | None,
-    columns: Mapping[str, str],
     *,
-    duplicates: Duplicates = "error",
-    base: int | None = None,
     say: Callable[[str], None] = lambda text: None,
+    **settings: Unpack[VoteSettings],
 ) -> tuple[Ratings, LabelSpace]:
     """All ratings with their label space. The settings are those of `read_votes`, for a table of votes; a run has its own.
 
-    say: receives what was assumed about how labels are counted. Raises `InputError`, or `VotesError` if the table cannot be read.
+    say: receives what was assumed about the table, and what was left out. Raises `InputError`, or `VotesError` if the table cannot be read.
     """
     folder = RunFolder.at(path)
     if folder:
@@ -37,13 +36,13 @@ def ratings_of(
             "--labels is missing", hint="Give a bundled label space, a number of levels K, or a YAML file."
         )
     space = LabelSpace.load(labels)
-    ratings = read_ratings(path, space, columns=columns, duplicates=duplicates, base=base)
-    if base is None and ratings.base is not None:
+    ratings = read_ratings(path, space, say=say, **settings)
+    if settings.get("base") is None and ratings.base is not None:
         say(assumption(ratings.base, space))
     return ratings, space
 
 
-def annotator_attribute(path: Path, name: str, columns: Mapping[str, str]) -> dict[str, Any]:
+def annotator_attribute(path: Path, name: str, **settings: Unpack[VoteSettings]) -> dict[str, Any]:
     """The value of an attribute for every annotator: of a run's personas, or from a column of a table of votes. Raises `InputError`."""
     folder = RunFolder.at(path)
-    return persona_attribute(folder.path, name) if folder else rater_attribute(path, name, columns)
+    return persona_attribute(folder.path, name) if folder else rater_attribute(path, name, settings)

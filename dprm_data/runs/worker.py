@@ -94,8 +94,9 @@ class Worker:
         prices, items = run.prices[id_], run.folder.table("items")
 
         async def say_forecast(first: list[TaskState]) -> None:
-            if said := await forecast(part, items, prices, first):
-                self._say(said if len(run.prices) == 1 else f"{id_}: {said}")
+            what = "the whole run" if len(run.prices) == 1 else f"the part of {id_}"
+            if said := await forecast(part, items, prices, first, what=what):
+                self._say(said)
 
         return Canary(
             give_up=run.recipe.limits.give_up_unusable,

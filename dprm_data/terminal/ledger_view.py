@@ -23,7 +23,7 @@ _EVERY = 2.0  # seconds between lines of progress
 def stats_view(stats: Stats) -> RenderableType:
     """Calls by run, model and status; failed attempts; totals."""
     calls = table(
-        "run", "model", "status", "calls", "tokens in", "tokens out", "cost", "until", left=("model", "status")
+        "run", "model", "status", "calls", "tokens in", "tokens out", "cost", "last call", left=("model", "status")
     )
     for group in stats.groups:
         cost = money(group.cost) + (" + ?" if group.unpriced else "")
@@ -44,20 +44,24 @@ def stats_view(stats: Stats) -> RenderableType:
     estimated = sum(group.estimated for group in stats.groups)
     if estimated:
         total += f"; the tokens of {estimated:,} calls are estimated, and their cost is an upper bound"
-    if held := sum(stats.possibly_billed.values()):
-        total += f"; {money(held)} more may have been billed for calls in flight (now, or when a process was killed)"
     thoughts = sum(group.reasoning_tokens for group in stats.groups)
     if thoughts:
-        total += f"; {thoughts:,} tokens out are thoughts"
+        total += f"; {thoughts:,} of the tokens out are thoughts"
+    if held := sum(stats.possibly_billed.values()):
+        total += (
+            f"; {money(held)} more may have been billed for calls in flight (now, or when a process was killed), and budgets count it. "
+            f"Once you know what the provider billed: dprm ledger settle LEDGER --billed DOLLARS"
+        )
     parts: list[RenderableType] = [calls] if stats.groups else []
     parts += [Text(""), failures] if stats.failures else []
     return Group(Text(visible(stats.ledger), style="bold"), *parts, Text(total))
 
 
 def settled_view(settled: Settled) -> RenderableType:
+    who = "a killed process" if settled.processes == 1 else f"{settled.processes:,} killed processes"
     return Text(
-        f"{visible(settled.run)}: {money(settled.billed)} count as spent instead of the {money(settled.held)} that "
-        f"{settled.processes:,} killed processes held."
+        f"{visible(settled.run)}: {money(settled.billed)} now count as spent, instead of the {money(settled.held)} that {who} "
+        "may have been billed."
     )
 
 

@@ -61,11 +61,11 @@ def check_view(check: ModelCheck) -> RenderableType:
     rows = table(
         "",
         "",
-        "what came of it",
+        "result",
         "time",
         "cost",
         "change in the recipe",
-        left=("", "what came of it", "change in the recipe"),
+        left=("", "result", "change in the recipe"),
     )
     for found in check.findings:
         rows.add_row(
@@ -86,6 +86,4 @@ def _cost(dollars: float | None) -> str:
 
 
 def _mark(found: Finding) -> Text:
-    return {True: Text("works", style="green"), False: Text("does not", style="red"), None: Text("has none")}[
-        found.works
-    ]
+    return {True: Text("works", style="green"), False: Text("fails", style="red"), None: Text("has none")}[found.works]

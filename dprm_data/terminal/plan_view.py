@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import RenderableType
+from rich.table import Table
 from rich.text import Text
 
 from dprm_data.core.format import money, percent
@@ -23,13 +26,10 @@ def plan_view(plan: Plan, budget: float | None) -> RenderableType:
     rows.add_row("tokens", f"{plan.input_tokens:,} in, {plan.output_tokens:,} out  ({basis})")
     rows.add_row("cost", Text(_cost(plan), style="bold"))
     if plan.cost:
-        rows.add_row("", f"at most {money(plan.cost_at_most)} without re-asks, if every call used all that it may")
-        for assumption in plan.assumptions:
-            rows.add_row("assumed", assumption)
-    for id_, each in plan.models.items():
-        tokens = f"{each.input_tokens:,} tokens in, {each.output_tokens:,} out"
-        rows.add_row("", Text(f"{id_}: {each.calls_needed:,} calls, {tokens}, {_cost(each)}"))
-    rows.add_row("prices", plan.prices)
+        rows.add_row("", f"at most {money(plan.cost_at_most)} if every call costs its worst case (re-asks not counted)")
+        _list(rows, "assumed", plan.assumptions)
+    _list(rows, "by model", [f"{id_}: {_totals(each)}" for id_, each in plan.models.items()])
+    _list(rows, "prices", [f"{id_}: {each.prices}" for id_, each in plan.models.items()] or [plan.prices])
     if plan.spent:
         rows.add_row("spent so far", money(plan.spent))
     if budget is not None:
@@ -37,11 +37,21 @@ def plan_view(plan: Plan, budget: float | None) -> RenderableType:
     return rows
 
 
+def _list(rows: Table, name: str, lines: Sequence[str]) -> None:
+    """Add rows under one name."""
+    for place, line in enumerate(lines):
+        rows.add_row("" if place else name, Text(line))
+
+
+def _totals(plan: Plan) -> str:
+    return f"{plan.calls_needed:,} calls, {plan.input_tokens:,} tokens in, {plan.output_tokens:,} out, {_cost(plan)}"
+
+
 def _cost(plan: Plan) -> str:
     if plan.cost is None or plan.cost_range is None:
         return "not known"
     low, high = map(money, plan.cost_range)
-    return money(plan.cost) if low == high else f"{money(plan.cost)}, in all likelihood {low} to {high}"
+    return money(plan.cost) if low == high else f"{money(plan.cost)}, likely {low} to {high}"
 
 
 def _budget(plan: Plan, budget: float) -> Text:

@@ -386,16 +386,18 @@ def test_votes_with_two_columns_of_one_name(tmp_path: Path, header: str) -> None
 
 def test_votes_in_other_encodings(tmp_path: Path) -> None:
     content = "item_id,label\nà,0\nb,1\n"
-    assert "UTF-16" in votes_refused(tmp_path, content.encode("utf-16"))
+    assert "UTF-16" in votes_refused(tmp_path, content.encode("utf-16")[:-1])
     assert "NUL" in votes_refused(tmp_path, content.encode("utf-16-le"))
-    assert "row 1" in votes_refused(tmp_path, content.encode("cp1252"))
-    votes_refused(tmp_path, "item_id,label,é\na,0,1\n".encode("cp1252"))
+    assert "row 3" in votes_refused(tmp_path, content.encode() + "é,1\n".encode("cp1252"))
+    assert "header is not readable" in votes_refused(
+        tmp_path, b"item_id,label,\x81\na,0,1\n"
+    )  # no letter of Windows-1252
     assert "NUL" in votes_refused(tmp_path, "item_id,label\na\0,0\n")
     (tmp_path / "bom.csv").write_bytes(b"\xef\xbb\xbf" + content.encode())
     assert read_votes(tmp_path / "bom.csv", THREE).item_ids == ["à", "b"]
 
 
-@pytest.mark.parametrize("label", ["9" * 30, "-" + "9" * 30, "9" * 5000, "1e400", "nan", "0x1", "１", "1_0", " "])
+@pytest.mark.parametrize("label", ["9" * 30, "-" + "9" * 30, "9" * 5000, "1e400", "0x1", "１", "1_0"])
 def test_votes_with_labels_out_of_range(tmp_path: Path, label: str) -> None:
     content = f"item_id,label\na,0\nb,{label}\n"
     (tmp_path / "v.csv").write_text(content)

@@ -15,9 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dprm_data.core import tables
+from dprm_data.core.conversation import Messages
 from dprm_data.core.errors import DprmError, SourceError
 from dprm_data.ingest import items
-from dprm_data.ingest.items import Item, Messages, Refused, ids_of, load_items, store_items
+from dprm_data.ingest.items import Item, Refused, ids_of, load_items, store_items
 from dprm_data.ingest.sources import read_items
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40)

@@ -16,6 +16,7 @@ import pytest
 
 from dprm_data.core.errors import SourceError
 from dprm_data.ingest.items import Item, Refused, load_items, store_items
+from dprm_data.ingest.messages import unseen
 from dprm_data.ingest.sources import ItemStream, read_items
 from dprm_data.recipe.recipe import SourceConfig
 
@@ -198,7 +199,7 @@ def test_columns_missing_in_the_first_row_are_found_in_the_next(tmp_path: Path) 
         ({"prompt": "Hi", "response": "\t"}, "the response is empty"),
         ({"prompt": [], "response": "x"}, "prompt is an empty list"),
         ({"prompt": ["Hi"], "response": "x"}, r"prompt\[0\] must be a message with role and content, found str"),
-        ({"prompt": [{"role": "tool", "content": "x"}], "response": "x"}, r"prompt\[0\] has the role 'tool' \(allowed"),
+        ({"prompt": [{"role": "bot", "content": "x"}], "response": "x"}, r"prompt\[0\] has the role 'bot' \(allowed"),
         ({"prompt": [{"role": [], "content": "x"}], "response": "x"}, r"prompt\[0\] has the role \[\]"),
         ({"prompt": [{"role": "user", "content": None}], "response": "x"}, "must have a text as content, found null"),
         ({"prompt": "Hi", "response": [USER]}, "response does not end with an assistant turn"),
@@ -448,7 +449,7 @@ def test_real_preference_pairs(tmp_path: Path) -> None:
         assert squeezed in "".join(pair["prompt"].replace("\n\nHuman:", "").replace("\n\nAssistant:", "")[6:].split())
 
 
-def test_text_parts_are_one_text_and_pictures_are_refused(tmp_path: Path) -> None:
+def test_text_parts_are_one_text_and_pictures_are_kept_for_whoever_sees_them(tmp_path: Path) -> None:
     parts = [{"type": "text", "text": "Hello "}, {"type": "text", "text": "there"}]
     picture = [{"type": "image_url", "image_url": {"url": "x"}}]
     rows = [
@@ -456,11 +457,12 @@ def test_text_parts_are_one_text_and_pictures_are_refused(tmp_path: Path) -> Non
         for content in (parts, picture)
     ]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    found, refused = list(read_items(SourceConfig(path="a.jsonl"), base=tmp_path))
+    found, seen = list(read_items(SourceConfig(path="a.jsonl"), base=tmp_path))
     assert isinstance(found, Item)
-    assert found.prompt[0]["content"] == "Hello there"
-    assert isinstance(refused, Refused)
-    assert "must have a text as content" in refused.reason
+    assert found.prompt[0] == {"role": "user", "content": "Hello there"}
+    assert isinstance(seen, Item)
+    assert seen.prompt[0]["content"] == "[image x]"
+    assert "prompt[0].content[0] is an image" in (unseen(seen) or "")
 
 
 def test_a_csv_of_semicolons_says_so(tmp_path: Path) -> None:

@@ -171,7 +171,6 @@ def test_duplicates_are_an_error_unless_they_are_expected(tmp_path: Path) -> Non
     [
         ({"label": [0, 3, 1]}, r"row 2, column 'label': found 3 \(allowed: 0 to 2, or a name: 1, 2, 3\)\n.*base=1"),
         ({"label": [0, -1, 1]}, "row 2, column 'label': found -1"),
-        ({"label": [0, None, 1]}, "row 2, column 'label': found None"),
         ({"label": [0.0, 0.5, 1.0]}, "row 2, column 'label': found 0.5"),
         ({"label": [0.0, float("inf"), 1.0]}, "row 2, column 'label': found inf"),
         ({"label": ["1", "best", "2"]}, "row 2, column 'label': found 'best'"),
@@ -197,7 +196,6 @@ def test_a_bad_cell_is_named(tmp_path: Path, columns: dict[str, Any], message: s
     ("content", "message"),
     [
         ("item_id,label\na,0\nb,4\n", "row 2, column 'label': found '4'"),
-        ("item_id,label\na,0\nb,\n", "row 2, column 'label': found None"),
         ("item_id,label\na,0\nb,helpfull\n", "row 2, column 'label': found 'helpfull'"),
         ("item_id,score\na,0\n", "no column 'label' for label .found: item_id, score."),
         ("item_id,label,weight\na,0,x\n", "row 1, column 'weight': found 'x'"),

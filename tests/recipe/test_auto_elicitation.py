@@ -25,7 +25,7 @@ def frozen(folder: Path) -> dict[str, object]:
 def test_a_service_is_asked_to_choose_and_the_plan_says_so(double: LLMServer, tmp_path: Path) -> None:
     write_recipe(tmp_path, double.url)
     planned = dprm("plan", "recipe.yaml", cwd=tmp_path, **KEY)
-    assert "elicitation: choice, because OpenAI's API is asked to choose" in planned.stderr
+    assert "elicitation: choice, because it is the default for OpenAI's API" in planned.stderr
     done = answer(dprm("run", "recipe.yaml", "--json", cwd=tmp_path, **KEY))
     assert done["annotate"]["calls"] == 16
     assert frozen(tmp_path / "run")["elicitation"] == "choice"

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.xdist_group("argilla")
 Team = tuple[str, list[Person]]
 
 
+@pytest.mark.slow
 def test_a_thousand_records_come_and_go(argilla: ArgillaServer, team: Team, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", random_labels(1200, 3, 6))
     pushed = push(run, workspace="team", dataset="thousand", purpose="stratified", count=1000)
@@ -32,6 +33,7 @@ def test_a_thousand_records_come_and_go(argilla: ArgillaServer, team: Team, tmp_
     assert (pulled.stored.submitted, pulled.stored.items) == (10, 10)
 
 
+@pytest.mark.slow
 def test_the_server_restarts_in_the_middle(argilla: ArgillaServer, team: Team, tmp_path: Path) -> None:
     """A push outlasts a server that goes away and comes back; no answer and no record is lost."""
     run = make_run(tmp_path / "run", random_labels(400, 2, 6))

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from dprm_data.core.arrays import Floats, Ints
 from dprm_data.core.errors import DprmError
+from dprm_data.ingest.messages import BadRow, read_conversation
 from dprm_data.ingest.splits import HeldOut, hold_out_groups
 from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.pairs import preferred_pairs, random_pairs
@@ -207,6 +208,11 @@ def checked_rows(table: pa.Table, space: LabelSpace, source: str) -> Rows:
 
 
 def _messages(value: Any, source: str, row: int, column: str) -> list[Message]:
+    if value and isinstance(value[0], str):  # published as JSON: messages with more than a text
+        try:
+            value = read_conversation([json.loads(turn) for turn in value], column)
+        except (ValueError, RecursionError, BadRow) as error:
+            raise TrainingDataError(f"{source}, row {row + 1}: {error}") from error
     turns = [{"role": turn["role"], "content": turn["content"]} for turn in value or [] if turn]
     if column == "completion" and not any((turn["content"] or "").strip() for turn in turns):
         raise TrainingDataError(f"{source}, row {row + 1}: the completion is empty")

@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from dprm_data.core.arrays import Floats
-from dprm_data.ingest.items import Messages, ids_of
+from dprm_data.core.conversation import Messages
+from dprm_data.ingest.items import ids_of
 from dprm_data.runs.folder import is_run_folder
 from dprm_trainers.core.errors import TrainingDataError
 from dprm_trainers.evaluation.policy_responses import BLANK, Response

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from dprm_data.core.conversation import Messages
 from dprm_data.core.errors import SourceError
 from dprm_data.ingest.columns import NAMES, detect
-from dprm_data.ingest.items import Messages, load_items
+from dprm_data.ingest.items import load_items
 from dprm_data.ingest.messages import BadRow, at_last_reply, prompt_messages, read_conversation
 from dprm_data.ingest.sources import file_rows
 from dprm_data.ingest.splits import HeldOut, hold_out_groups

@@ -1,0 +1,138 @@
+"""The options of all commands that read a table of votes: one list for all, as there is one reader for all."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from enum import StrEnum
+from functools import wraps
+from typing import Annotated, Any
+
+import typer
+
+from dprm_data.core.errors import InputError
+
+
+class Duplicates(StrEnum):
+    error = "error"
+    first = "first"
+    last = "last"
+    all = "all"
+    mean = "mean"
+
+
+class BadRows(StrEnum):
+    refuse = "refuse"
+    skip = "skip"
+
+
+_PANEL = "Tables of votes"
+_OPTIONS: dict[str, Any] = {
+    "column": Annotated[
+        list[str] | None,
+        typer.Option(
+            "--column",
+            help="A column with another name, as ours=yours, such as item_id=question. Repeatable. "
+            "Ours: item_id, annotator_id, label, weight, replicate.",
+            rich_help_panel=_PANEL,
+        ),
+    ],
+    "rater_columns": Annotated[
+        list[str] | None,
+        typer.Option(
+            "--rater-columns",
+            help="For a table with a row per item: a column with one rater's labels, or a pattern such as 'r*'. Repeatable.",
+            rich_help_panel=_PANEL,
+        ),
+    ],
+    "item_columns": Annotated[
+        list[str] | None,
+        typer.Option(
+            "--item-columns",
+            help="For a table with a row per rater: a column with the labels of one item, or a pattern such as 'q*'. Repeatable.",
+            rich_help_panel=_PANEL,
+        ),
+    ],
+    "base": Annotated[
+        int | None,
+        typer.Option(
+            "--base",
+            min=0,
+            max=1,
+            help="The number of the lowest label, where labels are numbers. By default: as in the votes that were fitted, "
+            "or as the numbers themselves show; numbers that fit both are refused.",
+            rich_help_panel=_PANEL,
+        ),
+    ],
+    "duplicates": Annotated[
+        Duplicates | None,
+        typer.Option(
+            "--duplicates",
+            help="What counts if a rater rates an item more than once; an error by default.",
+            rich_help_panel=_PANEL,
+        ),
+    ],
+    "bad_rows": Annotated[
+        BadRows | None,
+        typer.Option(
+            "--bad-rows",
+            help="What to do with rows that cannot be read: refuse the table, which is the default, or skip and report them.",
+            rich_help_panel=_PANEL,
+        ),
+    ],
+    "delimiter": Annotated[
+        str | None,
+        typer.Option(
+            "--delimiter",
+            help="That of a CSV file, or tab; found by default.",
+            rich_help_panel=_PANEL,
+            show_default=False,
+        ),
+    ],
+    "sheet": Annotated[
+        str | None,
+        typer.Option("--sheet", help="The sheet of a workbook; the first by default.", rich_help_panel=_PANEL),
+    ],
+}
+
+
+class VoteOptions(dict[str, Any]):
+    """The options as they were given on the command line; None for one that was not."""
+
+    def settings(self) -> dict[str, Any]:
+        """The settings of `read_votes`. Raises `InputError`."""
+        given = {name: value for name, value in self.items() if value is not None and name != "column"}
+        return {"columns": _pairs(self["column"]), **{name: _plain(value) for name, value in given.items()}}
+
+
+def vote_options(command: Callable[..., None]) -> Callable[..., None]:
+    """A command whose argument `options` collects the options of tables of votes, which stand on its command line one by one."""
+
+    @wraps(command)
+    def with_options(**values: Any) -> None:
+        options = VoteOptions({name: values.pop(name) for name in _OPTIONS})
+        command(**values, options=options)
+
+    own = [each for each in inspect.signature(command, eval_str=True).parameters.values() if each.name != "options"]
+    more = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+        for name, kind in _OPTIONS.items()
+    ]
+    # Typer reads a function's signature; this one is assembled here.
+    parameters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own] + more
+    with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    with_options.__annotations__ = {each.name: each.annotation for each in parameters}
+    del with_options.__wrapped__
+    return with_options
+
+
+def _plain(value: Any) -> Any:
+    return value.value if isinstance(value, StrEnum) else value
+
+
+def _pairs(columns: list[str] | None) -> dict[str, str]:
+    """The values of --column, ours=yours, as a mapping."""
+    wrong = next((pair for pair in columns or [] if "=" not in pair), None)
+    if wrong:
+        raise InputError(f"--column {wrong}: must be ours=yours, such as item_id=question")
+    return dict(pair.split("=", 1) for pair in columns or [])
