@@ -45,6 +45,7 @@ ORDER = [
     "dprm_trainers.serving",  # the reward over HTTP
     "dprm_trainers",  # the public names
     "dprm_data.cli",  # the command line
+    "dprm_data.__main__",  # … as `python -m dprm_data` finds it
     "dprm_trainers.train_reward",  # … as `accelerate launch -m` finds it
     "dprm_trainers.train_ppo",
 ]

@@ -12,8 +12,11 @@ from pathlib import Path
 
 # Importing a module adds its commands to the application; `--help` lists them in this order.
 # isort: off
+from dprm_data.cli import init  # noqa: F401
 from dprm_data.cli import run  # noqa: F401
+from dprm_data.cli import try_recipe  # noqa: F401
 from dprm_data.cli import pilot  # noqa: F401
+from dprm_data.cli import status  # noqa: F401
 from dprm_data.cli import show  # noqa: F401
 from dprm_data.cli import models  # noqa: F401
 from dprm_data.cli import votes  # noqa: F401
@@ -75,7 +78,7 @@ def _exit_code() -> int | str | None:
         )
         return 1
     except KeyboardInterrupt:
-        print_note("dprm: interrupted")
+        print_note("dprm: interrupted\nNothing that was paid for is lost, and no file is half written.")
         return 130
     except OSError as error:
         if error.errno not in _OF_THE_MACHINE:

@@ -99,11 +99,12 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write all calls to a file: texts, tokens, dollars, log-probabilities."""
+    from dprm_data.core.tables import asked_for
     from dprm_data.ledger.export import export_calls
     from dprm_data.ledger.factory import opened
     from dprm_data.runs.locate_ledger import locate
     from dprm_data.terminal.ledger_view import exported_view
 
-    with opened(locate(ledger)) as store:
+    with opened(locate(ledger)) as store, asked_for(file):
         rows = export_calls(store, file)
     answer({"file": str(file), "calls": rows}, lambda: exported_view(rows, file), as_json)

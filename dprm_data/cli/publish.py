@@ -119,19 +119,23 @@ def report(
         Path | None, typer.Option("--against", help="Another run folder to compare this run with.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="The HTML file to write; by default report.html in the run folder.")
+        Path | None,
+        typer.Option(
+            "--out", help="The HTML file to write, or a folder for it; by default report.html in the run folder."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Write an HTML page about a run: questions, cost, failures, agreement, fit and the most divided items."""
-    from dprm_data.core.tables import write_text
+    from dprm_data.core.tables import asked_for, write_text
     from dprm_data.publish.report.page import report as report_of
     from dprm_data.runs.run import Run
     from dprm_data.terminal.publish_view import report_view
 
     job = Run.open(run)
     page = report_of(job, Run.open(against) if against else None)
-    path = out or job.folder.path / "report.html"
-    write_text(path, page)
+    path = out / "report.html" if out and out.is_dir() else out or job.folder.path / "report.html"
+    with asked_for(path):
+        write_text(path, page)
     length = len(page.encode())
     answer({"report": str(path), "bytes": length}, lambda: report_view(path, length), as_json)

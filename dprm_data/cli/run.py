@@ -1,4 +1,4 @@
-"""Commands that make a dataset: init, plan, run, annotate, fit."""
+"""Commands that make a dataset: plan, run, annotate, fit."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from dprm_data.cli.shared import (
     RunOrVotes,
     answer,
     app,
+    interrupts_in_words,
     note,
     only_for_votes,
     open_job,
@@ -28,18 +29,6 @@ from dprm_data.cli.shared import (
 from dprm_data.cli.vote_options import VoteOptions, vote_options
 from dprm_data.core.errors import InputError
 from dprm_data.core.text import visible
-
-
-@app.command()
-def init(
-    path: Annotated[Path, typer.Argument(metavar="RECIPE", help="The file to write.")] = Path("recipe.yaml"),
-    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
-) -> None:
-    """Write a commented recipe to start from."""
-    from dprm_data.recipe.scaffold import write_recipe
-
-    write_recipe(path, force=force)
-    say(f"wrote {path}\nNext: edit it, then dprm plan {path}")
 
 
 @app.command()
@@ -121,7 +110,7 @@ def _annotate(
         prepare(job)
         counters = annotate_and_keep(job, max_cost=max_cost, retry_failed=retry_failed, fitted=fit)
     if fit:
-        show_summary(job, counters, as_json)
+        show_summary(job, counters if job.asks_models else None, as_json)
     else:
         from dprm_data.terminal.counters_view import usage_line
 
@@ -161,7 +150,7 @@ def _fit_run(folder: Path, family: str | None, as_json: bool, quiet: bool) -> No
 
     with TerminalProgress(stderr(), quiet=quiet or as_json) as progress:
         job = Run.open(folder, progress)
-        with job.folder.held():
+        with interrupts_in_words(folder, progress), job.folder.held():
             stages.collect(job)
             stages.fit(job, **({"family": family} if family else {}))
     show_summary(job, None, as_json)

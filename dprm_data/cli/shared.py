@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from dprm_data.core.errors import InputError
+from dprm_data.core.errors import InputError, Interrupted
 from dprm_data.core.text import visible
 
 
@@ -48,6 +48,22 @@ app = typer.Typer(
     help="From prompts and responses to the preference distributions of a whole population.",
     epilog="Exit codes: 0 success, 1 failure, 2 invalid usage or input, 3 stopped by the budget, 130 interrupted.",
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        say(f"dprm-data {version('dprm-data')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None: ...
 
 
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe (YAML). `dprm init` writes one.")]
@@ -153,5 +169,21 @@ def open_job(recipe: Path, output: Path | None, quiet: bool, *, calls: bool = Tr
         keep_pandas_out()
     with TerminalProgress(stderr(), quiet=quiet) as progress:
         job = Run(loaded, RunFolder(output) if output else None, progress=progress)
-        with job.at_work():
+        with interrupts_in_words(job.folder.path, progress), job.at_work():
             yield job
+
+
+@contextmanager
+def interrupts_in_words(folder: Path, progress: Any) -> Iterator[None]:
+    """Say after Ctrl-C what was under way, that nothing is lost, and where to look. Raises `Interrupted`."""
+    look = f"What is paid, and what to do: dprm status {folder}"
+    try:
+        yield
+    except Interrupted as stopped:
+        stopped.hint = f"{stopped.hint}\n{look}" if stopped.hint else look
+        raise
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"interrupted while {progress.doing}",
+            hint=f"Nothing that was paid for is lost. Run the same command again to continue.\n{look}",
+        ) from None

@@ -91,6 +91,7 @@ class BudgetReached(DprmError):
 
 
 class Interrupted(DprmError):
-    """The user stopped the run. All answers so far are kept."""
+    """The user stopped the run. All answers so far are kept. at_once: without waiting for what was under way."""
 
     exit_code = 130
+    at_once = False

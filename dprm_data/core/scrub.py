@@ -27,9 +27,10 @@ _HOST = re.compile(
 def public_recipe(content: Mapping[str, Any]) -> dict[str, Any]:
     """The recipe without folders, local hosts, passwords in addresses, and anything that looks like a key."""
     recipe = {name: value for name, value in content.items() if name not in OWN_MATTERS}
-    source = dict(recipe.get("source") or {})
-    if source.get("path"):
-        recipe["source"] = source | {"path": PurePath(source["path"]).name}
+    for name in ("source", "ratings"):
+        section = dict(recipe.get(name) or {})
+        if section.get("path"):
+            recipe[name] = section | {"path": PurePath(section["path"]).name}
     if recipe.get("provider"):
         recipe["provider"] = _public_provider(recipe["provider"])
     if recipe.get("models"):

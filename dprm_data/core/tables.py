@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from dprm_data.core.errors import DprmError
 
 SCHEMA_VERSION = 1
 
@@ -172,11 +175,25 @@ def whole_file(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        if error.errno and error.filename in (None, str(temporary)):  # a failed write does not say of which file
+        if error.errno and str(error.filename or temporary) == str(
+            temporary
+        ):  # a failed write does not say of which file
             error.filename = str(path)
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def asked_for(path: Path) -> Iterator[None]:
+    """Around writing a file that the user named. Raises `DprmError` where it cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise DprmError(
+            f"cannot write {path}: {os.strerror(error.errno) if error.errno else error}",
+            hint="Name a file in a folder that you may write to.",
+        ) from error
 
 
 @contextmanager
@@ -200,3 +217,9 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file under a temporary name, then rename it."""
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's content, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

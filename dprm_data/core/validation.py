@@ -12,6 +12,22 @@ from pydantic import BaseModel, ValidationError
 
 from dprm_data.core.text import cut
 
+# What pydantic says in Python's words.
+_PLAIN = {
+    "string_type": "must be a text",
+    "int_type": "must be a whole number",
+    "float_type": "must be a number",
+    "bool_type": "must be true or false",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_parsing": "must be a number",
+    "bool_parsing": "must be true or false",
+    "list_type": "must be a list",
+    "dict_type": "must be keys with values",
+    "model_type": "must be keys with values",
+    "model_attributes_type": "must be keys with values",
+}
+
 Location = tuple[str | int, ...]
 
 
@@ -57,7 +73,11 @@ def _sentence(
         return f"{prefix}missing, and there is no default"
     if kind == "value_error":
         return prefix + str(raised)
-    return f"{prefix}{finding['msg'][0].lower()}{finding['msg'][1:]} (found {cut(repr(finding['input']), 60)})"
+    found = finding["input"]
+    if isinstance(found, bool) and kind.startswith(("string", "literal", "enum")):
+        return f"{prefix}must be a text, and YAML reads yes, no, on and off as true and false; put the word in quotes"
+    said = _PLAIN.get(kind, finding["msg"])
+    return f"{prefix}{said[0].lower()}{said[1:]} (found {cut(repr(found), 60)})"
 
 
 def _is_tag(part: object) -> bool:

@@ -70,6 +70,11 @@ class Work:
         return self.asked[0].prior
 
     @property
+    def elicitations(self) -> tuple[Elicitation, ...]:
+        """How the panel is asked, and how the model for the whole population; none where no model is asked."""
+        return tuple(each for each in (self.elicitation, self.prior) if each) if self.asked else ()
+
+    @property
     def space(self) -> LabelSpace:
         return self.elicitation.space
 
@@ -93,6 +98,8 @@ class Work:
     @property
     def annotations_per_item(self) -> int:
         """The number of tasks of an item: the mean, where items differ (a part of a balanced jury)."""
+        if not self.asked:
+            return 0
         people = self.jury.answers_per_item(self.panel, self.panel_config.sample, self.only)
         return round(people * self.replicates) + sum(juror.prior is not None for juror in self.asked)
 

@@ -49,7 +49,9 @@ def _row(state: TaskState, outcome: Outcome, calibrations: Mapping[str, Any]) ->
     probs = task.elicitation.label_probs(task, outcome, calibrations[task.elicitation.model_id])
     label = int(probs.argmax()) if probs is not None else outcome.label
     last = state.replies[-1]
-    costs = [reply.cost for reply in state.replies]
+    costs = [
+        reply.cost for reply in state.replies if reply.status == "answered"
+    ]  # attempts that failed are not the annotation's
     return {
         "item_id": task.prefix.item.item_id,
         "annotator_id": task.annotator.id,

@@ -26,6 +26,7 @@ from dprm_data.engine.coordinator import Lease, LeaseLost
 from dprm_data.engine.counters import Counters
 from dprm_data.engine.evidence import Evidence
 from dprm_data.engine.latencies import Latencies
+from dprm_data.engine.model_list import like_a_sold_one
 from dprm_data.engine.prices import Prices
 from dprm_data.ledger.call import Call, Reply, with_room
 from dprm_data.ledger.ledger import FailedAttempt, Ledger
@@ -290,7 +291,7 @@ class RetryingClient:
         if error.fatal:
             with self._stop.cuts_short():
                 if await self._evidence.is_everybodys(item, time.monotonic(), lambda count: len(self._asked) <= count):
-                    raise refusal_error(error)
+                    raise refusal_error(error, like_a_sold_one(self._provider.family, call.request.model))
             return failure_reply(error)
         if self._stop and error.retryable:
             raise Cancelled
@@ -331,9 +332,10 @@ class RetryingClient:
         )
 
 
-def refusal_error(error: CallFailed) -> ProviderUnusable:
-    """The error that ends a run when no further call can succeed."""
-    return ProviderUnusable(f"the provider refuses every call: {error.message}", hint=_HINTS[error.kind])
+def refusal_error(error: CallFailed, meant: str = "") -> ProviderUnusable:
+    """The error that ends a run when no further call can succeed. meant: another model's name that may have been meant, in words."""
+    meant = meant if error.kind == "not_found" else ""
+    return ProviderUnusable(f"the provider refuses every call: {error.message}{meant}", hint=_HINTS[error.kind])
 
 
 _HINTS = {

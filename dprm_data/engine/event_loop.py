@@ -132,6 +132,7 @@ class interruptible:
             for number in self._handled:
                 self._loop.remove_signal_handler(number)
         if isinstance(error, asyncio.CancelledError) and self._interrupted:
+            self._reason.at_once = True
             raise self._reason from None
 
     def _interrupt(self) -> None:

@@ -128,6 +128,12 @@ def alike(name: str, names: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
+def like_a_sold_one(provider: str, model: str) -> str:
+    """`alike` among the models that the provider sells; empty where its models are not known, or this is one of them."""
+    names = [entry.name for entry in model_entries(provider)] if provider in PROVIDERS else []
+    return "" if model in names else alike(model, names)
+
+
 def needs_models(name: str) -> None:
     """Raises `InputError` for a provider whose models are not in the price table."""
     kind: type[BaseProvider] = PROVIDERS.get(name)

@@ -75,6 +75,11 @@ class Plan:
         return asdict(self)
 
 
+def no_calls(items: int) -> Plan:
+    """The plan of a run in which no model is asked."""
+    return Plan(items, 0, 0, 0, 0, 0, 0, 0.0, (0.0, 0.0), 0.0, 0.0, "", items, 0.0, 0, ())
+
+
 def make_plan(
     work: Work,
     items_file: Path,

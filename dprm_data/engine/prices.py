@@ -15,6 +15,7 @@ from typing import Any
 
 from dprm_data.core.errors import PriceUnknown
 from dprm_data.core.scrub import public_url
+from dprm_data.engine.model_list import like_a_sold_one
 from dprm_data.providers.provider import provider_class
 from dprm_data.providers.request import Request, Usage
 from dprm_data.providers.token_estimates import worst_case
@@ -69,7 +70,7 @@ def prices_for(config: ProviderConfig, *, batch: bool = False, allow_unknown: bo
     if allow_unknown:
         return Prices(lambda usage: None, f"no price is known for {config.model}", known=False)
     raise PriceUnknown(
-        f"no price is known for the model {config.model!r}",
+        f"no price is known for the model {config.model!r}{like_a_sold_one(config.name, config.model)}",
         hint="Set it in the recipe (provider: price: {input: ..., output: ...}, dollars per million tokens; 0 for a model of your own), "
         "or set budget: {allow_unknown_price: true}.",
     )

@@ -47,6 +47,11 @@ class Unusable:
             return "empty"
         return "other JSON" if "{" in reply.text else "prose"
 
+    @property
+    def advice(self) -> str:
+        """What to change."""
+        return _HINTS[self.cause].format(limit=self.task.elicitation.request_params.get("max_tokens"))
+
     def __str__(self) -> str:
         reply = self.reply
         if reply.status != "answered":
@@ -80,10 +85,9 @@ def _error(what: str, examples: Sequence[Unusable]) -> ProviderUnusable:
     paid = "" if None in costs else f" They cost {money(sum(cost or 0.0 for cost in costs))}."
     kind = "most frequent failure" if cause in _FAILED else "most frequent kind of answer"
     often = "" if causes[cause] == len(examples) else f" (the {kind}, {causes[cause]} of {len(examples)})"
-    limit = shown.task.elicitation.request_params.get("max_tokens")
     return ProviderUnusable(
         f"{what}. {'The provider says' if cause in _FAILED else 'It says'}{often}: {shown}.{paid}",
-        hint=f"{_HINTS[cause].format(limit=limit)} {_GO_ON}",
+        hint=f"{shown.advice} {_GO_ON}",
     )
 
 

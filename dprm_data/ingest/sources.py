@@ -114,6 +114,11 @@ def read_items(
     return ItemStream([_hub(source)], source, f"the dataset {source.dataset}")
 
 
+def object_rows(rows: Any) -> Rows:
+    """The rows of a Python object: a `datasets` object, a list of dicts. Raises SourceError."""
+    return _objects(rows)
+
+
 def file_rows(path: Path) -> Iterator[tuple[str, Rows]]:
     """The rows of a file, or of every file in a folder, unchanged, under the names used in reports. Raises SourceError."""
     return _files(path)

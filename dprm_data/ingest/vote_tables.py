@@ -120,7 +120,7 @@ def _is_annotations(table: Table, settings: VoteSettings) -> bool:
     """Whether this is our own table of annotations. Raises `VotesError` for settings that mean nothing there."""
     if table.untyped or settings.get("columns") or not set(table.names) >= _ANNOTATIONS:
         return False
-    defaults = (None, "error", "refuse", (), [], {})
+    defaults: tuple[Any, ...] = (None, "error", "refuse", (), [], {})
     unused = next((name for name, value in settings.items() if value not in defaults), None)
     if unused:
         raise VotesError(

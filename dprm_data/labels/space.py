@@ -170,10 +170,12 @@ class LabelSpace(_Frozen):
     # -- where spaces come from ---------------------------------------------------------------------------------------
 
     @classmethod
-    def load(cls, reference: str | int | os.PathLike[str] | dict[str, Any] | LabelSpace) -> LabelSpace:
-        """Load a space from a bundled name, a number K (`ordinal(K)`), a YAML file, or its content as a dict."""
+    def load(cls, reference: str | int | os.PathLike[str] | list[str] | dict[str, Any] | LabelSpace) -> LabelSpace:
+        """Load a space from a bundled name, a number K (`ordinal(K)`), a list of names (`named`), a YAML file, or its content as a dict."""
         if isinstance(reference, LabelSpace):
             return reference
+        if isinstance(reference, list):
+            return cls.named(reference)
         if isinstance(reference, dict):
             return validated(reference, cls, LabelSpaceError, "label space")
         text = os.fspath(reference) if not isinstance(reference, int) else str(reference)
@@ -187,6 +189,17 @@ class LabelSpace(_Frozen):
                 hint=f"Give a bundled name ({known}), a number of levels, or a YAML file that exists.",
             )
         return read_model(path, cls, LabelSpaceError, "a label space")
+
+    @classmethod
+    def named(cls, names: list[str]) -> LabelSpace:
+        """A scale of these labels, from the worst to the best, with rewards 0 ... K-1."""
+        content = {
+            "name": f"{names[0]}-to-{names[-1]}" if names else "",
+            "description": f"A scale from {names[0]} (worst) to {names[-1]} (best)." if names else "",
+            "axes": [{"name": "scale", "levels": [{"name": name} for name in names]}],
+            "labels": [{"name": name, "reward": i, "levels": {"scale": name}} for i, name in enumerate(names)],
+        }
+        return validated(content, cls, LabelSpaceError, "labels")
 
     @classmethod
     def ordinal(cls, levels: int) -> LabelSpace:

@@ -13,8 +13,8 @@ import time
 _PERIOD = 2.0  # seconds; the hold covers the peaks of this period and the one before
 _SLACK = 0.125  # added to the peak, so that calls of slightly different lengths do not wait
 _WORTH_WRITING = 0.1  # a smaller change is not written
+NOTHING = 1e-9  # dollars: a smaller hold is what rounding leaves of amounts that were drawn and given back
 _ROUNDING = 1e-9  # share of the dollars drawn that may be a rounding error
-_NOTHING = 1e-12  # dollars, less than a token costs: what rounding leaves of amounts that were drawn and given back
 
 
 class Hold:
@@ -32,7 +32,7 @@ class Hold:
     def open(self) -> float:
         """Dollars that may be billed and are not recorded."""
         left = self.drawn - self.recorded
-        return left if left > max(_NOTHING, _ROUNDING * self.drawn) else 0.0
+        return left if left > max(NOTHING, _ROUNDING * self.drawn) else 0.0
 
     @property
     def covers(self) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from dprm_data.ledger.hold import NOTHING
 from dprm_data.ledger.store import LedgerStore, Row
 
 _CALLS = (
@@ -88,7 +89,8 @@ def stats_of(store: LedgerStore) -> Stats:
         (batches,) = _first(select("SELECT COUNT(*) FROM batches")) if store.has("batches") else (0,)
     held: Counter[str] = Counter()
     for hold in store.holds():
-        held[hold.run] += hold.held  # type: ignore[assignment]
+        if hold.held > NOTHING:
+            held[hold.run] += hold.held  # type: ignore[assignment]
     counts = int(done), int(batches)
     return Stats(store.location, groups, failures, store.totals(), dict(held), *counts, store.bytes_on_disk())
 
@@ -96,7 +98,10 @@ def stats_of(store: LedgerStore) -> Stats:
 def _group(row: Row) -> Group:
     run, model, status, calls, inputs, outputs, cached, cost, priced, again, first, last, estimated, thoughts = row
     tokens = (round(inputs), round(outputs), round(cached))
-    counts = (int(calls - priced), int(again))
+    counts = (
+        int(calls - priced) if status == "answered" else 0,
+        int(again),
+    )  # a failed call costs nothing beside its attempts
     return Group(
         run,
         model,

@@ -107,6 +107,11 @@ class Panel(_Frozen):
         """The attributes that at least one persona has, in order of appearance."""
         return list(dict.fromkeys(name for persona in self.personas for name in persona.attributes))
 
+    @classmethod
+    def of_nobody(cls) -> Panel:
+        """No persona: where people are the annotators."""
+        return cls.model_construct(name="nobody", personas=())
+
     def to_yaml(self) -> str:
         """The panel as a file that `load_panel` reads."""
         content = self.model_dump(mode="json", exclude_defaults=True)

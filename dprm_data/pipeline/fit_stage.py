@@ -45,11 +45,7 @@ def fit_run(run: Run) -> Fit:
 
 def _manifest(run: Run, fitted: Fit) -> dict[str, Any]:
     work = run.work
-    prompts = {
-        elicitation.template.name: elicitation.template.version
-        for elicitation in (work.elicitation, work.prior)
-        if elicitation
-    }
+    prompts = {each.template.name: each.template.version for each in work.elicitations}
     calibration = applied_calibration(run.folder)
     entries = run.recipe.entries
     libraries = [*_LIBRARIES, *(name for entry in entries for name in provider_class(entry.name).libraries)]
@@ -58,13 +54,10 @@ def _manifest(run: Run, fitted: Fit) -> dict[str, Any]:
         "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "versions": {name: found for name in libraries if (found := _version(name))},
-        "seeds": {"labels": run.recipe.seed, "panel": run.recipe.panel.seed, "provider": entries[0].seed},
-        **_models(run),
-        "elicitation": work.elicitation.name,
+        **(_asked(run) if entries else {"elicitation": "vote"}),
         "prompts": prompts,
         "plan_key": work.plan_key().hex(),
         "label_space": run.space.model_dump(mode="json"),
-        "panel": {"name": run.panel.name, "personas": len(run.panel.personas)},
         "fit": fitted.summary()
         | {
             "settings": run.recipe.fit.model_dump(mode="json"),
@@ -73,6 +66,20 @@ def _manifest(run: Run, fitted: Fit) -> dict[str, Any]:
         },
         "prior": fitted.prior.to_dict(),
         "variance": variance_record(run.folder, run.space),
+    }
+
+
+def _asked(run: Run) -> dict[str, Any]:
+    """Who was asked, and how."""
+    return {
+        "seeds": {
+            "labels": run.recipe.seed,
+            "panel": run.recipe.panel.seed,
+            "provider": run.recipe.entries[0].seed,
+        },
+        **_models(run),
+        "elicitation": run.work.elicitation.name,
+        "panel": {"name": run.panel.name, "personas": len(run.panel.personas)},
     }
 
 

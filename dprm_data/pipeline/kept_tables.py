@@ -18,6 +18,7 @@ import orjson
 from dprm_data.core.registry import FAMILIES, SMOOTHINGS
 from dprm_data.core.resources import bundled_folder
 from dprm_data.core.tables import write_text
+from dprm_data.runs.raters import ratings_file
 
 if TYPE_CHECKING:
     from dprm_data.runs.run import Run
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 _LIBRARIES = ("numpy", "scipy", "pyarrow", "orjson")
 _TABLES = ("annotations", "personas")
 _FITTED = ("distributions", "preferences", "uncalibrated")
-_MANIFEST = ("source", "review", "calibration")  # parts that the card or the fit reads
+_MANIFEST = ("source", "ratings", "review", "calibration")  # parts that the card or the fit reads
 
 
 class KeptTables:
@@ -65,12 +66,15 @@ def _inputs(run: Run) -> str | None:
     made_by = [*asked, FAMILIES.get(recipe.fit.family), SMOOTHINGS.get(recipe.fit.smoothing.kind)]
     if any(getattr(each, "__module__", "").partition(".")[0] not in ("dprm_data", "builtins") for each in made_by):
         return None  # a package of somebody else's, which may read files of its own
-    with run.ledger(readonly=True) as ledger:
-        calls = ledger.store.state()
+    calls: Any = "none"
+    if run.asks_models:
+        with run.ledger(readonly=True) as ledger:
+            calls = ledger.store.state()
     if calls is None:
         return None
     manifest = folder.read_manifest()
     people = [*sorted((folder.path / "review").rglob("*")), folder.path / "tables" / "human_annotations.parquet"]
+    people.append(ratings_file(folder))
     content = [
         *(_code(), platform.python_version(), [version(name) for name in _LIBRARIES]),
         *(calls, run.ledger_address.shown, run.work.plan_key().hex(), run.space.model_dump(mode="json")),

@@ -83,34 +83,37 @@ def prepare_pilot(run: Run, *, items: int = 25, replicates: int = 2, seed: int =
 
     A larger pilot with the same seed contains the smaller one. Raises `InputError` for a run that was pulled.
     """
+    if not run.asks_models:
+        raise InputError(
+            "annotators: people: a pilot asks a model, and the recipe has none",
+            hint="Run it: dprm run RECIPE. It makes no call.",
+        )
     if run.is_pulled():
         raise InputError(
             f"{run.folder} was pulled from a published dataset, without the ledger of its calls: a pilot would pay for them again",
             hint="Give another folder: dprm pilot RECIPE --output FOLDER.",
         )
-    pilot = _derived(run, replicates if run.elicitation.repeatable else 1)
-    _store_sample(run, pilot, items, seed)
+    prior = run.recipe.prior or (None if run.elicitation.states_population else PriorConfig())
+    pilot = derived(run, FOLDER, replicates=replicates if run.elicitation.repeatable else 1, prior=prior)
+    store_sample(run, pilot, items, seed)
     stages.announce(run)
     return pilot, stages.estimate(pilot)
 
 
-def _derived(run: Run, replicates: int) -> Run:
-    recipe = run.recipe
-    prior = recipe.prior or (None if run.elicitation.states_population else PriorConfig())
-    folder = RunFolder(run.folder.path / FOLDER)
-    changes = {
-        "replicates": replicates,
-        "prior": prior,
+def derived(run: Run, name: str, **changes: Any) -> Run:
+    """A run in a folder of this name inside the run's, on the run's own ledger: asked directly, about all items in full."""
+    folder = RunFolder(run.folder.path / name)
+    changes |= {
         "early_stop": None,
         "mode": "direct",
         "engine": "direct",
         "ledger": run.ledger_address.absolute(),
         "output": str(folder),
     }
-    return Run(recipe.model_copy(update=changes), folder, progress=run.progress, provider=run.provider)
+    return Run(run.recipe.model_copy(update=changes), folder, progress=run.progress, provider=run.provider)
 
 
-def _store_sample(run: Run, pilot: Run, count: int, seed: int) -> None:
+def store_sample(run: Run, pilot: Run, count: int, seed: int) -> None:
     """Store a random sample of the run's items, in their order."""
     with pq.ParquetFile(run.folder.needs("items")) as file:
         total = file.metadata.num_rows
@@ -140,13 +143,13 @@ def run_pilot(run: Run, pilot: Run, *, max_cost: float | None = None) -> Pilot:
     Raises what `stages.annotate_and_keep` raises. All answers are kept.
     """
     with pilot.at_work():
-        stages.annotate_and_keep(pilot, max_cost=_limit(run, max_cost), fitted=False)
+        stages.annotate_and_keep(pilot, max_cost=spending_limit(run, max_cost), fitted=False)
         found = _found(run, pilot)
         pilot.folder.update_manifest(pilot=found.as_dict())
     return found
 
 
-def _limit(run: Run, max_cost: float | None) -> float | None:
+def spending_limit(run: Run, max_cost: float | None) -> float | None:
     """The budget counts everything that was spent under the run's name."""
     budget = run.recipe.budget.max_cost
     if max_cost is None:
@@ -180,12 +183,13 @@ def _found(run: Run, pilot: Run) -> Pilot:
         cost=None if costs.null_count else float(pc.sum(costs).as_py() or 0.0),
         variance=panel_variance(folder, space),
         stated=stated_against_votes(folder, space) if pilot.recipe.prior else None,
-        projection=_projection(run, pilot, table),
+        projection=projected(run, pilot, table),
         notes=tuple(_notes(run, replicates)),
     )
 
 
-def _projection(run: Run, pilot: Run, table: pa.Table) -> Projection:
+def projected(run: Run, pilot: Run, table: pa.Table) -> Projection:
+    """The whole run, as the annotations of a derived run foresee it."""
     planned = stages.estimate(run)
     calls = planned.calls_known + planned.calls_needed
     # The plan of a large run counts a sample of its items, which the pilot's need not be in.

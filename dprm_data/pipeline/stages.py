@@ -12,26 +12,26 @@ import hashlib
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext, suppress
-from pathlib import Path
 from typing import Any, cast
 
 import orjson
 import pyarrow.parquet as pq
 
-from dprm_data.core.errors import BudgetReached, DprmError, InputError, ProviderUnusable, RecipeError
-from dprm_data.core.tables import ANNOTATIONS, ITEMS, PERSONAS, damage, write_parquet
+from dprm_data.core.errors import BudgetReached, DprmError, InputError, Interrupted, ProviderUnusable, RecipeError
+from dprm_data.core.tables import ANNOTATIONS, ITEMS, PERSONAS, damage, sha256_of, write_parquet
 from dprm_data.engine.budget import Budget
 from dprm_data.engine.counters import Counters
 from dprm_data.engine.early_stopping import round_policy_for
 from dprm_data.engine.event_loop import Stoppable, interruptible, run_in_loop
 from dprm_data.engine.jury_plan import make_jury_plan
-from dprm_data.engine.plan import Plan
+from dprm_data.engine.plan import Plan, no_calls
 from dprm_data.ingest.items import ItemsReport, StoredItems, load_items, store_items
 from dprm_data.ledger.factory import exists
 from dprm_data.ledger.ledger import Ledger
 from dprm_data.panel.personas import panel_table
-from dprm_data.pipeline.item_lengths import say_what_is_too_long
+from dprm_data.pipeline.item_lengths import say_what_is_giant, say_what_is_too_long
 from dprm_data.pipeline.kept_tables import KeptTables
+from dprm_data.pipeline.people import bring_items, has_people, ingest_ratings
 from dprm_data.preference.family import check_family
 from dprm_data.providers.construction import make_batch_provider
 from dprm_data.providers.provider import BaseProvider, provider_class
@@ -48,11 +48,17 @@ def prepare(run: Run) -> None:
     run.settle_elicitation()
     run.work  # noqa: B018 - raises for an unusable panel, prompt or label space
     _check_fit(run)
+    if isinstance(run.recipe.labels, list):
+        rewards = ", ".join(f"{label.name} {label.reward:g}" for label in run.space.labels)
+        run.progress.say(f"labels, from the worst to the best, with their rewards: {rewards}")
     broken = run.space.triangle_violations()
     if broken:
         run.progress.say(f"the ground cost of {run.space.name} is not a metric: {broken[0]}")
     with run.by_turns():
-        ingest(run)
+        if not bring_items(run):
+            ingest(run)
+        if has_people(run):
+            ingest_ratings(run)
     if known := [context for context in contexts if context]:
         say_what_is_too_long(run, min(known))
 
@@ -85,22 +91,31 @@ def _check_fit(run: Run) -> None:
 def annotate_and_keep(
     run: Run, *, max_cost: float | None = None, retry_failed: bool = False, fitted: bool = True
 ) -> Counters:
-    """Annotate, collect and, if `fitted`, fit. If annotating is stopped early, collect and fit the answers so far before raising.
+    """Annotate, collect and, if `fitted`, fit. If annotating is stopped early, collect and fit the answers so far before raising (a second Ctrl-C leaves that).
 
     Raises `DprmError` if not a single annotation has a label.
     """
     began = time.time()
     try:
         counters = annotate(run, max_cost=max_cost, retry_failed=retry_failed)
-    except (BudgetReached, ProviderUnusable):
-        with suppress(DprmError), run.by_turns():  # report what stopped the run, not a failed fit
-            if collect(run) and fitted:
-                fit(run)
+    except (BudgetReached, ProviderUnusable, Interrupted) as stopped:
+        if isinstance(stopped, Interrupted):
+            if stopped.at_once:
+                raise
+            run.progress.say("keeping tables of what there is; press Ctrl-C again to leave that")
+        _keep_what_there_is(run, fitted)
         raise
     with run.by_turns():
         if retry_failed or not _kept_by_another(run, began, fitted):
             _keep(run, fitted, anew=retry_failed)
     return counters
+
+
+def _keep_what_there_is(run: Run, fitted: bool) -> None:
+    """Collect and fit after a run that was stopped: what stopped it is reported, not a failed fit, and another Ctrl-C ends this."""
+    with suppress(DprmError, KeyboardInterrupt), run.by_turns():
+        if collect(run) and fitted:
+            fit(run)
 
 
 def _keep(run: Run, fitted: bool, *, anew: bool) -> None:
@@ -178,7 +193,7 @@ def ingest(run: Run) -> ItemsReport | None:
         "times": report.times,
         "shapes": report.shapes,
     }
-    run.folder.update_manifest(source=counts | {"fingerprint": fingerprint, "items_sha256": _file_hash(path)})
+    run.folder.update_manifest(source=counts | {"fingerprint": fingerprint, "items_sha256": sha256_of(path)})
     return report
 
 
@@ -194,10 +209,13 @@ def announce(run: Run) -> None:
         run.progress.say(f"{run.recipe.file}: {sending.sentence}")
     if run.why_elicitation:
         run.progress.say(run.why_elicitation)
+    say_what_is_giant(run)
 
 
 def estimate(run: Run) -> Plan:
     """The plan alone."""
+    if not run.asks_models:
+        return no_calls(_count(run))
     with run.ledger(readonly=True) if exists(run.ledger_address) else nullcontext() as ledger:
         return make_jury_plan(run.work, run.folder.table("items"), run.prices, ledger)
 
@@ -211,6 +229,8 @@ def annotate(run: Run, *, max_cost: float | None = None, retry_failed: bool = Fa
         )
     with run.by_turns():
         run.freeze()
+    if not run.asks_models:
+        return Counters(total_items=_count(run), items=_count(run))
     if run.why_elicitation and provider_class(run.recipe.entries[0].name).answers_in_words:
         run.progress.say(run.why_elicitation)
     counters = Counters(total_items=_count(run))
@@ -219,10 +239,15 @@ def annotate(run: Run, *, max_cost: float | None = None, retry_failed: bool = Fa
         limit = max_cost if max_cost is not None else run.recipe.budget.max_cost
         check_budget(run, limit)
         counters.possibly_billed = ledger.possibly_billed()
+        stopped: str | None = "interrupted"
         try:
             run_in_loop(_annotate(run, ledger, limit, counters, retry_failed))
+            stopped = None
+        except DprmError as error:
+            stopped = error.message
+            raise
         finally:
-            run.folder.update_manifest(last_annotate=counters.as_dict())
+            run.folder.update_manifest(last_annotate=counters.as_dict() | {"stopped": stopped})
     return counters
 
 
@@ -306,10 +331,10 @@ def collect(run: Run) -> int:
     if run.is_pulled():  # it has annotations, but no ledger
         return merge(run.folder)
     run.progress.stage("collecting annotations")
-    with run.ledger(readonly=True) as ledger:
+    with run.ledger(readonly=True) if run.asks_models else nullcontext() as ledger:
         items = load_items(run.folder.needs("items"))
-        batches = with_people(annotation_batches(run.work, ledger, items), run.folder)
-        rows = write_parquet(run.folder.table("annotations"), ANNOTATIONS, batches)
+        answers = annotation_batches(run.work, ledger, items) if ledger else ()
+        rows = write_parquet(run.folder.table("annotations"), ANNOTATIONS, with_people(answers, run.folder))
     write_parquet(run.folder.table("personas"), PERSONAS, [panel_table(run.panel)])
     return rows
 
@@ -335,8 +360,3 @@ def _fingerprint(run: Run) -> str | None:
     states = [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.is_file()]
     content = [source.model_dump(mode="json"), states]
     return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
-
-
-def _file_hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -85,7 +85,6 @@ def _values(
 ) -> dict[str, Any]:
     recipe, manifest = run.recipe, run.folder.read_manifest()
     hosts = local_hosts(place.base_url for place in recipe.places)
-    elicitations = [elicitation for elicitation in (run.work.elicitation, run.work.prior) if elicitation]
     return summary.as_dict() | {
         "failures": {public_text(reason, hosts): count for reason, count in summary.failures.items()},
         "name": recipe.name,
@@ -101,7 +100,7 @@ def _values(
         "design": recipe.design,
         "asked": _asked(run),
         "elicitation": recipe.elicitation,
-        "states_population": run.elicitation.states_population,
+        "states_population": run.states_population,
         "replicates": recipe.replicates,
         "early_stop": recipe.early_stop is not None,
         "expected": summary.items * run.work.annotations_per_item,
@@ -109,13 +108,15 @@ def _values(
         "fit": manifest["fit"],
         "versions": manifest.get("versions", {}),
         "prompts": [
-            {"name": e.template.name, "version": e.template.version, "source": e.template.source} for e in elicitations
+            {"name": e.template.name, "version": e.template.version, "source": e.template.source}
+            for e in run.work.elicitations
         ],
         "agreement": findings.agreement,
         "positions": findings.positions,
         "compared": findings.rows,
         "validation": validation(run),
         "review": manifest.get("review"),
+        "ratings": manifest.get("ratings"),
         "publish": recipe.publish.model_dump(),
         "source_dataset": _hub_dataset(run) or (file_name(recipe.source.dataset or "") if recipe.source else None),
         "source_is_on_the_hub": _hub_dataset(run) is not None,
@@ -202,7 +203,9 @@ def _local_configs(summary: Summary) -> list[dict[str, Any]]:
     return [
         _config(config, {"train": path})
         for config, path in files.items()
-        if config != "preferences" or summary.pairs  # a config without a row cannot be loaded
+        if {"preferences": summary.pairs, "personas": summary.simulated}.get(
+            config, 1
+        )  # one without a row cannot be loaded
     ]
 
 

@@ -72,6 +72,8 @@ def _annotations(run: Run) -> pa.Table:
 
 def _positions(run: Run, table: pa.Table) -> dict[str, PositionBias]:
     """Reconstruct the order of every list from its seed, and count the places of the chosen answers."""
+    if not run.asks_models:
+        return {}
     elicitation, space = run.work.elicitation, run.space
     by_panel = pc.and_(pc.equal(table["annotator_kind"], "persona"), pc.equal(table["elicitation"], elicitation.name))
     mine = table.filter(pc.and_(pc.and_(by_panel, pc.equal(table["status"], "ok")), pc.is_valid(table["label"])))

@@ -56,6 +56,7 @@ _OPTIONAL = {
         "probs",
         "reason",
         "model",
+        "model_id",
         "prompt_version",
         "rationale",
         "call_key",
@@ -159,6 +160,14 @@ class _FitSection(BaseModel):
     human_weight: float = 1.0
 
 
+class _Ratings(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    ratings: int
+    people: int | None
+    unrated: int
+    base: int | None
+
+
 class _Manifest(BaseModel):
     """What commands read from a manifest. Everything else is kept as it is."""
 
@@ -168,6 +177,7 @@ class _Manifest(BaseModel):
     label_space: dict[str, Any] | None = None
     versions: dict[str, str] = {}
     source: dict[str, Any] = {}
+    ratings: _Ratings | None = None
     sampling: dict[str, Any] = {}
     last_annotate: dict[str, Any] = {}
     kept: dict[str, Any] = {}
@@ -258,7 +268,9 @@ def check_parts(folder: Path) -> LabelSpace:
 
     run = Run.open(folder)
     try:
-        space, _, _ = run.space, run.panel, run.template
+        space, _ = run.space, run.panel
+        if run.asks_models:
+            run.template  # noqa: B018 - raises for an unusable one
     except (LabelSpaceError, PanelError, PromptError) as error:
         raise PublishError(f"recipe.yaml: {error.message}") from error
     if space.K > _MOST_LABELS:

@@ -6,6 +6,7 @@ from typing import Any
 
 from dprm_data.core.registry import ELICITATIONS
 from dprm_data.core.validation import FieldError
+from dprm_data.recipe.people_config import check_people
 from dprm_data.recipe.provider_config import ProviderConfig
 
 Recipe = Any  # `dprm_data.recipe.recipe.Recipe`, which imports this module
@@ -13,6 +14,7 @@ Recipe = Any  # `dprm_data.recipe.recipe.Recipe`, which imports this module
 
 def check_together(recipe: Recipe) -> None:
     """Check the sections against each other. Raises `ValueError`, or `FieldError` where one field is to blame."""
+    check_people(recipe)
     if len(recipe.entries) > 1:
         _check_several_models(recipe)
     elif "design" in recipe.model_fields_set and not recipe.models:

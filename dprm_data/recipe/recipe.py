@@ -25,8 +25,11 @@ from dprm_data.core.registry import ELICITATIONS, FAMILIES, SMOOTHINGS, Registry
 from dprm_data.core.validation import FieldError
 from dprm_data.core.yamlfile import read_model, validated
 from dprm_data.recipe.consistency import check_together, lacks_logprobs
+from dprm_data.recipe.label_names import checked_labels
 from dprm_data.recipe.model_config import Design, ModelConfig, check_distinct, only_model
+from dprm_data.recipe.people_config import RatingsConfig
 from dprm_data.recipe.provider_config import EndpointConfig, ProviderConfig
+from dprm_data.recipe.ray_config import RayConfig
 from dprm_data.recipe.section import NotNegative, Positive, Section
 
 
@@ -120,38 +123,6 @@ class EarlyStopConfig(Section):
     pilot: Annotated[int, Field(ge=20)] = 100  # items annotated by all personas, to learn how items differ
 
 
-class RayConfig(Section):
-    """How the work is distributed (engine: ray). See docs/ray.md for what a cluster needs."""
-
-    # Of a running cluster: auto, or host:port. By default a local Ray is started for this run.
-    address: str | None = None
-    # A number, or [fewest, most].
-    actors: Annotated[int, Field(gt=0)] | tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]] = 2
-    cpus: Positive = 1.0  # processors reserved for each actor
-    batch_size: Annotated[int, Field(gt=0)] | None = None  # items per task of an actor; default: automatic
-    runtime_env: dict[str, Any] = {}  # Ray's runtime environment (pip, working_dir, ...), passed on unchanged
-
-    @property
-    def fewest_and_most(self) -> tuple[int, int]:
-        """The smallest and largest number of actors."""
-        return (self.actors, self.actors) if isinstance(self.actors, int) else self.actors
-
-    @model_validator(mode="after")
-    def _sensible(self) -> RayConfig:
-        fewest, most = self.fewest_and_most
-        if fewest > most:
-            raise ValueError(f"actors: [{fewest}, {most}] must be [fewest, most]")
-        if (self.address or "").startswith("ray://"):
-            raise ValueError(
-                "address: Ray's client (ray://) cannot do this; start the run on a node, with address: auto"
-            )
-        if "env_vars" in self.runtime_env:
-            raise ValueError(
-                "runtime_env: env_vars cannot be given in a recipe, where keys would be kept; set them on the nodes"
-            )
-        return self
-
-
 class PriorConfig(Section):
     """Also ask the model once per item for the distribution over a whole population (the paper's prior)."""
 
@@ -239,7 +210,9 @@ class Recipe(Section):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "run"
     source: SourceConfig | None = None
-    labels: str | int | dict[str, Any] = "hh6"
+    annotators: Literal["people"] | None = None  # no model is asked: people's ratings are the labels (docs/ratings.md)
+    ratings: RatingsConfig | None = None  # people's ratings, the only ones or beside a model's
+    labels: Annotated[str | int | list[str] | dict[str, Any], BeforeValidator(checked_labels)] = "hh6"
     panel: Annotated[PanelConfig, BeforeValidator(_panel)] = PanelConfig()
     elicitation: Annotated[str, AfterValidator(_elicitation)] = AUTO
     prompt: str | None = None  # a bundled template's name or a .jinja file; default: the elicitation's
@@ -347,8 +320,8 @@ class Recipe(Section):
     @field_validator("provider")
     @classmethod
     def _one_or_several(cls, provider: ProviderConfig | None, info: ValidationInfo) -> ProviderConfig | None:
-        if provider is None and info.data.get("models", ()) is None:
-            raise ValueError("missing, and there is no default")
+        if provider is None and info.data.get("models", ()) is None and info.data.get("annotators", "") is None:
+            raise ValueError("missing, and there is no default (annotators: people asks no model)")
         if provider is not None and info.data.get("models"):
             raise ValueError("models says which models are asked; give it or provider, not both")
         if provider is not None:
@@ -366,7 +339,7 @@ class Recipe(Section):
     @classmethod
     def _begun_before_auto(cls, content: Any, info: ValidationInfo) -> Any:
         """Run folders of earlier versions say nothing where they asked by choice, which was the default."""
-        if not (info.context or {}).get("frozen") or not isinstance(content, dict):
+        if not (info.context or {}).get("frozen") or not isinstance(content, dict) or content.get("annotators"):
             return content
         return {"elicitation": "choice"} | content
 

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import json
+import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from dprm_data.core.errors import InputError
-from dprm_data.core.tables import write_text
+from dprm_data.core.tables import asked_for, write_text
+from dprm_data.core.text import cut, json_line
 
 RECIPE = """\
 # What to annotate, by whom, with which model. All keys: docs/recipe.md. Lines behind a # show a default or an example.
 name: {name}
 
 source:
-  path: pairs.jsonl            # a file or a folder: .jsonl, .csv, .parquet
-  # dataset: Anthropic/hh-rlhf # or a dataset of the Hugging Face Hub
+  path: {path}            # a file or a folder: .jsonl, .csv, .parquet
+{found}  # dataset: Anthropic/hh-rlhf # or a dataset of the Hugging Face Hub
   # split: train
   # columns: {{prompt: question, response: answer}}   # ours: yours, where they are not found by their names
   # limit: 100                 # the first rows only: try a recipe on a few
 
-labels: hh6                    # hh6 (helpful/neutral/not helpful x harmless/harmful), ordinal5, ordinal6, a number of levels, or a YAML file
+labels: hh6                    # hh6 (helpful/neutral/not helpful x harmless/harmful), ordinal5, ordinal6, a number of levels, a list of names
+                               # from the worst to the best, such as [bad, fair, good], or a YAML file
 
-panel: paper                   # `dprm panels` lists them; or a YAML file
+panel: {panel}                   # `dprm panels` lists them; or a YAML file
 # panel: {{use: demographic, sample: 12, stratify: [age]}}
 
 # elicitation: auto            # choice, logprobs (needs a model that gives log-probabilities) or distribution
@@ -28,9 +33,8 @@ panel: paper                   # `dprm panels` lists them; or a YAML file
 # prior: {{strength: 2}}         # also ask once per item how a whole population would answer
 
 provider:
-  name: openai                 # `dprm models` lists the providers; local is a small bundled model that needs no key: to see it work
-  model: gpt-6-luna            # or anthropic: claude-haiku-5-5, gemini: gemini-3.5-flash-lite, mistral: mistral-small-2603; `dprm models NAME` has prices
-  # base_url: http://localhost:8000/v1
+  name: {provider}                 # `dprm models` lists the providers; local is a small bundled model that needs no key: to see it work
+{model}  # base_url: http://localhost:8000/v1
   # api_key_env: OPENAI_API_KEY   # the NAME of the variable; never the key
   # temperature: 1.0
   # price: {{input: 0.10, output: 0.50}}   # dollars per million tokens, where the price table does not know the model
@@ -44,9 +48,86 @@ budget:
 # output: runs/{name}
 """
 
+# A model of each of these, for a recipe that names none.
+MODELS = {
+    "openai": "gpt-6-luna",
+    "anthropic": "claude-haiku-5-5",
+    "gemini": "gemini-3.5-flash-lite",
+    "mistral": "mistral-small-2603",
+}
+_LONGEST = 100  # characters of a value that is shown
 
-def write_recipe(path: Path, *, force: bool = False) -> None:
-    """Write a commented recipe. Raises `InputError` if the file exists, unless `force`."""
+
+@dataclass(frozen=True)
+class DataFound:
+    """What was found in a file of data. shape: how its columns are read, "" where that must be said; row: the first, by column."""
+
+    path: str
+    columns: list[str]
+    shape: str
+    row: dict[str, object]
+
+
+def recipe_text(
+    name: str,
+    data: DataFound | None = None,
+    *,
+    provider: str = "openai",
+    model: str | None = None,
+    panel: str = "paper",
+) -> str:
+    """A commented recipe. Everything from a file of data is escaped: it can only be a comment, or the path."""
+    chosen = model or MODELS.get(provider)
+    others = ", ".join(f"{name}: {its}" for name, its in MODELS.items() if name != provider)
+    says = f"  # or {others}; `dprm models NAME` has prices"
+    return RECIPE.format(
+        name=name,
+        path=_scalar(data.path) if data else "pairs.jsonl",
+        found=_found(data) if data else "",
+        panel=_scalar(panel),
+        provider=provider,
+        model=f"  model: {_scalar(chosen)} {says}\n" if chosen else "",
+    )
+
+
+def write_recipe(path: Path, text: str, *, force: bool = False) -> None:
+    """Write a recipe. Raises `InputError` if the file exists, unless `force`, and `DprmError` if it cannot be written."""
     if path.exists() and not force:
         raise InputError(f"{path} exists already", hint="Choose another name, or add --force to overwrite it.")
-    write_text(path, RECIPE.format(name=path.stem if path.stem != "recipe" else "my-run"))
+    with asked_for(path):
+        write_text(path, text)
+
+
+def name_of(path: Path) -> str:
+    """A recipe's name from that of a file."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-._") or "my-run"
+
+
+def _found(data: DataFound) -> str:
+    columns = ", ".join(_shown(column) for column in data.columns)
+    lines = [f"columns found: {cut(columns, 500)}"]
+    lines.append(
+        f"read as: {_shown(data.shape)}"
+        if data.shape
+        else "which of them hold what is not clear: say it by `columns`, below"
+    )
+    lines.append("the first row:")
+    lines += [f"  {_shown(column)}: {cut(json_line(value), _LONGEST)}" for column, value in list(data.row.items())[:20]]
+    return "".join(f"  # {line}\n" for line in lines)
+
+
+def _shown(text: str) -> str:
+    """A text that stays in its line."""
+    return json_line(text)[1:-1]
+
+
+def _scalar(text: str) -> str:
+    """A text as YAML's scalar: plain where that is safe."""
+    return (
+        text
+        if re.fullmatch(r"[A-Za-z][A-Za-z0-9._/:-]*(?<!:)", text) and text.lower() not in _WORDS
+        else json.dumps(text)
+    )
+
+
+_WORDS = {"yes", "no", "on", "off", "true", "false", "null", "y", "n"}

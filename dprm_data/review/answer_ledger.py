@@ -25,6 +25,7 @@ from pydantic import AwareDatetime, BaseModel, Field, ValidationError
 from dprm_data.core.errors import DprmError, ReviewError
 from dprm_data.core.tables import ANNOTATIONS
 from dprm_data.runs.folder import RunFolder
+from dprm_data.runs.raters import ratings_file
 
 # origin: "argilla:<dataset id>", "file:<name>", or "pulled" with a published dataset.
 HUMAN = pa.schema([*ANNOTATIONS, pa.field("origin", pa.string())], metadata=ANNOTATIONS.metadata)
@@ -128,7 +129,9 @@ def _rows_before(folder: RunFolder) -> Iterator[Row]:
     try:
         if path.is_file():
             table = pq.read_table(path, schema=HUMAN)
-        elif annotations.is_file():
+        elif (
+            annotations.is_file() and not ratings_file(folder).is_file()
+        ):  # else people's annotations are those ratings
             table = pq.read_table(annotations, filters=[("annotator_kind", "=", "human")], schema=ANNOTATIONS)
             table = table.append_column("origin", pa.array(["pulled"] * table.num_rows, pa.string())).cast(HUMAN)
         else:

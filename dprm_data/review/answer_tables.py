@@ -15,7 +15,7 @@ from dprm_data.ingest.csv_check import checked_rows, other_encoding
 from dprm_data.ingest.faults import Faults
 from dprm_data.labels.space import LabelSpace
 from dprm_data.review.cells import restored
-from dprm_data.review.human_annotations import DISCARDED, DRAFT, SUBMITTED, Answer, answer_time, pseudonym
+from dprm_data.review.human_annotations import DISCARDED, DRAFT, SUBMITTED, Answer, answer_time, named_person
 from dprm_data.runs.folder import RunFolder
 
 NEEDED = ("item_id", "annotator", "label")
@@ -91,7 +91,7 @@ class _AnswerTable:
             return None
         return Answer(
             item_id=item,
-            person=pseudonym(self.folder, f"name:{who.casefold()}"),
+            person=named_person(self.folder, who),
             label=None if index is None else self.space.names[index],
             status=status,
             comment=row.get("comment", "").strip() or None,

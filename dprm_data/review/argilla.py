@@ -73,7 +73,7 @@ def push(
     if people < 1:
         raise InputError(f"--people {people}: a record needs at least one person")
     server = server or Server()
-    panel = panel_view(run)
+    panel = panel_view(run, blind=blind)
     item_ids = panel.fit.votes.item_ids
     space = server.workspace(workspace)
     wanted = settings(run.space, people=people, blind=blind, markdown=markdown)

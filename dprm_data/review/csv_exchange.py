@@ -59,7 +59,7 @@ def export(
     """Write items for people to judge, as .csv or .jsonl. Raises InputError for another suffix, or for items that cannot be chosen."""
     if file.suffix.lower() not in (".csv", ".jsonl"):
         raise InputError(f"{file}: unknown kind of file", hint="Name it .csv or .jsonl.")
-    panel = panel_view(run)
+    panel = panel_view(run, blind=blind)
     item_ids = panel.fit.votes.item_ids
     chosen = select(panel.fit, purpose, count, seed=seed, ids=ids)
     register = SentLog.of(run.folder)

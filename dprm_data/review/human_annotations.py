@@ -30,6 +30,7 @@ from dprm_data.core.errors import ReviewError
 from dprm_data.core.tables import ANNOTATIONS, conformed, write_parquet, write_text
 from dprm_data.review.answer_ledger import HUMAN, AnswerLedger, Row, human_file, ledger_file
 from dprm_data.runs.folder import RunFolder
+from dprm_data.runs.raters import ratings_file
 
 SUBMITTED, DRAFT, DISCARDED, WITHDRAWN = "ok", "draft", "discarded", "withdrawn"
 
@@ -72,6 +73,11 @@ class Stored:
 def pseudonym(folder: RunFolder, who: str) -> str:
     """This person's name in this run."""
     return "person-" + hmac.new(_salt(folder), who.encode(), hashlib.sha256).hexdigest()[:12]
+
+
+def named_person(folder: RunFolder, name: str) -> str:
+    """The pseudonym of somebody who is known by a name in a table."""
+    return pseudonym(folder, f"name:{name.casefold()}")
 
 
 def _salt(folder: RunFolder) -> bytes:
@@ -192,10 +198,23 @@ def _row(answer: Answer, origin: str) -> Row:
 
 
 def submitted(folder: RunFolder) -> pa.Table:
-    """The answers that count, as annotations (`tables.ANNOTATIONS`): each person's latest submitted one to each item, ordered by item id.
+    """What people said that counts, as annotations (`tables.ANNOTATIONS`): the ratings that the recipe names, and each person's latest submitted answer
+    in a review to each item, ordered by item id. Of somebody who rated an item and answered for it, the answer counts."""
+    answers = _answers(folder) if has_answers(folder) else ANNOTATIONS.empty_table()
+    if not ratings_file(folder).is_file():
+        return answers
+    ratings = pq.read_table(ratings_file(folder), schema=ANNOTATIONS)
+    given, rated = (
+        zip(*(table[key].to_pylist() for key in ("item_id", "annotator_id")), strict=True)
+        for table in (answers, ratings)
+    )
+    known = set(given)
+    kept = pa.array([pair not in known for pair in rated], pa.bool_())
+    return pa.concat_tables([ratings.filter(kept), answers]) if known else ratings
 
-    Someone may have answered an item in two places; two answers of one person are not two people.
-    """
+
+def _answers(folder: RunFolder) -> pa.Table:
+    """Someone may have answered an item in two places; two answers of one person are not two people."""
     table = _table(_current(AnswerLedger.of(folder).rows).values())
     table = table.filter(pc.equal(table["status"], SUBMITTED))
     order = pc.sort_indices(
@@ -215,16 +234,15 @@ def has_answers(folder: RunFolder) -> bool:
 def with_people(batches: Iterable[pa.RecordBatch | pa.Table], folder: RunFolder) -> Iterator[pa.RecordBatch | pa.Table]:
     """The panel's annotations, then people's."""
     yield from batches
-    if has_answers(folder):
-        people = submitted(folder)
-        if people.num_rows:
-            yield people
+    people = submitted(folder)
+    if people.num_rows:
+        yield people
 
 
 def merge(folder: RunFolder) -> int:
     """Rewrite the run's annotations with people's current answers. Returns the number of rows."""
     path = folder.needs("annotations")
-    if not has_answers(folder):
+    if not has_answers(folder) and not ratings_file(folder).is_file():
         return int(pq.read_metadata(path).num_rows)
     with pq.ParquetFile(path) as file:
         return write_parquet(path, ANNOTATIONS, with_people(_simulated(file), folder))

@@ -57,9 +57,19 @@ class PanelView:
         return {item: row for row, item in enumerate(self.fit.votes.item_ids)}
 
 
-def panel_view(run: Run) -> PanelView:
-    """The panel of a run. Raises ReviewError if no model has annotated anything."""
+def panel_view(run: Run, *, blind: bool = False) -> PanelView:
+    """The panel of a run. Raises ReviewError if no model has annotated anything.
+
+    blind: for people who will see nothing of it; so where people are the only annotators, they stand in the panel's place.
+    """
     annotations = pq.read_table(run.folder.needs("annotations"))
+    if not run.asks_models:
+        if blind:
+            return PanelView(annotations, fit_annotations(run, annotations), "people")
+        raise ReviewError(
+            f"{run.folder} has ratings by people only: there is no panel to show, or to compare people with",
+            hint="To have more people judge its items, send them without anybody's labels: --blind.",
+        )
     annotations = annotations.filter(pc.equal(annotations["annotator_kind"], "persona"))
     if not annotations.num_rows:
         raise ReviewError(f"{run.folder} has no annotations from a panel", hint="Run it first: dprm run RECIPE.")

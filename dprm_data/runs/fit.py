@@ -29,7 +29,7 @@ def fit_annotations(run: Run, annotations: pa.Table, votes: Votes | None = None)
     config, prior = run.recipe.fit, run.recipe.prior
     if votes is None:
         votes = votes_from_annotations(annotations, run.space, item_ids=item_ids, human_weight=config.human_weight)
-    has_stated = prior is not None or run.elicitation.states_population
+    has_stated = prior is not None or run.states_population
     return fit(
         votes,
         run.space,

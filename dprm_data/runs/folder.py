@@ -63,6 +63,11 @@ class RunFolder:
     def card_file(self) -> Path:
         return self.path / "README.md"
 
+    @property
+    def ledger_file(self) -> Path:
+        """The ledger of a recipe that names none."""
+        return self.path / "ledger.sqlite"
+
     def table(self, name: Table) -> Path:
         return self.path / "tables" / f"{name}.parquet"
 
@@ -72,7 +77,8 @@ class RunFolder:
         if not path.is_file():
             raise InputError(
                 f"{self.path} has no {name} yet",
-                hint=f"Run it first: dprm run {self.recipe_file if self.recipe_file.exists() else 'RECIPE'}",
+                hint=f"Run it first: dprm run {self.recipe_file if self.recipe_file.exists() else 'RECIPE'}. "
+                f"What is paid so far: dprm status {self.path}",
             )
         if fault := damage(path, SCHEMAS[name]):
             raise InputError(f"{path}: {fault}", hint=self._how_to_write(name))
@@ -101,7 +107,7 @@ class RunFolder:
 
     def ledger_at(self, recipe: Recipe) -> LedgerAddress:
         """The address of the run's ledger: the recipe's, or a file in this folder."""
-        return recipe.ledger or LedgerAddress.parse(self.path / "ledger.sqlite")
+        return recipe.ledger or LedgerAddress.parse(self.ledger_file)
 
     @classmethod
     def existing(cls, path: str | os.PathLike[str]) -> RunFolder:
@@ -159,20 +165,20 @@ class RunFolder:
     # -- the recipe and the manifest ------------------------------------------------------------------------------------
 
     def freeze(self, recipe: Recipe, *, labels: dict[str, Any], panel: dict[str, Any], prompts: dict[str, str]) -> None:
-        """Write the recipe with everything it names, so that the folder is self-contained."""
+        """Write the recipe with everything it names, so that the folder is self-contained. Without a model there are no prompts, and no panel."""
         content = recipe.model_dump(mode="json", exclude_defaults=True)
-        if recipe.source and recipe.source.path:
-            content["source"]["path"] = str((recipe.folder / recipe.source.path).absolute())
-        content |= {
-            "labels": labels,
-            "panel": recipe.panel.model_dump(mode="json", exclude_defaults=True) | {"use": panel},
-            "output": str(self.path.absolute()),
-        }
+        for name, section in (("source", recipe.source), ("ratings", recipe.ratings)):
+            if section and section.path:
+                content[name]["path"] = str((recipe.folder / section.path).absolute())
+        content |= {"labels": labels, "output": str(self.path.absolute())}
+        if recipe.entries:
+            content["panel"] = recipe.panel.model_dump(mode="json", exclude_defaults=True) | {"use": panel}
         if recipe.ledger:
             content["ledger"] = recipe.ledger.absolute().text
         for name, source in prompts.items():
             write_text(self.path / "prompts" / f"{name}.jinja", source)
-        content["prompt"] = f"prompts/{next(iter(prompts))}.jinja"
+        if prompts:
+            content["prompt"] = f"prompts/{next(iter(prompts))}.jinja"
         write_text(
             self.recipe_file,
             "# The recipe as it was run; written by dprm.\n"

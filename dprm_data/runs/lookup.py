@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from dprm_data.core.errors import InputError
 from dprm_data.runs.folder import RunFolder
+from dprm_data.runs.raters import annotator_named, raters
 
 Row = dict[str, Any]
 
@@ -34,27 +35,33 @@ def find_item(folder: RunFolder, prefix: str) -> tuple[Row, list[Row]]:
 
 
 def find_annotator(folder: RunFolder, annotator_id: str) -> tuple[Row | None, pa.Table]:
-    """The persona with this id (None for a person, or for the population) and all its annotations. Raises `InputError` if there are none."""
+    """The persona with this id (None for a person, or for the population) and all its annotations. Raises `InputError` if there are none.
+
+    A person is known by the pseudonym, or by the name in the table of ratings.
+    """
+    annotator_id = annotator_named(folder, annotator_id)
     annotations = _rows(folder.needs("annotations"), "annotator_id", annotator_id)
     personas = pq.read_table(folder.needs("personas"))
     if not annotations.num_rows:
-        known = ", ".join(personas["persona_id"].to_pylist()[:20])
+        names = [*personas["persona_id"].to_pylist(), *(row["rater"] for row in raters(folder))]
+        known = ", ".join(names[:20])
         raise InputError(f"no annotator {annotator_id!r} in {folder}", hint=f"Annotators: {known}.")
     persona = personas.filter(pc.equal(personas["persona_id"], annotator_id)).to_pylist()
     return (persona[0] if persona else None), annotations
 
 
 def persona_attribute(run: Path, name: str) -> dict[str, Any]:
-    """The value of the attribute for every persona of the run that has it. Raises `InputError` if none has."""
-    personas = pq.read_table(
-        RunFolder.existing(run).needs("personas"), columns=["persona_id", "attributes"]
-    ).to_pylist()
+    """The value of the attribute for every persona of the run that has it, and every rater. Raises `InputError` if none has."""
+    folder = RunFolder.existing(run)
+    personas = pq.read_table(folder.needs("personas"), columns=["persona_id", "attributes"]).to_pylist()
     attributes = {row["persona_id"]: orjson.loads(row["attributes"] or "{}") for row in personas}
+    attributes |= {row["annotator_id"]: row["attributes"] for row in raters(folder)}
     found = {who: values[name] for who, values in attributes.items() if name in values}
     if not found:
         known = sorted({key for values in attributes.values() for key in values})
         raise InputError(
-            f"no persona of {run} has the attribute {name!r}", hint=f"Attributes: {', '.join(known) or 'none'}."
+            f"no {'annotator' if raters(folder) else 'persona'} of {run} has the attribute {name!r}",
+            hint=f"Attributes: {', '.join(known) or 'none'}.",
         )
     return found
 

@@ -80,8 +80,9 @@ def new_votes(
 
     say: receives what was assumed about the table, what was left out, or that labels are counted in another way than before. Raises `VotesError`.
     """
-    before, base = old.votes.base, settings.pop("base", None)
-    votes = read_votes(path, old.space, say=say, base=before if base is None else base, **settings)
+    before, base = old.votes.base, settings.get("base")
+    settings["base"] = before if base is None else base
+    votes = read_votes(path, old.space, say=say, **settings)
     if base is None and before is None and votes.base is not None:
         say(assumption(votes.base, old.space))
     if base is not None and before not in (None, base):

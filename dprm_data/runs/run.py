@@ -19,6 +19,7 @@ from dprm_data.core.resources import is_file
 from dprm_data.core.yamlfile import validated
 from dprm_data.elicit.distribution import Distribution
 from dprm_data.elicit.elicitation import Elicitation
+from dprm_data.elicit.jury import Jury
 from dprm_data.elicit.template import PromptTemplate, load_prompt
 from dprm_data.elicit.work import Work, make_work
 from dprm_data.engine.counters import Counters
@@ -125,8 +126,20 @@ class Run:
         labels = self.recipe.labels
         return LabelSpace.load(_beside(self.recipe, labels) if isinstance(labels, str) else labels)
 
+    @property
+    def asks_models(self) -> bool:
+        """Whether a model is asked: without one, people's ratings are all there is, and there are no calls, no prompts and no ledger."""
+        return bool(self.recipe.entries)
+
+    @property
+    def states_population(self) -> bool:
+        """Whether every annotation is a model's statement about a whole population, so that there are no votes."""
+        return self.asks_models and self.elicitation.states_population
+
     @cached_property
     def panel(self) -> Panel:
+        if not self.asks_models:
+            return Panel.of_nobody()
         use, sample, base = self.recipe.panel.use, self.recipe.panel.sample, self.recipe.folder
         use = _beside(self.recipe, use) if isinstance(use, str) else use
         panel = begun_panel(self.folder, use, base) or load_panel(use, base=base)
@@ -139,7 +152,7 @@ class Run:
 
     def settle_elicitation(self) -> None:
         """Put the elicitation that suits the model in the place of `auto`, once."""
-        if self.recipe.elicitation != AUTO:
+        if self.recipe.elicitation != AUTO or not self.asks_models:
             return
         chosen = auto_elicitation.choose(
             self.recipe, self.folder, self.ledger_address, lambda: self.space, own_provider=self.provider is not None
@@ -168,6 +181,8 @@ class Run:
 
     @cached_property
     def work(self) -> Work:
+        if not self.asks_models:
+            return Work(Jury(()), self.panel, self.recipe.panel, replicates=1)
         self.settle_elicitation()
         names = self._model_names()
         return make_work(self.recipe, self.space, self.panel, self.template, self.prior_template, names=names)
@@ -192,7 +207,7 @@ class Run:
 
     def freeze(self) -> None:
         """Write the recipe to the folder, with its label space, panel and prompts."""
-        prompts = {self.template.name: self.template.source}
+        prompts = {self.template.name: self.template.source} if self.asks_models else {}
         if self.prior_template:
             prompts[self.prior_template.name] = self.prior_template.source
         labels = self.space.model_dump(mode="json")

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from dprm_data.core.failure_reasons import grouped
 from dprm_data.core.tables import ANNOTATIONS
 from dprm_data.labels.space import LabelSpace
 from dprm_data.runs.dataset import pair_accuracy
@@ -59,7 +60,7 @@ class Summary:
     """A run's figures. models: as providers name what answered; by_model: the recipe's models, where there are several. first: the first few
     items; divided: those on which the panel disagrees most.
 
-    simulated: annotations by a model; human: annotations by people. estimated_calls: calls whose tokens the server did not report; cost
+    voted_items: items with a vote; simulated: annotations by a model; human: annotations by people. estimated_calls: calls whose tokens the server did not report; cost
     counts each at its upper bound. reasoning_tokens: tokens of thought, part of the output that was billed. pair_accuracy: (share, pairs) of agreement
     with the source's own chosen/rejected, if it has them; longer_accuracy: the same for "the longer response is better". spread: sentences about
     what makes ratings differ.
@@ -68,6 +69,7 @@ class Summary:
     labels: list[str]
     rewards: list[float]
     items: int
+    voted_items: int
     pairs: int
     annotations: int
     simulated: int
@@ -117,12 +119,15 @@ def summarise(folder: RunFolder, space: LabelSpace, *, first: int = 12, divided:
         labels=space.names,
         rewards=space.rewards.tolist(),
         items=len(rewards),
+        voted_items=int(voted.sum()),
         pairs=pq.read_metadata(folder.needs("preferences")).num_rows,
         annotations=annotations.num_rows,
         simulated=_number_of(annotations, "annotator_kind", "persona"),
         human=_number_of(annotations, "annotator_kind", "human"),
         statuses=_counts(annotations["status"]),
-        failures=_counts(annotations["reason"].filter(pc.not_equal(annotations["status"], "ok")).drop_null(), most=5),
+        failures=grouped(
+            _counts(annotations["reason"].filter(pc.not_equal(annotations["status"], "ok")).drop_null()), most=5
+        ),
         models=sorted(_counts(annotations["model"].drop_null())),  # people have none
         by_model=_by_model(annotations),
         cost=None if costs.null_count else pc.sum(costs).as_py() or 0.0,
@@ -151,9 +156,9 @@ def _by_model(annotations: pa.Table) -> list[ModelLine]:
     return lines
 
 
-def _counts(column: pa.ChunkedArray, most: int | None = None) -> dict[str, int]:
+def _counts(column: pa.ChunkedArray) -> dict[str, int]:
     counted = [(entry["values"], entry["counts"]) for entry in pc.value_counts(column).to_pylist()]
-    return dict(sorted(counted, key=lambda pair: (-pair[1], pair[0]))[:most])
+    return dict(sorted(counted, key=lambda pair: (-pair[1], pair[0])))
 
 
 def _number_of(table: pa.Table, column: str, value: str) -> int:

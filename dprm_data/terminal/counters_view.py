@@ -35,9 +35,9 @@ def progress_line(counters: Counters) -> Text:
     if left is not None:
         text.append(f"  {duration(left)} left")
     failed = {status: count for status, count in counters.statuses.items() if status != "ok"}
-    for counts, outcome in ((failed, ""), (counters.retries, " retried")):
+    for counts, what in ((failed, ""), (counters.retries, "failed attempts: ")):
         if counts:
-            text.append(f"  {_listed(counts)}{outcome}", style="yellow")
+            text.append(f"  {what}{_listed(counts)}", style="yellow")
     for endpoint in counters.endpoints:
         if endpoint.out:
             seconds = max(0.0, endpoint.back_at - time.monotonic())
@@ -71,7 +71,7 @@ def usage_line(counters: Counters) -> Text:
             style="yellow",
         )
     if counters.retries:
-        text.append(f"\nretried: {_listed(counters.retries)}", style="yellow")
+        text.append(f"\nfailed attempts: {_listed(counters.retries)}", style="yellow")
     return text
 
 

@@ -18,9 +18,14 @@ from dprm_data.terminal.variance_view import variance_view
 
 def pilot_price(plan: Plan) -> str:
     """What the pilot will ask and cost, in a line."""
+    return f"the pilot: {calls_and_price(plan)}"
+
+
+def calls_and_price(plan: Plan) -> str:
+    """Items, calls and dollars of a plan."""
     known = f" ({plan.calls_known:,} more are in the ledger already)" if plan.calls_known else ""
     cost = "cost not known" if plan.cost is None else f"about {money(plan.cost)}, at most {money(plan.cost_at_most)}"
-    return f"the pilot: {plan.items:,} items, {plan.calls_needed:,} calls{known}, {cost}"
+    return f"{plan.items:,} items, {plan.calls_needed:,} calls{known}, {cost}"
 
 
 def pilot_view(found: Pilot) -> RenderableType:
@@ -35,7 +40,7 @@ def pilot_view(found: Pilot) -> RenderableType:
         parts += [Text(), variance_view(found.variance), Text()]
     if found.stated:
         parts += [_stated(found.stated), Text()]
-    parts += [_projection(found.projection), Text()]
+    parts += [projection_view(found.projection), Text()]
     notes = [*found.notes, *(found.variance.components.notes if found.variance else ())]
     parts += [Text(f"note: {note}", style="dim") for note in notes]
     parts.append(Text("These labels are simulated: the intervals say nothing about people.", style="italic"))
@@ -58,7 +63,8 @@ def _verdict(better: Interval) -> str:
     return "A stated distribution tells no more about an item than one distribution for all items does."
 
 
-def _projection(found: Projection) -> RenderableType:
+def projection_view(found: Projection) -> RenderableType:
+    """The whole run: calls, dollars, time."""
     rows = facts()
     most = "at most " if found.at_most else ""
     cost = "not known"

@@ -17,6 +17,11 @@ def plan_view(plan: Plan, budget: float | None) -> RenderableType:
     """The plan, against the budget where there is one."""
     rows = facts()
     rows.add_row("items", f"{plan.items:,}")
+    if not plan.annotators:
+        rows.add_row(
+            "calls to make", Text("no calls: people's ratings are the labels, and no model is asked", style="bold")
+        )
+        return rows
     rows.add_row("annotations", f"{plan.annotations:,}  ({plan.annotators} per item)")
     sampled = f"  (estimated from {plan.sample:,} items, ± {percent(plan.error)})" if plan.error else ""
     rows.add_row("calls to make", Text(f"{plan.calls_needed:,}{sampled}", style="bold"))

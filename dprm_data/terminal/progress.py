@@ -28,6 +28,7 @@ class TerminalProgress(Progress, AbstractContextManager["TerminalProgress"]):
             Live(console=console, refresh_per_second=8, transient=True) if console.is_terminal and not quiet else None
         )
         self._spoke = time.monotonic()
+        self.doing = "preparing the run"  # the present stage, in words
 
     def __enter__(self) -> TerminalProgress:
         if self._live:
@@ -50,6 +51,7 @@ class TerminalProgress(Progress, AbstractContextManager["TerminalProgress"]):
                 self._live.start()
 
     def stage(self, name: str) -> None:
+        self.doing = name
         self._spoke = time.monotonic()
         if self._live:
             self._live.update(Text(f"{name} …", style="bold"))

@@ -15,6 +15,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from dprm_data.core.failure_reasons import advice_on_failed
 from dprm_data.core.format import money, number, percent
 from dprm_data.core.text import one_line
 from dprm_data.engine.counters import Counters
@@ -130,14 +131,15 @@ def _models(lines: Sequence[ModelLine]) -> RenderableType:
 def _figures(summary: Summary, counters: Counters | None) -> Text:
     failed = sum(count for status, count in summary.statuses.items() if status != "ok")
     text = Text()
-    text.append(f"{summary.items:,} items, {summary.annotations:,} annotations", style="bold")
+    some = f"{summary.voted_items:,} of " if summary.voted_items < summary.items else ""
+    text.append(f"{some}{summary.items:,} items, {summary.annotations:,} annotations", style="bold")
     text.append(f" ({failed:,} without a label)" if failed else " (all with a label)")
     reward = number(summary.mean_expected_reward, 2, sign=True)
     text.append(f", {summary.pairs:,} preference pairs, mean expected reward {reward}")
     for reason, count in summary.failures.items():
         text.append(f"\n  {count:,} × {one_line(reason, 120)}", style="yellow")
     if failed:
-        text.append("\n  run again with --retry-failed to ask for these again", style="yellow")
+        text.append(f"\n  {advice_on_failed(summary.failures)}", style="yellow")
     if counters:
         text.append("\n").append_text(usage_line(counters))
     if summary.estimated_calls and not (counters and counters.estimated_calls):
@@ -159,6 +161,8 @@ def _warning(summary: Summary, local: bool) -> RenderableType:
     if summary.simulated == 0:
         return Text()
     words = "These labels are simulated: a model played the personas."
+    if summary.human:
+        words = f"{summary.simulated:,} of these labels are simulated (a model played the personas), and {summary.human:,} are by people."
     if local:
         words += (
             " The bundled model is very small. It shows that the pipeline works, not what people think: "

@@ -75,18 +75,18 @@ def agreement_view(summary: dict[str, Any], found: Annotators) -> RenderableType
 
 def groups_view(found: Sequence[Group]) -> RenderableType:
     """Every group's votes, its difference from the others, and how far its distributions are shrunk towards theirs."""
-    groups = table("group", "votes", "difference", "±", "shrinkage (votes)")
+    groups = table("group", "votes", "reward against the others'", "± (95%)", "the others' view counts as")
     for group in found:
         groups.add_row(
             Text(visible(group.name)),
             count(float(group.votes.sum())),
             number(group.difference),
             number(1.96 * group.difference_error),
-            f"{group.strength:,.1f}",
+            f"{group.strength:,.1f} votes",
         )
     hint = Text(
-        "difference: mean reward given, minus the others' expected reward on the same items; "
-        "shrinkage: how many votes the others' view of an item counts for",
+        "reward against the others': the mean reward that the group gives, minus what the others would give the same items; the others' view "
+        "of an item is added to the group's own votes as so many more",
         style="dim",
     )
     return Stack(groups, hint)

@@ -30,7 +30,10 @@ def test_it_says_what_it_said(name: str) -> None:
 def test_it_is_planned_as_it_was(tmp_path: Path, name: str) -> None:
     folder = unpack("recipes", tmp_path)
     [said] = dprm_each([plan_command(name)], cwd=folder)
-    assert_holds(json.loads(said), json.loads((folder / f"{name}.plan.json").read_text()))
+    found, saved = json.loads(said), json.loads((folder / f"{name}.plan.json").read_text())
+    for estimate in ("input_tokens", "cost"):  # newer versions count the characters of other scripts better
+        assert found.pop(estimate) == pytest.approx(saved.pop(estimate), rel=0.005)
+    assert_holds(found, saved)
 
 
 def test_every_key_is_set_somewhere() -> None:

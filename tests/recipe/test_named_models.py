@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from dprm_data.recipe.recipe import Recipe
-from dprm_data.recipe.scaffold import RECIPE
+from dprm_data.recipe.scaffold import recipe_text
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = re.compile(
@@ -26,7 +26,7 @@ FILES = [
 def named() -> Iterator[tuple[str, str]]:
     for path in FILES:
         yield from ((str(path.relative_to(ROOT)), name) for name in sorted(set(NAME.findall(path.read_text()))))
-    yield from (("dprm init", name) for name in sorted(set(NAME.findall(RECIPE))))
+    yield from (("dprm init", name) for name in sorted(set(NAME.findall(recipe_text("x")))))
 
 
 def known(name: str) -> bool:
@@ -52,7 +52,7 @@ def test_the_first_recipe_names_a_small_model_of_the_newest_kind() -> None:
     from genai_prices.data import providers
     from genai_prices.types import ModelPrice
 
-    model = Recipe.of(yaml.safe_load(RECIPE.format(name="x"))).provider.model
+    model = Recipe.of(yaml.safe_load(recipe_text("x"))).provider.model
     openai = next(seller for seller in providers if seller.id == "openai")
     priced = {
         m.id: m.prices

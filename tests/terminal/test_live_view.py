@@ -44,7 +44,7 @@ def test_everything_at_a_glance() -> None:
         text = seen(in_the_middle(), terminal=terminal)
         for part in ("25/100 items", "100 calls (10.0/s)", "$1.00 of about $4.00", "17 in flight of 32", " s left"):
             assert part in text, text
-        assert "1 refusal" in text and "1 rate limit retried" in text
+        assert "1 refusal" in text and "failed attempts: 1 rate limit" in text
     assert "\x1b" not in seen(in_the_middle(), terminal=False), "plain lines where the output is piped"
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from dprm_data.core.errors import DprmError, InputError
-from dprm_data.recipe.recipe import RayConfig
+from dprm_data.recipe.ray_config import RayConfig
 
 _STORE = 256 * 2**20  # bytes for blocks of items in transit, on this machine
 _SETTINGS = {

@@ -24,6 +24,7 @@ from dprm_data.publish.report.spending import Spending, spending
 from dprm_data.recipe.recipe import FitConfig
 from dprm_data.review.apply_calibration import fit_calibrated
 from dprm_data.runs.panel_variance import PanelVariance, panel_variance
+from dprm_data.runs.raters import raters
 from dprm_data.runs.summary import Summary, summarise
 
 if TYPE_CHECKING:
@@ -178,7 +179,7 @@ def _items_by(fit: Fit, values: list[str | None]) -> list[GroupRow]:
 
 
 def _people_by(run: Run, table: pa.Table, fit: Fit) -> dict[str, list[GroupRow]]:
-    """By attribute of the personas: every group's own view of all items, partially pooled."""
+    """By attribute of the personas and of raters: every group's own view of all items, partially pooled."""
     ratings = ratings_from_annotations(table, run.space)
     found: dict[str, list[GroupRow]] = {}
     if not len(ratings):
@@ -187,9 +188,12 @@ def _people_by(run: Run, table: pa.Table, fit: Fit) -> dict[str, list[GroupRow]]
         some = np.random.default_rng(0).choice(len(ratings.item_ids), _MOST_GROUPED, replace=False)
         kept = pc.is_in(table["item_id"], value_set=pa.array([ratings.item_ids[i] for i in some]))
         ratings = ratings_from_annotations(table.filter(kept), run.space)
-    for attribute in run.panel.attribute_names:
-        membership = {p.id: p.attributes[attribute] for p in run.panel.personas if attribute in p.attributes}
-        values = {value for name, value in membership.items() if name in set(ratings.annotator_ids)}
+    known = {persona.id: persona.attributes for persona in run.panel.personas}
+    known |= {row["annotator_id"]: row["attributes"] for row in raters(run.folder)}
+    rated = set(ratings.annotator_ids)
+    for attribute in dict.fromkeys(name for attributes in known.values() for name in attributes):
+        membership = {who: attributes[attribute] for who, attributes in known.items() if attribute in attributes}
+        values = {value for name, value in membership.items() if name in rated}
         if not 2 <= len(values) <= _MOST_VALUES or any(isinstance(value, float) for value in values):
             continue
         if all(isinstance(value, int) for value in values):  # an age does not group people

@@ -54,7 +54,6 @@ def _values(run: Run, found: Findings, other: Comparison | None) -> dict[str, An
     colours = charts.label_colours(space.rewards)
     moved = np.abs(fit.distribution - fit.posterior).max(axis=1) > 1e-9
     manifest = run.folder.read_manifest()
-    elicitations = [elicitation for elicitation in (run.work.elicitation, run.work.prior) if elicitation]
     return {
         "name": recipe.name,
         "summary": found.summary,
@@ -74,10 +73,11 @@ def _values(run: Run, found: Findings, other: Comparison | None) -> dict[str, An
         "space": space,
         "panel": run.panel,
         "recipe": recipe,
-        "states_population": run.elicitation.states_population,
+        "states_population": run.states_population,
         "models_asked": models_asked(run),
         "prompts": [
-            {"name": e.template.name, "version": e.template.version, "source": e.template.source} for e in elicitations
+            {"name": e.template.name, "version": e.template.version, "source": e.template.source}
+            for e in run.work.elicitations
         ],
         "expected": found.summary.items * run.work.annotations_per_item,
         "last": manifest.get("last_annotate", {}),

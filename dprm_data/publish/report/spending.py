@@ -33,7 +33,7 @@ class Spent:
 
 @dataclass(frozen=True)
 class Spending:
-    """by: annotator. items: how many of `of` were replayed. failed: attempts that failed and were retried, by kind."""
+    """by: annotator. items: how many of `of` were replayed. failed: attempts that failed, by kind."""
 
     by: dict[str, Spent]
     items: int
@@ -52,6 +52,8 @@ class Spending:
 
 def spending(run: Run, items: int) -> Spending | None:
     """The spending of a run with `items` items; None if it has no ledger (as a pulled dataset)."""
+    if not run.asks_models:
+        return None
     replayed = max(1, min(items, MOST_ANNOTATIONS // max(run.work.annotations_per_item, 1)))
     by: dict[str, Spent] = {}
     try:

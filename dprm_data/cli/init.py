@@ -1,0 +1,109 @@
+"""The command `dprm init`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dprm_data.cli.shared import app, say
+from dprm_data.core.errors import InputError, PriceUnknown
+
+if TYPE_CHECKING:
+    from dprm_data.recipe.scaffold import DataFound
+
+_YAML = (".yaml", ".yml")
+
+
+@app.command()
+def init(
+    data: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[DATA]",
+            help="A file or folder of prompts and responses (.jsonl, .csv, .parquet): its columns go into the recipe. A name that ends in .yaml is "
+            "the recipe to write.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The recipe to write; by default recipe.yaml.")
+    ] = None,
+    provider: Annotated[str, typer.Option("--provider", help="Who is asked: a name from `dprm models`.")] = "openai",
+    model: Annotated[str | None, typer.Option("--model", help="The model that is asked.")] = None,
+    panel: Annotated[str, typer.Option("--panel", help="A panel from `dprm panels`, or a file.")] = "paper",
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
+) -> None:
+    """Write a commented recipe, from a file of data if there is one."""
+    from dprm_data.recipe.scaffold import name_of, recipe_text, write_recipe
+
+    if data and data.suffix in _YAML and not data.is_dir():
+        if output:
+            raise InputError(f"{data} and --output {output}: give one recipe to write")
+        data, output = None, data
+    path = output or Path("recipe.yaml")
+    _check_provider(provider, model)
+    found = _look(data, path) if data else None
+    name = name_of(data or path) if data or path.stem != "recipe" else "my-run"
+    text = recipe_text(name, found, provider=provider, model=model, panel=_panel(panel, path))
+    write_recipe(path, text, force=force)
+    say(f"wrote {path}")
+    for note in _notes(path) if data else []:
+        say(note)
+    if found and not found.shape:
+        say(
+            f"Its columns are {', '.join(found.columns)}: say in the recipe which hold the prompt and the response (columns)."
+        )
+    say(f"Next: {'' if data else 'edit it, then '}dprm try {path}" if data else f"Next: edit it, then dprm plan {path}")
+
+
+def _check_provider(name: str, model: str | None) -> None:
+    """Raises `InputError` for a provider that is not registered, or that needs a model's name."""
+    from dprm_data.core.registry import PROVIDERS
+    from dprm_data.recipe.scaffold import MODELS
+
+    kind = PROVIDERS.get(name)
+    if kind.needs_model and not (model or name in MODELS):
+        raise InputError(
+            f"{kind.title or name} needs the model's name", hint=f"Add --model NAME. `dprm models {name}` lists them."
+        )
+
+
+def _look(data: Path, recipe: Path) -> DataFound:
+    from dprm_data.ingest.peek import peek
+    from dprm_data.recipe.scaffold import DataFound
+
+    columns, shape, row = peek(data)
+    return DataFound(_from(recipe, data), columns, shape, row)
+
+
+def _panel(panel: str, recipe: Path) -> str:
+    """The panel's name, or its file as the recipe names it. Raises `PanelError` where there is none."""
+    from dprm_data.panel.panel_sources import load_panel
+
+    load_panel(panel)
+    return _from(recipe, Path(panel)) if Path(panel).is_file() else panel
+
+
+def _from(recipe: Path, file: Path) -> str:
+    """The file's path as the recipe names it."""
+    return Path(os.path.relpath(file, recipe.absolute().parent)).as_posix() if not file.is_absolute() else str(file)
+
+
+def _notes(path: Path) -> list[str]:
+    """What would stop this recipe now."""
+    from dprm_data.engine.prices import prices_for
+    from dprm_data.providers.provider import provider_class
+    from dprm_data.recipe.recipe import Recipe
+
+    recipe, notes = Recipe.load(path), []
+    for entry in recipe.entries:
+        variable = entry.api_key_env or provider_class(entry.name).key_variable
+        if variable and not provider_class(entry.name).is_free and not os.environ.get(variable):
+            notes.append(f"It needs your key: export {variable}=...")
+        try:
+            prices_for(entry)
+        except PriceUnknown as error:
+            notes.append(str(error))
+    return notes

@@ -1,0 +1,119 @@
+"""`dprm init`: a recipe from a file of data, which runs as it is."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.helpers import dprm, write_rows
+from tests.servers.llm import LLMServer
+
+ROWS = [
+    {"id": 7, "question": "Is it: a?\n- no # really\n", "answer": "Yes\u2028indeed, {{ this }}"},
+    {"id": 8, "question": "And b?", "answer": "No."},
+]
+
+
+def written(folder: Path, kind: str) -> Path:
+    path = folder / f"my data: all{kind}"
+    if kind == ".jsonl":
+        write_rows(path, ROWS)
+    else:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            table = csv.DictWriter(file, ["id", "question", "answer"])
+            table.writeheader()
+            table.writerows(ROWS)
+    return path
+
+
+@pytest.mark.parametrize("kind", [".jsonl", ".csv"])
+def test_it_runs_as_it_is(double: LLMServer, tmp_path: Path, kind: str) -> None:
+    data = written(tmp_path, kind)
+    made = dprm("init", data.name, "--model", "gpt-4o-mini", "--panel", "small", cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    assert "export OPENAI_API_KEY" in made.stdout
+    text = (tmp_path / "recipe.yaml").read_text()
+    assert "# columns found: id, question, answer" in text
+    assert "prompt and response (question as prompt, answer as response), ids: id, metadata: id" in text
+    assert r"#   question: \"Is it: a?\n- no # really\n\"".replace('\\"', '"') in text
+    recipe = yaml.safe_load(text)
+    assert recipe["source"] == {"path": data.name} and recipe["panel"] == "small"
+    assert recipe["provider"] == {"name": "openai", "model": "gpt-4o-mini"}
+    done = dprm("run", "recipe.yaml", cwd=tmp_path, OPENAI_BASE_URL=f"{double.url}/v1", OPENAI_API_KEY="any")
+    assert done.returncode == 0, done.stderr
+    assert "2 items, 8 annotations" in done.stdout
+
+
+def test_with_the_bundled_model(local_llm: object, tmp_path: Path) -> None:
+    write_rows(tmp_path / "pairs.jsonl", [{"prompt": "Is water wet?", "response": "Yes."}])
+    made = dprm("init", "pairs.jsonl", "--provider", "local", "--panel", "small", cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    assert yaml.safe_load((tmp_path / "recipe.yaml").read_text())["provider"] == {"name": "local"}
+    done = dprm("run", "recipe.yaml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "1 items, 4 annotations" in done.stdout
+
+
+def test_the_recipe_in_another_folder_finds_the_data(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "recipes").mkdir()
+    write_rows(tmp_path / "data/pairs.jsonl", ROWS)
+    assert dprm("init", "data/pairs.jsonl", "-o", "recipes/a.yaml", cwd=tmp_path).returncode == 0
+    assert yaml.safe_load((tmp_path / "recipes/a.yaml").read_text())["source"]["path"] == "../data/pairs.jsonl"
+    planned = dprm("plan", "recipes/a.yaml", "--json", cwd=tmp_path)
+    assert planned.returncode == 0, planned.stderr
+    assert json.loads(planned.stdout)["items"] == 2
+
+
+def test_columns_that_say_nothing(tmp_path: Path) -> None:
+    write_rows(tmp_path / "odd.jsonl", [{"left": "a", "right": "b"}])
+    made = dprm("init", "odd.jsonl", cwd=tmp_path)
+    assert made.returncode == 0 and "Its columns are left, right" in made.stdout
+    assert yaml.safe_load((tmp_path / "recipe.yaml").read_text())["source"] == {"path": "odd.jsonl"}
+
+
+def test_mistakes(tmp_path: Path) -> None:
+    write_rows(tmp_path / "pairs.jsonl", ROWS)
+    (tmp_path / "empty.jsonl").write_text("")
+    for arguments, said in (
+        (["nowhere.csv"], "there is no file"),
+        (["empty.jsonl"], "no row"),
+        (["pairs.jsonl", "--panel", "papr"], "paper"),
+        (["pairs.jsonl", "--provider", "opnai"], "openai"),
+        (["pairs.jsonl", "--provider", "openrouter"], "--model"),
+        (["a.yaml", "-o", "b.yaml"], "one recipe"),
+    ):
+        done = dprm("init", *arguments, cwd=tmp_path)
+        assert done.returncode == 2, arguments
+        assert said in done.stderr and "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("*.yaml"))
+    made = dprm("init", "pairs.jsonl", "--model", "gpt-4o-minni", cwd=tmp_path)
+    assert made.returncode == 0 and "did you mean 'gpt-4o-mini'" in made.stdout
+
+
+def test_places_that_cannot_be_written(double: LLMServer, tmp_path: Path) -> None:
+    """A user's mistake, also for whoever may write anywhere."""
+    from tests.helpers import write_recipe
+
+    write_recipe(tmp_path, double.url)
+    assert dprm("run", "recipe.yaml", cwd=tmp_path).returncode == 0
+    for arguments in (
+        ["init", "/proc/nowhere/recipe.yaml"],
+        ["init", "pairs.jsonl/recipe.yaml"],
+        ["report", "run", "--out", "/proc/report.html"],
+        ["report", "run", "--out", "pairs.jsonl/report.html"],
+        ["ledger", "export", "run", "/proc/calls.jsonl"],
+        ["ledger", "export", "run", "/proc/calls.parquet"],
+        ["ledger", "export", "run", "pairs.jsonl/calls.parquet"],
+    ):
+        done = dprm(*arguments, cwd=tmp_path)
+        assert done.returncode == 1, arguments
+        assert f"dprm: cannot write {arguments[-1]}" in done.stderr and "Traceback" not in done.stderr
+        assert ".tmp" not in done.stderr
+    (tmp_path / "pages").mkdir()
+    assert dprm("report", "run", "--out", "pages", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "pages/report.html").is_file()
