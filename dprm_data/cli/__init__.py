@@ -20,6 +20,7 @@ from dprm_data.cli import status  # noqa: F401
 from dprm_data.cli import show  # noqa: F401
 from dprm_data.cli import models  # noqa: F401
 from dprm_data.cli import votes  # noqa: F401
+from dprm_data.cli import export  # noqa: F401
 from dprm_data.cli import publish  # noqa: F401
 from dprm_data.cli import review  # noqa: F401
 from dprm_data.cli import train  # noqa: F401

@@ -36,9 +36,19 @@ ITEMS = _schema(
     ("role", pa.string()),  # chosen, rejected, or null where the source does not rank them
     ("source", pa.string()),  # file and row
     ("metadata", pa.string()),  # the row's other columns, JSON
+    ("source_id", pa.string()),  # the source's own id of the row, as text; null where it has none
     # The messages as they came, where text does not say all: a JSON list with null for the others; null where there is none.
     ("prompt_original", pa.string()),
     ("completion_original", pa.string()),
+)
+
+DROPPED = _schema(  # rows of the source that are no item
+    ("source", pa.string()),
+    ("source_id", pa.string()),
+    ("reason", pa.string()),  # duplicate, or why the row was refused
+    ("item_id", pa.string()),  # of the item that a duplicate repeats
+    ("kept_source", pa.string()),  # where that item came first
+    ("kept_source_id", pa.string()),
 )
 
 PERSONAS = _schema(
@@ -71,6 +81,9 @@ ANNOTATIONS = _schema(
     ("created_at", pa.timestamp("us", tz="UTC")),
 )
 
+ORIGIN = ("source_id", "source", "metadata")  # by which a row is joined back to the source
+ORIGINALS = ("prompt_original", "completion_original")
+
 DISTRIBUTIONS = _schema(
     ("item_id", pa.string()),
     ("group_id", pa.string()),
@@ -87,9 +100,9 @@ DISTRIBUTIONS = _schema(
     ("reward_high", pa.float32()),
     ("entropy", pa.float32()),  # nats
     ("disagreement", pa.float32()),  # chance that two random people choose different labels
-    ("prompt_original", pa.string()),  # as in ITEMS
-    ("completion_original", pa.string()),
+    *[(name, pa.string()) for name in (*ORIGIN, *ORIGINALS)],  # as in the items
 )
+FROM_ITEMS = ("group_id", "prompt", "completion", *ORIGIN, *ORIGINALS)  # what distributions repeat of the items
 
 PREFERENCES = _schema(
     ("group_id", pa.string()),
@@ -99,14 +112,9 @@ PREFERENCES = _schema(
     ("margin", pa.float32()),  # expected reward of chosen minus that of rejected
     ("chosen_distribution", FLOATS),
     ("rejected_distribution", FLOATS),
-    ("prompt_original", pa.string()),  # as in ITEMS
-    ("chosen_original", pa.string()),
-    ("rejected_original", pa.string()),
+    *[(f"{side}_{name}", pa.string()) for name in ("item_id", *ORIGIN) for side in ("chosen", "rejected")],
+    *[(f"{name}_original", pa.string()) for name in ("prompt", "chosen", "rejected")],  # as in the items
 )
-
-
-# The columns of DISTRIBUTIONS that come from its items.
-ITEM_TEXTS = ("item_id", "group_id", "prompt", "completion", "prompt_original", "completion_original")
 
 SCHEMAS = {
     "items": ITEMS,
@@ -115,9 +123,10 @@ SCHEMAS = {
     "distributions": DISTRIBUTIONS,
     "preferences": PREFERENCES,
 }
-_ORIGINALS = frozenset(f"{name}_original" for name in ("prompt", "completion", "chosen", "rejected"))
-# Columns that older versions did not write.
-_ADDED = frozenset({"estimated_calls", "reasoning_tokens", "model_id"}) | _ORIGINALS
+# Columns that older versions did not write; of `ORIGIN`, their items had all but the id.
+_ADDED = frozenset({"estimated_calls", "reasoning_tokens", "model_id", "source_id"}) | frozenset(
+    f"{name}_original" for name in ("prompt", "completion", "chosen", "rejected")
+)
 
 
 def original(column: str) -> str:
@@ -133,11 +142,15 @@ def damage(path: Path, schema: pa.Schema) -> str | None:
         return f"it is damaged or no Parquet file ({error})" if path.stat().st_size else "the file is empty"
     for field in schema:
         if field.name not in found.names:
-            if field.name not in _ADDED:
+            if field.name not in _ADDED and (schema is ITEMS or not _is_origin(field.name)):
                 return f"it has no column {field.name!r}"
         elif found.field(field.name).type != field.type:
             return f"its column {field.name!r} has the type {found.field(field.name).type}, not {field.type}"
     return None
+
+
+def _is_origin(name: str) -> bool:
+    return name.removeprefix("chosen_").removeprefix("rejected_") in ("item_id", *ORIGIN) and name != "item_id"
 
 
 def conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -146,6 +159,11 @@ def conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
         if field.name not in table.column_names:
             table = table.append_column(field, pa.nulls(table.num_rows, field.type))
     return table.select(schema.names).cast(schema)
+
+
+def part(schema: pa.Schema, names: Iterable[str]) -> pa.Schema:
+    """The schema of these columns alone."""
+    return pa.schema([schema.field(name) for name in names], metadata=schema.metadata)
 
 
 @contextmanager

@@ -53,14 +53,24 @@ ANSWERS: dict[Kind, tuple[Field, ...]] = {
 }
 
 
+# Names by which the column with the source's own ids is recognised; the first that is there.
+IDS = ("id", "uid", "uuid", "guid", "example_id", "sample_id", "row_id", "record_id", "item_id", "prompt_id", "question_id", "conversation_id", "idx", "index")  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The columns of a source by field. `kept` names the columns that become metadata (None: all others)."""
+    """The columns of a source by field. `kept` names the columns that become metadata (None: all others); `id` is that of the source's own ids."""
 
     kind: Kind
     columns: dict[Field, str]
     kept: tuple[str, ...] | None
     description: str
+    id: str | None = None
+
+    def id_of(self, row: Mapping[str, Any]) -> str | None:
+        """The source's own id of a row, as text."""
+        value = row.get(self.id) if self.id else None
+        return None if value is None or value == "" else value if isinstance(value, str) else str(value)
 
     def items(self, row: Mapping[str, Any], source: str) -> list[Item]:
         """The items of one row. Raises BadRow."""
@@ -132,7 +142,7 @@ class Shape:
             item_id, group_id = ids_of(prompt, completion)
         except TypeError as error:
             raise BadRow("a text holds half a surrogate pair, which is no valid Unicode") from error
-        return Item(item_id, prompt, completion, group_id, role, source, metadata)
+        return Item(item_id, prompt, completion, group_id, role, source, metadata, self.id_of(row))
 
     def _with_system(self, row: Mapping[str, Any], prompt: Messages) -> Messages:
         column = self.columns.get("system")
@@ -163,8 +173,14 @@ def _blank(messages: Messages) -> bool:
     return (not last or last.isspace()) and not (messages and messages[-1]["role"] == "tool")
 
 
-def detect(columns: Sequence[str], mapping: Mapping[str, str], keep: Sequence[str] | None, source: str) -> Shape:
-    """Detect the shape of a source from its columns. `mapping` (our field to the source's column) takes precedence.
+def detect(
+    columns: Sequence[str],
+    mapping: Mapping[str, str],
+    keep: Sequence[str] | None,
+    source: str,
+    id_column: str | None = None,
+) -> Shape:
+    """Detect the shape of a source from its columns. `mapping` (our field to the source's column) and `id_column` take precedence.
 
     Raises SourceError if no shape fits or several do; it lists the columns and says what to do.
     """
@@ -185,7 +201,12 @@ def detect(columns: Sequence[str], mapping: Mapping[str, str], keep: Sequence[st
         fields["prompt"] = _required("prompt", mapped, columns, source)
     system = mapped.get("system") or _by_name("system", columns, source)
     fields |= {"system": system} if system else {}
-    return Shape(kind, fields, tuple(keep) if keep is not None else None, _description(kind, fields, columns, keep))
+    if id_column is not None:
+        _check_column("id", id_column, columns, source)
+    else:
+        id_column = next((name for name in IDS if name in columns and name not in fields.values()), None)
+    description = _description(kind, fields, columns, keep, id_column)
+    return Shape(kind, fields, tuple(keep) if keep is not None else None, description, id_column)
 
 
 def _mapped(columns: Sequence[str], mapping: Mapping[str, str], source: str) -> dict[Field, str]:
@@ -274,8 +295,11 @@ def _example(kind: Kind) -> str:
     return "columns: {" + ", ".join(f"{field}: <column>" for field in ANSWERS[kind]) + "}"
 
 
-def _description(kind: Kind, fields: dict[Field, str], columns: Sequence[str], keep: Sequence[str] | None) -> str:
+def _description(
+    kind: Kind, fields: dict[Field, str], columns: Sequence[str], keep: Sequence[str] | None, id_column: str | None
+) -> str:
     found = [(field, fields[field]) for field in NAMES if field in fields]
     roles = [f"{column} as {field}" if column != field else field for field, column in found]
     kept = keep if keep is not None else [column for column in columns if column not in fields.values()]
-    return f"{kind} ({', '.join(roles)})" + (f", metadata: {', '.join(kept)}" if kept else "")
+    ids = f", ids: {id_column}" if id_column else ""
+    return f"{kind} ({', '.join(roles)}){ids}" + (f", metadata: {', '.join(kept)}" if kept else "")

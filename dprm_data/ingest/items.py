@@ -21,6 +21,8 @@ from dprm_data.core import tables
 from dprm_data.core.conversation import Messages
 from dprm_data.core.errors import DprmError, SourceError
 from dprm_data.core.message_parts import identity
+from dprm_data.ingest.dropped import DroppedRows, duplicates, write_dropped
+from dprm_data.ingest.lookalikes import Lookalikes
 from dprm_data.ingest.message_columns import MessageColumn, messages_of
 
 Role = Literal["chosen", "rejected"]
@@ -35,7 +37,7 @@ class Item:
     """One prompt with one response.
 
     role: `chosen` or `rejected` if the source ranks its responses; source: file and line (or row), as in `pairs.jsonl:17`;
-    metadata: the row's other columns.
+    metadata: the row's other columns; source_id: the source's own id of the row, as text.
     """
 
     item_id: str
@@ -45,14 +47,16 @@ class Item:
     role: Role | None
     source: str
     metadata: dict[str, Any]
+    source_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A row that cannot be used: its position and the reason. The other rows are still read."""
+    """A row that cannot be used: its position, the reason, and its id if it has one. The other rows are still read."""
 
     source: str
     reason: str
+    source_id: str | None = None
 
 
 def ids_of(prompt: Messages, completion: Messages) -> tuple[str, str]:
@@ -80,8 +84,8 @@ class ItemsReport:
     """The result of reading a source.
 
     items: stored; rows: read from the source, refused ones included; duplicates: items left out because the same prompt and response
-    came before; contested: items that came as chosen in one place and as rejected in another (their role is null).
-    refusals, duplicate_examples and contested_examples hold the first few; shapes: what was detected, by file.
+    came before; alike: items stored though their texts equal another's but for white space; contested: items that came as chosen in one
+    place and as rejected in another (their role is null). refusals and the examples hold the first few; shapes: what was detected, by file.
     """
 
     items: int = 0
@@ -89,10 +93,13 @@ class ItemsReport:
     duplicates: int = 0
     refused: int = 0
     contested: int = 0
+    alike: int = 0
     refusals: list[Refused] = field(default_factory=list)
     duplicate_examples: list[tuple[str, str]] = field(default_factory=list)  # the repetition's source, the first one's
     contested_examples: list[str] = field(default_factory=list)  # sources
+    alike_examples: list[tuple[str, str]] = field(default_factory=list)  # the later one's source, the earlier one's
     shapes: dict[str, str] = field(default_factory=dict)
+    times: dict[str, str] = field(default_factory=dict)  # columns of dates and times, by name: date or timestamp
 
     def lines(self) -> list[str]:
         """The report in readable sentences."""
@@ -101,6 +108,11 @@ class ItemsReport:
         if self.duplicates:
             lines.append(f"{self.duplicates:,} duplicates left out{_some(self.duplicates, self.duplicate_examples)}")
             lines += [f"  {again} repeats {first}" for again, first in self.duplicate_examples]
+        if self.alike:
+            lines.append(
+                f"{self.alike:,} items equal another but for white space; both are kept{_some(self.alike, self.alike_examples)}"
+            )
+            lines += [f"  {later} is like {earlier}" for later, earlier in self.alike_examples]
         if self.contested:
             lines.append(
                 f"{self.contested:,} items are chosen in one place and rejected in another; they count as neither"
@@ -123,9 +135,9 @@ def store_items(
     progress: Callable[[int], None] | None = None,
     refuse: Callable[[Item], str | None] | None = None,
 ) -> ItemsReport:
-    """Write the stream's items to `path` (Parquet, `tables.ITEMS`), each id once, in their order.
+    """Write the stream's items to `path` (Parquet, `tables.ITEMS`), each id once, in their order, and beside it `dropped.parquet`: the rows left out.
 
-    Memory stays flat except for about 70 bytes per item, the cost of finding duplicates. `progress` is called now and then with the number
+    Memory stays flat except for about 80 bytes per item, the cost of finding duplicates, and 100 per row left out. `progress` is called now and then with the number
     of items stored. `refuse` gives the reason why an item cannot be used, if there is one. Raises SourceError if no row is usable, DprmError if the file cannot be written.
     """
     store = _Store(progress, refuse)
@@ -134,6 +146,7 @@ def store_items(
         with tables.parquet_writer(staged, tables.ITEMS) as writer:
             store.take(stream, writer)
         report = store.finish(stream, staged)
+        write_dropped(store.dropped_table, path.with_name("dropped.parquet"))
         if store.new_roles:
             _rewrite_roles(staged, path, store.new_roles)
         else:
@@ -178,7 +191,8 @@ class _Store:
         self.report = ItemsReport()
         self.seen: dict[Role | None, set[int]] = {None: set(), "chosen": set(), "rejected": set()}
         self.new_roles: dict[str, Role | None] = {}  # items stored with a role that later rows changed
-        self._repeats: list[tuple[str, str]] = []  # item_id and the repetition's source
+        self.dropped = DroppedRows()
+        self._lookalikes = Lookalikes()
         self._progress = progress
         self._reason_against = refuse or (lambda item: None)
         self._refused = ""  # the last row that was refused
@@ -190,7 +204,7 @@ class _Store:
                 self._refuse(found)
                 continue
             if reason := self._reason_against(found):
-                self._refuse(Refused(found.source, reason))
+                self._refuse(Refused(found.source, reason, found.source_id))
                 continue
             mark = int(found.item_id[:15], 16)
             if self._is_repeat(mark, found):
@@ -198,9 +212,14 @@ class _Store:
             try:
                 batch.add(found)
             except TypeError as error:
-                self._refuse(Refused(found.source, f"a column kept as metadata cannot be written as JSON: {error}"))
+                self._refuse(
+                    Refused(
+                        found.source, f"a column kept as metadata cannot be written as JSON: {error}", found.source_id
+                    )
+                )
                 continue
             self.seen[found.role].add(mark)
+            self._lookalikes.add(found.prompt, found.completion)
             if batch.full:
                 self._write(batch, writer)
                 batch = _Batch()
@@ -218,6 +237,7 @@ class _Store:
             return  # another item of the same row
         self._refused = row.source
         self.report.refused += 1
+        self.dropped.add(row.source, row.source_id, row.reason)
         if len(self.report.refusals) < EXAMPLES:
             self.report.refusals.append(row)
 
@@ -225,8 +245,7 @@ class _Store:
         for stored, marks in self.seen.items():
             if mark in marks:
                 self.report.duplicates += 1
-                if len(self._repeats) < EXAMPLES:
-                    self._repeats.append((item.item_id, item.source))
+                self.dropped.add(item.source, item.source_id, "duplicate", item.item_id)
                 self._settle_role(stored, item)
                 return True
         return False
@@ -248,6 +267,7 @@ class _Store:
     def finish(self, stream: Iterable[Item | Refused], stored: Path) -> ItemsReport:
         report = self.report
         report.shapes = dict(getattr(stream, "shapes", {}))
+        report.times = dict(getattr(stream, "times", {}))
         report.rows = getattr(stream, "rows", report.items + report.duplicates + report.refused)
         if not report.items:
             reasons = "\n".join(f"  {row.source}: {row.reason}" for row in report.refusals[:5])
@@ -255,8 +275,9 @@ class _Store:
                 f"no row of the source can be used: {report.refused} refused\n{reasons}",
                 hint="Correct the rows, or say in `columns` which column holds what.",
             )
-        first = _sources_of({item_id for item_id, _ in self._repeats}, stored)
-        report.duplicate_examples = [(again, first.get(item_id, "?")) for item_id, again in self._repeats]
+        self.dropped_table = self.dropped.table(stored)
+        report.duplicate_examples = duplicates(self.dropped_table, EXAMPLES)
+        report.alike, report.alike_examples = self._lookalikes.found(stored, EXAMPLES)
         return report
 
 
@@ -269,6 +290,7 @@ class _Batch:
         self._roles: list[str | None] = []
         self._sources: list[str] = []
         self._metadata: list[str] = []
+        self._source_ids: list[str | None] = []
         self._prompts = MessageColumn()
         self._completions = MessageColumn()
 
@@ -278,6 +300,7 @@ class _Batch:
         self._groups.append(item.group_id)
         self._roles.append(item.role)
         self._sources.append(item.source)
+        self._source_ids.append(item.source_id)
         self._prompts.add(item.prompt)
         self._completions.add(item.completion)
 
@@ -287,7 +310,8 @@ class _Batch:
 
     def table(self) -> pa.Table:
         columns: list[Any] = [self.ids, self._prompts.array(), self._completions.array(), self._groups]
-        columns += [self._roles, self._sources, self._metadata, self._prompts.originals, self._completions.originals]
+        columns += [self._roles, self._sources, self._metadata, self._source_ids]
+        columns += [self._prompts.originals, self._completions.originals]
         arrays = [pa.array(c, pa.string()) if isinstance(c, list) else c for c in columns]
         return pa.Table.from_arrays(arrays, schema=tables.ITEMS)
 
@@ -323,28 +347,14 @@ def _as_text(value: object) -> str:
 
 def items_of(table: pa.Table) -> Iterator[Item]:
     """The items in (a part of) the table."""
-    columns = [table[name].to_pylist() for name in ("item_id", "group_id", "role", "source", "metadata")]
+    table = tables.conformed(table, tables.ITEMS)
+    columns = [table[name].to_pylist() for name in ("item_id", "group_id", "role", "source", "metadata", "source_id")]
     prompts, completions = messages_of(table, "prompt"), messages_of(table, "completion")
-    for item_id, group_id, role, source, metadata, prompt, completion in zip(
+    for item_id, group_id, role, source, metadata, source_id, prompt, completion in zip(
         *columns, prompts, completions, strict=True
     ):
-        yield Item(item_id, prompt, completion, group_id, role, source, orjson.loads(metadata) if metadata else {})
-
-
-def _sources_of(item_ids: set[str], path: Path) -> dict[str, str]:
-    """The first source of each of these items. Reads two columns, a row group at a time."""
-    import pyarrow.compute as pc  # slow to import
-
-    found: dict[str, str] = {}
-    wanted = pa.array(sorted(item_ids), pa.string())
-    with pq.ParquetFile(path) as file:
-        for group in range(file.num_row_groups):
-            if len(found) == len(item_ids):
-                break
-            table = file.read_row_group(group, columns=["item_id", "source"])
-            rows = table.filter(pc.is_in(table["item_id"], value_set=wanted))
-            found |= dict(zip(rows["item_id"].to_pylist(), rows["source"].to_pylist(), strict=True))
-    return found
+        kept = orjson.loads(metadata) if metadata else {}
+        yield Item(item_id, prompt, completion, group_id, role, source, kept, source_id)
 
 
 def _rewrite_roles(staged: Path, path: Path, new_roles: dict[str, Role | None]) -> None:

@@ -12,6 +12,7 @@ import gzip
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import date, datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -36,13 +37,15 @@ FIELD_LIMIT = 1 << 30  # characters of one CSV field; Python's own limit of 131,
 
 
 class ItemStream(Iterator[Item | Refused]):
-    """The items of a source and its refused rows, as they are read. `rows` counts the rows read, `shapes` describes what was detected."""
+    """The items of a source and its refused rows, as they are read. `rows` counts the rows read, `shapes` describes what was detected, by file."""
 
     def __init__(self, tables: Iterable[tuple[str, Rows]], config: SourceConfig | None, what: str) -> None:
         self.rows = 0
         self.shapes: dict[str, str] = {}
+        self.times: dict[str, str] = {}  # columns of dates (date) and times (timestamp), which metadata hold as text
         self._columns = {str(field): column for field, column in config.columns.items()} if config else {}
         self._keep = config.keep if config else None
+        self._id = config.id if config else None
         self._limit = config.limit if config else None
         self._found = self._read(tables, what)
 
@@ -71,7 +74,8 @@ class ItemStream(Iterator[Item | Refused]):
         if not head:
             return
         columns = list(dict.fromkeys(column for _, row in head if not isinstance(row, str) for column in row))
-        shape = detect(columns, self._columns, self._keep, name)
+        shape = detect(columns, self._columns, self._keep, name, self._id)
+        self.times |= _times(row for _, row in head if not isinstance(row, str))
         self.shapes[name] = shape.description
         for position, row in itertools.chain(head, rows):
             self.rows += 1
@@ -82,7 +86,17 @@ class ItemStream(Iterator[Item | Refused]):
             try:
                 yield from shape.items(row, source)
             except BadRow as reason:
-                yield Refused(source, str(reason))
+                yield Refused(source, str(reason), shape.id_of(row))
+
+
+def _times(rows: Iterable[Row]) -> dict[str, str]:
+    """The columns that hold dates or times."""
+    found = {}
+    for row in rows:
+        for column, value in row.items():
+            if isinstance(value, date):
+                found[column] = "timestamp" if isinstance(value, datetime) else "date"
+    return found
 
 
 def read_items(

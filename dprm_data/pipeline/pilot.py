@@ -123,7 +123,7 @@ def store_sample(run: Run, pilot: Run, count: int, seed: int) -> None:
             end = start + file.metadata.row_group(group).num_rows
             here = rows[(rows >= start) & (rows < end)] - start
             if len(here):
-                batches.append(conformed(file.read_row_group(group), ITEMS).take(pa.array(here)))
+                batches.append(conformed(file.read_row_group(group).take(pa.array(here)), ITEMS))
             start = end
     write_parquet(pilot.folder.table("items"), ITEMS, batches)
 

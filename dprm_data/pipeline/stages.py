@@ -189,6 +189,8 @@ def ingest(run: Run) -> ItemsReport | None:
         "duplicates": report.duplicates,
         "refused": report.refused,
         "contested": report.contested,
+        "alike": report.alike,
+        "times": report.times,
         "shapes": report.shapes,
     }
     run.folder.update_manifest(source=counts | {"fingerprint": fingerprint, "items_sha256": sha256_of(path)})

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from dprm_data.core.arrays import Floats
 from dprm_data.core.errors import InputError
-from dprm_data.core.tables import DISTRIBUTIONS, ITEM_TEXTS
+from dprm_data.core.tables import DISTRIBUTIONS, FROM_ITEMS
 from dprm_data.ingest.vote_tables import read_votes
 from dprm_data.ingest.votes import Votes, check_space
 from dprm_data.labels.geometry import reward_steps
@@ -24,7 +24,7 @@ from dprm_data.preference.smoothing import smooth
 from dprm_data.preference.stated import estimate_strength, pseudo_votes
 from dprm_data.recipe.recipe import SmoothingConfig
 
-TABLE_COLUMNS = ("item_id", *(name for name in DISTRIBUTIONS.names if name not in ITEM_TEXTS))
+TABLE_COLUMNS = tuple(name for name in DISTRIBUTIONS.names if name not in FROM_ITEMS)
 
 
 @dataclass(frozen=True)

@@ -185,8 +185,12 @@ def _metadata(run: Run, summary: Summary, parts: Parts | None) -> dict[str, Any]
             *(["human-annotators"] if summary.human else []),
         ],
         "configs": _published_configs(parts) if parts else _local_configs(summary),
-        **({"dataset_info": dataset_info(run.space, parts.sizes, parts.download, whole=parts.whole)} if parts else {}),
+        **({"dataset_info": _info(run, parts)} if parts else {}),
     }
+
+
+def _info(run: Run, parts: Parts) -> list[dict[str, Any]]:
+    return dataset_info(run.space, parts.sizes, parts.download, parts.metadata, whole=parts.whole)
 
 
 def _local_configs(summary: Summary) -> list[dict[str, Any]]:

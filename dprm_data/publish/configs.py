@@ -7,11 +7,13 @@
     run            the texts from which everything can be computed again: recipe, manifest, label space, prior, panel, prompts
 
 Labels are class labels in the label space's order; prompts and responses are lists of messages: role and text, or, where a run has messages
-with more than that (calls of tools, images, reasoning), each as it came (`datasets.Json`).
+with more than that (calls of tools, images, reasoning), each as it came (`datasets.Json`); the source's other columns (`metadata`) have the
+types that they have there.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import pyarrow as pa
@@ -32,20 +34,24 @@ ROW = pa.field(
     "row", pa.int64()
 )  # the item's position in the run: what is learned across items may depend on their order
 _TEXTS = ("item_id", "group_id", "prompt", "completion")
-_ORIGINALS = [name for name in tables.ITEM_TEXTS if name not in _TEXTS]  # published in the messages themselves
 CONVERSATIONS: dict[Config, tuple[str, ...]] = {
     "default": ("prompt", "completion"),
     "preferences": ("prompt", "chosen", "rejected"),
 }
-_FROM_ITEMS = ("role", "source", "metadata")
+_METADATA = (
+    "metadata",
+    "chosen_metadata",
+    "rejected_metadata",
+)  # JSON in a run's tables, typed where they are published
 
 SCHEMAS: dict[Config, pa.Schema] = {
     "default": pa.schema(
         [
             *[tables.DISTRIBUTIONS.field(name) for name in _TEXTS],
             _LABEL,  # the most probable one
-            *[field for field in tables.DISTRIBUTIONS if field.name not in (*_TEXTS, *_ORIGINALS)],
-            *[tables.ITEMS.field(name) for name in _FROM_ITEMS],
+            # Messages as they came are published in the messages themselves.
+            *[field for field in tables.DISTRIBUTIONS if field.name not in ("item_id", *tables.FROM_ITEMS)],
+            *[tables.ITEMS.field(name) for name in ("role", *tables.ORIGIN)],
             ROW,
         ]
     ),
@@ -56,24 +62,32 @@ SCHEMAS: dict[Config, pa.Schema] = {
 }
 
 
-def schema_of(config: Config, *, whole: bool) -> pa.Schema:
-    """The config's Arrow schema. whole: each message is a JSON text, as it came."""
-    schema = SCHEMAS[config]
+def schema_of(config: Config, metadata: pa.DataType, *, whole: bool) -> pa.Schema:
+    """The config's Arrow schema. metadata: the type of the source's other columns (`JsonColumns.struct_type`); whole: each message is a JSON text, as it came."""
+    schema = pa.schema([field.with_type(metadata) if field.name in _METADATA else field for field in SCHEMAS[config]])
     for name in CONVERSATIONS.get(config, ()) if whole else ():
         schema = schema.set(schema.get_field_index(name), pa.field(name, pa.list_(pa.string())))
     return schema
 
 
-def features(config: Config, space: LabelSpace, *, whole: bool = False) -> Features:
-    """The config's columns as `datasets` types them."""
+def features(config: Config, space: LabelSpace, metadata: pa.DataType, *, whole: bool = False) -> Features:
+    """The config's columns as `datasets` types them, as in `schema_of`."""
     from datasets import ClassLabel, Features
 
-    found = Features.from_arrow_schema(schema_of(config, whole=whole))
+    found = Features.from_arrow_schema(schema_of(config, metadata, whole=whole))
     for name in CONVERSATIONS.get(config, ()) if whole else ():
         found[name] = _list_of_json()
     if "label" in found:
         found["label"] = ClassLabel(names=space.names)
     return found
+
+
+def map_metadata(table: pa.Table, change: Callable[[pa.ChunkedArray], pa.Array]) -> pa.Table:
+    """The table with its metadata in another form."""
+    for name in _METADATA:
+        if name in table.column_names:
+            table = table.set_column(table.column_names.index(name), name, change(table[name]))
+    return table
 
 
 def _list_of_json() -> Any:
@@ -87,20 +101,21 @@ def _list_of_json() -> Any:
     return List(Json())
 
 
-def typed_schema(config: Config, space: LabelSpace, *, whole: bool = False) -> pa.Schema:
+def typed_schema(config: Config, space: LabelSpace, metadata: pa.DataType, *, whole: bool = False) -> pa.Schema:
     """The config's Arrow schema, with its features and our tables' version in the metadata, so that every file is self-describing."""
-    metadata = dict(features(config, space, whole=whole).arrow_schema.metadata or {})
-    return schema_of(config, whole=whole).with_metadata({**metadata, **(tables.ITEMS.metadata or {})})
+    described = dict(features(config, space, metadata, whole=whole).arrow_schema.metadata or {})
+    return schema_of(config, metadata, whole=whole).with_metadata({**described, **(tables.ITEMS.metadata or {})})
 
 
 def dataset_info(
     space: LabelSpace,
     sizes: dict[Config, dict[str, tuple[int, int]]],
     download: dict[Config, int],
+    metadata: pa.DataType,
     *,
     whole: bool = False,
 ) -> list[dict[str, Any]]:
-    """The card's `dataset_info`. sizes: rows and bytes in memory of every split; download: bytes on disk of every config."""
+    """The card's `dataset_info`. sizes: rows and bytes in memory of every split; download: bytes on disk of every config; metadata: its type."""
     from datasets import DatasetInfo, SplitDict, SplitInfo
     from datasets.info import DatasetInfosDict
     from huggingface_hub import DatasetCardData
@@ -111,7 +126,7 @@ def dataset_info(
         for name, (rows, size) in splits.items():
             parts[name] = SplitInfo(name=name, num_bytes=size, num_examples=rows)
         infos[config] = DatasetInfo(
-            features=features(config, space, whole=whole),
+            features=features(config, space, metadata, whole=whole),
             config_name=config,
             splits=parts,
             download_size=download[config],

@@ -15,9 +15,10 @@ from dprm_data.core import tables
 from dprm_data.core.errors import PublishError
 from dprm_data.core.scrub import local_hosts, public_text
 from dprm_data.ingest.splits import TRAIN, Splits
-from dprm_data.publish.configs import CONFIGS, SCHEMAS, WHOLE, Config, typed_schema
+from dprm_data.publish.configs import CONFIGS, SCHEMAS, WHOLE, Config, map_metadata, typed_schema
 from dprm_data.publish.conversations import has_more_than_texts, whole_messages
 from dprm_data.publish.run_texts import run_texts
+from dprm_data.runs.origins import metadata_columns
 
 if TYPE_CHECKING:
     from dprm_data.runs.run import Run
@@ -33,6 +34,7 @@ class Parts:
     folder: Path
     sizes: dict[Config, dict[str, tuple[int, int]]]
     splits: Splits
+    metadata: pa.DataType  # of the source's other columns
     whole: bool = False
 
     @property
@@ -46,10 +48,11 @@ class Parts:
 def write_parts(run: Run, folder: Path) -> Parts:
     """Write the data files of all configs."""
     splits = run.splits()
-    parts = Parts(folder, {}, splits, has_more_than_texts(run.folder.needs("items")))
+    metadata = metadata_columns(run.folder)
+    parts = Parts(folder, {}, splits, metadata.struct_type, has_more_than_texts(run.folder.needs("items")))
     batches = {
         "default": _default(run),
-        "preferences": _plain(run.folder.needs("preferences"), None),
+        "preferences": _preferences(run.folder.needs("preferences")),
         "annotations": _annotations(run),
         "personas": _plain(run.folder.needs("personas"), "personas"),
         "run": iter([pa.Table.from_pylist(run_texts(run), schema=SCHEMAS["run"])]),
@@ -57,8 +60,9 @@ def write_parts(run: Run, folder: Path) -> Parts:
     by_group = _groups(run.folder.needs("items"), splits)
     for config in CONFIGS:
         key, where = ("group_id", by_group) if config == "preferences" else ("item_id", splits.elsewhere)
-        schema = typed_schema(config, run.space, whole=parts.whole)
-        shaped = (_shaped(table, config, schema, parts.whole) for table in batches[config])
+        schema = typed_schema(config, run.space, metadata.struct_type, whole=parts.whole)
+        typed = (map_metadata(table, metadata.struct) for table in batches[config])
+        shaped = (_shaped(table, config, schema, parts.whole) for table in typed)
         sizes = _write(shaped, folder, config, schema, splits, key, where)
         if sizes:  # a config without a row could not be loaded
             parts.sizes[config] = sizes
@@ -150,7 +154,7 @@ def _shaped(table: pa.Table, config: Config, schema: pa.Schema, whole: bool) -> 
 
 def _default(run: Run) -> Iterator[pa.Table]:
     """Distributions joined with the origin of their items, one row group at a time."""
-    extra = ["role", "source", "metadata", "prompt_original", "completion_original"]
+    known = tables.part(tables.ITEMS, ["item_id", "role", *tables.ORIGIN, *tables.ORIGINALS])
     with (
         pq.ParquetFile(run.folder.needs("items")) as items,
         pq.ParquetFile(run.folder.needs("distributions")) as fitted,
@@ -159,13 +163,12 @@ def _default(run: Run) -> Iterator[pa.Table]:
             raise _stale(run)
         row = 0
         for group in range(items.num_row_groups):
-            texts = items.read_row_group(group, columns=["item_id", *extra])
+            texts = tables.conformed(items.read_row_group(group, columns=known.names), known)
             table = fitted.read_row_group(group)
             if not table["item_id"].equals(texts["item_id"]):
                 raise _stale(run)
-            columns = {name: table[name] for name in table.column_names} | {
-                name: texts[name] for name in texts.column_names
-            }
+            columns = {name: table[name] for name in table.column_names}
+            columns |= {name: texts[name] for name in texts.column_names}
             columns["source"] = _public_texts(columns["source"], [])
             columns["label"] = _most_probable(table["label_distribution"], run.space.K)
             columns["row"] = pa.array(range(row, row + table.num_rows), pa.int64())
@@ -195,6 +198,14 @@ def _annotations(run: Run) -> Iterator[pa.Table]:
         at = table.column_names.index("label")
         codes = pc.index_in(table["label"], value_set=names, skip_nulls=True).cast(pa.int64())
         yield table.set_column(at, SCHEMAS["annotations"].field("label"), codes)
+
+
+def _preferences(path: Path) -> Iterator[pa.Table]:
+    for written in _plain(path, None):
+        table = tables.conformed(written, tables.PREFERENCES)
+        for name in ("chosen_source", "rejected_source"):
+            table = table.set_column(table.column_names.index(name), name, _public_texts(table[name], []))
+        yield table
 
 
 def _public_texts(column: pa.ChunkedArray, hosts: list[str]) -> pa.Array:

@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from dprm_data.core import tables
 from dprm_data.core.errors import DprmError, LabelSpaceError, PanelError, PromptError, PublishError, RecipeError
+from dprm_data.core.json_columns import json_texts
 from dprm_data.core.resources import Kind, bundled_file
 from dprm_data.core.scrub import OWN_MATTERS, public_recipe
 from dprm_data.core.text import one_line
@@ -29,7 +30,7 @@ from dprm_data.core.validation import describe
 from dprm_data.core.yamlfile import parse_yaml, validated
 from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.prior import Prior
-from dprm_data.publish.configs import CONFIGS, CONVERSATIONS, SCHEMAS, Config
+from dprm_data.publish.configs import CONFIGS, CONVERSATIONS, SCHEMAS, Config, map_metadata
 from dprm_data.publish.conversations import texts_and_originals
 from dprm_data.publish.hub import MARKER, Marker
 from dprm_data.recipe.recipe import FitConfig, Recipe
@@ -43,7 +44,11 @@ _DATASET = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 _DEPTH = 100  # levels of JSON
 _MOST_LABELS = 1000
 _MOST_ROWS = 100_000  # in a row group; ours have 5,000
-_LATER = {"estimated_calls", "reasoning_tokens", "model_id"}  # columns that older versions did not write
+_ORIGIN = {f"{side}{name}" for name in tables.ORIGIN for side in ("", "chosen_", "rejected_")}
+# Columns that older versions did not write.
+_LATER = {"estimated_calls", "reasoning_tokens", "model_id", "chosen_item_id", "rejected_item_id"} | (
+    _ORIGIN - {"source", "metadata"}
+)
 _OPTIONAL = {
     *(
         "label",
@@ -60,8 +65,9 @@ _OPTIONAL = {
         "reasoning_tokens",
         "model_id",
     ),
+    *_ORIGIN,
     *(tables.original(name) for names in CONVERSATIONS.values() for name in names),
-    *("created_at", "source", "metadata", "attributes", "alpha", "beta", "name", "media_type"),
+    *("chosen_item_id", "rejected_item_id", "created_at", "attributes", "alpha", "beta", "name", "media_type"),
 }
 _PER_LABEL = ("label_distribution", "votes", "probs", "chosen_distribution", "rejected_distribution")
 
@@ -291,7 +297,8 @@ def read_rows(file: Path, path: str, config: Config, space: LabelSpace | None) -
                 if opened.metadata.row_group(group).num_rows > _MOST_ROWS:
                     raise PublishError(f"{path}: row group {group} has more than {_MOST_ROWS:,} rows")
                 read = opened.read_row_group(group, columns=[name for name in schema.names if name in found])
-                table = tables.conformed(texts_and_originals(read, config, path), _with_originals(config))
+                read = texts_and_originals(map_metadata(read, _as_json), config, path)
+                table = tables.conformed(read, _with_originals(config))
                 table.validate(full=True)
                 _check_columns(table, path, space)
                 if table.num_rows:
@@ -316,7 +323,7 @@ def _check_columns(table: pa.Table, path: str, space: LabelSpace | None) -> None
             _check_list(column, name, path, space)
         elif pa.types.is_floating(column.type) and name != "cost" and pc.any(pc.invert(pc.is_finite(column))).as_py():
             raise PublishError(f"{path}: {name}: a value is not a finite number")
-        elif name in ("metadata", "attributes"):
+        elif name == "attributes" or name.endswith("metadata"):
             _check_json(column, name, path)
         elif name == "label" and space is not None and column.null_count < len(column):
             low, high = (pc.min_max(column)[end].as_py() for end in ("min", "max"))
@@ -345,6 +352,11 @@ def _check_json(column: pa.Array, name: str, path: str) -> None:
             raise PublishError(f"{path}: {name}: not JSON: {error}") from error
         if not isinstance(content, dict) or _is_deep(text):
             raise PublishError(f"{path}: {name}: not a JSON object of at most {_DEPTH} levels")
+
+
+def _as_json(column: pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """Metadata as a run's tables hold them; older versions published them so."""
+    return json_texts(column) if pa.types.is_struct(column.type) else column
 
 
 def check_ids(items: set[str], table: pa.Table, path: str) -> None:

@@ -67,6 +67,7 @@ class SourceConfig(Section):
     columns: dict[
         Literal["prompt", "response", "completion", "responses", "chosen", "rejected", "messages", "system"], str
     ] = {}
+    id: str | None = None  # the column with your own ids, if it is not found by its name (id, uid, example_id, …)
     keep: list[str] | None = None  # columns kept as metadata; default: all others
     limit: Annotated[int, Field(gt=0)] | None = None  # rows of the source, from the beginning
     split_column: str | None = None  # the column with each row's split in the published dataset

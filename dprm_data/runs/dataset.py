@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from dprm_data.preference.fitting import Fit
 
 _BATCH = 10_000
-_OF_ITEMS = pa.schema([tables.ITEMS.field(name) for name in tables.ITEM_TEXTS])
-_OF_PAIRS = pa.schema([tables.DISTRIBUTIONS.field(name) for name in (*tables.ITEM_TEXTS[1:], "label_distribution")])
+_OF_ITEMS = tables.part(tables.ITEMS, ["item_id", *tables.FROM_ITEMS])
+_OF_PAIRS = tables.part(tables.DISTRIBUTIONS, [*_OF_ITEMS.names, "label_distribution"])
 
 
 def write_distributions(fit: Fit, items_file: Path, out: Path) -> int:
@@ -108,7 +108,9 @@ def _pair_table(held: list[tuple[Ints, pa.RecordBatch]], pairs: Ints, reward: Fl
         "chosen_original": chosen["completion_original"],
         "rejected_original": rejected["completion_original"],
     }
-    return pa.table(columns).cast(tables.PREFERENCES)
+    for name in ("item_id", *tables.ORIGIN):
+        columns |= {f"chosen_{name}": chosen[name], f"rejected_{name}": rejected[name]}
+    return pa.table(columns).select(tables.PREFERENCES.names).cast(tables.PREFERENCES)
 
 
 def pair_accuracy(items_file: Path, rewards: Floats) -> tuple[float, int] | None:

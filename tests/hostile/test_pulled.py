@@ -101,6 +101,23 @@ def column(name: str, change: Callable[[list[Any]], list[Any]], config: str, kin
     return changed
 
 
+def as_json(value: str) -> Callable[[list[Any]], list[Any]]:
+    """Metadata as JSON, as older versions published them; the first is `value`."""
+    return lambda values: [value, *["{}"] * (len(values) - 1)]
+
+
+NESTED = pa.struct([("a", pa.int64())])
+for _ in range(150):
+    NESTED = pa.struct([("a", NESTED)])
+
+
+def nested(values: list[Any]) -> list[Any]:
+    value: Any = 1
+    for _ in range(151):
+        value = {"a": value}
+    return [value] * len(values)
+
+
 def text(name: str, change: Callable[[str], str | None]) -> Any:
     """The files with one of the config run's texts changed, or without it."""
 
@@ -239,8 +256,12 @@ FAULTS: dict[str, tuple[Callable[[Files], Files], str]] = {
     "table: too many numbers": (column("votes", first([1.0] * 7), "default"), "votes: there are 6 labels, and 7"),
     "table: not a number": (column("label_distribution", first([float("nan")] * 6), "default"), "not finite"),
     "table: infinite reward": (column("expected_reward", first(float("inf")), "default"), "expected_reward"),
-    "table: deep metadata": (column("metadata", first(DEEP), "default"), "metadata: not a JSON"),
-    "table: metadata a list": (column("metadata", first("[]"), "default"), "metadata: not a JSON object"),
+    "table: deep metadata": (column("metadata", as_json(DEEP), "default", pa.string()), "metadata: not a JSON"),
+    "table: metadata a list": (
+        column("metadata", as_json("[]"), "default", pa.string()),
+        "metadata: not a JSON object",
+    ),
+    "table: deep typed metadata": (column("metadata", nested, "default", NESTED), "not a table of default"),
     "table: attributes": (column("attributes", first("{"), "personas"), "attributes: not JSON"),
     "table: label too large": (column("label", first(6), "annotations"), "label: 6 is not one of the 6 labels"),
     "table: label negative": (column("label", first(-1), "annotations"), "label: -1 is not"),

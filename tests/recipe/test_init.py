@@ -38,7 +38,7 @@ def test_it_runs_as_it_is(double: LLMServer, tmp_path: Path, kind: str) -> None:
     assert "export OPENAI_API_KEY" in made.stdout
     text = (tmp_path / "recipe.yaml").read_text()
     assert "# columns found: id, question, answer" in text
-    assert "prompt and response (question as prompt, answer as response), metadata: id" in text
+    assert "prompt and response (question as prompt, answer as response), ids: id, metadata: id" in text
     assert r"#   question: \"Is it: a?\n- no # really\n\"".replace('\\"', '"') in text
     recipe = yaml.safe_load(text)
     assert recipe["source"] == {"path": data.name} and recipe["panel"] == "small"

@@ -1,0 +1,96 @@
+"""The command `dprm export`: a run as a table of another program."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dprm_data.cli.shared import Json, Quiet, RunArgument, answer, app, note
+from dprm_data.core.errors import InputError
+
+
+class Format(StrEnum):
+    csv = "csv"
+    xlsx = "xlsx"
+    jsonl = "jsonl"
+    parquet = "parquet"
+
+
+class Rows(StrEnum):
+    distributions = "distributions"
+    preferences = "preferences"
+    annotations = "annotations"
+
+
+@app.command()
+def export(
+    run: RunArgument,
+    to: Annotated[
+        Format | None,
+        typer.Option("--to", help="The kind of file; by default what --out ends with.", show_default=False),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="The file to write; by default RUN/export/WHAT.FORMAT.", show_default=False),
+    ] = None,
+    what: Annotated[
+        Rows,
+        typer.Option(
+            "--what",
+            help="distributions: a row per item, with everybody's vote in a column each. preferences: a row per pair. "
+            "annotations: a row per annotator and item, with status and reason, without texts.",
+        ),
+    ] = Rows.distributions,
+    long: Annotated[
+        bool, typer.Option("--long", help="Distributions with a row per vote, instead of a column per annotator.")
+    ] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Write a run as CSV, Excel, JSON lines or Parquet, to be joined back to its source.
+
+    Each row has your own id (source_id), the source's file and row, prompt and response, a column per label, the expected reward with its
+    90 % interval, and the source's other columns with their types. For example:
+
+        dprm export runs/my-run --to csv
+
+        dprm export runs/my-run --out pairs.parquet --what preferences
+    """
+    from dprm_data.publish.export_files import write_table_file
+    from dprm_data.runs.flat_tables import flat_table
+    from dprm_data.runs.run import Run
+
+    kind = to.value if to else _format_of(out)
+    job = Run.open(run)
+    path = out or job.folder.path / "export" / f"{what.value}.{kind}"
+    found = flat_table(job, what.value, long=long)
+    written = write_table_file(found.rows, path, kind)
+    notes = list(found.notes)
+    if written.cut:
+        notes.append(f"{written.cut:,} texts are cut: an Excel cell holds 32,767 characters; --to csv keeps them whole")
+    content = {
+        "run": str(job.folder),
+        "file": str(path),
+        "format": kind,
+        "what": what.value,
+        "rows": written.rows,
+        "columns": written.columns,
+        "notes": notes,
+    }
+    answer(content, lambda: f"{written.rows:,} rows and {len(written.columns):,} columns in {path}", as_json)
+    for line in notes:
+        note(quiet or as_json)(line)
+
+
+def _format_of(out: Path | None) -> str:
+    """The kind of file by its name. Raises `InputError`."""
+    ending = out.suffix.lower().removeprefix(".") if out else ""
+    if ending not in list(Format):
+        raise InputError(
+            f"{out}: the name does not say which kind of file to write" if out else "no kind of file is given",
+            hint=f"Give --to {'|'.join(Format)}.",
+        )
+    return ending

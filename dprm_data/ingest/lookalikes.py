@@ -1,0 +1,45 @@
+"""Items whose texts equal another's but for white space: said, not merged, since an item's id counts every character."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from dprm_data.core.conversation import Message
+from dprm_data.core.message_parts import identity
+
+
+class Lookalikes:
+    """Finds them by a hash of their texts: 8 bytes for each item."""
+
+    def __init__(self) -> None:
+        self._marks = array("q")
+
+    def add(self, prompt: Iterable[Message], completion: Iterable[Message]) -> None:
+        """The next item that is stored."""
+        parts = (tuple(map(_likeness, part)) for part in (prompt, completion))
+        self._marks.append(hash(tuple(parts)))
+
+    def found(self, items_file: Path, most: int) -> tuple[int, list[tuple[str, str]]]:
+        """How many equal one that stands before them, and the sources of the first few with that one's."""
+        marks = np.frombuffer(self._marks, np.int64)
+        order = np.argsort(marks, kind="stable")
+        same = marks[order[1:]] == marks[order[:-1]]
+        pairs = np.stack([order[1:][same], order[:-1][same]], axis=1)
+        shown = pairs[np.argsort(pairs[:, 0])][:most]
+        sources = _sources(items_file) if len(shown) else []
+        return len(pairs), [(sources[later], sources[earlier]) for later, earlier in shown.tolist()]
+
+
+def _likeness(message: Message) -> tuple[str, str, str]:
+    more = str(identity(message).get("parts", "")) if "original" in message else ""  # calls, results, media
+    return message["role"], " ".join(message["content"].split()), more
+
+
+def _sources(items_file: Path) -> list[str]:
+    column: list[str] = pq.read_table(items_file, columns=["source"])["source"].to_pylist()
+    return column
