@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -63,7 +63,7 @@ def export(
     from dprm_data.runs.flat_tables import flat_table
     from dprm_data.runs.run import Run
 
-    kind = to.value if to else _format_of(out)
+    kind: Any = to.value if to else _format_of(out)
     job = Run.open(run)
     path = out or job.folder.path / "export" / f"{what.value}.{kind}"
     found = flat_table(job, what.value, long=long)

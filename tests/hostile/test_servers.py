@@ -11,7 +11,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -376,9 +376,11 @@ HOSTILE = {
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
 def test_no_text_hangs_a_parser(text: str) -> None:
     began = time.process_time()
-    for read in (lambda: read_choice(text, SPACE), lambda: read_distribution(text, SPACE), lambda: json_object(text)):
+    for read in (lambda: read_choice(text, SPACE), lambda: read_distribution(text, SPACE)):
         with pytest.raises(Unreadable):
             read()
+    with suppress(Unreadable):
+        json_object(text)
     assert len(plain(text * 50)) <= 600
     assert len(plain("<html>" + text * 50)) <= 600
     failure_of_status(500, text.encode() * 50, {}, SCRUB)
@@ -397,15 +399,17 @@ def test_log_probabilities_are_numbers_or_refused(top: list[tuple[str, float]]) 
 
 @settings(max_examples=300)
 @given(st.text(alphabet='{}":,a1 \n', max_size=40))
-def test_the_object_is_the_longest_from_the_first_brace_to_the_last(text: str) -> None:
-    import re
-
-    found = re.search(r"\{.*\}", text, re.DOTALL)
+def test_the_object_is_the_longest_or_else_one_that_is_whole(text: str) -> None:
+    """From the first brace to the last if that is one object; otherwise an object within, as after thoughts with braces in them."""
+    whole = []
+    for start in (i for i, sign in enumerate(text) if sign == "{"):
+        for end in (i for i, sign in enumerate(text) if sign == "}"):
+            with suppress(json.JSONDecodeError):
+                whole.append((start, end, json.loads(text[start : end + 1])))
+    longest = [found for start, end, found in whole if (start, end) == (text.find("{"), text.rfind("}"))]
     try:
-        expected = json.loads(found.group()) if found else None
-    except json.JSONDecodeError:
-        expected = None
-    try:
-        assert json_object(text) == expected
+        read = json_object(text)
     except Unreadable:
-        assert expected is None
+        assert not longest
+    else:
+        assert read in (longest or [found for _, _, found in whole])

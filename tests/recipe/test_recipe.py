@@ -23,10 +23,10 @@ def refused(tmp_path: Path, text: str) -> str:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (GOOD + "panle: paper\n", "FILE:6: panle: unknown key; did you mean 'panel'? (allowed: name, source, labels,"),
+        (GOOD + "panle: paper\n", "FILE:6: panle: unknown key; did you mean 'panel'? (allowed: name, source, annotators, ratings, labels,"),
         (
             GOOD + "limits:\n  concurrency: many\n",
-            "FILE:7: limits.concurrency: input should be a valid integer, unable to parse string as an integer (found 'many')",
+            "FILE:7: limits.concurrency: must be a whole number (found 'many')",
         ),
         (GOOD + "limits:\n  rpn: 5\n", "FILE:7: limits.rpn: unknown key; did you mean 'rpm'?"),
         (GOOD + "replicates: 0\n", "FILE:6: replicates: input should be greater than 0 (found 0)"),
