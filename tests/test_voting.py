@@ -79,7 +79,7 @@ def test_agreement_and_groups(tmp_path: Path) -> None:
     )
     assert [group["group"] for group in by_age["groups"]] == ["old", "young"]
     assert pq.read_table(tmp_path / "g.parquet").num_rows == 24
-    assert "shrinkage" in dprm("groups", "a.csv", "--labels", "5", "--by", "age", cwd=tmp_path).stdout
+    assert "the others' view counts as" in dprm("groups", "a.csv", "--labels", "5", "--by", "age", cwd=tmp_path).stdout
     wrong = dprm("groups", "a.csv", "--labels", "5", "--by", "shoe_size", cwd=tmp_path)
     assert (wrong.returncode, "no column 'shoe_size'" in wrong.stderr) == (2, True)
 

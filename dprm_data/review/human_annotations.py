@@ -200,9 +200,9 @@ def _row(answer: Answer, origin: str) -> Row:
 def submitted(folder: RunFolder) -> pa.Table:
     """What people said that counts, as annotations (`tables.ANNOTATIONS`): the ratings that the recipe names, and each person's latest submitted answer
     in a review to each item, ordered by item id. Of somebody who rated an item and answered for it, the answer counts."""
-    answers = _answers(folder) if has_answers(folder) else ANNOTATIONS.empty_table()
     if not ratings_file(folder).is_file():
-        return answers
+        return _answers(folder)
+    answers = _answers(folder) if has_answers(folder) else ANNOTATIONS.empty_table()
     ratings = pq.read_table(ratings_file(folder), schema=ANNOTATIONS)
     given, rated = (
         zip(*(table[key].to_pylist() for key in ("item_id", "annotator_id")), strict=True)
@@ -234,9 +234,10 @@ def has_answers(folder: RunFolder) -> bool:
 def with_people(batches: Iterable[pa.RecordBatch | pa.Table], folder: RunFolder) -> Iterator[pa.RecordBatch | pa.Table]:
     """The panel's annotations, then people's."""
     yield from batches
-    people = submitted(folder)
-    if people.num_rows:
-        yield people
+    if has_answers(folder) or ratings_file(folder).is_file():
+        people = submitted(folder)
+        if people.num_rows:
+            yield people
 
 
 def merge(folder: RunFolder) -> int:

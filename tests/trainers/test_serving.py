@@ -198,7 +198,7 @@ def test_verl_as_it_calls(plain: RewardServer, models: list[str]) -> None:
         asyncio.run(module.compute_score("prefs", "good", "", {"index": 1}, **settings))
     with pytest.raises(RuntimeError, match=r"refused to score a response \(422\): .*row 1"):
         asyncio.run(
-            module.compute_score("prefs", "good", "", {"prompt": [{"role": "tool", "content": "x"}]}, **settings)
+            module.compute_score("prefs", "good", "", {"prompt": [{"role": "narrator", "content": "x"}]}, **settings)
         )
 
 
