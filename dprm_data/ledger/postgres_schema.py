@@ -81,7 +81,7 @@ STEPS: tuple[str, ...] = (
     "ALTER TABLE dprm.calls ADD COLUMN estimated bigint NOT NULL DEFAULT 0",
 )
 _HOLDS = (
-    "CREATE TABLE IF NOT EXISTS dprm.holds (run text NOT NULL, writer text NOT NULL, held double precision NOT NULL, "
+    "CREATE TABLE dprm.holds (run text NOT NULL, writer text NOT NULL, held double precision NOT NULL, "
     "created_at double precision NOT NULL, PRIMARY KEY (run, writer))"
 )
 _MIGRATION = 0x4450524D  # the advisory lock under which the schema is created: "DPRM"
@@ -104,7 +104,8 @@ def migrate(db: Connection, address: LedgerAddress) -> None:
         if version < len(STEPS):
             db.execute("UPDATE dprm.version SET version = %s", (len(STEPS),))
         # Not steps with versions of their own: older programs can use a ledger with these columns and this table.
-        db.execute(_HOLDS)
+        if not columns_of(db, "holds"):  # a read-only database refuses even CREATE IF NOT EXISTS
+            db.execute(_HOLDS)
         for table in CHECKED:
             if "checksum" not in columns_of(db, table):
                 db.execute(f"ALTER TABLE dprm.{table} ADD COLUMN checksum bytea")
