@@ -21,9 +21,10 @@ from dprm_data.ingest.items import Item
 from dprm_data.labels.space import LabelSpace
 from dprm_data.panel.personas import Panel, Persona
 from dprm_data.providers.provider import provider_class
+from dprm_data.recipe.consistency import AUTO
 from dprm_data.recipe.model_config import ModelConfig
 from dprm_data.recipe.provider_config import ProviderConfig
-from dprm_data.recipe.recipe import AUTO, EarlyStopConfig, PanelConfig, Recipe
+from dprm_data.recipe.recipe import EarlyStopConfig, PanelConfig, Recipe
 
 # Rises when this program asks differently for the same recipe: items that were done under the old way are looked at again.
 _ASKING_VERSION = 1

@@ -33,7 +33,7 @@ from dprm_data.ledger.ledger import FailedAttempt, Ledger
 from dprm_data.providers.limits import Limiter, backoff
 from dprm_data.providers.provider import Provider
 from dprm_data.providers.request import Answer, CallFailed, Usage
-from dprm_data.providers.token_estimates import estimated_input_tokens, output_cap, reported
+from dprm_data.providers.token_estimates import estimated_input_tokens, output_tokens_cap, reported
 from dprm_data.recipe.recipe import LimitsConfig
 
 _CONGESTION = frozenset({"rate_limit", "overloaded"})
@@ -88,6 +88,7 @@ class RetryingClient:
         self._evidence = Evidence(lambda: limiter.at_provider, self._ask_again)
         self._last_answered: Call | None = None
         self._latencies = Latencies()
+        self._thoughts = self._answers = 0  # tokens of thought in all answers so far, and their number
         self._thinks = False  # the model turned out to think, though nobody said so
         self.failing_since: float | None = None
         self._last_error = ""  # of a call that was given up
@@ -249,6 +250,8 @@ class RetryingClient:
         if not usage.estimated:
             self._estimated_tokens += estimated_input_tokens(call.request)
             self._real_tokens += usage.input_tokens
+            self._thoughts += usage.reasoning_tokens
+            self._answers += 1
         self.limiter.succeeded(reserved, usage.billed)
         if headers:
             self.limiter.obey(headers)
@@ -258,7 +261,10 @@ class RetryingClient:
         if not self.limiter.counts_tokens:
             return 0.0
         tokens = estimated_input_tokens(call.request) * self._real_tokens / self._estimated_tokens
-        return tokens + output_cap(call.request)
+        # The room for thoughts is many times what they take: to reserve it would leave most of the limit unused.
+        known = call.request.capabilities.reasoning_tokens
+        thoughts = self._thoughts / self._answers if self._answers else known
+        return tokens + (output_tokens_cap(call.request.params) or 0) + thoughts
 
     async def _sleep(self, seconds: float) -> None:
         with self._stop.cuts_short():

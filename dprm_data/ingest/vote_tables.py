@@ -247,7 +247,8 @@ def _without_missing(long: _Long, space: LabelSpace, say: Say) -> _Long:
     if lost == len(mask):
         raise VotesError(f"{long.source}: no votes: every cell of column {long.names.get('label', 'label')!r} is empty")
     kept = long.take(rows_where(~mask))
-    items = len(pc.unique(long.table["item_id"])) - len(pc.unique(kept.table["item_id"]))
+    countable = not pa.types.is_nested(long.table["item_id"].type)  # what cannot be an id is refused by its reader
+    items = len(pc.unique(long.table["item_id"])) - len(pc.unique(kept.table["item_id"])) if countable else 0
     without = (
         f"; {items:,} {'item has' if items == 1 else 'items have'} no vote at all and will not occur" if items else ""
     )

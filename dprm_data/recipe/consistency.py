@@ -9,6 +9,8 @@ from dprm_data.core.validation import FieldError
 from dprm_data.recipe.people_config import check_people
 from dprm_data.recipe.provider_config import ProviderConfig
 
+AUTO = "auto"  # elicitation: as the model is best asked; a run folder says what was chosen (runs/auto_elicitation.py)
+
 Recipe = Any  # `dprm_data.recipe.recipe.Recipe`, which imports this module
 
 
@@ -67,7 +69,12 @@ def _check_ray(recipe: Recipe) -> None:
 def lacks_logprobs(provider: ProviderConfig, elicitation: str | None, *, frozen: bool = False) -> str | None:
     """Why this provider cannot answer this elicitation; None if it can, or if that cannot be known here. frozen: the recipe of a run that was
     begun, whatever is known of its model by now."""
-    if elicitation is None or elicitation not in ELICITATIONS or not ELICITATIONS.get(elicitation).needs_logprobs:
+    if (
+        elicitation is None
+        or elicitation == AUTO
+        or elicitation not in ELICITATIONS
+        or not ELICITATIONS.get(elicitation).needs_logprobs
+    ):
         return None
     if provider.kind and not provider.kind.has_logprobs:
         return f"{provider.kind.title} gives no log-probabilities, which elicitation: {elicitation} reads; use choice"

@@ -24,7 +24,7 @@ from dprm_data.core.ledger_address import LedgerAddress
 from dprm_data.core.registry import ELICITATIONS, FAMILIES, SMOOTHINGS, Registry
 from dprm_data.core.validation import FieldError
 from dprm_data.core.yamlfile import read_model, validated
-from dprm_data.recipe.consistency import check_together, lacks_logprobs
+from dprm_data.recipe.consistency import AUTO, check_together, lacks_logprobs
 from dprm_data.recipe.label_names import checked_labels
 from dprm_data.recipe.model_config import Design, ModelConfig, check_distinct, only_model
 from dprm_data.recipe.people_config import RatingsConfig
@@ -44,9 +44,6 @@ def _registered(registry: Registry[Any]) -> Callable[[str, ValidationInfo], str]
 
 def _is_frozen(info: ValidationInfo) -> bool:
     return bool((info.context or {}).get("frozen"))
-
-
-AUTO = "auto"  # elicitation: as the model is best asked; a run folder says what was chosen (runs/auto_elicitation.py)
 
 
 def _elicitation(name: str, info: ValidationInfo) -> str:
@@ -294,7 +291,9 @@ class Recipe(Section):
     @classmethod
     def _suits_the_elicitation(cls, value: Any, info: ValidationInfo) -> Any:
         name = info.data.get("elicitation")
-        if name is None or name not in ELICITATIONS:  # rejected already, or of a run whose extension is not installed
+        if (
+            name in (None, AUTO) or name not in ELICITATIONS
+        ):  # rejected already, or of a run whose extension is not installed
             return value
         asked = ELICITATIONS.get(name)
         match info.field_name:

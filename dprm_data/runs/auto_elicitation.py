@@ -25,8 +25,9 @@ from dprm_data.panel.personas import NEUTRAL
 from dprm_data.providers.construction import make_provider
 from dprm_data.providers.provider import provider_class
 from dprm_data.providers.request import CallFailed, Request
+from dprm_data.recipe.consistency import AUTO
 from dprm_data.recipe.model_config import ModelConfig
-from dprm_data.recipe.recipe import AUTO, Recipe
+from dprm_data.recipe.recipe import Recipe
 from dprm_data.runs.folder import RunFolder, is_run_folder
 
 if TYPE_CHECKING:

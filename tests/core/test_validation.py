@@ -24,7 +24,7 @@ def findings(**changes: Any) -> list[str]:
     [
         (
             {"replicate": 2},
-            "recipe.yaml: replicate: unknown key; did you mean 'replicates'? (allowed: name, source, labels,",
+            "recipe.yaml: replicate: unknown key; did you mean 'replicates'? (allowed: name, source, annotators, ratings, labels,",
         ),
         ({"zzz": 2}, "recipe.yaml: zzz: unknown key (allowed: name, source"),
         (
@@ -39,7 +39,7 @@ def findings(**changes: Any) -> list[str]:
             {"elicitation": "guess"},
             "recipe.yaml: elicitation: there is no elicitation 'guess' (installed: choice, logprobs, distribution",
         ),
-        ({"replicates": "many"}, "recipe.yaml: replicates: input should be a valid integer"),
+        ({"replicates": "many"}, "recipe.yaml: replicates: must be a whole number"),
         ({"provider": {"name": "local", "timeout": float("nan")}}, "recipe.yaml: provider.timeout: "),
         (
             {"provider": {"name": "openai"}},

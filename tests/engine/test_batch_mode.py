@@ -172,7 +172,7 @@ def test_a_refused_batch_is_tried_smaller(tmp_path: Path, double: LLMServer) -> 
     double.script({"batch_refusal": None})
     ended = zygote().end()
     assert ended.returncode == 0, ended
-    assert "failed" not in ended.stdout and double.tally.requests == len(double.tally.bodies) == 16
+    assert "without a label" not in ended.stdout and double.tally.requests == len(double.tally.bodies) == 16
 
 
 @pytest.mark.parametrize("provider", ["openai", "anthropic"])

@@ -23,7 +23,10 @@ def refused(tmp_path: Path, text: str) -> str:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (GOOD + "panle: paper\n", "FILE:6: panle: unknown key; did you mean 'panel'? (allowed: name, source, annotators, ratings, labels,"),
+        (
+            GOOD + "panle: paper\n",
+            "FILE:6: panle: unknown key; did you mean 'panel'? (allowed: name, source, annotators, ratings, labels,",
+        ),
         (
             GOOD + "limits:\n  concurrency: many\n",
             "FILE:7: limits.concurrency: must be a whole number (found 'many')",

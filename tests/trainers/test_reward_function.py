@@ -82,7 +82,7 @@ def test_it_travels_without_its_models(models: list[str]) -> None:
     [
         ([ASK], ["good", "bad"], "1 prompts and 2 responses"),
         ([ASK, 3], ["good", "bad"], "row 2: prompt must be a text or a list"),
-        ([ASK], [[{"role": "tool", "content": "good"}]], "row 1: .*role 'tool'"),
+        ([ASK], [[{"role": "narrator", "content": "good"}]], "row 1: .*role 'narrator'"),
         ([ASK], [[{"role": "user", "content": "good"}]], "row 1: response does not end with an assistant turn"),
         ([ASK], [[{"role": "assistant", "content": None}]], "row 1: .*must have a text as content, found null"),
         ([ASK], [None], "row 1: response must be a text or a list, found null"),
