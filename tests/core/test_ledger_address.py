@@ -63,7 +63,7 @@ def test_a_recipe_keeps_the_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [(5, "should be a valid string"), ("mysql://h/d", "no ledger store 'mysql'"), ("postgres://a:b@h/d", "password")],
+    [(5, "must be a text"), ("mysql://h/d", "no ledger store 'mysql'"), ("postgres://a:b@h/d", "password")],
 )
 def test_a_recipe_says_what_is_wrong(text: object, message: str) -> None:
     with pytest.raises(RecipeError, match=f"ledger: .*{message}"):

@@ -76,10 +76,12 @@ def test_three_workers_keep_one_pace(team: Callable[..., Team]) -> None:
 
 
 def test_a_429_cools_everyone(team: Callable[..., Team]) -> None:
-    two = team(16, latency=0.03, limits={"lease": 5})
+    two = team(60, latency=0.03, limits={"lease": 5})
     pids = two.start(2)
     two.until(lambda stats: stats["answered"] >= 40 and stats["max_in_flight"] > two.concurrency)
-    two.server.script(queue=["429"] * two.concurrency)  # Retry-After: 1; one alone would hold up its own call only
+    two.server.script(chances={"429": 1.0})  # Retry-After: 1; one alone would hold up its own call only
+    two.until(lambda stats: stats["statuses"].get("429", 0) >= two.concurrency)
+    two.server.script(chances={})
     two.end(*pids)
     stats = two.server.stats(details=True)
     assert stats["answered"] == two.calls and stats["statuses"]["429"] >= 3

@@ -157,7 +157,8 @@ def test_an_old_file_is_copied_as_it_is(tmp_path: Path) -> None:
     old.close()
     copied(tmp_path / "old.sqlite", tmp_path / "copy.sqlite")
     new = content(tmp_path / "new.sqlite") | {"batches": [], "batch_rows": []}
-    without = {table: [(*row[:-1], None) for row in new[table]] for table in ("calls", "failures")}
+    lacking = {"calls": 2, "failures": 1}  # columns that came later, at the end
+    without = {table: [(*row[:-n], *[None] * n) for row in new[table]] for table, n in lacking.items()}
     assert content(tmp_path / "copy.sqlite") == new | without
 
 
