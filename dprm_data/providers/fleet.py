@@ -25,7 +25,7 @@ from functools import lru_cache
 
 from dprm_data.providers.endpoint import CONGESTION, Endpoint, Standing, reason
 from dprm_data.providers.request import Answer, CallFailed, Request
-from dprm_data.providers.token_estimates import estimated_input_tokens, output_cap
+from dprm_data.providers.token_estimates import estimated_input_tokens, output_tokens_cap
 
 _LONGEST_WAIT = 5.0  # seconds to wait for a free endpoint; after that the engine is asked to send fewer calls
 _SHORT_WAIT = 0.5  # seconds to wait when all endpoints are out or cooling
@@ -205,7 +205,9 @@ def _tokens(endpoint: Endpoint, request: Request) -> float:
     """Tokens that a call will about use, for the endpoint's limit on tokens."""
     if not endpoint.counts_tokens:
         return 0.0
-    return estimated_input_tokens(request) + output_cap(request)
+    # As the engine does for its own limit: thoughts count as they usually are, not as the room that they may fill.
+    thoughts = request.capabilities.reasoning_tokens
+    return estimated_input_tokens(request) + (output_tokens_cap(request.params) or 0) + thoughts
 
 
 def _without_limits(error: CallFailed) -> CallFailed:

@@ -9,6 +9,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 from dprm_data import FunctionProvider
 from dprm_data.core.errors import DprmError, InputError, RecipeError
 from dprm_data.core.scrub import public_recipe
+from dprm_data.providers.capabilities import Capabilities
 from dprm_data.providers.construction import make_batch_provider, make_provider
 from dprm_data.providers.endpoint import Endpoint
 from dprm_data.providers.fleet import Fleet
@@ -260,6 +262,17 @@ def test_all_down_in_the_middle_is_waited_out(tmp_path: Path) -> None:
 
 
 # -- small things -------------------------------------------------------------------------------------------------------
+
+
+def test_an_endpoints_limit_on_tokens_counts_the_thoughts_that_are_usual_and_not_their_room() -> None:
+    thinker = Capabilities(known=True, reasons=True, reasoning_tokens=100.0, thought_room=16_000)
+
+    async def ask_twice() -> None:
+        fleet = function_fleet(lambda _: label(), tpm=60_000)  # a second's worth: 1,000
+        for number in range(2):
+            await fleet.complete(replace(request("q", hint=f"item {number}"), capabilities=thinker))
+
+    asyncio.run(asyncio.wait_for(ask_twice(), 5))
 
 
 def test_an_endpoints_headers_hold_up_nobody_else() -> None:
