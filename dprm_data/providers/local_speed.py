@@ -25,7 +25,8 @@ class Speed:
 
     def limit(self, request: Request) -> float:
         """Seconds for one attempt."""
-        read, written = estimated_input_tokens(request), float(request.params.get("max_tokens") or 256)
+        answer = float(request.params.get("max_tokens") or 256)
+        read, written = estimated_input_tokens(request), answer + request.capabilities.reasoning_tokens
         return max(_LEAST, self._patience * (read * self._prompt + written * self._answer))
 
     def answered(self, timings: object) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from dprm_data.core.errors import InputError
 from dprm_data.providers import machine
+from dprm_data.providers.capabilities import Capabilities
 from dprm_data.providers.gguf import read_header
 from dprm_data.providers.local import LocalProvider
 from dprm_data.providers.local_model import find_model
@@ -160,6 +162,14 @@ def test_the_time_for_a_call_follows_the_measured_speed() -> None:
     assert speed.limit(request(8_000)) == 120
     for nonsense in (None, "", {"prompt_n": "x"}, {"prompt_n": 0, "prompt_ms": 1}):
         speed.answered(nonsense)
+
+
+def test_a_model_that_thinks_gets_time_for_its_thoughts() -> None:
+    speed = Speed(5_000_000_000)
+    thinks = replace(
+        request(400), capabilities=Capabilities(reasons=True, reasoning_tokens=4_000.0, thought_room=16_000)
+    )
+    assert speed.limit(thinks) - speed.limit(request(400)) == pytest.approx(10 * 4_000 * 0.25)
 
 
 def test_a_recipes_own_timeout_wins() -> None:
