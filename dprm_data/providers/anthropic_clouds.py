@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from dprm_data.core.errors import InputError
 from dprm_data.core.text import one_line
 from dprm_data.providers.anthropic import AnthropicProvider
+from dprm_data.providers.dialect import Structured
 from dprm_data.providers.failures import Scrubber
 from dprm_data.providers.provider import provider
 
@@ -47,8 +48,10 @@ class AnthropicCloud(AnthropicProvider):
     }
     cloud: ClassVar[str] = ""  # whose credentials they are, in messages
 
-    def __init__(self, *, region: str, url: str | None, timeout: float, structured: Any) -> None:
-        super().__init__(api_key=None, base_url=url or "", timeout=timeout, structured=structured)
+    def __init__(
+        self, *, region: str, url: str | None, timeout: float, structured: Structured, api_key: str | None = None
+    ) -> None:
+        super().__init__(api_key=api_key, base_url=url or "", timeout=timeout, structured=structured)
         self.region = region
 
     @abstractmethod
@@ -60,11 +63,7 @@ class AnthropicCloud(AnthropicProvider):
         """The connection, opened at the first call: importing the SDK takes a second, and a run that only replays answers needs none."""
         from dprm_data.providers.signed_http import SignedClient
 
-        return SignedClient(self.sdk(), cloud=self.cloud, timeout=self._timeout, scrub=Scrubber(*self._secrets))
-
-    @property
-    def _secrets(self) -> tuple[str | None, ...]:
-        return ()
+        return SignedClient(self.sdk(), cloud=self.cloud, timeout=self._timeout, scrub=Scrubber(self._api_key))
 
 
 @provider("bedrock")
@@ -77,10 +76,6 @@ class Bedrock(AnthropicCloud):
     libraries = ("anthropic", "boto3")
     cloud = "AWS"
 
-    def __init__(self, *, token: str | None, **settings: Any) -> None:
-        super().__init__(**settings)
-        self._token = token
-
     @classmethod
     def from_config(cls, config: ProviderConfig, environ: Mapping[str, str]) -> Self:
         """Raises `InputError` for a region that is missing or none, and where boto3 is missing."""
@@ -90,20 +85,16 @@ class Bedrock(AnthropicCloud):
         region = config.options.get("region") or environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION")
         region = _checked("region", region or _profiles_region(environ), "AWS_REGION")
         url = environ.get("ANTHROPIC_BEDROCK_BASE_URL")
-        return cls(token=token, region=region, url=url, timeout=config.timeout, structured=config.structured)
+        return cls(api_key=token, region=region, url=url, timeout=config.timeout, structured=config.structured)
 
     def sdk(self) -> Any:
         from anthropic import AsyncAnthropicBedrock
 
         return AsyncAnthropicBedrock(
-            api_key=self._token,
+            api_key=self._api_key,
             aws_region=self.region,
             base_url=self._url or None,
         )
-
-    @property
-    def _secrets(self) -> tuple[str | None, ...]:
-        return (self._token,)
 
 
 @provider("vertex")
