@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
 from dprm_data.providers.dialect import Structured
-from dprm_data.providers.failures import NO_KEY, ContentFiltered, Scrubber
+from dprm_data.providers.failures import NO_KEY, Scrubber
 from dprm_data.providers.http_provider import HttpProvider
 from dprm_data.providers.learning import EFFORT_FIELDS
 from dprm_data.providers.provider import provider
@@ -68,6 +68,7 @@ class AnthropicProvider(HttpProvider):
     key_variable: ClassVar[str | None] = "ANTHROPIC_API_KEY"
     url_variable: ClassVar[str | None] = "ANTHROPIC_BASE_URL"
     default_url = "https://api.anthropic.com"
+    path = "/v1/messages"
     refuses: ClassVar[Mapping[str, str]] = {
         name: f"Anthropic's API has no {name}; leave it out, or use a provider that has it (openai, local)"
         for name in _ABSENT
@@ -107,15 +108,8 @@ class AnthropicProvider(HttpProvider):
         base = url.copy_with(path=url.path.rstrip("/").removesuffix("/v1") or "/")
         return JsonClient(base, headers, timeout=self._timeout, scrub=Scrubber(self._api_key, url.password))
 
-    def body(self, request: Request) -> dict[str, Any]:
-        """The JSON that is sent for `request`. Raises `CallFailed` for what the API does not have."""
-        return self.learned.applied(self._body(request))
-
-    def refused(self, error: CallFailed, request: Request) -> bool:
-        """Whether the request is worth sending again: the server named a parameter that is left out from now on."""
-        return self.learned.taught(error, self._body(request), request)
-
     def _body(self, request: Request) -> dict[str, Any]:
+        """As of `HttpProvider`. Raises `CallFailed` for what the API does not have."""
         params = request.params
         for name in (*_ABSENT, "top_logprobs"):
             if params.get(name) is not None:
@@ -140,14 +134,6 @@ class AnthropicProvider(HttpProvider):
             body["output_config"] = output
         return body | extra
 
-    async def complete(self, request: Request) -> Answer:
-        """Send the request once; again, and differently, where the server names a parameter that it refuses. Raises `CallFailed`."""
-        try:
-            data, headers = await self.learned.sent(self.http, "/v1/messages", self.body, request)
-        except ContentFiltered:
-            return Answer("", "content_filter", UNREPORTED, request.model)
-        return self.read(data, headers, request)
-
     def read(self, data: dict[str, Any], headers: Mapping[str, str], request: Request) -> Answer:
         """A reply's answer. Raises `CallFailed`, with what the reply cost."""
         content = data.get("content")
@@ -169,10 +155,6 @@ class AnthropicProvider(HttpProvider):
         from dprm_data.providers.batch_anthropic import AnthropicBatches
 
         return AnthropicBatches(self)
-
-    async def aclose(self) -> None:
-        if "http" in vars(self):
-            await self.http.aclose()
 
 
 def _turns(request: Request) -> list[dict[str, Any]]:

@@ -1,19 +1,21 @@
-"""A provider behind an HTTP API: how its address and its key are found."""
+"""A provider behind an HTTP API: how its address and its key are found, and how a request is sent."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from dprm_data.core.errors import InputError
 from dprm_data.providers.dialect import Structured
-from dprm_data.providers.failures import plain
+from dprm_data.providers.failures import ContentFiltered, plain
 from dprm_data.providers.learning import Learned
 from dprm_data.providers.provider import BaseProvider
+from dprm_data.providers.request import UNREPORTED, Answer, CallFailed, Request
 
 if TYPE_CHECKING:
+    from dprm_data.providers.http import JsonClient
     from dprm_data.recipe.provider_config import ProviderConfig
 
 
@@ -32,8 +34,43 @@ class HttpProvider(BaseProvider):
         """What the server has refused so far."""
         return Learned()
 
+    path: ClassVar[str]  # of a request, behind the address
+
     @abstractmethod
     def __init__(self, *, api_key: str | None, base_url: str, timeout: float, structured: Structured) -> None: ...
+
+    @cached_property
+    @abstractmethod
+    def http(self) -> JsonClient:
+        """The connection, opened at the first call."""
+
+    @abstractmethod
+    def _body(self, request: Request) -> dict[str, Any]:
+        """The JSON of `request` for a server that refuses nothing."""
+
+    @abstractmethod
+    def read(self, data: dict[str, Any], headers: Mapping[str, str], request: Request) -> Answer:
+        """A reply's answer. Raises `CallFailed`, with what the reply cost."""
+
+    def body(self, request: Request) -> dict[str, Any]:
+        """The JSON that is sent for `request`. Raises `CallFailed` for what the API does not have."""
+        return self.learned.applied(self._body(request))
+
+    def refused(self, error: CallFailed, request: Request) -> bool:
+        """Whether the request is worth sending again: the server named a parameter that is left out from now on."""
+        return self.learned.taught(error, self._body(request), request)
+
+    async def complete(self, request: Request) -> Answer:
+        """Send the request once; again, and differently, where the server names a parameter that it refuses. Raises `CallFailed`."""
+        try:
+            data, headers = await self.learned.sent(self.http, self.path, self.body, request)
+        except ContentFiltered:
+            return Answer("", "content_filter", UNREPORTED, request.model)
+        return self.read(data, headers, request)
+
+    async def aclose(self) -> None:
+        if "http" in vars(self):
+            await self.http.aclose()
 
     @classmethod
     def from_config(cls, config: ProviderConfig, environ: Mapping[str, str]) -> Self:

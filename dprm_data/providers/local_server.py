@@ -29,7 +29,7 @@ class LocalServer:
         body = self._api.body(request)
         if self._pins_slots:
             body["id_slot"] = slot  # its cache holds the beginning of the slot's last prompt
-        data, headers = await self._api.http.send("POST", "chat/completions", orjson.dumps(body), seconds=seconds)
+        data, headers = await self._api.http.send("POST", self._api.path, orjson.dumps(body), seconds=seconds)
         return self._api.read(data, headers, request), data.get("timings")
 
     async def aclose(self) -> None:

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from dprm_data.core.errors import InputError
 from dprm_data.providers.characters import expected_tokens
 from dprm_data.providers.dialect import Dialect, Structured, dialect_of, weaker
-from dprm_data.providers.failures import NO_KEY, ContentFiltered, Scrubber
+from dprm_data.providers.failures import NO_KEY, Scrubber
 from dprm_data.providers.http_provider import USER_AGENT, HttpProvider
 from dprm_data.providers.learning import EFFORT_FIELDS
 from dprm_data.providers.provider import provider
@@ -54,6 +54,7 @@ class OpenAIProvider(HttpProvider):
     key_variable: ClassVar[str | None] = "OPENAI_API_KEY"
     url_variable: ClassVar[str | None] = "OPENAI_BASE_URL"
     default_url = "https://api.openai.com/v1"
+    path = "chat/completions"
     libraries = ("aiohttp",)
     options = frozenset({"api"})  # `responses`: by the Responses API, always (`responses`)
     api: str | None = None
@@ -102,14 +103,6 @@ class OpenAIProvider(HttpProvider):
         made.always = self.api == "responses"
         return made
 
-    def body(self, request: Request) -> dict[str, Any]:
-        """The JSON that is sent for `request`."""
-        return self.learned.applied(self._body(request))
-
-    def refused(self, error: CallFailed, request: Request) -> bool:
-        """Whether the request is worth sending again: the server named a parameter that is left out from now on."""
-        return self.learned.taught(error, self._body(request), request)
-
     def _body(self, request: Request) -> dict[str, Any]:
         params = request.params
         extra: dict[str, Any] = dict(params.get("extra") or {})
@@ -133,14 +126,6 @@ class OpenAIProvider(HttpProvider):
         if extra.get("prompt_cache_key") == "auto":
             del extra["prompt_cache_key"]
         return body | extra
-
-    async def complete(self, request: Request) -> Answer:
-        """Send the request once; again, and differently, where the server names a parameter that it refuses. Raises `CallFailed`."""
-        try:
-            data, headers = await self.learned.sent(self.http, "chat/completions", self.body, request)
-        except ContentFiltered:
-            return Answer("", "content_filter", UNREPORTED, request.model)
-        return self.read(data, headers, request)
 
     def read(self, data: dict[str, Any], headers: Mapping[str, str], request: Request) -> Answer:
         """A reply's answer. Raises `CallFailed`, with what the reply cost."""
@@ -188,10 +173,6 @@ class OpenAIProvider(HttpProvider):
         from dprm_data.providers.batch_openai import OpenAIBatches
 
         return OpenAIBatches(self)
-
-    async def aclose(self) -> None:
-        if "http" in vars(self):
-            await self.http.aclose()
 
 
 def _response_format(schema: dict[str, Any], structured: str) -> dict[str, Any]:
