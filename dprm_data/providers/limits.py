@@ -254,7 +254,7 @@ class Limiter:
         """When one call more than `count` may be in flight, as far as only the clock decides it; infinite if other calls must end first."""
         if count + 1 > self._window.size:
             return math.inf
-        wanted, open_now = self._granted + 1 + count - self.in_flight, _FIRST + 2 * self._answers
+        wanted, open_now = self._granted + 1 + count - self.in_flight, self._open_at_once
         if wanted <= open_now:
             return self._cool_until
         return self._begin(time.monotonic()) + _DOUBLES_AFTER + _DOUBLES_IN * math.log2(wanted / open_now)
@@ -267,10 +267,15 @@ class Limiter:
 
     # -- waiting -------------------------------------------------------------------------------------------------------
 
+    @property
+    def _open_at_once(self) -> int:
+        """Calls that may be sent since the start or the last cooldown, whatever the clock says."""
+        return _FIRST + 2 * self._answers
+
     def _opening(self, now: float) -> float:
         flowing = now - self._flowing_since if self._flowing_since is not None else 0.0
         doublings = min(30.0, max(0.0, flowing - _DOUBLES_AFTER) / _DOUBLES_IN)
-        return float((_FIRST + 2 * self._answers) * 2**doublings) + _ROUNDING
+        return float(self._open_at_once * 2**doublings) + _ROUNDING
 
     def _room(self, now: float) -> float:
         """Places that may be taken now."""

@@ -65,7 +65,7 @@ class Window:
 
     def refused(self, sent: float, in_flight: int, now: float) -> bool:
         """Returns whether this refusal narrows the window: then all calls had better wait."""
-        if sent < self._narrowed_at:  # of the round trip that narrowed it
+        if self.is_congested(sent):
             self._lower(in_flight)
             return False
         self._ended += 1
