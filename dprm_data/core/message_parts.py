@@ -25,6 +25,7 @@ import orjson
 
 from dprm_data.core.conversation import Message
 from dprm_data.core.errors import DprmError
+from dprm_data.core.text import kind_of
 
 REASONING = ("reasoning_content", "reasoning", "thinking")
 _TEXTS = {
@@ -143,13 +144,13 @@ def _content(content: Any, where: str) -> Iterator[Part]:
         for i, part in enumerate(content):
             yield from _part(part, f"{where}[{i}]")
     elif content is not None:
-        raise BadMessage.at(where, f"must be a text or a list of parts, found {_kind(content)}")
+        raise BadMessage.at(where, f"must be a text or a list of parts, found {kind_of(content)}")
 
 
 def _part(part: Any, where: str) -> Iterator[Part]:
     kind = part.get("type") if isinstance(part, Mapping) else None
     if not isinstance(kind, str):
-        raise BadMessage.at(where, f"must be a part with a type, found {_kind(part)}")
+        raise BadMessage.at(where, f"must be a part with a type, found {kind_of(part)}")
     if kind in _TEXTS:
         yield Text(_text(part, _TEXTS[kind], where))
     elif kind in _MEDIA:
@@ -171,7 +172,7 @@ def _part(part: Any, where: str) -> Iterator[Part]:
 def _calls(turn: Mapping[str, Any]) -> Iterator[Part]:
     calls = turn.get("tool_calls") or []
     if not isinstance(calls, list):
-        raise BadMessage.at(".tool_calls", f"must be a list, found {_kind(calls)}")
+        raise BadMessage.at(".tool_calls", f"must be a list, found {kind_of(calls)}")
     for i, call in enumerate(calls):
         yield _call(call, f".tool_calls[{i}]")
     if function := turn.get("function_call"):
@@ -180,11 +181,11 @@ def _calls(turn: Mapping[str, Any]) -> Iterator[Part]:
 
 def _call(call: Any, where: str) -> ToolCall:
     if not isinstance(call, Mapping):
-        raise BadMessage.at(where, f"must be an object, found {_kind(call)}")
+        raise BadMessage.at(where, f"must be an object, found {kind_of(call)}")
     field = next((name for name in ("function", "custom") if call.get(name) is not None), "")
     inner, where_inner = (call[field], f"{where}.{field}") if field else (call, where)
     if not isinstance(inner, Mapping):
-        raise BadMessage.at(where_inner, f"must be an object, found {_kind(inner)}")
+        raise BadMessage.at(where_inner, f"must be an object, found {kind_of(inner)}")
     arguments = _arguments(inner, "input" if field == "custom" else "arguments", where_inner)
     return ToolCall(_text(inner, "name", where_inner), arguments, _id(call, "id"))
 
@@ -194,14 +195,14 @@ def _arguments(holder: Mapping[str, Any], field: str, where: str) -> str:
     if isinstance(value, str) or value is None:
         return value or ""
     if not isinstance(value, Mapping | list):
-        raise BadMessage.at(f"{where}.{field}", f"must be an object or its JSON, found {_kind(value)}")
+        raise BadMessage.at(f"{where}.{field}", f"must be an object or its JSON, found {kind_of(value)}")
     return _json(value, f"{where}.{field}")
 
 
 def _text(holder: Mapping[str, Any], field: str, where: str) -> str:
     value = holder.get(field)
     if not isinstance(value, str):
-        raise BadMessage.at(f"{where}.{field}", f"must be a text, found {_kind(value)}")
+        raise BadMessage.at(f"{where}.{field}", f"must be a text, found {kind_of(value)}")
     return value
 
 
@@ -225,11 +226,6 @@ def _json(value: Any, where: str) -> str:
         return json.dumps(value, ensure_ascii=False)
     except (RecursionError, TypeError, ValueError) as error:
         raise BadMessage.at(where, f"cannot be written as JSON: {error}") from error
-
-
-def _kind(value: object) -> str:
-    words = {"NoneType": "null", "dict": "an object", "list": "a list", "int": "a number", "float": "a number"}
-    return words.get(type(value).__name__, type(value).__name__)
 
 
 # -- identity ---------------------------------------------------------------------------------------------------------

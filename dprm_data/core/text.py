@@ -86,3 +86,11 @@ def _joins(character: str) -> bool:
         return False
     kind = unicodedata.category(character)
     return kind in ("So", "Sk", "Mn", "Mc") or (kind in ("Lo", "Lm") and character not in _UNSEEN)
+
+
+def kind_of(value: object) -> str:
+    """What a value of JSON is, for a message: a number, an object, null."""
+    if isinstance(value, float) and value != value:
+        return "NaN"
+    words = {"NoneType": "null", "dict": "an object", "list": "a list", "int": "a number", "float": "a number"}
+    return words.get(type(value).__name__, type(value).__name__)

@@ -20,11 +20,11 @@ from typing import Any, Literal, cast
 
 from dprm_data.core.conversation import Messages
 from dprm_data.core.errors import SourceError
+from dprm_data.core.text import kind_of
 from dprm_data.ingest.items import Item, Role, ids_of
 from dprm_data.ingest.messages import (
     BadRow,
     at_last_reply,
-    kind_of,
     parting,
     prompt_messages,
     read_conversation,

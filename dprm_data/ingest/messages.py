@@ -16,6 +16,7 @@ import orjson
 
 from dprm_data.core.conversation import Message, Messages, Speaker
 from dprm_data.core.message_parts import REASONING, BadMessage, Media, Text, call_names, parts_of, read_parts, readable
+from dprm_data.core.text import kind_of
 from dprm_data.ingest.items import Item
 
 ROLES: dict[str, Speaker] = {
@@ -208,13 +209,6 @@ def parting(chosen: Messages, rejected: Messages) -> int:
     if not at:
         raise BadRow("chosen and rejected do not begin with the same prompt")
     return at
-
-
-def kind_of(value: object) -> str:
-    if isinstance(value, float) and value != value:
-        return "NaN"
-    words = {"NoneType": "null", "dict": "an object", "list": "a list", "int": "a number", "float": "a number"}
-    return words.get(type(value).__name__, type(value).__name__)
 
 
 def _is_text_part(part: object) -> bool:
