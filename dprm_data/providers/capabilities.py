@@ -167,8 +167,3 @@ def _entry(family: str, model: str) -> Mapping[str, Any] | None:
 
 def _listed(value: Any) -> list[str]:
     return value if isinstance(value, list) else [value]
-
-
-def known_models() -> list[dict[str, Any]]:
-    """The entries of the table, in its order, as they are."""
-    return list(_table()["models"])
