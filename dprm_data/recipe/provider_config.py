@@ -11,7 +11,7 @@ from dprm_data.core.errors import InputError
 from dprm_data.core.key_shapes import is_key, secret_in_url, secrets_in
 from dprm_data.core.registry import PROVIDERS
 from dprm_data.core.validation import FieldError
-from dprm_data.recipe.section import NotNegative, Positive, Section
+from dprm_data.recipe.section import NotNegative, Positive, Section, is_frozen
 
 
 class PriceConfig(Section):
@@ -116,7 +116,7 @@ class ProviderConfig(Section):
     @model_validator(mode="after")
     def _without_secrets(self, info: ValidationInfo) -> ProviderConfig:
         """A recipe is kept, shown and published. One that was run before is still read; its secrets are masked wherever it is shown."""
-        if (info.context or {}).get("frozen"):
+        if is_frozen(info):
             return self
         for i, place in enumerate(self.places):
             field = f"endpoints.{i}.base_url" if self.endpoints else "base_url"
@@ -154,7 +154,7 @@ class ProviderConfig(Section):
 
     @model_validator(mode="after")
     def _has_the_effort(self, info: ValidationInfo) -> ProviderConfig:
-        if not (kind := self.kind) or (info.context or {}).get("frozen"):
+        if not (kind := self.kind) or is_frozen(info):
             return self
         try:
             able = kind.capabilities(self)

@@ -30,20 +30,16 @@ from dprm_data.recipe.model_config import Design, ModelConfig, check_distinct, o
 from dprm_data.recipe.people_config import RatingsConfig
 from dprm_data.recipe.provider_config import EndpointConfig, ProviderConfig
 from dprm_data.recipe.ray_config import RayConfig
-from dprm_data.recipe.section import NotNegative, Positive, Section
+from dprm_data.recipe.section import NotNegative, Positive, Section, is_frozen
 
 
 def _registered(registry: Registry[Any]) -> Callable[[str, ValidationInfo], str]:
     """A check that the name is registered. A run may be read where its extension is not installed (`Recipe.load(frozen=True)`)."""
 
     def check(name: str, info: ValidationInfo) -> str:
-        return name if _is_frozen(info) else registry.check(name)
+        return name if is_frozen(info) else registry.check(name)
 
     return check
-
-
-def _is_frozen(info: ValidationInfo) -> bool:
-    return bool((info.context or {}).get("frozen"))
 
 
 def _elicitation(name: str, info: ValidationInfo) -> str:
@@ -312,7 +308,7 @@ class Recipe(Section):
     def _are_distinct(cls, models: list[ModelConfig] | None, info: ValidationInfo) -> list[ModelConfig] | None:
         check_distinct(models or [])
         for i, model in enumerate(models or []):
-            if reason := lacks_logprobs(model, info.data.get("elicitation"), frozen=_is_frozen(info)):
+            if reason := lacks_logprobs(model, info.data.get("elicitation"), frozen=is_frozen(info)):
                 raise FieldError(f"{i}", f"{model.id}: {reason}")
         return models
 
@@ -324,7 +320,7 @@ class Recipe(Section):
         if provider is not None and info.data.get("models"):
             raise ValueError("models says which models are asked; give it or provider, not both")
         if provider is not None:
-            reason = lacks_logprobs(provider, info.data.get("elicitation"), frozen=_is_frozen(info))
+            reason = lacks_logprobs(provider, info.data.get("elicitation"), frozen=is_frozen(info))
             if reason:
                 raise ValueError(reason)
         return provider
@@ -338,7 +334,7 @@ class Recipe(Section):
     @classmethod
     def _begun_before_auto(cls, content: Any, info: ValidationInfo) -> Any:
         """Run folders of earlier versions say nothing where they asked by choice, which was the default."""
-        if not (info.context or {}).get("frozen") or not isinstance(content, dict) or content.get("annotators"):
+        if not is_frozen(info) or not isinstance(content, dict) or content.get("annotators"):
             return content
         return {"elicitation": "choice"} | content
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo
 
 
 class Section(BaseModel):
@@ -16,3 +16,8 @@ class Section(BaseModel):
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+def is_frozen(info: ValidationInfo) -> bool:
+    """Whether this is the recipe of a run that was begun (`Recipe.load(frozen=True)`): its extensions need not be installed any more."""
+    return bool((info.context or {}).get("frozen"))
