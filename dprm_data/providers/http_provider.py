@@ -29,12 +29,12 @@ class HttpProvider(BaseProvider):
     of its own (in the recipe or, as with the SDKs, in `url_variable`) is sent the default variable's key where it is set, and needs none.
     """
 
+    path: ClassVar[str]  # of a request, behind the address
+
     @cached_property
     def learned(self) -> Learned:
         """What the server has refused so far."""
         return Learned()
-
-    path: ClassVar[str]  # of a request, behind the address
 
     @abstractmethod
     def __init__(self, *, api_key: str | None, base_url: str, timeout: float, structured: Structured) -> None: ...
