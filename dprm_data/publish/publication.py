@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from dprm_data.core.secret_scan import Secrets, check_no_secrets
-from dprm_data.core.tables import write_text
+from dprm_data.core.tables import sha256_of, write_text
 from dprm_data.ingest.splits import Splits
 from dprm_data.publish.configs import Config
 from dprm_data.publish.gate import check_metadata
@@ -108,10 +108,8 @@ def _files(folder: Path) -> Iterator[File]:
     for path in folder.rglob("*"):
         if path.is_file():
             size = path.stat().st_size
-            with path.open("rb") as opened:
-                sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
             git = hashlib.sha1(b"blob %d\0" % size)  # git's hash of a small file
             with path.open("rb") as opened:
                 while chunk := opened.read(1 << 20):
                     git.update(chunk)
-            yield File(path.relative_to(folder).as_posix(), path, size, sha256, git.hexdigest())
+            yield File(path.relative_to(folder).as_posix(), path, size, sha256_of(path), git.hexdigest())

@@ -5,7 +5,6 @@ The ledger is not published, so nothing can be annotated again from it for free;
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import time
@@ -17,7 +16,7 @@ import pyarrow.compute as pc
 
 from dprm_data.core import tables
 from dprm_data.core.errors import DprmError, InputError, PublishError
-from dprm_data.core.tables import write_parquet, write_text
+from dprm_data.core.tables import sha256_of, write_parquet, write_text
 from dprm_data.labels.space import LabelSpace
 from dprm_data.publish.configs import Config
 from dprm_data.publish.gate import check_repo_name
@@ -96,12 +95,11 @@ def _check_whole(files: Path, marker: Marker) -> None:
         local = files / path
         if not local.is_file():
             raise PublishError(f"{path} is missing in the dataset", hint="Pull an earlier version: --revision v1.")
-        with local.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
-                raise PublishError(
-                    f"{path} is not as it was published: others have changed it",
-                    hint="Pull an earlier version: --revision v1.",
-                )
+        if sha256_of(local) != sha256:
+            raise PublishError(
+                f"{path} is not as it was published: others have changed it",
+                hint="Pull an earlier version: --revision v1.",
+            )
 
 
 def _unpack(files: Path, folder: RunFolder, repo: str, head: Head) -> None:

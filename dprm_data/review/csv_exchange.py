@@ -10,7 +10,6 @@ CSV is written as spreadsheets open it (UTF-8 with a byte order mark), without c
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,7 +20,7 @@ import orjson
 import pyarrow.parquet as pq
 
 from dprm_data.core.errors import InputError
-from dprm_data.core.tables import write_text
+from dprm_data.core.tables import sha256_of, write_text
 from dprm_data.labels.space import LabelSpace
 from dprm_data.review.answer_tables import read_answers
 from dprm_data.review.cells import defused
@@ -119,16 +118,11 @@ def import_answers(run: Run, files: Sequence[Path]) -> list[tuple[str, Stored]]:
         raise InputError(f"two files are called {twice}", hint="Files are identified by name: rename one of them.")
     read = read_answers(run.folder, run.space, files, items)
     stored = [
-        (file.name, store(run.folder, f"file:{file.name}", answers, source={"sha256": _hash(file)}))
+        (file.name, store(run.folder, f"file:{file.name}", answers, source={"sha256": sha256_of(file)}))
         for file, answers in zip(files, read, strict=True)
     ]
     merge(run.folder)
     return stored
-
-
-def _hash(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _now() -> str:
