@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +100,8 @@ def _read(run: Run) -> RatedItems:
 
 
 def _known_items(run: Run) -> Callable[[str, str], str | None]:
-    """A look-up of the source's items: by our id, or by an id that the source has in a column of its own. Raises `SourceError` for an id of several items."""
+    """A look-up of the source's items: by our id, by an id that the source has in a column of the same name, or else by the one that `source: {id: ...}`
+    names. Raises `SourceError` for an id of several items."""
     by_column: dict[str, dict[str, str | None]] = {}
     ids = set(pq.read_table(run.folder.needs("items"), columns=["item_id"])["item_id"].to_pylist())
 
@@ -108,7 +109,7 @@ def _known_items(run: Run) -> Callable[[str, str], str | None]:
         if own in ids or not column:
             return own if own in ids else None
         if column not in by_column:
-            by_column[column] = _by_own_id(run.folder.needs("items"), column)
+            by_column[column] = _by_own_id(run, column)
         if own in by_column[column] and by_column[column][own] is None:
             raise SourceError(
                 f"ratings: {column} {own!r} is the id of several responses of the source",
@@ -119,17 +120,27 @@ def _known_items(run: Run) -> Callable[[str, str], str | None]:
     return known
 
 
-def _by_own_id(items: Path, column: str) -> dict[str, str | None]:
-    """Our id by the source's; None where several items have it. Raises `SourceError` if the source has no such column."""
-    found: dict[str, str | None] = {}
-    for item in load_items(items):
-        if (own := item.metadata.get(column)) is not None:
-            found[str(own)] = None if str(own) in found else item.item_id
+def _by_own_id(run: Run, column: str) -> dict[str, str | None]:
+    """Our id by the source's; None where several items have it. Raises `SourceError` if the source has no such ids."""
+    items, source = run.folder.needs("items"), run.recipe.source
+    found = _unique((item.metadata.get(column), item.item_id) for item in load_items(items))
+    if not found and source is not None and source.id is not None:
+        found = _unique((item.source_id, item.item_id) for item in load_items(items))
     if not found:
         raise SourceError(
             f"ratings: the source has no column {column!r}, by which its items would be known",
-            hint="Keep it in the source (source: {keep: [...]}), or name the ratings' columns of texts: columns: {prompt: ..., response: ...}.",
+            hint="Say which column it is (source: {id: ...}) or keep it (source: {keep: [...]}), or name the ratings' columns of texts: "
+            "columns: {prompt: ..., response: ...}.",
         )
+    return found
+
+
+def _unique(pairs: Iterable[tuple[Any, str]]) -> dict[str, str | None]:
+    """Our id by another one; None for one that comes twice. Pairs without another one are left out."""
+    found: dict[str, str | None] = {}
+    for own, item_id in pairs:
+        if own is not None:
+            found[str(own)] = None if str(own) in found else item_id
     return found
 
 
