@@ -282,9 +282,9 @@ async def _annotate_in_batches(
     from dprm_data.engine.batch import BatchEngine
     from dprm_data.pipeline.batch_canary import try_directly
 
-    budget = Budget(limit, ledger.spent() if limit is not None else 0.0)
     calls = (counters.total_items or 0) * run.work.annotations_per_item
-    await try_directly(run, ledger, budget, counters, calls=calls, retry_failed=retry_failed)
+    await try_directly(run, ledger, limit, counters, calls=calls, retry_failed=retry_failed)
+    budget = Budget(limit, ledger.spent() if limit is not None else 0.0)  # batches are held in their own table
     own = cast("BaseProvider | None", run.provider)  # `Run` takes no other in this mode
     [entry] = run.recipe.entries  # more are refused in this mode
     provider = make_batch_provider(entry, say=run.progress.say) if own is None else own.batches()
