@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from dprm_data.ingest.rated_items import RatedItems, read_rated_items
 from dprm_data.ingest.ratings import Ratings
 from dprm_data.ingest.vote_scale import assumption
 from dprm_data.labels.space import LabelSpace
+from dprm_data.pipeline.fingerprint import fingerprint_of
 from dprm_data.recipe.people_config import RatingsConfig
 from dprm_data.review.human_annotations import SUBMITTED, named_person, pseudonym
 from dprm_data.runs.folder import RunFolder
@@ -50,9 +50,9 @@ def ingest_ratings(run: Run) -> None:
     run.progress.stage("reading ratings")
     read = _read(run)
     if bring_items(run):
-        report = store_items(_Stream(read), run.folder.table("items"), progress=run.progress.items)
-        items_sha256 = sha256_of(run.folder.table("items"))
-        run.folder.update_manifest(source=_counts(report) | {"items_sha256": items_sha256})
+        path = run.folder.table("items")
+        report = store_items(_Stream(read), path, progress=run.progress.items)
+        run.folder.update_manifest(source=source_record(report, path, None))
     who = (
         _pseudonyms(run.folder, read.ratings.annotator_ids)
         if read.named
@@ -82,11 +82,8 @@ def _fingerprint(run: Run) -> str | None:
     if config is None or config.path is None or (run.source is not None and not run.asks_models):
         return None
     path = run.recipe.folder / Path(config.path).expanduser()
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    states = [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.is_file()]
     items = None if bring_items(run) else run.folder.read_manifest().get("source", {}).get("items_sha256")
-    content = [config.model_dump(mode="json"), states, items, run.space.model_dump(mode="json")]
-    return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
+    return fingerprint_of(path, config.model_dump(mode="json"), items, run.space.model_dump(mode="json"))
 
 
 def _read(run: Run) -> RatedItems:
@@ -196,9 +193,11 @@ def _raters(read: RatedItems, who: dict[str, str]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=RATERS)
 
 
-def _counts(report: ItemsReport) -> dict[str, Any]:
-    names = ("items", "rows", "duplicates", "refused", "contested", "shapes")
-    return {name: getattr(report, name) for name in names} | {"fingerprint": None}
+def source_record(report: ItemsReport, items: Path, fingerprint: str | None) -> dict[str, Any]:
+    """What the manifest says of the items. fingerprint: of the source's files, where it has any."""
+    names = ("items", "rows", "duplicates", "refused", "contested", "alike", "times", "shapes")
+    counts = {name: getattr(report, name) for name in names}
+    return counts | {"fingerprint": fingerprint, "items_sha256": sha256_of(items)}
 
 
 def _record(read: RatedItems) -> dict[str, Any]:
