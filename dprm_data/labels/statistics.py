@@ -109,7 +109,7 @@ class Resamples:
         known = np.isfinite(values)
         rows = np.flatnonzero(known) if rows is None else rows[known]
         weights = self.weights[:, rows]
-        return self.interval(_ratio(weights @ values[known], weights.sum(axis=1)))
+        return self.interval(ratio(weights @ values[known], weights.sum(axis=1)))
 
     def statistic(self, function: Callable[[Ints], float]) -> Interval:
         """Any statistic of row numbers (with repetitions), in at most 200 resamples of three rows or more. For items that all represent the same number only."""
@@ -125,8 +125,8 @@ class Resamples:
     def alpha_between(self, p: Floats, q: Floats, squared: Floats) -> Interval:
         """Agreement beyond chance across two groups with shares p, q (N, K)."""
         total = self.weights.sum(axis=1)
-        observed = _ratio(self.weights @ np.einsum("uc,ck,uk->u", p, squared, q), total)
-        expected = _ratio(np.einsum("bc,ck,bk->b", self.weights @ p, squared, self.weights @ q), total**2)
+        observed = ratio(self.weights @ np.einsum("uc,ck,uk->u", p, squared, q), total)
+        expected = ratio(np.einsum("bc,ck,bk->b", self.weights @ p, squared, self.weights @ q), total**2)
         return self.interval(_beyond_chance(observed, expected))
 
 
@@ -184,8 +184,8 @@ def _alphas(counts: Floats, squared: Floats, weights: Floats) -> Floats:
     within = np.einsum("uk,uk->u", n @ squared, n) / (m - 1.0)
     N_c = w @ n
     N = N_c.sum(axis=1)
-    observed = _ratio(w @ within, N)
-    expected = _ratio(np.einsum("bc,ck,bk->b", N_c, squared, N_c), N * (N - 1.0))
+    observed = ratio(w @ within, N)
+    expected = ratio(np.einsum("bc,ck,bk->b", N_c, squared, N_c), N * (N - 1.0))
     return _beyond_chance(observed, expected)
 
 
@@ -196,5 +196,6 @@ def _beyond_chance(observed: Floats, expected: Floats) -> Floats:
     return np.where(np.isfinite(observed), alpha, np.nan)
 
 
-def _ratio(numerator: Floats, denominator: Floats) -> Floats:
+def ratio(numerator: Floats, denominator: Floats) -> Floats:
+    """The quotients; NaN where there is nothing to divide by."""
     return np.divide(numerator, denominator, out=np.full_like(numerator, np.nan), where=denominator > 0)

@@ -21,7 +21,7 @@ from dprm_data.core.ledger_address import LedgerAddress
 from dprm_data.ledger.call import Reply
 from dprm_data.ledger.checksum import checksum_of
 from dprm_data.ledger.factory import open_store
-from dprm_data.ledger.hold import NOTHING, Hold
+from dprm_data.ledger.hold import Hold
 from dprm_data.ledger.store import INT, CallRow, FailureRow, HoldRow, Transaction, write_error
 from dprm_data.providers.request import Usage
 
@@ -102,7 +102,7 @@ class Ledger:
 
     def possibly_billed(self) -> float:
         """Of `spent`: what processes that were killed may have been billed for calls that they did not record."""
-        return sum(hold.held for hold in self.store.holds(self.run) if hold.held > NOTHING)
+        return self.store.possibly_billed().get(self.run, 0.0)
 
     def counts(self) -> dict[str, int]:
         """The number of rows in each table."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from dprm_data.ledger.hold import NOTHING
 from dprm_data.ledger.store import LedgerStore, Row
 
 _CALLS = (
@@ -87,34 +85,16 @@ def stats_of(store: LedgerStore) -> Stats:
         ]
         (done,) = _first(select("SELECT COUNT(*) FROM done"))
         (batches,) = _first(select("SELECT COUNT(*) FROM batches")) if store.has("batches") else (0,)
-    held: Counter[str] = Counter()
-    for hold in store.holds():
-        if hold.held > NOTHING:
-            held[hold.run] += hold.held  # type: ignore[assignment]
-    counts = int(done), int(batches)
-    return Stats(store.location, groups, failures, store.totals(), dict(held), *counts, store.bytes_on_disk())
+    dollars, counts = (store.totals(), store.possibly_billed()), (int(done), int(batches))
+    return Stats(store.location, groups, failures, *dollars, *counts, store.bytes_on_disk())
 
 
 def _group(row: Row) -> Group:
     run, model, status, calls, inputs, outputs, cached, cost, priced, again, first, last, estimated, thoughts = row
     tokens = (round(inputs), round(outputs), round(cached))
-    counts = (
-        int(calls - priced) if status == "answered" else 0,
-        int(again),
-    )  # a failed call costs nothing beside its attempts
-    return Group(
-        run,
-        model,
-        status,
-        int(calls),
-        *tokens,
-        float(cost or 0.0),
-        *counts,
-        first,
-        last,
-        int(estimated),
-        round(thoughts),
-    )
+    unpriced = int(calls - priced) if status == "answered" else 0  # a failed call costs nothing beside its attempts
+    counts = (unpriced, int(again), first, last, int(estimated), round(thoughts))
+    return Group(run, model, status, int(calls), *tokens, float(cost or 0.0), *counts)
 
 
 def _first(rows: Iterable[Row]) -> Row:

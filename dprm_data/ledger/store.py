@@ -18,6 +18,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 from dprm_data.core.errors import InputError, LedgerError
 from dprm_data.core.ledger_address import LedgerAddress
 from dprm_data.core.registry import LEDGER_STORES
+from dprm_data.ledger.hold import NOTHING
 
 Row = tuple[Any, ...]
 
@@ -203,6 +204,14 @@ class LedgerStore(ABC):
         Where several processes may write, those of processes at work are left out: their own budgets count them.
         """
         return []
+
+    def possibly_billed(self) -> dict[str, float]:
+        """Dollars in `holds` by run, without what rounding leaves."""
+        found: dict[str, float] = {}
+        for hold in self.holds():
+            if hold.held > NOTHING:
+                found[hold.run] = found.get(hold.run, 0.0) + hold.held
+        return found
 
     @abstractmethod
     def count(self, table: str) -> int:

@@ -29,9 +29,9 @@ class _Answered(Exception):
 
 
 async def try_directly(
-    run: Run, ledger: Ledger, budget: Budget, counters: Counters, *, calls: int, retry_failed: bool
+    run: Run, ledger: Ledger, limit: float | None, counters: Counters, *, calls: int, retry_failed: bool
 ) -> None:
-    """Make the first calls, until each way of asking has a label. calls: of the run. Raises `ProviderUnusable` if none has one, or another
+    """Make the first calls, until each way of asking has a label. limit: of the run's budget; calls: of the run. Raises `ProviderUnusable` if none has one, or another
     `DprmError` that would have stopped the run."""
     limits, recipe = run.recipe.limits, run.recipe
     if not limits.give_up_unusable or calls < _FEWEST_CALLS or ledger.store.batches(ledger.run):
@@ -51,7 +51,7 @@ async def try_directly(
         provider=provider,
         ledger=ledger,
         prices=prices,
-        budget=budget,
+        budget=Budget(limit, ledger.spent() if limit is not None else 0.0, ledger=ledger),
         limits=limits,
         retry_failed=retry_failed,
         rounds=round_policy_for(recipe.early_stop, run.space),
@@ -63,5 +63,6 @@ async def try_directly(
         pass
     finally:
         counters.add_calls(engine.counters)
+        await ledger.give_back()
         if run.provider is None:
             await provider.aclose()

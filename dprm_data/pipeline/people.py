@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from dprm_data.ingest.rated_items import RatedItems, read_rated_items
 from dprm_data.ingest.ratings import Ratings
 from dprm_data.ingest.vote_scale import assumption
 from dprm_data.labels.space import LabelSpace
+from dprm_data.pipeline.fingerprint import fingerprint_of
 from dprm_data.recipe.people_config import RatingsConfig
 from dprm_data.review.human_annotations import SUBMITTED, named_person, pseudonym
 from dprm_data.runs.folder import RunFolder
@@ -50,9 +50,9 @@ def ingest_ratings(run: Run) -> None:
     run.progress.stage("reading ratings")
     read = _read(run)
     if bring_items(run):
-        report = store_items(_Stream(read), run.folder.table("items"), progress=run.progress.items)
-        items_sha256 = sha256_of(run.folder.table("items"))
-        run.folder.update_manifest(source=_counts(report) | {"items_sha256": items_sha256})
+        path = run.folder.table("items")
+        report = store_items(_Stream(read), path, progress=run.progress.items)
+        run.folder.update_manifest(source=source_record(report, path, None))
     who = (
         _pseudonyms(run.folder, read.ratings.annotator_ids)
         if read.named
@@ -82,11 +82,8 @@ def _fingerprint(run: Run) -> str | None:
     if config is None or config.path is None or (run.source is not None and not run.asks_models):
         return None
     path = run.recipe.folder / Path(config.path).expanduser()
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    states = [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.is_file()]
     items = None if bring_items(run) else run.folder.read_manifest().get("source", {}).get("items_sha256")
-    content = [config.model_dump(mode="json"), states, items, run.space.model_dump(mode="json")]
-    return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
+    return fingerprint_of(path, config.model_dump(mode="json"), items, run.space.model_dump(mode="json"))
 
 
 def _read(run: Run) -> RatedItems:
@@ -100,7 +97,8 @@ def _read(run: Run) -> RatedItems:
 
 
 def _known_items(run: Run) -> Callable[[str, str], str | None]:
-    """A look-up of the source's items: by our id, or by an id that the source has in a column of its own. Raises `SourceError` for an id of several items."""
+    """A look-up of the source's items: by our id, by an id that the source has in a column of the same name, or else by the one that `source: {id: ...}`
+    names. Raises `SourceError` for an id of several items."""
     by_column: dict[str, dict[str, str | None]] = {}
     ids = set(pq.read_table(run.folder.needs("items"), columns=["item_id"])["item_id"].to_pylist())
 
@@ -108,7 +106,7 @@ def _known_items(run: Run) -> Callable[[str, str], str | None]:
         if own in ids or not column:
             return own if own in ids else None
         if column not in by_column:
-            by_column[column] = _by_own_id(run.folder.needs("items"), column)
+            by_column[column] = _by_own_id(run, column)
         if own in by_column[column] and by_column[column][own] is None:
             raise SourceError(
                 f"ratings: {column} {own!r} is the id of several responses of the source",
@@ -119,17 +117,27 @@ def _known_items(run: Run) -> Callable[[str, str], str | None]:
     return known
 
 
-def _by_own_id(items: Path, column: str) -> dict[str, str | None]:
-    """Our id by the source's; None where several items have it. Raises `SourceError` if the source has no such column."""
-    found: dict[str, str | None] = {}
-    for item in load_items(items):
-        if (own := item.metadata.get(column)) is not None:
-            found[str(own)] = None if str(own) in found else item.item_id
+def _by_own_id(run: Run, column: str) -> dict[str, str | None]:
+    """Our id by the source's; None where several items have it. Raises `SourceError` if the source has no such ids."""
+    items, source = run.folder.needs("items"), run.recipe.source
+    found = _unique((item.metadata.get(column), item.item_id) for item in load_items(items))
+    if not found and source is not None and source.id is not None:
+        found = _unique((item.source_id, item.item_id) for item in load_items(items))
     if not found:
         raise SourceError(
             f"ratings: the source has no column {column!r}, by which its items would be known",
-            hint="Keep it in the source (source: {keep: [...]}), or name the ratings' columns of texts: columns: {prompt: ..., response: ...}.",
+            hint="Say which column it is (source: {id: ...}) or keep it (source: {keep: [...]}), or name the ratings' columns of texts: "
+            "columns: {prompt: ..., response: ...}.",
         )
+    return found
+
+
+def _unique(pairs: Iterable[tuple[Any, str]]) -> dict[str, str | None]:
+    """Our id by another one; None for one that comes twice. Pairs without another one are left out."""
+    found: dict[str, str | None] = {}
+    for own, item_id in pairs:
+        if own is not None:
+            found[str(own)] = None if str(own) in found else item_id
     return found
 
 
@@ -185,9 +193,11 @@ def _raters(read: RatedItems, who: dict[str, str]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=RATERS)
 
 
-def _counts(report: ItemsReport) -> dict[str, Any]:
-    names = ("items", "rows", "duplicates", "refused", "contested", "shapes")
-    return {name: getattr(report, name) for name in names} | {"fingerprint": None}
+def source_record(report: ItemsReport, items: Path, fingerprint: str | None) -> dict[str, Any]:
+    """What the manifest says of the items. fingerprint: of the source's files, where it has any."""
+    names = ("items", "rows", "duplicates", "refused", "contested", "alike", "times", "shapes")
+    counts = {name: getattr(report, name) for name in names}
+    return counts | {"fingerprint": fingerprint, "items_sha256": sha256_of(items)}
 
 
 def _record(read: RatedItems) -> dict[str, Any]:

@@ -81,23 +81,28 @@ def _above(variance: PanelVariance | None) -> bool | None:
 def prepare_pilot(run: Run, *, items: int = 25, replicates: int = 2, seed: int = 0) -> tuple[Run, Plan]:
     """The pilot of a run whose items are stored (`stages.prepare`), and what it will cost. Makes no call.
 
-    A larger pilot with the same seed contains the smaller one. Raises `InputError` for a run that was pulled.
+    A larger pilot with the same seed contains the smaller one. Raises `InputError` for a run without a model, or one that was pulled.
     """
-    if not run.asks_models:
-        raise InputError(
-            "annotators: people: a pilot asks a model, and the recipe has none",
-            hint="Run it: dprm run RECIPE. It makes no call.",
-        )
-    if run.is_pulled():
-        raise InputError(
-            f"{run.folder} was pulled from a published dataset, without the ledger of its calls: a pilot would pay for them again",
-            hint="Give another folder: dprm pilot RECIPE --output FOLDER.",
-        )
+    check_can_ask(run, "a pilot", FOLDER)
     prior = run.recipe.prior or (None if run.elicitation.states_population else PriorConfig())
     pilot = derived(run, FOLDER, replicates=replicates if run.elicitation.repeatable else 1, prior=prior)
     store_sample(run, pilot, items, seed)
     stages.announce(run)
     return pilot, stages.estimate(pilot)
+
+
+def check_can_ask(run: Run, what: str, command: str) -> None:
+    """Raise `InputError` where a run has no model to ask, or no ledger because it was pulled."""
+    if not run.asks_models:
+        raise InputError(
+            f"annotators: people: {what} asks a model, and the recipe has none",
+            hint="Run it: dprm run RECIPE. It makes no call.",
+        )
+    if run.is_pulled():
+        raise InputError(
+            f"{run.folder} was pulled from a published dataset, without the ledger of its calls: {what} would pay for them again",
+            hint=f"Give another folder: dprm {command} RECIPE --output FOLDER.",
+        )
 
 
 def derived(run: Run, name: str, **changes: Any) -> Run:
@@ -200,7 +205,7 @@ def projected(run: Run, pilot: Run, table: pa.Table) -> Projection:
     cost = NOTHING
     if len(per_item):
         drawn = Resamples.of(np.arange(len(per_item)))
-        factor = planned.items * _batch_discount(run)
+        factor = planned.items * _batch_discount(run, planned)
         mean = drawn.mean(per_item)
         cost = Interval(*(None if end is None else end * factor for end in (mean.value, mean.low, mean.high)))
     left = None if cost.value is None else cost.value * left_to_ask / max(calls, 1)
@@ -229,14 +234,14 @@ def _cost_per_item(run: Run, pilot: Run, table: pa.Table) -> Floats:
     )
 
 
-def _batch_discount(run: Run) -> float:
-    """The run's price over that of the same calls made directly, as the pilot makes them."""
+def _batch_discount(run: Run, planned: Plan) -> float:
+    """The price of the run, as planned, over that of the same calls made directly, as the pilot makes them."""
     if run.recipe.mode != "batch":
         return 1.0
     direct = Run(
         run.recipe.model_copy(update={"mode": "direct"}), run.folder, progress=run.progress, provider=run.provider
     )
-    asked, full = stages.estimate(run).cost, stages.estimate(direct).cost
+    asked, full = planned.cost, stages.estimate(direct).cost
     return asked / full if asked and full else 1.0
 
 

@@ -8,17 +8,16 @@ Only `annotate` costs money, and the ledger keeps every answer: all other stages
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext, suppress
+from pathlib import Path
 from typing import Any, cast
 
-import orjson
 import pyarrow.parquet as pq
 
 from dprm_data.core.errors import BudgetReached, DprmError, InputError, Interrupted, ProviderUnusable, RecipeError
-from dprm_data.core.tables import ANNOTATIONS, ITEMS, PERSONAS, damage, sha256_of, write_parquet
+from dprm_data.core.tables import ANNOTATIONS, ITEMS, PERSONAS, damage, write_parquet
 from dprm_data.engine.budget import Budget
 from dprm_data.engine.counters import Counters
 from dprm_data.engine.early_stopping import round_policy_for
@@ -29,9 +28,10 @@ from dprm_data.ingest.items import ItemsReport, StoredItems, load_items, store_i
 from dprm_data.ledger.factory import exists
 from dprm_data.ledger.ledger import Ledger
 from dprm_data.panel.personas import panel_table
+from dprm_data.pipeline.fingerprint import fingerprint_of
 from dprm_data.pipeline.item_lengths import say_what_is_giant, say_what_is_too_long
 from dprm_data.pipeline.kept_tables import KeptTables
-from dprm_data.pipeline.people import bring_items, has_people, ingest_ratings
+from dprm_data.pipeline.people import bring_items, has_people, ingest_ratings, source_record
 from dprm_data.preference.family import check_family
 from dprm_data.providers.construction import make_batch_provider
 from dprm_data.providers.provider import BaseProvider, provider_class
@@ -183,17 +183,7 @@ def ingest(run: Run) -> ItemsReport | None:
     report = store_items(found, path, progress=run.progress.items, refuse=unseen)
     for line in report.lines():
         run.progress.say(line)
-    counts = {
-        "items": report.items,
-        "rows": report.rows,
-        "duplicates": report.duplicates,
-        "refused": report.refused,
-        "contested": report.contested,
-        "alike": report.alike,
-        "times": report.times,
-        "shapes": report.shapes,
-    }
-    run.folder.update_manifest(source=counts | {"fingerprint": fingerprint, "items_sha256": sha256_of(path)})
+    run.folder.update_manifest(source=source_record(report, path, fingerprint))
     return report
 
 
@@ -282,9 +272,9 @@ async def _annotate_in_batches(
     from dprm_data.engine.batch import BatchEngine
     from dprm_data.pipeline.batch_canary import try_directly
 
-    budget = Budget(limit, ledger.spent() if limit is not None else 0.0)
     calls = (counters.total_items or 0) * run.work.annotations_per_item
-    await try_directly(run, ledger, budget, counters, calls=calls, retry_failed=retry_failed)
+    await try_directly(run, ledger, limit, counters, calls=calls, retry_failed=retry_failed)
+    budget = Budget(limit, ledger.spent() if limit is not None else 0.0)  # batches are held in their own table
     own = cast("BaseProvider | None", run.provider)  # `Run` takes no other in this mode
     [entry] = run.recipe.entries  # more are refused in this mode
     provider = make_batch_provider(entry, say=run.progress.say) if own is None else own.batches()
@@ -351,12 +341,8 @@ def fit(run: Run, **settings: Any) -> None:
 
 
 def _fingerprint(run: Run) -> str | None:
-    """A hash of the source's settings and files (name, size, modification time). None for a source that is not files."""
+    """A hash of the source's settings and files. None for a source that is not files."""
     source = run.recipe.source
     if run.source is not None or source is None or source.path is None:
         return None
-    path = run.recipe.folder / source.path
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    states = [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.is_file()]
-    content = [source.model_dump(mode="json"), states]
-    return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
+    return fingerprint_of(run.recipe.folder / Path(source.path).expanduser(), source.model_dump(mode="json"))

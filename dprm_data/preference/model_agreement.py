@@ -18,7 +18,7 @@ import numpy as np
 from dprm_data.core.arrays import Floats, Ints
 from dprm_data.labels.geometry import wasserstein
 from dprm_data.labels.space import LabelSpace
-from dprm_data.labels.statistics import Interval, Resamples, by_reward
+from dprm_data.labels.statistics import Interval, Resamples, by_reward, ratio
 
 
 @dataclass(frozen=True)
@@ -92,15 +92,15 @@ class ModelSums:
         for pair, names in enumerate(combinations(self._models, 2)):
             n, halved = w @ self._items[pair, filled], w @ self._halved[pair, filled]
             p, q = (w @ self._shares[pair, side][filled] for side in (0, 1))
-            expected = _ratio(np.einsum("bc,ck,bk->b", p, self._squared, q), n**2)
-            observed = _ratio(w @ self._observed[pair, filled], n)
-            distance, floor = (_ratio(w @ sums[pair, filled], halved) for sums in (self._distance, self._floor))
+            expected = ratio(np.einsum("bc,ck,bk->b", p, self._squared, q), n**2)
+            observed = ratio(w @ self._observed[pair, filled], n)
+            distance, floor = (ratio(w @ sums[pair, filled], halved) for sums in (self._distance, self._floor))
             found.append(
                 ModelPair(
                     models=names,
                     items=int(self._items[pair].sum()),
-                    reward_difference=drawn.interval(_ratio(w @ self._difference[pair, filled], n)),
-                    alpha=drawn.interval(1.0 - _ratio(observed, expected)),
+                    reward_difference=drawn.interval(ratio(w @ self._difference[pair, filled], n)),
+                    alpha=drawn.interval(1.0 - ratio(observed, expected)),
                     distance=drawn.interval(distance),
                     floor=drawn.interval(floor),
                     beyond=drawn.interval(distance - floor),
@@ -145,7 +145,3 @@ def stated_check(
         worse_than_half=drawn.mean(to_stated - to_half),
         better_than_everyone=drawn.mean(to_everyone - to_stated),
     )
-
-
-def _ratio(numerator: Floats, denominator: Floats) -> Floats:
-    return np.divide(numerator, denominator, out=np.full_like(numerator, np.nan), where=denominator > 0)

@@ -43,7 +43,7 @@ from itertools import combinations
 import numpy as np
 
 from dprm_data.core.arrays import Floats
-from dprm_data.labels.statistics import Interval, Resamples
+from dprm_data.labels.statistics import Interval, Resamples, ratio
 from dprm_data.preference.pair_sums import FACTORS, Kind, PairSums
 
 _FEWEST_PAIRS = 10  # of a kind, for a figure about it
@@ -160,7 +160,7 @@ def variance_components(
             name,
             included[name],
             drawn.interval(np.maximum(values, 0.0)),
-            drawn.interval(_share(np.maximum(values, 0.0), spread)),
+            drawn.interval(ratio(np.maximum(values, 0.0), spread)),
             float(values[0]),
         )
         for name, values in estimates.items()
@@ -229,10 +229,6 @@ def said(effect: Iterable[str]) -> str:
     return " × ".join(sorted(effect, key=FACTORS.index))
 
 
-def _share(part: Floats, whole: Floats) -> Floats:
-    return np.divide(part, whole, out=np.full_like(part, np.nan), where=whole > 0)
-
-
 def _effects(
     drawn: Resamples, gamma: dict[Kind, Floats], kinds: list[Kind], factors: Sequence[str], spread: Floats
 ) -> Iterable[Effect]:
@@ -243,7 +239,7 @@ def _effects(
         apart = next((kind for kind in best if kind | {factor} in kinds), None)
         if apart is not None:
             values = gamma[apart] - gamma[apart | {factor}]
-            share = drawn.interval(_share(np.maximum(values, 0.0), spread))
+            share = drawn.interval(ratio(np.maximum(values, 0.0), spread))
             yield Effect(factor, drawn.interval(values), share, "item" in apart)
 
 
@@ -257,7 +253,7 @@ def _likeness(
 ) -> Iterable[Likeness]:
     total = gamma[frozenset()]
     for kind in sorted((kind for kind in kinds if "item" in kind), key=lambda kind: tuple(-r for r in _rank(kind))):
-        alpha = drawn.interval(1.0 - _share(gamma[kind], total))
+        alpha = drawn.interval(1.0 - ratio(gamma[kind], total))
         same = drawn.interval(1.0 - labels[kind]) if labels else Interval(None, None, None)
         shared = tuple(factor for factor in factors if factor in kind)
         yield Likeness(shared, round(float(pairs[kind][0])), alpha, same, len(shared) == len(factors))

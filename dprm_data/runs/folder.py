@@ -169,7 +169,7 @@ class RunFolder:
         content = recipe.model_dump(mode="json", exclude_defaults=True)
         for name, section in (("source", recipe.source), ("ratings", recipe.ratings)):
             if section and section.path:
-                content[name]["path"] = str((recipe.folder / section.path).absolute())
+                content[name]["path"] = str((recipe.folder / Path(section.path).expanduser()).absolute())
         content |= {"labels": labels, "output": str(self.path.absolute())}
         if recipe.entries:
             content["panel"] = recipe.panel.model_dump(mode="json", exclude_defaults=True) | {"use": panel}

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from dprm_data.core.arrays import Floats, Ints
 from dprm_data.elicit.work import POPULATION
+from dprm_data.ingest.votes import shares_of
 from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.model_agreement import ModelPair, ModelSums
 from dprm_data.preference.pair_sums import PairSums, number_of_blocks
@@ -116,7 +117,8 @@ class _Ratings:
             self.soft = self.soft or table["probs"].null_count < len(table)
             codes = self._model(table).dictionary_encode().combine_chunks()
             model = codes.indices.to_numpy()
-            ok, reward = _ok(table), self._rewards(table)
+            ok = _ok(table)
+            reward = self._rewards(table, ok)
             cost = table["cost"].to_numpy()
             for i, name in enumerate(codes.dictionary.to_pylist()):
                 mine = model == i
@@ -202,15 +204,14 @@ class _Ratings:
         found = np.zeros((table.num_rows, K))
         named = np.flatnonzero(~np.isnan(label.astype(np.float64)))
         found[named, label[named].astype(np.int64)] = 1.0
-        if table["probs"].null_count < table.num_rows:
-            given = pc.is_valid(table["probs"]).to_numpy()
-            flat = table["probs"].combine_chunks().drop_null().flatten().to_numpy(zero_copy_only=False)
-            stated = flat.astype(np.float64).reshape(-1, K)
-            found[given] = stated / stated.sum(axis=1, keepdims=True)
-        return found
+        shares = shares_of(table, self._space)
+        return np.where(np.isnan(shares), found, shares)
 
-    def _rewards(self, table: pa.Table) -> Floats:
-        return np.asarray(self._probs(table) @ self._space.rewards)
+    def _rewards(self, table: pa.Table, ok: np.ndarray[Any, np.dtype[np.bool_]]) -> Floats:
+        """The reward of every row that is ok, 0 of the others."""
+        found = np.zeros(table.num_rows)
+        found[ok] = self._probs(table.filter(pa.array(ok))) @ self._space.rewards
+        return found
 
 
 def _ok(table: pa.Table) -> np.ndarray[Any, np.dtype[np.bool_]]:

@@ -117,13 +117,16 @@ class Worker:
                 provider = make_provider(entry, say=self._say) if own is None else own
                 stack.push_async_callback(provider.aclose)
                 self._providers[entry.id] = provider
+            stack.push_async_callback(self._end_forecasts)
             self._open = stack.pop_all()
         return self
 
     async def __aexit__(self, *raised: object) -> None:
-        await asyncio.gather(*self._forecasts)
-        # In turn: connections closed, what was reserved and not spent given back, the coordinator left.
+        # In turn: forecasts said, connections closed, what was reserved and not spent given back, the coordinator left.
         await self._open.__aexit__(*raised)  # type: ignore[arg-type]
+
+    async def _end_forecasts(self) -> None:
+        await asyncio.gather(*self._forecasts)
 
 
 def check_budget(run: Run, limit: float | None) -> None:

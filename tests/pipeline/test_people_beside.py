@@ -84,6 +84,43 @@ def test_ratings_by_the_sources_ids(tmp_path: Path) -> None:
     assert "'1' is the id of several responses" in done.stderr
 
 
+def test_files_in_the_home_folder(tmp_path: Path) -> None:
+    """What has changed there is read again, also by the recipe that the run folder keeps."""
+    (home := tmp_path / "home").mkdir()
+    pairs = [{"id": i, **pair} for i, pair in enumerate(PAIRS)]
+    rows = [{"id": i % 5, "rater": f"r{i // 5}", "label": LEVELS[i % 4]} for i in range(20)]
+    write_rows(home / "pairs.jsonl", pairs)
+    write_csv(home / "ratings.csv", rows)
+    ratings = {"path": "~/ratings.csv", "columns": {"item_id": "id"}}
+    write_people(tmp_path, rows, source={"path": "~/pairs.jsonl"}, ratings=ratings)
+    for recipe, count in (("recipe.yaml", 16), ("run/recipe.yaml", 20)):
+        done = dprm("run", recipe, cwd=tmp_path, HOME=str(home))
+        assert done.returncode == 0, done.stderr
+        assert len(annotations(tmp_path)) == count
+        write_rows(home / "pairs.jsonl", [*pairs, pairs[0] | {"id": 4, "prompt": "one more"}])
+    write_rows(home / "pairs.jsonl", pairs)
+    assert dprm("run", "recipe.yaml", cwd=tmp_path, HOME=str(home)).returncode == 0
+    assert len(annotations(tmp_path)) == 16
+
+
+def test_ratings_by_the_ids_that_the_source_names(tmp_path: Path) -> None:
+    """The source keeps no other column, so that its ids are nowhere else; the ratings may call them otherwise."""
+    write_rows(tmp_path / "pairs.jsonl", [{"ticket": f"T{i}", **pair} for i, pair in enumerate(PAIRS)])
+    source = {"path": "pairs.jsonl", "id": "ticket", "keep": []}
+    for column in ("ticket", "item_id"):
+        rows = [{column: f"T{i % 5}", "rater": f"r{i // 5}", "label": LEVELS[i % 4]} for i in range(20)]  # no T4
+        write_people(tmp_path, rows, source=source, ratings={"path": "ratings.csv", "columns": {"item_id": column}})
+        done = dprm("run", "recipe.yaml", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "4 ratings are of items that the source does not have" in done.stderr
+        assert len(annotations(tmp_path)) == 16
+    nameless = {"path": "pairs.jsonl", "keep": []}
+    write_people(tmp_path, rows, source=nameless, ratings={"path": "ratings.csv", "columns": {"item_id": column}})
+    done = dprm("run", "recipe.yaml", cwd=tmp_path)
+    assert done.returncode != 0
+    assert "the source has no column 'item_id'" in done.stderr
+
+
 def test_rows_that_cannot_be_used_do_not_lose_the_others(tmp_path: Path) -> None:
     rows = ratings(4)
     rows[0]["label"] = "banana"

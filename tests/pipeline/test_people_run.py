@@ -150,13 +150,20 @@ def test_publishing_is_prepared_without_names_and_attributes(finished: Path) -> 
 
 
 @pytest.mark.parametrize(
-    "command", [("review", "compare", "run"), ("review", "export", "run", "sheet.csv"), ("pilot", "recipe.yaml")]
+    "command",
+    [
+        ("review", "compare", "run"),
+        ("review", "export", "run", "sheet.csv"),
+        ("pilot", "recipe.yaml"),
+        ("try", "recipe.yaml"),
+    ],
 )
 def test_what_needs_a_panel_says_so(finished: Path, command: tuple[str, ...]) -> None:
     done = dprm(*command, cwd=finished)
     assert done.returncode != 0
     assert "people" in done.stderr
     assert "Traceback" not in done.stderr
+    assert "no ledger" not in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,13 @@ def test_it_shows_raw_answers_with_what_was_read_and_the_price(double: LLMServer
     assert found["projection"]["calls_left"] == (ITEMS - TRIED) * PERSONAS
 
 
+def test_it_says_how_it_asks_where_the_recipe_does_not(double: LLMServer, place: Path) -> None:
+    write_recipe(place, double.url, elicitation="auto")
+    done = dprm("try", "recipe.yaml", "--items", "1", cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("elicitation: choice, because") == 1
+
+
 def test_the_run_does_not_pay_for_it_again(double: LLMServer, place: Path) -> None:
     write_recipe(place, double.url, prior={"strength": 2})
     assert dprm("try", "recipe.yaml", cwd=place).returncode == 0

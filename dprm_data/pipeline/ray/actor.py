@@ -141,8 +141,8 @@ class AnnotatorActor:
 
 
 def _counts(engine: Stoppable) -> Counters:
-    """The counters to send: without the endpoints, which belong to the provider."""
-    return replace(engine.counters, endpoints=())
+    """The counters to send: the sum over models alone, and without the endpoints, which belong to the providers."""
+    return replace(engine.counters, endpoints=(), models={})
 
 
 def _with_node(error: Exception) -> Exception:
