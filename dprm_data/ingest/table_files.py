@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from dprm_data.core.arrays import Ints
 from dprm_data.core.errors import VotesError
+from dprm_data.ingest.column_values import is_text
 from dprm_data.ingest.csv_check import checked_rows, looks_whole
 from dprm_data.ingest.csv_dialect import DELIMITERS, as_utf8, checked_delimiter, delimiter_of
 from dprm_data.ingest.excel import read_sheet
@@ -140,8 +141,7 @@ class _ParquetTable(Table):
     ) -> tuple[pa.Table, Ints | None]:
         # Few values stay dictionary-encoded, as on disk. Of many, one hash table over the whole column is faster than joining every row
         # group's dictionary.
-        kinds = {name: self._schema.field(name).type for name in few}
-        encoded = [name for name, kind in kinds.items() if pa.types.is_string(kind) or pa.types.is_large_string(kind)]
+        encoded = [name for name in few if is_text(self._schema.field(name).type)]
         with in_words(self._path, "Parquet"):
             table = pq.read_table(self._path, columns=list(columns), read_dictionary=encoded)
         return table.select(columns), None

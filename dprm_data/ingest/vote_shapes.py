@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dprm_data.core.errors import VotesError
+from dprm_data.ingest.column_values import decoded
 from dprm_data.ingest.faults import Places
 from dprm_data.ingest.table_files import Table
 from dprm_data.ingest.vote_scale import could_be_label
@@ -204,9 +205,7 @@ def as_long(
 
 def _stacked(columns: Sequence[pa.ChunkedArray], source: Path | str) -> pa.ChunkedArray:
     """Columns of ratings, one after the other: of numbers if all are, else of text."""
-    plain = [
-        column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column for column in columns
-    ]
+    plain = [decoded(column) for column in columns]
     kinds = {column.type for column in plain if not pa.types.is_null(column.type)}
     if len(kinds) > 1:
         number = all(pa.types.is_integer(kind) or pa.types.is_floating(kind) for kind in kinds)
