@@ -20,10 +20,11 @@ from dprm_data.core.tables import ANNOTATIONS
 from dprm_data.ingest.column_values import decoded, distinct, is_text, value_type
 from dprm_data.ingest.faults import Faults, Places, rows_where
 from dprm_data.ingest.ratings import Ratings, ratings_from_annotations
-from dprm_data.ingest.table_files import MISSING, SKIP, Table, open_table
+from dprm_data.ingest.table_files import MISSING, SKIP, Cells, Table, open_table
 from dprm_data.ingest.vote_columns import as_text, ids_column, label_indices, weights_column
+from dprm_data.ingest.vote_fields import FIELDS
 from dprm_data.ingest.vote_scale import found_base
-from dprm_data.ingest.vote_shapes import FIELDS, as_long, shape_of
+from dprm_data.ingest.vote_shapes import as_long, shape_of
 from dprm_data.ingest.votes import Votes, item_codes, votes_from_annotations
 from dprm_data.labels.space import LabelSpace
 
@@ -220,7 +221,7 @@ def _read(table: Table, space: LabelSpace, settings: VoteSettings, broken: Fault
     few = [shape.where["annotator_id"]] if "annotator_id" in shape.where else []
     columns = list(dict.fromkeys(shape.columns))
     numbers = [shape.where["weight"]] if "weight" in shape.where else []
-    read, rows = table.read(columns, text=columns, numbers=numbers, few=few, missing=missing, faults=broken)
+    read, rows = table.read(columns, Cells(text=columns, numbers=numbers, few=few, missing=missing), broken)
     if not read.num_rows:
         raise VotesError(f"{table.source}: no votes: the table has no rows")
     for note in [*table.notes, *([shape.said(table)] if shape.found else [])]:
