@@ -81,23 +81,28 @@ def _above(variance: PanelVariance | None) -> bool | None:
 def prepare_pilot(run: Run, *, items: int = 25, replicates: int = 2, seed: int = 0) -> tuple[Run, Plan]:
     """The pilot of a run whose items are stored (`stages.prepare`), and what it will cost. Makes no call.
 
-    A larger pilot with the same seed contains the smaller one. Raises `InputError` for a run that was pulled.
+    A larger pilot with the same seed contains the smaller one. Raises `InputError` as `check_derivable` does.
     """
-    if not run.asks_models:
-        raise InputError(
-            "annotators: people: a pilot asks a model, and the recipe has none",
-            hint="Run it: dprm run RECIPE. It makes no call.",
-        )
-    if run.is_pulled():
-        raise InputError(
-            f"{run.folder} was pulled from a published dataset, without the ledger of its calls: a pilot would pay for them again",
-            hint="Give another folder: dprm pilot RECIPE --output FOLDER.",
-        )
+    check_derivable(run, "pilot", "dprm pilot")
     prior = run.recipe.prior or (None if run.elicitation.states_population else PriorConfig())
     pilot = derived(run, FOLDER, replicates=replicates if run.elicitation.repeatable else 1, prior=prior)
     store_sample(run, pilot, items, seed)
     stages.announce(run)
     return pilot, stages.estimate(pilot)
+
+
+def check_derivable(run: Run, what: str, command: str) -> None:
+    """Raises `InputError` for a run whose pilot or trial has no model to ask, or would pay again for what was paid."""
+    if not run.asks_models:
+        raise InputError(
+            f"annotators: people: a {what} asks a model, and the recipe has none",
+            hint="Run it: dprm run RECIPE. It makes no call.",
+        )
+    if run.is_pulled():
+        raise InputError(
+            f"{run.folder} was pulled from a published dataset, without the ledger of its calls: a {what} would pay for them again",
+            hint=f"Give another folder: {command} RECIPE --output FOLDER.",
+        )
 
 
 def derived(run: Run, name: str, **changes: Any) -> Run:

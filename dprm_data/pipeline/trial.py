@@ -11,14 +11,14 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from dprm_data.core.errors import InputError, ProviderUnusable
+from dprm_data.core.errors import ProviderUnusable
 from dprm_data.elicit.elicitation import Outcome
 from dprm_data.engine.plan import Plan
 from dprm_data.engine.replay import TaskState, replay
 from dprm_data.engine.unusable import Unusable
 from dprm_data.ingest.items import Item, load_items
 from dprm_data.pipeline import stages
-from dprm_data.pipeline.pilot import Projection, derived, projected, spending_limit, store_sample
+from dprm_data.pipeline.pilot import Projection, check_derivable, derived, projected, spending_limit, store_sample
 from dprm_data.runs.run import Run
 
 FOLDER = "try"
@@ -69,12 +69,8 @@ class Trial:
 
 
 def prepare_trial(run: Run, *, items: int = 5, seed: int = 0) -> tuple[Run, Plan]:
-    """The trial of a run whose items are stored (`stages.prepare`), and what it will cost. Makes no call. Raises `InputError` for a run that was pulled."""
-    if run.is_pulled():
-        raise InputError(
-            f"{run.folder} was pulled from a published dataset, without the ledger of its calls: a trial would pay for them again",
-            hint="Give another folder: dprm try RECIPE --output FOLDER.",
-        )
+    """The trial of a run whose items are stored (`stages.prepare`), and what it will cost. Makes no call. Raises `InputError` as `check_derivable` does."""
+    check_derivable(run, "trial", "dprm try")
     trial = derived(run, FOLDER)
     store_sample(run, trial, items, seed)
     return trial, stages.plan(trial)
