@@ -55,7 +55,7 @@ def init(
         say(
             f"Its columns are {', '.join(found.columns)}: say in the recipe which hold the prompt and the response (columns)."
         )
-    say(f"Next: {'' if data else 'edit it, then '}dprm try {path}" if data else f"Next: edit it, then dprm plan {path}")
+    say(f"Next: dprm try {path}" if data else f"Next: edit it, then dprm plan {path}")
 
 
 def _check_provider(name: str, model: str | None) -> None:

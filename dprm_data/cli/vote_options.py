@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from enum import StrEnum
-from functools import wraps
+from functools import partial, wraps
 from typing import Annotated, Any
 
 import typer
@@ -26,72 +26,65 @@ class BadRows(StrEnum):
     skip = "skip"
 
 
-_PANEL = "Tables of votes"
+_option = partial(typer.Option, rich_help_panel="Tables of votes")
 _OPTIONS: dict[str, Any] = {
     "column": Annotated[
         list[str] | None,
-        typer.Option(
+        _option(
             "--column",
             help="A column with another name, as ours=yours, such as item_id=question. Repeatable. "
             "Ours: item_id, annotator_id, label, weight, replicate.",
-            rich_help_panel=_PANEL,
         ),
     ],
     "rater_columns": Annotated[
         list[str] | None,
-        typer.Option(
+        _option(
             "--rater-columns",
             help="For a table with a row per item: a column with one rater's labels, or a pattern such as 'r*'. Repeatable.",
-            rich_help_panel=_PANEL,
         ),
     ],
     "item_columns": Annotated[
         list[str] | None,
-        typer.Option(
+        _option(
             "--item-columns",
             help="For a table with a row per rater: a column with the labels of one item, or a pattern such as 'q*'. Repeatable.",
-            rich_help_panel=_PANEL,
         ),
     ],
     "base": Annotated[
         int | None,
-        typer.Option(
+        _option(
             "--base",
             min=0,
             max=1,
             help="The number of the lowest label, where labels are numbers. By default: as in the votes that were fitted, "
             "or as the numbers themselves show; numbers that fit both are refused.",
-            rich_help_panel=_PANEL,
         ),
     ],
     "duplicates": Annotated[
         Duplicates | None,
-        typer.Option(
+        _option(
             "--duplicates",
             help="What counts if a rater rates an item more than once; an error by default.",
-            rich_help_panel=_PANEL,
         ),
     ],
     "bad_rows": Annotated[
         BadRows | None,
-        typer.Option(
+        _option(
             "--bad-rows",
             help="What to do with rows that cannot be read: refuse the table, which is the default, or skip and report them.",
-            rich_help_panel=_PANEL,
         ),
     ],
     "delimiter": Annotated[
         str | None,
-        typer.Option(
+        _option(
             "--delimiter",
             help="That of a CSV file, or tab; found by default.",
-            rich_help_panel=_PANEL,
             show_default=False,
         ),
     ],
     "sheet": Annotated[
         str | None,
-        typer.Option("--sheet", help="The sheet of a workbook; the first by default.", rich_help_panel=_PANEL),
+        _option("--sheet", help="The sheet of a workbook; the first by default."),
     ],
 }
 

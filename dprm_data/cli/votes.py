@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +17,10 @@ from dprm_data.cli.shared import (
     only_for_votes,
 )
 from dprm_data.cli.vote_options import VoteOptions, vote_options
+
+if TYPE_CHECKING:
+    from dprm_data.ingest.ratings import Ratings
+    from dprm_data.labels.space import LabelSpace
 
 Dataset = Annotated[
     Path, typer.Argument(metavar="DATASET", help="A run folder, or a file written by `dprm fit` or `dprm update`.")
@@ -99,11 +103,9 @@ def agreement(
 ) -> None:
     """Measure the annotators' agreement: Krippendorff's alpha, severity, informativeness, repeat agreement."""
     from dprm_data.preference.agreement import agreement_summary, annotators
-    from dprm_data.runs.run_or_votes import ratings_of
     from dprm_data.terminal.votes_view import agreement_view
 
-    only_for_votes(path, labels=labels, **options)
-    ratings, space = ratings_of(path, labels, say=note(as_json), **options.settings())
+    ratings, space = _ratings(path, labels, options, as_json)
     summary, found = agreement_summary(ratings, space), annotators(ratings, space)
     answer({**summary, "by_annotator": found.to_table().to_pylist()}, lambda: agreement_view(summary, found), as_json)
 
@@ -128,17 +130,24 @@ def groups(
     from dprm_data.core.tables import write_parquet
     from dprm_data.preference.groups import by_group, group_table
     from dprm_data.preference.model_selection import learn_prior
-    from dprm_data.runs.run_or_votes import annotator_attribute, ratings_of
+    from dprm_data.runs.run_or_votes import annotator_attribute
     from dprm_data.terminal.votes_view import groups_view
 
-    only_for_votes(path, labels=labels, **options)
-    ratings, space = ratings_of(path, labels, say=note(as_json), **options.settings())
+    ratings, space = _ratings(path, labels, options, as_json)
     prior, _ = learn_prior(ratings.votes().counts, space, "beta")
     found = by_group(ratings, space, prior, annotator_attribute(path, by, **options.settings()))
     if out:
         table = group_table(found, ratings.item_ids)
         write_parquet(out, table.schema, [table])
     answer({"by": by, "groups": [group.summary() for group in found]}, lambda: groups_view(found), as_json)
+
+
+def _ratings(path: Path, labels: str | None, options: VoteOptions, as_json: bool) -> tuple[Ratings, LabelSpace]:
+    """The ratings of a run or a table of votes. Raises `InputError`."""
+    from dprm_data.runs.run_or_votes import ratings_of
+
+    only_for_votes(path, labels=labels, **options)
+    return ratings_of(path, labels, say=note(as_json), **options.settings())
 
 
 @app.command()

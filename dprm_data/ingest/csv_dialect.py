@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import itertools
 from collections.abc import Collection
 from pathlib import Path
 from typing import IO
@@ -63,12 +64,7 @@ def delimiter_of(opened: IO[bytes], default: str, known: Collection[str]) -> str
     best, found = (0, 0.0, 0, False), default
     for delimiter in DELIMITERS:
         try:
-            rows = [
-                row
-                for row, _ in zip(
-                    csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), range(_ROWS), strict=False
-                )
-            ]
+            rows = list(itertools.islice(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), _ROWS))
         except csv.Error:
             continue
         if len(sample) == _SAMPLE and len(rows) < _ROWS:

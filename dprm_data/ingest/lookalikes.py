@@ -7,8 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dprm_data.core.arrays import Ints
 from dprm_data.core.conversation import Message
 from dprm_data.core.message_parts import identity
 
@@ -31,8 +33,7 @@ class Lookalikes:
         same = marks[order[1:]] == marks[order[:-1]]
         pairs = np.stack([order[1:][same], order[:-1][same]], axis=1)
         shown = pairs[np.argsort(pairs[:, 0])][:most]
-        sources = _sources(items_file) if len(shown) else []
-        return len(pairs), [(sources[later], sources[earlier]) for later, earlier in shown.tolist()]
+        return len(pairs), _sources(items_file, shown) if len(shown) else []
 
 
 def _likeness(message: Message) -> tuple[str, str, str]:
@@ -40,6 +41,7 @@ def _likeness(message: Message) -> tuple[str, str, str]:
     return message["role"], " ".join(message["content"].split()), more
 
 
-def _sources(items_file: Path) -> list[str]:
-    column: list[str] = pq.read_table(items_file, columns=["source"])["source"].to_pylist()
-    return column
+def _sources(items_file: Path, pairs: Ints) -> list[tuple[str, str]]:
+    column = pq.read_table(items_file, columns=["source"])["source"]
+    later, earlier = (column.take(pa.array(places)).to_pylist() for places in pairs.T)
+    return list(zip(later, earlier, strict=True))

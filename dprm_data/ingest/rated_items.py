@@ -27,8 +27,8 @@ from dprm_data.ingest.messages import BadRow
 from dprm_data.ingest.ratings import Ratings
 from dprm_data.ingest.sources import PEEK, Row, Rows, file_rows, object_rows
 from dprm_data.ingest.vote_columns import label_indices
+from dprm_data.ingest.vote_fields import FIELDS, column_of
 from dprm_data.ingest.vote_scale import found_base
-from dprm_data.ingest.vote_shapes import ALSO_CALLED
 from dprm_data.ingest.vote_tables import deduplicated
 from dprm_data.labels.space import LabelSpace
 from dprm_data.recipe.people_config import RatingsConfig
@@ -75,7 +75,7 @@ def read_rated_items(
         reader.read(name, found)
     if not reader.rows:
         raise VotesError(f"{path}: no ratings: the table has no rows")
-    return reader.result(space, path, config)
+    return reader.result(space, path)
 
 
 @dataclass
@@ -178,10 +178,10 @@ class _Reader:
         self.items.setdefault(item.item_id, item)
         return item.item_id
 
-    def result(self, space: LabelSpace, path: Path, config: RatingsConfig) -> RatedItems:
+    def result(self, space: LabelSpace, path: Path) -> RatedItems:
         column, from_text = _label_column(self.labels, path)
-        name = config.columns.get("label", "label")
-        base = config.base if config.base is not None else found_base(column, space, path, from_text)
+        name = self.config.columns.get("label", "label")
+        base = self.config.base if self.config.base is not None else found_base(column, space, path, from_text)
         labels = label_indices(column, space, path, name, base, from_text, Faults(VotesError))
         allowed = ", ".join(space.names[:12]) + (f"; or {base} to {base + space.K - 1}" if base is not None else "")
         self.refused += [
@@ -231,16 +231,15 @@ class _Reader:
 def _where(columns: Sequence[str], config: RatingsConfig, name: str) -> dict[str, str]:
     """Our field -> the table's column, for what is said of a rating. Raises `VotesError` for a column that is not there."""
     where: dict[str, str] = {}
-    for field_ in ("item_id", "annotator_id", "label", "weight", "replicate"):
-        given = config.columns.get(field_)
-        wanted = (given,) if given else (field_, *ALSO_CALLED.get(field_, ()))
-        found = next((column for column in wanted if column in columns), None)
+    given = {str(field): column for field, column in config.columns.items() if column}
+    for each in FIELDS:
+        found = column_of(each, columns, given)
         if found:
-            where[field_] = found
-        elif given or field_ == "label":
+            where[each] = found
+        elif each in given or each == "label":
             raise VotesError(
-                f"{name}: no column {wanted[0]!r} for {field_} (found: {', '.join(columns)})",
-                hint=f"Name the column: ratings: {{columns: {{{field_}: NAME}}}}.",
+                f"{name}: no column {given.get(each, each)!r} for {each} (found: {', '.join(columns)})",
+                hint=f"Name the column: ratings: {{columns: {{{each}: NAME}}}}.",
             )
     missing = next((column for column in (*config.attributes, *config.keep) if column not in columns), None)
     if missing:

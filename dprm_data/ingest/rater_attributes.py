@@ -8,8 +8,9 @@ import pyarrow.compute as pc
 
 from dprm_data.core.errors import VotesError
 from dprm_data.ingest.faults import Faults
+from dprm_data.ingest.table_files import Cells
 from dprm_data.ingest.vote_columns import as_text
-from dprm_data.ingest.vote_shapes import ALSO_CALLED
+from dprm_data.ingest.vote_fields import column_of
 from dprm_data.ingest.vote_tables import VoteSettings, mapping_of, open_votes
 
 
@@ -24,15 +25,14 @@ def rater_attribute(votes: Any, name: str, settings: VoteSettings) -> dict[str, 
             f"{table.source}: with a column per rater, no column says anything about the raters",
             hint="Groups need a row per vote, or per rater.",
         )
-    known = ("annotator_id", *ALSO_CALLED["annotator_id"])
-    rater = mapping_of(settings).get("annotator_id") or next((each for each in known if each in table.names), None)
+    rater = mapping_of(settings).get("annotator_id") or column_of("annotator_id", table.names, {})
     by_row = rater is None and bool(settings.get("item_columns"))  # as `read_votes` names them
-    wanted = [name] if by_row else list(dict.fromkeys([rater or known[0], name]))
+    wanted = [name] if by_row else list(dict.fromkeys([rater or "annotator_id", name]))
     lacking = next((column for column in wanted if column not in table.names), None)
     if lacking:
         raise VotesError(f"{table.source}: no column {lacking!r}", hint=f"Columns: {', '.join(table.names)}.")
     skipped = Faults(VotesError) if settings.get("bad_rows") == "skip" else None
-    read, rows = table.read(wanted, text=wanted[:-1], faults=skipped)
+    read, rows = table.read(wanted, Cells(text=wanted[:-1]), skipped)
     values = read[name].to_pylist()
     if by_row:
         numbers = range(read.num_rows) if rows is None else rows.tolist()

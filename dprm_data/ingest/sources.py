@@ -107,28 +107,21 @@ def read_items(
     Raises SourceError, at once or while reading, if the source is missing, empty, of an unknown kind, or has no columns that fit.
     """
     if not isinstance(source, SourceConfig):
-        return ItemStream([("row", _objects(source))], None, "the source")
+        return ItemStream([("row", object_rows(source))], None, "the source")
     if source.path is not None:
         path = base / Path(source.path).expanduser()
-        return ItemStream(_files(path), source, str(path))
+        return ItemStream(file_rows(path), source, str(path))
     return ItemStream([_hub(source)], source, f"the dataset {source.dataset}")
-
-
-def object_rows(rows: Any) -> Rows:
-    """The rows of a Python object: a `datasets` object, a list of dicts. Raises SourceError."""
-    return _objects(rows)
-
-
-def file_rows(path: Path) -> Iterator[tuple[str, Rows]]:
-    """The rows of a file, or of every file in a folder, unchanged, under the names used in reports. Raises SourceError."""
-    return _files(path)
 
 
 # -- files ------------------------------------------------------------------------------------------------------------
 
 
-def _files(path: Path) -> Iterator[tuple[str, Rows]]:
-    """Files with the names used in reports of their rows. Checked before the first row is read."""
+def file_rows(path: Path) -> Iterator[tuple[str, Rows]]:
+    """The rows of a file, or of every file in a folder, unchanged, under the names used in reports. Checked before the first row is read.
+
+    Raises SourceError.
+    """
     if path.is_file():
         if _reader(path) is None:
             raise SourceError(f"{path}: this kind of file cannot be read", hint=f"Supported: {', '.join(READERS)}.")
@@ -222,7 +215,7 @@ def _json(path: Path) -> Rows:
                 f"{path} is not valid JSON: {error}",
                 hint="With one object per line (.jsonl) a broken row affects only itself.",
             ) from error
-    yield from _objects(rows)
+    yield from object_rows(rows)
 
 
 def _csv(path: Path) -> Rows:
@@ -306,7 +299,8 @@ def _reader(path: Path) -> Callable[[Path], Rows] | None:
 # -- Python objects and the Hub ---------------------------------------------------------------------------------------
 
 
-def _objects(rows: Any) -> Rows:
+def object_rows(rows: Any) -> Rows:
+    """The rows of a Python object: a `datasets` object, a list of dicts. Raises SourceError."""
     if isinstance(rows, Mapping):
         keys = ", ".join(map(str, list(rows)[:10]))
         raise SourceError(

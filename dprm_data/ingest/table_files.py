@@ -10,6 +10,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,11 +21,13 @@ import pyarrow.parquet as pq
 
 from dprm_data.core.arrays import Ints
 from dprm_data.core.errors import VotesError
+from dprm_data.ingest.column_values import is_text
 from dprm_data.ingest.csv_check import checked_rows, looks_whole
 from dprm_data.ingest.csv_dialect import DELIMITERS, as_utf8, checked_delimiter, delimiter_of
 from dprm_data.ingest.excel import read_sheet
 from dprm_data.ingest.faults import Faults
 from dprm_data.ingest.table_objects import as_table, from_hub, hub_name
+from dprm_data.ingest.vote_fields import FIELDS, names_of
 
 TEXT_FILES = {".csv", ".tsv", ".txt"}
 EXCEL_FILES = {".xlsx", ".xlsm"}
@@ -33,6 +36,22 @@ MISSING = (  # what pandas, R, spreadsheets and databases write for nothing
     *("", "NA", "N/A", "n/a", "#N/A", "#N/A N/A", "#NA", "<NA>", "null", "NULL", "Null", "None", "none"),
     *("nan", "NaN", "NAN", "-nan", "-NaN", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
 )
+SKIP = "To leave these rows out: --bad-rows skip (in Python: bad_rows='skip')."
+_NAMES = {name for field in FIELDS for name in names_of(field)}  # which tell a header
+
+
+@dataclass(frozen=True)
+class Cells:
+    """How cells are read. Where they have no type: columns whose cells are text, columns of numbers or of text that says some, and the texts that
+    are null (`missing`). few: columns of few values."""
+
+    text: Collection[str] = ()
+    numbers: Collection[str] = ()
+    few: Collection[str] = ()
+    missing: Collection[str] = MISSING
+
+
+PLAIN = Cells()
 
 
 class Table(ABC):
@@ -47,17 +66,9 @@ class Table(ABC):
 
     @abstractmethod
     def read(
-        self,
-        columns: Sequence[str],
-        *,
-        text: Collection[str] = (),
-        numbers: Collection[str] = (),
-        few: Collection[str] = (),
-        missing: Collection[str] = MISSING,
-        faults: Faults | None = None,
+        self, columns: Sequence[str], cells: Cells = PLAIN, faults: Faults | None = None
     ) -> tuple[pa.Table, Ints | None]:
-        """These columns. Where cells have no type, those in `text` are text, and those in `numbers` are numbers, or text that says some. A cell of
-        text in `missing` is null. Columns in `few` have few values.
+        """These columns, read as `cells` says.
 
         Broken rows are added to `faults` and left out, and the numbers (from 0) of the others are returned too; without `faults` they are raised.
         """
@@ -109,14 +120,7 @@ class _ArrowTable(Table):
         self.notes += notes
 
     def read(
-        self,
-        columns: Sequence[str],
-        *,
-        text: Collection[str] = (),
-        numbers: Collection[str] = (),
-        few: Collection[str] = (),
-        missing: Collection[str] = MISSING,
-        faults: Faults | None = None,
+        self, columns: Sequence[str], cells: Cells = PLAIN, faults: Faults | None = None
     ) -> tuple[pa.Table, Ints | None]:
         return self._table.select(columns), None
 
@@ -129,19 +133,11 @@ class _ParquetTable(Table):
         super().__init__(path, self._schema.names)
 
     def read(
-        self,
-        columns: Sequence[str],
-        *,
-        text: Collection[str] = (),
-        numbers: Collection[str] = (),
-        few: Collection[str] = (),
-        missing: Collection[str] = MISSING,
-        faults: Faults | None = None,
+        self, columns: Sequence[str], cells: Cells = PLAIN, faults: Faults | None = None
     ) -> tuple[pa.Table, Ints | None]:
         # Few values stay dictionary-encoded, as on disk. Of many, one hash table over the whole column is faster than joining every row
         # group's dictionary.
-        kinds = {name: self._schema.field(name).type for name in few}
-        encoded = [name for name, kind in kinds.items() if pa.types.is_string(kind) or pa.types.is_large_string(kind)]
+        encoded = [name for name in cells.few if is_text(self._schema.field(name).type)]
         with in_words(self._path, "Parquet"):
             table = pq.read_table(self._path, columns=list(columns), read_dictionary=encoded)
         return table.select(columns), None
@@ -160,7 +156,7 @@ class _CsvTable(Table):
                 self._content, encoding = decoded
             usual = "\t" if path.suffix.lower() == ".tsv" else ","
             with self._opened() as opened:
-                self._delimiter = checked_delimiter(delimiter) if delimiter else delimiter_of(opened, usual, KNOWN)
+                self._delimiter = checked_delimiter(delimiter) if delimiter else delimiter_of(opened, usual, _NAMES)
             header = next(
                 checked_rows(path, self._delimiter, faults := Faults(VotesError), content=self._content), None
             )
@@ -178,14 +174,7 @@ class _CsvTable(Table):
         return self._path.open("rb") if self._content is None else io.BytesIO(self._content)
 
     def read(
-        self,
-        columns: Sequence[str],
-        *,
-        text: Collection[str] = (),
-        numbers: Collection[str] = (),
-        few: Collection[str] = (),
-        missing: Collection[str] = MISSING,
-        faults: Faults | None = None,
+        self, columns: Sequence[str], cells: Cells = PLAIN, faults: Faults | None = None
     ) -> tuple[pa.Table, Ints | None]:
         with self._opened() as opened, in_words(self._path, "CSV"):
             whole = looks_whole(opened, self._delimiter)
@@ -194,16 +183,16 @@ class _CsvTable(Table):
             number = pa.string() if self._delimiter == ";" else pa.float64()  # decimals may be commas
             convert = pacsv.ConvertOptions(
                 include_columns=list(columns),
-                column_types=dict.fromkeys(text, pa.string()) | dict.fromkeys(numbers, number),
+                column_types=dict.fromkeys(cells.text, pa.string()) | dict.fromkeys(cells.numbers, number),
                 strings_can_be_null=True,
-                null_values=list(missing),
+                null_values=list(cells.missing),
             )
             content = self._path if self._content is None else pa.BufferReader(self._content)
             try:
                 return pacsv.read_csv(content, parse_options=parse, convert_options=convert), None
             except pa.ArrowInvalid:
                 pass
-        return self._row_by_row(columns, missing, faults)
+        return self._row_by_row(columns, cells.missing, faults)
 
     def _row_by_row(
         self, columns: Sequence[str], missing: Collection[str], faults: Faults | None
@@ -220,7 +209,3 @@ class _CsvTable(Table):
         nulls = set(missing)
         arrays = [pa.array([None if cell in nulls else cell for cell in column], pa.string()) for column in cells]
         return pa.Table.from_arrays(arrays, names=list(columns)), np.array([n - 1 for n, _ in read], dtype=np.int64)
-
-
-SKIP = "To leave these rows out: --bad-rows skip (in Python: bad_rows='skip')."
-KNOWN = {"item_id", "item", "annotator_id", "rater_id", "annotator", "rater", "label", "weight", "replicate"}

@@ -10,19 +10,15 @@ import pyarrow.compute as pc
 
 from dprm_data.core.arrays import Floats, Ints
 from dprm_data.core.errors import VotesError
+from dprm_data.ingest.column_values import by_value, decoded, is_text, value_type
 from dprm_data.ingest.faults import Faults, rows_where
 from dprm_data.ingest.vote_scale import whole
 from dprm_data.labels.space import LabelSpace
 
 
-def is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
-
 def ids_column(column: pa.ChunkedArray, field: str, path: Path | str, faults: Faults) -> pa.ChunkedArray:
     """The ids as text, perhaps dictionary-encoded; missing ones are faults and become empty. Raises VotesError for a type that is no id."""
-    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-    if not is_text(kind):
+    if not is_text(value_type(column)):
         column = as_text(column, field, path)
     if column.null_count:
         missing = rows_where(pc.is_null(column).to_numpy())
@@ -34,8 +30,7 @@ def ids_column(column: pa.ChunkedArray, field: str, path: Path | str, faults: Fa
 def as_text(column: pa.ChunkedArray, field: str, path: Path | str) -> pa.ChunkedArray:
     """A column of any plain type as text."""
     try:
-        if pa.types.is_dictionary(column.type):
-            column = pc.cast(column, column.type.value_type)
+        column = decoded(column)
         return pc.cast(column, pa.string())
     except pa.ArrowException as error:
         raise VotesError(
@@ -57,8 +52,7 @@ def label_indices(
     base: the number of the lowest label; None if numbers, too, are names.
     """
     K = space.K
-    if pa.types.is_dictionary(column.type):
-        column = pc.cast(column, column.type.value_type)
+    column = decoded(column)
     kind = column.type
     if pa.types.is_null(kind):
         codes = np.full(len(column), -1, dtype=np.int64)
@@ -96,30 +90,29 @@ def _from_numbers(column: pa.ChunkedArray, K: int, base: int) -> Ints:
 
 def _from_names(column: pa.ChunkedArray, space: LabelSpace) -> Ints:
     """Numbers that are names of labels."""
-    encoded = pc.dictionary_encode(column).unify_dictionaries().combine_chunks()
-    numbers = [whole(str(value)) for value in encoded.dictionary.to_pylist()]
-    found = [None if number is None else space.find(str(number)) for number in numbers]
-    table = np.array([*(-1 if code is None else code for code in found), -1], dtype=np.int64)
-    return np.asarray(table[pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False)])
+
+    def code_of(value: int | float) -> int:
+        number = whole(str(value))
+        code = None if number is None else space.find(str(number))
+        return -1 if code is None else code
+
+    return by_value(column, code_of, -1, np.int64)
 
 
 def _from_text(column: pa.ChunkedArray, space: LabelSpace, base: int | None, from_text: bool) -> Ints:
     """Names or words to indices; -1 for anything else."""
-    if len(column) == 0:
-        return np.zeros(0, dtype=np.int64)
-    encoded = pc.dictionary_encode(column).unify_dictionaries().combine_chunks()
-    values = [str(value).strip() for value in encoded.dictionary.to_pylist()]
     # In a text file a number is an index. In a Parquet column of text, "3" is a label's name if labels have such names.
     indices = base is not None and (from_text or all(whole(label) is None for label in space.names))
-    codes = []
-    for value in values:
+
+    def code_of(text: str) -> int:
+        value = text.strip()
         number = whole(value)
         code = None if from_text and number is not None and base is not None else space.find(value)
         if code is None and number is not None and base is not None and indices and 0 <= number - base < space.K:
             code = number - base
-        codes.append(-1 if code is None else code)
-    table = np.array([*codes, -1], dtype=np.int64)
-    return np.asarray(table[pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False)])
+        return -1 if code is None else code
+
+    return by_value(column, code_of, -1, np.int64)
 
 
 def weights_column(table: pa.Table, path: Path | str, name: str, from_text: bool, faults: Faults) -> Floats:
@@ -129,9 +122,7 @@ def weights_column(table: pa.Table, path: Path | str, name: str, from_text: bool
     """
     if "weight" not in table.column_names:
         return np.ones(table.num_rows)
-    column = table["weight"]
-    if pa.types.is_dictionary(column.type):
-        column = pc.cast(column, column.type.value_type)
+    column = decoded(table["weight"])
     if from_text and is_text(column.type):
         weights = _numbers(column)
     elif pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
@@ -151,9 +142,7 @@ def _numbers(column: pa.ChunkedArray) -> Floats:
     try:
         return np.asarray(pc.cast(pointed, pa.float64()).to_numpy())
     except pa.ArrowInvalid:
-        encoded = pc.dictionary_encode(pointed).unify_dictionaries().combine_chunks()
-        table = np.array([*map(_number, encoded.dictionary.to_pylist()), np.nan])
-        return np.asarray(table[pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False)])
+        return by_value(pointed, _number, np.nan, np.float64)
 
 
 def _number(text: str) -> float:

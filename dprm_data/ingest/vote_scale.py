@@ -14,9 +14,9 @@ from collections.abc import Collection
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from dprm_data.core.errors import VotesError
+from dprm_data.ingest.column_values import distinct, value_type
 from dprm_data.labels.space import LabelSpace
 
 
@@ -38,10 +38,9 @@ def found_base(
     from_text: the file has only text, so a text of digits may be a number. What is no label in either way of counting does not tell which it is.
     Raises `VotesError` if the numbers fit both ways of counting; `sure`: or neither.
     """
-    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-    if pa.types.is_nested(kind):  # no label at all: its reader says so
+    if pa.types.is_nested(value_type(column)):  # no label at all: its reader says so
         return None
-    values = [value for value in pc.unique(pc.cast(column, kind)).to_pylist() if value is not None]
+    values = distinct(column)
     named_by_numbers = any(whole(name) is not None for name in space.names)
     if named_by_numbers and not from_text and any(isinstance(value, str) for value in values):
         return None
@@ -66,10 +65,10 @@ def found_base(
 
 def could_be_label(column: pa.ChunkedArray, space: LabelSpace, missing: Collection[str]) -> float:
     """The share of a column's distinct values that are labels in some way of counting; 0 for a column without any, or of another type."""
-    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    kind = value_type(column)
     if pa.types.is_nested(kind) or pa.types.is_temporal(kind) or pa.types.is_binary(kind):
         return 0.0
-    values = [_text(value) for value in pc.unique(pc.cast(column, kind)).to_pylist() if value is not None]
+    values = [_text(value) for value in distinct(column)]
     found = [
         space.find(value) is not None or ((number := whole(value)) is not None and 0 <= number <= space.K)
         for value in values

@@ -19,13 +19,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dprm_data.core.errors import VotesError
+from dprm_data.ingest.column_values import decoded
 from dprm_data.ingest.faults import Places
-from dprm_data.ingest.table_files import Table
+from dprm_data.ingest.table_files import Cells, Table
+from dprm_data.ingest.vote_fields import FIELDS, column_of
 from dprm_data.ingest.vote_scale import could_be_label
 from dprm_data.labels.space import LabelSpace
 
-FIELDS = ("item_id", "annotator_id", "label", "weight", "replicate")
-ALSO_CALLED = {"item_id": ("item",), "annotator_id": ("rater_id", "annotator", "rater")}
 _NUMBERED = re.compile(r"(.*?)[\s_.\-]*\d+")
 _SHOWN = 12
 
@@ -77,8 +77,7 @@ def _where(table: Table, mapping: Mapping[str, str]) -> dict[str, str]:
     """Our field -> the table's column, for the fields that it has."""
     where: dict[str, str] = {}
     for field in FIELDS:
-        wanted = (mapping[field],) if field in mapping else (field, *ALSO_CALLED.get(field, ()))
-        found = next((name for name in wanted if name in table.names), None)
+        found = column_of(field, table.names, mapping)
         if found and table.names.count(found) > 1:
             raise VotesError(
                 f"{table.source}: the column {found!r} is there twice", hint="Rename or remove one of them."
@@ -86,7 +85,7 @@ def _where(table: Table, mapping: Mapping[str, str]) -> dict[str, str]:
         if found:
             where[field] = found
         elif field in mapping:
-            raise _no_column(table, field, wanted[0])
+            raise _no_column(table, field, mapping[field])
     return where
 
 
@@ -132,7 +131,7 @@ _ID = {"rater": "annotator_id", "item": "item_id"}
 def _found_wide(table: Table, where: dict[str, str], space: LabelSpace, missing: Collection[str]) -> Shape | None:
     """The shape of a table without labels; None if it has no columns that may be ratings. Raises `VotesError` if somebody has to say it."""
     rest = [name for name in table.names if name not in where.values() and table.names.count(name) == 1]
-    read, _ = table.read(rest, text=rest, missing=missing)
+    read, _ = table.read(rest, Cells(text=rest, missing=missing))
     shares = {name: could_be_label(read[name], space, missing) for name in rest}
     rated = [name for name in rest if shares[name] > 0]
     if len(rated) < 2:
@@ -204,9 +203,7 @@ def as_long(
 
 def _stacked(columns: Sequence[pa.ChunkedArray], source: Path | str) -> pa.ChunkedArray:
     """Columns of ratings, one after the other: of numbers if all are, else of text."""
-    plain = [
-        column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column for column in columns
-    ]
+    plain = [decoded(column) for column in columns]
     kinds = {column.type for column in plain if not pa.types.is_null(column.type)}
     if len(kinds) > 1:
         number = all(pa.types.is_integer(kind) or pa.types.is_floating(kind) for kind in kinds)

@@ -17,12 +17,14 @@ import pyarrow.compute as pc
 
 from dprm_data.core.errors import VotesError
 from dprm_data.core.tables import ANNOTATIONS
+from dprm_data.ingest.column_values import decoded, distinct, is_text, value_type
 from dprm_data.ingest.faults import Faults, Places, rows_where
 from dprm_data.ingest.ratings import Ratings, ratings_from_annotations
-from dprm_data.ingest.table_files import MISSING, SKIP, Table, open_table
-from dprm_data.ingest.vote_columns import as_text, ids_column, is_text, label_indices, weights_column
+from dprm_data.ingest.table_files import MISSING, SKIP, Cells, Table, open_table
+from dprm_data.ingest.vote_columns import as_text, ids_column, label_indices, weights_column
+from dprm_data.ingest.vote_fields import FIELDS
 from dprm_data.ingest.vote_scale import found_base
-from dprm_data.ingest.vote_shapes import FIELDS, as_long, shape_of
+from dprm_data.ingest.vote_shapes import as_long, shape_of
 from dprm_data.ingest.votes import Votes, item_codes, votes_from_annotations
 from dprm_data.labels.space import LabelSpace
 
@@ -219,7 +221,7 @@ def _read(table: Table, space: LabelSpace, settings: VoteSettings, broken: Fault
     few = [shape.where["annotator_id"]] if "annotator_id" in shape.where else []
     columns = list(dict.fromkeys(shape.columns))
     numbers = [shape.where["weight"]] if "weight" in shape.where else []
-    read, rows = table.read(columns, text=columns, numbers=numbers, few=few, missing=missing, faults=broken)
+    read, rows = table.read(columns, Cells(text=columns, numbers=numbers, few=few, missing=missing), broken)
     if not read.num_rows:
         raise VotesError(f"{table.source}: no votes: the table has no rows")
     for note in [*table.notes, *([shape.said(table)] if shape.found else [])]:
@@ -233,13 +235,11 @@ def _without_missing(long: _Long, space: LabelSpace, say: Say) -> _Long:
     """The table without the votes that are missing: cells of labels that are empty, or say so."""
     labels = long.table["label"]
     empty = pc.is_null(labels, nan_is_null=pa.types.is_floating(labels.type))
-    kind = labels.type.value_type if pa.types.is_dictionary(labels.type) else labels.type
-    if is_text(kind):
-        labels = labels.cast(kind)
-        values = [value for value in pc.unique(labels).to_pylist() if value is not None]
-        words = [value for value in values if space.find(value) is None and value.strip() in MISSING]
+    if is_text(value_type(labels)):
+        labels = decoded(labels)
+        words = [value for value in distinct(labels) if space.find(value) is None and value.strip() in MISSING]
         if words:
-            empty = pc.or_(empty, pc.is_in(labels, value_set=pa.array(words, kind)))
+            empty = pc.or_(empty, pc.is_in(labels, value_set=pa.array(words, labels.type)))
     mask = empty.to_numpy(zero_copy_only=False) if isinstance(empty, pa.Array) else empty.to_numpy()
     lost = int(mask.sum())
     if not lost:

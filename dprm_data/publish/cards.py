@@ -20,7 +20,7 @@ from dprm_data.core.scrub import file_name, local_hosts, public_text
 from dprm_data.core.tables import ANNOTATIONS
 from dprm_data.publish.card_figures import CAPTIONS
 from dprm_data.publish.configs import CONFIGS, Config, dataset_info
-from dprm_data.publish.models import models_asked
+from dprm_data.publish.models import models_asked, prompts_sent
 from dprm_data.publish.panel_findings import PanelFindings, panel_findings, validation
 
 if TYPE_CHECKING:
@@ -107,10 +107,7 @@ def _values(
         "prior_strength": recipe.prior.strength if recipe.prior else None,
         "fit": manifest["fit"],
         "versions": manifest.get("versions", {}),
-        "prompts": [
-            {"name": e.template.name, "version": e.template.version, "source": e.template.source}
-            for e in run.work.elicitations
-        ],
+        "prompts": prompts_sent(run),
         "agreement": findings.agreement,
         "positions": findings.positions,
         "compared": findings.rows,

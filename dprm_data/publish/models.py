@@ -1,4 +1,4 @@
-"""The models of a run as cards and reports name them."""
+"""The models of a run, and the prompts sent to them, as cards and reports name them."""
 
 from __future__ import annotations
 
@@ -23,3 +23,9 @@ def models_asked(run: Run) -> list[dict[str, Any]]:
         }
         for entry in run.recipe.entries
     ]
+
+
+def prompts_sent(run: Run) -> list[dict[str, Any]]:
+    """Each prompt's name, version and source."""
+    templates = [elicitation.template for elicitation in run.work.elicitations]
+    return [{"name": each.name, "version": each.version, "source": each.source} for each in templates]

@@ -63,7 +63,6 @@ _OPTIONAL = {
         "cost",
         "estimated_calls",
         "reasoning_tokens",
-        "model_id",
     ),
     *_ORIGIN,
     *(tables.original(name) for names in CONVERSATIONS.values() for name in names),

@@ -231,10 +231,14 @@ def has_answers(folder: RunFolder) -> bool:
     return ledger_file(folder).is_file() or human_file(folder).is_file()
 
 
+def _has_people(folder: RunFolder) -> bool:
+    return has_answers(folder) or ratings_file(folder).is_file()
+
+
 def with_people(batches: Iterable[pa.RecordBatch | pa.Table], folder: RunFolder) -> Iterator[pa.RecordBatch | pa.Table]:
     """The panel's annotations, then people's."""
     yield from batches
-    if has_answers(folder) or ratings_file(folder).is_file():
+    if _has_people(folder):
         people = submitted(folder)
         if people.num_rows:
             yield people
@@ -243,7 +247,7 @@ def with_people(batches: Iterable[pa.RecordBatch | pa.Table], folder: RunFolder)
 def merge(folder: RunFolder) -> int:
     """Rewrite the run's annotations with people's current answers. Returns the number of rows."""
     path = folder.needs("annotations")
-    if not has_answers(folder) and not ratings_file(folder).is_file():
+    if not _has_people(folder):
         return int(pq.read_metadata(path).num_rows)
     with pq.ParquetFile(path) as file:
         return write_parquet(path, ANNOTATIONS, with_people(_simulated(file), folder))

@@ -166,6 +166,14 @@ def test_what_needs_a_panel_says_so(finished: Path, command: tuple[str, ...]) ->
     assert "no ledger" not in done.stderr
 
 
+@pytest.mark.parametrize(("command", "what"), [("pilot", "a pilot"), ("try", "a trial")])
+def test_without_a_model_nothing_is_tried(tmp_path: Path, command: str, what: str) -> None:
+    write_people(tmp_path, ratings(3))
+    done = dprm(command, "recipe.yaml", cwd=tmp_path)
+    assert done.returncode == 2
+    assert f"{what} asks a model, and the recipe has none" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

@@ -19,7 +19,7 @@ from dprm_data.core import charts
 from dprm_data.core.format import count, money, number, percent, typographic
 from dprm_data.core.html import inlined, page_template
 from dprm_data.core.text import one_line
-from dprm_data.publish.models import models_asked
+from dprm_data.publish.models import models_asked, prompts_sent
 from dprm_data.publish.panel_findings import clustered, validation
 from dprm_data.publish.report.comparison import Comparison, compare
 from dprm_data.publish.report.findings import Findings, find
@@ -75,10 +75,7 @@ def _values(run: Run, found: Findings, other: Comparison | None) -> dict[str, An
         "recipe": recipe,
         "states_population": run.states_population,
         "models_asked": models_asked(run),
-        "prompts": [
-            {"name": e.template.name, "version": e.template.version, "source": e.template.source}
-            for e in run.work.elicitations
-        ],
+        "prompts": prompts_sent(run),
         "expected": found.summary.items * run.work.annotations_per_item,
         "last": manifest.get("last_annotate", {}),
         "spending": found.spending,
