@@ -147,7 +147,7 @@ def test_what_the_api_does_not_have_is_not_asked(double: LLMServer, tmp_path: Pa
         ("401", "OpenAI's API rejects the key in OPENAI_API_KEY"),
         ("402", "the account cannot pay"),
         ("404", "has no model 'gpt-6-luna-mini'; did you mean 'gpt-6-luna'?"),
-        ("429", "takes no request now"),
+        ("429", "accepts no requests now"),
         ("500", "failed"),
         ("drop", "cannot be reached"),
     ],

@@ -30,7 +30,7 @@ def export(
     run: RunArgument,
     to: Annotated[
         Format | None,
-        typer.Option("--to", help="The kind of file; by default what --out ends with.", show_default=False),
+        typer.Option("--to", help="The file format; by default from the extension of --out.", show_default=False),
     ] = None,
     out: Annotated[
         Path | None,
@@ -40,7 +40,7 @@ def export(
         Rows,
         typer.Option(
             "--what",
-            help="distributions: a row per item, with everybody's vote in a column each. preferences: a row per pair. "
+            help="distributions: a row per item, with a column per voter. preferences: a row per pair. "
             "annotations: a row per annotator and item, with status and reason, without texts.",
         ),
     ] = Rows.distributions,
@@ -50,7 +50,7 @@ def export(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Write a run as CSV, Excel, JSON lines or Parquet, to be joined back to its source.
+    """Export a run as CSV, Excel, JSON lines or Parquet, to join it to its source.
 
     Each row has your own id (source_id), the source's file and row, prompt and response, a column per label, the expected reward with its
     90 % interval, and the source's other columns with their types. For example:

@@ -23,24 +23,24 @@ def init(
         Path | None,
         typer.Argument(
             metavar="[DATA]",
-            help="A file or folder of prompts and responses (.jsonl, .csv, .parquet): its columns go into the recipe. A name that ends in .yaml is "
-            "the recipe to write.",
+            help="A file or folder of prompts and responses (.jsonl, .csv, .parquet): its columns go into the recipe. A .yaml name is the "
+            "recipe to write.",
         ),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The recipe to write; by default recipe.yaml.")
     ] = None,
-    provider: Annotated[str, typer.Option("--provider", help="Who is asked: a name from `dprm models`.")] = "openai",
-    model: Annotated[str | None, typer.Option("--model", help="The model that is asked.")] = None,
+    provider: Annotated[str, typer.Option("--provider", help="The provider: a name from `dprm models`.")] = "openai",
+    model: Annotated[str | None, typer.Option("--model", help="The model to ask.")] = None,
     panel: Annotated[str, typer.Option("--panel", help="A panel from `dprm panels`, or a file.")] = "paper",
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
-    """Write a commented recipe, from a file of data if there is one."""
+    """Write a commented recipe, for a data file if you name one."""
     from dprm_data.recipe.scaffold import name_of, recipe_text, write_recipe
 
     if data and data.suffix in _YAML and not data.is_dir():
         if output:
-            raise InputError(f"{data} and --output {output}: give one recipe to write")
+            raise InputError(f"{data} and --output {output}: name only one recipe to write")
         data, output = None, data
     path = output or Path("recipe.yaml")
     _check_provider(provider, model)
@@ -53,7 +53,7 @@ def init(
         say(note)
     if found and not found.shape:
         say(
-            f"Its columns are {', '.join(found.columns)}: say in the recipe which hold the prompt and the response (columns)."
+            f"Its columns are {', '.join(found.columns)}: set source.columns in the recipe to those with the prompt and the response."
         )
     say(f"Next: dprm try {path}" if data else f"Next: edit it, then dprm plan {path}")
 

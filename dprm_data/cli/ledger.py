@@ -57,11 +57,11 @@ def settle(
         float, typer.Option("--billed", help="Dollars that the provider billed for these calls; 0 if it billed none.")
     ],
     run: Annotated[
-        str | None, typer.Option("--run", help="The recipe's name, if several have something to settle.")
+        str | None, typer.Option("--run", help="The recipe's name, if calls of several are to be settled.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Say what killed processes were billed for calls in flight. Until then budgets count the worst case, which `dprm ledger stats` shows."""
+    """Record what the provider billed for calls in flight of killed processes. Until then budgets count their worst case (`dprm ledger stats` shows it)."""
     from dprm_data.ledger.settle import settle as settle_holds
     from dprm_data.runs.locate_ledger import locate
     from dprm_data.terminal.ledger_view import settled_view

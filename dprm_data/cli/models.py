@@ -38,7 +38,7 @@ def models(
     ] = 0.5,
     as_json: Json = False,
 ) -> None:
-    """List providers, or a provider's models with prices; or ask a model what it can do (--check)."""
+    """List providers, or a provider's models with prices; or check what a model supports (--check)."""
     from dprm_data.engine.model_list import model_entries, needs_models, provider_entries
     from dprm_data.terminal.models_view import check_view, models_view, providers_view
 

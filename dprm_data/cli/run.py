@@ -51,9 +51,9 @@ def plan(recipe: RecipeFile, output: Output = None, as_json: Json = False, quiet
 @app.command()
 def trust(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE|RUN", help="A recipe, or a run folder.")],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Allow it without being asked.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Allow without asking.")] = False,
 ) -> None:
-    """Allow a recipe to send keys to addresses that are not known as their owners'. Shows them and asks."""
+    """Allow a recipe to send keys to unknown addresses. Shows the addresses and asks."""
     from dprm_data.recipe.recipe import Recipe
     from dprm_data.recipe.trust import pending, remember
 

@@ -15,9 +15,9 @@ def status(
     run: Annotated[Path, typer.Argument(metavar="RUN|RECIPE", help="A run folder, or the recipe of a run.")],
     as_json: Json = False,
 ) -> None:
-    """Show what a run has paid, how far it is, what failed and why, and what to do next. Makes no call.
+    """Show a run's cost, progress and failures, and what to do next. Makes no call.
 
-    Works while another process runs it, and on a folder that was cut short at any stage.
+    Works while another process runs it, and after a run was cut short at any stage.
     """
     from dprm_data.runs.run_status import run_status
     from dprm_data.terminal.status_view import status_view

@@ -21,9 +21,9 @@ def try_recipe(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Ask about five items and show every answer as it came, what was read from it, and what the whole run will cost.
+    """Ask about five items; show each raw answer, the label parsed from it, and the cost of the whole run.
 
-    Where answers cannot be read, it says what to change. The run does not pay for these calls again.
+    Says what to change if answers cannot be parsed. The run does not pay for these calls again.
     """
     from dprm_data.pipeline import stages
     from dprm_data.pipeline.trial import prepare_trial, run_trial

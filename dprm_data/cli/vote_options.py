@@ -56,29 +56,29 @@ _OPTIONS: dict[str, Any] = {
             "--base",
             min=0,
             max=1,
-            help="The number of the lowest label, where labels are numbers. By default: as in the votes that were fitted, "
-            "or as the numbers themselves show; numbers that fit both are refused.",
+            help="The number of the lowest label, if labels are numbers. By default that of the fitted votes, or detected; "
+            "refused if both 0 and 1 are possible.",
         ),
     ],
     "duplicates": Annotated[
         Duplicates | None,
         _option(
             "--duplicates",
-            help="What counts if a rater rates an item more than once; an error by default.",
+            help="What to do if a rater rated an item more than once; by default an error.",
         ),
     ],
     "bad_rows": Annotated[
         BadRows | None,
         _option(
             "--bad-rows",
-            help="What to do with rows that cannot be read: refuse the table, which is the default, or skip and report them.",
+            help="What to do with rows that cannot be read: refuse the table (default), or skip and report them.",
         ),
     ],
     "delimiter": Annotated[
         str | None,
         _option(
             "--delimiter",
-            help="That of a CSV file, or tab; found by default.",
+            help="The delimiter of a CSV file, or tab; detected by default.",
             show_default=False,
         ),
     ],

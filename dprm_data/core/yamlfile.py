@@ -99,14 +99,14 @@ def _on_one_line(problem: yaml.YAMLError) -> str:
 # What YAML's parser says, and what it most often means.
 _MEANT = {
     "found character '\\t'": "a tab; YAML is indented with spaces only",
-    "found character that cannot start any token": "a character that no value begins with: a tab (YAML is indented with spaces only), or one of @ ` % "
+    "found character that cannot start any token": "a character that cannot start a value: a tab (YAML is indented with spaces only), or one of @ ` % "
     "that needs quotes",
     "mapping values are not allowed": "a colon in the middle of a value; put the value in quotes, or the key on a line of its own, indented like its "
     "neighbours",
     "did not find expected ',' or": "a bracket [ or { that is not closed, or a comma is missing",
-    "did not find expected key": "this line is indented otherwise than those before it, or a quote or bracket before it is not closed",
-    "did not find expected '-'": "this line is indented otherwise than the list before it",
-    "could not find expected ':'": "a key without a colon, or a text that goes on over several lines without quotes",
+    "did not find expected key": "this line's indentation differs from the lines before it, or a quote or bracket before it is not closed",
+    "did not find expected '-'": "this line's indentation differs from the list before it",
+    "could not find expected ':'": "a key without a colon, or an unquoted text over several lines",
     "found unexpected end of stream": "a quote or bracket that is not closed",
     "found unexpected document indicator": "a quote that is not closed before ---",
     "found undefined alias": "a word that begins with *; put it in quotes",

@@ -232,7 +232,7 @@ class _Check:
                     hint="Check provider.base_url, and that the server runs.",
                 )
             case "rate_limit" | "overloaded":
-                return ProviderUnusable(f"{title} takes no request now: {error.message}", hint="Try again later.")
+                return ProviderUnusable(f"{title} accepts no requests now: {error.message}", hint="Try again later.")
         return ProviderUnusable(
             f"{title} failed: {error.message}", hint="Try again later. If it keeps failing, the fault is the server's."
         )

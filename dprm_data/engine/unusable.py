@@ -92,12 +92,12 @@ def _error(what: str, examples: Sequence[Unusable]) -> ProviderUnusable:
 
 
 _GO_ON = (
-    "All answers are kept: change the recipe and run again (with --retry-failed if what is sent stays the same). "
-    "To go on as it is, set limits: {give_up_unusable: 0}."
+    "All answers are kept: change the recipe and run again (with --retry-failed if the requests stay the same). "
+    "To continue without this check, set limits: {give_up_unusable: 0}."
 )
 _HINTS = {
     "cut off": "The answers end at the output limit of {limit} tokens: raise provider: max_tokens.",
-    "cut off, empty": "The model uses up the output limit of {limit} tokens before it answers, most likely for thoughts: "
+    "cut off, empty": "The model uses up the output limit of {limit} tokens before it answers, most likely for reasoning: "
     "raise provider: max_tokens, or lower its effort.",
     "empty": "The model ends without an answer: try another model, or provider: structured: none.",
     "prose": "The model does not keep to JSON. Some servers need provider: structured: json_object or none; a model that is too small "
@@ -105,8 +105,8 @@ _HINTS = {
     "other JSON": "The answers are not what the prompt asks for: compare them with the labels and the prompt, or try another model.",
     "refusal": "The model or the provider's filter refuses: try another model or prompt. If only these items are like that, "
     "run again: it goes on with the next ones.",
-    "no log-probabilities": "This model gives no log-probabilities: elicitation: choice does without.",
-    "other words": "The model begins its answers with other words than the labels': elicitation: choice lists them.",
+    "no log-probabilities": "This model gives no log-probabilities: use elicitation: choice, which needs none.",
+    "other words": "The model's answers do not start with the labels' words: use elicitation: choice, which lists them.",
     "rejected": "The provider rejects such requests: check the settings under provider.",
     "exhausted": "The provider fails on every attempt: check its state and the settings under provider.",
 }

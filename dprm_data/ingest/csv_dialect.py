@@ -84,5 +84,5 @@ def checked_delimiter(delimiter: str) -> str:
     """A delimiter as somebody typed it. Raises `VotesError` unless it is one character, or `tab`."""
     named = {"tab": "\t", "\\t": "\t"}.get(delimiter, delimiter)
     if len(named) != 1 or not named.isascii() or named in '"\r\n\0':
-        raise VotesError(f"delimiter: {delimiter!r} is none", hint="Give one character, such as ';', or tab.")
+        raise VotesError(f"delimiter: {delimiter!r} is not valid", hint="Give one character, such as ';', or tab.")
     return named

@@ -102,7 +102,7 @@ def annotate_and_keep(
         if isinstance(stopped, Interrupted):
             if stopped.at_once:
                 raise
-            run.progress.say("keeping tables of what there is; press Ctrl-C again to leave that")
+            run.progress.say("writing tables from the answers so far; press Ctrl-C again to skip that")
         _keep_what_there_is(run, fitted)
         raise
     with run.by_turns():

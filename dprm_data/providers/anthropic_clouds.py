@@ -139,7 +139,7 @@ def _checked(option: str, value: object, variable: str) -> str:
             hint=f"Give it in the recipe, or in the environment: export {variable}=...",
         )
     if not isinstance(value, str) or not _NAME.fullmatch(value):
-        raise InputError(f"provider.options.{option}: {one_line(str(value), 60)!r} is no name of a {option}")
+        raise InputError(f"provider.options.{option}: {one_line(str(value), 60)!r} is not a valid {option}")
     return value
 
 
@@ -153,7 +153,7 @@ def _profiles_region(environ: Mapping[str, str]) -> str | None:
     try:
         found: str | None = boto3.Session(profile_name=environ.get("AWS_PROFILE")).region_name
     except BotoCoreError as error:
-        raise InputError(f"AWS's configuration cannot be read: {error}", hint="Mend AWS_PROFILE or ~/.aws.") from error
+        raise InputError(f"AWS's configuration cannot be read: {error}", hint="Correct AWS_PROFILE or ~/.aws.") from error
     return found
 
 

@@ -45,7 +45,7 @@ def _telling(provider: BaseProvider, config: ProviderConfig, say: Callable[[str]
         name for name in sorted(provider.capabilities(config).refuses) if getattr(config, name, None) is not None
     ]
     if refused:
-        say(f"{config.model} refuses {' and '.join(refused)} while it thinks: left out")
+        say(f"{config.model} refuses {' and '.join(refused)} while it reasons: left out")
     return provider
 
 

@@ -54,7 +54,7 @@ def read_header(path: Path) -> ModelHeader:
     try:
         with path.open("rb") as file:
             if file.read(4) != _MAGIC:
-                raise _Broken("it does not begin as a GGUF file does")
+                raise _Broken("it does not start like a GGUF file")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 return _header(_Reader(content))
     except _Broken as error:
@@ -79,7 +79,7 @@ def _header(read: _Reader) -> ModelHeader:
     alignment = _count(values.get("general.alignment")) or 32
     start = -(-read.at // alignment) * alignment
     if start + end > len(read.content):
-        raise _Broken(f"it should have {start + end:,} bytes and has {len(read.content):,}: it is not whole")
+        raise _Broken(f"it should have {start + end:,} bytes and has {len(read.content):,}: it is incomplete")
     return _described(values)
 
 

@@ -94,11 +94,11 @@ def _fetch(model: HubModel, say: Callable[[str], None]) -> Fetched:
         raise InputError(f"provider.model: {model}: {one_line(str(error), 300)}") from None
     except HfHubHTTPError as error:
         if error.response is not None and error.response.status_code >= 500:
-            return _cached(model, f"the Hub fails ({one_line(str(error), 200)})")
+            return _cached(model, f"the Hub returned an error ({one_line(str(error), 200)})")
         raise _refused(model, error) from None
     except (HTTPError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None and not isinstance(error, ConnectionError):
-            raise InputError(f"provider.model: {model} cannot be kept: {error.strerror}: {error.filename}") from error
+            raise InputError(f"provider.model: {model} cannot be stored: {error.strerror}: {error.filename}") from error
         return _cached(model, f"the Hub cannot be reached ({one_line(str(error), 200)})")
 
 

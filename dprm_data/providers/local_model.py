@@ -74,7 +74,7 @@ def checked_options(options: Mapping[str, object]) -> dict[str, int]:
     for name, value in options.items():
         least = _LEAST.get(name, 1)
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise InputError(f"provider.options.{name}: {value!r} is no whole number of at least {least}")
+            raise InputError(f"provider.options.{name}: {value!r} must be a whole number of at least {least}")
     return {name: value for name, value in options.items() if isinstance(value, int)}
 
 

@@ -80,7 +80,7 @@ class OpenAIProvider(HttpProvider):
         made.api = config.options.get("api")
         if made.api not in (None, "responses"):
             raise InputError(
-                f"provider.options.api: {made.api!r} is no API of {cls.title}",
+                f"provider.options.api: {made.api!r} is not an API of {cls.title}",
                 hint="Give responses, or leave it out: models that answer only there are asked there anyway.",
             )
         return made

@@ -34,7 +34,7 @@ def _check_several_models(recipe: Recipe) -> None:
             "early_stop", "looks at all votes of an item, and several models answer at their own pace; leave it out"
         )
     if recipe.mode == "batch":
-        raise FieldError("mode", "the batches of a run are one model's; with several models, leave mode: batch out")
+        raise FieldError("mode", "a run's batches belong to one model; with several models, leave mode: batch out")
     if recipe.engine == "ray":
         raise FieldError(
             "engine",

@@ -62,7 +62,7 @@ def choose(
     if wish := _needs_choice(recipe):
         return Chosen("choice", f"the recipe has {wish}")
     if exists(ledger) and _has_calls(ledger):
-        return Chosen("choice", f"the ledger {ledger.shown} was begun, by choice where recipes did not say")
+        return Chosen("choice", f"the ledger {ledger.shown} has answers already, and choice was the earlier default")
     return _ask(entries[0], space())
 
 

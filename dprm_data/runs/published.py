@@ -86,7 +86,7 @@ def new_votes(
     if base is None and before is None and votes.base is not None:
         say(assumption(votes.base, old.space))
     if base is not None and before not in (None, base):
-        say(f"labels are counted from {base} here, and were counted from {before} in the votes that were fitted")
+        say(f"labels start at {base} here, and started at {before} in the fitted votes")
     return votes
 
 

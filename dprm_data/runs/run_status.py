@@ -206,7 +206,7 @@ def _steps(folder: RunFolder, found: RunStatus) -> list[tuple[str, str]]:
         steps.append(
             (
                 f"dprm ledger settle {folder} --billed DOLLARS",
-                "say what the provider billed for the calls in flight of a killed process",
+                "record what the provider billed for the calls in flight of a killed process",
             )
         )
     if found.batches:

@@ -198,9 +198,9 @@ def test_regions_and_projects_that_are_missing_or_lead_elsewhere(google: Path) -
     assert "CLOUD_ML_REGION" in str(refusal("vertex"))
     assert "ANTHROPIC_VERTEX_PROJECT_ID" in str(refusal("vertex", {"CLOUD_ML_REGION": "global"}))
     for region in ("x.evil.example/", "evil.example#", "EU", "a@b", "..", 7):
-        assert "is no name of a region" in str(refusal("bedrock", token, options={"region": region}))
-        assert "is no name of a region" in str(refusal("vertex", options={"region": region, "project": "p1"}))
-    assert "is no name of a project" in str(refusal("vertex", options={"region": "global", "project": "a/../b"}))
+        assert "is not a valid region" in str(refusal("bedrock", token, options={"region": region}))
+        assert "is not a valid region" in str(refusal("vertex", options={"region": region, "project": "p1"}))
+    assert "is not a valid project" in str(refusal("vertex", options={"region": "global", "project": "a/../b"}))
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -74,9 +74,9 @@ def test_the_bundled_models_header() -> None:
     ("content", "said"),
     [
         (b"", "cannot be"),
-        (b"PK\x03\x04 a zip file", "does not begin as a GGUF file"),
+        (b"PK\x03\x04 a zip file", "does not start like a GGUF file"),
         (b"GGUF but not really", "not known"),
-        (gguf(LLAMA)[:-100], "it is not whole"),
+        (gguf(LLAMA)[:-100], "it is incomplete"),
         (gguf(LLAMA)[:3_000], "cut off"),
         (gguf(LLAMA, keys=1 << 60), "claims"),
         (b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + text("k") + struct.pack("<IIQ", 9, 8, 1 << 62), "cut off"),
@@ -118,7 +118,7 @@ def test_more_threads_than_cores_are_refused(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("value", [0, -1, 1.5, "2", True, None])
 def test_options_are_whole_numbers(value: object) -> None:
     config = ProviderConfig(name="local", options={"servers": value})
-    with pytest.raises(InputError, match=r"provider\.options\.servers: .* is no whole number"):
+    with pytest.raises(InputError, match=r"provider\.options\.servers: .* must be a whole number"):
         LocalProvider.from_config(config, {})
 
 

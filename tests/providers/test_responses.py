@@ -110,7 +110,7 @@ def test_a_reply_without_a_message_is_no_answer(output: object) -> None:
 
 
 def test_settings_that_cannot_work() -> None:
-    with pytest.raises(InputError, match=r"options\.api: 'chats' is no API of OpenAI"):
+    with pytest.raises(InputError, match=r"options\.api: 'chats' is not an API of OpenAI"):
         make_provider(config("openai", "http://127.0.0.1:9", options={"api": "chats"}), ENVIRON)
     with pytest.raises(InputError, match="has no batches here"):
         make_batch_provider(config("openai", "http://127.0.0.1:9", **THERE), ENVIRON)

@@ -49,7 +49,7 @@ TWO = "source: {path: a.jsonl}\nmodels:\n- {name: openai, model: a}\n- {name: an
             TWO + "early_stop: {within: 0.3}\n",
             "FILE:5: early_stop: looks at all votes of an item, and several models answer at their own pace; leave it out",
         ),
-        (TWO + "mode: batch\n", "FILE:5: mode: the batches of a run are one model's; with several models, leave mode: batch out"),
+        (TWO + "mode: batch\n", "FILE:5: mode: a run's batches belong to one model; with several models, leave mode: batch out"),
         (
             TWO + "engine: ray\nledger: postgresql://h/d\n",
             "FILE:5: engine: an actor of a cluster ends with the first model that is down; with several models, start several workers",

@@ -20,7 +20,7 @@ from tests.servers.llm import LLMServer
         ("source:\n\tpath: a\n", "spaces only"),
         ("source:\n  path: a: b\n", "in quotes"),
         ("labels: [a, b\npanel: x\n", "not closed"),
-        ("source:\n  path: a\n split: x\n", "indented otherwise"),
+        ("source:\n  path: a\n split: x\n", "indentation differs"),
         ("name: yes\n", "YAML reads yes, no, on and off as true and false"),
         ("labels: [no, yes]\n", "['no', 'yes']"),
         ("labels: yes\n", "YAML reads yes"),
