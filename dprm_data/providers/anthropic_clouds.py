@@ -153,7 +153,9 @@ def _profiles_region(environ: Mapping[str, str]) -> str | None:
     try:
         found: str | None = boto3.Session(profile_name=environ.get("AWS_PROFILE")).region_name
     except BotoCoreError as error:
-        raise InputError(f"AWS's configuration cannot be read: {error}", hint="Correct AWS_PROFILE or ~/.aws.") from error
+        raise InputError(
+            f"AWS's configuration cannot be read: {error}", hint="Correct AWS_PROFILE or ~/.aws."
+        ) from error
     return found
 
 

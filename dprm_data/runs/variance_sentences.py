@@ -32,7 +32,9 @@ def persona_sentence(components: VarianceComponents) -> str | None:
     noise = components.noise
     if noise is None:
         if effect.beyond_noise:
-            return f"{moved} by their own severity alone. Replicate noise was not measured: no question was asked twice."
+            return (
+                f"{moved} by their own severity alone. Replicate noise was not measured: no question was asked twice."
+            )
         return f"{moved} by their own severity, which is not beyond chance. Replicate noise was not measured: no question was asked twice."
     against = f"{moved}, replicates {_between(noise.share)}"
     if not effect.beyond_noise:

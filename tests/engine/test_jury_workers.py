@@ -49,7 +49,9 @@ def test_two_workers_and_one_is_killed(tmp_path: Path, postgres: Database) -> No
         == len(rows)
         == MODELS * ITEMS * PERSONAS
     )
-    assert not postgres.execute("SELECT 1 FROM dprm.workers UNION ALL SELECT 1 FROM dprm.leases"), "left behind"
+    # The killed worker's row stays until somebody joins or its work is missed; whoever ended by itself leaves nothing.
+    names = [name for (name,) in postgres.execute("SELECT name FROM dprm.workers")]
+    assert not [name for name in names if not name.endswith(f":{pids[0]}")], "left behind"
 
 
 def test_a_cooldown_is_one_model_s_in_all_workers(postgres: Database) -> None:
@@ -65,7 +67,7 @@ def test_a_cooldown_is_one_model_s_in_all_workers(postgres: Database) -> None:
                 hot = first.of_model(here).limiter(limits)
                 limiters = [second.of_model(scope).limiter(limits) for scope in (here, there)]
                 assert first.of_model(here).limiter(limits) is hot, "one limiter for all engines of a model"
-                hot.congested(0.0, 20.0)
+                hot.cool_down(20.0)
                 async with asyncio.timeout(10):
                     while not limiters[0].cooling:  # noqa: ASYNC110 - it comes from the database
                         await asyncio.sleep(0.05)
