@@ -92,7 +92,7 @@ class Window:
         # between, nobody knows.
         self._refuted = self._held and self._proven < _LASTING
         if self._answers and not self._held:
-            self._good -= max(0.0, self._good - in_flight) / 4
+            self._good -= max(0.0, self._good - max(1, in_flight)) / 4
         self._answers = 0
         self._proven, self._held = 0, False
         self._before = in_flight
