@@ -21,6 +21,7 @@ test: $(VENV)/.test  ## set up, and run all tests
 
 test-slow: $(VENV)/.test  ## set up, and run the tests that take long
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m slow
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile tests/hostile/test_fuzz_*.py tests/hostile/test_servers.py --hypothesis-profile=fuzz
 
 test-trl: .venv-trl/.ready  ## published data in TRL's trainers, in an environment of its own
 	.venv-trl/bin/python -m pytest tests/optional_trl

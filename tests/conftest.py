@@ -19,7 +19,7 @@ GROUPS = {"argilla": "tests/review/test_argilla"}  # group: how the names of its
 with suppress(ImportError):  # not in the environments of the optional tests
     from hypothesis import settings
 
-    settings.register_profile("fuzz", max_examples=5_000, deadline=None)  # --hypothesis-profile=fuzz
+    settings.register_profile("fuzz", max_examples=1_000, deadline=None)  # --hypothesis-profile=fuzz
 
 
 @pytest.fixture
