@@ -1,17 +1,17 @@
-"""What tests of the whole command share: recipes on disk, and `dprm` as a process of its own."""
+"""What tests of the whole command share: recipes on disk, and `dprm` as a process."""
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.processes import ROOT as ROOT
+from tests.processes import dprm as dprm
+from tests.processes import environ as environ
 
 PAIRS = [
     {"prompt": "How do I boil an egg?", "response": "Eight minutes in boiling water, then cold water."},
@@ -19,24 +19,6 @@ PAIRS = [
     {"prompt": "What is the capital of France?", "response": "Paris."},
     {"prompt": "What is the capital of France?", "response": "I do not know."},
 ]
-
-
-def dprm(*arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "dprm_data.cli", *map(str, arguments)],
-        cwd=cwd,
-        env=environ(**environment),
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-
-
-def environ(**more: str) -> dict[str, str]:
-    """The environment without anybody's keys."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OPENAI", "ANTHROPIC", "HF_"))}
-    return kept | {"PYTHONPATH": str(ROOT), "NO_COLOR": "1", "COLUMNS": "120"} | more
 
 
 def answer(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:

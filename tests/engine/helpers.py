@@ -1,16 +1,10 @@
-"""What the engine's tests share: small works, items, providers that are plain functions, and `dprm` processes forked from a warm one."""
+"""What the engine's tests share: small works, items, providers that are plain functions."""
 
 from __future__ import annotations
 
 import asyncio
-import atexit
 import json
-import shutil
-import subprocess
-import sys
-import tempfile
 from collections.abc import Awaitable, Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +23,8 @@ from dprm_data.providers.function_provider import FunctionProvider
 from dprm_data.providers.provider import Provider
 from dprm_data.providers.request import Answer, Request, Usage
 from dprm_data.recipe.recipe import LimitsConfig, Recipe
-from tests.helpers import ROOT, environ
+from tests.processes import dprm as dprm
+from tests.processes import zygote as zygote
 
 FREE = Prices(lambda usage: 0.0, "free")
 # A dollar per token in and out: sums are easy to follow.
@@ -111,118 +106,3 @@ def annotate(
             return engine.counters
 
     return asyncio.run(go())
-
-
-# -- processes --------------------------------------------------------------------------------------------------------
-
-_ZYGOTE = """
-import json, os, signal, sys
-import dprm_data.cli, dprm_data.pipeline.stages, dprm_data.terminal.progress, dprm_data.terminal.summary_view, dprm_data.runs.summary, dprm_data.pipeline.fit_stage, dprm_data.ingest.sources
-import dprm_data.engine.annotations, dprm_data.engine.batch, dprm_data.preference.fitting, pyarrow.parquet, pandas, uvloop, genai_prices
-import aiohttp, anthropic, dprm_data.providers.batch_openai, dprm_data.providers.batch_anthropic, dprm_data.providers.http, dprm_data.review.human_annotations, rich.live
-import dprm_data.engine.shared.postgres_coordinator, psycopg, psycopg_pool
-print("ready", flush=True)
-for line in sys.stdin:
-    given = json.loads(line)
-    if "await" in given:
-        print(os.waitstatus_to_exitcode(os.waitpid(given["await"], 0)[1]), flush=True)
-        continue
-    pid = os.fork()
-    if pid == 0:
-        for name, number in (("out", 1), ("errors", 2)):
-            os.dup2(os.open(given[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-        sys.stdin.close()
-        os.chdir(given["cwd"])
-        os.environ.update(given["environment"])
-        sys.argv = ["dprm", *given["arguments"]]
-        try:
-            dprm_data.cli.main()
-            code = 0
-        except SystemExit as error:
-            code = error.code if isinstance(error.code, int) else 1
-        except BaseException:
-            import traceback
-            traceback.print_exc()
-            code = 70
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code or 0)
-    print(pid, flush=True)
-os._exit(0)  # the libraries' own ends take seconds
-"""
-
-
-class Zygote:
-    """Starts real `dprm` processes in hundredths of a second: each is forked from one that has imported everything already."""
-
-    def __init__(self) -> None:
-        pipe = subprocess.PIPE
-        command = [sys.executable, "-c", _ZYGOTE]
-        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=ROOT, env=environ())
-        self._files = Path(tempfile.mkdtemp())
-        self._running: dict[int, dict[str, Any]] = {}
-        self._started = self._last = 0
-        assert self._read() == "ready"
-
-    def start(self, *arguments: object, cwd: Path, **environment: str) -> int:
-        """Start `dprm` with these arguments; returns its pid. Its `end` must be awaited."""
-        self._started += 1
-        out, errors = (self._files / f"{name}-{self._started}" for name in ("out", "errors"))
-        given = {
-            "arguments": [str(argument) for argument in arguments],
-            "cwd": str(cwd),
-            "out": str(out),
-            "errors": str(errors),
-            "environment": environment,
-        }
-        self._last = int(self._ask(given))
-        self._running[self._last] = given
-        return self._last
-
-    def end(self, pid: int | None = None) -> subprocess.CompletedProcess[str]:
-        """How this process (the one that was started last) ended; its code is negative where a signal ended it."""
-        pid = pid or self._last
-        code = int(self._ask({"await": pid}))
-        given = self._running.pop(pid)
-        files = [Path(given[name]) for name in ("out", "errors")]
-        said = [file.read_text(errors="replace") for file in files]
-        for file in files:
-            file.unlink()
-        return subprocess.CompletedProcess(given["arguments"], code, *said)
-
-    def errors(self, pid: int | None = None) -> str:
-        """What this process (the one that was started last) has said on stderr so far."""
-        file = Path(self._running[pid or self._last]["errors"])
-        return file.read_text(errors="replace") if file.exists() else ""
-
-    def _ask(self, given: dict[str, Any]) -> str:
-        assert self._process.stdin
-        self._process.stdin.write(json.dumps(given) + "\n")
-        self._process.stdin.flush()
-        return self._read()
-
-    def _read(self) -> str:
-        assert self._process.stdout
-        line = self._process.stdout.readline()
-        assert line, "the process that forks the others has ended"
-        return line.strip()
-
-    def close(self) -> None:
-        assert self._process.stdin
-        self._process.stdin.close()
-        self._process.wait(10)
-        shutil.rmtree(self._files, ignore_errors=True)
-
-
-@cache
-def zygote() -> Zygote:
-    """The one of this process of tests."""
-    made = Zygote()
-    atexit.register(made.close)
-    return made
-
-
-def dprm(*arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end."""
-    zygote().start(*arguments, cwd=cwd, **environment)
-    return zygote().end()
