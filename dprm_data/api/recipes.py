@@ -135,7 +135,7 @@ def _made(job: Run, max_cost: float | None, retry_failed: bool) -> RunResult:
 
 
 def _interrupted_by(waiter: Waiter, job: Run) -> Run:
-    """The run, whose source is not read on after an interrupt."""
+    """The run, whose source is not read on after an interrupt, and whose tables are not written after two."""
     job.progress = _Interruptible(job.progress, waiter)
     return job
 
@@ -146,6 +146,7 @@ class _Interruptible(Progress):
         self._waiter = waiter
 
     def stage(self, name: str) -> None:
+        self._waiter.check(most=1)
         self._shown.stage(name)
 
     def items(self, count: int) -> None:

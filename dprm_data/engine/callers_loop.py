@@ -26,26 +26,28 @@ class Waiter:
 
     def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self.loop = loop
-        self.interrupted = False
+        self.interrupts = 0
         self._handler: Callable[[], object] | None = None
 
     def interrupt(self) -> None:
         """Interrupt the calls, as Ctrl-C does: at the first time those in flight finish, at the second they are left. From any thread."""
-        self.interrupted = True
+        self.interrupts += 1
         if handler := self._handler:
             handler()
 
-    def check(self) -> None:
-        """Raise `Interrupted` if there was an interrupt: for work in which nothing is in flight."""
-        if self.interrupted:
-            raise Interrupted("stopped", hint="Nothing was in flight. Run again to continue.")
+    def check(self, most: int = 0) -> None:
+        """Raise `Interrupted` after more than `most` interrupts, where no call is in flight: it ends at once, without tables of what there is."""
+        if self.interrupts > most:
+            stopped = Interrupted("stopped", hint="Run again to continue; nothing is paid for twice.")
+            stopped.at_once = True
+            raise stopped
 
     @contextmanager
     def heard_by(self, handler: Callable[[], None]) -> Iterator[None]:
         """Call the handler in the running loop at every interrupt, also at one that came before."""
         loop = asyncio.get_running_loop()
         self._handler = lambda: loop.call_soon_threadsafe(handler)
-        if self.interrupted:
+        if self.interrupts:
             self._handler()
         try:
             yield
@@ -55,7 +57,7 @@ class Waiter:
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Run a coroutine in the lent loop to completion, from another thread. Raises `Interrupted` after an interrupt, or if that loop is closed."""
         assert self.loop
-        if self.interrupted:
+        if self.interrupts:
             work.close()
             self.check()
         future = asyncio.run_coroutine_threadsafe(work, self.loop)
@@ -85,7 +87,7 @@ def context_of(waiter: Waiter) -> contextvars.Context:
 async def in_callers_loop(work: Callable[[Waiter], Result]) -> Result:
     """Run blocking work in a thread of its own, and what it passes to `run_in_loop` in this loop.
 
-    A cancellation of the task interrupts the calls, a second one at once; either way the work ends first. Then raises `CancelledError`.
+    A cancellation of the task interrupts the work, a second one at once; either way it ends first. Then raises `CancelledError`.
     """
     loop = asyncio.get_running_loop()
     waiter = Waiter(loop)
@@ -101,9 +103,9 @@ async def in_callers_loop(work: Callable[[Waiter], Result]) -> Result:
     try:
         result = future.result()
     except (Interrupted, concurrent.futures.CancelledError, asyncio.CancelledError):
-        if not waiter.interrupted:
+        if not waiter.interrupts:
             raise
         raise asyncio.CancelledError from None
-    if waiter.interrupted:
+    if waiter.interrupts:
         raise asyncio.CancelledError
     return result

@@ -6,6 +6,7 @@ import asyncio
 import signal
 import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
 from contextlib import nullcontext, suppress
 from typing import Any, Protocol, TypeVar
 
@@ -26,26 +27,22 @@ def run_in_loop(work: Coroutine[Any, Any, Result]) -> Result:
     except RuntimeError:
         lender = present_waiter()
         return lender.run(work) if lender and lender.loop else _new_loop(work)
-    done: list[Result] = []
-    failed: list[BaseException] = []
+    waiter, done = Waiter(), Future[Result]()
 
     def body() -> None:
         try:
-            done.append(_new_loop(work))
+            done.set_result(_new_loop(work))
         except BaseException as error:
-            failed.append(error)
+            done.set_exception(error)
 
-    waiter = Waiter()
-    thread = threading.Thread(target=context_of(waiter).run, args=(body,))
-    thread.start()
-    while thread.is_alive():
+    threading.Thread(target=context_of(waiter).run, args=(body,)).start()
+    while True:
         try:
-            thread.join()
+            return done.result()
         except KeyboardInterrupt:
+            if done.done():
+                raise
             waiter.interrupt()
-    if failed:
-        raise failed[0]
-    return done[0]
 
 
 def _new_loop(work: Coroutine[Any, Any, Result]) -> Result:
