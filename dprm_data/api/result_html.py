@@ -20,6 +20,7 @@ from dprm_data.runs.folder import RunFolder
 from dprm_data.runs.summary import ItemLine
 
 _LONGEST = 160  # characters of a text that are shown
+_WIDTHS = ("25%", "auto", "190px", "190px")
 _CELL = "padding:4px 10px 4px 0;text-align:left;vertical-align:top;border:0"
 
 
@@ -106,7 +107,9 @@ def _text(text: str) -> str:
 
 def _row(*cells: str, head: bool = False) -> str:
     tag = "th" if head else "td"
-    columns = "".join(f'<{tag} style="{_CELL}">{cell}</{tag}>' for cell in cells)
+    columns = "".join(
+        f'<{tag} style="{_CELL};width:{width}">{cell}</{tag}>' for cell, width in zip(cells, _WIDTHS, strict=True)
+    )
     return f"<tr>{columns}</tr>"
 
 

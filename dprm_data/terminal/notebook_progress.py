@@ -13,10 +13,9 @@ from dprm_data.core.text import visible
 from dprm_data.engine.counters import Counters
 from dprm_data.runs.run import Progress
 from dprm_data.terminal.counters_view import progress_line
-from dprm_data.terminal.rendered import as_html, as_text
+from dprm_data.terminal.rendered import as_text, lines_as_html
 
 _MOST_SAID = 20  # messages that stay visible
-_WIDTH = 160
 
 
 class _Shown:
@@ -29,7 +28,7 @@ class _Shown:
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         if self._empty:
             return {"text/html": "", "text/plain": ""}
-        return {"text/html": as_html(self._view, _WIDTH), "text/plain": as_text(self._view, _WIDTH)}
+        return {"text/html": lines_as_html(self._view), "text/plain": as_text(self._view)}
 
 
 class NotebookProgress(Progress, AbstractContextManager["NotebookProgress"]):

@@ -9,8 +9,9 @@ from rich.console import RenderableType
 from dprm_data.terminal.console import SafeConsole
 
 _WIDTH = 100
+_ANY_WIDTH = 1000
 _PAGE = (
-    '<pre style="white-space:pre;overflow-x:auto;line-height:1.35;margin:0;'
+    '<pre style="white-space:pre-wrap;line-height:1.35;margin:0;'
     "font-family:Menlo,'DejaVu Sans Mono',Consolas,monospace\">{code}</pre>"
 )
 
@@ -21,6 +22,11 @@ def as_text(view: RenderableType, width: int = _WIDTH) -> str:
     with console.capture() as captured:
         console.print(view)
     return "\n".join(line.rstrip() for line in captured.get().strip("\n").splitlines())
+
+
+def lines_as_html(view: RenderableType) -> str:
+    """A view that is lines of text; whoever shows it wraps them."""
+    return as_html(view, _ANY_WIDTH)
 
 
 def as_html(view: RenderableType, width: int = _WIDTH) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from dprm_data import DprmError, RunResult, open_run, plan, run
@@ -45,13 +47,9 @@ def test_every_table_is_a_property(made: RunResult, name: str) -> None:
 
 def test_a_table_that_changed_is_read_again(made: RunResult, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
-    import shutil
-
     shutil.copytree(made.folder.path, copy)
     opened = open_run(copy)
     assert opened.distributions.num_rows == 4
-    import pyarrow.parquet as pq
-
     pq.write_table(opened.distributions.slice(0, 3), copy / "tables" / "distributions.parquet")
     assert opened.distributions.num_rows == 3
 
@@ -82,8 +80,6 @@ def test_a_notebook_shows_the_shares_of_an_item(made: RunResult) -> None:
 
 
 def test_a_run_cut_short_shows_what_there_is(made: RunResult, tmp_path: Path) -> None:
-    import shutil
-
     copy = tmp_path / "copy"
     shutil.copytree(made.folder.path, copy)
     for name in ("distributions", "preferences"):
