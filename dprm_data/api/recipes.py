@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from dprm_data.api.run_result import RunResult
-from dprm_data.api.shown_plan import ShownPlan
+from dprm_data.api.shown import ShownPilot, ShownPlan
 from dprm_data.engine.callers_loop import Waiter, in_callers_loop
 from dprm_data.engine.counters import Counters
 from dprm_data.engine.plan import Plan
@@ -108,7 +108,7 @@ def pilot(
     with _job(recipe, source, output, provider, progress, calls=True) as job, job.at_work():
         stages.prepare(job)
         planned, _ = prepare_pilot(job, items=items, replicates=replicates, seed=seed)
-        return run_pilot(job, planned, max_cost=max_cost)
+        return ShownPilot.of(run_pilot(job, planned, max_cost=max_cost))
 
 
 @contextmanager

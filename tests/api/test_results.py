@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dprm_data import DprmError, RunResult, open_run, plan, run
+from dprm_data import DprmError, RunResult, open_run, pilot, plan, run
 from dprm_data.core.tables import SCHEMAS
 from tests.helpers import PAIRS
 from tests.servers.llm import LLMServer
@@ -99,6 +99,12 @@ def test_a_plan_shows_itself(double: LLMServer, tmp_path: Path) -> None:
     for shown in (repr(found), found._repr_html_()):  # type: ignore[attr-defined]
         assert "16" in shown and "calls to make" in shown and "budget" in shown and "$3.00" in shown
     assert found.cost and found.as_dict()["calls_needed"] == 16
+
+
+def test_a_pilot_shows_itself(double: LLMServer, tmp_path: Path) -> None:
+    found = pilot(recipe(double.url), items=2, source=PAIRS, output=tmp_path / "run", progress=False)
+    for shown in (repr(found), found._repr_html_()):  # type: ignore[attr-defined]
+        assert "2 items, 18 annotations" in shown and "the whole run" in shown
 
 
 def test_progress_is_plain_lines_in_a_pipe_and_off_on_request(
