@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 from pydantic import BaseModel
@@ -122,7 +123,6 @@ def _recipe(
     panel: Panel | Mapping[str, Any] | str | None,
     labels: LabelSpace | Mapping[str, Any] | Sequence[str] | str | int | None,
 ) -> Recipe:
-    given = Recipe.of(recipe) if isinstance(recipe, Recipe | str | os.PathLike) else None
     changes = dict(_FOR_MANY)
     if section is not None:
         changes |= {"provider": dict(section), "models": None}
@@ -132,10 +132,12 @@ def _recipe(
         changes["panel"] = {"use": _plain(panel)} if isinstance(panel, Panel | str) else dict(panel)
     if labels is not None:
         changes["labels"] = _plain(labels)
-    content = given.model_dump(exclude_unset=True) if given else dict(recipe or {})  # type: ignore[call-overload]
-    made = Recipe.of(content | changes, provider=own)
-    if given is None:
-        return made
+    if recipe is None or isinstance(recipe, dict):
+        return Recipe.of((recipe or {}) | changes, provider=own)
+    # A recipe may leave the provider to us: until ours is in its place, one of that name stands in.
+    stand_in = SimpleNamespace(family=str(section.get("name")), model="") if section is not None else None
+    given = Recipe.of(recipe, provider=own or stand_in)
+    made = Recipe.of(given.model_dump(exclude_unset=True) | changes, provider=own)
     # A copy of the given one, because the files that it names are relative to its folder.
     return given.model_copy(update={name: getattr(made, name) for name in made.model_fields_set})
 

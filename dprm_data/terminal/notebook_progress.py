@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections import deque
 from contextlib import AbstractContextManager
 from typing import Any
@@ -58,11 +59,10 @@ class NotebookProgress(Progress, AbstractContextManager["NotebookProgress"]):
         self._show(self._line)
 
     def _show(self, line: Text | None) -> None:
-        from IPython.display import display
-
         self._line = line
         shown = _Shown([*self._said, *([line] if line else [])])
         if self._handle is None:
+            display: Any = importlib.import_module("IPython.display").display  # it has no types
             self._handle = display(shown, display_id=True)
         else:
             self._handle.update(shown)

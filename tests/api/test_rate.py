@@ -60,7 +60,13 @@ def test_a_recipe_and_objects_that_override_it(double: LLMServer, tmp_path: Path
     (folder / "recipe.yaml").write_text(yaml.safe_dump(content | {"provider": section(double)}))
     found = rate(PROMPT, RESPONSE, recipe=folder / "recipe.yaml", panel=load_panel("small"))
     assert found.rewards == {"bad": 0, "yes!": 1} and found.annotations.num_rows == 4
-    other = rate(PROMPT, RESPONSE, recipe=folder / "recipe.yaml", panel="small", labels=LabelSpace.ordinal(5))
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(DprmError, match="provider"):
+        rate(PROMPT, RESPONSE, recipe=folder / "recipe.yaml")
+    provider = section(double)
+    other = rate(
+        PROMPT, RESPONSE, provider=provider, recipe=folder / "recipe.yaml", panel="small", labels=LabelSpace.ordinal(5)
+    )
     assert len(other.rewards) == 5
 
 
