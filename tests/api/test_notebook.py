@@ -50,6 +50,7 @@ calls = len(asked)
 await asyncio.sleep(0.3)
 print(calls == len(asked) == open_run("cut2").annotations.num_rows, calls < 20)
 """,
+    "wrong": 'run({"panel": "smal"}, source=rows, provider=ask, progress=False)',
 }
 
 
@@ -59,6 +60,7 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Any]]:
     folder = tmp_path_factory.mktemp("notebook")
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     notebook.cells += [new_code_cell(code.strip()) for code in MORE.values()]
+    notebook.cells[-1].metadata["tags"] = ["raises-exception"]
     with pytest.MonkeyPatch.context() as patch:
         for name in ("JUPYTER_DATA_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"):
             patch.setenv(name, str(folder / name))  # nobody's own kernels and start files
@@ -107,3 +109,9 @@ def test_interrupting_the_kernel_ends_a_run(cells: list[Any]) -> None:
     """Also one in a thread of its own: nothing goes on behind the cell."""
     assert printed(cells[6]) == "Interrupted\nTrue True True\n"
     assert printed(cells[7]) == "cancelled\nTrue True\n"
+
+
+def test_a_mistake_is_words_and_not_a_traceback(cells: list[Any]) -> None:
+    [error] = cells[8].outputs
+    assert error.ename == "PanelError" and "'smal'" in error.evalue
+    assert len(error.traceback) == 1 and error.traceback[0].startswith("PanelError: ") and "smal" in error.traceback[0]
