@@ -33,12 +33,11 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from dprm_data import run
+from dprm_data import RunResult, run
 from dprm_data.elicit.elicitation import Prefix
 from dprm_data.ingest.items import Item
 from dprm_data.panel.panel_sources import load_panel
 from dprm_data.panel.personas import NEUTRAL
-from dprm_data.pipeline.api import RunResult
 from dprm_data.runs.run import Progress, Run
 
 SUBSETS = ("harmless-base", "helpful-base")

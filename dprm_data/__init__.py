@@ -3,7 +3,8 @@
     from dprm_data import plan, run
     plan("recipe.yaml").cost                                # dollars; makes no call
     result = run("recipe.yaml")
-    result.distributions().to_pandas()
+    result.distributions.to_pandas()                        # in a notebook: result = await arun("recipe.yaml")
+    rate("How?", "So.", provider=...).expected_reward       # one response, without a file
 
     from dprm_data import LabelSpace, fit, read_votes       # people's ratings, no LLM at all
     space = LabelSpace.ordinal(7)
@@ -19,6 +20,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dprm_data.api.preference_distribution import PreferenceDistribution
+    from dprm_data.api.rating import arate, rate
+    from dprm_data.api.recipes import arun, pilot, plan, run
+    from dprm_data.api.run_result import RunResult, open_run
     from dprm_data.core.errors import DprmError
     from dprm_data.engine.plan import Plan
     from dprm_data.ingest.items import Item
@@ -29,7 +34,6 @@ if TYPE_CHECKING:
     from dprm_data.panel.panel_sources import load_panel
     from dprm_data.panel.personas import Panel, Persona
     from dprm_data.panel.raking import rake
-    from dprm_data.pipeline.api import RunResult, pilot, plan, run
     from dprm_data.pipeline.pilot import Pilot
     from dprm_data.preference.agreement import krippendorff_alpha
     from dprm_data.preference.drift_detection import drift
@@ -53,26 +57,31 @@ _HOMES = {
     "Persona": "panel.personas",
     "Pilot": "pipeline.pilot",
     "Plan": "engine.plan",
+    "PreferenceDistribution": "api.preference_distribution",
     "Prior": "preference.prior",
     "Progress": "runs.run",
     "Ratings": "ingest.ratings",
     "Recipe": "recipe.recipe",
     "Run": "runs.run",
-    "RunResult": "pipeline.api",
+    "RunResult": "api.run_result",
     "Votes": "ingest.votes",
+    "arate": "api.rating",
+    "arun": "api.recipes",
     "by_group": "preference.groups",
     "drift": "preference.drift_detection",
     "fit": "preference.fitting",
     "krippendorff_alpha": "preference.agreement",
     "learn_prior": "preference.model_selection",
     "load_panel": "panel.panel_sources",
-    "pilot": "pipeline.api",
-    "plan": "pipeline.api",
+    "open_run": "api.run_result",
+    "pilot": "api.recipes",
+    "plan": "api.recipes",
     "quality": "preference.posterior_checks",
     "rake": "panel.raking",
+    "rate": "api.rating",
     "read_ratings": "ingest.vote_tables",
     "read_votes": "ingest.vote_tables",
-    "run": "pipeline.api",
+    "run": "api.recipes",
     "update": "preference.updater",
 }
 
@@ -86,6 +95,7 @@ __all__ = [
     "Persona",
     "Pilot",
     "Plan",
+    "PreferenceDistribution",
     "Prior",
     "Progress",
     "Ratings",
@@ -93,16 +103,20 @@ __all__ = [
     "Run",
     "RunResult",
     "Votes",
+    "arate",
+    "arun",
     "by_group",
     "drift",
     "fit",
     "krippendorff_alpha",
     "learn_prior",
     "load_panel",
+    "open_run",
     "pilot",
     "plan",
     "quality",
     "rake",
+    "rate",
     "read_ratings",
     "read_votes",
     "run",

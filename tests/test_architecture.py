@@ -35,6 +35,7 @@ ORDER = [
     "dprm_data.pipeline.ray",  # a run spread over a Ray cluster
     "dprm_data.pipeline",  # a run's stages
     "dprm_data.terminal",  # what the terminal shows
+    "dprm_data.api",  # what Python calls, and how results show themselves
     "dprm_data",  # the public names
     "dprm_trainers.core",  # errors, settings, caches
     "dprm_trainers.data",  # rows in splits, conversations as tokens

@@ -65,7 +65,7 @@ def test_the_quickstart_tells_good_from_bad(tmp_path: Path) -> None:
     recipe = Recipe.load(tmp_path / "recipe.yaml")
     one = recipe.model_copy(update={"panel": recipe.panel.model_copy(update={"sample": 1})})
     result = run(one, output=tmp_path / "run")
-    rewards = {row["completion"][0]["content"]: row["expected_reward"] for row in result.distributions().to_pylist()}
+    rewards = {row["completion"][0]["content"]: row["expected_reward"] for row in result.distributions.to_pylist()}
     margins = [rewards[row["chosen"]] - rewards[row["rejected"]] for row in rows()]
     assert len(margins) == 10 and sum(margin > 0 for margin in margins) >= 9
     assert np.mean(margins) > 0.25  # of a scale from 1 to 5, after one vote

@@ -31,7 +31,7 @@ def test_rows_in_place_of_a_source(double: LLMServer, tmp_path: Path, kind: str)
         rows = rows if kind == "dataset" else rows.to_iterable_dataset()
     result = run(recipe(double), source=rows, output=tmp_path / "run")
     assert result.counters.calls == 16
-    assert result.distributions().num_rows == 4
+    assert result.distributions.num_rows == 4
     assert "simulated" in (tmp_path / "run" / "README.md").read_text()
     assert Run.open(tmp_path / "run").space.K == 6
 

@@ -12,6 +12,8 @@ Any other exception is a bug in dprm-data and keeps its traceback.
 
 from __future__ import annotations
 
+from dprm_data.core.text import visible
+
 
 class DprmError(Exception):
     """An error that the user can act on.
@@ -28,6 +30,10 @@ class DprmError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in place of a traceback: the message, which may quote strangers' texts."""
+        return [f"{type(self).__name__}: {visible(str(self))}"]
 
 
 class InputError(DprmError):

@@ -6,39 +6,43 @@ import asyncio
 import signal
 import threading
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from concurrent.futures import Future
+from contextlib import nullcontext, suppress
 from typing import Any, Protocol, TypeVar
 
 from dprm_data.core.errors import DprmError, Interrupted
+from dprm_data.engine.callers_loop import Waiter, context_of, present_waiter
 from dprm_data.engine.counters import Counters
 
 Result = TypeVar("Result")
 
 
 def run_in_loop(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run a coroutine to completion; in a new thread if this one already runs a loop (as in a notebook).
+    """Run a coroutine to completion: in the loop that was lent, or in one of its own; in a new thread if this one already runs a loop (as in a notebook).
 
     Raises `DprmError` if the process runs out of memory, and what the coroutine raises.
     """
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return _new_loop(work)
-    done: list[Result] = []
-    failed: list[BaseException] = []
+        lender = present_waiter()
+        return lender.run(work) if lender and lender.loop else _new_loop(work)
+    waiter, done = Waiter(), Future[Result]()
 
     def body() -> None:
         try:
-            done.append(_new_loop(work))
+            done.set_result(_new_loop(work))
         except BaseException as error:
-            failed.append(error)
+            done.set_exception(error)
 
-    thread = threading.Thread(target=body)
-    thread.start()
-    thread.join()
-    if failed:
-        raise failed[0]
-    return done[0]
+    threading.Thread(target=context_of(waiter).run, args=(body,)).start()
+    while True:
+        try:
+            return done.result()
+        except KeyboardInterrupt:
+            if done.done():
+                raise
+            waiter.interrupt()
 
 
 def _new_loop(work: Coroutine[Any, Any, Result]) -> Result:
@@ -107,7 +111,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class interruptible:
-    """Handles Ctrl-C and signals: the first lets the calls in flight finish, the second exits at once."""
+    """Handles Ctrl-C and signals, or the interrupts of a `Waiter`: the first lets the calls in flight finish, the second exits at once."""
 
     def __init__(self, engine: Stoppable, say: Callable[[str], None], ledger: str) -> None:
         self._engine = engine
@@ -117,17 +121,21 @@ class interruptible:
             hint=f"All answers are kept in {ledger}. Run the same command again to continue; nothing is paid for twice.",
         )
         self._interrupted = False
-        self._in_main_thread = threading.current_thread() is threading.main_thread()
+        waiter = present_waiter()
+        self._heard = waiter.heard_by(self._interrupt) if waiter else nullcontext()
+        self._in_main_thread = not waiter and threading.current_thread() is threading.main_thread()
 
     def __enter__(self) -> None:
+        self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
+        self._heard.__enter__()
         if self._in_main_thread:
-            self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
             # What is ignored stays ignored: nohup starts a command that way.
             self._handled = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
             for number in self._handled:
                 self._loop.add_signal_handler(number, self._interrupt)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        self._heard.__exit__(None, None, None)
         if self._in_main_thread:
             for number in self._handled:
                 self._loop.remove_signal_handler(number)

@@ -174,7 +174,7 @@ def test_a_function_judges(function: Any, tmp_path: Path) -> None:
     judge = FunctionProvider(function)
     result = run(NO_PROVIDER, source=PAIRS, output=tmp_path / "run", provider=judge)
     assert result.counters.calls == 16 and not result.counters.cost_known
-    assert result.distributions()["votes"].to_pylist() == [[4.0, 0.0, 0.0]] * 4
+    assert result.distributions["votes"].to_pylist() == [[4.0, 0.0, 0.0]] * 4
     again = run(NO_PROVIDER, source=PAIRS, output=tmp_path / "run", provider=judge)
     assert again.counters.calls == 0
 

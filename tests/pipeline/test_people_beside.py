@@ -166,7 +166,7 @@ def test_ratings_without_names_count_all_the_same(tmp_path: Path) -> None:
 def test_rows_from_python(tmp_path: Path) -> None:
     recipe = {"annotators": "people", "labels": 4, "ratings": {"base": 1}}
     made = dprm_data.run(recipe, source=ratings(4), output=tmp_path / "run")
-    assert made.distributions().num_rows == 8
+    assert made.distributions.num_rows == 8
     with pytest.raises(DprmError, match="no ratings"):
         dprm_data.run({"annotators": "people", "labels": 4}, output=tmp_path / "other")
 

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from dprm_data import run
 from dprm_data.pipeline import stages
-from dprm_data.pipeline.api import run
 from dprm_data.publish.publication import prepared
 from dprm_data.publish.report.page import report
 from dprm_data.runs.run import Run

@@ -1,0 +1,78 @@
+"""A run at a glance, from as few columns of its tables as that takes; also of one that was cut short."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from dprm_data.core.format import money
+from dprm_data.runs.folder import RunFolder
+from dprm_data.runs.summary import ItemLine, item_line
+
+
+@dataclass(frozen=True)
+class Overview:
+    """What a run has so far; None where the table is not written yet. voted: items with a vote; labelled: annotations with a label; simulated: those
+    by a model; cost: dollars of all annotations (None: not known); first: the first items that are fitted."""
+
+    items: int
+    voted: int | None
+    annotations: int | None
+    labelled: int
+    simulated: int
+    pairs: int | None
+    cost: float | None
+    first: list[ItemLine]
+
+    def sentence(self) -> str:
+        """How complete it is, and what it cost."""
+        if self.annotations is None:
+            return f"{self.items:,} items, not annotated yet"
+        failed = self.annotations - self.labelled
+        labels = f"{failed:,} without a label" if failed else "all with a label"
+        said = [f"{self.annotations:,} annotations ({labels})", money(self.cost, "cost not known")]
+        if self.voted is None:
+            return ", ".join([f"{self.items:,} items, not fitted yet", *said])
+        pairs = [] if self.pairs is None else [f"{self.pairs:,} preference pairs"]
+        return ", ".join([f"{self.voted:,} of {self.items:,} items with votes", said[0], *pairs, said[1]])
+
+    def whose(self) -> str:
+        """Whether the labels are a model's or people's."""
+        human = (self.annotations or 0) - self.simulated
+        if not human:
+            return "These labels are simulated: a model played the personas."
+        if not self.simulated:
+            return "These labels are people's."
+        return f"{self.simulated:,} labels are simulated (a model played the personas), {human:,} are by people."
+
+
+def overview_of(folder: RunFolder, *, first: int = 0) -> Overview:
+    """Read it. first: how many items to read with their texts. Raises `InputError` where there are no items, or a table is damaged."""
+    items = pq.read_metadata(folder.needs("items")).num_rows
+    annotations = labelled = simulated = voted = pairs = cost = None
+    lines: list[ItemLine] = []
+    if folder.table("annotations").is_file():
+        table = pq.read_table(folder.needs("annotations"), columns=["annotator_kind", "status", "cost"])
+        annotations = table.num_rows
+        labelled = _count(pc.equal(table["status"], "ok"))
+        simulated = _count(pc.equal(table["annotator_kind"], "persona"))
+        cost = None if table["cost"].null_count else float(pc.sum(table["cost"]).as_py() or 0.0)
+    if folder.table("distributions").is_file():
+        fitted = folder.needs("distributions")
+        voted = _count(pc.greater(pq.read_table(fitted, columns=["evidence"])["evidence"], 0))
+        lines = _first(folder, first) if first else []
+    if folder.table("preferences").is_file():
+        pairs = pq.read_metadata(folder.needs("preferences")).num_rows
+    return Overview(items, voted, annotations, labelled or 0, simulated or 0, pairs, cost, lines)
+
+
+def _first(folder: RunFolder, count: int) -> list[ItemLine]:
+    with pq.ParquetFile(folder.needs("distributions")) as file:
+        batch = next(file.iter_batches(batch_size=count), None)
+        return [item_line(row) for row in batch.to_pylist()] if batch else []
+
+
+def _count(true: object) -> int:
+    return int(pc.sum(true).as_py() or 0)

@@ -1,0 +1,152 @@
+"""One response, rated by a panel in one call, without a file of the caller's."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+from pydantic import BaseModel
+
+from dprm_data.api.preference_distribution import PreferenceDistribution
+from dprm_data.api.recipes import RecipeLike, arun, run
+from dprm_data.core.errors import BudgetReached, Interrupted, ProviderUnusable
+from dprm_data.labels.space import LabelSpace
+from dprm_data.panel.personas import Panel
+from dprm_data.providers.provider import Provider
+from dprm_data.recipe.recipe import Recipe
+from dprm_data.runs.folder import RunFolder
+from dprm_data.runs.run import Progress, Run
+
+Texts = str | Sequence[Mapping[str, Any]]
+
+# What a recipe says about many items, or about how their calls are spread.
+_FOR_MANY: dict[str, Any] = {
+    "source": None,
+    "annotators": None,
+    "ratings": None,
+    "early_stop": None,
+    "mode": "direct",
+    "engine": "direct",
+}
+
+
+def rate(
+    prompt: Texts,
+    response: Texts,
+    *,
+    recipe: RecipeLike | None = None,
+    provider: Provider | Mapping[str, Any] | None = None,
+    panel: Panel | Mapping[str, Any] | str | None = None,
+    labels: LabelSpace | Mapping[str, Any] | Sequence[str] | str | int | None = None,
+    max_cost: float | None = None,
+    output: str | os.PathLike[str] | None = None,
+    progress: Progress | bool | None = False,
+) -> PreferenceDistribution:
+    """How a population would rate one response to a prompt: a panel of personas judges it, and the distribution is fitted to their votes.
+
+    prompt, response: texts, or lists of messages. recipe: the settings to ask with (its source is not read). provider: an object as `run` takes it, or a
+    recipe's `provider` section, such as {"name": "openai", "model": "gpt-4o-mini"}. panel, labels: as a recipe names them, or objects. All three override the recipe.
+    max_cost: dollars. output: a folder to keep the run in; without one nothing is left behind but what a `ledger` that the recipe names records. With one,
+    the same response is not paid for twice.
+
+    Raises `DprmError`. A run of many responses shares one prior, one budget and one pace: use `run`.
+    """
+    with _single(recipe, provider, panel, labels, output) as (made, own, folder):
+        result = run(
+            made,
+            source=_row(prompt, response),
+            output=folder,
+            provider=own,
+            max_cost=max_cost,
+            progress=progress,
+        )
+        return PreferenceDistribution.of(Run(made, RunFolder(folder)), result.counters.calls if result.counters else 0)
+
+
+async def arate(
+    prompt: Texts,
+    response: Texts,
+    *,
+    recipe: RecipeLike | None = None,
+    provider: Provider | Mapping[str, Any] | None = None,
+    panel: Panel | Mapping[str, Any] | str | None = None,
+    labels: LabelSpace | Mapping[str, Any] | Sequence[str] | str | int | None = None,
+    max_cost: float | None = None,
+    output: str | os.PathLike[str] | None = None,
+    progress: Progress | bool | None = False,
+) -> PreferenceDistribution:
+    """`rate` in the caller's event loop, as `arun` is `run`. The arguments are those of `rate`."""
+    with _single(recipe, provider, panel, labels, output) as (made, own, folder):
+        result = await arun(
+            made,
+            source=_row(prompt, response),
+            output=folder,
+            provider=own,
+            max_cost=max_cost,
+            progress=progress,
+        )
+        return PreferenceDistribution.of(Run(made, RunFolder(folder)), result.counters.calls if result.counters else 0)
+
+
+@contextmanager
+def _single(
+    recipe: RecipeLike | None,
+    provider: Provider | Mapping[str, Any] | None,
+    panel: Panel | Mapping[str, Any] | str | None,
+    labels: LabelSpace | Mapping[str, Any] | Sequence[str] | str | int | None,
+    output: str | os.PathLike[str] | None,
+) -> Iterator[tuple[Recipe, Provider | None, str | os.PathLike[str]]]:
+    """The recipe for one response, the provider if it is an object, and the folder, which is gone afterwards if it is nobody's."""
+    section = provider if isinstance(provider, Mapping) else None
+    own = None if isinstance(provider, Mapping) else provider
+    made = _recipe(recipe, section, own, panel, labels)
+    if output is not None:
+        yield made, own, output
+        return
+    with tempfile.TemporaryDirectory(prefix="dprm-", ignore_cleanup_errors=True) as folder:
+        try:
+            yield made, own, folder
+        except (BudgetReached, ProviderUnusable, Interrupted) as stopped:
+            if made.ledger is None:
+                stopped.hint = "The answers so far are not kept: give output=FOLDER to keep them, and to continue."
+            raise
+
+
+def _recipe(
+    recipe: RecipeLike | None,
+    section: Mapping[str, Any] | None,
+    own: Provider | None,
+    panel: Panel | Mapping[str, Any] | str | None,
+    labels: LabelSpace | Mapping[str, Any] | Sequence[str] | str | int | None,
+) -> Recipe:
+    changes = dict(_FOR_MANY)
+    if section is not None:
+        changes |= {"provider": dict(section), "models": None}
+    if own is not None:
+        changes |= {"models": None}
+    if panel is not None:
+        changes["panel"] = {"use": _plain(panel)} if isinstance(panel, Panel | str) else dict(panel)
+    if labels is not None:
+        changes["labels"] = _plain(labels)
+    if recipe is None or isinstance(recipe, dict):
+        return Recipe.of((recipe or {}) | changes, provider=own)
+    # A recipe may leave the provider to us: until ours is in its place, one of that name stands in.
+    stand_in = SimpleNamespace(family=str(section.get("name")), model="") if section is not None else None
+    given = Recipe.of(recipe, provider=own or stand_in)
+    made = Recipe.of(given.model_dump(exclude_unset=True) | changes, provider=own)
+    # A copy of the given one, because the files that it names are relative to its folder.
+    return given.model_copy(update={name: getattr(made, name) for name in made.model_fields_set})
+
+
+def _plain(given: Any) -> Any:
+    if isinstance(given, BaseModel):
+        return given.model_dump(mode="json", exclude_unset=True)
+    return list(given) if isinstance(given, Sequence) and not isinstance(given, str) else given
+
+
+def _row(prompt: Texts, response: Texts) -> list[dict[str, Any]]:
+    return [{"prompt": _plain(prompt), "response": _plain(response)}]

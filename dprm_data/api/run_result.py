@@ -1,0 +1,102 @@
+"""The result of a run: its tables, and a picture of it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from dprm_data.api.overview import overview_of
+from dprm_data.core.errors import DprmError
+from dprm_data.engine.counters import Counters
+from dprm_data.runs.folder import RunFolder, Table
+from dprm_data.runs.run import Run
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from dprm_data.labels.space import LabelSpace
+
+_SHOWN = 5  # items in a notebook
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class RunResult:
+    """A run that was made (`run`, `arun`) or opened (`open_run`). counters: of this process's calls; None where it was opened.
+
+    Its tables are Arrow tables, read from the folder when they are first asked for: `items`, `personas`, `annotations`, `distributions`, `preferences`
+    (`.to_pandas()` for pandas). All of them raise `InputError` where the run has not written that table yet. A notebook shows how complete it is,
+    what it cost, and the first items.
+    """
+
+    folder: RunFolder
+    counters: Counters | None = None
+    _read: dict[str, tuple[tuple[int, int], Any]] = field(default_factory=dict)  # by table: the file's state, content
+
+    @property
+    def items(self) -> pa.Table:
+        """A row per prompt with one response: texts as messages, group, role, and where it comes from."""
+        return self._table("items")
+
+    @property
+    def personas(self) -> pa.Table:
+        """A row per persona of the panel."""
+        return self._table("personas")
+
+    @property
+    def annotations(self) -> pa.Table:
+        """A row per annotator and item: the label, or why there is none; model, cost."""
+        return self._table("annotations")
+
+    @property
+    def distributions(self) -> pa.Table:
+        """A row per item: the fitted distribution over the labels, expected reward with its interval, disagreement."""
+        return self._table("distributions")
+
+    @property
+    def preferences(self) -> pa.Table:
+        """A row per pair of responses to one prompt, the one with the higher expected reward as `chosen`."""
+        return self._table("preferences")
+
+    @property
+    def space(self) -> LabelSpace:
+        """The labels with their rewards; lists in the tables are in their order."""
+        return Run(self.folder.recipe(), self.folder).space
+
+    @property
+    def cost(self) -> float | None:
+        """Dollars of all annotations, whenever they were made; None where a price is not known."""
+        return overview_of(self.folder).cost
+
+    def _table(self, name: Table) -> pa.Table:
+        import pyarrow.parquet as pq
+
+        from dprm_data.core.tables import SCHEMAS, conformed
+
+        path = self.folder.needs(name)
+        found = path.stat()
+        state = found.st_mtime_ns, found.st_size
+        if name not in self._read or self._read[name][0] != state:
+            self._read[name] = state, conformed(pq.read_table(path), SCHEMAS[name])
+        return self._read[name][1]
+
+    def __repr__(self) -> str:
+        made = f"; {self.counters.calls:,} calls made now" if self.counters else ""
+        try:
+            said = overview_of(self.folder).sentence()
+        except DprmError as error:
+            said = error.message
+        return f"RunResult({str(self.folder)!r}: {said}{made})"
+
+    def _repr_html_(self) -> str:
+        from dprm_data.api.result_html import fault_html, run_html
+
+        try:
+            return run_html(self.folder, self.space, overview_of(self.folder, first=_SHOWN))
+        except DprmError as error:
+            return fault_html(self.folder, error)
+
+
+def open_run(path: str | os.PathLike[str]) -> RunResult:
+    """Open a run's folder, to look at it and to read its tables. Raises `InputError` if it is not one."""
+    return RunResult(RunFolder.existing(path))

@@ -1,0 +1,55 @@
+"""Plans and pilots that show themselves as `dprm plan` and `dprm pilot` do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from rich.console import RenderableType
+
+from dprm_data.engine.plan import Plan
+from dprm_data.pipeline.pilot import Pilot
+from dprm_data.terminal.pilot_view import pilot_view
+from dprm_data.terminal.plan_view import plan_view
+from dprm_data.terminal.rendered import as_html, as_text
+
+
+class _Shown:
+    def _view(self) -> RenderableType:
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return as_text(self._view())
+
+    def _repr_html_(self) -> str:
+        return as_html(self._view())
+
+
+@dataclass(frozen=True, repr=False)
+class ShownPlan(_Shown, Plan):
+    """A plan beside the recipe's budget, in dollars (None: without one)."""
+
+    budget: float | None = None
+
+    @classmethod
+    def of(cls, plan: Plan, budget: float | None) -> ShownPlan:
+        return cls(**_values(plan), budget=budget)
+
+    def _view(self) -> RenderableType:
+        return plan_view(self, self.budget)
+
+
+@dataclass(frozen=True, repr=False)
+class ShownPilot(_Shown, Pilot):
+    """What a pilot found."""
+
+    @classmethod
+    def of(cls, pilot: Pilot) -> ShownPilot:
+        return cls(**_values(pilot))
+
+    def _view(self) -> RenderableType:
+        return pilot_view(self)
+
+
+def _values(found: Plan | Pilot) -> dict[str, Any]:
+    return {each.name: getattr(found, each.name) for each in fields(found)}
