@@ -64,15 +64,15 @@ def present_words(words: list[str], groups: Groups) -> list[str]:
     named = next((word for word in rest if not word.startswith("-")), None)
     if "list" not in actions or {"-h", "--help"} & {*rest}:
         return [group, *rest]
+    if "check" in actions and "--check" in rest:
+        _say(f"{name} --check", group, "check")
+        return [group, "check", *(word for word in rest if word != "--check")]
     if named is None:
         if group != name:
             _say(name, group, "list")
         return [group, "list", *rest]
     if not action or (group == name and get_close_matches(named, actions)):
         return words
-    if "--check" in rest:
-        _say(f"{name} --check", group, "check")
-        return [group, "check", *(word for word in rest if word != "--check")]
     _say(f"{name} NAME", group, action, "NAME")
     return [group, action, *rest]
 

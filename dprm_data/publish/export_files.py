@@ -53,7 +53,8 @@ def write_table_file(parts: Iterator[pa.Table], path: Path, kind: Kind) -> Writt
         if error.errno is None:  # Arrow's own: what was read is damaged
             raise
         raise InputError(
-            f"cannot write {path}: {error.strerror}", hint="Name a file in a folder that may be written to: --out FILE."
+            f"cannot write {path}: {error.strerror}",
+            hint="Name a file in a folder that may be written to: --output FILE.",
         ) from error
     return written
 

@@ -241,7 +241,7 @@ def _distributions(values: Sequence[Any], space: LabelSpace, source: str) -> Flo
             shown = ", ".join(f"{value:.4g}" for value in target[row])
             raise TrainingDataError(
                 f"{source}, row {row + 1}: the distribution {what}: [{shown}] ({int(bad.sum())} such rows)",
-                hint="Fit the votes again: dprm fit.",
+                hint="Fit the votes again: dprm ratings fit.",
             )
     target = np.clip(target, 0.0, None)
     return np.asarray(target / target.sum(axis=1, keepdims=True))
