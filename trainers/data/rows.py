@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from dprm_data.core.arrays import Floats, Ints
 from dprm_data.core.errors import DprmError
+from dprm_data.core.extras import extra
 from dprm_data.ingest.messages import BadRow, read_conversation
 from dprm_data.ingest.splits import HeldOut, hold_out_groups
 from dprm_data.labels.space import LabelSpace
@@ -157,7 +158,8 @@ def _read_parquet(path: Path) -> pa.Table:
 
 
 def _from_hub(repo: str) -> tuple[LabelSpace | None, pa.Table, list[str] | None]:
-    from datasets import load_dataset
+    with extra("hub", what="a dataset on the Hub"):
+        from datasets import load_dataset
 
     try:
         found = load_dataset(repo, "default")
