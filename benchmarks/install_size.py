@@ -16,6 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).resolve().parent.parent
+PARTS = ("dprm_data", "trainers", "label_spaces", "personas", "prompts", "hub_cards")
 SHOWN = 4  # packages of each installation, the largest ones
 
 
@@ -23,7 +24,10 @@ def installed(extra: str | None, folder: Path) -> dict[str, int]:
     """The bytes of each package that the core, or the core with an extra, needs."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "env"], check=True)
     source = folder / "source"
-    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".*", "runs", "build", "*.egg-info", "tests", "docs"))
+    for part in PARTS:
+        shutil.copytree(ROOT / part, source / part)
+    for file in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / file, source)
     what = f"{source}[{extra}]" if extra else str(source)
     pip = [sys.executable, "-m", "pip", "--python", folder / "env", "install", "-q", "-c", ROOT / "constraints.txt"]
     subprocess.run([*pip, what], check=True, stderr=subprocess.DEVNULL)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from dprm_data.core.errors import ReviewError
+from dprm_data.core.errors import DprmError, ReviewError
 from dprm_data.review.argilla import pull, push
 from dprm_data.review.argilla_server import Server
 from tests.helpers import answer, dprm
