@@ -1,63 +1,66 @@
 """What an installation takes on disk: the core, and what each extra adds to it.
 
-    python -m benchmarks.install_size [EXTRA ...]
+    make test && .venv/bin/python -m benchmarks.install_size
 
-Installs the checkout into environments of their own, with the versions of constraints.txt: some minutes, and the network. Counts what pip puts into
-site-packages, with compiled modules and without pip itself. Where two extras share packages, each counts them.
+Sums the files that pip has recorded for each package of this environment, and for what it needs here. An extra's packages that are in the core are not counted
+again; those of two extras are counted in both. An extra that is not installed is named, and not measured.
 """
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sys
 import tomllib
+from collections.abc import Iterable, Iterator
+from functools import cache
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from tempfile import TemporaryDirectory
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
-PARTS = ("dprm_data", "trainers", "label_spaces", "personas", "prompts", "hub_cards")
-SHOWN = 4  # packages of each installation, the largest ones
+SHOWN = 3  # packages of each installation, the largest ones
+MEGABYTE = 1e6
 
 
-def installed(extra: str | None, folder: Path) -> dict[str, int]:
-    """The bytes of each package that the core, or the core with an extra, needs."""
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "env"], check=True)
-    source = folder / "source"
-    for part in PARTS:
-        shutil.copytree(ROOT / part, source / part)
-    for file in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / file, source)
-    what = f"{source}[{extra}]" if extra else str(source)
-    pip = [sys.executable, "-m", "pip", "--python", folder / "env", "install", "-q", "-c", ROOT / "constraints.txt"]
-    subprocess.run([*pip, what], check=True, stderr=subprocess.DEVNULL)
-    (site,) = (folder / "env").glob("lib/python*/site-packages")
-    sizes: dict[str, int] = {}
-    for file in site.rglob("*"):
-        if file.is_file():
-            name = file.relative_to(site).parts[0].split(".")[0].split("-")[0].lower()
-            sizes[name] = sizes.get(name, 0) + file.stat().st_size
-    return sizes
+def closure(requirements: Iterable[str]) -> set[str]:
+    """The names of the packages that these need. Raises `PackageNotFoundError` for one that is not installed."""
+    found: set[tuple[str, str]] = set()
+    todo = [(Requirement(text), "") for text in requirements]
+    while todo:
+        requirement, extra = todo.pop()
+        if requirement.marker and not requirement.marker.evaluate({"extra": extra}):
+            continue
+        name = canonicalize_name(requirement.name)
+        for each in {"", *requirement.extras}:
+            if (name, each) not in found:
+                found.add((name, each))
+                todo += [(Requirement(text), each) for text in distribution(name).requires or []]
+    return {name for name, _ in found}
 
 
-def row(name: str, sizes: dict[str, int]) -> str:
-    largest = sorted(sizes.items(), key=lambda each: -each[1])[:SHOWN]
-    packages = ", ".join(f"{package} {size / 1e6:.0f}" for package, size in largest if size >= 1e6)
-    return f"| {name} | {sum(sizes.values()) / 1e6:.0f} | {packages} |"
+@cache
+def size(name: str) -> int:
+    """The bytes of the package's files."""
+    files = (Path(str(file.locate())) for file in distribution(name).files or [])
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
-def main() -> None:
+def rows() -> Iterator[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    extras = sys.argv[1:] or list(project["optional-dependencies"])
-    print("| installed | MB | largest packages, MB |\n|---|---|---|")
-    core: dict[str, int] = {}
-    for extra in [None, *extras]:
-        with TemporaryDirectory(prefix="dprm-size-") as folder:
-            sizes = installed(extra, Path(folder))
-        core = core or sizes
-        added = {name: size - core.get(name, 0) for name, size in sizes.items() if size > core.get(name, 0)}
-        print(row(f"+ `{extra}`", added) if extra else row("core", sizes), flush=True)
+    core = closure(project["dependencies"])
+    yield _row("core", core)
+    for extra, requirements in project["optional-dependencies"].items():
+        try:
+            yield _row(f"`{extra}`", closure(requirements) - core)
+        except PackageNotFoundError as error:
+            yield f"| `{extra}` | not measured: {error} |"
+
+
+def _row(name: str, packages: set[str]) -> str:
+    largest = sorted(packages, key=size, reverse=True)[:SHOWN]
+    parts = ", ".join(f"{each} {size(each) / MEGABYTE:.0f}" for each in largest if size(each) >= MEGABYTE)
+    return f"| {name} | {sum(map(size, packages)) / MEGABYTE:.0f} | {parts} |"
 
 
 if __name__ == "__main__":
-    main()
+    print("| installed | MB | largest packages, MB |\n|---|---|---|", *rows(), sep="\n")
