@@ -102,6 +102,7 @@ def test_a_former_command_is_the_present_one_and_says_so(old: str) -> None:
         (["models", "openai", "--search", "gpt-4o"], ["models", "list", "openai", "--search", "gpt-4o"]),
         (["models", "openai", "gpt-4o-mini"], ["models", "list", "openai", "--search", "gpt-4o-mini"]),
         (["models", "--check"], ["models", "check"]),
+        (["models", "check.yaml", "--check"], ["models", "check", "check.yaml"]),
     ],
 )
 def test_a_former_way_to_list_gives_the_same_and_says_so(old: list[str], new: list[str]) -> None:

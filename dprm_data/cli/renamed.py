@@ -61,9 +61,11 @@ def present_words(words: list[str], groups: Groups) -> list[str]:
         return [*COMMANDS[name], *rest]
     group, action = LISTS.get(name, (name, ""))
     actions = groups.get(group, {})
-    named = next((word for word in rest if not word.startswith("-")), None)
     if "list" not in actions or {"-h", "--help"} & {*rest}:
         return [group, *rest]
+    named = next((word for word in rest if not word.startswith("-")), None)
+    if group == name and named and named.isalpha() and get_close_matches(named, actions):
+        return words  # an action, perhaps misspelt
     if "check" in actions and "--check" in rest:
         _say(f"{name} --check", group, "check")
         return [group, "check", *(word for word in rest if word != "--check")]
@@ -71,7 +73,7 @@ def present_words(words: list[str], groups: Groups) -> list[str]:
         if group != name:
             _say(name, group, "list")
         return [group, "list", *rest]
-    if not action or (group == name and get_close_matches(named, actions)):
+    if not action:
         return words
     _say(f"{name} NAME", group, action, "NAME")
     return [group, action, *rest]

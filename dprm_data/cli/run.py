@@ -77,7 +77,7 @@ def run(
     max_cost: MaxCost = None,
     retry_failed: RetryFailed = False,
     no_fit: Annotated[
-        bool, typer.Option("--no-fit", help="Only annotate: write the annotations, fit and publish nothing.")
+        bool, typer.Option("--no-fit", help="Only annotate: write the annotations, and fit nothing.")
     ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
