@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 from typer.core import TyperCommand
@@ -13,6 +13,8 @@ from typer.core import TyperCommand
 from dprm_data.cli import renamed
 from dprm_data.core.errors import InputError, Interrupted
 from dprm_data.core.text import visible
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class Commands(renamed.Commands):
@@ -36,11 +38,9 @@ class Commands(renamed.Commands):
 class App(typer.Typer):
     """A group of commands."""
 
-    def __init__(self, **settings: Any) -> None:
-        settings = {"no_args_is_help": True, "rich_markup_mode": "rich"} | settings
-        super().__init__(add_completion=False, context_settings={"help_option_names": ["-h", "--help"]}, **settings)
-
-    def command(self, name: str | None = None, *, cls: type[TyperCommand] | None = None, **settings: Any) -> Any:
+    def command(
+        self, name: str | None = None, *, cls: type[TyperCommand] | None = None, **settings: Any
+    ) -> Callable[[Function], Function]:
         """A decorator: the function is a command of this group."""
         return super().command(name, cls=cls or renamed.Command, **settings)
 
@@ -57,17 +57,24 @@ def _visible_errors() -> Iterator[None]:
         raise
 
 
+_SETTINGS: dict[str, Any] = {
+    "no_args_is_help": True,
+    "add_completion": False,
+    "rich_markup_mode": "rich",
+    "context_settings": {"help_option_names": ["-h", "--help"]},
+}
 app = App(
     name="dprm",
     cls=Commands,
     help="From prompts and responses to the preference distributions of a population.",
     epilog="Exit codes: 0 success, 1 failure, 2 invalid input, 3 budget, 130 interrupted",
+    **_SETTINGS,
 )
 
 
 def group(name: str, text: str) -> App:
     """A new group of commands of the application, with its help text."""
-    added = App(help=text)
+    added = App(help=text, **_SETTINGS)
     app.add_typer(added, name=name)
     return added
 
