@@ -133,7 +133,7 @@ def one_round(folder: Path, url: str) -> Costs:
         place = folder / str(calls)
         recipe = prepared(place, url, calls)
         ask = [sys.executable, "-c", ENGINE, str(recipe)]
-        whole = [str(Path(sys.executable).parent / "dprm"), "annotate", str(recipe), "--quiet"]
+        whole = [str(Path(sys.executable).parent / "dprm"), "run", str(recipe), "--no-fit", "--quiet"]
         for what, command in (("ask", ask), ("walk", ask), ("collect", whole)):
             figures = measured(command, place, log)
             cpu[what].append(figures.cpu)
@@ -159,7 +159,7 @@ async def relayed(folder: Path, url: str) -> tuple[float, float, float, float]:
     """Bytes out and in, and tokens in and out, per call."""
     relay = Relay(url)
     recipe = await asyncio.to_thread(prepared, folder, await relay.start(), _RELAYED)
-    command = [str(Path(sys.executable).parent / "dprm"), "annotate", str(recipe), "--json"]
+    command = [str(Path(sys.executable).parent / "dprm"), "run", str(recipe), "--no-fit", "--json"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI")}
     process = await asyncio.create_subprocess_exec(*command, cwd=folder, env=environment, stdout=subprocess.PIPE)
     said, _ = await process.communicate()

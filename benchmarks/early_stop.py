@@ -66,7 +66,7 @@ def stopped(asked: list[np.ndarray], config: EarlyStopConfig, space: LabelSpace)
 
 
 def error(asked: list[np.ndarray], taken: list[int], truth: Floats, space: LabelSpace, pilot: int) -> float:
-    """Of the items after the pilot, all fitted together as `dprm fit` does."""
+    """Of the items after the pilot, all fitted together as `dprm ratings fit` does."""
     votes = np.array([counts(labels[:n], space.K) for labels, n in zip(asked, taken, strict=True)])
     prior, _ = learn_prior(votes, space, "beta")
     fitted = fit(Votes(tuple(map(str, range(len(votes)))), votes), space, prior=prior)

@@ -84,7 +84,7 @@ from dprm_data.recipe.recipe import Recipe
 from dprm_data.runs.run import Run
 stages.annotate(Run(Recipe.load(sys.argv[1])))
 """
-OURS, COMMAND, REPLAY = "our engine (stages.annotate)", "dprm annotate (with tables)", "dprm annotate, again"
+OURS, COMMAND, REPLAY = "our engine (stages.annotate)", "dprm run --no-fit (with tables)", "dprm run --no-fit, again"
 RUN, RERUN = "dprm run (tables, fit, card)", "dprm run, again"
 
 
@@ -166,7 +166,8 @@ def one_round(folder: Path, url: str, recipe: Path, at_once: int, log: Path, ser
         found[name] = measured(command, folder, log)
         check(server, folder, name)
     dprm = str(Path(sys.executable).parent / "dprm")
-    annotate, run = ([dprm, command, str(recipe), "--quiet"] for command in ("annotate", "run"))
+    run = [dprm, "run", str(recipe), "--quiet"]
+    annotate = [*run, "--no-fit"]
     ways = ((OURS, [sys.executable, "-c", ENGINE, str(recipe)], None), (COMMAND, annotate, REPLAY), (RUN, run, RERUN))
     for name, command, again in ways:
         forget(folder)

@@ -42,7 +42,7 @@ def space_of(name: str) -> LabelSpace:
 
 
 def rows_of(name: str, folder: Path, *, raw: bool = False) -> tuple[LabelSpace, Rows]:
-    """All items of a set with their fitted distributions (beta prior learned across the items, targeted smoothing: the defaults of `dprm fit`), or with
+    """All items of a set with their fitted distributions (beta prior learned across the items, targeted smoothing: the defaults of `dprm ratings fit`), or with
     the raw shares of their votes."""
     space, file = space_of(name), folder / f"{name}.parquet"
     fitted = fit(read_votes(file, space, duplicates="first"), space)

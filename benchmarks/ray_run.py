@@ -5,7 +5,7 @@
     .venv-ray/bin/python -m benchmarks.ray_run --kills 4         then once more, with actors killed in the middle
     .venv-ray/bin/python -m benchmarks.ray_run --json
 
-Every run is a `dprm annotate` of its own, on a database of its own. Calls are counted at the server, transactions by PostgreSQL.
+Every run is a `dprm run --no-fit` of its own, on a database of its own. Calls are counted at the server, transactions by PostgreSQL.
 What "wall" holds is the whole command, Ray's start and end included; what "asking" holds is the time between the first and the last request.
 """
 
@@ -81,11 +81,11 @@ def write_recipe(folder: Path, name: str, url: str, database: Database, at_once:
 
 
 def run(recipe: Path, database: Database, server: LLMProcess, log: Path, *, kills: int = 0, calls: int = 0) -> Figures:
-    """One `dprm annotate` to its end; `kills` of its actors are killed on the way."""
+    """One `dprm run --no-fit` to its end; `kills` of its actors are killed on the way."""
     server.reset()
     log.write_bytes(b"")
     begun = time.monotonic()
-    command = [sys.executable, "-m", "dprm_data.cli", "annotate", str(recipe), "--quiet"]
+    command = [sys.executable, "-m", "dprm_data.cli", "run", str(recipe), "--no-fit", "--quiet"]
     with tempfile.TemporaryDirectory(prefix="ray-") as ray_folder, (recipe.parent / "output.txt").open("w+") as output:
         environment = environ(**database.environment, RAY_TMPDIR=ray_folder)
         process = subprocess.Popen(command, cwd=recipe.parent, env=environment, stdout=output, stderr=subprocess.STDOUT)

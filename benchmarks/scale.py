@@ -86,7 +86,9 @@ def first_call(recipe: Path, server: Any, log: Path) -> tuple[float, float, list
     log.write_bytes(b"")
     server.reset()
     begun = time.time()
-    process = subprocess.Popen([DPRM, "annotate", str(recipe), "--quiet"], cwd=recipe.parent, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [DPRM, "run", str(recipe), "--no-fit", "--quiet"], cwd=recipe.parent, stderr=subprocess.DEVNULL
+    )
     while not log.stat().st_size:
         time.sleep(0.02)
         if process.poll() is not None:

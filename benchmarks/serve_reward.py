@@ -1,4 +1,4 @@
-"""Rows per second of `dprm serve-reward`: read in batches, and read one by one.
+"""Rows per second of `dprm serve`: read in batches, and read one by one.
 
     python -m benchmarks.serve_reward [--rows 512] [--callers 32] [--hidden 256] [--layers 4] [--words 64]
 

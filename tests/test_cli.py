@@ -167,9 +167,9 @@ def test_the_prior_is_asked_once_per_item_and_counts(double: LLMServer, tmp_path
 
 def test_annotate_then_fit_is_run(double: LLMServer, tmp_path: Path) -> None:
     write_recipe(tmp_path, double.url)
-    assert answer(dprm("annotate", "recipe.yaml", "--json", cwd=tmp_path))["annotate"]["calls"] == 16
+    assert answer(dprm("run", "--no-fit", "recipe.yaml", "--json", cwd=tmp_path))["annotate"]["calls"] == 16
     assert not (tmp_path / "run/tables/distributions.parquet").exists()
-    summary = answer(dprm("fit", "run", "--family", "empirical", "--json", cwd=tmp_path))["summary"]
+    summary = answer(dprm("ratings", "fit", "run", "--family", "empirical", "--json", cwd=tmp_path))["summary"]
     assert summary["items"] == 4
     assert json.loads((tmp_path / "run/manifest.json").read_text())["fit"]["family"] == "empirical"
 
@@ -201,15 +201,15 @@ def test_show_an_item_an_annotator_and_the_run(double: LLMServer, tmp_path: Path
 
 
 def test_panels_and_labels(tmp_path: Path) -> None:
-    names = {panel["name"] for panel in answer(dprm("panels", "--json", cwd=tmp_path))["panels"]}
+    names = {panel["name"] for panel in answer(dprm("panel", "list", "--json", cwd=tmp_path))["panels"]}
     assert {"paper", "neutral", "small", "demographic"} <= names
-    assert len(answer(dprm("panels", "paper", "--json", cwd=tmp_path))["personas"]) >= 12
-    spaces = {space["name"] for space in answer(dprm("labels", "--json", cwd=tmp_path))["label_spaces"]}
+    assert len(answer(dprm("panel", "show", "paper", "--json", cwd=tmp_path))["personas"]) >= 12
+    spaces = {space["name"] for space in answer(dprm("labels", "list", "--json", cwd=tmp_path))["label_spaces"]}
     assert {"hh6", "ordinal5", "ordinal6"} <= spaces
-    hh6 = answer(dprm("labels", "hh6", "--json", cwd=tmp_path))
+    hh6 = answer(dprm("labels", "show", "hh6", "--json", cwd=tmp_path))
     assert [label["reward"] for label in hh6["labels"]] == [1, 0.5, -1, -1, -1.5, -3]
-    assert "kind_neighbour" in dprm("panels", "small", cwd=tmp_path).stdout
-    assert "ground cost" in dprm("labels", "ordinal5", cwd=tmp_path).stdout
+    assert "kind_neighbour" in dprm("panel", "show", "small", cwd=tmp_path).stdout
+    assert "ground cost" in dprm("labels", "show", "ordinal5", cwd=tmp_path).stdout
 
 
 def test_init_writes_a_recipe_that_can_be_planned(tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_init_writes_a_recipe_that_can_be_planned(tmp_path: Path) -> None:
     assert plan["budget"] == 5.0
 
 
-@pytest.mark.parametrize("command", ["init", "plan", "run", "annotate", "fit", "show", "panels", "labels"])
+@pytest.mark.parametrize("command", ["init", "plan", "run", "show", "ratings", "panel", "labels"])
 def test_every_command_has_help(command: str, tmp_path: Path) -> None:
     done = dprm(command, "--help", cwd=tmp_path)
     assert done.returncode == 0
@@ -244,7 +244,7 @@ def test_fit_takes_any_table_of_votes(tmp_path: Path) -> None:
         "3",
         "--family",
         "dirichlet",
-        "--out",
+        "--output",
         "out.parquet",
         "--column",
         "item_id=question",
@@ -262,23 +262,23 @@ def test_fit_takes_any_table_of_votes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["votes.csv", "--labels", "3"], "--out is missing"),
-        (["votes.csv", "--out", "o.parquet"], "--labels is missing"),
-        (["votes.csv", "--labels", "hh7", "--out", "o.parquet"], "no label space 'hh7'"),
-        (["nothing.csv", "--labels", "3", "--out", "o.parquet"], "nothing.csv"),
-        (["votes.csv", "--labels", "2", "--out", "o.parquet"], "label"),
-        (["votes.csv", "--labels", "3", "--out", "o.parquet", "--column", "question"], "must be ours=yours"),
-        (["votes.csv", "--labels", "2", "--out", "o.parquet", "--base", "0"], "use --base 1"),
-        (["votes.csv", "--labels", "3", "--out", "votes.csv"], "must be another file, and a Parquet file"),
-        (["empty.csv", "--labels", "3", "--out", "o.parquet"], "no votes: the table has no rows"),
-        (["other.csv", "--labels", "3", "--out", "o.parquet"], "--column item_id=NAME"),
+        (["votes.csv", "--labels", "3"], "--output is missing"),
+        (["votes.csv", "--output", "o.parquet"], "--labels is missing"),
+        (["votes.csv", "--labels", "hh7", "--output", "o.parquet"], "no label space 'hh7'"),
+        (["nothing.csv", "--labels", "3", "--output", "o.parquet"], "nothing.csv"),
+        (["votes.csv", "--labels", "2", "--output", "o.parquet"], "label"),
+        (["votes.csv", "--labels", "3", "--output", "o.parquet", "--column", "question"], "must be ours=yours"),
+        (["votes.csv", "--labels", "2", "--output", "o.parquet", "--base", "0"], "use --base 1"),
+        (["votes.csv", "--labels", "3", "--output", "votes.csv"], "must be another file, and a Parquet file"),
+        (["empty.csv", "--labels", "3", "--output", "o.parquet"], "no votes: the table has no rows"),
+        (["other.csv", "--labels", "3", "--output", "o.parquet"], "--column item_id=NAME"),
     ],
 )
 def test_wrong_votes_are_said(tmp_path: Path, arguments: list[str], said: str) -> None:
     (tmp_path / "votes.csv").write_text("item_id,annotator_id,label\na,r,0\na,s,2\n")
     (tmp_path / "empty.csv").write_text("item_id,annotator_id,label\n")
     (tmp_path / "other.csv").write_text("question,who,label\na,r,0\n")
-    done = dprm("fit", *arguments, cwd=tmp_path)
+    done = dprm("ratings", "fit", *arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
@@ -287,7 +287,7 @@ def test_wrong_votes_are_said(tmp_path: Path, arguments: list[str], said: str) -
 
 def test_labels_from_one(tmp_path: Path) -> None:
     (tmp_path / "votes.csv").write_text("item,rater,label\na,r,1\na,s,3\nb,r,2\n")
-    arguments = ("fit", "votes.csv", "--labels", "3", "--family", "empirical", "--out", "o.parquet")
+    arguments = ("fit", "votes.csv", "--labels", "3", "--family", "empirical", "--output", "o.parquet")
     assert answer(dprm(*arguments, "--base", "1", "--json", cwd=tmp_path))["votes"] == 3
     assert pq.read_table(tmp_path / "o.parquet")["votes"].to_pylist()[0] == [1, 0, 1]
     (tmp_path / "votes.csv").write_text("item,rater,label\na,r,1\na,s,2\n")

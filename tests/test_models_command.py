@@ -1,4 +1,4 @@
-"""`dprm models`: which providers and models there are, and what a model was found to do."""
+"""`dprm models list`: which providers and models there are, and what a model was found to do."""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ def test_the_flags_people_use(which: str, flags: dict[str, Any], monkeypatch: py
 
 
 def test_what_no_file_gives_is_required() -> None:
-    assert "Missing option '--reward-model' / '-m'" in CliRunner().invoke(app, ["serve-reward"]).output
+    assert "Missing option '--reward-model' / '-m'" in CliRunner().invoke(app, ["serve"]).output
 
 
 def test_short_flags(monkeypatch: pytest.MonkeyPatch) -> None:

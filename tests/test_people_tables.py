@@ -46,11 +46,11 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("suffix", ["csv", "tsv"])
 def test_every_command_reads_them_as_the_long_table(folder: Path, suffix: str) -> None:
     commands = {
-        "fit": ("march", "--labels", "5", "--out", "march.parquet"),
+        "fit": ("march", "--labels", "5", "--output", "march.parquet"),
         "agreement": ("march", "--labels", "5"),
         "groups": ("march", "--labels", "5", "--by", "age"),
         "drift": ("march.parquet", "april"),
-        "update": ("march.parquet", "april", "--out", "both.parquet"),
+        "update": ("march.parquet", "april", "--output", "both.parquet"),
     }
     for command, arguments in commands.items():
         found = []
@@ -64,7 +64,7 @@ def test_every_command_reads_them_as_the_long_table(folder: Path, suffix: str) -
 
 
 def test_what_was_assumed_is_said(folder: Path) -> None:
-    done = dprm("agreement", "march.csv", "--labels", "5", cwd=folder)
+    done = dprm("ratings", "agreement", "march.csv", "--labels", "5", cwd=folder)
     assert done.returncode == 0, done.stderr
     for said in (
         "is read as UTF-16",
@@ -79,7 +79,7 @@ def test_what_was_assumed_is_said(folder: Path) -> None:
 def test_bad_rows_are_refused_or_left_out_as_one_likes(folder: Path) -> None:
     with (folder / "march-long.csv").open("a") as file:
         file.write("m3-0,young,face 1,12\nm3-1,old,face 1\n")
-    command = ("fit", "march-long.csv", "--labels", "5", "--out", "o.parquet")
+    command = ("ratings", "fit", "march-long.csv", "--labels", "5", "--output", "o.parquet")
     refused = dprm(*command, cwd=folder)
     assert refused.returncode == 2
     assert "--bad-rows skip" in refused.stderr
@@ -93,7 +93,7 @@ def test_bad_rows_are_refused_or_left_out_as_one_likes(folder: Path) -> None:
 def test_the_asked_for_options_are_the_answer(folder: Path) -> None:
     frame = pd.DataFrame({"id": ["a", "b"], "ann": [1, 5], "ben": [2, 5]})
     frame.to_csv(folder / "wide.csv", index=False)
-    command = ("fit", "wide.csv", "--labels", "5", "--out", "o.parquet")
+    command = ("ratings", "fit", "wide.csv", "--labels", "5", "--output", "o.parquet")
     asked = dprm(*command, cwd=folder)
     assert asked.returncode == 2
     options = "--rater-columns ann --rater-columns ben --column item_id=id"
@@ -111,7 +111,7 @@ def test_a_dataset_of_the_hub(folder: Path, tmp_path: Path) -> None:
             "HF_HOME": str(tmp_path / "hf"),
             "HF_HUB_DISABLE_XET": "1",
         }
-        command = ("agreement", "--labels", "5", "--json")
+        command = ("ratings", "agreement", "--labels", "5", "--json")
         found = answer(dprm(*command, "hf://acme/faces", cwd=folder, **environment))
         assert found == answer(dprm(*command, "march-long.csv", cwd=folder))
         nothing = dprm(*command, "hf://acme/nothing", cwd=folder, **environment)

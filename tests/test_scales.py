@@ -27,7 +27,7 @@ def write_faces(path: Path, *, month: int, highest: int, lowest: int = 1) -> Non
 @pytest.fixture
 def fitted(tmp_path: Path) -> Path:
     write_faces(tmp_path / "march.csv", month=3, highest=7)
-    done = dprm("fit", "march.csv", "--labels", "7", "--out", "march.parquet", cwd=tmp_path)
+    done = dprm("ratings", "fit", "march.csv", "--labels", "7", "--output", "march.parquet", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "labels are read as numbers from 1" in done.stderr
     write_faces(tmp_path / "april.csv", month=4, highest=6)
@@ -35,12 +35,12 @@ def fitted(tmp_path: Path) -> Path:
 
 
 def test_drift_counts_as_the_votes_before_were_counted(fitted: Path) -> None:
-    found = answer(dprm("drift", "march.parquet", "april.csv", "--json", cwd=fitted))
+    found = answer(dprm("ratings", "drift", "march.parquet", "april.csv", "--json", cwd=fitted))
     assert found["moved"] == []
 
 
 def test_update_counts_as_the_votes_before_were_counted(fitted: Path) -> None:
-    answer(dprm("update", "march.parquet", "april.csv", "--out", "both.parquet", "--json", cwd=fitted))
+    answer(dprm("ratings", "update", "march.parquet", "april.csv", "--output", "both.parquet", "--json", cwd=fitted))
     before = {row["item_id"]: row["expected_reward"] for row in pq.read_table(fitted / "march.parquet").to_pylist()}
     after = pq.read_table(fitted / "both.parquet")
     rises = [row["expected_reward"] - before[row["item_id"]] for row in after.to_pylist()]
@@ -50,7 +50,7 @@ def test_update_counts_as_the_votes_before_were_counted(fitted: Path) -> None:
 
 @pytest.mark.parametrize("command", ["fit", "agreement", "groups"])
 def test_a_table_that_fits_both_ways_is_asked_about_by_every_command(command: str, fitted: Path) -> None:
-    arguments = {"fit": ["--out", "april.parquet"], "agreement": [], "groups": ["--by", "annotator_id"]}[command]
+    arguments = {"fit": ["--output", "april.parquet"], "agreement": [], "groups": ["--by", "annotator_id"]}[command]
     asked = dprm(command, "april.csv", "--labels", "7", *arguments, cwd=fitted)
     assert asked.returncode == 2
     assert "may be counted from 0 or from 1" in asked.stderr
@@ -60,10 +60,10 @@ def test_a_table_that_fits_both_ways_is_asked_about_by_every_command(command: st
 
 def test_another_way_of_counting_is_taken_and_said(fitted: Path) -> None:
     write_faces(fitted / "may.csv", month=5, highest=6, lowest=0)
-    wrong = dprm("drift", "march.parquet", "may.csv", cwd=fitted)
+    wrong = dprm("ratings", "drift", "march.parquet", "may.csv", cwd=fitted)
     assert wrong.returncode == 2
     assert "allowed: 1 to 7" in wrong.stderr
-    done = dprm("drift", "march.parquet", "may.csv", "--base", "0", cwd=fitted)
+    done = dprm("ratings", "drift", "march.parquet", "may.csv", "--base", "0", cwd=fitted)
     assert done.returncode == 0, done.stderr
     assert "counted from 0 here, and were counted from 1" in done.stderr
 
@@ -71,14 +71,14 @@ def test_another_way_of_counting_is_taken_and_said(fitted: Path) -> None:
 @pytest.mark.parametrize("name", ["rater", "annotator", "rater_id"])
 def test_groups_finds_the_raters_by_every_name_that_the_reader_knows(name: str, fitted: Path) -> None:
     (fitted / "april.csv").write_text((fitted / "april.csv").read_text().replace("annotator_id", name, 1))
-    done = dprm("groups", "april.csv", "--labels", "7", "--base", "1", "--by", name, cwd=fitted)
+    done = dprm("ratings", "groups", "april.csv", "--labels", "7", "--base", "1", "--by", name, cwd=fitted)
     assert done.returncode == 0, done.stderr
 
 
 def test_duplicates_are_an_option_of_every_command(fitted: Path) -> None:
     twice = (fitted / "april.csv").read_text() + "f0,m4r0,2\n"
     (fitted / "april.csv").write_text(twice)
-    for command in (["drift"], ["update", "--out", "both.parquet"]):
+    for command in (["drift"], ["update", "--output", "both.parquet"]):
         refused = dprm(command[0], "march.parquet", "april.csv", *command[1:], cwd=fitted)
         assert refused.returncode == 2
         assert "has judged item 'f0' before" in refused.stderr

@@ -126,7 +126,7 @@ def test_a_real_run_asks_what_the_simulated_one_asks(tmp_path: Path) -> None:
     with LLMServer(latency=0.03, seed=5) as server:
         server.script({"chances": {"500": 0.1}})
         recipe = write_recipe(tmp_path, server.url, limits=limits)
-        real = answer(dprm("annotate", recipe, "--json", cwd=tmp_path))["annotate"]
+        real = answer(dprm("run", "--no-fit", recipe, "--json", cwd=tmp_path))["annotate"]
     each = real["annotations"] // 25
     model = Model(25, each, concurrency=8, rpm=6000, attempts=20, latency=fixed(0.03), failures={"server": 0.1})
     simulated = simulate(model)

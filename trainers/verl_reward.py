@@ -1,4 +1,4 @@
-"""A custom reward function for verl that queries `dprm serve-reward`.
+"""A custom reward function for verl that queries `dprm serve`.
 
 verl calls `compute_score(data_source, solution_str, ground_truth, extra_info)` with keyword arguments for each response
 (verl/experimental/reward_loop/reward_manager/naive.py; a coroutine is awaited), or the plurals for a batch

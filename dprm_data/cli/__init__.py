@@ -10,26 +10,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# Importing a module adds its commands to the application; `--help` lists them in this order.
-# isort: off
-from dprm_data.cli import init  # noqa: F401
-from dprm_data.cli import run  # noqa: F401
-from dprm_data.cli import try_recipe  # noqa: F401
-from dprm_data.cli import pilot  # noqa: F401
-from dprm_data.cli import status  # noqa: F401
-from dprm_data.cli import show  # noqa: F401
-from dprm_data.cli import models  # noqa: F401
-from dprm_data.cli import votes  # noqa: F401
-from dprm_data.cli import export  # noqa: F401
-from dprm_data.cli import publish  # noqa: F401
-from dprm_data.cli import review  # noqa: F401
-from dprm_data.cli import train  # noqa: F401
-from dprm_data.cli import ledger  # noqa: F401
-from dprm_data.cli import train_ppo  # noqa: F401
-from dprm_data.cli import evaluate_policy  # noqa: F401
-from dprm_data.cli import serve  # noqa: F401
-
-# isort: on
+# Importing a module adds its commands to the application.
+from dprm_data.cli import (
+    evaluate,  # noqa: F401
+    evaluate_policy,  # noqa: F401
+    export,  # noqa: F401
+    init,  # noqa: F401
+    labels,  # noqa: F401
+    ledger,  # noqa: F401
+    models,  # noqa: F401
+    panel,  # noqa: F401
+    pilot,  # noqa: F401
+    publish,  # noqa: F401
+    ratings,  # noqa: F401
+    review,  # noqa: F401
+    run,  # noqa: F401
+    serve,  # noqa: F401
+    show,  # noqa: F401
+    status,  # noqa: F401
+    train,  # noqa: F401
+    train_ppo,  # noqa: F401
+    try_recipe,  # noqa: F401
+)
 from dprm_data.cli.shared import app
 from dprm_data.core.errors import DprmError
 from dprm_data.terminal.console import OutputClosed, drop_output, print_note

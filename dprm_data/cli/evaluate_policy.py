@@ -1,4 +1,4 @@
-"""The command that compares policies."""
+"""The command that compares policies: `dprm eval policy`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from dprm_data.cli.evaluate import eval_app, given_reading, reading_option
 from dprm_data.cli.options import settings_command
-from dprm_data.cli.shared import Json, Quiet, answer, app, note, say
-from dprm_data.cli.train import given_reading, needs_trainers, quiet_libraries, reading_option
+from dprm_data.cli.shared import Json, Quiet, answer, note, output_option, say
+from dprm_data.cli.train import needs_trainers, quiet_libraries
 from dprm_data.core.errors import InputError
 
 
-@app.command("evaluate-policy", cls=settings_command(reading_option))
+@eval_app.command("policy", cls=settings_command(reading_option))
 def evaluate_policy(
     context: typer.Context,
     policy: Annotated[
@@ -36,9 +37,7 @@ def evaluate_policy(
             help="A reward model, or a run folder in which a panel annotated the responses. May be repeated.",
         ),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The folder for responses, tables and plot.")] = Path(
-        "policy-evaluation"
-    ),
+    output: Annotated[Path, output_option("The folder for responses, tables and plot.")] = Path("policy-evaluation"),
     split: Annotated[
         str,
         typer.Option(
@@ -85,7 +84,7 @@ def evaluate_policy(
     """
     named = _named(policy or [])
     if named and prompts is None:
-        raise InputError("evaluate-policy --policy needs --prompts")
+        raise InputError("eval policy --policy needs --prompts")
     needs_trainers()
     reading = given_reading(context)
     from dprm_trainers.evaluation.policy_responses import RESPONSES, read_responses
@@ -104,7 +103,7 @@ def evaluate_policy(
         found = sample_policies(
             named,
             load_prompts(prompts, split=split, limit=limit, held_out=tuple(held_out)),
-            out,
+            output,
             settings,
             reference=reference,
             batch_size=batch_size,
@@ -112,12 +111,12 @@ def evaluate_policy(
             say=note(quiet),
         )
     else:
-        found = read_responses(out)
-    _judge(found, judge or [], out, reading, tie, batch_size, as_json)
+        found = read_responses(output)
+    _judge(found, judge or [], output, reading, tie, batch_size, as_json)
     if not judge and not as_json:
         say(
-            f"Responses: {out / RESPONSES}\nNext: annotate them (a recipe with source: {{path: {(out / RESPONSES).absolute()}}}), then\n"
-            f"  dprm evaluate-policy --out {out} --judge RUN_FOLDER"
+            f"Responses: {output / RESPONSES}\nNext: annotate them (a recipe with source: {{path: {(output / RESPONSES).absolute()}}}), then\n"
+            f"  dprm eval policy --output {output} --judge RUN_FOLDER"
         )
 
 

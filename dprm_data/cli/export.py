@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dprm_data.cli.shared import Json, Quiet, RunArgument, answer, app, note
+from dprm_data.cli.shared import Json, Quiet, RunArgument, answer, app, note, output_option
 from dprm_data.core.errors import InputError
 
 
@@ -30,11 +30,11 @@ def export(
     run: RunArgument,
     to: Annotated[
         Format | None,
-        typer.Option("--to", help="The file format; by default from the extension of --out.", show_default=False),
+        typer.Option("--to", help="The file format; by default from the extension of --output.", show_default=False),
     ] = None,
-    out: Annotated[
+    output: Annotated[
         Path | None,
-        typer.Option("--out", help="The file to write; by default RUN/export/WHAT.FORMAT.", show_default=False),
+        output_option("The file to write; by default RUN/export/WHAT.FORMAT.", show_default=False),
     ] = None,
     what: Annotated[
         Rows,
@@ -50,22 +50,22 @@ def export(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Export a run as CSV, Excel, JSON lines or Parquet, to join it to its source.
+    """Export a run as CSV, Excel, JSON lines or Parquet.
 
-    Each row has your own id (source_id), the source's file and row, prompt and response, a column per label, the expected reward with its
+    To join it to its source, each row has your own id (source_id), the source's file and row, prompt and response, a column per label, the expected reward with its
     90 % interval, and the source's other columns with their types. For example:
 
         dprm export runs/my-run --to csv
 
-        dprm export runs/my-run --out pairs.parquet --what preferences
+        dprm export runs/my-run --output pairs.parquet --what preferences
     """
     from dprm_data.publish.export_files import write_table_file
     from dprm_data.runs.flat_tables import flat_table
     from dprm_data.runs.run import Run
 
-    kind: Any = to.value if to else _format_of(out)
+    kind: Any = to.value if to else _format_of(output)
     job = Run.open(run)
-    path = out or job.folder.path / "export" / f"{what.value}.{kind}"
+    path = output or job.folder.path / "export" / f"{what.value}.{kind}"
     found = flat_table(job, what.value, long=long)
     written = write_table_file(found.rows, path, kind)
     notes = list(found.notes)
@@ -85,12 +85,12 @@ def export(
         note(quiet or as_json)(line)
 
 
-def _format_of(out: Path | None) -> str:
+def _format_of(file: Path | None) -> str:
     """The kind of file by its name. Raises `InputError`."""
-    ending = out.suffix.lower().removeprefix(".") if out else ""
+    ending = file.suffix.lower().removeprefix(".") if file else ""
     if ending not in list(Format):
         raise InputError(
-            f"{out}: the name does not say which kind of file to write" if out else "no kind of file is given",
+            f"{file}: the name does not say which kind of file to write" if file else "no kind of file is given",
             hint=f"Give --to {'|'.join(Format)}.",
         )
     return ending

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dprm_data.cli.shared import app, say
+from dprm_data.cli.shared import Json, answer, app, output_option, say
 from dprm_data.core.errors import InputError, PriceUnknown
 
 if TYPE_CHECKING:
@@ -27,15 +27,16 @@ def init(
             "recipe to write.",
         ),
     ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The recipe to write; by default recipe.yaml.")
-    ] = None,
-    provider: Annotated[str, typer.Option("--provider", help="The provider: a name from `dprm models`.")] = "openai",
+    output: Annotated[Path | None, output_option("The recipe to write; by default recipe.yaml.")] = None,
+    provider: Annotated[
+        str, typer.Option("--provider", help="The provider: a name from `dprm models list`.")
+    ] = "openai",
     model: Annotated[str | None, typer.Option("--model", help="The model to ask.")] = None,
-    panel: Annotated[str, typer.Option("--panel", help="A panel from `dprm panels`, or a file.")] = "paper",
-    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
+    panel: Annotated[str, typer.Option("--panel", help="A panel from `dprm panel list`, or a file.")] = "paper",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Overwrite an existing file.")] = False,
+    as_json: Json = False,
 ) -> None:
-    """Write a commented recipe, for a data file if you name one."""
+    """Write a commented recipe, for your data if you name it."""
     from dprm_data.recipe.scaffold import name_of, recipe_text, write_recipe
 
     if data and data.suffix in _YAML and not data.is_dir():
@@ -47,9 +48,13 @@ def init(
     found = _look(data, path) if data else None
     name = name_of(data or path) if data or path.stem != "recipe" else "my-run"
     text = recipe_text(name, found, provider=provider, model=model, panel=_panel(panel, path))
-    write_recipe(path, text, force=force)
+    write_recipe(path, text, force=overwrite)
+    notes = _notes(path) if data else []
+    if as_json:
+        answer({"recipe": str(path), "columns": found.columns if found else [], "notes": notes}, None, True)
+        return
     say(f"wrote {path}")
-    for note in _notes(path) if data else []:
+    for note in notes:
         say(note)
     if found and not found.shape:
         say(
@@ -66,7 +71,8 @@ def _check_provider(name: str, model: str | None) -> None:
     kind = PROVIDERS.get(name)
     if kind.needs_model and not (model or name in MODELS):
         raise InputError(
-            f"{kind.title or name} needs the model's name", hint=f"Add --model NAME. `dprm models {name}` lists them."
+            f"{kind.title or name} needs the model's name",
+            hint=f"Add --model NAME. `dprm models list {name}` lists them.",
         )
 
 

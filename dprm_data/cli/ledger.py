@@ -7,14 +7,9 @@ from typing import Annotated
 
 import typer
 
-from dprm_data.cli.shared import Json, Quiet, answer, app, note
+from dprm_data.cli.shared import Json, Quiet, answer, group, note, output_option, output_or_file
 
-ledger_app = typer.Typer(
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="Inspect, check, settle, copy or export a ledger: the record of every paid call.",
-)
-app.add_typer(ledger_app, name="ledger")
+ledger_app = group("ledger", "Inspect, check, settle, copy or export paid calls.")
 
 Ledger = Annotated[
     str,
@@ -88,14 +83,15 @@ def copy(
     from dprm_data.terminal.ledger_view import copied_view, row_counter
 
     to = locate(destination)
-    copied = copy_ledger(locate(source), to, on_progress=row_counter(note(quiet)))
+    copied = copy_ledger(locate(source), to, on_progress=row_counter(note(quiet or as_json)))
     answer(copied.as_dict() | {"ledger": to.shown}, lambda: copied_view(copied, to.shown), as_json)
 
 
 @ledger_app.command()
 def export(
     ledger: Ledger,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The .parquet or .jsonl file to write.")],
+    file: Annotated[Path | None, typer.Argument(hidden=True)] = None,
+    output: Annotated[Path | None, output_option("The .parquet or .jsonl file to write. Required.")] = None,
     as_json: Json = False,
 ) -> None:
     """Write all calls to a file: texts, tokens, dollars, log-probabilities."""
@@ -105,6 +101,7 @@ def export(
     from dprm_data.runs.locate_ledger import locate
     from dprm_data.terminal.ledger_view import exported_view
 
-    with opened(locate(ledger)) as store, asked_for(file):
-        rows = export_calls(store, file)
-    answer({"file": str(file), "calls": rows}, lambda: exported_view(rows, file), as_json)
+    path = output_or_file(output, file)
+    with opened(locate(ledger)) as store, asked_for(path):
+        rows = export_calls(store, path)
+    answer({"file": str(path), "calls": rows}, lambda: exported_view(rows, path), as_json)

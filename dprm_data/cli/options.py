@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import typer
-from typer.core import TyperCommand
+
+from dprm_data.cli.renamed import Command
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -22,7 +23,7 @@ _SETTINGS = "dprm.settings"
 _BOUNDS = {"ge": "min", "le": "max"}  # of pydantic's constraints and typer's options; typer has no open bounds
 
 
-class SettingsCommand(TyperCommand):
+class SettingsCommand(Command):
     """A command with an option for each field of a settings model, beside its function's own. See `settings_command`."""
 
     load: ClassVar[Callable[[], type[BaseModel]]]
@@ -51,7 +52,7 @@ def settings_command(load: Callable[[], type[BaseModel]], *, required: bool = Fa
 
     required: a field without a default must be an option, as no file gives it.
     """
-    return type("Command", (SettingsCommand,), {"load": staticmethod(load), "required": required})
+    return type("SettingsOf", (SettingsCommand,), {"load": staticmethod(load), "required": required})
 
 
 def given(context: typer.Context) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dprm_data.cli.shared import Json, MaxCost, Output, Quiet, RecipeFile, answer, app, open_job
+from dprm_data.cli.shared import Json, MaxCost, Output, Quiet, RecipeFile, Yes, answer, app, open_job
 
 
 @app.command()
@@ -28,13 +28,13 @@ def pilot(
     ] = 0,
     output: Output = None,
     max_cost: MaxCost = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Start without asking.")] = False,
+    yes: Yes = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Ask about a few items twice, before you pay for the whole run.
+    """Ask about a few items twice; measure noise.
 
-    Shows whether personas differ by more than noise, how models differ, how close a stated distribution is to the votes, and what the run will
+    Before you pay for the whole run: shows whether personas differ by more than noise, how models differ, how close a stated distribution is to the votes, and what the run will
     cost. A call that the run makes too is paid only once. On a terminal it shows its price and asks before it starts.
     """
     from dprm_data.pipeline import stages

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from dprm_data.cli.shared import Json, Quiet, RunArgument, answer, app, note
+from dprm_data.cli.shared import Json, Quiet, RunArgument, answer, app, note, output_option
 
 
 @app.command()
@@ -57,7 +57,10 @@ def publish(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Push a run's dataset to the Hugging Face Hub, private unless --public, as one tagged commit. The token is HF_TOKEN, or the one from `hf auth login`."""
+    """Push a run's dataset to the Hugging Face Hub.
+
+    Private unless --public, as one tagged commit. The token is HF_TOKEN, or the one from `hf auth login`.
+    """
     from dprm_data.publish.gate import check_public, check_repo_name, check_tag, missing_for_public
     from dprm_data.publish.hub import no_progress_bars
     from dprm_data.publish.publication import prepared
@@ -100,7 +103,10 @@ def pull(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Create a run folder from a published dataset, to inspect, refit or update it."""
+    """Create a run folder from a published dataset.
+
+    To inspect, refit or update it.
+    """
     from dprm_data.publish.hub import no_progress_bars
     from dprm_data.publish.pull import pull as pull_dataset
     from dprm_data.terminal.publish_view import pulled_view
@@ -118,15 +124,16 @@ def report(
     against: Annotated[
         Path | None, typer.Option("--against", help="Another run folder to compare this run with.")
     ] = None,
-    out: Annotated[
+    output: Annotated[
         Path | None,
-        typer.Option(
-            "--out", help="The HTML file to write, or a folder for it; by default report.html in the run folder."
-        ),
+        output_option("The HTML file to write, or a folder for it; by default report.html in the run folder."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write an HTML page about a run: questions, cost, failures, agreement, fit and the most divided items."""
+    """Write an HTML page about a run.
+
+    Questions, cost, failures, agreement, fit and the most divided items.
+    """
     from dprm_data.core.tables import asked_for, write_text
     from dprm_data.publish.report.page import report as report_of
     from dprm_data.runs.run import Run
@@ -134,7 +141,7 @@ def report(
 
     job = Run.open(run)
     page = report_of(job, Run.open(against) if against else None)
-    path = out / "report.html" if out and out.is_dir() else out or job.folder.path / "report.html"
+    path = output / "report.html" if output and output.is_dir() else output or job.folder.path / "report.html"
     with asked_for(path):
         write_text(path, page)
     length = len(page.encode())

@@ -9,15 +9,9 @@ from typing import Annotated
 
 import typer
 
-from dprm_data.cli.shared import Json, Quiet, RunArgument, answer, app, note
+from dprm_data.cli.shared import Json, Quiet, RunArgument, answer, group, note, output_option, output_or_file
 
-review = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="Have people review the simulated labels, and learn from their answers.",
-)
-app.add_typer(review, name="review")
+review = group("review", "Have people review simulated labels; learn from them.")
 
 
 class Select(StrEnum):
@@ -156,7 +150,8 @@ def calibrate(
 @review.command()
 def export(
     run: RunArgument,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The .csv or .jsonl file to write.")],
+    file: Annotated[Path | None, typer.Argument(hidden=True)] = None,
+    output: Annotated[Path | None, output_option("The .csv or .jsonl file to write. Required.")] = None,
     select: Purpose = Select.divided,
     records: Records = 100,
     ids: Ids = None,
@@ -169,10 +164,11 @@ def export(
     from dprm_data.runs.run import Run
     from dprm_data.terminal.review_view import exported_view
 
+    path = output_or_file(output, file)
     job = Run.open(run)
     with job.folder.held():
-        done = export_items(job, file, purpose=select.value, count=records, ids=ids or [], seed=seed, blind=blind)
-    answer(asdict(done), lambda: exported_view(done, run, file), as_json)
+        done = export_items(job, path, purpose=select.value, count=records, ids=ids or [], seed=seed, blind=blind)
+    answer(asdict(done), lambda: exported_view(done, run, path), as_json)
 
 
 @review.command("import")

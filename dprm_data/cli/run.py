@@ -1,39 +1,33 @@
-"""Commands that make a dataset: plan, run, annotate, fit."""
+"""Commands that make a dataset: plan, trust, run."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from dprm_data.cli.shared import (
     Json,
-    Labels,
     MaxCost,
     Output,
     Quiet,
     RecipeFile,
     RetryFailed,
-    RunOrVotes,
+    Yes,
     answer,
     app,
-    interrupts_in_words,
     note,
-    only_for_votes,
     open_job,
     say,
     show_summary,
-    stderr,
 )
-from dprm_data.cli.vote_options import VoteOptions, vote_options
-from dprm_data.core.errors import InputError
 from dprm_data.core.text import visible
 
 
 @app.command()
 def plan(recipe: RecipeFile, output: Output = None, as_json: Json = False, quiet: Quiet = False) -> None:
-    """Estimate a run's calls, tokens and cost. Makes no call."""
+    """Estimate a run's calls, tokens and cost. No call."""
     from dprm_data.pipeline import stages
     from dprm_data.terminal.plan_view import plan_view
 
@@ -51,21 +45,29 @@ def plan(recipe: RecipeFile, output: Output = None, as_json: Json = False, quiet
 @app.command()
 def trust(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE|RUN", help="A recipe, or a run folder.")],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Allow without asking.")] = False,
+    yes: Yes = False,
+    as_json: Json = False,
 ) -> None:
-    """Allow a recipe to send keys to unknown addresses. Shows the addresses and asks."""
+    """Allow a recipe to send keys to unknown addresses.
+
+    Shows the addresses and asks.
+    """
     from dprm_data.recipe.recipe import Recipe
     from dprm_data.recipe.trust import pending, remember
 
     loaded = Recipe.load(recipe / "recipe.yaml" if recipe.is_dir() else recipe, frozen=True)
     sendings = pending(loaded)
+    sentences = [visible(f"{recipe}: {sending.sentence}") for sending in sendings]
+    if not as_json:
+        say("\n".join(sentences) or visible(f"{recipe}: nothing to allow"))
+    if sendings and not yes:
+        for sentence in sentences if as_json else []:
+            note(False)(sentence)
+        typer.confirm("Allow it, now and later?", abort=True, err=as_json)
     for sending in sendings:
-        say(visible(f"{recipe}: {sending.sentence}"))
-    if not sendings:
-        say(visible(f"{recipe}: nothing to allow"))
-    elif yes or typer.confirm("Allow it, now and later?", abort=True):
-        for sending in sendings:
-            remember(sending)
+        remember(sending)
+    if as_json:
+        answer({"recipe": str(recipe), "allowed": sentences}, None, True)
 
 
 @app.command()
@@ -74,106 +76,23 @@ def run(
     output: Output = None,
     max_cost: MaxCost = None,
     retry_failed: RetryFailed = False,
+    no_fit: Annotated[
+        bool, typer.Option("--no-fit", help="Only annotate: write the annotations, and fit nothing.")
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Annotate, fit and write the dataset. Repeat the command to resume; no call is paid twice."""
-    _annotate(recipe, output, max_cost, retry_failed, as_json, quiet, fit=True)
+    """Annotate, fit and write the dataset. Repeat to resume.
 
-
-@app.command()
-def annotate(
-    recipe: RecipeFile,
-    output: Output = None,
-    max_cost: MaxCost = None,
-    retry_failed: RetryFailed = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Make the missing calls and write the annotations, without fitting."""
-    _annotate(recipe, output, max_cost, retry_failed, as_json, quiet, fit=False)
-
-
-def _annotate(
-    recipe: Path,
-    output: Path | None,
-    max_cost: float | None,
-    retry_failed: bool,
-    as_json: bool,
-    quiet: bool,
-    *,
-    fit: bool,
-) -> None:
+    No call is paid twice. With --no-fit several processes can share a run's ledger; `dprm ratings fit RUN` then writes the dataset.
+    """
     from dprm_data.pipeline.stages import annotate_and_keep, prepare
+    from dprm_data.terminal.counters_view import usage_line
 
     with open_job(recipe, output, quiet or as_json) as job:
         prepare(job)
-        counters = annotate_and_keep(job, max_cost=max_cost, retry_failed=retry_failed, fitted=fit)
-    if fit:
-        show_summary(job, counters if job.asks_models else None, as_json)
-    else:
-        from dprm_data.terminal.counters_view import usage_line
-
+        counters = annotate_and_keep(job, max_cost=max_cost, retry_failed=retry_failed, fitted=not no_fit)
+    if no_fit:
         answer({"run": str(job.folder), "annotate": counters.as_dict()}, lambda: usage_line(counters), as_json)
-
-
-@app.command()
-@vote_options
-def fit(
-    path: RunOrVotes,
-    labels: Labels = None,
-    family: Annotated[
-        str | None,
-        typer.Option(
-            "--family",
-            help="The family of distributions (compared in docs/statistics.md): by default the recipe's for a run, beta for votes.",
-        ),
-    ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="For votes: the Parquet file to write.")] = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    *,
-    options: VoteOptions,
-) -> None:
-    """Fit distributions to a run's votes, or to a table of people's ratings. Makes no call."""
-    if path.is_dir():
-        only_for_votes(path, labels=labels, out=out, **options)
-        _fit_run(path, family, as_json, quiet)
     else:
-        _fit_votes(path, labels, family or "beta", out, options.settings(), as_json)
-
-
-def _fit_run(folder: Path, family: str | None, as_json: bool, quiet: bool) -> None:
-    from dprm_data.pipeline import stages
-    from dprm_data.runs.run import Run
-    from dprm_data.terminal.progress import TerminalProgress
-
-    with TerminalProgress(stderr(), quiet=quiet or as_json) as progress:
-        job = Run.open(folder, progress)
-        with interrupts_in_words(folder, progress), job.folder.held():
-            stages.collect(job)
-            stages.fit(job, **({"family": family} if family else {}))
-    show_summary(job, None, as_json)
-
-
-def _fit_votes(
-    votes_file: Path,
-    labels: str | None,
-    family: str,
-    out: Path | None,
-    settings: dict[str, Any],
-    as_json: bool,
-) -> None:
-    if labels is None or out is None:
-        missing = "--labels" if labels is None else "--out"
-        raise InputError(
-            f"{missing} is missing",
-            hint=f"dprm fit {votes_file} --labels <name | K | file> --out distributions.parquet",
-        )
-    from dprm_data.labels.space import LabelSpace
-    from dprm_data.runs.fit_votes import fit_votes
-    from dprm_data.terminal.fit_view import fit_view
-
-    space = LabelSpace.load(labels)
-    fitted = fit_votes(votes_file, space, out, family=family, say=note(as_json), **settings)
-    answer({"out": str(out), **fitted.summary()}, lambda: fit_view(fitted, space, out), as_json)
+        show_summary(job, counters if job.asks_models else None, as_json)

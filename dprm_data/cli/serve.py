@@ -1,4 +1,4 @@
-"""The command that serves rewards over HTTP."""
+"""The command `dprm serve`: rewards over HTTP."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ def service_settings() -> type[ServiceSettings]:
     return ServiceSettings
 
 
-@app.command("serve-reward", cls=settings_command(service_settings, required=True))
-def serve_reward(context: typer.Context, as_json: Json = False) -> None:
-    """Serve a reward model over HTTP: to OpenRLHF, verl, or any client that posts texts.
+@app.command(cls=settings_command(service_settings, required=True))
+def serve(context: typer.Context, as_json: Json = False) -> None:
+    """Serve a reward model over HTTP (extra: serve).
 
-    Prints its address, then serves until it is stopped. /health says when the model is loaded. docs/rewards-at-scale.md has complete examples.
+    To OpenRLHF, verl, or any client that posts texts. Prints its address, then serves until it is stopped. /health says when the model is loaded. docs/rewards-at-scale.md has complete examples.
     """
     needs_trainers()
     _needs_server()
     from dprm_trainers.core.settings import given_settings
-    from dprm_trainers.serving.server import serve
+    from dprm_trainers.serving.server import serve as serve_rewards
 
     settings = given_settings(service_settings(), None, given(context))
     if settings.key is None and settings.host not in _LOCAL:
@@ -49,7 +49,7 @@ def serve_reward(context: typer.Context, as_json: Json = False) -> None:
             say(url)
         sys.stdout.flush()  # callers wait for the address, even through a pipe
 
-    serve(settings, listening)
+    serve_rewards(settings, listening)
 
 
 def _needs_server() -> None:

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand
 
+from dprm_data.cli import renamed
 from dprm_data.core.errors import InputError, Interrupted
 from dprm_data.core.text import visible
 
+Function = TypeVar("Function", bound=Callable[..., Any])
 
-class Commands(TyperGroup):
+
+class Commands(renamed.Commands):
     """The application. What it quotes from a wrong command line (which may hold a stranger's file name) is made visible."""
 
     def make_context(self, *arguments: Any, **settings: Any) -> Any:
@@ -24,6 +27,22 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         with _visible_errors():
             return super().invoke(ctx)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        from dprm_data.cli.overview import overview
+        from dprm_data.terminal.console import print_view
+
+        print_view(overview(self, formatter.width))
+
+
+class App(typer.Typer):
+    """A group of commands."""
+
+    def command(
+        self, name: str | None = None, *, cls: type[TyperCommand] | None = None, **settings: Any
+    ) -> Callable[[Function], Function]:
+        """A decorator: the function is a command of this group."""
+        return super().command(name, cls=cls or renamed.Command, **settings)
 
 
 @contextmanager
@@ -38,16 +57,26 @@ def _visible_errors() -> Iterator[None]:
         raise
 
 
-app = typer.Typer(
+_SETTINGS: dict[str, Any] = {
+    "no_args_is_help": True,
+    "add_completion": False,
+    "rich_markup_mode": "rich",
+    "context_settings": {"help_option_names": ["-h", "--help"]},
+}
+app = App(
     name="dprm",
     cls=Commands,
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="From prompts and responses to the preference distributions of a whole population.",
-    epilog="Exit codes: 0 success, 1 failure, 2 invalid usage or input, 3 stopped by the budget, 130 interrupted.",
+    help="From prompts and responses to the preference distributions of a population.",
+    epilog="Exit codes: 0 success, 1 failure, 2 invalid input, 3 budget, 130 interrupted",
+    **_SETTINGS,
 )
+
+
+def group(name: str, text: str) -> App:
+    """A new group of commands of the application, with its help text."""
+    added = App(help=text, **_SETTINGS)
+    app.add_typer(added, name=name)
+    return added
 
 
 def _print_version(wanted: bool) -> None:
@@ -70,7 +99,7 @@ RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe (
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
-Output = Annotated[Path | None, typer.Option("--output", "-o", help="The run folder, overriding the recipe's.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Start without asking.")]
 MaxCost = Annotated[
     float | None,
     typer.Option(
@@ -94,6 +123,14 @@ RunOrVotes = Annotated[
 ]
 
 
+def output_option(text: str, **settings: Any) -> Any:
+    """The option that names what a command writes: the same for all."""
+    return typer.Option("--output", "-o", help=text, **settings)
+
+
+Output = Annotated[Path | None, output_option("The run folder, overriding the recipe's.")]
+
+
 def show_summary(job: Any, counters: Any, as_json: bool) -> None:
     """Print the summary of a run, with the counters of this process's calls if it made any."""
     from dprm_data.runs.summary import summarise
@@ -105,6 +142,15 @@ def show_summary(job: Any, counters: Any, as_json: bool) -> None:
         content["annotate"] = counters.as_dict()
     demo = job.recipe.is_demo
     answer(content, lambda: summary_view(summary, job.folder, counters, local=demo), as_json)
+
+
+def output_or_file(output: Path | None, file: Path | None) -> Path:
+    """What --output names; it was an argument in former versions. Raises `InputError` for none."""
+    if output is None and file is None:
+        raise InputError("--output is missing", hint="Name the file to write: --output FILE.")
+    if output is None:
+        note(False)("FILE is now --output FILE")
+    return output or Path(str(file))
 
 
 def answer(content: dict[str, Any], view: Any, as_json: bool) -> None:

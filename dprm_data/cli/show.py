@@ -1,4 +1,4 @@
-"""Commands that show something: show, panels, labels."""
+"""The command `dprm show`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def show(
     personas: Annotated[bool, typer.Option("--personas", help="All annotators, in a table.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show a run, one of its items with every vote, or its annotators."""
+    """Show a run, one of its items, or its annotators."""
     from dprm_data.runs.lookup import find_annotator, find_item
     from dprm_data.runs.run import Run
     from dprm_data.runs.summary import annotators
@@ -39,47 +39,3 @@ def show(
         answer({"annotators": [asdict(line) for line in lines]}, lambda: personas_view(lines), as_json)
     else:
         show_summary(job, None, as_json)
-
-
-@app.command()
-def panels(
-    name: Annotated[
-        str | None,
-        typer.Argument(metavar="PANEL", help="A panel's name or file; omit it to list the bundled panels."),
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """List the bundled panels, or the personas of a panel."""
-    from dprm_data.panel.panel_sources import load_panel
-    from dprm_data.terminal.catalogue import panel_entries, panel_view, panels_view
-
-    if name:
-        panel = load_panel(name)
-        answer(panel.model_dump(mode="json"), lambda: panel_view(panel), as_json)
-    else:
-        entries = panel_entries()
-        answer({"panels": entries}, lambda: panels_view(entries), as_json)
-
-
-@app.command()
-def labels(
-    name: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="SPACE",
-            help="A label space's name or file, or a number of levels; omit it to list the bundled label spaces.",
-        ),
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """List the bundled label spaces, or the labels and ground cost of a label space."""
-    from dprm_data.labels.space import LabelSpace
-    from dprm_data.terminal.catalogue import space_entries, space_view, spaces_view
-
-    if name:
-        space = LabelSpace.load(name)
-        derived = {"ground_cost": space.ground_cost.tolist(), "triangle_violations": space.triangle_violations()}
-        answer(space.model_dump(mode="json") | derived, lambda: space_view(space), as_json)
-    else:
-        entries = space_entries()
-        answer({"label_spaces": entries}, lambda: spaces_view(entries), as_json)

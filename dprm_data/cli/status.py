@@ -15,9 +15,9 @@ def status(
     run: Annotated[Path, typer.Argument(metavar="RUN|RECIPE", help="A run folder, or the recipe of a run.")],
     as_json: Json = False,
 ) -> None:
-    """Show a run's cost, progress and failures, and what to do next. Makes no call.
+    """Show a run's progress, cost and failures.
 
-    Works while another process runs it, and after a run was cut short at any stage.
+    And what to do next. Makes no call. Works while another process runs it, and after a run was cut short at any stage.
     """
     from dprm_data.runs.run_status import run_status
     from dprm_data.terminal.status_view import status_view

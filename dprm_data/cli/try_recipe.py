@@ -21,9 +21,9 @@ def try_recipe(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Ask about five items; show each raw answer, the label parsed from it, and the cost of the whole run.
+    """Ask about five items; show each raw answer.
 
-    Says what to change if answers cannot be parsed. The run does not pay for these calls again.
+    Also the label parsed from it, and the cost of the whole run. Says what to change if answers cannot be parsed. The run does not pay for these calls again.
     """
     from dprm_data.pipeline import stages
     from dprm_data.pipeline.trial import prepare_trial, run_trial

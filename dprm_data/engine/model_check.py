@@ -224,7 +224,7 @@ class _Check:
                 guess = alike(model, await self._names(provider))
                 return InputError(
                     f"{title} has no model {model!r}{guess} (it said: {error.message})",
-                    hint=f"To list models: dprm models {self._config.name}.",
+                    hint=f"To list models: dprm models list {self._config.name}.",
                 )
             case "connection" | "timeout":
                 return ProviderUnusable(

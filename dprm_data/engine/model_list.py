@@ -140,5 +140,5 @@ def needs_models(name: str) -> None:
     if not kind.price_list or kind.is_free:
         raise InputError(
             f"{kind.title} has no list of models: it serves what was loaded there",
-            hint=f"To see whether one answers: dprm models {name} MODEL --check.",
+            hint=f"To see whether one answers: dprm models check {name} MODEL.",
         )

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from dprm_data.core.errors import VotesError
+from dprm_data.core.extras import extra
 
 _LIMIT = 1 << 30  # bytes of an unpacked workbook; a small file may claim terabytes
 
@@ -19,13 +20,8 @@ def read_sheet(path: Path, sheet: str | None = None) -> tuple[pa.Table, list[str
 
     Formulas count by the values that were saved with them. Raises `VotesError`.
     """
-    try:
+    with extra("excel", what=f"{path}: reading .xlsx", otherwise="Or save the sheet as CSV."):
         from openpyxl import load_workbook
-    except ImportError as error:
-        raise VotesError(
-            f"{path}: reading .xlsx needs the package openpyxl",
-            hint="pip install 'dprm-data[excel]', or save the sheet as CSV.",
-        ) from error
     try:
         with zipfile.ZipFile(path) as packed:
             if sum(part.file_size for part in packed.infolist()) > _LIMIT:

@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dprm_data.core.errors import SourceError
+from dprm_data.core.extras import extra
 from dprm_data.ingest.columns import detect
 from dprm_data.ingest.items import Item, Refused
 from dprm_data.ingest.messages import BadRow
@@ -318,7 +319,8 @@ def _as_row(row: object) -> Row | str:
 
 
 def _hub(config: SourceConfig) -> tuple[str, Rows]:
-    from datasets import load_dataset  # imported late: it takes most of a second
+    with extra("hub", what="a dataset on the Hub"):
+        from datasets import load_dataset  # imported late: it takes most of a second
 
     name = f"{config.dataset}/{config.split}"
     try:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dprm_data.core.errors import VotesError
+from dprm_data.core.extras import extra
 from dprm_data.ingest.excel import typed
 
 _HUB = re.compile(r"hf:/{1,2}(?=[^/])")  # a path with two slashes is kept with one
@@ -94,7 +95,8 @@ def hub_name(votes: str) -> str | None:
 
 def from_hub(address: str) -> pa.Table:
     """The dataset at hf://org/name?split=…&config=…&revision=… (split: train). Raises `VotesError`."""
-    from datasets import load_dataset  # imported late: it takes most of a second
+    with extra("hub", what="a dataset on the Hub"):
+        from datasets import load_dataset  # imported late: it takes most of a second
 
     parts = urlsplit(address)
     given = {name: values[0] for name, values in parse_qs(parts.query).items()}

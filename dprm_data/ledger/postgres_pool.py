@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dprm_data.core.errors import InputError, LedgerError
+from dprm_data.core.extras import extra
 from dprm_data.core.ledger_address import LedgerAddress
 from dprm_data.ledger.postgres_errors import is_read_only, is_starting, is_transient, translate
 
@@ -252,12 +253,7 @@ def _configure(db: Connection, *, readonly: bool) -> None:
 
 
 def _driver() -> Any:
-    try:
+    with extra("postgres", what="a ledger in PostgreSQL"):
         import psycopg
         import psycopg_pool  # noqa: F401
-    except ImportError as error:
-        raise InputError(
-            "a ledger in PostgreSQL needs the driver psycopg",
-            hint="Install it: pip install 'dprm-data[postgres]'",
-        ) from error
     return psycopg

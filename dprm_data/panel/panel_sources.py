@@ -54,7 +54,7 @@ def load_panel(use: str | os.PathLike[str] | dict[str, Any] | Panel, *, base: Pa
 
 @panel_source("bundled")
 def bundled(*, base: Path, name: str) -> Panel:
-    """A panel that comes with this package (`dprm panels` lists them)."""
+    """A panel that comes with this package (`dprm panel list` lists them)."""
     path = bundled_file("personas", name)
     if path is None:
         raise PanelError(f"no bundled panel {name!r}", hint=f"Bundled panels: {', '.join(bundled_names('personas'))}.")

@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
+from dprm_data.core.extras import extra
 from dprm_data.providers.dialect import Structured
 from dprm_data.providers.failures import NO_KEY, Scrubber
 from dprm_data.providers.http_provider import HttpProvider
@@ -91,7 +92,9 @@ class AnthropicProvider(HttpProvider):
     def http(self) -> JsonClient:
         """The connection, opened at the first call: importing the SDK takes a second, and a run that only replays answers needs none."""
         import httpx2
-        from anthropic import AsyncAnthropic
+
+        with extra("anthropic", what="the provider anthropic"):
+            from anthropic import AsyncAnthropic
 
         from dprm_data.providers.http import JsonClient
 

@@ -18,6 +18,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from dprm_data.core.errors import InputError
+from dprm_data.core.extras import extra
 from dprm_data.core.text import one_line
 from dprm_data.providers.anthropic import AnthropicProvider
 from dprm_data.providers.dialect import Structured
@@ -61,7 +62,8 @@ class AnthropicCloud(AnthropicProvider):
     @cached_property
     def http(self) -> JsonClient:
         """The connection, opened at the first call: importing the SDK takes a second, and a run that only replays answers needs none."""
-        from dprm_data.providers.signed_http import SignedClient
+        with extra("anthropic", what=f"the provider {self.title}"):
+            from dprm_data.providers.signed_http import SignedClient
 
         return SignedClient(self.sdk(), cloud=self.cloud, timeout=self._timeout, scrub=Scrubber(self._api_key))
 

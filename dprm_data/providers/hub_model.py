@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dprm_data.core.errors import InputError
+from dprm_data.core.extras import extra
 from dprm_data.core.text import one_line
 
 _REFERENCE = re.compile(
@@ -83,8 +84,10 @@ def fetch(model: HubModel, say: Callable[[str], None] = lambda text: None) -> Fe
 
 def _fetch(model: HubModel, say: Callable[[str], None]) -> Fetched:
     from httpx2 import HTTPError, InvalidURL  # what the Hub's client speaks over
-    from huggingface_hub import constants
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    with extra("hub", what="a model on the Hub"):
+        from huggingface_hub import constants
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     if constants.HF_HUB_OFFLINE:
         return _cached(model, "HF_HUB_OFFLINE is set")
@@ -131,8 +134,9 @@ def _download(model: HubModel, say: Callable[[str], None]) -> Fetched:
 
 def _cached(model: HubModel, why: str) -> Fetched:
     """What the cache holds of the wanted revision. Raises `InputError` with `why` the Hub is not asked."""
-    from huggingface_hub import constants
-    from huggingface_hub.file_download import repo_folder_name
+    with extra("hub", what="a model on the Hub"):
+        from huggingface_hub import constants
+        from huggingface_hub.file_download import repo_folder_name
 
     folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=model.repo, repo_type="model")
     revision = model.revision or "main"

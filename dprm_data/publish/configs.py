@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from dprm_data.core import tables
 from dprm_data.core.errors import PublishError
+from dprm_data.core.extras import extra
 from dprm_data.labels.space import LabelSpace
 
 if TYPE_CHECKING:
@@ -72,7 +73,8 @@ def schema_of(config: Config, metadata: pa.DataType, *, whole: bool) -> pa.Schem
 
 def features(config: Config, space: LabelSpace, metadata: pa.DataType, *, whole: bool = False) -> Features:
     """The config's columns as `datasets` types them, as in `schema_of`."""
-    from datasets import ClassLabel, Features
+    with extra("hub", what="publishing"):
+        from datasets import ClassLabel, Features
 
     found = Features.from_arrow_schema(schema_of(config, metadata, whole=whole))
     for name in CONVERSATIONS.get(config, ()) if whole else ():

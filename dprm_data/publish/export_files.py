@@ -18,6 +18,7 @@ import orjson
 import pyarrow as pa
 
 from dprm_data.core.errors import InputError
+from dprm_data.core.extras import extra
 from dprm_data.core.tables import MESSAGES, parquet_writer, whole_file
 from dprm_data.review.cells import defused
 
@@ -53,7 +54,8 @@ def write_table_file(parts: Iterator[pa.Table], path: Path, kind: Kind) -> Writt
         if error.errno is None:  # Arrow's own: what was read is damaged
             raise
         raise InputError(
-            f"cannot write {path}: {error.strerror}", hint="Name a file in a folder that may be written to: --out FILE."
+            f"cannot write {path}: {error.strerror}",
+            hint="Name a file in a folder that may be written to: --output FILE.",
         ) from error
     return written
 
@@ -92,13 +94,8 @@ def _csv(parts: Iterator[pa.Table], path: Path, written: Written) -> None:
 
 
 def _xlsx(parts: Iterator[pa.Table], path: Path, written: Written) -> None:
-    try:
+    with extra("excel", what="writing an Excel file", otherwise="Or choose --to csv, which Excel opens."):
         from openpyxl import Workbook  # type: ignore[import-untyped, unused-ignore]
-    except ImportError as error:
-        raise InputError(
-            "writing an Excel file needs the package openpyxl",
-            hint="Install it: pip install 'dprm-data[excel]'. Or choose --to csv, which Excel opens.",
-        ) from error
     if len(written.columns) > _SHEET_COLUMNS:
         raise InputError(f"an Excel sheet holds {_SHEET_COLUMNS:,} columns", hint="Choose --long, or --to csv.")
     book = Workbook(write_only=True)  # rows go to a temporary file as they come

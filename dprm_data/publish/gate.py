@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dprm_data.core.errors import PublishError
+from dprm_data.core.extras import extra
 
 if TYPE_CHECKING:
     from dprm_data.recipe.recipe import PublishConfig
@@ -38,8 +39,9 @@ _NOT_IN_TAGS = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|^[-./]|[./]$|\.
 
 def check_repo_name(repo: str) -> None:
     """Refuse a name that the Hub refuses. Raises `PublishError`."""
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+    with extra("hub", what="the Hugging Face Hub"):
+        from huggingface_hub.errors import HFValidationError
+        from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
     try:
         validate_repo_id(repo)

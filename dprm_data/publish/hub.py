@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from dprm_data.core.errors import PublishError
+from dprm_data.core.extras import extra
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -70,7 +71,8 @@ class Head:
 
 def connect(*, needs_token: bool) -> HfApi:
     """A client for the Hub at HF_ENDPOINT. Raises `PublishError` if a token is needed and there is none."""
-    from huggingface_hub import HfApi, get_token
+    with extra("hub", what="the Hugging Face Hub"):
+        from huggingface_hub import HfApi, get_token
 
     if needs_token and not get_token():
         raise PublishError(
@@ -82,7 +84,8 @@ def connect(*, needs_token: bool) -> HfApi:
 
 def no_progress_bars() -> None:
     """Turn off the client's own progress bars."""
-    from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
+    with extra("hub", what="the Hugging Face Hub"):
+        from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
 
     disable_progress_bars()
 

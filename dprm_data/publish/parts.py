@@ -179,7 +179,7 @@ def _default(run: Run) -> Iterator[pa.Table]:
 def _stale(run: Run) -> PublishError:
     return PublishError(
         f"the distributions in {run.folder} do not belong to its items",
-        hint=f"Fit them again: dprm fit {run.folder}",
+        hint=f"Fit them again: dprm ratings fit {run.folder}",
     )
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from dprm_data.core.extras import extra
 from dprm_data.core.secret_scan import Secrets, check_no_secrets
 from dprm_data.core.tables import sha256_of, write_text
 from dprm_data.ingest.splits import Splits
@@ -96,7 +97,8 @@ def prepared(run: Run, repo: str, *, allow_key_shapes: bool = False) -> Iterator
 
 def secrets_here(run: Run, *, shapes: bool = True) -> Secrets:
     """What must not be published from this process: the secrets of its environment, and the Hub's token from the disk."""
-    from huggingface_hub import get_token
+    with extra("hub", what="publishing"):
+        from huggingface_hub import get_token
 
     token = get_token()
     environ = {**os.environ, **({"HF_TOKEN": token} if token else {})}

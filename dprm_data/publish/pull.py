@@ -1,4 +1,4 @@
-"""Pull: from a published dataset back to a run folder that `dprm fit`, `show`, `report` and `publish` work on.
+"""Pull: from a published dataset back to a run folder that `dprm ratings fit`, `show`, `report` and `publish` work on.
 
 The ledger is not published, so nothing can be annotated again from it for free; the annotations, the prior and everything after them are all there.
 """

@@ -141,7 +141,7 @@ class SmoothingConfig(Section):
 
 
 class FitConfig(Section):
-    """How votes become distributions. None of this is sent to a model: change it and run `dprm fit` again at no cost."""
+    """How votes become distributions. None of this is sent to a model: change it and run `dprm ratings fit` again at no cost."""
 
     family: Annotated[str, AfterValidator(_registered(FAMILIES))] = "beta"
     smoothing: SmoothingConfig = SmoothingConfig()

@@ -25,7 +25,7 @@ source:
 labels: hh6                    # hh6 (helpful/neutral/not helpful x harmless/harmful), ordinal5, ordinal6, a number of levels, a list of names
                                # from the worst to the best, such as [bad, fair, good], or a YAML file
 
-panel: {panel}                   # `dprm panels` lists them; or a YAML file
+panel: {panel}                   # `dprm panel list` lists them; or a YAML file
 # panel: {{use: demographic, sample: 12, stratify: [age]}}
 
 # elicitation: auto            # choice, logprobs (needs a model that gives log-probabilities) or distribution
@@ -33,7 +33,7 @@ panel: {panel}                   # `dprm panels` lists them; or a YAML file
 # prior: {{strength: 2}}         # also ask once per item how a whole population would answer
 
 provider:
-  name: {provider}                 # `dprm models` lists the providers; local is a small bundled model that needs no key: to see it work
+  name: {provider}                 # `dprm models list` lists the providers; local is a small bundled model that needs no key: to see it work
 {model}  # base_url: http://localhost:8000/v1
   # api_key_env: OPENAI_API_KEY   # the NAME of the variable; never the key
   # temperature: 1.0
@@ -44,7 +44,7 @@ budget:
 
 # limits: {{concurrency: 32, rpm: 500, tpm: 200000}}
 # replicates: 1                # ask every persona more than once
-# fit: {{family: beta, smoothing: {{kind: targeted}}}}   # costs nothing: change it and run `dprm fit` again
+# fit: {{family: beta, smoothing: {{kind: targeted}}}}   # costs nothing: change it and run `dprm ratings fit` again
 # output: runs/{name}
 """
 
@@ -79,7 +79,7 @@ def recipe_text(
     """A commented recipe. Everything from a file of data is escaped: it can only be a comment, or the path."""
     chosen = model or MODELS.get(provider)
     others = ", ".join(f"{name}: {its}" for name, its in MODELS.items() if name != provider)
-    says = f"  # or {others}; `dprm models NAME` has prices"
+    says = f"  # or {others}; `dprm models list NAME` has prices"
     return RECIPE.format(
         name=name,
         path=_scalar(data.path) if data else "pairs.jsonl",
@@ -93,7 +93,7 @@ def recipe_text(
 def write_recipe(path: Path, text: str, *, force: bool = False) -> None:
     """Write a recipe. Raises `InputError` if the file exists, unless `force`, and `DprmError` if it cannot be written."""
     if path.exists() and not force:
-        raise InputError(f"{path} exists already", hint="Choose another name, or add --force to overwrite it.")
+        raise InputError(f"{path} exists already", hint="Choose another name, or add --overwrite.")
     with asked_for(path):
         write_text(path, text)
 

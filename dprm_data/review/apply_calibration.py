@@ -1,4 +1,4 @@
-"""Apply a calibration: the votes that `dprm fit` counts where a calibration is in force. The fit without it is kept beside."""
+"""Apply a calibration: the votes that `dprm ratings fit` counts where a calibration is in force. The fit without it is kept beside."""
 
 from __future__ import annotations
 

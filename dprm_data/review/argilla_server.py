@@ -16,6 +16,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from dprm_data.core.errors import ReviewError
+from dprm_data.core.extras import extra
 from dprm_data.core.scrub import public_url
 
 if TYPE_CHECKING:
@@ -41,12 +42,8 @@ class Server:
                 "ARGILLA_API_KEY is not set",
                 hint="Set it to the key of an owner or admin (Argilla: My settings), and ARGILLA_API_URL to the server's address.",
             )
-        try:
+        with extra("argilla", what="a review in Argilla"):
             import argilla
-        except ImportError as error:
-            raise ReviewError(
-                f"the Argilla client is not installed ({error})", hint="pip install 'dprm-data[argilla]'"
-            ) from error
         with self.explained():
             self.client = argilla.Argilla(api_url=self.url, api_key=key, timeout=TIMEOUT, retries=1)
 

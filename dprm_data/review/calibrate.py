@@ -66,7 +66,7 @@ class Calibration:
 def calibrate(run: Run, *, level: float = 0.9, resamples: int = 2000, seed: int = 0) -> Calibration:
     """Learn an annotator model from people's submitted answers, and write it into the run's manifest. Makes no call.
 
-    `dprm fit` then uses it if it helps. Raises ReviewError if there are too few answers.
+    `dprm ratings fit` then uses it if it helps. Raises ReviewError if there are too few answers.
     """
     both = reviewed(run)
     if len(both) < LEAST_ITEMS:

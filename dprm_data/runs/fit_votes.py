@@ -29,7 +29,7 @@ def fit_votes(
     `VotesError` if the votes cannot be read.
     """
     if out.suffix != ".parquet" or (out.exists() and votes_file.exists() and out.samefile(votes_file)):
-        raise InputError(f"--out {out}: must be another file, and a Parquet file, such as distributions.parquet")
+        raise InputError(f"--output {out}: must be another file, and a Parquet file, such as distributions.parquet")
     votes = read_votes(votes_file, space, say=say, **settings)
     if settings.get("base") is None and votes.base is not None:
         say(assumption(votes.base, space))

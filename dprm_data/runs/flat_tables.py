@@ -74,7 +74,7 @@ def _distributions(
             if not found["item_id"].equals(judged["item_id"]):
                 raise InputError(
                     f"the distributions in {run.folder} do not belong to its items",
-                    hint=f"Fit them again: dprm fit {run.folder}",
+                    hint=f"Fit them again: dprm ratings fit {run.folder}",
                 )
             columns = _item_columns(found)
             columns["label"] = _most_probable(judged["label_distribution"], run.space.names)
@@ -116,7 +116,9 @@ def _item_columns(items: pa.Table) -> dict[str, pa.Array | pa.ChunkedArray]:
 def _preferences(run: Run, metadata: JsonColumns) -> FlatTable:
     path, notes = run.folder.needs("preferences"), []
     if "chosen_item_id" not in pq.read_schema(path).names:
-        notes = [f"an older version wrote these pairs without the source's ids; to add them: dprm fit {run.folder}"]
+        notes = [
+            f"an older version wrote these pairs without the source's ids; to add them: dprm ratings fit {run.folder}"
+        ]
         metadata = JsonColumns({})
     return FlatTable(_pairs(run, path, metadata), notes)
 

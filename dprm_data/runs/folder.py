@@ -98,12 +98,12 @@ class RunFolder:
     def _how_to_write(self, name: Table) -> str:
         """The command that writes a table again."""
         if name in ("distributions", "preferences"):
-            return f"To write it again, from the annotations: dprm fit {self.path}"
+            return f"To write it again, from the annotations: dprm ratings fit {self.path}"
         if "pulled" in self.read_manifest():
             return "Pull the dataset into another folder: dprm pull OWNER/NAME FOLDER"
         if name == "items":
             return f"To write it again, without paying for a call twice: dprm run {self.recipe_file}"
-        return f"To write it again, from the ledger: dprm fit {self.path}"
+        return f"To write it again, from the ledger: dprm ratings fit {self.path}"
 
     def ledger_at(self, recipe: Recipe) -> LedgerAddress:
         """The address of the run's ledger: the recipe's, or a file in this folder."""

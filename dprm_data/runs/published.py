@@ -59,12 +59,12 @@ def write_fit(fitted: Fit, space: LabelSpace, path: Path, smoothing: SmoothingCo
         write_parquet(path, table.schema, [table])
     except OSError as error:
         raise InputError(
-            f"cannot write {path}: {error.strerror or error}", hint="Choose another file with --out."
+            f"cannot write {path}: {error.strerror or error}", hint="Choose another file with --output."
         ) from error
 
 
 def read_published(path: str | os.PathLike[str]) -> Published:
-    """Read a run folder, or a file written by `dprm fit --out` or `dprm update --out`. Raises `InputError` if it lacks what an update needs."""
+    """Read a run folder, or a file written by `dprm ratings fit` or `update`. Raises `InputError` if it lacks what an update needs."""
     folder = RunFolder.at(path)
     return _of_run(folder) if folder else _of_file(Path(path))
 
@@ -93,7 +93,7 @@ def new_votes(
 def _of_run(folder: RunFolder) -> Published:
     manifest, recipe = folder.read_manifest(), folder.recipe()
     if "prior" not in manifest:
-        raise InputError(f"{folder} has no fitted prior yet", hint=f"Fit it first: dprm fit {folder}")
+        raise InputError(f"{folder} has no fitted prior yet", hint=f"Fit it first: dprm ratings fit {folder}")
     table = pq.read_table(folder.needs("distributions"), columns=["item_id", "votes"])
     space = LabelSpace.load(recipe.labels)
     return Published(
@@ -109,17 +109,19 @@ def _of_file(path: Path) -> Published:
     try:
         table = pq.read_table(path, columns=["item_id", "votes"])
     except FileNotFoundError as error:
-        raise InputError(f"no file {path}", hint="Give a run folder, or a file written by `dprm fit`.") from error
+        raise InputError(
+            f"no file {path}", hint="Give a run folder, or a file written by `dprm ratings fit`."
+        ) from error
     except (pa.ArrowInvalid, OSError) as error:
         raise InputError(
             f"{path} has no fitted distributions: {error}",
-            hint="Give a run folder, or a file written by `dprm fit`.",
+            hint="Give a run folder, or a file written by `dprm ratings fit`.",
         ) from error
     stored = (table.schema.metadata or {}).get(_KEY)
     if stored is None:
         raise InputError(
             f"{path} has no prior in its metadata",
-            hint="Give a run folder, or a file written by `dprm fit` or `dprm update`.",
+            hint="Give a run folder, or a file written by `dprm ratings fit` or `dprm ratings update`.",
         )
     content: dict[str, Any] = orjson.loads(stored)
     space = LabelSpace.load(content["space"])

@@ -217,7 +217,7 @@ def _steps(folder: RunFolder, found: RunStatus) -> list[tuple[str, str]]:
     elif found.items is None or (found.calls_left is None and not found.tables.get("distributions")):
         steps.append((run, "start again from the source: nothing that was paid for is lost"))
     elif not found.tables.get("distributions"):
-        steps.append((f"dprm fit {folder}", "write the dataset from the ledger, without a call"))
+        steps.append((f"dprm ratings fit {folder}", "write the dataset from the ledger, without a call"))
     if found.failures and not found.calls_left:
         steps.append((f"{run} --retry-failed", advice_on_failed(found.failures)))
     if found.tables.get("distributions"):

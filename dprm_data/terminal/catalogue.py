@@ -33,7 +33,7 @@ def panels_view(entries: list[dict[str, Any]]) -> RenderableType:
     for entry in entries:
         name, attributes = Text(entry["name"], style="bold"), ", ".join(entry["attributes"]) or "–"
         panels.add_row(name, str(entry["personas"]), attributes, entry["description"])
-    return Group(panels, Text("\nTo list a panel's personas: dprm panels NAME", style="dim"))
+    return Group(panels, Text("\nTo list a panel's personas: dprm panel show NAME", style="dim"))
 
 
 def panel_view(panel: Panel) -> RenderableType:
@@ -62,7 +62,10 @@ def spaces_view(entries: list[dict[str, Any]]) -> RenderableType:
         spaces.add_row(name, str(entry["labels"]), ", ".join(entry["axes"]), entry["description"])
     return Group(
         spaces,
-        Text("\nA number K stands for an ordinal scale with rewards 1 … K. To show one: dprm labels NAME", style="dim"),
+        Text(
+            "\nA number K stands for an ordinal scale with rewards 1 … K. To show one: dprm labels show NAME",
+            style="dim",
+        ),
     )
 
 

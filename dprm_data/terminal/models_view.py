@@ -28,7 +28,7 @@ def providers_view(entries: Sequence[ProviderEntry]) -> RenderableType:
             f"{entry.models:,}" if entry.models else MISSING,
             entry.address or MISSING,
         )
-    return Group(rows, Text("\nTo list a provider's models: dprm models NAME [--search TEXT]", style="dim"))
+    return Group(rows, Text("\nTo list a provider's models: dprm models list NAME [--search TEXT]", style="dim"))
 
 
 def models_view(name: str, entries: Sequence[ModelEntry]) -> RenderableType:
@@ -43,7 +43,7 @@ def models_view(name: str, entries: Sequence[ModelEntry]) -> RenderableType:
             _effort(entry),
             {True: "yes", False: "no", None: "not known"}[entry.logprobs],
         )
-    notes = f"\nDollars per million tokens. Effort: how hard it thinks before it answers; the lowest is the default. To see what works: dprm models {name} MODEL --check"
+    notes = f"\nDollars per million tokens. Effort: how hard it thinks before it answers; the lowest is the default. To see what works: dprm models check {name} MODEL"
     return Group(rows, Text(notes, style="dim"))
 
 

@@ -50,7 +50,9 @@ def _outcome(pushed: Pushed) -> str:
 
 def pulled_view(folder: Path, name: str, repo: str) -> RenderableType:
     """The new run folder, and what to do next."""
-    return Text(f"{folder}: run {name} from {repo}\nNext: dprm show {folder}, dprm fit {folder}, dprm report {folder}")
+    return Text(
+        f"{folder}: run {name} from {repo}\nNext: dprm show {folder}, dprm ratings fit {folder}, dprm report {folder}"
+    )
 
 
 def report_view(path: Path, length: int) -> RenderableType:

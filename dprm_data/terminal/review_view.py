@@ -87,6 +87,6 @@ def _stored(stored: Stored) -> Text:
 
 def _next_steps(run: Path) -> Text:
     text = Text("Next: ", style="dim")
-    for command in ("review compare", "review calibrate", "fit"):
+    for command in ("review compare", "review calibrate", "ratings fit"):
         text.append(f"dprm {command} {run}   ", style="bold cyan not dim")
     return text

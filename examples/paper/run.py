@@ -90,7 +90,7 @@ def _distributions(size: dict[str, Any], folder: Path, out: Path) -> Iterator[St
     samples = [out / "samples" / f"temperature-{t}" for t in size["temperatures"]]
     for seed, (temperature, sample) in enumerate(zip(size["temperatures"], samples, strict=True), start=1):
         how = ("--responses", str(size["responses"]), "--temperature", str(temperature), "--seed", str(seed))
-        command = ["evaluate-policy", *policy, *how, "--out", str(sample)]
+        command = ["eval", "policy", *policy, *how, "--output", str(sample)]
         yield Stage(f"responses at temperature {temperature}", command)
     items = out / "items.jsonl"
     yield Stage("items", lambda: _write_items(items, samples, _written(size["prompts"], folder)))
@@ -106,7 +106,7 @@ def _reward_models(folder: Path, out: Path) -> Iterator[Stage]:
         command = ["train", "reward", *settings, "--output", str(_reward(out, name)), "--resume"]
         yield Stage(f"reward model {name}", command)
     models = [part for name in OBJECTIVES for part in ("--reward-model", str(_reward(out, name)))]
-    command = ["evaluate", *models, *data, "--out", str(out / "reward-evaluation")]
+    command = ["eval", "reward", *models, *data, "--output", str(out / "reward-evaluation")]
     yield Stage("reward models on held-out responses", command)
 
 
@@ -123,9 +123,9 @@ def _judgements(size: dict[str, Any], folder: Path, out: Path) -> Iterator[Stage
     """What the policies say to held-out prompts, and what judges say of that."""
     named = {BASE: size["policy"]} | {f"PPO {name}": _policy(out, name) for name in OBJECTIVES}
     policies = [part for name, policy in named.items() for part in ("--policy", f"{name}={policy}")]
-    asked = ["evaluate-policy", *policies, *_prompts(size["heldout"], folder), *_sampling(size)]
+    asked = ["eval", "policy", *policies, *_prompts(size["heldout"], folder), *_sampling(size)]
     asked += ["--responses", str(size["heldout_responses"]), "--reference", size["policy"]]
-    asked += ["--out", str(out / "evaluation")]
+    asked += ["--output", str(out / "evaluation")]
     yield Stage("the policies' responses to held-out prompts", asked)
     responses, judge = out / "evaluation" / "responses.jsonl", out / "judge"
     yield Stage("recipe of the judge", lambda: _recipe(folder, "judge", responses, out))

@@ -1,4 +1,4 @@
-"""A team: several `dprm annotate` on one PostgreSQL ledger. Real processes, a real database, and a server that counts what it is asked."""
+"""A team: several `dprm run --no-fit` on one PostgreSQL ledger. Real processes, a real database, and a server that counts what it is asked."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Team:
 
     def start(self, count: int = 1, *more: object, recipe: Path | None = None) -> list[int]:
         """Start so many workers; returns their pids."""
-        command = ("annotate", recipe or self.recipe, "--json", *more)
+        command = ("run", "--no-fit", recipe or self.recipe, "--json", *more)
         return [zygote().start(*command, cwd=self.folder, PGPASSWORD=PASSWORD) for _ in range(count)]
 
     def end(self, *pids: int, code: int = 0) -> list[str]:

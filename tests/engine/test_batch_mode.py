@@ -184,12 +184,12 @@ def test_killed_at_random_moments_nothing_at_all_is_paid_twice(tmp_path: Path, p
         server.script(batch_seconds=0.5)
         recipe = batch_recipe(tmp_path, server.url, provider)
         for _ in range(12):
-            pid = zygote().start("annotate", recipe, cwd=tmp_path)
+            pid = zygote().start("run", "--no-fit", recipe, cwd=tmp_path)
             time.sleep(moments.uniform(0.1, 0.7))
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
             zygote().end()
-        done = answer(dprm("annotate", recipe, "--json", cwd=tmp_path))["annotate"]
+        done = answer(dprm("run", "--no-fit", recipe, "--json", cwd=tmp_path))["annotate"]
         stats = server.stats()
     assert done["annotations"] == 36 and shelf(tmp_path) == 0
     assert stats["answered"] == stats["answered_distinct"] == 36

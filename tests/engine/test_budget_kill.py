@@ -58,14 +58,14 @@ def test_six_kills_never_spend_more_than_the_budget(store: str, tmp_path: Path, 
         planned = answer(command("plan", recipe, "--json"))
         budget = planned["cost"] * 0.75
         for _ in range(KILLS):
-            pid = zygote().start("annotate", recipe, "--max-cost", budget, cwd=tmp_path, **environment)
+            pid = zygote().start("run", "--no-fit", recipe, "--max-cost", budget, cwd=tmp_path, **environment)
             some_more(server, moments.randint(1, 50))
             os.kill(pid, signal.SIGKILL)
             zygote().end()
             time.sleep(1.1 * bool(environment))  # until its lease has expired
         killed = answer(command("ledger", "stats", tmp_path / "run", "--json"))
         # Runs until the budget is reached, or all is answered.
-        ended = command("annotate", recipe, "--max-cost", budget)
+        ended = command("run", "--no-fit", recipe, "--max-cost", budget)
         bill = billed(server)
         assert bill <= budget, f"billed ${bill:.2f} of ${budget:.2f}"
         stats = answer(command("ledger", "stats", tmp_path / "run", "--json"))
@@ -83,9 +83,9 @@ def test_six_kills_never_spend_more_than_the_budget(store: str, tmp_path: Path, 
         settled = answer(command("ledger", "stats", tmp_path / "run", "--json"))
         assert settled["possibly_billed"] == {} and abs(settled["totals"]["test"] - bill) < 1e-6
         assert command("ledger", "check", tmp_path / "run").returncode == 0
-        assert command("annotate", recipe, "--max-cost", budget).returncode == 3
+        assert command("run", "--no-fit", recipe, "--max-cost", budget).returncode == 3
         assert billed(server) <= budget
-        finished = command("annotate", recipe, "--max-cost", planned["cost_at_most"] * 3, "--json")
+        finished = command("run", "--no-fit", recipe, "--max-cost", planned["cost_at_most"] * 3, "--json")
         assert answer(finished)["annotate"]["possibly_billed"] == 0
         assert server.stats()["answered_distinct"] == 24 * 15
         stats = answer(command("ledger", "stats", tmp_path / "run", "--json"))
@@ -95,7 +95,7 @@ def test_six_kills_never_spend_more_than_the_budget(store: str, tmp_path: Path, 
 def test_nothing_to_settle_and_no_amount(tmp_path: Path) -> None:
     with LLMProcess() as server:
         recipe = write_recipe(tmp_path, server.url)
-        assert dprm("annotate", recipe, cwd=tmp_path).returncode == 0
+        assert dprm("run", "--no-fit", recipe, cwd=tmp_path).returncode == 0
     for amount, words in (("1", "nothing to settle"), ("-1", "must be an amount"), ("nan", "must be an amount")):
         told = dprm("ledger", "settle", tmp_path / "run", f"--billed={amount}", cwd=tmp_path)
         assert told.returncode == 2 and words in told.stderr, told

@@ -222,7 +222,7 @@ def test_one_poisonous_item_with_many_personas_does_not_stop_the_run(tmp_path: P
     """Thirty rejected calls in a row about one item say nothing about the provider."""
     rows_with(tmp_path, "400", plain=1)
     recipe = write_recipe(tmp_path, double.url, panel="paper", replicates=2)
-    done = answer(dprm("annotate", recipe, "--json", cwd=tmp_path))
+    done = answer(dprm("run", "--no-fit", recipe, "--json", cwd=tmp_path))
     assert done["annotate"]["statuses"] == {"rejected": 30, "ok": 30}
 
 

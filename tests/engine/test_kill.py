@@ -29,7 +29,7 @@ def test_killed_sixty_times(tmp_path: Path) -> None:
         answered = acknowledged = 0
         deadline = time.monotonic() + 100  # only against hanging
         while kills < KILLS and time.monotonic() < deadline:
-            pid = processes.start("annotate", recipe, cwd=tmp_path)
+            pid = processes.start("run", "--no-fit", recipe, cwd=tmp_path)
             # Most moments are in the middle of the calls; some are while it starts, some while it ends.
             time.sleep(moments.uniform(0.0, 0.35))
             os.kill(pid, signal.SIGKILL)
@@ -43,7 +43,7 @@ def test_killed_sixty_times(tmp_path: Path) -> None:
             assert 0 <= lost <= WORKERS, "more than what was in flight is paid for again"
             if acknowledged >= ITEMS * PERSONAS:
                 break
-        ended = dprm("annotate", recipe, cwd=tmp_path)
+        ended = dprm("run", "--no-fit", recipe, cwd=tmp_path)
         assert ended.returncode == 0, ended
         stats = server.stats()
     assert kills >= 50, f"it was through after {kills} kills: make it slower"

@@ -201,5 +201,5 @@ def test_an_older_table_of_annotations_is_read(tmp_path: Path, double: LLMServer
     assert published["estimated_calls"].null_count == published.num_rows == 16
     pq.write_table(older.append_column("origin", pa.array(["x"] * 16)), human_file(RunFolder(tmp_path / "run")))
     assert merge(RunFolder(tmp_path / "run")) == 32  # what people said in an older version is read as well
-    assert dprm("fit", "run", cwd=tmp_path).returncode == 0
+    assert dprm("ratings", "fit", "run", cwd=tmp_path).returncode == 0
     assert "estimated_calls" in pq.read_schema(path).names

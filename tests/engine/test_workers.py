@@ -1,4 +1,4 @@
-"""Several `dprm annotate` on one PostgreSQL ledger send every call once, whatever becomes of them on the way."""
+"""Several `dprm run --no-fit` on one PostgreSQL ledger send every call once, whatever becomes of them on the way."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def test_a_run_with_an_elicitation_of_another_package(double: LLMServer, site: P
         assert [labels.count(label) for label in _labels(tmp_path)] == row["votes"]
 
     assert dprm("run", "recipe.yaml")["annotate"]["calls"] == 0
-    dprm("fit", "run")
+    dprm("ratings", "fit", "run")
     assert double.tally.requests == 2 * ITEMS * PERSONAS
     assert _distributions(tmp_path) == first
     assert (tmp_path / "run/prompts/stars.jinja").read_text() == TEMPLATE

@@ -70,7 +70,9 @@ def test_the_command_line_finds_it(site: Path, tmp_path: Path) -> None:
     csv.write_text("item_id,annotator_id,label\na,r1,0\na,r2,1\nb,r1,2\n")
     out = tmp_path / "fitted.parquet"
     path = os.pathsep.join([str(ROOT), str(site)])
-    done = dprm("fit", csv, "--labels", "3", "--family", "jeffreys", "--out", out, cwd=tmp_path, PYTHONPATH=path)
+    done = dprm(
+        "ratings", "fit", csv, "--labels", "3", "--family", "jeffreys", "--output", out, cwd=tmp_path, PYTHONPATH=path
+    )
     assert done.returncode == 0, done.stderr
     assert read_published(out).prior.family == "jeffreys"
 

@@ -72,16 +72,16 @@ def test_a_scalar_model_has_what_needs_no_distribution(tmp_path: Path) -> None:
 
 def test_evaluate_reads_by_it(tmp_path: Path) -> None:
     model, data = tiny.reward_model(tmp_path / "model"), tiny.write(tmp_path / "data.parquet", tiny.rows())
-    command = ["evaluate", "-m", str(model), "--data", str(data), "--json", "--reading"]
+    command = ["eval", "reward", "-m", str(model), "--data", str(data), "--json", "--reading"]
     done = CliRunner().invoke(app, [*command, "trimmed:0.3"])
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["reading"] == "trimmed:0.3"
-    help_text = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["evaluate", "--help"]).output
+    help_text = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["eval", "reward", "--help"]).output
     assert "trimmed:s" in help_text
 
 
 def test_an_unknown_reading_stops_before_a_model_is_loaded(tmp_path: Path) -> None:
-    command = ["evaluate", "-m", str(tmp_path / "none"), "--data", str(tmp_path / "none"), "--reading", "median"]
+    command = ["eval", "reward", "-m", str(tmp_path / "none"), "--data", str(tmp_path / "none"), "--reading", "median"]
     error = CliRunner().invoke(app, command).exception
     assert isinstance(error, TrainingError)
     assert "did you mean 'mean'" in error.message

@@ -389,7 +389,7 @@ def test_a_run_of_an_extension_that_is_not_installed_opens(
     (run / "recipe.yaml").write_text(yaml.safe_dump(content | changes))
     shown = dprm("show", "run", cwd=tmp_path)
     assert shown.returncode == 0, shown.stderr
-    fitted = dprm("fit", "run", cwd=tmp_path)
+    fitted = dprm("ratings", "fit", "run", cwd=tmp_path)
     assert fitted.returncode == 2
     assert says in fitted.stderr
     assert "Traceback" not in fitted.stderr + dprm("report", "run", cwd=tmp_path).stderr

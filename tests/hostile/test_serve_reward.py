@@ -1,4 +1,4 @@
-"""`dprm serve-reward` among hostile and broken clients: a process, raw sockets, and bodies made here."""
+"""`dprm serve` among hostile and broken clients: a process, raw sockets, and bodies made here."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ COMMANDS = {
     "agreement": ["agreement", "RUN"],
     "groups": ["groups", "RUN", "--by", "age"],
     "export": ["review", "export", "RUN", "OUT.csv"],
-    "update": ["update", "RUN", "VOTES.csv", "--out", "OUT.parquet"],
+    "update": ["update", "RUN", "VOTES.csv", "--output", "OUT.parquet"],
 }
 
 
@@ -131,7 +131,7 @@ def test_fit_writes_damaged_tables_again(
 ) -> None:
     sound = pq.read_table(run / "tables" / f"{table}.parquet")
     zeroed(run / "tables" / f"{table}.parquet")
-    assert called(["fit", "RUN"], run.parent, monkeypatch) == 0, capsys.readouterr().err
+    assert called(["ratings", "fit", "RUN"], run.parent, monkeypatch) == 0, capsys.readouterr().err
     assert pq.read_table(run / "tables" / f"{table}.parquet").equals(sound)
 
 
@@ -175,7 +175,7 @@ def test_groups_of_what_is_no_table_ends_with_words(
     name: str, content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / name).write_bytes(content)
-    assert called(["groups", name, "--by", "sex", "--labels", "3"], tmp_path, monkeypatch) == 2
+    assert called(["ratings", "groups", name, "--by", "sex", "--labels", "3"], tmp_path, monkeypatch) == 2
     assert name in capsys.readouterr().err
 
 

@@ -69,22 +69,22 @@ COMMANDS: list[list[str]] = [
     ["show", "run", "--persona", PERSONA],
     ["show", "run", "--persona", EVIL],
     ["show", "run", "--personas"],
-    ["fit", "run"],
-    ["fit", "run", "--family", EVIL],
-    ["panels", "panel.yaml"],
-    ["panels", EVIL],
-    ["labels", "space.yaml"],
-    ["labels", EVIL],
-    ["agreement", "run"],
-    ["groups", "run", "--by", "sex"],
-    ["groups", "run", "--by", EVIL],
-    ["update", "run", "votes.csv", "--out", "updated.parquet"],
-    ["drift", "run", "votes.csv"],
-    ["fit", "votes.csv", "--labels", "space.yaml", "--out", f"{EVIL.replace('/', '')}.parquet"],
-    ["fit", "bad.csv", "--labels", "space.yaml", "--out", "fit.parquet"],
-    ["agreement", "votes.csv", "--labels", "space.yaml"],
-    ["rake", "panel.yaml", "--margins", "margins.yaml", "--out", "raked.yaml"],
-    ["report", "run", "--out", f"{EVIL.replace('/', '')}.html"],
+    ["ratings", "fit", "run"],
+    ["ratings", "fit", "run", "--family", EVIL],
+    ["panel", "show", "panel.yaml"],
+    ["panel", "show", EVIL],
+    ["labels", "show", "space.yaml"],
+    ["labels", "show", EVIL],
+    ["ratings", "agreement", "run"],
+    ["ratings", "groups", "run", "--by", "sex"],
+    ["ratings", "groups", "run", "--by", EVIL],
+    ["ratings", "update", "run", "votes.csv", "--output", "updated.parquet"],
+    ["ratings", "drift", "run", "votes.csv"],
+    ["ratings", "fit", "votes.csv", "--labels", "space.yaml", "--output", f"{EVIL.replace('/', '')}.parquet"],
+    ["ratings", "fit", "bad.csv", "--labels", "space.yaml", "--output", "fit.parquet"],
+    ["ratings", "agreement", "votes.csv", "--labels", "space.yaml"],
+    ["panel", "rake", "panel.yaml", "--margins", "margins.yaml", "--output", "raked.yaml"],
+    ["report", "run", "--output", f"{EVIL.replace('/', '')}.html"],
     ["review", "export", "run", "review.csv"],
     ["review", "import", "run", "answers.csv"],
     ["review", "compare", "run"],
@@ -103,9 +103,9 @@ COMMANDS: list[list[str]] = [
     ["train", "reward", "--data", EVIL],
     ["train", "reward", "--data", "run", "--set", EVIL],
     ["train", "ppo", "--prompts", EVIL, "--policy", EVIL],
-    ["evaluate", "--reward-model", EVIL, "--data", "run"],
-    ["evaluate-policy", "--policy", EVIL, "--prompts", "run"],
-    ["serve-reward", "--reward-model", EVIL],
+    ["eval", "reward", "--reward-model", EVIL, "--data", "run"],
+    ["eval", "policy", "--policy", EVIL, "--prompts", "run"],
+    ["serve", "--reward-model", EVIL],
     ["show", EVIL],
     [EVIL],
     ["show", "run", f"--{EVIL}"],
@@ -117,9 +117,9 @@ ON_A_TERMINAL = [
     ["show", "run"],
     ["show", "run", "--item", "ITEM"],
     ["show", "run", "--persona", PERSONA],
-    ["fit", "run"],
-    ["panels", "panel.yaml"],
-    ["labels", "space.yaml"],
+    ["ratings", "fit", "run"],
+    ["panel", "show", "panel.yaml"],
+    ["labels", "show", "space.yaml"],
     ["show", EVIL],
     ["show", "run", f"--{EVIL}"],
 ]
@@ -268,8 +268,8 @@ def test_honest_texts_stay_as_they_are(text: str, tmp_path: Path) -> None:
     assert visible(text) == text
     panel = {"name": "honest", "personas": [{"id": "a", "description": text}]}
     (tmp_path / "panel.yaml").write_text(yaml.safe_dump(panel, allow_unicode=True))
-    assert text in run_plain(["panels", "panel.yaml", "--json"], tmp_path).stdout.decode()
-    assert text in run_plain(["panels", "panel.yaml"], tmp_path).stdout.decode()
+    assert text in run_plain(["panel", "show", "panel.yaml", "--json"], tmp_path).stdout.decode()
+    assert text in run_plain(["panel", "show", "panel.yaml"], tmp_path).stdout.decode()
 
 
 @pytest.mark.parametrize(

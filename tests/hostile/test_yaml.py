@@ -107,7 +107,9 @@ def test_no_other_door() -> None:
     assert [path.name for path in files if parse.search(path.read_text()) and path.name != "yamlfile.py"] == []
 
 
-@pytest.mark.parametrize("command", [["plan", "bomb.yaml"], ["labels", "bomb.yaml"], ["panels", "bomb.yaml"]])
+@pytest.mark.parametrize(
+    "command", [["plan", "bomb.yaml"], ["labels", "show", "bomb.yaml"], ["panel", "show", "bomb.yaml"]]
+)
 def test_commands_end_in_a_sentence(command: list[str], tmp_path: Path) -> None:
     (tmp_path / "bomb.yaml").write_text(laughs(12))
     done = dprm(*command, cwd=tmp_path)

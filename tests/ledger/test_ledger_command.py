@@ -168,7 +168,7 @@ def test_exports_stats_and_check(kind: str, tmp_path: Path, request: pytest.Fixt
     environment = {"PGPASSWORD": os.environ.get("PGPASSWORD", "")}
     make(place)
     for name in ("calls.parquet", "calls.jsonl"):
-        done = answer(dprm("ledger", "export", place, name, "--json", cwd=tmp_path, **environment))
+        done = answer(dprm("ledger", "export", place, "-o", name, "--json", cwd=tmp_path, **environment))
         assert done["calls"] == CALLS
     query = "SELECT count(*), sum(input_tokens), sum(cost), count(DISTINCT key), max(attempt), sum(len(logprobs)) FROM "
     parquet = duckdb.sql(f"{query} '{tmp_path}/calls.parquet'").fetchall()
@@ -189,7 +189,8 @@ def test_exports_stats_and_check(kind: str, tmp_path: Path, request: pytest.Fixt
     for words in (("stats", place), ("check", place)):
         looked = dprm("ledger", *words, cwd=tmp_path, **environment)
         assert looked.returncode == 0 and "300 calls" in looked.stdout, looked
-    wrong = dprm("ledger", "export", place, "calls.csv", cwd=tmp_path, **environment)
+    wrong = dprm("ledger", "export", place, "calls.csv", cwd=tmp_path, **environment)  # as in former versions
+    assert "FILE is now --output FILE" in wrong.stderr
     assert wrong.returncode == 2 and not (tmp_path / "calls.csv").exists()
 
 

@@ -81,7 +81,7 @@ def test_a_run_is_what_it_is_in_one_process(job: Job, server: LLMProcess, tmp_pa
 
 
 def test_an_actor_is_killed(job: Job, server: LLMProcess) -> None:
-    running = job.start("annotate", "--json")
+    running = job.start("run", "--no-fit", "--json")
     for number in (1, 2):
         wait_until(lambda so_many=number: job.rows() > so_many * CALLS // 4, "nothing is asked")
         os.kill(job.actors()[0], signal.SIGKILL)
@@ -104,7 +104,7 @@ def kill_and_start_again(job: Job, server: LLMProcess) -> None:
         running.kill()
         assert ended(running).returncode == -signal.SIGKILL
     before = job.rows()
-    done = content(job.dprm("annotate", "--json"))
+    done = content(job.dprm("run", "--no-fit", "--json"))
     stats = answered(server)
     complete(done)
     assert done["annotate"]["calls"] <= CALLS - before
@@ -121,7 +121,7 @@ def test_ctrl_c_finishes_what_is_in_flight(job: Job, server: LLMProcess) -> None
     assert done.returncode == 130, done.stderr
     assert "Run the same command again" in done.stderr and "Traceback" not in done.stderr
     assert stats["requests"] == job.rows() < CALLS, "what was in flight was kept"
-    complete(content(job.dprm("annotate", "--json")))
+    complete(content(job.dprm("run", "--no-fit", "--json")))
     assert answered(server)["requests"] == CALLS
 
 
@@ -160,7 +160,7 @@ def test_requests_per_minute_hold_over_all_actors_and_endpoints(tmp_path: Path, 
         fleet = [{"base_url": f"{url}/v1"} for url in (server.url, server.url.replace("127.0.0.1", "localhost"))]
         provider = {"name": "openai", "model": "gpt-4o-mini", "endpoints": fleet}
         with a_job(tmp_path, postgres, server.url, provider=provider, limits={"rpm": 60 * per_second}) as job:
-            complete(content(job.dprm("annotate", "--json")))
+            complete(content(job.dprm("run", "--no-fit", "--json")))
         assert server.tally.requests == CALLS
         for seconds in (2, 5):
             assert server.tally.most_within(seconds) <= per_second * (seconds + 1), "a second's worth may come at once"
@@ -194,5 +194,5 @@ def test_on_a_cluster_keys_come_from_the_nodes(job: Job, server: LLMProcess, mon
         assert done.returncode == 2, done.stderr
         assert "on the node " in done.stderr and "the environment variable KEY_OF_NOBODY is not set" in done.stderr
         assert server.stats()["requests"] == 0
-        complete(content(job.changed(address, key="KEY_OF_THE_FLEET").dprm("annotate", "--json")))
+        complete(content(job.changed(address, key="KEY_OF_THE_FLEET").dprm("run", "--no-fit", "--json")))
     assert answered(server)["requests"] == CALLS

@@ -207,7 +207,7 @@ def test_over_a_hub_and_back(tmp_path: Path) -> None:
     assert b"rater 1" not in everything
     assert b"young" not in everything
     assert str(tmp_path / "ratings.csv").encode() not in everything
-    for command in (("fit", "pulled"), ("show", "pulled"), ("report", "pulled", "--out", "page.html")):
+    for command in (("fit", "pulled"), ("show", "pulled"), ("report", "pulled", "--output", "page.html")):
         done = dprm(*command, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert "simulated" not in done.stdout

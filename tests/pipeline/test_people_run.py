@@ -115,7 +115,7 @@ def test_a_rerun_changes_nothing_and_a_changed_table_changes_the_run(finished: P
         ("show", "run", "--persona", "rater 1"),
         ("agreement", "run"),
         ("groups", "run", "--by", "age"),
-        ("report", "run", "--out", "report.html"),
+        ("report", "run", "--output", "report.html"),
     ],
 )
 def test_commands_take_it_and_say_nothing_of_a_panel(finished: Path, command: tuple[str, ...]) -> None:
@@ -133,7 +133,7 @@ def test_commands_take_it_and_say_nothing_of_a_panel(finished: Path, command: tu
 def test_the_card_and_the_report_call_the_labels_peoples(finished: Path) -> None:
     card = (finished / "run" / "README.md").read_text()
     page = finished / "page.html"
-    assert dprm("report", "run", "--out", page, cwd=finished).returncode == 0
+    assert dprm("report", "run", "--output", page, cwd=finished).returncode == 0
     for text in (card, page.read_text()):
         assert "given by people" in text
         for wrong in ("imulated", "personas", "The prompt", "rater 1"):

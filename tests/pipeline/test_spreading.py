@@ -99,6 +99,6 @@ def test_another_version_cannot_open_a_job_spec(tmp_path: Path) -> None:
 @pytest.mark.skipif(find_spec("ray") is not None, reason="Ray is installed here")
 def test_without_ray_it_is_said_what_to_install(tmp_path: Path, postgres: Database) -> None:
     recipe = write_recipe(tmp_path, engine="ray", ledger=postgres.url)
-    done = dprm("annotate", recipe, cwd=tmp_path, PGPASSWORD=PASSWORD)
+    done = dprm("run", "--no-fit", recipe, cwd=tmp_path, PGPASSWORD=PASSWORD)
     assert done.returncode == 2
     assert "pip install 'dprm-data[ray,postgres]'" in done.stderr and "Traceback" not in done.stderr

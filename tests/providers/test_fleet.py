@@ -61,7 +61,7 @@ def watch(server: LLMServer) -> Counter[str]:
 
 
 def counted(folder: Path) -> dict[str, Any]:
-    """What `dprm annotate` counted, where it was not asked for JSON (it is silent otherwise)."""
+    """What `dprm run --no-fit` counted, where it was not asked for JSON (it is silent otherwise)."""
     content: dict[str, Any] = json.loads((folder / "run/manifest.json").read_text())["last_annotate"]
     return content
 
@@ -86,7 +86,7 @@ def test_an_items_calls_go_to_one_endpoint_by_weight_and_nothing_is_paid_again(t
         two = ({"base_url": big.url, "weight": 3}, {"base_url": small.url})
         # As many at once as an endpoint takes before it is known to take more: nothing spills over.
         shape: dict[str, Any] = {"panel": {"use": "small", "sample": 3}, "limits": {"concurrency": 8}}
-        first = answer(dprm("annotate", fleet_recipe(tmp_path, *two, rows=60, **shape), "--json", cwd=tmp_path))
+        first = answer(dprm("run", "--no-fit", fleet_recipe(tmp_path, *two, rows=60, **shape), "--json", cwd=tmp_path))
         assert not asked[big].keys() & asked[small].keys() and len(asked[big] | asked[small]) == 60
         assert 31 <= len(asked[big]) <= 58, "three quarters of 60, four standard deviations around"
         counts = first["annotate"]["endpoints"]
@@ -94,10 +94,10 @@ def test_an_items_calls_go_to_one_endpoint_by_weight_and_nothing_is_paid_again(t
         assert first["annotate"]["calls"] == counts[name(big)]["answered"] + counts[name(small)]["answered"]
 
         more = fleet_recipe(tmp_path, *two, {"base_url": new.url}, rows=60, **shape)
-        again = answer(dprm("annotate", more, "--json", cwd=tmp_path))
+        again = answer(dprm("run", "--no-fit", more, "--json", cwd=tmp_path))
         assert again["annotate"]["calls"] == new.tally.requests == 0
         one = write_recipe(tmp_path, new.url, **shape)
-        assert answer(dprm("annotate", one, "--json", cwd=tmp_path))["annotate"]["calls"] == 0
+        assert answer(dprm("run", "--no-fit", one, "--json", cwd=tmp_path))["annotate"]["calls"] == 0
 
 
 def test_what_is_too_much_for_one_spills_over_and_limits_hold_at_every_server(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_what_is_too_much_for_one_spills_over_and_limits_hold_at_every_server(tm
             {"base_url": five.url, "concurrency": 5},
             {"base_url": slow.url, "concurrency": 4, "rpm": 120},
         )
-        done = answer(dprm("annotate", fleet_recipe(tmp_path, *endpoints, rows=40), "--json", cwd=tmp_path))
+        done = answer(dprm("run", "--no-fit", fleet_recipe(tmp_path, *endpoints, rows=40), "--json", cwd=tmp_path))
         assert done["annotate"]["statuses"] == {"ok": done["annotate"]["annotations"]}
         assert three.tally.max_in_flight == 3 and five.tally.max_in_flight == 5
         assert 1 <= slow.tally.most_within(1.0) <= 2 + 2, "a burst of one second's worth, and two a second"
@@ -164,7 +164,7 @@ def test_one_is_killed_in_the_middle_and_comes_back(tmp_path: Path) -> None:
         port = int(frail.url.rpartition(":")[2])
         endpoints = ({"base_url": steady.url}, {"base_url": frail.url})
         recipe = fleet_recipe(tmp_path, *endpoints, rows=120, limits={"concurrency": 8, "attempts": 2})
-        zygote().start("annotate", recipe, cwd=tmp_path)
+        zygote().start("run", "--no-fit", recipe, cwd=tmp_path)
         wait_for(lambda: frail.tally.answered.total() >= 10)
         stack.close()
         before = steady.tally.requests
@@ -187,7 +187,7 @@ def test_one_that_refuses_us_is_said_once_and_costs_no_attempt(tmp_path: Path, f
         key = "sk-secret-0123456789abcdef"
         endpoints = ({"base_url": good.url}, {"base_url": bad.url, "api_key_env": "KEY_B"})
         recipe = fleet_recipe(tmp_path, *endpoints, limits={"attempts": 1})
-        done = dprm("annotate", recipe, cwd=tmp_path, KEY_B=key)
+        done = dprm("run", "--no-fit", recipe, cwd=tmp_path, KEY_B=key)
         told = counted(tmp_path)
         assert told["statuses"] == {"ok": told["annotations"]} and not told["retries"]
         assert done.stderr.count(f"{name(bad)} refuses us: {fault} ") == 1 and key not in done.stderr + done.stdout
@@ -197,7 +197,7 @@ def test_one_that_refuses_us_is_said_once_and_costs_no_attempt(tmp_path: Path, f
 
 def test_all_that_refuse_us_end_the_run(tmp_path: Path) -> None:
     with LLMServer(key="another") as a, LLMServer(key="another") as b:
-        done = dprm("annotate", fleet_recipe(tmp_path, {"base_url": a.url}, {"base_url": b.url}), cwd=tmp_path)
+        done = dprm("run", "--no-fit", fleet_recipe(tmp_path, {"base_url": a.url}, {"base_url": b.url}), cwd=tmp_path)
         assert done.returncode == 1 and "the provider refuses every call" in done.stderr
         assert name(a) in done.stderr and name(b) in done.stderr and "Traceback" not in done.stderr
         assert a.tally.requests + b.tally.requests <= 2 * 8
@@ -209,7 +209,7 @@ def test_a_429_cools_its_endpoint_alone(tmp_path: Path) -> None:
         recipe = fleet_recipe(
             tmp_path, {"base_url": limited.url}, {"base_url": free.url}, rows=40, limits={"attempts": 1}
         )
-        told = answer(dprm("annotate", recipe, "--json", cwd=tmp_path))["annotate"]
+        told = answer(dprm("run", "--no-fit", recipe, "--json", cwd=tmp_path))["annotate"]
         assert told["statuses"] == {"ok": told["annotations"]} and not told["retries"]
         assert free.tally.answered.total() == told["calls"]
         first = [at for at in limited.tally.arrivals if at < 0.9]
@@ -222,7 +222,7 @@ def test_one_that_only_breaks_is_left_and_its_calls_are_asked_elsewhere(tmp_path
         recipe = fleet_recipe(
             tmp_path, {"base_url": good.url}, {"base_url": broken.url}, limits={"attempts": 2, "concurrency": 8}
         )
-        told = answer(dprm("annotate", recipe, "--json", cwd=tmp_path))["annotate"]
+        told = answer(dprm("run", "--no-fit", recipe, "--json", cwd=tmp_path))["annotate"]
         assert told["statuses"] == {"ok": told["annotations"]}
         assert told["retries"] == {"server": broken.tally.requests}, "what reached a server is seen by the engine"
         assert told["endpoints"][name(broken)]["out"].startswith("500")
@@ -233,7 +233,7 @@ def test_items_that_always_fail_leave_an_endpoint_for_the_others(tmp_path: Path)
         rows = [f"q{number}." for number in range(20)] + ["[[fault:500]]", "[[fault:drop]]"]
         endpoints = ({"base_url": a.url}, {"base_url": b.url})
         recipe = fleet_recipe(tmp_path, *endpoints, rows=rows, limits={"attempts": 2})
-        told = answer(dprm("annotate", recipe, "--json", cwd=tmp_path))["annotate"]
+        told = answer(dprm("run", "--no-fit", recipe, "--json", cwd=tmp_path))["annotate"]
         each = told["annotations"] // len(rows)
         assert told["statuses"] == {"ok": 20 * each, "exhausted": 2 * each}
         assert told["retries"] == {"server": 2 * each, "connection": 2 * each}
@@ -242,7 +242,7 @@ def test_items_that_always_fail_leave_an_endpoint_for_the_others(tmp_path: Path)
 
 def test_all_down_from_the_beginning_is_said_with_every_name(tmp_path: Path) -> None:
     endpoints = ({"base_url": DEAD}, {"base_url": "http://127.0.0.1:19"})
-    done = dprm("annotate", fleet_recipe(tmp_path, *endpoints, limits={"attempts": 2}), cwd=tmp_path)
+    done = dprm("run", "--no-fit", fleet_recipe(tmp_path, *endpoints, limits={"attempts": 2}), cwd=tmp_path)
     assert done.returncode == 1 and "the provider cannot be reached" in done.stderr
     assert "127.0.0.1:9" in done.stderr and "127.0.0.1:19" in done.stderr and "Traceback" not in done.stderr
 
@@ -252,7 +252,7 @@ def test_all_down_in_the_middle_is_waited_out(tmp_path: Path) -> None:
         servers = [stack.enter_context(LLMServer(latency=0.05)) for _ in range(2)]
         ports = [int(server.url.rpartition(":")[2]) for server in servers]
         recipe = fleet_recipe(tmp_path, *({"base_url": each.url} for each in servers), rows=40, limits={"attempts": 3})
-        zygote().start("annotate", recipe, cwd=tmp_path)
+        zygote().start("run", "--no-fit", recipe, cwd=tmp_path)
         wait_for(lambda: servers[0].tally.answered.total() >= 5)
         stack.close()
         wait_for(lambda: "0 of 2 endpoints in use" in zygote().errors())

@@ -183,7 +183,7 @@ def test_a_run_with_a_model_from_the_hub(hub: Hub, tmp_path: Path) -> None:
     assert manifest["model_source"] == {"hub": "org/repo", "revision": repo.branches["main"], "file": file.name}
     shutil.rmtree(tmp_path / "home")
     assert answer(dprm("show", "run", "--json", cwd=tmp_path))["summary"]["statuses"] == {"ok": 1}
-    assert answer(dprm("fit", "run", "--json", cwd=tmp_path))["summary"]["statuses"] == {"ok": 1}
+    assert answer(dprm("ratings", "fit", "run", "--json", cwd=tmp_path))["summary"]["statuses"] == {"ok": 1}
     write_recipe(tmp_path, provider=provider | {"model": str(file)}, output="by-path", **recipe)
     by_path = answer(dprm("run", "recipe.yaml", "--json", cwd=tmp_path))
     assert (by_path["annotate"]["calls"], by_path["summary"]["statuses"]) == (0, {"ok": 1})

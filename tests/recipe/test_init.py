@@ -104,8 +104,8 @@ def test_places_that_cannot_be_written(double: LLMServer, tmp_path: Path) -> Non
     for arguments in (
         ["init", "/proc/nowhere/recipe.yaml"],
         ["init", "pairs.jsonl/recipe.yaml"],
-        ["report", "run", "--out", "/proc/report.html"],
-        ["report", "run", "--out", "pairs.jsonl/report.html"],
+        ["report", "run", "--output", "/proc/report.html"],
+        ["report", "run", "--output", "pairs.jsonl/report.html"],
         ["ledger", "export", "run", "/proc/calls.jsonl"],
         ["ledger", "export", "run", "/proc/calls.parquet"],
         ["ledger", "export", "run", "pairs.jsonl/calls.parquet"],
@@ -115,5 +115,5 @@ def test_places_that_cannot_be_written(double: LLMServer, tmp_path: Path) -> Non
         assert f"dprm: cannot write {arguments[-1]}" in done.stderr and "Traceback" not in done.stderr
         assert ".tmp" not in done.stderr
     (tmp_path / "pages").mkdir()
-    assert dprm("report", "run", "--out", "pages", cwd=tmp_path).returncode == 0
+    assert dprm("report", "run", "--output", "pages", cwd=tmp_path).returncode == 0
     assert (tmp_path / "pages/report.html").is_file()

@@ -50,7 +50,7 @@ def test_labels_as_a_list_of_names(double: LLMServer, tmp_path: Path) -> None:
     assert "labels, from the worst to the best, with their rewards: bad 0, fair 1, good 2" in done.stderr
     assert answer(dprm("show", "run", "--json", cwd=tmp_path))["summary"]["rewards"] == [0, 1, 2]
     assert dprm("run", "recipe.yaml", cwd=tmp_path).returncode == 0  # the folder's own recipe reads the same
-    assert dprm("fit", "run", "--family", "dirichlet", cwd=tmp_path).returncode == 0
+    assert dprm("ratings", "fit", "run", "--family", "dirichlet", cwd=tmp_path).returncode == 0
     assert double.tally.requests == 16
 
 
@@ -69,7 +69,7 @@ def test_one_giant_item_is_said_by_plan(tmp_path: Path) -> None:
 def test_a_folder_that_is_no_policy(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for policy, said in (("empty", "holds no model"), ("./nowhere", "no such folder"), ("/no/where", "no such folder")):
-        done = dprm("evaluate-policy", "--policy", policy, "--prompts", "also-nowhere.jsonl", cwd=tmp_path)
+        done = dprm("eval", "policy", "--policy", policy, "--prompts", "also-nowhere.jsonl", cwd=tmp_path)
         assert done.returncode == 2 and said in done.stderr
 
 

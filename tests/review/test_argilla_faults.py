@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from dprm_data.core.errors import ReviewError
+from dprm_data.core.errors import DprmError, ReviewError
 from dprm_data.review.argilla import pull, push
 from dprm_data.review.argilla_server import Server
 from tests.helpers import answer, dprm
@@ -94,7 +94,7 @@ def test_no_key_no_server_no_workspace_no_dataset(
 def test_the_client_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ARGILLA_API_KEY", OWNER_KEY)
     monkeypatch.setitem(sys.modules, "argilla", None)
-    with pytest.raises(ReviewError, match="not installed") as told:
+    with pytest.raises(DprmError, match="not installed") as told:
         Server()
     assert "dprm-data[argilla]" in str(told.value.hint)
 

@@ -104,7 +104,7 @@ def test_discarding_it_gives_the_fit_back(tmp_path: Path) -> None:
     found = answer(dprm("review", "calibrate", "run", "--json", cwd=tmp_path))
     assert found["applied"]
     assert run.folder.table("distributions").read_bytes() != plain
-    again = answer(dprm("fit", "run", "--json", "-q", cwd=tmp_path))  # `dprm fit` keeps to it
+    again = answer(dprm("ratings", "fit", "run", "--json", "-q", cwd=tmp_path))  # `dprm ratings fit` keeps to it
     assert again
     assert run.folder.read_manifest()["fit"]["calibrated"] is True
     assert answer(dprm("review", "calibrate", "run", "--discard", "--json", cwd=tmp_path)) == {"discarded": True}

@@ -155,18 +155,18 @@ def test_no_cell_is_a_formula(run: Path) -> None:
 def test_what_the_command_refuses(run: Path, tmp_path: Path) -> None:
     for options, says in (
         ([], "no kind of file"),
-        (["--out", "a.txt"], "does not say which kind"),
+        (["--output", "a.txt"], "does not say which kind"),
         (["--to", "csv", "--long", "--what", "preferences"], "--long is for distributions"),
-        (["--to", "csv", "--out", "/dev/null/a.csv"], "cannot write /dev/null/a.csv"),
+        (["--to", "csv", "--output", "/dev/null/a.csv"], "cannot write /dev/null/a.csv"),
     ):
         done = dprm("export", run, *options, cwd=tmp_path)
         assert done.returncode in (1, 2), options
         assert says in done.stderr
         assert "Traceback" not in done.stderr
     (tmp_path / "folder.csv").mkdir()
-    done = dprm("export", run, "--out", "folder.csv", cwd=tmp_path)
+    done = dprm("export", run, "--output", "folder.csv", cwd=tmp_path)
     assert done.returncode == 2 and "cannot write folder.csv" in done.stderr
-    assert dprm("export", run, "--out", "a.csv", cwd=tmp_path).returncode == 0
+    assert dprm("export", run, "--output", "a.csv", cwd=tmp_path).returncode == 0
     assert (tmp_path / "a.csv").is_file()
 
 
@@ -288,8 +288,8 @@ def test_a_folder_of_an_earlier_version(tmp_path: Path, kind: str) -> None:
     assert list(frame["source_row"]) == [int(item["source"].rpartition(":")[2]) for item in items]
     assert list(frame["topic"]) == [json.loads(item["metadata"])["topic"] for item in items]
     pairs, said = exported(run, kind, "--what", "preferences")
-    assert "dprm fit" in said["notes"][0]
-    assert dprm("fit", run, cwd=tmp_path).returncode == 0
+    assert "dprm ratings fit" in said["notes"][0]
+    assert dprm("ratings", "fit", run, cwd=tmp_path).returncode == 0
     pairs, said = exported(run, kind, "--what", "preferences")
     assert not said["notes"]
     assert pairs["chosen_item_id"].notna().all() and pairs["chosen_topic"].notna().all()

@@ -118,7 +118,7 @@ def test_folders_that_were_cut_short(double: LLMServer, tmp_path: Path) -> None:
     for name in ("distributions", "preferences", "annotations"):
         (whole / "tables" / f"{name}.parquet").unlink()
     found = answer(dprm("status", "run", "--json", cwd=tmp_path))
-    assert found["steps"][0] == ["dprm fit run", "write the dataset from the ledger, without a call"]
+    assert found["steps"][0] == ["dprm ratings fit run", "write the dataset from the ledger, without a call"]
     (whole / "tables/annotations.parquet").write_bytes(b"PAR1 cut off")
     (whole / "manifest.json").write_text('{"cut')
     found = answer(dprm("status", "run", "--json", cwd=tmp_path))
@@ -187,6 +187,6 @@ def test_ctrl_c_at_any_stage_has_words(double: LLMServer, tmp_path: Path, stage:
     assert "dprm status run" in err and "Traceback" not in err
     said = dprm("status", "recipe.yaml", cwd=tmp_path)
     assert said.returncode == 0, said.stderr
-    assert "dprm run recipe.yaml" in said.stdout or "dprm fit run" in said.stdout
+    assert "dprm run recipe.yaml" in said.stdout or "dprm ratings fit run" in said.stdout
     assert dprm("run", "recipe.yaml", cwd=tmp_path).returncode == 0
     assert double.tally.requests == 16

@@ -1,4 +1,4 @@
-"""`dprm serve-reward` as a process of its own, and a small client."""
+"""`dprm serve` as a process of its own, and a small client."""
 
 from __future__ import annotations
 

@@ -60,6 +60,6 @@ def test_a_cooldown_a_stall_and_batches() -> None:
 
 def test_what_a_machine_is_told(tmp_path: Path, double: LLMServer) -> None:
     rows_with(tmp_path, "refusal", "500:1", plain=3)
-    done = answer(dprm("annotate", write_recipe(tmp_path, double.url), "--json", cwd=tmp_path))["annotate"]
+    done = answer(dprm("run", "--no-fit", write_recipe(tmp_path, double.url), "--json", cwd=tmp_path))["annotate"]
     assert done["failures"] == {"refusal": 4} and done["retries"] == {"server": 4}
     assert done["calls"] == done["annotations"] == 20 and done["cost"] > 0 and done["seconds"] > 0

@@ -169,7 +169,7 @@ def test_the_commands(trained: SimpleNamespace, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["figures"]["epochs"] == 1
     done = runner.invoke(
-        app, ["evaluate", "-m", str(tmp_path / "m"), "-m", trained.good, "--data", trained.data, "--json"]
+        app, ["eval", "reward", "-m", str(tmp_path / "m"), "-m", trained.good, "--data", trained.data, "--json"]
     )
     assert done.exit_code == 0, done.output
     assert set(json.loads(done.stdout)["figures"]) == {CONSTANT, str(tmp_path / "m"), trained.good}

@@ -32,7 +32,7 @@ def three_commands(recipe: Path, model: Path, folder: Path, *, epochs: int = 1) 
     said("train", "reward", "--data", run, "--model", model, "--output", reward, "--epochs", epochs, "--quiet")
     assert "given by people" in (reward / "README.md").read_text()
     assert "simulated" not in (reward / "README.md").read_text()
-    found: dict[str, Any] = said("evaluate", "-m", reward, "--data", run)["figures"]
+    found: dict[str, Any] = said("eval", "reward", "-m", reward, "--data", run)["figures"]
     assert str(reward) in found
     return found
 

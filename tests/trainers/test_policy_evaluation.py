@@ -72,8 +72,8 @@ def test_asked_is_what_the_judge_and_the_policies_held_out(
     for models, shares in (([policies["base"]], (0.2,)), ([policies["base"], str(trained)], (0.2, 0.5))):
         out = tmp_path / f"out-{len(models)}"
         flags = [part for model in models for part in ("--policy", model)]
-        more = ("--prompts", str(data), "--judge", judge, "--out", str(out), "--max-new-tokens", "2", "-q")
-        done = CliRunner().invoke(app, ["evaluate-policy", *flags, *more])
+        more = ("--prompts", str(data), "--judge", judge, "--output", str(out), "--max-new-tokens", "2", "-q")
+        done = CliRunner().invoke(app, ["eval", "policy", *flags, *more])
         assert done.exit_code == 0, done.output
         splits = [load_data(data, labels="hh6", test=share).splits["test"].prompts for share in shares]
         expected = set.intersection(*({prompt[0]["content"] for prompt in prompts} for prompts in splits))
@@ -243,7 +243,7 @@ def test_the_command_with_a_reward_model_and_then_with_a_panel_as_judges(
     done = dprm(
         "evaluate-policy", "-p", f"before={policies['base']}", "-p", "fond", "--prompts", "prompts.jsonl",
         "--split", "all", "--judge", judge, "--reference", policies["base"], "--max-new-tokens", 5,
-        "--responses", 2, "--out", "eval", cwd=tmp_path,
+        "--responses", 2, "--output", "eval", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "12 responses per policy to 6 prompts" in done.stdout
@@ -267,7 +267,7 @@ def test_the_command_with_a_reward_model_and_then_with_a_panel_as_judges(
         write_recipe(tmp_path, server.url, source={"path": "eval/responses.jsonl"})
         ran = dprm("run", "recipe.yaml", "--quiet", cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr
-    found = answer(dprm("evaluate-policy", "--out", "eval", "--judge", "run", "--json", cwd=tmp_path))
+    found = answer(dprm("eval", "policy", "--output", "eval", "--judge", "run", "--json", cwd=tmp_path))
     by_run = judged_by(str(tmp_path / "run"), rows)
     assert found["judged"][0]["kind"] == "run"
     assert found["judged"][0]["reward"]["before"]["value"] == pytest.approx(by_run.reward[:12].mean())
@@ -311,7 +311,7 @@ def test_a_policy_that_cannot_be_loaded_is_named(policies: dict[str, str], tmp_p
     ],
 )
 def test_what_is_wrong_is_said_without_a_traceback(tmp_path: Path, arguments: list[str], said: str) -> None:
-    done = dprm("evaluate-policy", *arguments, "--out", "eval", cwd=tmp_path)
+    done = dprm("eval", "policy", *arguments, "--output", "eval", cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert said in done.stderr
     assert "Traceback" not in done.stderr

@@ -347,15 +347,15 @@ def test_what_is_in_flight_is_answered_before_the_end(models: list[str]) -> None
 
 
 def test_what_cannot_be_served_is_said(models: list[str], tmp_path: Path) -> None:
-    none = dprm("serve-reward", "-m", tmp_path / "none", "--port", 0, cwd=tmp_path)
+    none = dprm("serve", "-m", tmp_path / "none", "--port", 0, cwd=tmp_path)
     assert none.returncode == 2
     assert "cannot load the reward model" in none.stderr
     assert "Traceback" not in none.stderr
-    keyless = dprm("serve-reward", "-m", models[0], "--api-key-env", "NO_SUCH", cwd=tmp_path)
+    keyless = dprm("serve", "-m", models[0], "--api-key-env", "NO_SUCH", cwd=tmp_path)
     assert keyless.returncode == 2
     assert "NO_SUCH is not set" in keyless.stderr
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        busy = dprm("serve-reward", "-m", models[0], "--port", taken.getsockname()[1], cwd=tmp_path)
+        busy = dprm("serve", "-m", models[0], "--port", taken.getsockname()[1], cwd=tmp_path)
     assert busy.returncode == 2
     assert "cannot listen on 127.0.0.1" in busy.stderr
 

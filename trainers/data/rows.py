@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from dprm_data.core.arrays import Floats, Ints
 from dprm_data.core.errors import DprmError
+from dprm_data.core.extras import extra
 from dprm_data.ingest.messages import BadRow, read_conversation
 from dprm_data.ingest.splits import HeldOut, hold_out_groups
 from dprm_data.labels.space import LabelSpace
@@ -157,7 +158,8 @@ def _read_parquet(path: Path) -> pa.Table:
 
 
 def _from_hub(repo: str) -> tuple[LabelSpace | None, pa.Table, list[str] | None]:
-    from datasets import load_dataset
+    with extra("hub", what="a dataset on the Hub"):
+        from datasets import load_dataset
 
     try:
         found = load_dataset(repo, "default")
@@ -241,7 +243,7 @@ def _distributions(values: Sequence[Any], space: LabelSpace, source: str) -> Flo
             shown = ", ".join(f"{value:.4g}" for value in target[row])
             raise TrainingDataError(
                 f"{source}, row {row + 1}: the distribution {what}: [{shown}] ({int(bad.sum())} such rows)",
-                hint="Fit the votes again: dprm fit.",
+                hint="Fit the votes again: dprm ratings fit.",
             )
     target = np.clip(target, 0.0, None)
     return np.asarray(target / target.sum(axis=1, keepdims=True))

@@ -53,7 +53,7 @@ def read_responses(folder: Path) -> list[Response]:
     file = folder / RESPONSES
     if not file.is_file():
         raise TrainingDataError(
-            f"{folder} holds no {RESPONSES}", hint="Sample first: dprm evaluate-policy --policy ... --prompts ..."
+            f"{folder} holds no {RESPONSES}", hint="Sample first: dprm eval policy --policy ... --prompts ..."
         )
     found = []
     for number, line in enumerate(file.read_bytes().splitlines(), start=1):
@@ -65,7 +65,7 @@ def read_responses(folder: Path) -> list[Response]:
             found.append(Response(**row))
         except (orjson.JSONDecodeError, KeyError, IndexError, TypeError) as error:
             raise TrainingDataError(
-                f"{file}, line {number} is not a response of `dprm evaluate-policy`: {error}"
+                f"{file}, line {number} is not a response of `dprm eval policy`: {error}"
             ) from error
     return found
 

@@ -116,7 +116,7 @@ def _known(folder: Path, identity: Mapping[str, Any]) -> dict[str, list[Response
     if differing:
         raise TrainingDataError(
             f"{folder} holds responses with other {' and '.join(differing)}",
-            hint="Give another --out, or --overwrite to sample again.",
+            hint="Give another --output, or --overwrite to sample again.",
         )
     known: dict[str, list[Response]] = {}
     for row in read_responses(folder):

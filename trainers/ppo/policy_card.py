@@ -33,7 +33,7 @@ _SETTINGS = (
 _LIMITS = (
     "It was optimised against a model of a population. Where that model errs, the policy has learned to exploit the "
     "error (reward hacking): a higher reward on the training prompts does not prove better responses. Evaluate it with "
-    "a judge that took no part in the training (`dprm evaluate-policy`), and read samples.",
+    "a judge that took no part in the training (`dprm eval policy`), and read samples.",
     "What a population prefers on average is not what is right, and the mean can hide a group that is badly served.",
 )
 _SMALL = (

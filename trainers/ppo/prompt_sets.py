@@ -18,6 +18,7 @@ import numpy as np
 
 from dprm_data.core.conversation import Messages
 from dprm_data.core.errors import SourceError
+from dprm_data.core.extras import extra
 from dprm_data.ingest.columns import NAMES, detect
 from dprm_data.ingest.items import load_items
 from dprm_data.ingest.messages import BadRow, at_last_reply, prompt_messages, read_conversation
@@ -173,7 +174,8 @@ def _of_files(path: Path) -> Iterator[_Row]:
 
 
 def _of_hub(repo: str, revision: str | None, config: str | None) -> tuple[Iterator[_Row], str | None]:
-    from datasets import load_dataset
+    with extra("hub", what="a dataset on the Hub"):
+        from datasets import load_dataset
 
     try:
         found = load_dataset(repo, config, revision=revision)

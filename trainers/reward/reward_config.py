@@ -52,7 +52,7 @@ class RewardConfig(BaseModel):
         None, description="attribute=value of a run's personas: train on this group's distributions."
     )
     test: Share = Field(
-        0.1, description="The share of the prompts held out for `dprm evaluate`; splits of the data take precedence."
+        0.1, description="The share of the prompts held out for `dprm eval reward`; splits of the data take precedence."
     )
     validation: Share = Field(0.1, description="The share of the prompts held out for early stopping and calibration.")
     split_seed: int = Field(0, description="The seed that chooses the prompts held out.")

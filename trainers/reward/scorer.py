@@ -149,7 +149,7 @@ class Scorer:
             raise RewardError(
                 f"{model.name} gives logits that are not finite for {int(broken.sum())} of {len(logits)} responses "
                 f"(the first: row {int(broken.argmax()) + 1})",
-                hint="Its weights are broken or overflow; `dprm evaluate` shows how good it is.",
+                hint="Its weights are broken or overflow; `dprm eval reward` shows how good it is.",
             )
         return logits, [row.cut > 0 for row in rows]
 

@@ -1,4 +1,4 @@
-"""Rewards over HTTP, for trainers that run elsewhere: `dprm serve-reward` (extra: serve).
+"""Rewards over HTTP, for trainers that run elsewhere: `dprm serve` (extra: serve).
 
 admission          limits checked before a body is parsed: key, concurrency, body size
 request_forms      requests and responses: our own form, OpenRLHF's and verl's

@@ -117,7 +117,7 @@ def make_app(service: Service, load: Callable[[], Loaded], stop: Callable[[], No
         task.cancel()
         await asyncio.wait([task])
 
-    app = FastAPI(title="dprm serve-reward", lifespan=lifespan)
+    app = FastAPI(title="dprm serve", lifespan=lifespan)
     app.add_middleware(Gate, settings=service.settings, metrics=service.metrics, paths=PATHS)
     _add_routes(app, service)
     _add_problems(app)

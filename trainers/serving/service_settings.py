@@ -1,4 +1,4 @@
-"""The settings of `dprm serve-reward`: models, reading, and limits of requests."""
+"""The settings of `dprm serve`: models, reading, and limits of requests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Queries = Literal["template", "plain"]
 
 
 class ServiceSettings(BaseModel):
-    """Settings of `dprm serve-reward`. Only reward_model is required."""
+    """Settings of `dprm serve`. Only reward_model is required."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from dprm_data.core.errors import DprmError, InputError
+from dprm_data.core.errors import DprmError
+from dprm_data.core.extras import extra
 from dprm_data.recipe.ray_config import RayConfig
 
 _STORE = 256 * 2**20  # bytes for blocks of items in transit, on this machine
@@ -60,14 +61,9 @@ def _arguments(config: RayConfig) -> dict[str, Any]:
 
 
 def _ray() -> Any:
-    try:
+    with extra("ray", "postgres", what="engine: ray"):
         import ray
         import ray.data
-    except ImportError as error:
-        raise InputError(
-            f"engine: ray needs Ray Data, which is not installed ({error})",
-            hint="Install it: pip install 'dprm-data[ray,postgres]'",
-        ) from error
     return ray
 
 

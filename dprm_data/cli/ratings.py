@@ -1,4 +1,4 @@
-"""Commands on votes: update, drift, agreement, groups, rake."""
+"""Commands on ratings, of a run or of a table: ratings fit, update, drift, agreement, groups."""
 
 from __future__ import annotations
 
@@ -10,32 +10,99 @@ import typer
 from dprm_data.cli.shared import (
     Json,
     Labels,
+    Quiet,
     RunOrVotes,
     answer,
-    app,
+    group,
+    interrupts_in_words,
     note,
     only_for_votes,
+    output_option,
+    show_summary,
+    stderr,
 )
 from dprm_data.cli.vote_options import VoteOptions, vote_options
+from dprm_data.core.errors import InputError
 
 if TYPE_CHECKING:
     from dprm_data.ingest.ratings import Ratings
     from dprm_data.labels.space import LabelSpace
+    from dprm_data.preference.fitting import Fit
+
+ratings = group("ratings", "Fit ratings, of a run or a table; measure agreement, drift.")
 
 Dataset = Annotated[
-    Path, typer.Argument(metavar="DATASET", help="A run folder, or a file written by `dprm fit` or `dprm update`.")
+    Path, typer.Argument(metavar="DATASET", help="A run folder, or a file written by `dprm ratings fit` or `update`.")
 ]
 NewVotes = Annotated[
     Path, typer.Argument(metavar="NEW_VOTES", help="A table of votes (CSV, Excel, Parquet, or hf://org/name).")
 ]
 
 
-@app.command()
+@ratings.command()
+@vote_options
+def fit(
+    path: RunOrVotes,
+    labels: Labels = None,
+    family: Annotated[
+        str | None,
+        typer.Option(
+            "--family",
+            help="The family of distributions (compared in docs/statistics.md): by default the recipe's for a run, beta for votes.",
+        ),
+    ] = None,
+    output: Annotated[Path | None, output_option("For votes: the Parquet file to write.")] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    *,
+    options: VoteOptions,
+) -> None:
+    """Fit distributions to a run's votes, or to a table of people's ratings. Makes no call."""
+    from dprm_data.terminal.fit_view import fit_view
+
+    if path.is_dir():
+        only_for_votes(path, labels=labels, output=output, **options)
+        _fit_run(path, family, as_json, quiet)
+        return
+    fitted, space, file = _fit_votes(path, labels, family or "beta", output, options, quiet or as_json)
+    answer({"out": str(file), **fitted.summary()}, lambda: fit_view(fitted, space, file), as_json)
+
+
+def _fit_run(folder: Path, family: str | None, as_json: bool, quiet: bool) -> None:
+    from dprm_data.pipeline import stages
+    from dprm_data.runs.run import Run
+    from dprm_data.terminal.progress import TerminalProgress
+
+    with TerminalProgress(stderr(), quiet=quiet or as_json) as progress:
+        job = Run.open(folder, progress)
+        with interrupts_in_words(folder, progress), job.folder.held():
+            stages.collect(job)
+            stages.fit(job, **({"family": family} if family else {}))
+    show_summary(job, None, as_json)
+
+
+def _fit_votes(
+    votes_file: Path, labels: str | None, family: str, output: Path | None, options: VoteOptions, quiet: bool
+) -> tuple[Fit, LabelSpace, Path]:
+    if labels is None or output is None:
+        raise InputError(
+            f"{'--labels' if labels is None else '--output'} is missing",
+            hint=f"dprm ratings fit {votes_file} --labels <name | K | file> --output distributions.parquet",
+        )
+    from dprm_data.labels.space import LabelSpace
+    from dprm_data.runs.fit_votes import fit_votes
+
+    space = LabelSpace.load(labels)
+    fitted = fit_votes(votes_file, space, output, family=family, say=note(quiet), **options.settings())
+    return fitted, space, output
+
+
+@ratings.command()
 @vote_options
 def update(
     dataset: Dataset,
     votes_file: NewVotes,
-    out: Annotated[Path, typer.Option("--out", help="The Parquet file to write.")],
+    output: Annotated[Path, output_option("The Parquet file to write.")],
     forgetting: Annotated[
         float,
         typer.Option(
@@ -43,6 +110,7 @@ def update(
         ),
     ] = 1.0,
     as_json: Json = False,
+    quiet: Quiet = False,
     *,
     options: VoteOptions,
 ) -> None:
@@ -52,15 +120,15 @@ def update(
     from dprm_data.terminal.fit_view import fit_view
 
     old = read_published(dataset)
-    new = new_votes(votes_file, old, say=note(as_json), **options.settings())
+    new = new_votes(votes_file, old, say=note(quiet or as_json), **options.settings())
     fitted = add_votes(
         old.votes, new, old.prior, old.space, forgetting=forgetting, smoothing=old.smoothing, interval=old.interval
     )
-    write_fit(fitted, old.space, out, old.smoothing)
-    answer({"out": str(out), **fitted.summary()}, lambda: fit_view(fitted, old.space, out), as_json)
+    write_fit(fitted, old.space, output, old.smoothing)
+    answer({"out": str(output), **fitted.summary()}, lambda: fit_view(fitted, old.space, output), as_json)
 
 
-@app.command()
+@ratings.command()
 @vote_options
 def drift(
     dataset: Dataset,
@@ -71,8 +139,9 @@ def drift(
             "--rate", help="The false discovery rate: the expected share of false alarms among the reported items."
         ),
     ] = 0.1,
-    out: Annotated[Path | None, typer.Option("--out", help="Write all compared items to this Parquet file.")] = None,
+    output: Annotated[Path | None, output_option("Write all compared items to this Parquet file.")] = None,
     as_json: Json = False,
+    quiet: Quiet = False,
     *,
     options: VoteOptions,
 ) -> None:
@@ -83,21 +152,22 @@ def drift(
     from dprm_data.terminal.votes_view import drift_view
 
     old = read_published(dataset)
-    new = new_votes(votes_file, old, say=note(as_json), **options.settings())
+    new = new_votes(votes_file, old, say=note(quiet or as_json), **options.settings())
     found = compare(old.votes, new, old.prior, old.space, rate=rate)
     table = found.to_table()
-    if out:
-        write_parquet(out, table.schema, [table])
+    if output:
+        write_parquet(output, table.schema, [table])
     moved = [row for row in table.to_pylist() if row["moved"]]
     answer({**found.summary(), "moved": moved}, lambda: drift_view(found), as_json)
 
 
-@app.command()
+@ratings.command()
 @vote_options
 def agreement(
     path: RunOrVotes,
     labels: Labels = None,
     as_json: Json = False,
+    quiet: Quiet = False,
     *,
     options: VoteOptions,
 ) -> None:
@@ -105,12 +175,12 @@ def agreement(
     from dprm_data.preference.agreement import agreement_summary, annotators
     from dprm_data.terminal.votes_view import agreement_view
 
-    ratings, space = _ratings(path, labels, options, as_json)
+    ratings, space = _ratings(path, labels, options, quiet or as_json)
     summary, found = agreement_summary(ratings, space), annotators(ratings, space)
     answer({**summary, "by_annotator": found.to_table().to_pylist()}, lambda: agreement_view(summary, found), as_json)
 
 
-@app.command()
+@ratings.command()
 @vote_options
 def groups(
     path: RunOrVotes,
@@ -118,11 +188,12 @@ def groups(
         str,
         typer.Option("--by", help="For a run: an attribute of its personas. For votes: a column of the table."),
     ],
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Write a distribution per item and group to this Parquet file.")
+    output: Annotated[
+        Path | None, output_option("Write a distribution per item and group to this Parquet file.")
     ] = None,
     labels: Labels = None,
     as_json: Json = False,
+    quiet: Quiet = False,
     *,
     options: VoteOptions,
 ) -> None:
@@ -133,42 +204,18 @@ def groups(
     from dprm_data.runs.run_or_votes import annotator_attribute
     from dprm_data.terminal.votes_view import groups_view
 
-    ratings, space = _ratings(path, labels, options, as_json)
+    ratings, space = _ratings(path, labels, options, quiet or as_json)
     prior, _ = learn_prior(ratings.votes().counts, space, "beta")
     found = by_group(ratings, space, prior, annotator_attribute(path, by, **options.settings()))
-    if out:
+    if output:
         table = group_table(found, ratings.item_ids)
-        write_parquet(out, table.schema, [table])
+        write_parquet(output, table.schema, [table])
     answer({"by": by, "groups": [group.summary() for group in found]}, lambda: groups_view(found), as_json)
 
 
-def _ratings(path: Path, labels: str | None, options: VoteOptions, as_json: bool) -> tuple[Ratings, LabelSpace]:
+def _ratings(path: Path, labels: str | None, options: VoteOptions, quiet: bool) -> tuple[Ratings, LabelSpace]:
     """The ratings of a run or a table of votes. Raises `InputError`."""
     from dprm_data.runs.run_or_votes import ratings_of
 
     only_for_votes(path, labels=labels, **options)
-    return ratings_of(path, labels, say=note(as_json), **options.settings())
-
-
-@app.command()
-def rake(
-    panel: Annotated[str, typer.Argument(metavar="PANEL", help="A bundled panel's name, or a YAML file.")],
-    margins: Annotated[
-        Path,
-        typer.Option(
-            "--margins",
-            help="A YAML file of attribute -> value -> share. The attribute 'age,sex' with values such as 'old,female' is a joint margin.",
-        ),
-    ],
-    out: Annotated[Path, typer.Option("--out", help="The panel to write (YAML).")],
-    as_json: Json = False,
-) -> None:
-    """Weight a panel by raking, so that it represents a population with these margins."""
-    from dprm_data.core.tables import write_text
-    from dprm_data.panel.panel_sources import load_panel
-    from dprm_data.panel.raking import raked_panel, read_margins
-    from dprm_data.terminal.votes_view import raking_view
-
-    weighted, found = raked_panel(load_panel(panel), read_margins(margins))
-    write_text(out, weighted.to_yaml())
-    answer({"out": str(out), **found.to_dict()}, lambda: raking_view(found, out), as_json)
+    return ratings_of(path, labels, say=note(quiet), **options.settings())
