@@ -21,7 +21,8 @@ from dprm_data.core.tables import ANNOTATIONS
 from dprm_data.publish.card_figures import CAPTIONS
 from dprm_data.publish.configs import CONFIGS, Config, dataset_info
 from dprm_data.publish.models import models_asked, prompts_sent
-from dprm_data.publish.panel_findings import PanelFindings, panel_findings, validation
+from dprm_data.publish.panel_findings import PanelFindings, panel_findings
+from dprm_data.runs.human_agreement import validation
 
 if TYPE_CHECKING:
     from dprm_data.publish.parts import Parts
@@ -111,7 +112,7 @@ def _values(
         "agreement": findings.agreement,
         "positions": findings.positions,
         "compared": findings.rows,
-        "validation": validation(run),
+        "validation": validation(run.folder, run.space),
         "review": manifest.get("review"),
         "ratings": manifest.get("ratings"),
         "publish": recipe.publish.model_dump(),

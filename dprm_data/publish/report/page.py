@@ -20,10 +20,11 @@ from dprm_data.core.format import count, money, number, percent, typographic
 from dprm_data.core.html import inlined, page_template
 from dprm_data.core.text import one_line
 from dprm_data.publish.models import models_asked, prompts_sent
-from dprm_data.publish.panel_findings import clustered, validation
+from dprm_data.publish.panel_findings import clustered
 from dprm_data.publish.report.comparison import Comparison, compare
 from dprm_data.publish.report.findings import Findings, find
 from dprm_data.publish.report.variance_section import variance_section
+from dprm_data.runs.human_agreement import validation
 
 if TYPE_CHECKING:
     from dprm_data.core.arrays import Floats
@@ -104,7 +105,7 @@ def _values(run: Run, found: Findings, other: Comparison | None) -> dict[str, An
         "map": _map(fit.expected_reward, fit.disagreement, space.rewards),
         "low": float(space.rewards.min()),
         "high": float(space.rewards.max()),
-        "validation": validation(run),
+        "validation": validation(run.folder, run.space),
         "review": manifest.get("review"),
         "reading": manifest.get("calibration"),
         "against": other,

@@ -1,0 +1,391 @@
+"""The verdict on a run: what somebody who has to decide about its labels asks first. Reports, cards and `dprm show` all begin with it.
+
+    how complete       items with votes, labels, failures; what a run that was cut short lacks
+    told from noise    Krippendorff's alpha between different annotators of one item, by the rewards of their labels (of their distributions, where they gave
+                       distributions), with its bootstrap interval over prompts; personas against replicates, from the variance components
+    sure pairs         Phi(difference / its standard deviation) from the fitted posterior: the probability that the preferred response is better
+    cost               dollars per 1,000 labels, of what has a known price
+    validated          the panel against people
+
+What is said of alpha is Krippendorff's own convention: at least 0.8, or 0.667 for tentative conclusions (Content Analysis, 2nd ed., 2004, p. 241).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from dprm_data.core.errors import InputError
+from dprm_data.core.failure_reasons import grouped
+from dprm_data.core.format import money, number, percent
+from dprm_data.core.tables import ANNOTATIONS
+from dprm_data.core.text import one_line
+from dprm_data.labels.statistics import NOTHING, Interval
+from dprm_data.preference.pairs import preferred_pairs, probabilities
+from dprm_data.preference.posterior import evaluate
+from dprm_data.preference.prior import Prior
+from dprm_data.runs.human_agreement import Validation, validation
+from dprm_data.runs.panel_variance import PanelVariance, panel_variance
+from dprm_data.runs.variance_sentences import persona_sentence, recorded_variance, warns
+
+if TYPE_CHECKING:
+    from dprm_data.runs.run import Run
+
+SURE = 0.9  # the probability from which a pair counts as sure
+_TENTATIVE, _RELIABLE = 0.667, 0.8  # Krippendorff's alpha
+_COLUMNS = ["annotator_id", "annotator_kind", "status", "reason", "model", "cost", "estimated_calls"]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One question with its answer in a few words, what there is to say about it, and whether it is a reason for concern."""
+
+    question: str
+    answer: str
+    detail: str = ""
+    concern: bool = False
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Whose labels these are: annotations with a label, by models and by people. models: as the providers name them; people: None where they have no names."""
+
+    simulated: int
+    human: int
+    models: tuple[str, ...]
+    personas: int
+    people: int | None
+
+    def line(self) -> Line:
+        by = "people" if self.people is None else _counted(self.people, "person", "people")
+        if not self.simulated and self.human:
+            return Line("Whose labels?", "people’s", f"{self.human:,} labels by {by}.")
+        who = f"{_counted(self.personas, 'persona')}, played by {one_line(', '.join(self.models), 120) or 'a model'}"
+        if not self.human:
+            return Line("Whose labels?", "simulated", f"{self.simulated:,} labels by {who}.", concern=True)
+        answer = f"{self.simulated:,} simulated, {self.human:,} by people"
+        return Line("Whose labels?", answer, f"Simulated: {who}. The others are by {by}.", concern=True)
+
+
+@dataclass(frozen=True)
+class Completeness:
+    """items: of the run; voted: those with votes. asked: annotations that came back from models; expected: how many the recipe asks for (at most, if
+    at_most); failed: annotations without a label, the most frequent reasons in `reasons`; stopped: what ended the last run early."""
+
+    items: int
+    voted: int
+    asked: int
+    expected: int
+    at_most: bool
+    failed: int
+    reasons: dict[str, int]
+    stopped: str | None
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether some of what the recipe asks for was not asked yet."""
+        return self.asked < self.expected and (self.stopped is not None or not self.at_most)
+
+    def line(self) -> Line:
+        answer = f"{self.voted:,} of {self.items:,} items"
+        said = []
+        if self.cut_short:
+            missing = f"{self.expected - self.asked:,} of {self.expected:,} annotations are missing"
+            why = f" ({one_line(self.stopped, 160)})" if self.stopped else ""
+            said.append(f"Cut short{why}: {'up to ' if self.at_most else ''}{missing}.")
+        if self.failed:
+            reason = next(iter(self.reasons), "")
+            most = f", most often: {one_line(reason, 120)}" if reason else ""
+            said.append(f"{_counted(self.failed, 'annotation')} without a label{most}.")
+        if not said:
+            said.append(
+                "Every annotation has a label." if self.voted == self.items else "The other items have no votes."
+            )
+        return Line(
+            "How complete?", answer, " ".join(said), self.cut_short or self.failed > 0 or self.voted < self.items
+        )
+
+
+@dataclass(frozen=True)
+class Signal:
+    """Whether annotators can be told from noise. alpha: of the panel, people_alpha: of people among themselves, None each where two annotators never judged one
+    item. personas: personas against replicates, in words; asked_twice: whether there were replicates; warns: whether personas are not above them."""
+
+    alpha: Interval
+    people_alpha: Interval
+    personas: str | None
+    asked_twice: bool
+    warns: bool
+    states_population: bool = False
+
+    def line(self) -> Line:
+        question, shown = "Told from noise?", self.alpha if self.alpha.value is not None else self.people_alpha
+        by_panel = shown is self.alpha
+        if shown.value is None:
+            why = "Each annotation states a whole population's distribution." if self.states_population else ""
+            return Line(question, "not measured", why or "Two annotators never judged one item.", concern=True)
+        said = [f"Krippendorff’s α {_between(shown)}: {_meaning(shown)}."]
+        if by_panel and self.people_alpha.value is not None:
+            said.append(f"People among themselves: α {_between(self.people_alpha)}.")
+        if by_panel and self.asked_twice and self.personas:
+            said.append(self.personas)
+        elif not self.asked_twice:
+            what = "Personas against replicates" if by_panel else "Whether they repeat themselves"
+            said.append(f"{what}: not measured, nobody was asked twice.")
+        beyond = shown.low is not None and shown.low > 0
+        return Line(
+            question,
+            f"{'yes' if beyond else 'no'}, α = {number(shown.value, 2)}",
+            " ".join(said),
+            not beyond or self.warns,
+        )
+
+
+@dataclass(frozen=True)
+class PairCertainty:
+    """The pairs of responses to one prompt, and how many of them are sure: the preferred one is better with a probability above 0.9. None: not known."""
+
+    pairs: int
+    sure: int | None
+    median_probability: float | None
+    by_models: bool
+
+    def line(self) -> Line:
+        question = "How sure are the pairs?"
+        if not self.pairs:
+            return Line(question, "no pairs", "No prompt has two responses that votes tell apart.")
+        if self.sure is None or self.median_probability is None:
+            return Line(
+                question,
+                f"{self.pairs:,} pairs",
+                "How sure they are is not known: fit the run again (dprm fit).",
+                concern=True,
+            )
+        said = [
+            f"The preferred response is better with a probability above {SURE:g}; the median is {number(self.median_probability, 2)}."
+        ]
+        if self.by_models:
+            said.append("This takes votes as independent: errors that a model makes in all its roles are not in it.")
+        else:
+            said.append("This takes raters as independent draws from one population.")
+        answer = f"{self.sure:,} of {self.pairs:,} are ({percent(self.sure / self.pairs)})"
+        return Line(question, answer, " ".join(said), concern=2 * self.sure < self.pairs)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Dollars of the annotations by models whose price is known, and per 1,000 of their labels; unpriced: annotations whose price is not known; at_most: whether
+    some tokens were not reported; local: whether every model ran on this machine."""
+
+    dollars: float | None
+    per_thousand_labels: float | None
+    unpriced: int
+    at_most: bool
+    local: bool
+
+    def line(self) -> Line:
+        question = "What did it cost?"
+        if self.per_thousand_labels is None:
+            detail = "No label has a known price." if self.unpriced else "There is no label by a model."
+            return Line(
+                question, "cost not known" if self.unpriced else "nothing per label", detail, concern=self.unpriced > 0
+            )
+        if self.local and not self.dollars and not self.unpriced:
+            return Line(question, "$0 per 1,000 labels", "The model ran on this machine.")
+        most = "at most " if self.at_most else ""
+        said = f"{most}{money(self.dollars)} in all.".capitalize()
+        if self.unpriced:
+            said = f"Of those with a known price, {most}{money(self.dollars)} in all; the cost of {_counted(self.unpriced, 'annotation')} is not known."
+        return Line(
+            question, f"{most}{money(self.per_thousand_labels)} per 1,000 labels", said, concern=self.unpriced > 0
+        )
+
+
+@dataclass(frozen=True)
+class Validated:
+    """The panel against people: on the items that both judged, and in the review, as the manifest has it. None each where there is none."""
+
+    on_items: Validation | None
+    review: Mapping[str, Any] | None
+
+    def line(self) -> Line:
+        question = "Validated?"
+        if self.on_items is None:
+            return Line(question, "no", "Not validated against people.", concern=True)
+        found = self.on_items
+        correlation = (
+            "" if found.correlation is None else f"correlation of mean rewards {number(found.correlation, 2)}, "
+        )
+        said = [
+            f"On {_counted(found.items, 'item')} that both judged: {correlation}panel minus people {number(found.mean_difference, 2, sign=True)}, "
+            f"the same most frequent label on {percent(found.same_label)}."
+        ]
+        if self.review:
+            said.append(_of_review(self.review))
+        return Line(question, f"against people, on {_counted(found.items, 'item')}", " ".join(said))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """See the module. cost and validated: None where no model was asked."""
+
+    labels: Labels
+    complete: Completeness
+    signal: Signal
+    pairs: PairCertainty
+    cost: Cost | None
+    validated: Validated | None
+
+    def lines(self) -> list[Line]:
+        """The answers, in the order of the questions."""
+        parts = (self.labels, self.complete, self.signal, self.pairs, self.cost, self.validated)
+        return [part.line() for part in parts if part is not None]
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"lines": [asdict(line) for line in self.lines()]}
+
+
+def verdict(run: Run) -> Verdict:
+    """The verdict on a fitted run, from its tables and its manifest. Makes no call. Raises `InputError` if the run is not fitted."""
+    folder, manifest = run.folder, run.folder.read_manifest()
+    table = pq.read_table(
+        folder.needs("annotations"), columns=_COLUMNS, schema=ANNOTATIONS
+    )  # an older table lacks some
+    human = pc.fill_null(pc.equal(table["annotator_kind"], "human"), False)
+    by_models, by_people = table.filter(pc.invert(human)), table.filter(human)
+    fitted = pq.read_table(folder.needs("distributions"), columns=["group_id", "expected_reward", "evidence", "votes"])
+    asks = by_models.num_rows > 0
+    return Verdict(
+        _labels(by_models, by_people, manifest),
+        _completeness(run, table, by_models.num_rows, fitted, manifest),
+        _signal(run, manifest, people=by_people.num_rows > 0),
+        _pairs(run, fitted, manifest, by_models=asks),
+        _cost(run, by_models) if asks else None,
+        Validated(validation(folder, run.space), _dict(manifest.get("review"))) if asks else None,
+    )
+
+
+def _labels(by_models: pa.Table, by_people: pa.Table, manifest: Mapping[str, Any]) -> Labels:
+    models, people = (rows.filter(pc.equal(rows["status"], "ok")) for rows in (by_models, by_people))
+    ratings = _dict(manifest.get("ratings"))
+    nameless = ratings is not None and ratings.get("people") is None
+    return Labels(
+        models.num_rows,
+        people.num_rows,
+        tuple(sorted(pc.unique(models["model"].drop_null()).to_pylist())),
+        pc.count_distinct(by_models["annotator_id"]).as_py(),
+        None if nameless else pc.count_distinct(people["annotator_id"]).as_py(),
+    )
+
+
+def _completeness(run: Run, table: pa.Table, asked: int, fitted: pa.Table, manifest: Mapping[str, Any]) -> Completeness:
+    failed = table.filter(pc.invert(pc.fill_null(pc.equal(table["status"], "ok"), False)))
+    counts = pc.value_counts(pc.coalesce(failed["reason"], failed["status"])).to_pylist()
+    reasons = dict(sorted(((each["values"], each["counts"]) for each in counts), key=lambda pair: (-pair[1], pair[0])))
+    stopped = (_dict(manifest.get("last_annotate")) or {}).get("stopped")
+    return Completeness(
+        items=fitted.num_rows,
+        voted=pc.sum(pc.greater(fitted["evidence"], 0)).as_py() or 0,
+        asked=asked,
+        expected=fitted.num_rows * run.work.annotations_per_item,
+        at_most=run.recipe.early_stop is not None,
+        failed=failed.num_rows,
+        reasons=grouped(reasons, most=5),
+        stopped=str(stopped) if stopped else None,
+    )
+
+
+def _signal(run: Run, manifest: Mapping[str, Any], *, people: bool) -> Signal:
+    panel = recorded_variance(manifest) or panel_variance(run.folder, run.space)
+    among_people = panel_variance(run.folder, run.space, kind="human") if people else None
+    noise = panel or among_people
+    return Signal(
+        alpha=_alpha(panel),
+        people_alpha=_alpha(among_people),
+        personas=persona_sentence(panel.components) if panel else None,
+        asked_twice=noise is not None and any(line.is_replicate for line in noise.components.likeness),
+        warns=panel is not None and warns(panel.components),
+        states_population=run.states_population,
+    )
+
+
+def _alpha(found: PanelVariance | None) -> Interval:
+    """Agreement beyond chance of different annotators of one item: of the pairs of ratings that share the least beside it."""
+    different = [line for line in found.components.likeness if not line.is_replicate] if found else []
+    return min(different, key=lambda line: len(line.shares)).alpha if different else NOTHING
+
+
+def _pairs(run: Run, fitted: pa.Table, manifest: Mapping[str, Any], *, by_models: bool) -> PairCertainty:
+    reward = fitted["expected_reward"].to_numpy().astype(np.float64)
+    reward[fitted["evidence"].to_numpy() <= 0] = np.nan
+    pairs = preferred_pairs(fitted["group_id"], reward)
+    try:
+        prior = Prior.from_dict(manifest["prior"])
+        votes = fitted["votes"].combine_chunks().flatten().to_numpy().reshape(-1, run.space.K)
+        moments = evaluate(prior, run.space, votes.astype(np.float64), run.space.rewards[:, None])
+    except (KeyError, InputError):  # an older version's folder, or other labels than those of the fit
+        return PairCertainty(len(pairs), None, None, by_models)
+    found = probabilities(moments.mean[:, 0], moments.variance[:, 0], pairs)
+    return PairCertainty(
+        len(pairs), int((found > SURE).sum()), float(np.median(found)) if len(found) else None, by_models
+    )
+
+
+def _cost(run: Run, by_models: pa.Table) -> Cost:
+    priced = by_models.filter(pc.is_valid(by_models["cost"]))
+    dollars = float(pc.sum(priced["cost"]).as_py() or 0.0)
+    labels = pc.sum(pc.equal(priced["status"], "ok")).as_py() or 0
+    return Cost(
+        dollars=dollars if priced.num_rows else None,
+        per_thousand_labels=1000 * dollars / labels if labels else None,
+        unpriced=by_models.num_rows - priced.num_rows,
+        at_most=bool(pc.sum(by_models["estimated_calls"]).as_py()),
+        local=all(entry.name == "local" for entry in run.recipe.entries),
+    )
+
+
+# -- words ------------------------------------------------------------------------------------------------------------
+
+
+def _meaning(alpha: Interval) -> str:
+    if alpha.value is None or alpha.low is None or alpha.low <= 0:
+        return "annotators of one item agree no more than chance would make them"
+    if alpha.value < _TENTATIVE:
+        return f"they agree beyond chance, but one label of an item is not reliable (that would be {_TENTATIVE:g} at least)"
+    if alpha.value < _RELIABLE:
+        return f"they agree beyond chance, enough for tentative conclusions ({_TENTATIVE:g} to {_RELIABLE:g})"
+    return f"they agree well ({_RELIABLE:g} counts as reliable)"
+
+
+def _of_review(review: Mapping[str, Any]) -> str:
+    """What the manifest says of the review; nothing of one that an older version wrote otherwise."""
+    try:
+        distance, excess, floor = review["distance"], review["excess"], review["floor"]
+        answers, people = review["answers"], review["people"]
+        beyond = excess["low"] is not None and excess["low"] > 0
+        return (
+            f"In a review with {_counted(answers, 'answer')} by {_counted(people, 'person', 'people')}, the panel is {number(distance['value'], 2)} "
+            f"from them (Wasserstein-1, in reward), of which the few answers alone would explain {number(floor, 2)}: "
+            f"{'it differs from people' if beyond else 'no difference can be shown'}."
+        )
+    except (KeyError, TypeError):
+        return ""
+
+
+def _between(interval: Interval) -> str:
+    ends = "" if interval.low is None else f" ({number(interval.low, 2)} to {number(interval.high, 2)})"
+    return f"{number(interval.value, 2)}{ends}"
+
+
+def _counted(count: int, one: str, many: str = "") -> str:
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def _dict(value: Any) -> dict[str, Any] | None:
+    return value if isinstance(value, dict) else None
