@@ -28,6 +28,7 @@ _COLUMNS = [
     "annotator_kind",
     "elicitation",
     "label",
+    "probs",
     "weight",
     "replicate",
     "status",
@@ -38,12 +39,13 @@ _COLUMNS = [
 @dataclass(frozen=True)
 class PanelFindings:
     """agreement: the summary's figures, empty without common items. who: figures of every annotator. positions: by question, the place
-    of the chosen answer in the list. rows: number of annotations used."""
+    of the chosen answer in the list. rows: number of annotations used. soft: whether some are distributions, whose most probable labels agreement is about."""
 
     agreement: dict[str, Any]
     who: Annotators | None
     positions: dict[str, PositionBias]
     rows: int
+    soft: bool = False
 
 
 def panel_findings(run: Run) -> PanelFindings:
@@ -53,7 +55,11 @@ def panel_findings(run: Run) -> PanelFindings:
     if not len(ratings):
         return PanelFindings({}, None, {}, 0)
     return PanelFindings(
-        agreement_summary(ratings, run.space), annotators(ratings, run.space), _positions(run, table), len(ratings)
+        agreement_summary(ratings, run.space),
+        annotators(ratings, run.space),
+        _positions(run, table),
+        len(ratings),
+        ratings.shares is not None,
     )
 
 

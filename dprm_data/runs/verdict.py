@@ -12,7 +12,7 @@ What is said of alpha is Krippendorff's own convention: at least 0.8, or 0.667 f
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -63,14 +63,14 @@ class Labels:
     people: int | None
 
     def line(self) -> Line:
-        by = "people" if self.people is None else _counted(self.people, "person", "people")
-        if not self.simulated and self.human:
-            return Line("Whose labels?", "people’s", f"{self.human:,} labels by {by}.")
-        who = f"{_counted(self.personas, 'persona')}, played by {one_line(', '.join(self.models), 120) or 'a model'}"
+        question, by = "Whose labels?", "people" if self.people is None else counted(self.people, "person", "people")
+        if self.human and not self.simulated:
+            return Line(question, "People’s", f"{self.human:,} labels by {by}.")
+        panel = f"{counted(self.personas, 'persona')}, played by {one_line(', '.join(self.models), 120) or 'a model'}"
         if not self.human:
-            return Line("Whose labels?", "simulated", f"{self.simulated:,} labels by {who}.", concern=True)
+            return Line(question, "Simulated", f"{self.simulated:,} labels by {panel}.")
         answer = f"{self.simulated:,} simulated, {self.human:,} by people"
-        return Line("Whose labels?", answer, f"Simulated: {who}. The others are by {by}.", concern=True)
+        return Line(question, answer, f"Simulated by {panel}; the others are by {by}.")
 
 
 @dataclass(frozen=True)
@@ -93,58 +93,53 @@ class Completeness:
         return self.asked < self.expected and (self.stopped is not None or not self.at_most)
 
     def line(self) -> Line:
-        answer = f"{self.voted:,} of {self.items:,} items"
         said = []
         if self.cut_short:
-            missing = f"{self.expected - self.asked:,} of {self.expected:,} annotations are missing"
             why = f" ({one_line(self.stopped, 160)})" if self.stopped else ""
-            said.append(f"Cut short{why}: {'up to ' if self.at_most else ''}{missing}.")
+            most = "up to " if self.at_most else ""
+            said.append(
+                f"Cut short{why}: {most}{self.expected - self.asked:,} of {self.expected:,} annotations are missing."
+            )
         if self.failed:
             reason = next(iter(self.reasons), "")
             most = f", most often: {one_line(reason, 120)}" if reason else ""
-            said.append(f"{_counted(self.failed, 'annotation')} without a label{most}.")
-        if not said:
-            said.append(
-                "Every annotation has a label." if self.voted == self.items else "The other items have no votes."
-            )
-        return Line(
-            "How complete?", answer, " ".join(said), self.cut_short or self.failed > 0 or self.voted < self.items
-        )
+            said.append(f"{counted(self.failed, 'annotation')} without a label{most}.")
+        else:
+            said.append("Every annotation has a label." if not said else "Those made have a label.")
+        if self.voted < self.items and not self.cut_short:
+            said.append("The other items have no votes.")
+        concern = self.cut_short or self.failed > 0 or self.voted < self.items
+        return Line("How complete?", f"{self.voted:,} of {self.items:,} items", " ".join(said), concern)
 
 
 @dataclass(frozen=True)
 class Signal:
-    """Whether annotators can be told from noise. alpha: of the panel, people_alpha: of people among themselves, None each where two annotators never judged one
-    item. personas: personas against replicates, in words; asked_twice: whether there were replicates; warns: whether personas are not above them."""
+    """Whether annotators can be told from noise. alpha: of the panel, people_alpha: of people among themselves, without a value where two annotators never judged
+    one item. personas: personas against replicates, in words; asked_twice: whether there were replicates; warns: whether personas are not above them."""
 
     alpha: Interval
     people_alpha: Interval
     personas: str | None
     asked_twice: bool
     warns: bool
-    states_population: bool = False
+    states_population: bool
 
     def line(self) -> Line:
         question, shown = "Told from noise?", self.alpha if self.alpha.value is not None else self.people_alpha
-        by_panel = shown is self.alpha
         if shown.value is None:
             why = "Each annotation states a whole population's distribution." if self.states_population else ""
-            return Line(question, "not measured", why or "Two annotators never judged one item.", concern=True)
-        said = [f"Krippendorff’s α {_between(shown)}: {_meaning(shown)}."]
+            return Line(question, "Not measured", why or "No item was judged by two annotators.", concern=True)
+        by_panel, beyond = shown is self.alpha, shown.low is not None and shown.low > 0
+        said = [f"Krippendorff’s α of the rewards: {_meaning(shown)}."]
         if by_panel and self.people_alpha.value is not None:
             said.append(f"People among themselves: α {_between(self.people_alpha)}.")
-        if by_panel and self.asked_twice and self.personas:
-            said.append(self.personas)
-        elif not self.asked_twice:
+        if not self.asked_twice:
             what = "Personas against replicates" if by_panel else "Whether they repeat themselves"
             said.append(f"{what}: not measured, nobody was asked twice.")
-        beyond = shown.low is not None and shown.low > 0
-        return Line(
-            question,
-            f"{'yes' if beyond else 'no'}, α = {number(shown.value, 2)}",
-            " ".join(said),
-            not beyond or self.warns,
-        )
+        elif by_panel and self.personas:
+            said.append(self.personas)
+        answer = f"{'Yes' if beyond else 'No'}: α {_between(shown)}"
+        return Line(question, answer, " ".join(said), concern=not beyond or self.warns)
 
 
 @dataclass(frozen=True)
@@ -159,23 +154,20 @@ class PairCertainty:
     def line(self) -> Line:
         question = "How sure are the pairs?"
         if not self.pairs:
-            return Line(question, "no pairs", "No prompt has two responses that votes tell apart.")
+            return Line(question, "No pairs", "No prompt has two responses that votes tell apart.")
         if self.sure is None or self.median_probability is None:
-            return Line(
-                question,
-                f"{self.pairs:,} pairs",
-                "How sure they are is not known: fit the run again (dprm fit).",
-                concern=True,
-            )
-        said = [
-            f"The preferred response is better with a probability above {SURE:g}; the median is {number(self.median_probability, 2)}."
-        ]
+            unknown = "How sure they are is not known: fit the run again (dprm fit)."
+            return Line(question, counted(self.pairs, "pair"), unknown, concern=True)
+        said = (
+            f"Sure: the preferred response is better with a probability above {SURE:g}. "
+            f"The median is {number(self.median_probability, 2)}. "
+        )
         if self.by_models:
-            said.append("This takes votes as independent: errors that a model makes in all its roles are not in it.")
+            said += "This takes votes as independent: errors that a model makes in all its roles are not in it."
         else:
-            said.append("This takes raters as independent draws from one population.")
-        answer = f"{self.sure:,} of {self.pairs:,} are ({percent(self.sure / self.pairs)})"
-        return Line(question, answer, " ".join(said), concern=2 * self.sure < self.pairs)
+            said += "This takes raters as independent draws from one population."
+        answer = f"{self.sure:,} of {self.pairs:,} are sure ({percent(self.sure / self.pairs)})"
+        return Line(question, answer, said, concern=2 * self.sure < self.pairs)
 
 
 @dataclass(frozen=True)
@@ -190,21 +182,19 @@ class Cost:
     local: bool
 
     def line(self) -> Line:
-        question = "What did it cost?"
-        if self.per_thousand_labels is None:
-            detail = "No label has a known price." if self.unpriced else "There is no label by a model."
-            return Line(
-                question, "cost not known" if self.unpriced else "nothing per label", detail, concern=self.unpriced > 0
-            )
-        if self.local and not self.dollars and not self.unpriced:
+        question, most = "What did it cost?", "at most " if self.at_most else ""
+        if self.dollars is None:
+            return Line(question, "Cost not known", "The model has no known price.", concern=True)
+        if self.local and not self.dollars:
             return Line(question, "$0 per 1,000 labels", "The model ran on this machine.")
-        most = "at most " if self.at_most else ""
-        said = f"{most}{money(self.dollars)} in all.".capitalize()
+        said = f"{most}{money(self.dollars)} in all"
         if self.unpriced:
-            said = f"Of those with a known price, {most}{money(self.dollars)} in all; the cost of {_counted(self.unpriced, 'annotation')} is not known."
-        return Line(
-            question, f"{most}{money(self.per_thousand_labels)} per 1,000 labels", said, concern=self.unpriced > 0
-        )
+            said += f", without {counted(self.unpriced, 'annotation')} whose cost is not known"
+        said = f"{said[0].upper()}{said[1:]}."
+        if self.per_thousand_labels is None:
+            return Line(question, "No label", said, concern=True)
+        thousand = f"{most}{money(self.per_thousand_labels)} per 1,000 labels"
+        return Line(question, f"{thousand[0].upper()}{thousand[1:]}", said, concern=self.unpriced > 0)
 
 
 @dataclass(frozen=True)
@@ -215,20 +205,16 @@ class Validated:
     review: Mapping[str, Any] | None
 
     def line(self) -> Line:
-        question = "Validated?"
-        if self.on_items is None:
-            return Line(question, "no", "Not validated against people.", concern=True)
-        found = self.on_items
-        correlation = (
-            "" if found.correlation is None else f"correlation of mean rewards {number(found.correlation, 2)}, "
+        question, found = "Validated?", self.on_items
+        if found is None:
+            return Line(question, "No", "Not validated against people.", concern=True)
+        agree = "" if found.correlation is None else f"correlation of mean rewards {number(found.correlation, 2)}, "
+        said = (
+            f"{agree[:1].upper()}{agree[1:]}panel minus people {number(found.mean_difference, 2, sign=True)}, "
+            f"the same most frequent label on {percent(found.same_label)} of the items. {_of_review(self.review or {})}"
         )
-        said = [
-            f"On {_counted(found.items, 'item')} that both judged: {correlation}panel minus people {number(found.mean_difference, 2, sign=True)}, "
-            f"the same most frequent label on {percent(found.same_label)}."
-        ]
-        if self.review:
-            said.append(_of_review(self.review))
-        return Line(question, f"against people, on {_counted(found.items, 'item')}", " ".join(said))
+        answer = f"Against people, on {counted(found.items, 'item')}"
+        return Line(question, answer, f"{said[0].upper()}{said[1:]}".strip())
 
 
 @dataclass(frozen=True)
@@ -353,26 +339,30 @@ def _cost(run: Run, by_models: pa.Table) -> Cost:
 # -- words ------------------------------------------------------------------------------------------------------------
 
 
+def counted(count: int, one: str, many: str = "") -> str:
+    """A number with its noun: 1 item, 1,440 items."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
 def _meaning(alpha: Interval) -> str:
     if alpha.value is None or alpha.low is None or alpha.low <= 0:
-        return "annotators of one item agree no more than chance would make them"
+        return "on one item, annotators agree no more than chance would have it"
     if alpha.value < _TENTATIVE:
-        return f"they agree beyond chance, but one label of an item is not reliable (that would be {_TENTATIVE:g} at least)"
+        return f"annotators agree beyond chance, but a single label is not reliable (α below {_TENTATIVE:g})"
     if alpha.value < _RELIABLE:
-        return f"they agree beyond chance, enough for tentative conclusions ({_TENTATIVE:g} to {_RELIABLE:g})"
-    return f"they agree well ({_RELIABLE:g} counts as reliable)"
+        return f"annotators agree, enough for tentative conclusions (α from {_TENTATIVE:g} to {_RELIABLE:g})"
+    return f"annotators agree well (labels count as reliable from {_RELIABLE:g} on)"
 
 
 def _of_review(review: Mapping[str, Any]) -> str:
     """What the manifest says of the review; nothing of one that an older version wrote otherwise."""
     try:
-        distance, excess, floor = review["distance"], review["excess"], review["floor"]
-        answers, people = review["answers"], review["people"]
-        beyond = excess["low"] is not None and excess["low"] > 0
+        distance, floor, excess = review["distance"]["value"], review["floor"], review["excess"]["low"]
+        who = f"{counted(review['answers'], 'answer')} by {counted(review['people'], 'person', 'people')}"
+        found = "it differs from people" if excess is not None and excess > 0 else "no difference can be shown"
         return (
-            f"In a review with {_counted(answers, 'answer')} by {_counted(people, 'person', 'people')}, the panel is {number(distance['value'], 2)} "
-            f"from them (Wasserstein-1, in reward), of which the few answers alone would explain {number(floor, 2)}: "
-            f"{'it differs from people' if beyond else 'no difference can be shown'}."
+            f"In a review with {who}, the panel is {number(distance, 2)} from them (Wasserstein-1, in reward), "
+            f"where so few answers alone make {number(floor, 2)}: {found}."
         )
     except (KeyError, TypeError):
         return ""
@@ -381,10 +371,6 @@ def _of_review(review: Mapping[str, Any]) -> str:
 def _between(interval: Interval) -> str:
     ends = "" if interval.low is None else f" ({number(interval.low, 2)} to {number(interval.high, 2)})"
     return f"{number(interval.value, 2)}{ends}"
-
-
-def _counted(count: int, one: str, many: str = "") -> str:
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def _dict(value: Any) -> dict[str, Any] | None:
