@@ -77,7 +77,8 @@ def annotators(ratings: Ratings, space: LabelSpace) -> Annotators:
 
     The effective number is a^2 / sum_ij A_ij^2, with A_ij agreement beyond chance: (observed - expected) / (1 - expected) of the common
     items, expected from both annotators' own label shares (Cohen's kappa), not below 0, 1 on the diagonal. It is 1 if all annotators are identical,
-    and their number if they agree no more than by chance.
+    and their number if they agree no more than by chance. Severity and informativeness are of rewards, expected ones where ratings are distributions; what is about
+    labels takes the most probable one.
     """
     if len(ratings) and not ratings.annotator_ids:
         raise VotesError("agreement between annotators needs an annotator_id for every vote")

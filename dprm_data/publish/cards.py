@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from dprm_data.publish.configs import CONFIGS, Config, dataset_info
 from dprm_data.publish.models import models_asked, prompts_sent
 from dprm_data.publish.panel_findings import PanelFindings, panel_findings
 from dprm_data.runs.human_agreement import validation
+from dprm_data.runs.verdict import Verdict, verdict
 
 if TYPE_CHECKING:
     from dprm_data.publish.parts import Parts
@@ -87,6 +88,7 @@ def _values(
     recipe, manifest = run.recipe, run.folder.read_manifest()
     hosts = local_hosts(place.base_url for place in recipe.places)
     return summary.as_dict() | {
+        "verdict": _public_lines(verdict(run), hosts),
         "failures": {public_text(reason, hosts): count for reason, count in summary.failures.items()},
         "name": recipe.name,
         "location": repo or str(run.folder.path),
@@ -112,6 +114,7 @@ def _values(
         "agreement": findings.agreement,
         "positions": findings.positions,
         "compared": findings.rows,
+        "soft": findings.soft,
         "validation": validation(run.folder, run.space),
         "review": manifest.get("review"),
         "ratings": manifest.get("ratings"),
@@ -123,6 +126,14 @@ def _values(
         "sizes": {c: {s: n for s, (n, _) in found.items()} for c, found in parts.sizes.items()} if parts else {},
         "pictures": {name: CAPTIONS[name] for name in pictures},
     }
+
+
+def _public_lines(found: Verdict, hosts: Collection[str]) -> list[dict[str, str]]:
+    """The verdict's lines, without addresses of this machine."""
+    lines = found.lines()
+    return [
+        {name: public_text(getattr(line, name), hosts) for name in ("question", "answer", "detail")} for line in lines
+    ]
 
 
 def _asked(run: Run) -> list[dict[str, Any]]:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 SURE = 0.9  # the probability from which a pair counts as sure
 _TENTATIVE, _RELIABLE = 0.667, 0.8  # Krippendorff's alpha
-_COLUMNS = ["annotator_id", "annotator_kind", "status", "reason", "model", "cost", "estimated_calls"]
+_COLUMNS = ["annotator_id", "annotator_kind", "probs", "status", "reason", "model", "cost", "estimated_calls"]
 
 
 @dataclass(frozen=True)
@@ -144,12 +144,14 @@ class Signal:
 
 @dataclass(frozen=True)
 class PairCertainty:
-    """The pairs of responses to one prompt, and how many of them are sure: the preferred one is better with a probability above 0.9. None: not known."""
+    """The pairs of responses to one prompt, and how many of them are sure: the preferred one is better with a probability above 0.9. None: not known.
+    soft: whether some votes are distributions."""
 
     pairs: int
     sure: int | None
     median_probability: float | None
     by_models: bool
+    soft: bool
 
     def line(self) -> Line:
         question = "How sure are the pairs?"
@@ -166,6 +168,8 @@ class PairCertainty:
             said += "This takes votes as independent: errors that a model makes in all its roles are not in it."
         else:
             said += "This takes raters as independent draws from one population."
+        if self.soft:
+            said += " A distribution counts as one vote."
         answer = f"{self.sure:,} of {self.pairs:,} are sure ({percent(self.sure / self.pairs)})"
         return Line(question, answer, said, concern=2 * self.sure < self.pairs)
 
@@ -207,7 +211,7 @@ class Validated:
     def line(self) -> Line:
         question, found = "Validated?", self.on_items
         if found is None:
-            return Line(question, "No", "Not validated against people.", concern=True)
+            return Line(question, "Not validated against people", concern=True)
         agree = "" if found.correlation is None else f"correlation of mean rewards {number(found.correlation, 2)}, "
         said = (
             f"{agree[:1].upper()}{agree[1:]}panel minus people {number(found.mean_difference, 2, sign=True)}, "
@@ -251,7 +255,7 @@ def verdict(run: Run) -> Verdict:
         _labels(by_models, by_people, manifest),
         _completeness(run, table, by_models.num_rows, fitted, manifest),
         _signal(run, manifest, people=by_people.num_rows > 0),
-        _pairs(run, fitted, manifest, by_models=asks),
+        _pairs(run, fitted, manifest, by_models=asks, soft=table["probs"].null_count < table.num_rows),
         _cost(run, by_models) if asks else None,
         Validated(validation(folder, run.space), _dict(manifest.get("review"))) if asks else None,
     )
@@ -307,7 +311,7 @@ def _alpha(found: PanelVariance | None) -> Interval:
     return min(different, key=lambda line: len(line.shares)).alpha if different else NOTHING
 
 
-def _pairs(run: Run, fitted: pa.Table, manifest: Mapping[str, Any], *, by_models: bool) -> PairCertainty:
+def _pairs(run: Run, fitted: pa.Table, manifest: Mapping[str, Any], *, by_models: bool, soft: bool) -> PairCertainty:
     reward = fitted["expected_reward"].to_numpy().astype(np.float64)
     reward[fitted["evidence"].to_numpy() <= 0] = np.nan
     pairs = preferred_pairs(fitted["group_id"], reward)
@@ -316,11 +320,10 @@ def _pairs(run: Run, fitted: pa.Table, manifest: Mapping[str, Any], *, by_models
         votes = fitted["votes"].combine_chunks().flatten().to_numpy().reshape(-1, run.space.K)
         moments = evaluate(prior, run.space, votes.astype(np.float64), run.space.rewards[:, None])
     except (KeyError, InputError):  # an older version's folder, or other labels than those of the fit
-        return PairCertainty(len(pairs), None, None, by_models)
+        return PairCertainty(len(pairs), None, None, by_models, soft)
     found = probabilities(moments.mean[:, 0], moments.variance[:, 0], pairs)
-    return PairCertainty(
-        len(pairs), int((found > SURE).sum()), float(np.median(found)) if len(found) else None, by_models
-    )
+    median = float(np.median(found)) if len(found) else None
+    return PairCertainty(len(pairs), int((found > SURE).sum()), median, by_models, soft)
 
 
 def _cost(run: Run, by_models: pa.Table) -> Cost:

@@ -13,6 +13,6 @@ def verdict_view(found: Verdict) -> RenderableType:
     """A row for each question: the answer, in another colour where it is a reason for concern, and what there is to say about it."""
     rows = facts()
     for line in found.lines():
-        answer = Text(f"{line.answer}. ", style="bold yellow" if line.concern else "bold")
-        rows.add_row(Text(line.question, no_wrap=True), answer.append(line.detail, style="not bold default"))
+        answer = Text(f"{line.answer}.", style="bold yellow" if line.concern else "bold")
+        rows.add_row(Text(line.question, no_wrap=True), answer.append(f" {line.detail}", style="not bold default"))
     return rows
