@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from dprm_data.runs.run import Run
 
 SURE = 0.9  # the probability from which a pair counts as sure
+_FEW = 20  # items: fewer make the interval of alpha too narrow
 _TENTATIVE, _RELIABLE = 0.667, 0.8  # Krippendorff's alpha
 _COLUMNS = ["annotator_id", "annotator_kind", "probs", "status", "reason", "model", "cost", "estimated_calls"]
 
@@ -65,12 +66,12 @@ class Labels:
     def line(self) -> Line:
         question, by = "Whose labels?", "people" if self.people is None else counted(self.people, "person", "people")
         if self.human and not self.simulated:
-            return Line(question, "People’s", f"{self.human:,} labels by {by}.")
+            return Line(question, f"{counted(self.human, 'label')} by {by}")
         panel = f"{counted(self.personas, 'persona')}, played by {one_line(', '.join(self.models), 120) or 'a model'}"
         if not self.human:
-            return Line(question, "Simulated", f"{self.simulated:,} labels by {panel}.")
+            return Line(question, counted(self.simulated, "simulated label"), f"{panel}.")
         answer = f"{self.simulated:,} simulated, {self.human:,} by people"
-        return Line(question, answer, f"Simulated by {panel}; the others are by {by}.")
+        return Line(question, answer, f"Simulated: {panel}. The others are by {by}.")
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class Completeness:
             )
         if self.failed:
             reason = next(iter(self.reasons), "")
-            most = f", most often: {one_line(reason, 120)}" if reason else ""
+            most = f", most often: {one_line(reason, 120).rstrip('.')}" if reason else ""
             said.append(f"{counted(self.failed, 'annotation')} without a label{most}.")
         else:
             said.append("Every annotation has a label." if not said else "Those made have a label.")
@@ -115,10 +116,12 @@ class Completeness:
 @dataclass(frozen=True)
 class Signal:
     """Whether annotators can be told from noise. alpha: of the panel, people_alpha: of people among themselves, without a value where two annotators never judged
-    one item. personas: personas against replicates, in words; asked_twice: whether there were replicates; warns: whether personas are not above them."""
+    one item; items: on which they did. personas: personas against replicates, in words; asked_twice: whether there were replicates; warns: whether personas are
+    not above them."""
 
     alpha: Interval
     people_alpha: Interval
+    items: int
     personas: str | None
     asked_twice: bool
     warns: bool
@@ -131,6 +134,10 @@ class Signal:
             return Line(question, "Not measured", why or "No item was judged by two annotators.", concern=True)
         by_panel, beyond = shown is self.alpha, shown.low is not None and shown.low > 0
         said = [f"Krippendorff’s α of the rewards: {_meaning(shown)}."]
+        if self.items < _FEW:
+            said.append(f"From {counted(self.items, 'item')} only: the interval is too narrow.")
+        if by_panel and (shown.value or 0.0) >= _TENTATIVE:
+            said.append("A model in several roles agrees with itself: that does not make labels right.")
         if by_panel and self.people_alpha.value is not None:
             said.append(f"People among themselves: α {_between(self.people_alpha)}.")
         if not self.asked_twice:
@@ -298,6 +305,7 @@ def _signal(run: Run, manifest: Mapping[str, Any], *, people: bool) -> Signal:
     return Signal(
         alpha=_alpha(panel),
         people_alpha=_alpha(among_people),
+        items=noise.components.items if noise else 0,
         personas=persona_sentence(panel.components) if panel else None,
         asked_twice=noise is not None and any(line.is_replicate for line in noise.components.likeness),
         warns=panel is not None and warns(panel.components),

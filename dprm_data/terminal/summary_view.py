@@ -34,8 +34,8 @@ def summary_view(
     verdict: Verdict, summary: Summary, folder: RunFolder, counters: Counters | None, *, local: bool
 ) -> RenderableType:
     """A run's verdict and summary. counters: of this process's calls, if it made any; local: whether the bundled model answered."""
-    parts: list[RenderableType] = [verdict_view(verdict), _warning(summary, local), _legend(summary)]
-    parts.append(_first_items(summary))
+    parts: list[RenderableType] = [verdict_view(verdict), *([_demo_warning()] if local else [])]
+    parts += [_legend(summary), _first_items(summary)]
     more = summary.items - len(summary.first)
     if more > 0:
         parts.append(Text(f"… and {more:,} more: dprm show {folder} --item ID", style="dim"))
@@ -164,18 +164,12 @@ def _figures(summary: Summary, counters: Counters | None, *, said: str) -> Text:
     return text
 
 
-def _warning(summary: Summary, local: bool) -> RenderableType:
-    if summary.simulated == 0:
-        return Text()
-    words = "These labels are simulated: a model played the personas."
-    if summary.human:
-        words = f"{summary.simulated:,} of these labels are simulated (a model played the personas), and {summary.human:,} are by people."
-    if local:
-        words += (
-            " The bundled model is very small. It shows that the pipeline works, not what people think: "
-            "on real pairs it agrees with people no better than chance."
-        )
-    return Text("\n" + words, style="italic")
+def _demo_warning() -> Text:
+    return Text(
+        "\nThe bundled model is very small. It shows that the pipeline works, not what people think: "
+        "on real pairs it agrees with people no better than chance.",
+        style="italic",
+    )
 
 
 def _next_steps(summary: Summary, folder: RunFolder) -> Text:

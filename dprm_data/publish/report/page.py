@@ -57,6 +57,8 @@ def _values(run: Run, found: Findings, other: Comparison | None) -> dict[str, An
     manifest = run.folder.read_manifest()
     return {
         "name": recipe.name,
+        "verdict": found.verdict.lines(),
+        "signal": found.verdict.signal,
         "summary": found.summary,
         "local": recipe.is_demo,
         "written": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
@@ -83,6 +85,7 @@ def _values(run: Run, found: Findings, other: Comparison | None) -> dict[str, An
         "annotators": found.annotators,
         "agreement": found.panel.agreement,
         "compared_rows": found.panel.rows,
+        "soft": found.panel.soft,
         "positions": found.panel.positions,
         "matrix": _matrix(run, found),
         "spread": _spread(found),
@@ -111,13 +114,14 @@ def _values(run: Run, found: Findings, other: Comparison | None) -> dict[str, An
         "against": other,
         "scatter": _scatter(other, space.rewards) if other else "",
         "payload": _payload(found, colours, space.names),
-        "shown": len(found.rows),
+        "shown": len(found.shown.rows),
     }
 
 
 def _payload(found: Findings, colours: list[str], names: list[str]) -> Markup:
     """The items as JSON for a script element: without `<`, `>` and `&`."""
-    content = {"labels": names, "colours": colours, "columns": found.columns, "items": found.rows}
+    content = {"labels": names, "colours": colours, "columns": found.columns, "prompts": found.shown.prompts}
+    content["items"] = found.shown.rows
     text = orjson.dumps(content).decode()
     return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
 
