@@ -2,7 +2,7 @@
 // Texts are only ever set as textContent, never as HTML.
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
-  const PAGE = 25;
+  const PAGE = 20; // prompts
   const byId = (id) => document.getElementById(id);
   const make = (tag, className, text) => {
     const element = document.createElement(tag);
@@ -71,14 +71,14 @@
     if (!item.fits) head.append(make("span", "tag", "does not fit the filters"));
     box.append(head);
     item.r.forEach(([role, words]) => box.append(text(words, "response", role)));
-    box.append(stack(item.d, false));
-    if (item.v.length) box.append(stack(item.v, true));
     const meta = make("div", "meta");
-    meta.append(
+    if (item.n > 0) box.append(stack(item.d, false), stack(item.v, true));
+    if (item.n > 0) meta.append(
       fact("reward", figure(item.e, 2) + " (" + figure(item.l, 1) + " to " + figure(item.h, 1) + ")"),
       fact("two annotators differ", percent(item.s * 1000)),
       fact("votes", String(item.n)),
     );
+    else meta.append(make("span", "", "no votes"));
     data.columns.forEach((column, k) => { if (item.m[k] !== null) meta.append(fact(column, item.m[k])); });
     if (item.f !== null && item.f < 0.01) meta.append(make("span", "bad", "the fit cannot describe these votes (p = " + item.f + ")"));
     meta.append(make("code", "", item.i.slice(0, 12)));
@@ -139,7 +139,7 @@
   // Prompts come in the order of their first response that fits.
   const refresh = () => {
     const key = sort.value[0], sign = sort.value[1] === "+" ? 1 : -1;
-    const value = (item) => sign * (item[key] === null ? sign * Infinity : item[key]);
+    const value = (item) => (item[key] === null || item.n === 0 ? Infinity : sign * item[key]);
     data.items.forEach((item) => { item.fits = filters.every((fits) => fits(item)); });
     fitting = data.items.filter((item) => item.fits).length;
     found = groups.filter((group) => group.items.some((item) => item.fits));

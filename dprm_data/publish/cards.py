@@ -22,7 +22,6 @@ from dprm_data.publish.card_figures import CAPTIONS
 from dprm_data.publish.configs import CONFIGS, Config, dataset_info
 from dprm_data.publish.models import models_asked, prompts_sent
 from dprm_data.publish.panel_findings import PanelFindings, panel_findings
-from dprm_data.runs.human_agreement import validation
 from dprm_data.runs.verdict import Verdict, verdict
 
 if TYPE_CHECKING:
@@ -86,9 +85,10 @@ def _values(
     pictures: Iterable[str],
 ) -> dict[str, Any]:
     recipe, manifest = run.recipe, run.folder.read_manifest()
+    found = verdict(run)
     hosts = local_hosts(place.base_url for place in recipe.places)
     return summary.as_dict() | {
-        "verdict": _public_lines(verdict(run), hosts),
+        "verdict": _public_lines(found, hosts),
         "failures": {public_text(reason, hosts): count for reason, count in summary.failures.items()},
         "name": recipe.name,
         "location": repo or str(run.folder.path),
@@ -115,7 +115,7 @@ def _values(
         "positions": findings.positions,
         "compared": findings.rows,
         "soft": findings.soft,
-        "validation": validation(run.folder, run.space),
+        "validation": found.validated and found.validated.on_items,
         "review": manifest.get("review"),
         "ratings": manifest.get("ratings"),
         "publish": recipe.publish.model_dump(),

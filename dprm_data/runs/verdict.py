@@ -106,7 +106,7 @@ class Completeness:
             most = f", most often: {one_line(reason, 120).rstrip('.')}" if reason else ""
             said.append(f"{counted(self.failed, 'annotation')} without a label{most}.")
         else:
-            said.append("Every annotation has a label." if not said else "Those made have a label.")
+            said.append("All others have a label." if said else "Every annotation has a label.")
         if self.voted < self.items and not self.cut_short:
             said.append("The other items have no votes.")
         concern = self.cut_short or self.failed > 0 or self.voted < self.items
@@ -357,7 +357,7 @@ def counted(count: int, one: str, many: str = "") -> str:
 
 def _meaning(alpha: Interval) -> str:
     if alpha.value is None or alpha.low is None or alpha.low <= 0:
-        return "on one item, annotators agree no more than chance would have it"
+        return "that annotators agree beyond chance cannot be shown"
     if alpha.value < _TENTATIVE:
         return f"annotators agree beyond chance, but a single label is not reliable (α below {_TENTATIVE:g})"
     if alpha.value < _RELIABLE:

@@ -6,6 +6,7 @@ script inserts them as text, never as HTML.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -24,7 +25,6 @@ from dprm_data.publish.panel_findings import clustered
 from dprm_data.publish.report.comparison import Comparison, compare
 from dprm_data.publish.report.findings import Findings, find
 from dprm_data.publish.report.variance_section import variance_section
-from dprm_data.runs.human_agreement import validation
 
 if TYPE_CHECKING:
     from dprm_data.core.arrays import Floats
@@ -44,6 +44,7 @@ def report(run: Run, against: Run | None = None) -> str:
         "share": percent,
         "number": _number,
         "dollars": _dollars,
+        "minus": _minus,
     }
     other = compare(run, against) if against else None
     parts = {name: inlined(f"report.{name}") for name in ("css", "js")}
@@ -54,6 +55,7 @@ def _values(run: Run, found: Findings, other: Comparison | None) -> dict[str, An
     space, fit, recipe = run.space, found.fit, run.recipe
     colours = charts.label_colours(space.rewards)
     moved = np.abs(fit.distribution - fit.posterior).max(axis=1) > 1e-9
+    judged = fit.evidence > 0
     manifest = run.folder.read_manifest()
     return {
         "name": recipe.name,
@@ -104,11 +106,11 @@ def _values(run: Run, found: Findings, other: Comparison | None) -> dict[str, An
         },
         "items_by": found.items_by,
         "people_by": found.people_by,
-        "histogram": _histogram(fit.expected_reward, space.rewards),
-        "map": _map(fit.expected_reward, fit.disagreement, space.rewards),
+        "histogram": _histogram(fit.expected_reward[judged], space.rewards),
+        "map": _map(fit.expected_reward[judged], fit.disagreement[judged], space.rewards),
         "low": float(space.rewards.min()),
         "high": float(space.rewards.max()),
-        "validation": validation(run.folder, run.space),
+        "validation": found.verdict.validated and found.verdict.validated.on_items,
         "review": manifest.get("review"),
         "reading": manifest.get("calibration"),
         "against": other,
@@ -238,6 +240,11 @@ def _svg(body: str, width: float, height: float, title: str) -> Markup:
 
 def _number(value: float | None, digits: int = 2) -> str:
     return typographic(number(value, digits))
+
+
+def _minus(text: str) -> str:
+    """A text with the numbers in it typeset."""
+    return re.sub(r"(?<![\w-])-(?=\d)", "−", text)
 
 
 def _signed(value: float | None, digits: int = 2) -> str:
