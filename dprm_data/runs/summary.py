@@ -134,7 +134,7 @@ def summarise(folder: RunFolder, space: LabelSpace, *, first: int = 12, divided:
         cost=None if costs.null_count else pc.sum(costs).as_py() or 0.0,
         estimated_calls=pc.sum(annotations["estimated_calls"]).as_py() or 0,
         reasoning_tokens=pc.sum(annotations["reasoning_tokens"]).as_py() or 0,
-        label_shares=_mean_distribution(figures["label_distribution"], space.K, voted),
+        label_shares=_mean_distribution(figures["label_distribution"], space.K),
         mean_expected_reward=float(rewards[voted].mean()) if voted.any() else None,
         mean_disagreement=float(disagreement[voted].mean()) if voted.any() else None,
         personas=_personas(annotations, space),
@@ -166,10 +166,8 @@ def _number_of(table: pa.Table, column: str, value: str) -> int:
     return int(pc.sum(pc.equal(table[column], value)).as_py() or 0)
 
 
-def _mean_distribution(column: pa.ChunkedArray, K: int, voted: np.ndarray[Any, np.dtype[np.bool_]]) -> list[float]:
-    """The mean over the items that have votes, or over all if none has."""
+def _mean_distribution(column: pa.ChunkedArray, K: int) -> list[float]:
     flat = column.combine_chunks().flatten().to_numpy().reshape(-1, K)
-    flat = flat[voted] if voted.any() else flat
     return np.asarray(flat.mean(axis=0), dtype=np.float64).tolist() if len(flat) else [0.0] * K
 
 
