@@ -26,6 +26,7 @@ from dprm_data.core.failure_reasons import grouped
 from dprm_data.core.format import money, number, percent
 from dprm_data.core.tables import ANNOTATIONS
 from dprm_data.core.text import one_line
+from dprm_data.elicit.work import POPULATION
 from dprm_data.labels.statistics import NOTHING, Interval
 from dprm_data.preference.pairs import preferred_pairs, probabilities
 from dprm_data.preference.posterior import evaluate
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from dprm_data.runs.run import Run
 
 SURE = 0.9  # the probability from which a pair counts as sure
-_FEW = 20  # items: fewer make the interval of alpha too narrow
+_FEW = 10  # items: from fewer, no interval of alpha is to be trusted
 _TENTATIVE, _RELIABLE = 0.667, 0.8  # Krippendorff's alpha
 _COLUMNS = ["annotator_id", "annotator_kind", "probs", "status", "reason", "model", "cost", "estimated_calls"]
 
@@ -67,7 +68,10 @@ class Labels:
         question, by = "Whose labels?", "people" if self.people is None else counted(self.people, "person", "people")
         if self.human and not self.simulated:
             return Line(question, f"{counted(self.human, 'label')} by {by}")
-        panel = f"{counted(self.personas, 'persona')}, played by {one_line(', '.join(self.models), 120) or 'a model'}"
+        models = one_line(", ".join(self.models), 120) or "a model"
+        panel = f"{counted(self.personas, 'persona')}, played by {models}"
+        if not self.personas:
+            panel = f"A whole population's distribution of each item, as {models} states it"
         if not self.human:
             return Line(question, counted(self.simulated, "simulated label"), f"{panel}.")
         answer = f"{self.simulated:,} simulated, {self.human:,} by people"
@@ -133,9 +137,9 @@ class Signal:
             why = "Each annotation states a whole population's distribution." if self.states_population else ""
             return Line(question, "Not measured", why or "No item was judged by two annotators.", concern=True)
         by_panel, beyond = shown is self.alpha, shown.low is not None and shown.low > 0
-        said = [f"Krippendorff’s α of the rewards: {_meaning(shown)}."]
-        if self.items < _FEW:
-            said.append(f"From {counted(self.items, 'item')} only: the interval is too narrow.")
+        few = self.items < _FEW
+        what = f"from {counted(self.items, 'item')} only" if few else _meaning(shown)
+        said = [f"Krippendorff’s α of the rewards: {what}."]
         if by_panel and (shown.value or 0.0) >= _TENTATIVE:
             said.append("A model in several roles agrees with itself: that does not make labels right.")
         if by_panel and self.people_alpha.value is not None:
@@ -145,8 +149,13 @@ class Signal:
             said.append(f"{what}: not measured, nobody was asked twice.")
         elif by_panel and self.personas:
             said.append(self.personas)
-        answer = f"{'Yes' if beyond else 'No'}: α {_between(shown)}"
-        return Line(question, answer, " ".join(said), concern=not beyond or self.warns)
+        answer = "Too few items to tell" if few else "Yes" if beyond else "No"
+        return Line(
+            question,
+            f"{answer}: α {number(shown.value, 2) if few else _between(shown)}",
+            " ".join(said),
+            few or not beyond or self.warns,
+        )
 
 
 @dataclass(frozen=True)
@@ -257,12 +266,12 @@ def verdict(run: Run) -> Verdict:
     human = pc.fill_null(pc.equal(table["annotator_kind"], "human"), False)
     by_models, by_people = table.filter(pc.invert(human)), table.filter(human)
     fitted = pq.read_table(folder.needs("distributions"), columns=["group_id", "expected_reward", "evidence", "votes"])
-    asks = by_models.num_rows > 0
+    asks, votes = by_models.num_rows > 0, table.filter(pc.not_equal(table["annotator_id"], POPULATION.id))
     return Verdict(
         _labels(by_models, by_people, manifest),
         _completeness(run, table, by_models.num_rows, fitted, manifest),
         _signal(run, manifest, people=by_people.num_rows > 0),
-        _pairs(run, fitted, manifest, by_models=asks, soft=table["probs"].null_count < table.num_rows),
+        _pairs(run, fitted, manifest, by_models=asks, soft=votes["probs"].null_count < votes.num_rows),
         _cost(run, by_models) if asks else None,
         Validated(validation(folder, run.space), _dict(manifest.get("review"))) if asks else None,
     )
@@ -276,7 +285,7 @@ def _labels(by_models: pa.Table, by_people: pa.Table, manifest: Mapping[str, Any
         models.num_rows,
         people.num_rows,
         tuple(sorted(pc.unique(models["model"].drop_null()).to_pylist())),
-        pc.count_distinct(by_models["annotator_id"]).as_py(),
+        len({*pc.unique(by_models["annotator_id"]).to_pylist()} - {POPULATION.id}),
         None if nameless else pc.count_distinct(people["annotator_id"]).as_py(),
     )
 
