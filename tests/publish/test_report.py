@@ -209,14 +209,13 @@ def test_responses_stand_side_by_side_under_their_prompt(desk: Desk) -> None:
     turns = article.locator(":scope > .turn")
     assert turns.locator(".role").all_text_contents() == ["user", "assistant", "user"]
     assert turns.locator("p").all_text_contents() == ["Question 3: what do you say?", "Ask me more.", "Then 5?"]
-    good, bad = (box.bounding_box() for box in article.locator(".answer").all())
-    assert good and bad
-    assert good["y"] == bad["y"] and good["x"] + good["width"] < bad["x"]
+    boxes = "[...document.querySelectorAll('#list .answer')].map((e) => e.getBoundingClientRect().toJSON())"
+    good, bad = page.evaluate(boxes)
+    assert good["top"] == bad["top"] and good["right"] < bad["left"]
     assert article.locator(".answer .role").all_text_contents() == ["assistant", "assistant"]
     page.set_viewport_size({"width": 400, "height": 800})
-    good, bad = (box.bounding_box() for box in article.locator(".answer").all())
-    assert good and bad
-    assert good["y"] + good["height"] < bad["y"] and good["x"] == bad["x"]
+    good, bad = page.evaluate(boxes)
+    assert good["bottom"] < bad["top"] and good["left"] == bad["left"]
 
 
 @in_a_browser
