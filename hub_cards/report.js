@@ -2,7 +2,7 @@
 // Texts are only ever set as textContent, never as HTML.
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
-  const PAGE = 25;
+  const PAGE = 20; // prompts
   const byId = (id) => document.getElementById(id);
   const make = (tag, className, text) => {
     const element = document.createElement(tag);
@@ -41,10 +41,11 @@
     return line;
   };
 
-  const number = (value, digits) => value.toFixed(digits).replace("-", "−");
+  const figure = (value, digits) => value.toFixed(digits).replace("-", "−");
 
-  const text = (words, className) => {
-    const holder = make("div");
+  const text = (words, className, role) => {
+    const holder = make("div", "turn");
+    holder.append(make("span", "role", role));
     const paragraph = make("p", className, words);
     holder.append(paragraph);
     if (words.length > 420 || words.split("\n").length > 5) {
@@ -62,22 +63,40 @@
     return holder;
   };
 
-  const card = (item) => {
-    const article = make("article", "item");
-    if (item.t) article.append(make("p", "earlier", item.t + (item.t > 1 ? " earlier turns" : " earlier turn")));
-    article.append(text(item.p, "prompt"), text(item.r, "response"), stack(item.d, false));
-    if (item.v.length) article.append(stack(item.v, true));
+  const answer = (item, number, best) => {
+    const box = make("div", "answer" + (best ? " best" : "") + (item.fits ? "" : " other"));
+    const head = make("p", "head", "Response " + number);
+    if (item.c) head.append(make("span", "tag", item.c + " in the source"));
+    if (best) head.append(make("span", "tag preferred", "preferred"));
+    if (!item.fits) head.append(make("span", "tag", "does not fit the filters"));
+    box.append(head);
+    item.r.forEach(([role, words]) => box.append(text(words, "response", role)));
     const meta = make("div", "meta");
-    meta.append(
-      fact("reward", number(item.e, 2) + " (" + number(item.l, 1) + " to " + number(item.h, 1) + ")"),
+    if (item.n > 0) box.append(stack(item.d, false), stack(item.v, true));
+    if (item.n > 0) meta.append(
+      fact("reward", figure(item.e, 2) + " (" + figure(item.l, 1) + " to " + figure(item.h, 1) + ")"),
       fact("two annotators differ", percent(item.s * 1000)),
       fact("votes", String(item.n)),
     );
-    if (item.c) meta.append(fact("source", item.c));
+    else meta.append(make("span", "", "no votes"));
     data.columns.forEach((column, k) => { if (item.m[k] !== null) meta.append(fact(column, item.m[k])); });
     if (item.f !== null && item.f < 0.01) meta.append(make("span", "bad", "the fit cannot describe these votes (p = " + item.f + ")"));
     meta.append(make("code", "", item.i.slice(0, 12)));
-    article.append(meta);
+    box.append(meta);
+    return box;
+  };
+
+  const card = (group) => {
+    const prompt = data.prompts[group.at];
+    const article = make("article", "item");
+    if (prompt.h) article.append(make("p", "earlier", prompt.h + (prompt.h > 1 ? " earlier turns" : " earlier turn")));
+    prompt.t.forEach(([role, words], k) => article.append(text(words, k === prompt.t.length - 1 ? "prompt" : "", role)));
+    const judged = group.items.filter((item) => item.n > 0).map((item) => item.e).sort((a, b) => b - a);
+    const answers = make("div", "answers");
+    group.items.forEach((item, k) => answers.append(
+      answer(item, k + 1, judged.length > 1 && judged[0] > judged[1] && item.n > 0 && item.e === judged[0])));
+    article.append(answers);
+    if (prompt.n > group.items.length) article.append(make("p", "earlier", group.items.length + " of its " + prompt.n + " responses"));
     return article;
   };
 
@@ -98,27 +117,34 @@
   const search = byId("search"), likely = byId("label"), sort = byId("sort");
   data.items.forEach((item) => {
     item.top = item.d.indexOf(Math.max(...item.d));
-    item.text = (item.p + "\n" + item.r).toLowerCase();
+    item.text = [...data.prompts[item.g].t, ...item.r].map(([, words]) => words).join("\n").toLowerCase();
     item.w = item.h - item.l;
   });
   filters.push((item) => likely.value === "" || item.top === Number(likely.value));
   filters.push((item) => item.text.includes(search.value.trim().toLowerCase()));
 
-  let found = [], shown = 0;
+  const groups = data.prompts.map((prompt, at) => ({ at, items: data.items.filter((item) => item.g === at) }));
+
+  let found = [], shown = 0, fitting = 0;
+  const counted = (number, noun) => number.toLocaleString("en") + " " + noun + (number === 1 ? "" : "s");
   const more = () => {
     const fragment = document.createDocumentFragment();
-    found.slice(shown, shown + PAGE).forEach((item) => fragment.append(card(item)));
+    found.slice(shown, shown + PAGE).forEach((group) => fragment.append(card(group)));
     byId("list").append(fragment);
     shown = Math.min(shown + PAGE, found.length);
     byId("more").hidden = shown >= found.length;
     byId("count").textContent = found.length === 0 ? "No item fits." :
-      shown.toLocaleString("en") + " of " + found.length.toLocaleString("en") + (found.length === 1 ? " item" : " items");
+      shown.toLocaleString("en") + " of " + counted(found.length, "prompt") + ", " + counted(fitting, "response");
   };
+  // Prompts come in the order of their first response that fits.
   const refresh = () => {
     const key = sort.value[0], sign = sort.value[1] === "+" ? 1 : -1;
-    const value = (item) => (item[key] === null ? (sign > 0 ? Infinity : -Infinity) : item[key]);
-    found = data.items.filter((item) => filters.every((fits) => fits(item)));
-    found.sort((a, b) => (value(a) === value(b) ? 0 : sign * (value(a) - value(b))));
+    const value = (item) => (item[key] === null || item.n === 0 ? Infinity : sign * item[key]);
+    data.items.forEach((item) => { item.fits = filters.every((fits) => fits(item)); });
+    fitting = data.items.filter((item) => item.fits).length;
+    found = groups.filter((group) => group.items.some((item) => item.fits));
+    found.forEach((group) => { group.first = Math.min(...group.items.filter((item) => item.fits).map(value)); });
+    found.sort((a, b) => (a.first === b.first ? 0 : a.first - b.first));
     byId("list").replaceChildren();
     shown = 0;
     more();

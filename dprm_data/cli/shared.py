@@ -132,16 +132,17 @@ Output = Annotated[Path | None, output_option("The run folder, overriding the re
 
 
 def show_summary(job: Any, counters: Any, as_json: bool) -> None:
-    """Print the summary of a run, with the counters of this process's calls if it made any."""
+    """Print the verdict on a run and its summary, with the counters of this process's calls if it made any."""
     from dprm_data.runs.summary import summarise
+    from dprm_data.runs.verdict import verdict
     from dprm_data.terminal.summary_view import summary_view
 
-    summary = summarise(job.folder, job.space)
-    content = {"run": str(job.folder), "summary": summary.as_dict()}
+    found, summary = verdict(job), summarise(job.folder, job.space)
+    content = {"run": str(job.folder), "verdict": found.as_dict(), "summary": summary.as_dict()}
     if counters:
         content["annotate"] = counters.as_dict()
     demo = job.recipe.is_demo
-    answer(content, lambda: summary_view(summary, job.folder, counters, local=demo), as_json)
+    answer(content, lambda: summary_view(found, summary, job.folder, counters, local=demo), as_json)
 
 
 def output_or_file(output: Path | None, file: Path | None) -> Path:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dprm_data.core.arrays import Floats, Ints
-from dprm_data.ingest.votes import Votes, item_codes, label_codes, vote_rows
+from dprm_data.ingest.votes import Votes, item_codes, label_codes, shares_of, vote_rows
 from dprm_data.labels.space import LabelSpace
 
 
@@ -19,7 +19,8 @@ class Ratings:
 
     `item`, `annotator`, `label`, `replicate` (R,) are indices into `item_ids`, `annotator_ids`, the space's labels and the annotator's
     repetitions; `weight` (R,). If annotators are not known, `annotator_ids` and `annotator` are empty. `base` is that of `Votes`. `model` (R,):
-    which of several models played the annotator, as a number; None if there is one, or none.
+    which of several models played the annotator, as a number; None if there is one, or none. `shares` (R, K): the distributions that were given in place of
+    labels (`label` is then the most probable one); None where all gave labels.
     """
 
     item_ids: list[str]
@@ -32,15 +33,28 @@ class Ratings:
     replicate: Ints
     base: int | None = None
     model: Ints | None = None
+    shares: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.item)
 
     def votes(self) -> Votes:
-        """The weighted label counts of all items."""
+        """The weighted label counts of all items; a distribution is split over its labels."""
         N, K = len(self.item_ids), self.K
+        if self.shares is not None:
+            split = np.zeros((N, K))
+            np.add.at(split, self.item, self.shares * self.weight[:, None])
+            return Votes(self.item_ids, split, self.base)
         counts = np.bincount(self.item * K + self.label, weights=self.weight, minlength=N * K)
         return Votes(self.item_ids, counts.reshape(N, K).astype(np.float64), self.base)
+
+    def rewards(self, space: LabelSpace) -> Floats:
+        """The reward of every rating's label, or the expected reward of its distribution, (R,)."""
+        return space.rewards[self.label] if self.shares is None else self.shares @ space.rewards
+
+    def most_probable(self) -> Ratings:
+        """The ratings as labels alone."""
+        return replace(self, shares=None)
 
     def take(self, rows: Ints) -> Ratings:
         """These ratings only; items and annotators keep their numbers."""
@@ -53,6 +67,7 @@ class Ratings:
             weight=self.weight[rows],
             replicate=self.replicate[rows],
             model=None if self.model is None else self.model[rows],
+            shares=None if self.shares is None else self.shares[rows],
         )
 
 
@@ -67,7 +82,18 @@ def ratings_from_annotations(table: pa.Table, space: LabelSpace) -> Ratings:
     if "replicate" in kept.column_names:
         rounds = pc.fill_null(pc.cast(kept["replicate"], pa.int64()), 0).to_numpy()
     labels = label_codes(kept["label"], space, "annotations")
-    return Ratings(ids, names, space.K, items, people, labels, weights, rounds, model=_models(kept))
+    shares = _shares(kept, labels, space)
+    return Ratings(ids, names, space.K, items, people, labels, weights, rounds, model=_models(kept), shares=shares)
+
+
+def _shares(kept: pa.Table, labels: Ints, space: LabelSpace) -> Floats | None:
+    """What every row says of the labels, (R, K): its distribution, or its label alone; None where no row has a distribution."""
+    shares = shares_of(kept, space)
+    without = np.isnan(shares[:, 0])
+    if without.all():
+        return None
+    shares[without] = np.eye(space.K)[labels[without]]
+    return shares
 
 
 def _models(kept: pa.Table) -> Ints | None:

@@ -154,6 +154,19 @@ def alpha(counts: Floats, squared: Floats) -> float | None:
     return value if np.isfinite(value) else None
 
 
+def alpha_of_values(item: Ints, values: Floats) -> float | None:
+    """Krippendorff's alpha at the interval level of values (R,) of these items (R,) that need not be labels; None if no item has two, 1 if all are alike."""
+    number = np.bincount(item)
+    several = number[item] > 1
+    if not several.any():
+        return None
+    item, values = item[several], values[several]
+    mean = np.bincount(item, values) / np.maximum(np.bincount(item), 1)
+    observed = (((values - mean[item]) ** 2) / (1.0 - 1.0 / number[item])).mean()
+    expected = values.var(ddof=1)
+    return float(1.0 - observed / expected) if expected > 0 else 1.0
+
+
 def nominal(K: int) -> Floats:
     """The squared difference of labels that are equal or not."""
     return 1.0 - np.eye(K)

@@ -14,7 +14,7 @@ from dprm_data.core.errors import InputError, VotesError
 from dprm_data.ingest.ratings import Ratings
 from dprm_data.ingest.votes import Votes
 from dprm_data.labels.space import LabelSpace
-from dprm_data.labels.statistics import alpha, by_rank, by_reward, nominal, reward_variance
+from dprm_data.labels.statistics import alpha, alpha_of_values, by_rank, by_reward, nominal, reward_variance
 
 Level = Literal["nominal", "ordinal", "interval"]
 MOST_ANNOTATORS = 400  # the most active ones, which are compared in pairs
@@ -77,12 +77,13 @@ def annotators(ratings: Ratings, space: LabelSpace) -> Annotators:
 
     The effective number is a^2 / sum_ij A_ij^2, with A_ij agreement beyond chance: (observed - expected) / (1 - expected) of the common
     items, expected from both annotators' own label shares (Cohen's kappa), not below 0, 1 on the diagonal. It is 1 if all annotators are identical,
-    and their number if they agree no more than by chance.
+    and their number if they agree no more than by chance. Severity and informativeness are of rewards, expected ones where ratings are distributions; what is about
+    labels takes the most probable one.
     """
     if len(ratings) and not ratings.annotator_ids:
         raise VotesError("agreement between annotators needs an annotator_id for every vote")
     A, N = len(ratings.annotator_ids), len(ratings.item_ids)
-    reward = space.rewards[ratings.label]
+    reward = ratings.rewards(space)
     total = np.bincount(ratings.item, weights=reward, minlength=N)[ratings.item]
     number = np.bincount(ratings.item, minlength=N)[ratings.item]
     own_total, own_number = _own(ratings, reward)
@@ -131,14 +132,17 @@ def position_bias(positions: Ints, K: int) -> PositionBias:
 
 
 def agreement_summary(ratings: Ratings, space: LabelSpace) -> dict[str, Any]:
-    """A panel's figures for a report."""
-    votes = ratings.votes()
+    """A panel's figures for a report. Nominal and ordinal alpha, and repetitions, are of labels: of a distribution, the most probable one."""
+    votes = ratings.most_probable().votes()
+    soft = ratings.shares is not None
     found = annotators(ratings, space)
     return {
         "annotators": len(ratings.annotator_ids),
         "alpha_nominal": krippendorff_alpha(votes, space, "nominal"),
         "alpha_ordinal": krippendorff_alpha(votes, space, "ordinal"),
-        "alpha_interval": krippendorff_alpha(votes, space, "interval"),
+        "alpha_interval": alpha_of_values(ratings.item, ratings.rewards(space))
+        if soft
+        else krippendorff_alpha(votes, space, "interval"),
         "effective_annotators": found.effective_number,
         "repeat_agreement": _finite_mean(found.repeat_agreement),
         "severity_spread": float(found.severity.std()) if len(found.severity) else None,

@@ -71,6 +71,20 @@ def outcomes(reward: Floats, pairs: Ints) -> Floats:
     return np.asarray((first > second) + 0.5 * (first == second))
 
 
+def probabilities(mean: Floats, variance: Floats, pairs: Ints) -> Floats:
+    """The probability that the first of a pair (P, 2) has the higher expected reward, from its posterior mean and variance (N,) in every row: (P,).
+
+    Phi(difference / standard deviation of the difference), which takes the two posteriors as normal and independent of each other.
+    """
+    from scipy.special import ndtr
+
+    first, second = pairs.T
+    difference, spread = mean[first] - mean[second], np.sqrt(variance[first] + variance[second])
+    certain = np.where(difference == 0, 0.5, difference > 0)  # where nothing is left open
+    z = np.divide(difference, spread, out=np.zeros_like(difference), where=spread > 0)
+    return np.asarray(np.where(spread > 0, ndtr(z), certain))
+
+
 def group_numbers(groups: Groups) -> Ints:
     """Groups numbered in the order in which they first appear, (N,)."""
     column = groups if isinstance(groups, pa.ChunkedArray) else pa.chunked_array([pa.array(groups, pa.string())])

@@ -39,7 +39,8 @@ def card_pictures(run: Run, summary: Summary, findings: PanelFindings) -> dict[s
 
 
 def _expected_reward(run: Run) -> str:
-    values = pq.read_table(run.folder.needs("distributions"), columns=["expected_reward"])["expected_reward"].to_numpy()
+    table = pq.read_table(run.folder.needs("distributions"), columns=["expected_reward", "evidence"])
+    values = table["expected_reward"].to_numpy()[table["evidence"].to_numpy() > 0]
     rewards = run.space.rewards
     body = charts.histogram(
         values.astype(np.float64), float(rewards.min()), float(rewards.max()), _INNER, 230, "expected reward"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,8 @@ from dprm_data.core.tables import ANNOTATIONS
 from dprm_data.publish.card_figures import CAPTIONS
 from dprm_data.publish.configs import CONFIGS, Config, dataset_info
 from dprm_data.publish.models import models_asked, prompts_sent
-from dprm_data.publish.panel_findings import PanelFindings, panel_findings, validation
+from dprm_data.publish.panel_findings import PanelFindings, panel_findings
+from dprm_data.runs.verdict import Verdict, verdict
 
 if TYPE_CHECKING:
     from dprm_data.publish.parts import Parts
@@ -84,8 +85,10 @@ def _values(
     pictures: Iterable[str],
 ) -> dict[str, Any]:
     recipe, manifest = run.recipe, run.folder.read_manifest()
+    found = verdict(run)
     hosts = local_hosts(place.base_url for place in recipe.places)
     return summary.as_dict() | {
+        "verdict": _public_lines(found, hosts),
         "failures": {public_text(reason, hosts): count for reason, count in summary.failures.items()},
         "name": recipe.name,
         "location": repo or str(run.folder.path),
@@ -111,7 +114,8 @@ def _values(
         "agreement": findings.agreement,
         "positions": findings.positions,
         "compared": findings.rows,
-        "validation": validation(run),
+        "soft": findings.soft,
+        "validation": found.validated and found.validated.on_items,
         "review": manifest.get("review"),
         "ratings": manifest.get("ratings"),
         "publish": recipe.publish.model_dump(),
@@ -122,6 +126,14 @@ def _values(
         "sizes": {c: {s: n for s, (n, _) in found.items()} for c, found in parts.sizes.items()} if parts else {},
         "pictures": {name: CAPTIONS[name] for name in pictures},
     }
+
+
+def _public_lines(found: Verdict, hosts: Collection[str]) -> list[dict[str, str]]:
+    """The verdict's lines, without addresses of this machine."""
+    lines = found.lines()
+    return [
+        {name: public_text(getattr(line, name), hosts) for name in ("question", "answer", "detail")} for line in lines
+    ]
 
 
 def _asked(run: Run) -> list[dict[str, Any]]:

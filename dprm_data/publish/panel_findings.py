@@ -28,6 +28,7 @@ _COLUMNS = [
     "annotator_kind",
     "elicitation",
     "label",
+    "probs",
     "weight",
     "replicate",
     "status",
@@ -38,12 +39,13 @@ _COLUMNS = [
 @dataclass(frozen=True)
 class PanelFindings:
     """agreement: the summary's figures, empty without common items. who: figures of every annotator. positions: by question, the place
-    of the chosen answer in the list. rows: number of annotations used."""
+    of the chosen answer in the list. rows: number of annotations used. soft: whether some are distributions, whose most probable labels agreement is about."""
 
     agreement: dict[str, Any]
     who: Annotators | None
     positions: dict[str, PositionBias]
     rows: int
+    soft: bool = False
 
 
 def panel_findings(run: Run) -> PanelFindings:
@@ -53,7 +55,11 @@ def panel_findings(run: Run) -> PanelFindings:
     if not len(ratings):
         return PanelFindings({}, None, {}, 0)
     return PanelFindings(
-        agreement_summary(ratings, run.space), annotators(ratings, run.space), _positions(run, table), len(ratings)
+        agreement_summary(ratings, run.space),
+        annotators(ratings, run.space),
+        _positions(run, table),
+        len(ratings),
+        ratings.shares is not None,
     )
 
 
@@ -115,38 +121,3 @@ def clustered(agreement: Floats) -> Ints:
     distance = np.clip((distance + distance.T) / 2, 0.0, None)
     np.fill_diagonal(distance, 0.0)
     return np.asarray(leaves_list(linkage(squareform(distance, checks=False), "average", optimal_ordering=n <= 200)))
-
-
-@dataclass(frozen=True)
-class Validation:
-    """The panel against people, on the items that both judged; differences and correlation are those of the mean rewards."""
-
-    items: int
-    correlation: float | None
-    mean_difference: float
-    same_label: float
-
-
-def validation(run: Run) -> Validation | None:
-    """Compare panel and people; None if no item was judged by both."""
-    table = _annotations(run)
-    people = pc.fill_null(pc.equal(table["annotator_kind"], "human"), False)
-    if not pc.any(people).as_py():
-        return None
-    panel, human = (
-        ratings_from_annotations(rows, run.space).votes()
-        for rows in (table.filter(pc.invert(people)), table.filter(people))
-    )
-    place = {item: i for i, item in enumerate(panel.item_ids)}
-    pairs = [(place[item], i) for i, item in enumerate(human.item_ids) if item in place]
-    if not pairs:
-        return None
-    a, b = panel.counts[[i for i, _ in pairs]], human.counts[[j for _, j in pairs]]
-    x, y = (votes @ run.space.rewards / votes.sum(axis=1) for votes in (a, b))
-    varied = len(x) > 2 and x.std() > 0 and y.std() > 0
-    return Validation(
-        len(pairs),
-        float(np.corrcoef(x, y)[0, 1]) if varied else None,
-        float((x - y).mean()),
-        float((a.argmax(axis=1) == b.argmax(axis=1)).mean()),
-    )

@@ -65,11 +65,11 @@ class PanelVariance:
 
 
 def panel_variance(
-    folder: RunFolder, space: LabelSpace, *, resamples: int = RESAMPLES, seed: int = 0
+    folder: RunFolder, space: LabelSpace, *, kind: str = "persona", resamples: int = RESAMPLES, seed: int = 0
 ) -> PanelVariance | None:
-    """Compute it from the folder's tables; None if no persona has given a label."""
+    """Compute it from the folder's tables; None if no persona has given a label. kind: `human`, for people in the place of personas."""
     path = folder.needs("annotations")
-    ratings = _Ratings(path, space)
+    ratings = _Ratings(path, space, kind)
     lines = ratings.lines()
     if not ratings.personas or not any(line.ok for line in lines):
         return None
@@ -96,10 +96,10 @@ def panel_variance(
 
 
 class _Ratings:
-    """The personas' annotations of a table. soft: whether some of them are distributions."""
+    """The annotations of a table by annotators of one kind. soft: whether some of them are distributions."""
 
-    def __init__(self, path: Path, space: LabelSpace) -> None:
-        self._path, self._space = path, space
+    def __init__(self, path: Path, space: LabelSpace, kind: str) -> None:
+        self._path, self._space, self._kind = path, space, kind
         # The recipe's name of a model, where there is one: a server may name it otherwise from one day to the next.
         self._models = [name for name in ("model_id", "model") if name in pq.read_schema(path).names]
         self.personas: dict[str, int] = {}
@@ -182,15 +182,15 @@ class _Ratings:
         names = ["annotator_kind", *self._models, *columns]
         with pq.ParquetFile(self._path) as file:
             if self._sorted:
-                yield self._by_personas(file.read(columns=names).sort_by("item_id"))
+                yield self._by_kind(file.read(columns=names).sort_by("item_id"))
                 return
             for batch in file.iter_batches(batch_size=_ROWS, columns=names):
-                if (table := self._by_personas(pa.Table.from_batches([batch]))).num_rows:
+                if (table := self._by_kind(pa.Table.from_batches([batch]))).num_rows:
                     yield table
 
-    def _by_personas(self, table: pa.Table) -> pa.Table:
+    def _by_kind(self, table: pa.Table) -> pa.Table:
         panel = pc.and_(
-            pc.equal(table["annotator_kind"], "persona"), pc.not_equal(table["annotator_id"], POPULATION.id)
+            pc.equal(table["annotator_kind"], self._kind), pc.not_equal(table["annotator_id"], POPULATION.id)
         )
         return table.filter(pc.fill_null(panel, False))
 

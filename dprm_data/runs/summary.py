@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from dprm_data.core.failure_reasons import grouped
 from dprm_data.core.tables import ANNOTATIONS
+from dprm_data.ingest.votes import shares_of
 from dprm_data.labels.space import LabelSpace
 from dprm_data.runs.dataset import pair_accuracy
 from dprm_data.runs.folder import RunFolder
@@ -35,7 +36,7 @@ class ItemLine:
 
 @dataclass(frozen=True)
 class PersonaLine:
-    """An annotator's annotations (ok: those with a label), mean reward of its labels, and dollars."""
+    """An annotator's annotations (ok: those with a label), mean reward of its labels (expected reward of its distributions), and dollars."""
 
     annotator_id: str
     annotations: int
@@ -100,8 +101,8 @@ def summarise(folder: RunFolder, space: LabelSpace, *, first: int = 12, divided:
     annotations = pq.read_table(
         folder.needs("annotations"),
         columns=[
-            *("annotator_id", "annotator_kind", "label", "status", "reason", "model", "model_id", "cost"),
-            *("estimated_calls", "reasoning_tokens"),
+            *("item_id", "annotator_id", "annotator_kind", "label", "probs", "status", "reason", "model", "model_id"),
+            *("cost", "estimated_calls", "reasoning_tokens"),
         ],
         schema=ANNOTATIONS,  # an older table lacks some
     )
@@ -172,16 +173,15 @@ def _mean_distribution(column: pa.ChunkedArray, K: int) -> list[float]:
 
 def annotators(folder: RunFolder, space: LabelSpace) -> list[PersonaLine]:
     """The figures of every annotator of the run."""
-    return _personas(
-        pq.read_table(folder.needs("annotations"), columns=["annotator_id", "label", "status", "cost"]), space
-    )
+    columns = ["item_id", "annotator_id", "label", "probs", "status", "cost"]
+    return _personas(pq.read_table(folder.needs("annotations"), columns=columns), space)
 
 
 def _personas(annotations: pa.Table, space: LabelSpace) -> list[PersonaLine]:
     ids = annotations["annotator_id"].combine_chunks().dictionary_encode()
     names, who = ids.dictionary.to_pylist(), ids.indices.to_numpy()
     ok = pc.equal(annotations["status"], "ok").to_numpy()
-    reward = _label_rewards(annotations["label"], space)
+    reward = _rewards(annotations, space)
     with_label = ok & ~np.isnan(reward)
     cost = annotations["cost"].to_numpy()  # NaN if not known
     total = np.bincount(who, minlength=len(names))
@@ -201,10 +201,13 @@ def _personas(annotations: pa.Table, space: LabelSpace) -> list[PersonaLine]:
     ]
 
 
-def _label_rewards(labels: pa.ChunkedArray, space: LabelSpace) -> np.ndarray[Any, np.dtype[np.float64]]:
-    at = pc.index_in(labels, pa.array(space.names)).to_numpy()  # NaN for no label
+def _rewards(annotations: pa.Table, space: LabelSpace) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """The expected reward of every row's distribution, or else the reward of its label; NaN where there is neither."""
+    at = pc.index_in(annotations["label"], pa.array(space.names)).to_numpy()  # NaN for no label
     known = ~np.isnan(at.astype(np.float64))
-    return np.where(known, space.rewards[np.where(known, at, 0).astype(int)], np.nan)
+    of_labels = np.where(known, space.rewards[np.where(known, at, 0).astype(int)], np.nan)
+    expected = shares_of(annotations, space) @ space.rewards
+    return np.where(np.isnan(expected), of_labels, expected)
 
 
 def _lengths(folder: RunFolder) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from dprm_data.core.format import percent
 from dprm_data.labels.space import LabelSpace
 from dprm_data.labels.statistics import Interval
 from dprm_data.preference.variance_components import Effect, VarianceComponents
 from dprm_data.runs.folder import RunFolder
-from dprm_data.runs.panel_variance import panel_variance
+from dprm_data.runs.panel_variance import PanelVariance, panel_variance
 
 
 def spread_sentence(components: VarianceComponents) -> str:
@@ -75,6 +77,14 @@ def variance_record(folder: RunFolder, space: LabelSpace) -> dict[str, Any] | No
     """The panel's variance with its sentences, as a run's manifest keeps it; None without a panel."""
     found = panel_variance(folder, space)
     return found.as_dict() | {"sentences": sentences(found.components)} if found else None
+
+
+def recorded_variance(manifest: Mapping[str, Any]) -> PanelVariance | None:
+    """The panel's variance in a manifest; None in one that has none, or that somebody else has changed."""
+    try:
+        return TypeAdapter(PanelVariance).validate_python(manifest.get("variance"))
+    except ValidationError:
+        return None
 
 
 def recorded_sentences(manifest: Mapping[str, Any]) -> list[str]:

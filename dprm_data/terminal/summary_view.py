@@ -1,4 +1,4 @@
-"""Terminal views of a finished run: its items, the most divided ones, figures, and what to do next."""
+"""Terminal views of a finished run: the verdict, its items, the most divided ones, figures, and what to do next."""
 
 from __future__ import annotations
 
@@ -21,16 +21,21 @@ from dprm_data.core.text import one_line
 from dprm_data.engine.counters import Counters
 from dprm_data.runs.folder import RunFolder
 from dprm_data.runs.summary import ItemLine, ModelLine, Summary
+from dprm_data.runs.verdict import Verdict
 from dprm_data.terminal.bars import WIDTH, bar
 from dprm_data.terminal.counters_view import estimated_note, usage_line
 from dprm_data.terminal.table import table
+from dprm_data.terminal.verdict_view import verdict_view
 
 _WIDE = 100  # columns of a terminal that has room for more figures
 
 
-def summary_view(summary: Summary, folder: RunFolder, counters: Counters | None, *, local: bool) -> RenderableType:
-    """A run's summary. counters: of this process's calls, if it made any; local: whether the bundled model answered."""
-    parts: list[RenderableType] = [_legend(summary), _first_items(summary)]
+def summary_view(
+    verdict: Verdict, summary: Summary, folder: RunFolder, counters: Counters | None, *, local: bool
+) -> RenderableType:
+    """A run's verdict and summary. counters: of this process's calls, if it made any; local: whether the bundled model answered."""
+    parts: list[RenderableType] = [verdict_view(verdict), *([_demo_warning()] if local else [])]
+    parts += [_legend(summary), _first_items(summary)]
     more = summary.items - len(summary.first)
     if more > 0:
         parts.append(Text(f"… and {more:,} more: dprm show {folder} --item ID", style="dim"))
@@ -39,7 +44,7 @@ def summary_view(summary: Summary, folder: RunFolder, counters: Counters | None,
         parts += [_divided_items(summary), Text()]
     if summary.by_model:
         parts += [_models(summary.by_model), Text()]
-    parts += [_figures(summary, counters), _warning(summary, local), _next_steps(summary, folder)]
+    parts += [_figures(summary, counters, said=verdict.signal.line().detail), _next_steps(summary, folder)]
     return Group(*parts)
 
 
@@ -128,7 +133,8 @@ def _models(lines: Sequence[ModelLine]) -> RenderableType:
     return shown
 
 
-def _figures(summary: Summary, counters: Counters | None) -> Text:
+def _figures(summary: Summary, counters: Counters | None, *, said: str) -> Text:
+    """Figures. said: what the verdict says of the annotators, which is not said again."""
     failed = sum(count for status, count in summary.statuses.items() if status != "ok")
     text = Text()
     some = f"{summary.voted_items:,} of " if summary.voted_items < summary.items else ""
@@ -153,22 +159,17 @@ def _figures(summary: Summary, counters: Counters | None) -> Text:
             f"longer response {percent(summary.longer_accuracy[0])}"
         )
     for sentence in summary.spread:
-        text.append(f"\n{sentence}")
+        if sentence not in said:
+            text.append(f"\n{sentence}")
     return text
 
 
-def _warning(summary: Summary, local: bool) -> RenderableType:
-    if summary.simulated == 0:
-        return Text()
-    words = "These labels are simulated: a model played the personas."
-    if summary.human:
-        words = f"{summary.simulated:,} of these labels are simulated (a model played the personas), and {summary.human:,} are by people."
-    if local:
-        words += (
-            " The bundled model is very small. It shows that the pipeline works, not what people think: "
-            "on real pairs it agrees with people no better than chance."
-        )
-    return Text("\n" + words, style="italic")
+def _demo_warning() -> Text:
+    return Text(
+        "\nThe bundled model is very small. It shows that the pipeline works, not what people think: "
+        "on real pairs it agrees with people no better than chance.",
+        style="italic",
+    )
 
 
 def _next_steps(summary: Summary, folder: RunFolder) -> Text:
@@ -181,8 +182,8 @@ def _next_steps(summary: Summary, folder: RunFolder) -> Text:
         (f"datasets.load_dataset({str(folder)!r})", "load the dataset in Python"),
         (f"{folder}/README.md", "read the dataset card"),
     ):
-        text.append(f"  {command}", style="bold cyan")
-        text.append(f"   {purpose}\n", style="dim not bold")
+        text.append(f"  {purpose}:\n", style="dim not bold")
+        text.append(f"    {command}\n", style="bold cyan")
     return text
 
 

@@ -173,6 +173,9 @@ def desk(page_file: Path) -> Iterator[Desk]:
         yield Desk(context, page_file)
 
 
+FITTING = "#list .answer:not(.other)"
+
+
 def counted(seen: Visit) -> str:
     return str(seen.page.text_content("#count"))
 
@@ -180,10 +183,10 @@ def counted(seen: Visit) -> str:
 @in_a_browser
 def test_it_opens_without_errors_and_without_a_network(desk: Desk) -> None:
     seen = desk.open()
-    assert counted(seen) == f"25 of {ITEMS} items"
-    assert seen.page.locator("#list article").count() == 25
+    assert counted(seen) == f"20 of {PROMPTS} prompts, {ITEMS} responses"
+    assert seen.page.locator("#list article").count() == 20
     seen.page.click("#more")
-    assert seen.page.locator("#list article").count() == ITEMS
+    assert seen.page.locator("#list article").count() == PROMPTS
     assert seen.page.is_hidden("#more")
     assert seen.wrong == []
 
@@ -192,10 +195,27 @@ def test_it_opens_without_errors_and_without_a_network(desk: Desk) -> None:
 def test_markup_in_an_item_stays_text(desk: Desk) -> None:
     seen = desk.open()
     seen.page.fill("#search", "good answer 7 ")
-    assert counted(seen) == "1 of 1 item"
-    assert seen.page.text_content("#list .response") == "Good answer 7 <script>alert(7)</script> | *x*"
+    assert counted(seen) == "1 of 1 prompt, 1 response"
+    assert seen.page.text_content(f"{FITTING} .response") == "Good answer 7 <script>alert(7)</script> | *x*"
     assert seen.page.locator("#list script").count() == 0
     assert seen.wrong == []
+
+
+@in_a_browser
+def test_responses_stand_side_by_side_under_their_prompt(desk: Desk) -> None:
+    page = desk.open().page
+    page.fill("#search", "then 5?")
+    article = page.locator("#list article")
+    turns = article.locator(":scope > .turn")
+    assert turns.locator(".role").all_text_contents() == ["user", "assistant", "user"]
+    assert turns.locator("p").all_text_contents() == ["Question 3: what do you say?", "Ask me more.", "Then 5?"]
+    boxes = "[...document.querySelectorAll('#list .answer')].map((e) => e.getBoundingClientRect().toJSON())"
+    good, bad = page.evaluate(boxes)
+    assert good["top"] == bad["top"] and good["right"] < bad["left"]
+    assert article.locator(".answer .role").all_text_contents() == ["assistant", "assistant"]
+    page.set_viewport_size({"width": 400, "height": 800})
+    good, bad = page.evaluate(boxes)
+    assert good["bottom"] < bad["top"] and good["left"] == bad["left"]
 
 
 @in_a_browser
@@ -205,11 +225,12 @@ def test_filters(desk: Desk, payload: dict[str, Any]) -> None:
     column = payload["columns"].index("topic")
     page.select_option("select[data-column=topic]", "travel")
     here = [item for item in payload["items"] if item["m"][column] == "travel"]
-    assert counted(seen) == f"{len(here)} of {len(here)} items"
+    assert counted(seen) == f"{len(here) // 2} of {len(here) // 2} prompts, {len(here)} responses"
     likely = here[0]["d"].index(max(here[0]["d"]))
     page.select_option("#label", str(likely))
     both = [item for item in here if item["d"].index(max(item["d"])) == likely]
-    assert page.locator("#list article").count() == len(both)
+    assert page.locator(FITTING).count() == len(both)
+    assert page.locator("#list article").count() == len({item["g"] for item in both})
     page.fill("#search", "nothing says this")
     assert counted(seen) == "No item fits."
     assert page.locator("#list article").count() == 0
@@ -230,9 +251,11 @@ def test_filters(desk: Desk, payload: dict[str, Any]) -> None:
 def test_sorting(desk: Desk, payload: dict[str, Any], order: str, key: Any) -> None:
     seen = desk.open()
     seen.page.select_option("#sort", order)
-    shown = [code[:12] for code in seen.page.locator("#list article .meta > code").all_text_contents()]
     by_id = {item["i"][:12]: item for item in payload["items"]}
-    values = [key(by_id[code]) for code in shown]
+    values = [
+        min(key(by_id[code]) for code in article.locator(".meta > code").all_text_contents())
+        for article in seen.page.locator("#list article").all()
+    ]
     assert values == sorted(values)
     assert values[0] == min(key(item) for item in payload["items"])
 
@@ -246,7 +269,7 @@ def test_by_keyboard_alone(desk: Desk) -> None:
     page.keyboard.press("/")
     assert page.evaluate("document.activeElement.id") == "search"
     page.keyboard.type("bad answer 1")
-    assert counted(seen) == "11 of 11 items"
+    assert counted(seen) == "11 of 11 prompts, 11 responses"
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "label"
     outlined = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
@@ -334,4 +357,5 @@ def test_a_large_run_makes_a_small_page(finished: Path, tmp_path: Path) -> None:
     table = pq.read_table(run.folder.table("distributions"), columns=["item_id", "disagreement"])
     most = table.sort_by([("disagreement", "descending")]).slice(0, 300)["item_id"].to_pylist()
     assert set(most) <= {item["i"] for item in shown}
-    assert max(len(item["r"]) for item in shown) < 2_000
+    assert max(len(text) for item in shown for _, text in item["r"]) < 2_000
+    assert len({item["g"] for item in shown}) <= len(shown) // 2 + 1  # with the other response to each prompt

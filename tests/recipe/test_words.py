@@ -107,17 +107,3 @@ def test_the_card_names_only_configs_that_exist(double: LLMServer, tmp_path: Pat
     card = (tmp_path / "run/README.md").read_text()
     assert '"preferences", split' not in card and "| `preferences` |" not in card and "config `run`" not in card
     assert '"default", split="train"' in card
-
-
-def test_people_among_simulated_labels(tmp_path: Path) -> None:
-    from rich.console import Console
-
-    from dprm_data.terminal.summary_view import _warning
-
-    class Counted:
-        simulated, human = 900, 36
-
-    console = Console(width=200, record=True, file=(tmp_path / "out").open("w"))
-    console.print(_warning(Counted(), local=False))  # type: ignore[arg-type]
-    said = console.export_text()
-    assert "900 of these labels are simulated" in said and "36 are by people" in said

@@ -26,6 +26,7 @@ from dprm_data.review.apply_calibration import fit_calibrated
 from dprm_data.runs.panel_variance import PanelVariance, panel_variance
 from dprm_data.runs.raters import raters
 from dprm_data.runs.summary import Summary, summarise
+from dprm_data.runs.verdict import Verdict, verdict
 
 if TYPE_CHECKING:
     from dprm_data.runs.run import Run
@@ -68,6 +69,7 @@ class GroupRow:
 class Findings:
     """Everything in a report. observed: each label's share of all votes (K,)."""
 
+    verdict: Verdict
     summary: Summary
     panel: PanelFindings
     variance: PanelVariance | None
@@ -79,7 +81,7 @@ class Findings:
     items_by: dict[str, list[GroupRow]]
     people_by: dict[str, list[GroupRow]]
     observed: Floats
-    rows: list[dict[str, Any]]
+    shown: item_selection.ShownItems
     columns: list[str]
 
 
@@ -97,9 +99,10 @@ def find(run: Run) -> Findings:
     p_values = dict(zip(checked.rows.tolist(), checked.p_values.tolist(), strict=True))
     groupings = item_selection.groupings(run)
     columns = [column for column in groupings if column != "role"]
-    rows = item_selection.item_rows(run, fit, item_selection.chosen(fit, worst), p_values, columns)
+    shown = item_selection.shown_items(run, fit, item_selection.chosen(fit, worst), p_values, columns)
     counts = fit.votes.counts.sum(axis=0)
     return Findings(
+        verdict=verdict(run),
         summary=summary,
         panel=panel,
         variance=panel_variance(run.folder, run.space),
@@ -111,7 +114,7 @@ def find(run: Run) -> Findings:
         items_by={column: _items_by(fit, values) for column, values in groupings.items()},
         people_by=_people_by(run, annotations, fit),
         observed=counts / max(counts.sum(), 1e-12),
-        rows=rows,
+        shown=shown,
         columns=columns,
     )
 

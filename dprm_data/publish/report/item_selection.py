@@ -1,10 +1,14 @@
-"""Which items a report shows with their texts: all of a small run; of a large one the most divided, the worst fitting, and a random sample.
+"""Which items a report shows with their texts: all of a small run; of a large one the most divided, the worst fitting, and a random sample, each with
+the other responses to its prompt.
 
 The page stays small however many items there are: texts are cut, and items left out, until everything fits.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +19,7 @@ import pyarrow.parquet as pq
 
 from dprm_data.core.arrays import Floats, Ints
 from dprm_data.core.text import cut
+from dprm_data.preference.pairs import group_numbers
 
 if TYPE_CHECKING:
     from dprm_data.preference.fitting import Fit
@@ -22,7 +27,9 @@ if TYPE_CHECKING:
 
 MOST_ITEMS = 2_000
 BUDGET = 4 << 20  # bytes of texts and figures
-_PROMPT, _RESPONSE = 1_000, 1_600  # characters
+_PROMPT, _RESPONSE, _EARLIER = 1_000, 1_600, 300  # characters: of the last turn of each, and of an earlier one
+_TURNS = 8  # of a prompt, and of a response: the last ones
+_SIDE_BY_SIDE = 8  # responses to a prompt that come with the one that was chosen
 _MOST_VALUES = 20  # of a column that items are grouped by
 _MOST_COLUMNS = 6
 
@@ -46,19 +53,57 @@ def chosen(fit: Fit, worst: Ints) -> Ints:
     return np.asarray(np.concatenate(mixed))
 
 
-def item_rows(run: Run, fit: Fit, rows: Ints, p_values: dict[int, float], columns: list[str]) -> list[dict[str, Any]]:
-    """The items to show, with short keys to keep the page small: i id, p prompt, t earlier turns, r response, d distribution and v votes
-    per mille, e expected reward, l and h its interval, s disagreement, n votes, f p-value of the fit, c role, m values of the columns."""
-    found, size = [], 0
-    texts = _texts(run, rows)
+def with_siblings(rows: Ints, groups: Sequence[str]) -> Ints:
+    """These rows, each with the first other rows of its group (responses to one prompt) after it."""
+    number = group_numbers(groups)
+    order = np.argsort(number, kind="stable")
+    start = np.searchsorted(number[order], np.arange(int(number.max(initial=-1)) + 2))
+    seen: dict[int, None] = {}
+    for row in rows.tolist():
+        if len(seen) >= MOST_ITEMS:
+            break
+        group = number[row]
+        siblings = order[start[group] : min(start[group + 1], start[group] + _SIDE_BY_SIDE)]
+        if row not in seen:
+            seen |= dict.fromkeys(sorted({row, *siblings.tolist()}))
+    return np.fromiter(seen, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class ShownItems:
+    """The items to show, with short keys to keep the page small.
+
+    prompts: t turns as (role, text), h number of earlier turns that are left out, n number of its responses in the run.
+    rows: i id, g number of its prompt, r turns of the response, d distribution and v votes per mille, e expected reward, l and h its interval, s disagreement,
+    n votes, f p-value of the fit, c role, m values of the columns.
+    """
+
+    prompts: list[dict[str, Any]]
+    rows: list[dict[str, Any]]
+
+
+def shown_items(run: Run, fit: Fit, rows: Ints, p_values: dict[int, float], columns: list[str]) -> ShownItems:
+    """What the page shows of these rows, the most important first, as far as there is room."""
+    groups = pq.read_table(run.folder.needs("items"), columns=["group_id"])["group_id"]
+    sizes = Counter(groups.to_pylist())
+    rows = with_siblings(rows, groups.to_pylist())
+    number: dict[str, int] = {}
+    prompts: list[dict[str, Any]] = []
+    found: list[dict[str, Any]] = []
+    size, texts = 0, _texts(run, rows)
     for row in rows.tolist():
         item, votes = texts[row], fit.votes.counts[row]
         metadata = orjson.loads(item["metadata"] or "{}")
+        if item["group_id"] not in number:
+            number[item["group_id"]] = len(prompts)
+            left_out = max(len(item["prompt"]) - _TURNS, 0)
+            turns = _turns(item["prompt"][left_out:], _EARLIER, _PROMPT)
+            prompts.append({"t": turns, "h": left_out, "n": sizes[item["group_id"]]})
+            size += len(orjson.dumps(prompts[-1]))
         entry = {
             "i": item["item_id"],
-            "p": cut(item["prompt"][-1]["content"] if item["prompt"] else "", _PROMPT),
-            "t": max(len(item["prompt"]) - 1, 0),
-            "r": cut("\n".join(message["content"] for message in item["completion"]), _RESPONSE),
+            "g": number[item["group_id"]],
+            "r": _turns(item["completion"][-_TURNS:], _EARLIER, _RESPONSE),
             "d": _mille(fit.distribution[row]),
             "v": _mille(votes),
             "e": round(float(fit.expected_reward[row]), 3),
@@ -74,7 +119,13 @@ def item_rows(run: Run, fit: Fit, rows: Ints, p_values: dict[int, float], column
         if size > BUDGET:
             break
         found.append(entry)
-    return found
+    return ShownItems(prompts, found)
+
+
+def _turns(messages: list[dict[str, str]], earlier: int, last: int) -> list[tuple[str, str]]:
+    """Role and text of every message, cut to so many characters."""
+    ends = [earlier] * (len(messages) - 1) + [last]
+    return [(message["role"], cut(message["content"], end)) for message, end in zip(messages, ends, strict=False)]
 
 
 def _mille(shares: Floats) -> list[int]:
@@ -85,7 +136,7 @@ def _mille(shares: Floats) -> list[int]:
 def _texts(run: Run, rows: Ints) -> dict[int, dict[str, Any]]:
     """These rows of the items, read one row group at a time."""
     found: dict[int, dict[str, Any]] = {}
-    columns = ["item_id", "prompt", "completion", "role", "metadata"]
+    columns = ["item_id", "group_id", "prompt", "completion", "role", "metadata"]
     with pq.ParquetFile(run.folder.needs("items")) as file:
         start = 0
         for group in range(file.num_row_groups):

@@ -6,6 +6,7 @@ script inserts them as text, never as HTML.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -20,7 +21,7 @@ from dprm_data.core.format import count, money, number, percent, typographic
 from dprm_data.core.html import inlined, page_template
 from dprm_data.core.text import one_line
 from dprm_data.publish.models import models_asked, prompts_sent
-from dprm_data.publish.panel_findings import clustered, validation
+from dprm_data.publish.panel_findings import clustered
 from dprm_data.publish.report.comparison import Comparison, compare
 from dprm_data.publish.report.findings import Findings, find
 from dprm_data.publish.report.variance_section import variance_section
@@ -43,6 +44,7 @@ def report(run: Run, against: Run | None = None) -> str:
         "share": percent,
         "number": _number,
         "dollars": _dollars,
+        "minus": _minus,
     }
     other = compare(run, against) if against else None
     parts = {name: inlined(f"report.{name}") for name in ("css", "js")}
@@ -53,9 +55,12 @@ def _values(run: Run, found: Findings, other: Comparison | None) -> dict[str, An
     space, fit, recipe = run.space, found.fit, run.recipe
     colours = charts.label_colours(space.rewards)
     moved = np.abs(fit.distribution - fit.posterior).max(axis=1) > 1e-9
+    judged = fit.evidence > 0
     manifest = run.folder.read_manifest()
     return {
         "name": recipe.name,
+        "verdict": found.verdict.lines(),
+        "signal": found.verdict.signal,
         "summary": found.summary,
         "local": recipe.is_demo,
         "written": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
@@ -82,6 +87,7 @@ def _values(run: Run, found: Findings, other: Comparison | None) -> dict[str, An
         "annotators": found.annotators,
         "agreement": found.panel.agreement,
         "compared_rows": found.panel.rows,
+        "soft": found.panel.soft,
         "positions": found.panel.positions,
         "matrix": _matrix(run, found),
         "spread": _spread(found),
@@ -100,23 +106,24 @@ def _values(run: Run, found: Findings, other: Comparison | None) -> dict[str, An
         },
         "items_by": found.items_by,
         "people_by": found.people_by,
-        "histogram": _histogram(fit.expected_reward, space.rewards),
-        "map": _map(fit.expected_reward, fit.disagreement, space.rewards),
+        "histogram": _histogram(fit.expected_reward[judged], space.rewards),
+        "map": _map(fit.expected_reward[judged], fit.disagreement[judged], space.rewards),
         "low": float(space.rewards.min()),
         "high": float(space.rewards.max()),
-        "validation": validation(run),
+        "validation": found.verdict.validated and found.verdict.validated.on_items,
         "review": manifest.get("review"),
         "reading": manifest.get("calibration"),
         "against": other,
         "scatter": _scatter(other, space.rewards) if other else "",
         "payload": _payload(found, colours, space.names),
-        "shown": len(found.rows),
+        "shown": len(found.shown.rows),
     }
 
 
 def _payload(found: Findings, colours: list[str], names: list[str]) -> Markup:
     """The items as JSON for a script element: without `<`, `>` and `&`."""
-    content = {"labels": names, "colours": colours, "columns": found.columns, "items": found.rows}
+    content = {"labels": names, "colours": colours, "columns": found.columns, "prompts": found.shown.prompts}
+    content["items"] = found.shown.rows
     text = orjson.dumps(content).decode()
     return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
 
@@ -233,6 +240,11 @@ def _svg(body: str, width: float, height: float, title: str) -> Markup:
 
 def _number(value: float | None, digits: int = 2) -> str:
     return typographic(number(value, digits))
+
+
+def _minus(text: str) -> str:
+    """A text with the numbers in it typeset."""
+    return re.sub(r"(?<![\w-])-(?=\d)", "−", text)
 
 
 def _signed(value: float | None, digits: int = 2) -> str:
