@@ -63,6 +63,7 @@ def train_reward(
     """Train a reward model that predicts preference distributions."""
     needs_trainers()
     settings = reward_config().of(config, **(given(context) | named_settings(more)))
+    check_named(model=[settings.model], data=[settings.data])
     quiet_libraries()
     if groups is not None:
         _train_groups(settings, groups, as_json, quiet)
@@ -122,6 +123,7 @@ def evaluate(
     if (data is None) == (pairs_file is None):
         raise InputError("evaluate needs --data or --pairs, and not both")
     needs_trainers()
+    check_named(reward_model=reward_model, data=[data])
     quiet_libraries()
     reading = given_reading(context)
     from dprm_trainers.reward.reward_model import RewardModel
@@ -168,6 +170,15 @@ def _evaluate_pairs(
         say(name)
         for subset, (figure, count) in scores.items():
             say(f"  {subset:<30} {figure}  of {count} pairs")
+
+
+def check_named(**settings: list[str] | list[str | None]) -> None:
+    """Refuse paths at which there is nothing, before anything large is imported: data, and models under any other name. Raises `InputError`."""
+    from dprm_trainers.core.references import check_data, check_model
+
+    for name, references in settings.items():
+        for reference in filter(None, references):
+            (check_data if name == "data" else check_model)(f"--{name.replace('_', '-')}", reference)
 
 
 def named_settings(texts: list[str] | None) -> dict[str, Any]:

@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dprm_data.core.errors import SourceError
+from dprm_data.core.text import did_you_mean
 from dprm_data.ingest.columns import detect
 from dprm_data.ingest.items import Item, Refused
 from dprm_data.ingest.messages import BadRow
@@ -129,7 +130,7 @@ def file_rows(path: Path) -> Iterator[tuple[str, Rows]]:
     elif path.is_dir():
         found = _in_folder(path)
     else:
-        raise SourceError(f"there is no file or folder {path}", hint=_beside(path))
+        raise SourceError(f"there is no file or folder {path}{_alike(path)}", hint=_beside(path))
     folder = path if path.is_dir() else path.parent
     return ((file.relative_to(folder).as_posix(), _rows_of(file)) for file in found)
 
@@ -150,11 +151,15 @@ def _hidden(path: Path) -> bool:
     return any(part.startswith((".", "_")) for part in path.parts)
 
 
+def _alike(path: Path) -> str:
+    return did_you_mean(path.name, (file.name for file in path.parent.iterdir())) if path.parent.is_dir() else ""
+
+
 def _beside(path: Path) -> str:
     if not path.parent.is_dir():
         return f"The folder {path.parent} does not exist either; relative paths are relative to the recipe."
-    names = sorted(file.name for file in path.parent.iterdir() if _reader(file))[:10]
-    return f"The folder holds: {', '.join(names) or 'no file that can be read'}. Relative paths are relative to the recipe."
+    names = sorted(file.name for file in path.parent.iterdir() if _reader(file))
+    return f"The folder holds: {', '.join(names[:10]) or 'no file that can be read'}. Relative paths are relative to the recipe."
 
 
 def _rows_of(path: Path) -> Rows:
@@ -179,6 +184,8 @@ def _json_lines(path: Path) -> Rows:
                 line = line.removeprefix(b"\xef\xbb\xbf")
             if line.isspace() or not line:
                 continue
+            if number == 1 and line.strip() == b"[":
+                raise SourceError(f"{path}: not a line for each row, but one JSON list", hint="Name the file .json.")
             yield number, _json_row(line)
 
 

@@ -131,7 +131,7 @@ for line in sys.stdin:
     if pid == 0:
         for name, number in (("out", 1), ("errors", 2)):
             os.dup2(os.open(given[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-        sys.stdin.close()
+        sys.stdin = open(os.devnull)
         os.chdir(given["cwd"])
         os.environ.update(given["environment"])
         sys.argv = ["dprm", *given["arguments"]]
