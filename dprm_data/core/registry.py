@@ -79,7 +79,9 @@ class Registry(Generic[T]):
 
     def _unknown(self, name: str) -> str:
         names = self.names()
-        return f"there is no {self.kind} {one_line(name, 60)!r}{did_you_mean(name, names)} (installed: {', '.join(names)})"
+        return (
+            f"there is no {self.kind} {one_line(name, 60)!r}{did_you_mean(name, names)} (installed: {', '.join(names)})"
+        )
 
 
 @cache

@@ -9,6 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from dprm_data.core.text import did_you_mean
+
 Kind = Literal["label_spaces", "personas", "prompts", "hub_cards"]
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -34,6 +36,14 @@ def bundled_file(kind: Kind, name: str, suffix: str = ".yaml") -> Path | None:
         return None
     path = bundled_folder(kind) / f"{name}{suffix}"
     return path if is_file(path) else None
+
+
+def neighbour(path: Path) -> str:
+    """'; did you mean ...?' where nothing is at the path and something of a similar name is beside it, or empty."""
+    try:
+        return "" if path.exists() else did_you_mean(path.name, sorted(each.name for each in path.parent.iterdir()))
+    except (OSError, ValueError):
+        return ""
 
 
 def is_file(path: Path) -> bool:

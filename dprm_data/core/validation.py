@@ -99,7 +99,11 @@ def _did_you_mean(location: tuple[str | int, ...], model: type[BaseModel]) -> st
 
 def _section_with(name: str, model: type[BaseModel]) -> str | None:
     """The section that has a key of this name, such as `budget` for max_cost."""
-    sections = {field: _model_in(info.annotation) for field, info in model.model_fields.items() if "list" not in str(info.annotation)}
+    sections = {
+        field: _model_in(info.annotation)
+        for field, info in model.model_fields.items()
+        if "list" not in str(info.annotation)
+    }
     return next((field for field, section in sections.items() if section and name in section.model_fields), None)
 
 

@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from dprm_data.core.errors import InputError
+from dprm_data.core.resources import neighbour
 from dprm_data.core.text import one_line
 from dprm_data.core.validation import Location, describe
 
@@ -68,7 +69,9 @@ def _text(path: Path, error: type[InputError], what: str) -> str:
         raise error(f"{path} is not UTF-8 text: {problem}", hint="Save it again as UTF-8.") from problem
     except (OSError, ValueError) as problem:  # ValueError: a NUL in the name
         reason = getattr(problem, "strerror", None) or problem
-        raise error(f"cannot read {path}: {reason}", hint=f"Give the path of {what} (YAML).") from problem
+        raise error(
+            f"cannot read {path}: {reason}{neighbour(path)}", hint=f"Give the path of {what} (YAML)."
+        ) from problem
     if "\0" in text:
         raise error(f"{path} is not UTF-8 text: it may be UTF-16", hint="Save it again as UTF-8.")
     return text

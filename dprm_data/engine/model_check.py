@@ -15,10 +15,9 @@ from typing import Any
 
 from dprm_data.core.errors import DprmError, InputError, ProviderUnusable
 from dprm_data.core.format import money
-from dprm_data.core.text import one_line
+from dprm_data.core.text import did_you_mean, one_line
 from dprm_data.elicit.elicitation import object_schema
 from dprm_data.elicit.parsing import Unreadable, json_object
-from dprm_data.core.text import did_you_mean
 from dprm_data.engine.model_list import model_entries
 from dprm_data.engine.prices import Prices, prices_for
 from dprm_data.providers.construction import make_provider

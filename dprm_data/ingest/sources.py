@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dprm_data.core.errors import SourceError
-from dprm_data.core.text import did_you_mean
+from dprm_data.core.resources import neighbour
 from dprm_data.ingest.columns import detect
 from dprm_data.ingest.items import Item, Refused
 from dprm_data.ingest.messages import BadRow
@@ -130,7 +130,7 @@ def file_rows(path: Path) -> Iterator[tuple[str, Rows]]:
     elif path.is_dir():
         found = _in_folder(path)
     else:
-        raise SourceError(f"there is no file or folder {path}{_alike(path)}", hint=_beside(path))
+        raise SourceError(f"there is no file or folder {path}{neighbour(path)}", hint=_beside(path))
     folder = path if path.is_dir() else path.parent
     return ((file.relative_to(folder).as_posix(), _rows_of(file)) for file in found)
 
@@ -149,10 +149,6 @@ def _in_folder(folder: Path) -> list[Path]:
 
 def _hidden(path: Path) -> bool:
     return any(part.startswith((".", "_")) for part in path.parts)
-
-
-def _alike(path: Path) -> str:
-    return did_you_mean(path.name, (file.name for file in path.parent.iterdir())) if path.parent.is_dir() else ""
 
 
 def _beside(path: Path) -> str:

@@ -112,7 +112,9 @@ def connect(path: Path, *, readonly: bool) -> sqlite3.Connection:
     """A connection to the ledger. Unless `readonly`, creates the file or migrates it to the newest version. Raises `LedgerError`."""
     if not path.exists():
         if readonly:
-            raise LedgerError(f"no ledger at {path}", hint="Give a ledger, a run folder that has one, or the recipe that names one.")
+            raise LedgerError(
+                f"no ledger at {path}", hint="Give a ledger, a run folder that has one, or the recipe that names one."
+            )
         _create(path.resolve())
     if path.stat().st_size == 0:  # SQLite would take it for a new database, and delete its log
         raise _emptied(path)

@@ -76,7 +76,9 @@ class RunFolder:
         path = self.table(name)
         if not path.is_file():
             if name in ("distributions", "preferences") and self.table("annotations").is_file():
-                raise InputError(f"{self.path} has no {name} yet", hint=f"Fit it, from the annotations: dprm fit {self.path}")
+                raise InputError(
+                    f"{self.path} has no {name} yet", hint=f"Fit it, from the annotations: dprm fit {self.path}"
+                )
             raise InputError(
                 f"{self.path} has no {name} yet",
                 hint=f"Run it first: dprm run {self.recipe_file if self.recipe_file.exists() else 'RECIPE'}. "

@@ -121,6 +121,10 @@ import dprm_data.cli, dprm_data.pipeline.stages, dprm_data.terminal.progress, dp
 import dprm_data.engine.annotations, dprm_data.engine.batch, dprm_data.preference.fitting, pyarrow.parquet, pandas, uvloop, genai_prices
 import aiohttp, anthropic, dprm_data.providers.batch_openai, dprm_data.providers.batch_anthropic, dprm_data.providers.http, dprm_data.review.human_annotations, rich.live
 import dprm_data.engine.shared.postgres_coordinator, psycopg, psycopg_pool
+import genai_prices.data, genai_prices.decompose, pyarrow.dataset, dprm_data.providers.openai, dprm_data.elicit.choice, dprm_data.preference.families, dprm_data.ledger.sqlite, dprm_data.engine.plan
+import functools, typer.main
+typer.main.get_command = functools.cache(typer.main.get_command)  # the tree of commands: most of the time of a small command
+typer.main.get_command(dprm_data.cli.app)
 print("ready", flush=True)
 for line in sys.stdin:
     given = json.loads(line)

@@ -107,7 +107,8 @@ def _as_called(command: str) -> str:
 def _command(mistake: Mistake, place: Path) -> tuple[int, str]:
     config = str(place / "config")
     done = dprm(*shlex.split(_as_called(mistake.does)), cwd=place, XDG_CONFIG_HOME=config, **mistake.environment)
-    return done.returncode, done.stderr
+    said = re.search(r"^dprm: .*", done.stderr, re.MULTILINE | re.DOTALL)  # what comes before tells of progress
+    return done.returncode, said.group() if said else done.stderr
 
 
 def _python(lines: str, place: Path) -> tuple[int, str]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from tests.mistakes.mistake import Mistake, Outcome
+from pathlib import Path
+
+from tests.mistakes.mistake import Desk, Mistake, Outcome
 from tests.mistakes.python import PYTHON
 from tests.mistakes.recipes import MODELS, RECIPES, SOURCES
 from tests.mistakes.runs import HUB, REVIEWS, RUNS, TRAINING
 from tests.mistakes.tables import VOTE_TABLES
+from tests.servers.llm import LLMServer
 
 PARTS: dict[str, list[Mistake]] = {
     "Recipes": RECIPES,
@@ -25,6 +28,13 @@ HEAD = """# Mistakes and their messages
 What you are told when something is wrong: {count} mistakes, each with what was typed and the message it gets. The tests make every one of them
 (`tests/mistakes`), and `python docs/render_mistakes.py` writes this page from them.
 """
+
+
+def made(folder: Path) -> list[Outcome]:
+    """Make all of them in a folder. The outcomes are in the order of `MISTAKES`."""
+    with LLMServer() as server:
+        desk = Desk(folder, server)
+        return [desk.make(mistake, number) for number, mistake in enumerate(MISTAKES)]
 
 
 def page(outcomes: list[Outcome]) -> str:

@@ -14,25 +14,24 @@ def _rows(*rows: object) -> dict[str, str | bytes]:
 
 
 RECIPES = [
-    Mistake("The recipe is not there.", "plan recipes.yaml", ("recipes.yaml", "dprm init")),
+    Mistake("The recipe is not there.", "plan recipes.yaml", ("recipes.yaml", "'recipe.yaml'")),
     Mistake("A folder is given for a recipe.", "plan run/tables", ("run/tables", "recipe")),
     Mistake(
         "A line is indented by a tab.",
         "plan recipe.yaml",
-        ("recipe.yaml:2", "spaces"),
-        files={"tab.yaml": ""},
+        ("recipe.yaml", "line 2", "spaces"),
         before=lambda at: (at / "recipe.yaml").write_text("source:\n\tpath: pairs.jsonl\n"),
     ),
     Mistake(
         "A value with a colon is not in quotes.",
         "plan recipe.yaml",
-        ("recipe.yaml:1", "quotes"),
+        ("recipe.yaml", "line 1", "quotes"),
         before=lambda at: (at / "recipe.yaml").write_text("name: about: eggs\n"),
     ),
     Mistake(
         "A bracket is not closed.",
         "plan recipe.yaml",
-        ("recipe.yaml:1", "not closed"),
+        ("recipe.yaml", "line 2", "not closed"),
         before=lambda at: (at / "recipe.yaml").write_text("labels: [good, bad\npanel: small\n"),
     ),
     Mistake(
@@ -59,7 +58,7 @@ RECIPES = [
     Mistake(
         "A key is in the wrong place: `max_cost` beside `budget`.",
         "plan recipe.yaml",
-        ("recipe.yaml:", "max_cost", "budget"),
+        ("recipe.yaml:", "did you mean budget.max_cost?"),
         recipe={"max_cost": 5},
     ),
     Mistake(
@@ -104,7 +103,9 @@ RECIPES = [
         "plan recipe.yaml",
         ("mine.jinja", "personna"),
         recipe={"prompt": "mine.jinja", "elicitation": "choice"},
-        files={"mine.jinja": "{{ personna.name }}"},
+        files={
+            "mine.jinja": "{% block item %}{{ prompt }}{% endblock %}{% block persona %}{{ personna.name }}{% endblock %}"
+        },
     ),
     Mistake(
         "There is nothing to annotate: the recipe has no source.",
@@ -191,12 +192,6 @@ SOURCES = [
         ("pairs.jsonl:1", "assistant"),
         files=_rows({"messages": [{"role": "user", "content": "A?"}]}),
     ),
-    Mistake(
-        "`dprm init` for a file that has no prompts.",
-        "init mine.yaml --data table.csv",
-        ("table.csv",),
-        files={"table.csv": "a,b\n1,2\n"},
-    ),
     Mistake("`dprm init` over a recipe that is there.", "init recipe.yaml", ("recipe.yaml", "--force")),
 ]
 
@@ -213,8 +208,18 @@ MODELS = [
         ("gpt-4o-mni", "gpt-4o-mini"),
         recipe={"provider": {"name": "openai", "model": "gpt-4o-mni"}},
     ),
-    Mistake("No model is named.", "plan recipe.yaml", ("provider.model", "dprm models"), recipe={"provider": {"name": "openai"}}),
-    Mistake("The key's variable is not set.", "run recipe.yaml", ("OPENAI_API_KEY",), recipe={"provider": _GPT, "output": "new"}),
+    Mistake(
+        "No model is named.",
+        "plan recipe.yaml",
+        ("provider.model", "dprm models"),
+        recipe={"provider": {"name": "openai"}},
+    ),
+    Mistake(
+        "The key's variable is not set.",
+        "run recipe.yaml",
+        ("OPENAI_API_KEY",),
+        recipe={"provider": _GPT, "output": "new"},
+    ),
     Mistake(
         "The key itself is written into the recipe.",
         "plan recipe.yaml",
@@ -229,9 +234,9 @@ MODELS = [
     ),
     Mistake(
         "The address has no `http://`.",
-        "plan recipe.yaml",
+        "run recipe.yaml",
         ("base_url", "http"),
-        recipe={"provider": _GPT | {"base_url": "localhost:8000/v1"}},
+        recipe={"provider": _GPT | {"base_url": "localhost:8000/v1"}, "output": "new"},
     ),
     Mistake(
         "A recipe from elsewhere would send your key to an unknown address.",
@@ -263,12 +268,15 @@ MODELS = [
         "A model of one's own, whose price nobody knows, under a budget.",
         "run recipe.yaml",
         ("my-model", "price"),
-        recipe={"provider": {"name": "openai", "model": "my-model", "base_url": "http://127.0.0.1:9/v1"}, "output": "new"},
+        recipe={
+            "provider": {"name": "openai", "model": "my-model", "base_url": "http://127.0.0.1:9/v1"},
+            "output": "new",
+        },
     ),
     Mistake(
         "A budget that does not pay for the first call.",
-        "run recipe.yaml --max-cost 0.000001",
-        ("--max-cost", "0.000001"),
+        "run recipe.yaml --max-cost 0.0001",
+        ("budget of $", "--max-cost"),
         recipe={"output": "new"},
         code=3,
     ),
@@ -277,13 +285,13 @@ MODELS = [
         "The jury names one model twice.",
         "plan recipe.yaml",
         ("models",),
-        recipe={"provider": None, "models": [{"provider": _GPT}, {"provider": _GPT}]},
+        recipe={"provider": None, "models": [_GPT, _GPT]},
     ),
     Mistake(
         "Both `provider` and `models`.",
         "plan recipe.yaml",
         ("models", "provider"),
-        recipe={"models": [{"provider": _GPT, "id": "a"}]},
+        recipe={"models": [_GPT]},
     ),
     Mistake(
         "Batch mode at a server that has none.",

@@ -8,9 +8,13 @@ _FIT = "ratings fit {} --labels 5 --out new.parquet"
 
 
 def _rated(**ratings: object) -> dict[str, object]:
-    return {"provider": None, "panel": None, "source": None, "budget": None, "output": "people"} | PEOPLE | {
-        "ratings": PEOPLE["ratings"] | ratings  # type: ignore[operator]
-    }
+    return (
+        {"provider": None, "panel": None, "source": None, "budget": None, "output": "people"}
+        | PEOPLE
+        | {
+            "ratings": PEOPLE["ratings"] | ratings  # type: ignore[operator]
+        }
+    )
 
 
 VOTE_TABLES = [
@@ -32,7 +36,7 @@ VOTE_TABLES = [
     Mistake(
         "A label is beyond the scale.",
         _FIT.format("votes.csv"),
-        ("votes.csv", "row 2", "9", "--bad-rows skip"),
+        ("votes.csv", "row 1", "9", "--bad-rows skip"),
         files={"votes.csv": VOTES.replace("face 0,rater 0,1", "face 0,rater 0,9")},
     ),
     Mistake(
@@ -68,27 +72,43 @@ VOTE_TABLES = [
     Mistake(
         "A row has too few cells.",
         _FIT.format("votes.csv"),
-        ("votes.csv", "row 32", "--bad-rows skip"),
+        ("votes.csv", "row 31", "--bad-rows skip"),
         files={"votes.csv": VOTES + "face 0\n"},
     ),
-    Mistake("An old Excel file.", _FIT.format("votes.xls"), (".xls", ".xlsx"), files={"votes.xls": b"\xd0\xcf\x11\xe0"}),
-    Mistake("A CSV file that is called Parquet.", _FIT.format("v.parquet"), ("v.parquet", "suffix"), files={"v.parquet": VOTES}),
+    Mistake(
+        "An old Excel file.", _FIT.format("votes.xls"), (".xls", ".xlsx"), files={"votes.xls": b"\xd0\xcf\x11\xe0"}
+    ),
+    Mistake(
+        "A CSV file that is called Parquet.",
+        _FIT.format("v.parquet"),
+        ("v.parquet", "suffix"),
+        files={"v.parquet": VOTES},
+    ),
     Mistake(
         "Next month's labels are on another scale.",
         "ratings drift fitted.parquet april.csv",
         ("april.csv", "7"),
         files={"april.csv": VOTES.replace("face 0,rater 0,1", "face 0,rater 0,7")},
     ),
-    Mistake("Votes are updated that were never fitted.", "ratings update votes.csv votes.csv --out new.parquet", ("votes.csv", "fit")),
+    Mistake(
+        "Votes are updated that were never fitted.",
+        "ratings update votes.csv votes.csv --out new.parquet",
+        ("votes.csv", "fit"),
+    ),
     Mistake(
         "The output is in a folder that is a file.",
         "ratings fit votes.csv --labels 5 --out votes.csv/new.parquet",
         ("votes.csv/new.parquet", "folder"),
-        code=1,
     ),
-    Mistake("Groups by a column that is not there.", "ratings groups votes.csv --labels 5 --by age", ("votes.csv", "age")),
+    Mistake(
+        "Groups by a column that is not there.", "ratings groups votes.csv --labels 5 --by age", ("votes.csv", "age")
+    ),
     Mistake("An option for tables, given to a run.", "ratings agreement run --labels 5", ("run", "Omit")),
-    Mistake("Forgetting that is more than all.", "ratings update fitted.parquet votes.csv --out new.parquet --forgetting 1.5", ("forgetting", "1")),
+    Mistake(
+        "Forgetting that is more than all.",
+        "ratings update fitted.parquet votes.csv --out new.parquet --forgetting 1.5",
+        ("forgetting", "1"),
+    ),
     Mistake(
         "Ratings with texts: the rated column is not named.",
         "run recipe.yaml",
@@ -96,7 +116,12 @@ VOTE_TABLES = [
         recipe=_rated(),
         files={"ratings.csv": RATINGS.replace("response", "reply_text")},
     ),
-    Mistake("Ratings with texts: the table is not there.", "run recipe.yaml", ("rating.csv",), recipe=_rated(path="rating.csv")),
+    Mistake(
+        "Ratings with texts: the table is not there.",
+        "run recipe.yaml",
+        ("rating.csv",),
+        recipe=_rated(path="rating.csv"),
+    ),
     Mistake(
         "Ratings with texts: a rater's attribute is not there.",
         "run recipe.yaml",
