@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from dprm_data.core.text import did_you_mean
+from dprm_data.core.text import near_match
 
 Kind = Literal["label_spaces", "personas", "prompts", "hub_cards"]
 
@@ -41,7 +41,9 @@ def bundled_file(kind: Kind, name: str, suffix: str = ".yaml") -> Path | None:
 def neighbour(path: Path) -> str:
     """'; did you mean ...?' where nothing is at the path and something of a similar name is beside it, or empty."""
     try:
-        return "" if path.exists() else did_you_mean(path.name, sorted(each.name for each in path.parent.iterdir()))
+        beside = {each.stem: each.name for each in sorted(path.parent.iterdir()) if not each.name.startswith(".")}
+        guess = None if path.exists() else near_match(path.stem, beside)
+        return f"; did you mean {beside[guess]!r}?" if guess else ""
     except (OSError, ValueError):
         return ""
 

@@ -40,8 +40,15 @@ def visible(text: str) -> str:
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
     """'; did you mean ...?' where one of the names is close to this one, or empty."""
-    close = difflib.get_close_matches(name, list(names), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    guess = near_match(name, names)
+    return f"; did you mean {guess!r}?" if guess else ""
+
+
+def near_match(name: str, names: Iterable[str]) -> str | None:
+    """The name that is meant, if one begins with this or is close to it."""
+    known = list(names)
+    beginning = [each for each in known if len(name) > 2 and each.startswith(name)]
+    return next(iter(difflib.get_close_matches(name, beginning or known, n=1)), None)
 
 
 def json_line(content: Any) -> str:

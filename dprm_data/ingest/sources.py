@@ -311,7 +311,8 @@ def object_rows(rows: Any) -> Rows:
         )
     if isinstance(rows, str | bytes | Path) or not isinstance(rows, Iterable):
         raise SourceError(
-            f"the source must be rows, found {type(rows).__name__}", hint="For a file, give SourceConfig(path=...)."
+            f"the source must be rows, found {type(rows).__name__}",
+            hint="For a file, name it in the recipe: source: {path: ...}.",
         )
     return ((number, _as_row(row)) for number, row in enumerate(rows, start=1))
 

@@ -25,6 +25,7 @@ from filelock import FileLock, Timeout
 
 from dprm_data.core.errors import DprmError, InputError, RunBusy
 from dprm_data.core.ledger_address import LedgerAddress
+from dprm_data.core.resources import neighbour
 from dprm_data.core.tables import SCHEMAS, damage, make_folder, write_text
 from dprm_data.recipe.recipe import Recipe
 
@@ -118,7 +119,8 @@ class RunFolder:
         """The run folder at this path. Raises `InputError` if there is none."""
         folder = cls(path)
         if not is_run_folder(path):
-            reason = "it has no recipe.yaml" if folder.path.exists() else "no such folder"
+            reason = "it is a file" if folder.path.is_file() else "it has no recipe.yaml"
+            reason = reason if folder.path.exists() else f"no such folder{neighbour(folder.path)}"
             raise InputError(
                 f"{path} is not a run folder ({reason})",
                 hint="Give the output folder of `dprm run`, such as runs/my-run.",

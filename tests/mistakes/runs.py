@@ -112,7 +112,7 @@ RUNS = [
     ),
     Mistake("Held money is settled where none is held.", "ledger settle run --billed 0", ("run",)),
     Mistake("A command that there is not.", "anotate recipe.yaml", ("anotate", "annotate")),
-    Mistake("An option that there is not.", "run recipe.yaml --budget 5", ("--budget",)),
+    Mistake("An option that there is not.", "run recipe.yaml --max_cost 5", ("--max-cost",)),
     Mistake("An option without its value.", "fit run --family", ("--family",)),
     Mistake(
         "A panel is raked to margins that are not there.",
@@ -178,7 +178,7 @@ HUB = [
     Mistake(
         "A licence that the Hub does not know.",
         "publish run --repo acme/labels --license cc-by",
-        ("cc-by", "mit"),
+        ("cc-by", "did you mean 'cc-by-4.0'?"),
         code=1,
     ),
     Mistake(
