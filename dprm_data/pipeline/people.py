@@ -217,6 +217,7 @@ def _record(read: RatedItems) -> dict[str, Any]:
 def _lines(read: RatedItems, run: Run) -> Iterator[str]:
     """What was read, in sentences."""
     found = _record(read)
+    yield from read.notes
     if run.recipe.ratings is not None:
         yield from (f"{name}: {shape}" for name, shape in read.shapes.items())
     people = f"{found['people']:,} people" if read.named else "people whom the table does not name"
