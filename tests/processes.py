@@ -21,6 +21,7 @@ import dprm_data.cli, dprm_data.pipeline.stages, dprm_data.terminal.progress, dp
 import dprm_data.engine.annotations, dprm_data.engine.batch, dprm_data.preference.fitting, pyarrow.parquet, pandas, uvloop, genai_prices
 import aiohttp, anthropic, dprm_data.providers.batch_openai, dprm_data.providers.batch_anthropic, dprm_data.providers.http, dprm_data.review.human_annotations, rich.live
 import scipy.optimize, scipy.stats
+import genai_prices.data, genai_prices.decompose, pyarrow.dataset, dprm_data.providers.openai, dprm_data.elicit.choice, dprm_data.preference.families, dprm_data.ledger.sqlite, dprm_data.engine.plan
 try:
     import dprm_data.engine.shared.postgres_coordinator, psycopg, psycopg_pool
 except ImportError:
@@ -31,7 +32,9 @@ import torch, transformers, dprm_data.cli
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 """
 _SERVE = """
-import atexit, json, os, sys
+import atexit, functools, json, os, sys, typer.main
+typer.main.get_command = functools.cache(typer.main.get_command)  # the tree of commands: most of the time of a small command
+typer.main.get_command(dprm_data.cli.app)
 print("ready", flush=True)
 for line in sys.stdin:
     given = json.loads(line)
@@ -149,7 +152,7 @@ def dprm(*arguments: object, cwd: Path, **environment: str) -> subprocess.Comple
         command = [sys.executable, "-m", "dprm_data.cli", *map(str, arguments)]
         given: dict[str, Any] = {"cwd": cwd, "env": environ(**environment), "capture_output": True, "text": True}
         return subprocess.run(command, timeout=120, **given)
-    trains = arguments[0] in ("train", "evaluate", "evaluate-policy") and not any(
+    trains = arguments[0] in ("train", "eval", "evaluate", "evaluate-policy") and not any(
         n.startswith("HF_") for n in environment
     )
     started = zygote(_TRAINING) if trains else zygote()

@@ -9,7 +9,7 @@ import typer
 
 from dprm_data.cli.options import given, settings_command
 from dprm_data.cli.shared import Json, answer, group, output_option, say
-from dprm_data.cli.train import needs_trainers, quiet_libraries
+from dprm_data.cli.train import check_named, needs_trainers, quiet_libraries
 from dprm_data.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def evaluate_reward(
     if (data is None) == (pairs_file is None):
         raise InputError("eval reward needs --data or --pairs, and not both")
     needs_trainers()
+    check_named(reward_model=reward_model, data=[data])
     quiet_libraries()
     reading = given_reading(context)
     from dprm_trainers.reward.reward_model import RewardModel

@@ -155,23 +155,10 @@ def _is_run(judge: str) -> bool:
     return (Path(judge) / "recipe.yaml").is_file()
 
 
-def _check_policy(policy: str) -> None:
-    """Refuse, before anything is loaded, what is neither a model's folder nor a name on the Hub. Raises `InputError`."""
-    path = Path(policy)
-    if path.is_dir():
-        if not any((path / name).is_file() for name in ("config.json", "adapter_config.json")):
-            raise InputError(
-                f"--policy {policy}: the folder holds no model (it has no config.json)",
-                hint="Give the folder that a training wrote, or a name on the Hub.",
-            )
-    elif path.exists() or path.is_absolute() or policy.startswith(".") or policy.count("/") > 1:
-        raise InputError(
-            f"--policy {policy}: there is no such folder", hint="Give a model's folder, or a name on the Hub."
-        )
-
-
 def _named(policies: list[str]) -> dict[str, str]:
     """name=folder, or a folder whose last part is its name."""
+    from dprm_trainers.core.references import check_model
+
     found: dict[str, str] = {}
     for text in policies:
         name, equals, policy = text.partition("=")
@@ -179,7 +166,7 @@ def _named(policies: list[str]) -> dict[str, str]:
             name, policy = Path(text).name, text
         if not name or not policy:
             raise InputError(f"--policy {text}: give a folder, or name=folder")
-        _check_policy(policy)
+        check_model("--policy", policy)
         if name in found:
             raise InputError(f"--policy: two policies are called {name}", hint="Name them: --policy NAME=FOLDER.")
         found[name] = policy

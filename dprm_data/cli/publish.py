@@ -75,7 +75,7 @@ def publish(
     settings = {"test": test, "seed": seed, "license": license, "language": language, "personal_data": personal_data}
     job = Run.open(run).with_publish({name: value for name, value in settings.items() if value not in (None, [])})
     if public:
-        if sys.stdin.isatty() and sys.stderr.isatty():
+        if sys.stdin and sys.stdin.isatty() and sys.stderr.isatty():
             questions = missing_for_public(job.recipe.publish)
             job = job.with_publish({name: typer.prompt(question, err=True) for name, question in questions.items()})
         check_public(job.recipe.publish)

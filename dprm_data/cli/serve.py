@@ -9,7 +9,7 @@ import typer
 
 from dprm_data.cli.options import given, settings_command
 from dprm_data.cli.shared import Json, answer, app, note, say
-from dprm_data.cli.train import needs_trainers, quiet_libraries
+from dprm_data.cli.train import check_named, needs_trainers, quiet_libraries
 from dprm_data.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def serve(context: typer.Context, as_json: Json = False) -> None:
     from dprm_trainers.serving.server import serve as serve_rewards
 
     settings = given_settings(service_settings(), None, given(context))
+    check_named(reward_model=settings.reward_model)
     if settings.key is None and settings.host not in _LOCAL:
         note(False)(
             f"Anyone who can reach {settings.host} can use this server: --api-key-env requires a key of callers."

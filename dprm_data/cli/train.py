@@ -46,6 +46,7 @@ def train_reward(
     """Train a reward model that predicts preference distributions."""
     needs_trainers()
     settings = reward_config().of(config, **(given(context) | named_settings(more)))
+    check_named(model=[settings.model], data=[settings.data])
     quiet_libraries()
     if groups is not None:
         _train_groups(settings, groups, as_json, quiet)
@@ -78,6 +79,15 @@ def _train_groups(settings: Any, attribute: str, as_json: bool, quiet: bool) -> 
     else:
         flags = " ".join(f"--reward-model {done.output}" for done in trained.values())
         say("\n".join(str(done.output) for done in trained.values()) + f"\nNext: dprm train ppo {flags}")
+
+
+def check_named(**settings: list[str] | list[str | None]) -> None:
+    """Refuse paths at which there is nothing, before anything large is imported: data, and models under any other name. Raises `InputError`."""
+    from dprm_trainers.core.references import check_data, check_model
+
+    for name, references in settings.items():
+        for reference in filter(None, references):
+            (check_data if name == "data" else check_model)(f"--{name.replace('_', '-')}", reference)
 
 
 def named_settings(texts: list[str] | None) -> dict[str, Any]:

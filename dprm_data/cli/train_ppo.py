@@ -9,7 +9,7 @@ import typer
 
 from dprm_data.cli.options import given, settings_command
 from dprm_data.cli.shared import Json, Quiet, answer, note, say
-from dprm_data.cli.train import More, named_settings, needs_trainers, quiet_libraries, train_app
+from dprm_data.cli.train import More, check_named, named_settings, needs_trainers, quiet_libraries, train_app
 
 if TYPE_CHECKING:
     from dprm_trainers.ppo.ppo_config import PPOConfig
@@ -35,6 +35,7 @@ def train_ppo(
     """Align a language model with a reward model by PPO."""
     needs_trainers()
     settings = ppo_config().of(config, **(given(context) | named_settings(more)))
+    check_named(policy=[settings.policy], reward_model=settings.reward_model)
     quiet_libraries()
     from dprm_trainers.ppo.ppo_trainer import train_ppo as train
 

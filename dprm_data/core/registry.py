@@ -14,7 +14,6 @@ group `dprm_data` that names the module with its decorators; the user need not i
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -22,7 +21,7 @@ from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar
 
 from dprm_data.core.errors import DprmError, InputError
-from dprm_data.core.text import one_line
+from dprm_data.core.text import did_you_mean, one_line
 
 GROUP = "dprm_data"
 
@@ -80,9 +79,9 @@ class Registry(Generic[T]):
 
     def _unknown(self, name: str) -> str:
         names = self.names()
-        close = difflib.get_close_matches(name, names, n=1)
-        guess = f"; did you mean {close[0]!r}?" if close else ""
-        return f"there is no {self.kind} {one_line(name, 60)!r}{guess} (installed: {', '.join(names)})"
+        return (
+            f"there is no {self.kind} {one_line(name, 60)!r}{did_you_mean(name, names)} (installed: {', '.join(names)})"
+        )
 
 
 @cache

@@ -9,6 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from dprm_data.core.text import near_match
+
 Kind = Literal["label_spaces", "personas", "prompts", "hub_cards"]
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -34,6 +36,16 @@ def bundled_file(kind: Kind, name: str, suffix: str = ".yaml") -> Path | None:
         return None
     path = bundled_folder(kind) / f"{name}{suffix}"
     return path if is_file(path) else None
+
+
+def neighbour(path: Path) -> str:
+    """'; did you mean ...?' where nothing is at the path and something of a similar name is beside it, or empty."""
+    try:
+        beside = {each.stem: each.name for each in sorted(path.parent.iterdir()) if not each.name.startswith(".")}
+        guess = None if path.exists() else near_match(path.stem, beside)
+        return f"; did you mean {beside[guess]!r}?" if guess else ""
+    except (OSError, ValueError):
+        return ""
 
 
 def is_file(path: Path) -> bool:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
@@ -166,10 +167,18 @@ def part(schema: pa.Schema, names: Iterable[str]) -> pa.Schema:
     return pa.schema([schema.field(name) for name in names], metadata=schema.metadata)
 
 
+def make_folder(path: Path) -> None:
+    """Make the folder and those above it. An `OSError` says which name is not a folder."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(errno.ENOTDIR, f"{error.filename} is a file, not a folder", str(path)) from error
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """A temporary path to write to, renamed to `path` once the file is complete. An `OSError` names `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
@@ -191,7 +200,7 @@ def asked_for(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise DprmError(
-            f"cannot write {path}: {os.strerror(error.errno) if error.errno else error}",
+            f"cannot write {path}: {error.strerror or error}",
             hint="Name a file in a folder that you may write to.",
         ) from error
 

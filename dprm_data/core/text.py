@@ -6,10 +6,11 @@ stays: joiners after a letter or an emoji, a zero-width space between words of s
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 _NAMED = {"\x1b": "␛", "\x00": "␀", "\x07": "␇", "\r": "␍", "\x7f": "␡"}
@@ -35,6 +36,19 @@ def visible(text: str) -> str:
         shown.append(character if harmless else _NAMED.get(character, "\N{REPLACEMENT CHARACTER}"))
         before = character
     return "".join(shown)
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """'; did you mean ...?' where one of the names is close to this one, or empty."""
+    guess = near_match(name, names)
+    return f"; did you mean {guess!r}?" if guess else ""
+
+
+def near_match(name: str, names: Iterable[str]) -> str | None:
+    """The name that is meant, if one begins with this or is close to it."""
+    known = list(names)
+    beginning = [each for each in known if len(name) > 2 and each.startswith(name)]
+    return next(iter(difflib.get_close_matches(name, beginning or known, n=1)), None)
 
 
 def json_line(content: Any) -> str:

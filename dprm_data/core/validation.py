@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import types
 import typing
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from dprm_data.core.text import cut
+from dprm_data.core.text import cut, did_you_mean
 
 # What pydantic says in Python's words.
 _PLAIN = {
@@ -92,9 +91,20 @@ def _did_you_mean(location: tuple[str | int, ...], model: type[BaseModel]) -> st
     allowed = _fields_at(location[:-1], model)
     if not allowed:
         return ""
-    close = difflib.get_close_matches(str(location[-1]), allowed, n=1)
-    guess = f"; did you mean {close[0]!r}?" if close else ""
+    name = str(location[-1])
+    within = _section_with(name, model) if len(location) == 1 else None
+    guess = f"; did you mean {within}.{name}?" if within else did_you_mean(name, allowed)
     return f"{guess} (allowed: {', '.join(allowed)})"
+
+
+def _section_with(name: str, model: type[BaseModel]) -> str | None:
+    """The section that has a key of this name, such as `budget` for max_cost."""
+    sections = {
+        field: _model_in(info.annotation)
+        for field, info in model.model_fields.items()
+        if "list" not in str(info.annotation)
+    }
+    return next((field for field, section in sections.items() if section and name in section.model_fields), None)
 
 
 def _fields_at(path: tuple[str | int, ...], model: type[BaseModel]) -> list[str]:

@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from dprm_data.core.errors import InputError
+from dprm_data.core.resources import neighbour
 from dprm_data.core.text import one_line
 from dprm_data.core.validation import Location, describe
 
@@ -21,6 +22,7 @@ Model = TypeVar("Model", bound=BaseModel)
 _DEPTH = 100  # levels of nesting
 _REPEATED = 200_000  # nodes that aliases may add to those that are written out
 _INTEGER = "tag:yaml.org,2002:int"
+_FOUND = {type(None): "nothing: the file is empty", list: "a list", str: "a text"}
 
 # The loader in C reads a panel in a hundredth of a second instead of a quarter; PyYAML may be built without it.
 _Loader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -33,7 +35,8 @@ def read_model(path: Path, model: type[Model], error: type[InputError], what: st
     """
     content, root = _parsed(_text(path, error, what), error, str(path))
     if not isinstance(content, dict) or not isinstance(root, yaml.MappingNode):
-        raise error(f"{path}: {what} is a mapping of keys to values, found {type(content).__name__}")
+        found = _FOUND.get(type(content), "a single value")
+        raise error(f"{path}: {what} is a mapping of keys to values, found {found}")
     return validated(content, model, error, str(path), lambda location: _line(root, location), context)
 
 
@@ -61,12 +64,17 @@ def validated(
 
 def _text(path: Path, error: type[InputError], what: str) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as problem:
-        raise error(f"{path} is not UTF-8 text: {problem}") from problem
+        raise error(f"{path} is not UTF-8 text: {problem}", hint="Save it again as UTF-8.") from problem
     except (OSError, ValueError) as problem:  # ValueError: a NUL in the name
         reason = getattr(problem, "strerror", None) or problem
-        raise error(f"cannot read {path}: {reason}", hint=f"Give the path of {what} (YAML).") from problem
+        raise error(
+            f"cannot read {path}: {reason}{neighbour(path)}", hint=f"Give the path of {what} (YAML)."
+        ) from problem
+    if "\0" in text:
+        raise error(f"{path} is not UTF-8 text: it may be UTF-16", hint="Save it again as UTF-8.")
+    return text
 
 
 def _parsed(text: str, error: type[InputError], where: str) -> tuple[Any, yaml.Node | None]:

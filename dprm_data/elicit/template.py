@@ -28,7 +28,8 @@ from typing import Any, cast
 from jinja2 import Template, TemplateError, TemplateSyntaxError
 
 from dprm_data.core.errors import PromptError
-from dprm_data.core.resources import bundled_file, bundled_names
+from dprm_data.core.resources import bundled_file, bundled_names, is_file
+from dprm_data.core.text import did_you_mean
 from dprm_data.elicit.sandbox import BoundedEnvironment
 
 _NO_LETTER = re.compile(r"[\W_]+")
@@ -94,9 +95,11 @@ def load_prompt(reference: str, base: Path | None = None) -> PromptTemplate:
     try:
         source = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a NUL in the name
-        known = ", ".join(bundled_names("prompts", ".jinja"))
+        known = bundled_names("prompts", ".jinja")
+        reason = f"cannot read {path}: {error}" if is_file(path) else f"no prompt template {reference!r}"
         raise PromptError(
-            f"no prompt template {reference!r}: {error}", hint=f"Give a bundled name ({known}) or a .jinja file."
+            f"{reason}{did_you_mean(reference, known)}",
+            hint=f"Give a bundled name ({', '.join(known)}) or a .jinja file that exists.",
         ) from error
     template = PromptTemplate(
         name=path.stem, source=source, origin=str(path) if not bundled else f"bundled prompt {path.stem}"

@@ -15,10 +15,10 @@ from typing import Any
 
 from dprm_data.core.errors import DprmError, InputError, ProviderUnusable
 from dprm_data.core.format import money
-from dprm_data.core.text import one_line
+from dprm_data.core.text import did_you_mean, one_line
 from dprm_data.elicit.elicitation import object_schema
 from dprm_data.elicit.parsing import Unreadable, json_object
-from dprm_data.engine.model_list import alike, model_entries
+from dprm_data.engine.model_list import model_entries
 from dprm_data.engine.prices import Prices, prices_for
 from dprm_data.providers.construction import make_provider
 from dprm_data.providers.provider import BaseProvider, Provider, provider_class
@@ -221,7 +221,7 @@ class _Check:
                     f"{title} says that the account cannot pay: {error.message}", hint="Add credit to the account."
                 )
             case "not_found":
-                guess = alike(model, await self._names(provider))
+                guess = did_you_mean(model, await self._names(provider))
                 return InputError(
                     f"{title} has no model {model!r}{guess} (it said: {error.message})",
                     hint=f"To list models: dprm models list {self._config.name}.",

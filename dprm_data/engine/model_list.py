@@ -5,7 +5,6 @@ Prices are those of the genai-prices table that is installed, at this moment; wh
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -14,6 +13,7 @@ from typing import Any
 
 from dprm_data.core.errors import InputError
 from dprm_data.core.registry import PROVIDERS
+from dprm_data.core.text import did_you_mean
 from dprm_data.providers.capabilities import capabilities_of
 from dprm_data.providers.provider import BaseProvider
 
@@ -122,16 +122,10 @@ def _dollars(price: Any) -> float | None:
     return None if price is None else float(getattr(price, "base", price))
 
 
-def alike(name: str, names: Iterable[str]) -> str:
-    """'; did you mean ...?' where one of the names is close to this one, or empty."""
-    close = difflib.get_close_matches(name, list(names), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
 def like_a_sold_one(provider: str, model: str) -> str:
-    """`alike` among the models that the provider sells; empty where its models are not known, or this is one of them."""
+    """`did_you_mean` among the models that the provider sells; empty where its models are not known, or this is one of them."""
     names = [entry.name for entry in model_entries(provider)] if provider in PROVIDERS else []
-    return "" if model in names else alike(model, names)
+    return "" if model in names else did_you_mean(model, names)
 
 
 def needs_models(name: str) -> None:

@@ -13,14 +13,13 @@ are data: they are split and hashed, never rendered or evaluated.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from dprm_data.core.conversation import Messages
 from dprm_data.core.errors import SourceError
-from dprm_data.core.text import kind_of
+from dprm_data.core.text import did_you_mean, kind_of
 from dprm_data.ingest.items import Item, Role, ids_of
 from dprm_data.ingest.messages import (
     BadRow,
@@ -222,9 +221,9 @@ def _mapped(columns: Sequence[str], mapping: Mapping[str, str], source: str) -> 
 def _check_column(setting: str, column: str, columns: Sequence[str], source: str) -> None:
     if column in columns:
         return
-    close = difflib.get_close_matches(column, columns, n=1)
-    guess = f"Did you mean {close[0]!r}? " if close else ""
-    raise SourceError(f"{source}: {setting}: there is no column {column!r}", hint=f"{guess}{_found(columns)}")
+    raise SourceError(
+        f"{source}: {setting}: there is no column {column!r}{did_you_mean(column, columns)}", hint=_found(columns)
+    )
 
 
 def _mapped_kind(mapped: dict[Field, str], source: str) -> Kind | None:

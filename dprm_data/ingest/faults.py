@@ -83,6 +83,10 @@ class Faults:
         """The texts of the first faults, in the order of files and rows."""
         return [text for _, _, text, _ in sorted(self._found, key=lambda fault: fault[:2])[:shown]]
 
+    def by_row(self) -> list[tuple[int, str]]:
+        """The row and the text of each fault that was added by itself, in the order of rows."""
+        return [(row, text) for _, row, text, _ in sorted(self._found, key=lambda fault: fault[:2])]
+
     def raise_any(self, hint: str | None = None) -> None:
         """Raise what was found, in the order of files and rows; do nothing if nothing was. hint: what else may be done."""
         if not self.count:

@@ -273,7 +273,9 @@ class _Store:
             reasons = "\n".join(f"  {row.source}: {row.reason}" for row in report.refusals[:5])
             raise SourceError(
                 f"no row of the source can be used: {report.refused} refused\n{reasons}",
-                hint="Correct the rows, or say in `columns` which column holds what.",
+                hint="Save the file again as UTF-8."
+                if "UTF-8" in reasons
+                else "Correct the rows, or say in `columns` which column holds what.",
             )
         self.dropped_table = self.dropped.table(stored)
         report.duplicate_examples = duplicates(self.dropped_table, EXAMPLES)

@@ -115,8 +115,8 @@ def _message(turn: Any, column: str, position: int) -> Message:
 def _original(turn: Mapping[str, Any], role: str, where: str) -> dict[str, Any]:
     """The message as it came, as plain JSON."""
     named = dict(turn) if "role" in turn else {"role": role, **{k: v for k, v in turn.items() if k != "from"}}
-    if "content" not in named:
-        named["content"] = named.pop("value", None)
+    if "content" not in named and "value" in named:
+        named["content"] = named.pop("value")
     try:
         original: dict[str, Any] = orjson.loads(orjson.dumps(named, default=_plain, option=orjson.OPT_SERIALIZE_NUMPY))
     except TypeError as error:
@@ -131,8 +131,8 @@ def _original(turn: Mapping[str, Any], role: str, where: str) -> dict[str, Any]:
         parts = read_parts(original)
     except BadMessage as error:
         raise BadRow(f"{where}{error.where} {error.problem}") from error
-    if all(isinstance(part, Text) for part in parts) and not isinstance(original["content"], str | list):
-        raise BadRow(f"{where} must have a text as content, found {kind_of(original['content'])}")
+    if all(isinstance(part, Text) for part in parts) and not isinstance(original.get("content"), str | list):
+        raise BadRow(f"{where} must have a text as content, found {kind_of(original.get('content'))}")
     return original
 
 

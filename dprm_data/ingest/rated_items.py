@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,9 @@ from dprm_data.ingest.columns import Shape, detect
 from dprm_data.ingest.faults import Faults
 from dprm_data.ingest.items import Item, Refused
 from dprm_data.ingest.messages import BadRow
+from dprm_data.ingest.rating_files import rating_rows
 from dprm_data.ingest.ratings import Ratings
-from dprm_data.ingest.sources import PEEK, Row, Rows, file_rows, object_rows
+from dprm_data.ingest.sources import PEEK, Row, Rows, object_rows
 from dprm_data.ingest.vote_columns import label_indices
 from dprm_data.ingest.vote_fields import FIELDS, column_of
 from dprm_data.ingest.vote_scale import found_base
@@ -33,7 +34,7 @@ from dprm_data.ingest.vote_tables import deduplicated
 from dprm_data.labels.space import LabelSpace
 from dprm_data.recipe.people_config import RatingsConfig
 
-_TEXT = (".csv", ".tsv", ".csv.gz", ".tsv.gz")  # files in which a number is a text
+_TEXT = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz")  # files in which a number is a text
 UNNAMED = "unnamed"  # an item's n-th rater, where the table does not say who rated
 
 
@@ -51,6 +52,7 @@ class RatedItems:
     unknown: int
     named: bool
     shapes: dict[str, str]
+    notes: list[str] = field(default_factory=list)  # what was assumed to read the file, for people to check
 
 
 def read_rated_items(
@@ -70,12 +72,12 @@ def read_rated_items(
         raise VotesError("the recipe has no ratings", hint="Give ratings: {path: ...}, or rows from Python.")
     path = Path("rows") if config.path is None else base / Path(config.path).expanduser()
     reader = _Reader(config, known)
-    tables = [("row", object_rows(rows))] if rows is not None else file_rows(path)
+    tables, notes = (iter([("row", object_rows(rows))]), []) if rows is not None else rating_rows(path)
     for name, found in tables:
         reader.read(name, found)
     if not reader.rows:
         raise VotesError(f"{path}: no ratings: the table has no rows")
-    return reader.result(space, path)
+    return replace(reader.result(space, path), notes=notes)
 
 
 @dataclass

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from dprm_data.core.errors import SourceError
 from dprm_data.core.extras import extra
+from dprm_data.core.resources import neighbour
 from dprm_data.ingest.columns import detect
 from dprm_data.ingest.items import Item, Refused
 from dprm_data.ingest.messages import BadRow
@@ -130,7 +131,7 @@ def file_rows(path: Path) -> Iterator[tuple[str, Rows]]:
     elif path.is_dir():
         found = _in_folder(path)
     else:
-        raise SourceError(f"there is no file or folder {path}", hint=_beside(path))
+        raise SourceError(f"there is no file or folder {path}{neighbour(path)}", hint=_beside(path))
     folder = path if path.is_dir() else path.parent
     return ((file.relative_to(folder).as_posix(), _rows_of(file)) for file in found)
 
@@ -154,8 +155,8 @@ def _hidden(path: Path) -> bool:
 def _beside(path: Path) -> str:
     if not path.parent.is_dir():
         return f"The folder {path.parent} does not exist either; relative paths are relative to the recipe."
-    names = sorted(file.name for file in path.parent.iterdir() if _reader(file))[:10]
-    return f"The folder holds: {', '.join(names) or 'no file that can be read'}. Relative paths are relative to the recipe."
+    names = sorted(file.name for file in path.parent.iterdir() if _reader(file))
+    return f"The folder holds: {', '.join(names[:10]) or 'no file that can be read'}. Relative paths are relative to the recipe."
 
 
 def _rows_of(path: Path) -> Rows:
@@ -180,6 +181,8 @@ def _json_lines(path: Path) -> Rows:
                 line = line.removeprefix(b"\xef\xbb\xbf")
             if line.isspace() or not line:
                 continue
+            if number == 1 and line.strip() == b"[":
+                raise SourceError(f"{path}: not a line for each row, but one JSON list", hint="Name the file .json.")
             yield number, _json_row(line)
 
 
@@ -309,7 +312,8 @@ def object_rows(rows: Any) -> Rows:
         )
     if isinstance(rows, str | bytes | Path) or not isinstance(rows, Iterable):
         raise SourceError(
-            f"the source must be rows, found {type(rows).__name__}", hint="For a file, give SourceConfig(path=...)."
+            f"the source must be rows, found {type(rows).__name__}",
+            hint="For a file, name it in the recipe: source: {path: ...}.",
         )
     return ((number, _as_row(row)) for number, row in enumerate(rows, start=1))
 

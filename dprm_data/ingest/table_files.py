@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from dprm_data.core.arrays import Ints
 from dprm_data.core.errors import VotesError
+from dprm_data.core.resources import neighbour
 from dprm_data.ingest.column_values import is_text
 from dprm_data.ingest.csv_check import checked_rows, looks_whole
 from dprm_data.ingest.csv_dialect import DELIMITERS, as_utf8, checked_delimiter, delimiter_of
@@ -85,7 +86,7 @@ def open_table(votes: Any, *, delimiter: str | None = None, sheet: str | None = 
     if not path.is_file():
         hub = f" A dataset of the Hub is written hf://{path}." if len(path.parts) == 2 and not kind else ""
         raise VotesError(
-            f"{path}: no such file",
+            f"{path}: no such file{neighbour(path)}",
             hint=f"A table of votes is a CSV, Excel or Parquet file with item_id, annotator_id and label.{hub}",
         )
     if kind in _OTHER_FILES:

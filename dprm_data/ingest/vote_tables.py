@@ -296,7 +296,7 @@ def deduplicated(ratings: Ratings, policy: Duplicates, place: Callable[[int], st
         who, what = ratings.annotator_ids[ratings.annotator[row]], ratings.item_ids[ratings.item[row]]
         raise VotesError(
             f"{place(row)}: {who!r} has judged item {what!r} before, in {place(first).rpartition(': ')[2]} ({int(same.sum())} such rows)",
-            hint="Choose what to do with duplicates: first, last, mean or all.",
+            hint="Choose what to do with duplicates: --duplicates first, last, mean or all (in Python and in a recipe's ratings: duplicates).",
         )
     if policy == "mean":
         group = np.cumsum(np.concatenate([[True], ~same])) - 1

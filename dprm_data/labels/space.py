@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from dprm_data.core.arrays import Floats, Ints
 from dprm_data.core.errors import LabelSpaceError
 from dprm_data.core.resources import bundled_file, bundled_names, is_file
+from dprm_data.core.text import did_you_mean
 from dprm_data.core.yamlfile import read_model, validated
 from dprm_data.labels.geometry import cheapest_detours, checked_cost
 
@@ -183,10 +184,10 @@ class LabelSpace(_Frozen):
             return cls.ordinal(int(text))
         path = bundled_file("label_spaces", text) or Path(text)
         if not is_file(path):
-            known = ", ".join(bundled_names("label_spaces"))
+            known = bundled_names("label_spaces")
             raise LabelSpaceError(
-                f"no label space {text!r}",
-                hint=f"Give a bundled name ({known}), a number of levels, or a YAML file that exists.",
+                f"no label space {text!r}{did_you_mean(text, known)}",
+                hint=f"Give a bundled name ({', '.join(known)}), a number of levels, or a YAML file that exists.",
             )
         return read_model(path, cls, LabelSpaceError, "a label space")
 

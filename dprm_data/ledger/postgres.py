@@ -81,7 +81,7 @@ class PostgresStore(LedgerStore):
         if not readonly:
             with_connection(address, lambda db: migrate(db, address))
         elif not self.exists(address):
-            raise LedgerError(f"no ledger at {address.shown}")
+            raise LedgerError(f"no ledger at {address.shown}", hint="Give a database that dprm has used as a ledger.")
         self.pool = open_pool(address, readonly=readonly)
         self._retrying = RetryingPool(self.pool, address)
         self._columns = {table: self._retrying.run(partial(columns_of, table=table)) for table in CHECKED}

@@ -20,6 +20,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from dprm_data.core.errors import LedgerError, RunBusy
+from dprm_data.core.tables import make_folder
 from dprm_data.ledger.store import CHECKED, write_error
 
 APPLICATION_ID = 0x4450524D  # "DPRM": marks the file as ours
@@ -86,7 +87,7 @@ def acquire_lock(path: Path) -> FileLock:
     if path.is_dir():
         raise LedgerError(f"{path} is a folder, not a ledger's file", hint="Name a file in the recipe (ledger: ...).")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         lock = FileLock(f"{path}.lock")
         lock.acquire(timeout=0)
     except Timeout as error:
@@ -111,7 +112,9 @@ def connect(path: Path, *, readonly: bool) -> sqlite3.Connection:
     """A connection to the ledger. Unless `readonly`, creates the file or migrates it to the newest version. Raises `LedgerError`."""
     if not path.exists():
         if readonly:
-            raise LedgerError(f"no ledger at {path}")
+            raise LedgerError(
+                f"no ledger at {path}", hint="Give a ledger, a run folder that has one, or the recipe that names one."
+            )
         _create(path.resolve())
     if path.stat().st_size == 0:  # SQLite would take it for a new database, and delete its log
         raise _emptied(path)

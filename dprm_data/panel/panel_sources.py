@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 from dprm_data.core.errors import DprmError, PanelError
 from dprm_data.core.registry import PANEL_SOURCES
 from dprm_data.core.resources import bundled_file, bundled_names, is_file
+from dprm_data.core.text import did_you_mean
 from dprm_data.core.yamlfile import read_model, validated
 from dprm_data.panel.personas import Panel
 from dprm_data.panel.raking import raked_panel, read_margins
@@ -66,8 +67,11 @@ def file(*, base: Path, path: str) -> Panel:
     """A panel in a YAML file."""
     found = base / Path(path).expanduser()
     if not is_file(found):
-        known = ", ".join(bundled_names("personas"))
-        raise PanelError(f"no panel {path!r}", hint=f"Give a bundled name ({known}) or a YAML file that exists.")
+        known = bundled_names("personas")
+        raise PanelError(
+            f"no panel {path!r}{did_you_mean(path, known)}",
+            hint=f"Give a bundled name ({', '.join(known)}) or a YAML file that exists.",
+        )
     return read_model(found, Panel, PanelError, "a panel")
 
 

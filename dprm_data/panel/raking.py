@@ -102,11 +102,8 @@ def raked_panel(panel: Panel, margins: Mapping[str, Margin]) -> tuple[Panel, Rak
 
     Margins are matched to attributes as text, so that a file may say 30 or "30". Raises `PanelError` as `rake` does.
     """
-    names = {part.strip() for name in margins for part in name.split(",")}
     attributes = {
-        name: [str(persona.attributes.get(name)) for persona in panel.personas]
-        for name in panel.attribute_names
-        if name in names
+        name: [str(persona.attributes.get(name)) for persona in panel.personas] for name in panel.attribute_names
     }
     found = rake(attributes, margins, start=np.array([persona.weight for persona in panel.personas]))
     personas = tuple(
@@ -158,7 +155,7 @@ def _groups(name: str, attributes: Mapping[str, Sequence[Hashable]], margin: Mar
     missing = [part for part in parts if part not in attributes]
     if missing:
         raise PanelError(
-            f"margin {name!r}: the people have no attribute {missing[0]!r} (they have: {', '.join(attributes)})"
+            f"margin {name!r}: the people have no attribute {missing[0]!r} (they have: {', '.join(attributes) or 'none'})"
         )
     columns = [attributes[part] for part in parts]
     if len({len(column) for column in columns}) != 1 or len(columns[0]) == 0:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dprm_data.core.errors import RecipeError, SourceError
+from dprm_data.core.failure_reasons import grouped
 from dprm_data.core.tables import ANNOTATIONS, ITEMS, damage, sha256_of, write_parquet
 from dprm_data.ingest.items import EXAMPLES, Item, ItemsReport, load_items, store_items
 from dprm_data.ingest.rated_items import RatedItems, read_rated_items
@@ -217,6 +218,7 @@ def _record(read: RatedItems) -> dict[str, Any]:
 def _lines(read: RatedItems, run: Run) -> Iterator[str]:
     """What was read, in sentences."""
     found = _record(read)
+    yield from read.notes
     if run.recipe.ratings is not None:
         yield from (f"{name}: {shape}" for name, shape in read.shapes.items())
     people = f"{found['people']:,} people" if read.named else "people whom the table does not name"
@@ -229,6 +231,6 @@ def _lines(read: RatedItems, run: Run) -> Iterator[str]:
     if read.unknown:
         yield f"{read.unknown:,} ratings are of items that the source does not have; they are left out"
     if read.refused:
-        reasons = Counter(row.reason for row in read.refused)
+        reasons = grouped(Counter(row.reason for row in read.refused))
         yield f"{len(read.refused):,} rows refused, for {len(reasons):,} {'reason' if len(reasons) == 1 else 'reasons'}"
         yield from (f"  {row.source}: {row.reason}" for row in read.refused[:EXAMPLES])

@@ -39,6 +39,7 @@ CONVERSATIONS: dict[Config, tuple[str, ...]] = {
     "default": ("prompt", "completion"),
     "preferences": ("prompt", "chosen", "rejected"),
 }
+ANNOTATED = ("source_id", "source")  # what annotations say of their item, beside its id
 _METADATA = (
     "metadata",
     "chosen_metadata",
@@ -57,7 +58,12 @@ SCHEMAS: dict[Config, pa.Schema] = {
         ]
     ),
     "preferences": pa.schema([field for field in tables.PREFERENCES if not field.name.endswith(tables.original(""))]),
-    "annotations": pa.schema([_LABEL if field.name == "label" else field for field in tables.ANNOTATIONS]),
+    "annotations": pa.schema(
+        [
+            *[_LABEL if field.name == "label" else field for field in tables.ANNOTATIONS],
+            *[tables.ITEMS.field(name) for name in ANNOTATED],
+        ]
+    ),
     "personas": pa.schema(list(tables.PERSONAS)),
     "run": pa.schema([("name", pa.string()), ("media_type", pa.string()), ("content", pa.string())]),
 }

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dprm_data.core.errors import PublishError
 from dprm_data.core.extras import extra
+from dprm_data.core.text import did_you_mean
 
 if TYPE_CHECKING:
     from dprm_data.recipe.recipe import PublishConfig
@@ -67,9 +67,8 @@ def check_tag(tag: str | None) -> None:
 def check_metadata(publish: PublishConfig) -> None:
     """Refuse a licence or language that the Hub refuses in a card. Raises `PublishError`."""
     if publish.license and publish.license not in LICENSES:
-        close = difflib.get_close_matches(publish.license.lower(), LICENSES, n=1)
         raise PublishError(
-            f"the Hub knows no licence {publish.license!r}{f'; did you mean {close[0]}?' if close else ''}",
+            f"the Hub knows no licence {publish.license!r}{did_you_mean(publish.license.lower(), LICENSES)}",
             hint="Give one of its identifiers (cc-by-4.0, mit, …), or other, and name it under publish: sources.",
         )
     for language in publish.language:

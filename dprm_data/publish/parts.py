@@ -15,7 +15,7 @@ from dprm_data.core import tables
 from dprm_data.core.errors import PublishError
 from dprm_data.core.scrub import local_hosts, public_text
 from dprm_data.ingest.splits import TRAIN, Splits
-from dprm_data.publish.configs import CONFIGS, SCHEMAS, WHOLE, Config, map_metadata, typed_schema
+from dprm_data.publish.configs import ANNOTATED, CONFIGS, SCHEMAS, WHOLE, Config, map_metadata, typed_schema
 from dprm_data.publish.conversations import has_more_than_texts, whole_messages
 from dprm_data.publish.run_texts import run_texts
 from dprm_data.runs.origins import metadata_columns
@@ -191,13 +191,26 @@ def _most_probable(distributions: pa.ChunkedArray, K: int) -> pa.Array:
 def _annotations(run: Run) -> Iterator[pa.Table]:
     names = pa.array(run.space.names)
     hosts = local_hosts(place.base_url for place in run.recipe.places)
+    known = tables.part(tables.ITEMS, ["item_id", *ANNOTATED])
+    items = tables.conformed(pq.read_table(run.folder.needs("items"), columns=_held(run, known)), known)
+    ids, origins = items["item_id"].combine_chunks(), {name: items[name] for name in ANNOTATED}
+    origins["source"] = _public_texts(origins["source"], [])
     for written in _plain(run.folder.needs("annotations"), None):
         table = tables.conformed(written, tables.ANNOTATIONS)
         at = table.column_names.index("reason")
         table = table.set_column(at, table.schema.field(at), _public_texts(table["reason"], hosts))
         at = table.column_names.index("label")
         codes = pc.index_in(table["label"], value_set=names, skip_nulls=True).cast(pa.int64())
-        yield table.set_column(at, SCHEMAS["annotations"].field("label"), codes)
+        table = table.set_column(at, SCHEMAS["annotations"].field("label"), codes)
+        item = pc.index_in(table["item_id"], value_set=ids)
+        for name, origin in origins.items():
+            table = table.append_column(name, origin.take(item))
+        yield table
+
+
+def _held(run: Run, schema: pa.Schema) -> list[str]:
+    """Those of the schema's columns that the items have: an older version wrote fewer."""
+    return [name for name in pq.read_schema(run.folder.needs("items")).names if name in schema.names]
 
 
 def _preferences(path: Path) -> Iterator[pa.Table]:

@@ -30,7 +30,7 @@ from dprm_data.core.validation import describe
 from dprm_data.core.yamlfile import parse_yaml, validated
 from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.prior import Prior
-from dprm_data.publish.configs import CONFIGS, CONVERSATIONS, SCHEMAS, Config, map_metadata
+from dprm_data.publish.configs import ANNOTATED, CONFIGS, CONVERSATIONS, SCHEMAS, Config, map_metadata
 from dprm_data.publish.conversations import texts_and_originals
 from dprm_data.publish.hub import MARKER, Marker
 from dprm_data.recipe.recipe import FitConfig, Recipe
@@ -289,7 +289,8 @@ def read_rows(file: Path, path: str, config: Config, space: LabelSpace | None) -
     try:
         with pq.ParquetFile(file) as opened:
             found = set(opened.schema_arrow.names)
-            missing = [name for name in schema.names if name not in found | _LATER]
+            later = _LATER | set(ANNOTATED) if config == "annotations" else _LATER
+            missing = [name for name in schema.names if name not in found | later]
             if missing:
                 raise PublishError(f"{path}: no column {missing[0]!r}")
             for group in range(opened.num_row_groups):

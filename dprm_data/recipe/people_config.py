@@ -19,7 +19,9 @@ _ABOUT_CALLS = (
 class RatingsConfig(Section):
     """Where people's ratings are: a table with a row per rating, each with the prompt and the response, or with the id of one in `source`."""
 
-    path: str | None = None  # .csv, .tsv, .jsonl, .parquet; relative to the recipe. None: rows are given in Python
+    path: str | None = (
+        None  # .csv, .tsv, .xlsx, .jsonl, .parquet; relative to the recipe. None: rows are given in Python
+    )
     # Our field -> the table's column, if it is not found by its name.
     columns: dict[
         Literal["prompt", "response", "messages", "system", "item_id", "annotator_id", "label", "weight", "replicate"],

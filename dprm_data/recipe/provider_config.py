@@ -149,7 +149,10 @@ class ProviderConfig(Section):
                 f"options.{name}", f"{kind.title} has no such option (has: {', '.join(sorted(kind.options)) or 'none'})"
             )
         if kind.needs_model and not self.model:
-            raise FieldError("model", f"missing; say which model of {self.name} plays the personas")
+            raise FieldError(
+                "model",
+                f"missing; say which model of {self.name} plays the personas (dprm models {self.name} lists them)",
+            )
         return self
 
     @model_validator(mode="after")

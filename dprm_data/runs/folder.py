@@ -25,7 +25,8 @@ from filelock import FileLock, Timeout
 
 from dprm_data.core.errors import DprmError, InputError, RunBusy
 from dprm_data.core.ledger_address import LedgerAddress
-from dprm_data.core.tables import SCHEMAS, damage, write_text
+from dprm_data.core.resources import neighbour
+from dprm_data.core.tables import SCHEMAS, damage, make_folder, write_text
 from dprm_data.recipe.recipe import Recipe
 
 # The C dumper is twenty times faster on a large panel; PyYAML may be built without it.
@@ -75,6 +76,10 @@ class RunFolder:
         """The table's file. Raises `InputError` if the run has not written it yet, or if it is damaged."""
         path = self.table(name)
         if not path.is_file():
+            if name in ("distributions", "preferences") and self.table("annotations").is_file():
+                raise InputError(
+                    f"{self.path} has no {name} yet", hint=f"Fit it, from the annotations: dprm ratings fit {self.path}"
+                )
             raise InputError(
                 f"{self.path} has no {name} yet",
                 hint=f"Run it first: dprm run {self.recipe_file if self.recipe_file.exists() else 'RECIPE'}. "
@@ -114,7 +119,8 @@ class RunFolder:
         """The run folder at this path. Raises `InputError` if there is none."""
         folder = cls(path)
         if not is_run_folder(path):
-            reason = "it has no recipe.yaml" if folder.path.exists() else "no such folder"
+            reason = "it is a file" if folder.path.is_file() else "it has no recipe.yaml"
+            reason = reason if folder.path.exists() else f"no such folder{neighbour(folder.path)}"
             raise InputError(
                 f"{path} is not a run folder ({reason})",
                 hint="Give the output folder of `dprm run`, such as runs/my-run.",
@@ -131,7 +137,7 @@ class RunFolder:
         """Hold the folder's lock: no other process works in it. Raises `DprmError` if it cannot be written, and `RunBusy` if another process holds
         it; with `waiting`, calls that and waits instead."""
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path)
             lock = FileLock(self.path / ".lock")
             try:
                 lock.acquire(timeout=0)

@@ -174,7 +174,7 @@ class PairCertainty:
         if not self.pairs:
             return Line(question, "No pairs", "No prompt has two responses that votes tell apart.")
         if self.sure is None or self.median_probability is None:
-            unknown = "How sure they are is not known: fit the run again (dprm fit)."
+            unknown = "How sure they are is not known: fit the run again (dprm ratings fit)."
             return Line(question, counted(self.pairs, "pair"), unknown, concern=True)
         said = (
             f"Sure: the preferred response is better with a probability above {SURE:g}. "

@@ -160,8 +160,8 @@ def test_tags_that_git_refuses_are_refused_before(tag: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"license": "CC-BY-4.0"}, "did you mean cc-by-4.0"),
-        ({"license": "apache"}, "did you mean apache-2.0"),
+        ({"license": "CC-BY-4.0"}, "did you mean 'cc-by-4.0'"),
+        ({"license": "apache"}, "did you mean 'apache-2.0'"),
         ({"license": "my own\nlicence"}, "knows no licence"),
         ({"language": ["english"]}, "knows no language 'english'"),
         ({"language": ["en", "en-US"]}, "knows no language 'en-US'"),

@@ -134,7 +134,7 @@ def test_other_columns_travel_along(tmp_path: Path) -> None:
     file_of(tmp_path, "a.jsonl", row)
     assert read(tmp_path, path="a.jsonl", keep=["n"])[0][0].metadata == {"n": 1}
     assert read(tmp_path, path="a.jsonl", keep=[])[0][0].metadata == {}
-    with pytest.raises(SourceError, match=r"keep: there is no column 'topics'\nDid you mean 'topic'\?"):
+    with pytest.raises(SourceError, match=r"keep: there is no column 'topics'; did you mean 'topic'\?"):
         read(tmp_path, path="a.jsonl", keep=["topics"])
 
 
@@ -164,7 +164,7 @@ def test_a_mapping_decides_between_shapes(tmp_path: Path) -> None:
         (["prompt", "response", "messages"], {}, "can be read as conversations or prompt and response"),
         (["prompt", "response", "completion"], {}, "response or completion could be the response"),
         (["instruction", "input", "output"], {}, "instruction or input could be the prompt"),
-        (["prompt", "answer"], {"response": "answr"}, r"response: there is no column 'answr'\nDid you mean 'answer'\?"),
+        (["prompt", "answer"], {"response": "answr"}, r"response: there is no column 'answr'; did you mean 'answer'\?"),
         (["prompt", "a", "b"], {"response": "a", "chosen": "b"}, "fields of preference pairs or prompt and response"),
         (["prompt", "a", "b"], {"response": "a", "completion": "b"}, "mean the same"),
         (["prompt", "a"], {"messages": "a", "prompt": "prompt"}, "messages hold the prompt already"),

@@ -209,7 +209,10 @@ def test_files_that_are_no_space(tmp_path: Path, content: bytes) -> None:
 
 
 def test_an_unknown_space_names_the_known_ones() -> None:
-    with pytest.raises(LabelSpaceError, match=r"no label space 'hh7'\nGive a bundled name \(hh6, ordinal5, ordinal6\)"):
+    with pytest.raises(
+        LabelSpaceError,
+        match=r"no label space 'hh7'; did you mean 'hh6'\?\nGive a bundled name \(hh6, ordinal5, ordinal6\)",
+    ):
         LabelSpace.load("hh7")
 
 

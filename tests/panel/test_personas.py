@@ -128,16 +128,16 @@ def test_panels_that_cannot_be_used(content: dict[str, Any], says: str) -> None:
 def test_files_that_are_no_panel(tmp_path: Path) -> None:
     with pytest.raises(
         PanelError,
-        match=r"no panel 'papers'\nGive a bundled name \(demographic, demographic-1, neutral, paper, small\)",
+        match=r"no panel 'papers'; did you mean 'paper'\?\nGive a bundled name \(demographic, demographic-1, neutral, paper, small\)",
     ):
         load_panel("papers")
     with pytest.raises(PanelError, match=r"no panel '\.\./personas/paper'"):
         load_panel("../personas/paper", base=tmp_path)
     for content, says in [
-        (b"- a\n", "found list"),
+        (b"- a\n", "found a list"),
         (b"a: [\n", "not valid YAML"),
         (b"\xff", "not UTF-8"),
-        (b"", "NoneType"),
+        (b"", "the file is empty"),
     ]:
         (tmp_path / "p.yaml").write_bytes(content)
         with pytest.raises(PanelError, match=says):

@@ -8,10 +8,12 @@ import random
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from tests.engine.helpers import dprm as quick
 from tests.helpers import answer, dprm
 
 RATERS = {f"rater {i}": "old" if i % 2 else "young" for i in range(6)}
@@ -192,3 +194,47 @@ def test_mistakes_are_told(tmp_path: Path, changes: dict[str, Any], said: str) -
     assert done.returncode != 0
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def as_people_have_it(folder: Path, kind: str) -> str:
+    """The ratings in another form of table; returns its file's name."""
+    frame = pd.read_csv(folder / "ratings.csv")
+    if kind == "xlsx":
+        pytest.importorskip("openpyxl")
+        frame.to_excel(folder / "ratings.xlsx", index=False)
+        return "ratings.xlsx"
+    encoding = {"semicolons": "cp1252", "UTF-16": "utf-16"}[kind]
+    frame.to_csv(folder / "other.csv", sep=";" if kind == "semicolons" else "\t", encoding=encoding, index=False)
+    return "other.csv"
+
+
+@pytest.mark.parametrize("kind", ["semicolons", "UTF-16", "xlsx"])
+def test_tables_of_spreadsheets_are_read_as_the_plain_one(tmp_path: Path, kind: str) -> None:
+    rows = [row | {"answer": f"{row['answer']}; “NA”, très"} for row in ratings(4)]
+    write_people(tmp_path, rows)
+    assert quick("run", "recipe.yaml", cwd=tmp_path).returncode == 0
+    plain = table(tmp_path, "distributions")
+    recipe = yaml.safe_load((tmp_path / "recipe.yaml").read_text())
+    name = as_people_have_it(tmp_path, kind)
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe | {"ratings": recipe["ratings"] | {"path": name}}))
+    done = quick("run", "recipe.yaml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert kind == "xlsx" or "is read as" in done.stderr or "separated by" in done.stderr
+    given = table(tmp_path, "distributions")
+    assert len(given) == 8
+    for before, after in zip(plain, given, strict=True):
+        assert after | {"source": before["source"]} == before
+        assert after["source"] == before["source"].replace("ratings.csv", name)
+
+
+def test_a_broken_row_of_a_spreadsheet_s_table_is_refused_alone(tmp_path: Path) -> None:
+    write_people(tmp_path, ratings(3))
+    name = as_people_have_it(tmp_path, "semicolons")
+    with (tmp_path / name).open("a", encoding="cp1252") as file:
+        file.write("too few;cells\n")
+    recipe = yaml.safe_load((tmp_path / "recipe.yaml").read_text())
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe | {"ratings": recipe["ratings"] | {"path": name}}))
+    done = quick("run", "recipe.yaml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "1 rows refused" in done.stderr and "row 25" in done.stderr
+    assert len(table(tmp_path, "annotations")) == 24

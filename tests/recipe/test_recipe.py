@@ -110,8 +110,8 @@ def refused(tmp_path: Path, text: str) -> str:
             "FILE:3: provider.endpoints: the local model runs in this process and takes no endpoints",
         ),
         ("a: [1, 2\n", "FILE: not valid YAML: line 2"),
-        ("- a\n", "FILE: a recipe is a mapping of keys to values, found list"),
-        ("", "found NoneType"),
+        ("- a\n", "FILE: a recipe is a mapping of keys to values, found a list"),
+        ("", "found nothing: the file is empty"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, text: str, said: str) -> None:

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from dprm_data.core.errors import RecipeError
 from dprm_data.core.failure_reasons import advice_on_failed, grouped
 from dprm_data.recipe.recipe import Recipe
+from tests.engine.helpers import dprm as quick
 from tests.helpers import answer, dprm, write_recipe, write_rows
 from tests.servers.llm import LLMServer
 
@@ -107,3 +109,22 @@ def test_the_card_names_only_configs_that_exist(double: LLMServer, tmp_path: Pat
     card = (tmp_path / "run/README.md").read_text()
     assert '"preferences", split' not in card and "| `preferences` |" not in card and "config `run`" not in card
     assert '"default", split="train"' in card
+
+
+@pytest.mark.parametrize(
+    ("model", "small"), [("SmolLM2-135M-Instruct", True), ("/models/mine.gguf", False), ("org/repo:Q4_K_M", False)]
+)
+def test_only_the_bundled_model_is_called_very_small(
+    double: LLMServer, tmp_path: Path, model: str, small: bool
+) -> None:
+    """A run's folder says which model it was; whoever shows it need not have the model's file."""
+    write_recipe(tmp_path, double.url)
+    assert quick("run", "recipe.yaml", cwd=tmp_path).returncode == 0
+    kept = tmp_path / "run" / "recipe.yaml"
+    kept.write_text(yaml.safe_dump(yaml.safe_load(kept.read_text()) | {"provider": {"name": "local", "model": model}}))
+    for command in (("show", "run"), ("report", "run", "--out", "page.html")):
+        done = quick(*command, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    page = (tmp_path / "page.html").read_text()
+    shown = quick("show", "run", cwd=tmp_path).stdout
+    assert ("bundled model is very small" in " ".join(shown.split()), "very small" in page) == (small, small)

@@ -221,7 +221,7 @@ def test_numbers_of_a_csv_are_numbers_and_codes_stay_text(tmp_path: Path) -> Non
     write_recipe(tmp_path, source={"path": "pairs.csv", "id": "kay"})
     done = dprm("plan", "recipe.yaml", cwd=tmp_path)
     assert done.returncode == 2
-    assert "id: there is no column 'kay'" in done.stderr and "Did you mean 'key'?" in done.stderr
+    assert "id: there is no column 'kay'" in done.stderr and "did you mean 'key'?" in done.stderr
 
 
 @pytest.fixture
