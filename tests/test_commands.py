@@ -196,7 +196,7 @@ TEXTS = [
     *(file for folder in ("examples", "hub_cards", "personas", "label_spaces") for file in (ROOT / folder).rglob("*") if file.suffix in (".md", ".yaml", ".jinja", ".sh")),
 ]  # fmt: skip
 MENTION = re.compile(r"\bdprm ([a-z][a-z-]*)\b(?: ([a-z][a-z-]*)\b)?([^\n`]*)")
-PROSE = {"and", "did", "gives", "is", "published", "that"}  # as in "a repository that dprm did not publish"
+PROSE = {"and", "did", "gives", "has", "is", "published", "that"}  # as in "a repository that dprm did not publish"
 
 
 def test_every_command_that_is_named_exists_under_its_present_name() -> None:

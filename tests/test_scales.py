@@ -65,7 +65,7 @@ def test_another_way_of_counting_is_taken_and_said(fitted: Path) -> None:
     assert "allowed: 1 to 7" in wrong.stderr
     done = dprm("ratings", "drift", "march.parquet", "may.csv", "--base", "0", cwd=fitted)
     assert done.returncode == 0, done.stderr
-    assert "counted from 0 here, and were counted from 1" in done.stderr
+    assert "labels start at 0 here, and started at 1" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["rater", "annotator", "rater_id"])

@@ -192,7 +192,7 @@ SOURCES = [
         ("pairs.jsonl:1", "assistant"),
         files=_rows({"messages": [{"role": "user", "content": "A?"}]}),
     ),
-    Mistake("`dprm init` over a recipe that is there.", "init recipe.yaml", ("recipe.yaml", "--force")),
+    Mistake("`dprm init` over a recipe that is there.", "init recipe.yaml", ("recipe.yaml", "--overwrite")),
 ]
 
 MODELS = [

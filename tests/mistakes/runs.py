@@ -42,13 +42,13 @@ RUNS = [
     Mistake(
         "A table was deleted.",
         "show run",
-        ("distributions", "dprm fit run"),
+        ("distributions", "dprm ratings fit run"),
         before=_without("run/tables/distributions.parquet"),
     ),
     Mistake(
         "A table is cut short.",
         "export run --to csv",
-        ("distributions.parquet", "dprm fit run"),
+        ("distributions.parquet", "dprm ratings fit run"),
         before=_cut("run/tables/distributions.parquet"),
     ),
     Mistake("The manifest is damaged.", "show run", ("manifest.json",), before=_cut("run/manifest.json")),

@@ -181,7 +181,7 @@ def test_mistakes_are_said_without_a_traceback(place: Path) -> None:
         refused = CliRunner().invoke(app, ["pilot", "recipe.yaml", option, value])
         assert refused.exit_code == 2
         assert option in refused.output
-    assert "Ask about a few items, twice" in CliRunner().invoke(app, ["pilot", "--help"]).output
+    assert "Ask about a few items twice" in CliRunner().invoke(app, ["pilot", "--help"]).output
 
 
 def test_a_smaller_source_is_asked_whole(double: LLMServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
