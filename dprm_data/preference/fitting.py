@@ -21,6 +21,7 @@ from dprm_data.preference.model_selection import learn_prior
 from dprm_data.preference.posterior import evaluate
 from dprm_data.preference.prior import BetaPart, Prior
 from dprm_data.preference.smoothing import smooth
+from dprm_data.preference.soft_labels import soft_worth
 from dprm_data.preference.stated import estimate_strength, pseudo_votes
 from dprm_data.recipe.recipe import SmoothingConfig
 
@@ -132,7 +133,7 @@ def fit(
 
     `family` says which prior is learned across the items (see `docs/statistics.md`); a given `prior` is used unchanged, with its family.
     `stated` (N, K) are distributions that were stated directly (the LLM's prior; rows of zeros where there is none): each counts as
-    `stated_strength` votes, or with "auto" as many as predict the votes best. `smoothing` defaults to targeted smoothing;
+    `stated_strength` votes, or with "auto" as many as predict the votes best (as a soft label is worth, where there are no votes). `smoothing` defaults to targeted smoothing;
     `interval` is the level of the credible intervals.
 
     Raises `VotesError` for votes that are not on this space, `InputError` for settings that cannot be used.
@@ -144,9 +145,17 @@ def fit(
         raise InputError(f"interval: {interval} is not a probability between 0 and 1")
     notes: list[str] = []
     pseudo = None if stated is None else pseudo_votes(stated, votes, 1.0)
-    if prior is None:
+    if stated_strength != "auto" and not (np.isfinite(stated_strength) and stated_strength >= 0):
+        raise InputError(f"stated_strength: {stated_strength} (allowed: auto, or a finite number that is not negative)")
+    source = votes.counts
+    if pseudo is not None and not votes.counts.any():
         # Stated distributions are not votes: the prior is learned from them only if there are no votes at all.
-        source = votes.counts if pseudo is None or votes.counts.any() else pseudo
+        source = pseudo
+        if stated_strength == "auto":  # no vote tells how well they predict
+            told = np.flatnonzero(pseudo.any(axis=1))
+            stated_strength = soft_worth(told, pseudo[told]).votes
+            source = stated_strength * pseudo
+    if prior is None:
         prior, said = learn_prior(source, space, family)
         notes += said
     strength = 0.0
@@ -156,8 +165,6 @@ def fit(
             if stated_strength == "auto"
             else float(stated_strength)
         )
-        if not (np.isfinite(strength) and strength >= 0):
-            raise InputError(f"stated_strength: {strength} (allowed: auto, or a finite number that is not negative)")
         votes = Votes(votes.item_ids, votes.counts + strength * pseudo, votes.base)
     if len(votes) and (empty := int((votes.totals == 0).sum())):
         notes.append(

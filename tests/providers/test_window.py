@@ -11,7 +11,9 @@ from dprm_data.providers.window import Window
 
 
 @settings(max_examples=200, deadline=None)
-@given(ceiling=st.integers(1, 64), refused=st.lists(st.floats(0, 1), min_size=1, max_size=6), seed=st.integers(0, 2**32))
+@given(
+    ceiling=st.integers(1, 64), refused=st.lists(st.floats(0, 1), min_size=1, max_size=6), seed=st.integers(0, 2**32)
+)
 def test_it_never_closes(ceiling: int, refused: list[float], seed: int) -> None:
     """A window below one call would hold up a run for ever. refused: the share of refusals, which changes from time to time."""
     chance, window, sent = random.Random(seed), Window(ceiling), list[float]()
