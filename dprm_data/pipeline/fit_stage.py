@@ -16,7 +16,7 @@ from dprm_data.providers.provider import provider_class
 from dprm_data.publish.cards import dataset_card
 from dprm_data.review.apply_calibration import applied_calibration, fit_calibrated, uncalibrated_file
 from dprm_data.runs.dataset import write_distributions, write_preferences
-from dprm_data.runs.fit import fit_annotations, labels_at_their_worth
+from dprm_data.runs.fit import counts_people, fit_annotations
 from dprm_data.runs.summary import summarise
 from dprm_data.runs.variance_sentences import variance_record
 
@@ -62,7 +62,7 @@ def _manifest(run: Run, fitted: Fit) -> dict[str, Any]:
         | {
             "settings": run.recipe.fit.model_dump(mode="json"),
             "calibrated": calibration is not None,
-            "labels_at_their_worth": labels_at_their_worth(run.folder),
+            "counts_people": counts_people(run.folder),
             "human_weight": calibration["human_weight"] if calibration else run.recipe.fit.human_weight,
         },
         "prior": fitted.prior.to_dict(),

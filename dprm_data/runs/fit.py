@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dprm_data.ingest.votes import Votes, stated_from_annotations, votes_from_annotations
+from dprm_data.core.arrays import Floats
+from dprm_data.ingest.votes import Votes, item_codes, stated_from_annotations, vote_rows, votes_from_annotations
 from dprm_data.preference.fitting import Fit, fit
 from dprm_data.preference.soft_labels import SoftWorth, at_their_worth
 from dprm_data.runs.folder import RunFolder
+from dprm_data.runs.panel_worth import shared_by_panel
 
 if TYPE_CHECKING:
     from dprm_data.runs.run import Run
@@ -23,34 +27,44 @@ def item_ids_of(run: Run) -> list[str]:
     return ids
 
 
-def labels_at_their_worth(folder: RunFolder) -> bool:
-    """Whether soft labels count as many votes as they are worth: not in a run that an older version fitted, where each counts as one, so that what
-    was published stays."""
+def counts_people(folder: RunFolder) -> bool:
+    """Whether labels count as what they are worth, and evidence in independent people: not in a run that an older version fitted, so that what was published stays."""
     fitted = folder.read_manifest().get("fit")
-    return fitted is None or bool(fitted.get("labels_at_their_worth"))
+    return fitted is None or bool(fitted.get("counts_people"))
 
 
 def fit_annotations(run: Run, annotations: pa.Table, votes: Votes | None = None) -> Fit:
     """Fit these annotations by the recipe's `fit`: a distribution for every item of the run, in order. Writes nothing.
 
-    A soft label counts as many votes as it is worth, and so does a stated distribution whose strength the recipe does not give.
-    votes: of all items, if they are not the counts of the annotations, as after a calibration.
+    A soft label counts as many votes as it is worth, and so does a stated distribution whose strength the recipe does not give. The intervals know what a panel shares.
+    votes: of all items, if they are not the counts of the annotations, as after a calibration: of people, then.
     """
-    item_ids = item_ids_of(run)
+    item_ids, space = item_ids_of(run), run.space
     config, prior = run.recipe.fit, run.recipe.prior
-    at_worth = labels_at_their_worth(run.folder)
+    new, shared = counts_people(run.folder), None
     worths: list[SoftWorth] = []
     if votes is None:
-        weighed, worths = at_their_worth(annotations, run.space) if at_worth else (annotations, [])
-        votes = votes_from_annotations(weighed, run.space, item_ids=item_ids, human_weight=config.human_weight)
+        weighed, worths = at_their_worth(annotations, space) if new else (annotations, [])
+        votes = votes_from_annotations(weighed, space, item_ids=item_ids, human_weight=config.human_weight)
+        people = people_weights(weighed, item_ids, config.human_weight)
+        shared = shared_by_panel(people, annotations, space) if new else None
     has_stated = prior is not None or run.states_population
     fitted = fit(
         votes,
-        run.space,
+        space,
         family=config.family,
-        stated=stated_from_annotations(annotations, run.space, item_ids) if has_stated else None,
-        stated_strength=prior.strength if prior else "auto" if at_worth else 2.0,
+        stated=stated_from_annotations(annotations, space, item_ids) if has_stated else None,
+        stated_strength=prior.strength if prior else "auto" if new else 2.0,
         smoothing=config.smoothing,
         interval=config.interval,
+        shared=shared,
     )
     return replace(fitted, notes=(*(worth.sentence for worth in worths), *fitted.notes))
+
+
+def people_weights(annotations: pa.Table, item_ids: list[str], human_weight: float) -> Floats:
+    """The weight of people's votes on every item (N,)."""
+    human = vote_rows(annotations.filter(pc.fill_null(pc.equal(annotations["annotator_kind"], "human"), False)))
+    _, item = item_codes(human["item_id"], item_ids)
+    weight = human_weight * pc.fill_null(human["weight"], 1.0).to_numpy().astype(np.float64)
+    return np.bincount(item[item >= 0], weight[item >= 0], minlength=len(item_ids))
