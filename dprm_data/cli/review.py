@@ -133,7 +133,7 @@ def calibrate(
     discard: Annotated[bool, typer.Option("--discard", help="Discard the calibration, and fit without it.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Calibrate the panel to people's answers, apply that if it helps on held-out items, and fit."""
+    """Read the panel as people's answers show, say how many people it is worth, and fit all items so."""
     from dprm_data.pipeline import stages
     from dprm_data.review.apply_calibration import discard as discard_calibration
     from dprm_data.review.calibrate import calibrate as learn

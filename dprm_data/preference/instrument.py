@@ -156,7 +156,10 @@ class _Learner:
 
         weighed = powers[:, None] * self.votes
         found = minimize(
-            lambda bend: -self._objective(bend, weighed), self.bend, method="L-BFGS-B", options={"maxiter": 25}
+            lambda bend: -self._objective(bend, weighed),
+            self.bend,
+            method="L-BFGS-B",
+            options={"maxiter": 15, "ftol": 1e-6},
         )
         self.bend = found.x
         return -float(found.fun), np.asarray(found.x)
