@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +15,7 @@ from dprm_data.ingest.votes import Votes, item_codes, stated_from_annotations, v
 from dprm_data.preference.fitting import Fit, fit
 from dprm_data.preference.soft_labels import SoftWorth, at_their_worth
 from dprm_data.runs.folder import RunFolder
-from dprm_data.runs.panel_worth import shared_by_panel
+from dprm_data.runs.panel_worth import assumed_error, assumed_worth, shared_by_panel
 
 if TYPE_CHECKING:
     from dprm_data.runs.run import Run
@@ -68,3 +68,12 @@ def people_weights(annotations: pa.Table, item_ids: list[str], human_weight: flo
     _, item = item_codes(human["item_id"], item_ids)
     weight = human_weight * pc.fill_null(human["weight"], 1.0).to_numpy().astype(np.float64)
     return np.bincount(item[item >= 0], weight[item >= 0], minlength=len(item_ids))
+
+
+def panel_worth_record(run: Run, annotations: pa.Table, fitted: Fit) -> dict[str, Any] | None:
+    """How many people the panel is worth where no person's answers tell (`PanelWorth.as_dict`); None without a panel, or in a run of an older version."""
+    if not counts_people(run.folder):
+        return None
+    panel = fitted.votes.totals - people_weights(annotations, fitted.votes.item_ids, run.recipe.fit.human_weight)
+    found = assumed_worth(annotations, panel, assumed_error(annotations, run.space))
+    return found.as_dict() if found else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -51,7 +52,7 @@ class PanelWorth:
         said = f"{self.personas:,} persona{'s' if several else ''}{of} {'are' if several else 'is'} worth {worth} on these items "
         said += f"({number(self.low, 1)}–{number(self.high, 1)})"
         if self.assumed:
-            return f"{said}: assumed, as no person has answered; intervals are right only as far as that is."
+            return f"{said}: assumed, as no person's answers tell (dprm review calibrate); intervals are right only as far as that is."
         return f"{said}, by {self.answers:,} answers of {self.reviewers:,} people."
 
     def as_dict(self) -> dict[str, Any]:
@@ -90,6 +91,12 @@ def assumed_worth(annotations: pa.Table, votes: Floats, error: float) -> PanelWo
 def learned_worth(annotations: pa.Table, worth: tuple[float, float, float], answers: int, reviewers: int) -> PanelWorth:
     """The panel's worth as people's answers tell it: (estimate, low, high)."""
     return PanelWorth(*_who(_panel(annotations)), *worth, None, answers, reviewers)
+
+
+def worth_sentences(manifest: Mapping[str, Any]) -> list[str]:
+    """The sentence that a run's manifest has about it, if any: "15 personas of M are worth 2.3 people on these items (1.6–3.4), ..."."""
+    worth = manifest.get("panel_worth")
+    return [str(worth["sentence"])] if isinstance(worth, dict) and worth.get("sentence") else []
 
 
 def _panel(annotations: pa.Table) -> pa.Table:
