@@ -29,7 +29,7 @@ from dprm_data.review.read_panel import Reading
 
 Floats = NDArray[np.float64]
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-FACES = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "faceratings.parquet"
+DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 K, ITEMS, POOL, TAU = 5, 300, 40, 0.5
 CUTS = np.array([-1.2, -0.4, 0.4, 1.2])
 SPACE = LabelSpace.ordinal(K)
@@ -133,10 +133,8 @@ def simulated(seeds: int) -> list[str]:
     return table(rows(), seeds)
 
 
-def real(seeds: int) -> list[str]:
-    if not FACES.is_file():
-        return []
-    labels, levels = read_labels(FACES)
+def real(seeds: int, data: Path) -> list[str]:
+    labels, levels = read_labels(data / "faceratings.parquet")
     space = LabelSpace.ordinal(levels)
 
     def make(seed: int, kind: str) -> tuple[Floats, Floats, Floats, LabelSpace, int]:
@@ -240,14 +238,20 @@ def main() -> None:
     parser.add_argument(
         "--write", action="store_true", help="put the tables into docs/statistics.md and docs/review.md"
     )
+    parser.add_argument("--data", type=Path, default=DATA, help="the folder of faceratings.parquet")
+    parser.add_argument("--only", choices=("soft labels", "means", "instrument", "instrument faces"), nargs="+")
     args = parser.parse_args()
-    soft_labels = soft(args.seeds)
-    means = powered(500)
-    people = [*real(args.seeds)]
-    panels = simulated(args.seeds)
-    if args.write:
-        document.write({"soft labels": soft_labels}, DOCS / "statistics.md")
-        document.write({"instrument": panels, "instrument faces": people, "means": means}, DOCS / "review.md")
+    sections = {
+        "soft labels": ("statistics.md", lambda: soft(args.seeds)),
+        "means": ("review.md", lambda: powered(500)),
+        "instrument": ("review.md", lambda: simulated(args.seeds)),
+        "instrument faces": ("review.md", lambda: real(args.seeds, args.data)),
+    }
+    for name, (document_name, compute) in sections.items():
+        if args.only is None or name in args.only:
+            lines = compute()
+            if args.write:
+                document.write({name: lines}, DOCS / document_name)
 
 
 if __name__ == "__main__":
