@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from dprm_data.core.arrays import Floats
-from dprm_data.core.errors import InputError
+from dprm_data.core.errors import InputError, VotesError
 from dprm_data.core.tables import DISTRIBUTIONS, FROM_ITEMS
 from dprm_data.ingest.vote_tables import read_votes
 from dprm_data.ingest.votes import Votes, check_space
@@ -144,6 +144,8 @@ def fit(
     if not isinstance(votes, Votes):
         votes = read_votes(votes, space)
     check_space(votes, space)
+    if not len(votes):
+        raise VotesError("there are no items to fit")
     if not 0.0 < interval < 1.0:
         raise InputError(f"interval: {interval} is not a probability between 0 and 1")
     notes: list[str] = []

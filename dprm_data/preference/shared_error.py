@@ -61,7 +61,7 @@ def between_models(item: Ints, model: Ints, reward: Floats) -> tuple[float, int]
     cell = item * models + model
 
     def by_cell(values: Floats) -> Floats:
-        return np.bincount(cell, values, minlength=items * models).reshape(items, models)
+        return np.asarray(np.bincount(cell, values, minlength=items * models).reshape(items, models), dtype=np.float64)
 
     n = by_cell(np.ones(len(item)))
     mean = by_cell(reward) / np.maximum(n, 1.0)
