@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from dprm_data.core.arrays import Floats
 from dprm_data.ingest.votes import Votes, item_codes, stated_from_annotations, vote_rows, votes_from_annotations
+from dprm_data.preference.design_effect import by_design
 from dprm_data.preference.fitting import Fit, fit
 from dprm_data.preference.soft_labels import SoftWorth, at_their_worth
 from dprm_data.runs.folder import RunFolder
@@ -36,7 +37,7 @@ def counts_people(folder: RunFolder) -> bool:
 def fit_annotations(run: Run, annotations: pa.Table, votes: Votes | None = None) -> Fit:
     """Fit these annotations by the recipe's `fit`: a distribution for every item of the run, in order. Writes nothing.
 
-    A soft label counts as many votes as it is worth, and so does a stated distribution whose strength the recipe does not give. The intervals know what a panel shares.
+    Weights count as an effective number of votes. A soft label counts as many as it is worth, and so does a stated distribution whose strength the recipe does not give. The intervals know what a panel shares.
     votes: of all items, if they are not the counts of the annotations, as after a calibration: of people, then.
     """
     item_ids, space = item_ids_of(run), run.space
@@ -44,7 +45,7 @@ def fit_annotations(run: Run, annotations: pa.Table, votes: Votes | None = None)
     new, shared = counts_people(run.folder), None
     worths: list[SoftWorth] = []
     if votes is None:
-        weighed, worths = at_their_worth(annotations, space) if new else (annotations, [])
+        weighed, worths = at_their_worth(by_design(annotations), space) if new else (annotations, [])
         votes = votes_from_annotations(weighed, space, item_ids=item_ids, human_weight=config.human_weight)
         people = people_weights(weighed, item_ids, config.human_weight)
         shared = shared_by_panel(people, annotations, space) if new else None

@@ -16,7 +16,9 @@ def test_the_same_votes_twice_are_said(tmp_path: Path) -> None:
     for name, start in (("a", 0), ("b", 1), ("c", 2)):
         write(tmp_path / f"{name}.csv", start)
     rows = (tmp_path / "b.csv").read_text().splitlines()
-    (tmp_path / "again.csv").write_text("\n".join([rows[0], *reversed(rows[1:])]) + "\n")  # another file, the same votes
+    (tmp_path / "again.csv").write_text(
+        "\n".join([rows[0], *reversed(rows[1:])]) + "\n"
+    )  # another file, the same votes
     assert dprm("fit", "a.csv", "--labels", "5", "--out", "a.parquet", cwd=tmp_path).returncode == 0
     said = []
     for dataset, votes, out in (("a", "b", "ab"), ("ab", "c", "abc"), ("abc", "again", "d"), ("a", "a", "e")):
