@@ -8,28 +8,32 @@ Everything is scored on items that nobody reviewed.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import document
 import numpy as np
-from calibration import read_labels, twist
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from dprm_data.ingest.votes import Votes
-from dprm_data.labels.geometry import wasserstein
-from dprm_data.labels.space import LabelSpace
-from dprm_data.preference.fitting import Fit, fit
-from dprm_data.preference.model_selection import learn_prior
-from dprm_data.preference.shared_error import SHARED, SharedError
-from dprm_data.preference.soft_labels import soft_worth
-from dprm_data.review.powered import powered_difference, powered_mean
-from dprm_data.review.read_panel import Reading
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import document  # noqa: E402
+from benchmarks.calibration import read_labels, twist  # noqa: E402
+from dprm_data.ingest.votes import Votes  # noqa: E402
+from dprm_data.labels.geometry import wasserstein  # noqa: E402
+from dprm_data.labels.space import LabelSpace  # noqa: E402
+from dprm_data.preference.fitting import Fit, fit  # noqa: E402
+from dprm_data.preference.model_selection import learn_prior  # noqa: E402
+from dprm_data.preference.shared_error import SHARED, SharedError  # noqa: E402
+from dprm_data.preference.soft_labels import soft_worth  # noqa: E402
+from dprm_data.review.powered import powered_difference, powered_mean  # noqa: E402
+from dprm_data.review.read_panel import Reading  # noqa: E402
 
 Floats = NDArray[np.float64]
-DOCS = Path(__file__).resolve().parent.parent / "docs"
-DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
+DOCS = ROOT / "docs"
+DATA = ROOT.parent / "shared" / "data"
 K, ITEMS, POOL, TAU = 5, 300, 40, 0.5
 CUTS = np.array([-1.2, -0.4, 0.4, 1.2])
 SPACE = LabelSpace.ordinal(K)
@@ -133,29 +137,32 @@ def simulated(seeds: int) -> list[str]:
     return table(rows(), seeds)
 
 
+def faces(labels: NDArray[np.int64], levels: int, kind: str, seed: int) -> tuple[Floats, Floats, Floats]:
+    """True distributions, a panel's votes, people's votes, of the first 40 items: (items, levels) each, from real raters."""
+    rng = np.random.default_rng(seed)
+    order, raters = rng.permutation(len(labels)), rng.permutation(labels.shape[1])
+    half = len(raters) // 2
+    panel = labels[:, raters[half : half + 12]]
+    if kind == "twisted":
+        panel = twist(panel, levels, rng)
+    if kind == "narrow":
+        panel = np.rint(levels // 2 + 0.5 * (panel - levels // 2)).astype(np.int64)
+    people = np.stack([rng.choice(raters[:40], 5, replace=False) for _ in labels])
+    answers = np.take_along_axis(labels, people, axis=1)[order]
+    answers[40:] = -1
+    truth = counted(labels[:, raters[40:half]], levels)
+    truth /= truth.sum(axis=1, keepdims=True)
+    return truth[order], counted(panel[order], levels), counted(answers, levels)
+
+
 def real(seeds: int, data: Path) -> list[str]:
     labels, levels = read_labels(data / "faceratings.parquet")
     space = LabelSpace.ordinal(levels)
-
-    def make(seed: int, kind: str) -> tuple[Floats, Floats, Floats, LabelSpace, int]:
-        rng = np.random.default_rng(seed)
-        order, raters = rng.permutation(len(labels)), rng.permutation(labels.shape[1])
-        half = len(raters) // 2
-        panel = labels[:, raters[half : half + 12]]
-        if kind == "twisted":
-            panel = twist(panel, levels, rng)
-        if kind == "narrow":
-            panel = np.rint(levels // 2 + 0.5 * (panel - levels // 2)).astype(np.int64)
-        people = np.stack([rng.choice(raters[:40], 5, replace=False) for _ in labels])
-        answers = np.take_along_axis(labels, people, axis=1)
-        truth = counted(labels[:, raters[40:half]], levels)
-        truth /= truth.sum(axis=1, keepdims=True)
-        answers = answers[order]
-        answers[40:] = -1
-        return truth[order], counted(panel[order], levels), counted(answers, levels), space, 40
-
     rows = (
-        (f"faces, 12 raters as a panel, {kind}", lambda seed, kind=kind: make(seed, kind))
+        (
+            f"faces, 12 raters as a panel, {kind}",
+            lambda seed, kind=kind: (*faces(labels, levels, kind, seed), space, 40),
+        )
         for kind in ("as they are", "narrow", "twisted")
     )
     return table(rows, seeds)
