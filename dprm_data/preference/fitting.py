@@ -26,6 +26,7 @@ from dprm_data.preference.soft_labels import soft_worth
 from dprm_data.preference.stated import estimate_strength, pseudo_votes
 from dprm_data.recipe.recipe import SmoothingConfig
 
+FEW_SEVERAL = 0.05  # of the items with votes: below it nothing is learned from those with several
 TABLE_COLUMNS = tuple(name for name in DISTRIBUTIONS.names if name not in FROM_ITEMS)
 
 
@@ -162,7 +163,7 @@ def fit(
             source = stated_strength * pseudo
     if prior is None:
         prior, said = learn_prior(source, space, family)
-        notes += said
+        notes += said + _one_vote_each(source)
     strength = 0.0
     if pseudo is not None:
         strength = (
@@ -177,6 +178,18 @@ def fit(
         )
     notes += _beyond_the_beta(votes, prior)
     return _build(votes, space, prior, smoothing or SmoothingConfig(), interval, strength, tuple(notes), shared)
+
+
+def _one_vote_each(counts: Floats) -> list[str]:
+    """Where hardly any item has two votes, which alone show how alike people are."""
+    totals = counts.sum(axis=1)
+    voted, several = int((totals > 0).sum()), int((totals > 1.0).sum())
+    if not voted or several >= FEW_SEVERAL * voted:
+        return []
+    return [
+        f"{several:,} of {voted:,} items have more than one vote: how much of the spread is between items and how much between people cannot be told, "
+        "so how far an item departs from the others is assumed. A second vote on some of them would tell"
+    ]
 
 
 def _beyond_the_beta(votes: Votes, prior: Prior) -> list[str]:

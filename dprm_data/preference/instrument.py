@@ -155,14 +155,13 @@ class _Learner:
         from scipy.optimize import minimize
 
         weighed = powers[:, None] * self.votes
-        found = minimize(
-            lambda bend: -self._objective(bend, weighed),
-            self.bend,
-            method="L-BFGS-B",
-            options={"maxiter": 15, "ftol": 1e-6},
-        )
-        self.bend = found.x
-        return -float(found.fun), np.asarray(found.x)
+
+        def loss(bend: Floats) -> float:
+            return -self._objective(bend, weighed)
+
+        found = minimize(loss, self.bend.tolist(), method="L-BFGS-B", tol=1e-6, options={"maxiter": 15})
+        self.bend = np.asarray(found.x, dtype=np.float64)
+        return -float(found.fun), self.bend
 
     def _objective(self, bend: Floats, weighed: Floats) -> float:
         scores = weighed @ np.log(_bent(self.part, bend, self.own)).T + self.log_weights

@@ -68,7 +68,8 @@ def people_weights(annotations: pa.Table, item_ids: list[str], human_weight: flo
     human = vote_rows(annotations.filter(pc.fill_null(pc.equal(annotations["annotator_kind"], "human"), False)))
     _, item = item_codes(human["item_id"], item_ids)
     weight = human_weight * pc.fill_null(human["weight"], 1.0).to_numpy().astype(np.float64)
-    return np.bincount(item[item >= 0], weight[item >= 0], minlength=len(item_ids))
+    sums = np.bincount(item[item >= 0], weight[item >= 0], minlength=len(item_ids))
+    return np.asarray(sums, dtype=np.float64)
 
 
 def panel_worth_record(run: Run, annotations: pa.Table, fitted: Fit) -> dict[str, Any] | None:

@@ -61,8 +61,8 @@ class PanelWorth:
 
 def assumed_error(annotations: pa.Table, space: LabelSpace) -> float:
     """r of the annotations' panel: the default, moved by what several models show of their disagreement."""
-    panel = _panel(annotations)
-    hard = vote_rows(panel).filter(pc.is_valid(vote_rows(panel)["label"]))
+    rows = vote_rows(_panel(annotations))
+    hard = rows.filter(pc.is_valid(rows["label"]))
     if not hard.num_rows:
         return SHARED
     _, item = item_codes(hard["item_id"], None)

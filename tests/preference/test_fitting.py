@@ -195,6 +195,14 @@ def test_no_items_at_all() -> None:
         fit(Votes([], np.zeros((0, 6))), HH6)
 
 
+def test_one_vote_an_item_is_said() -> None:
+    one, two = (some_votes(5, items=100, n=n) for n in (1, 2))
+    [note] = fit(one, FIVE).notes
+    assert "0 of 100 items have more than one vote" in note
+    assert not fit(two, FIVE).notes
+    assert not fit(one, FIVE, prior=fit(two, FIVE).prior).notes  # a prior learned elsewhere knows
+
+
 @pytest.mark.parametrize("top", [0, 2, 4])
 def test_one_item_with_a_million_votes_does_not_rule(top: int) -> None:
     """The others move by at most .02 levels when they get such a neighbour instead of one with as few votes as they have."""
