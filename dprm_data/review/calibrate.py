@@ -1,7 +1,7 @@
 """Calibration: learn from people's answers how to read the panel, and report the gain.
 
-On labels with an order the panel is an instrument (`read_panel.py`): always applied, as it cannot do harm. What follows is for labels without one: an annotator model of the panel,
-applied if it helps.
+On labels with an order the panel is an instrument (`read_panel.py`): always applied, as it cannot do harm. What follows is for labels without one, and for runs that an older version fitted: an annotator model
+of the panel, applied if it helps.
 
 The gain is measured on items and people that the model has not seen (`cross_validation.py`). The model is applied to all items if and only if two intervals lie above 0:
 that of the gain in Wasserstein-1 (over items), and that of the gain in the energy score, over items *and* people: every resample draws both (the pigeonhole
@@ -35,6 +35,7 @@ from dprm_data.review.annotator_model import AnnotatorModel, PanelAnswers, Stren
 from dprm_data.review.cross_validation import Validated, cross_validate, people_of
 from dprm_data.review.overlap import Overlap, reviewed
 from dprm_data.review.read_panel import Reading, held_out_gain, own_prior
+from dprm_data.runs.fit import counts_people
 from dprm_data.runs.panel_worth import learned_worth
 
 if TYPE_CHECKING:
@@ -88,7 +89,8 @@ def calibrate(run: Run, *, level: float = 0.9, resamples: int = 2000, seed: int 
             hint="With fewer, it would learn these people's taste.",
         )
     draw = Resamples.of(both.groups, both.stands_for, resamples=resamples, level=level, seed=seed)
-    learn = _instrument if has_scales(run.space) else _annotator_model
+    as_instrument = has_scales(run.space) and counts_people(run.folder)
+    learn = _instrument if as_instrument else _annotator_model
     calibration = learn(run, both, draw, seed)
     run.folder.update_manifest(calibration=calibration.as_dict())
     return calibration
