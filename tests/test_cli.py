@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from dprm_data.preference.shared_error import people_worth
 from tests.helpers import PAIRS, answer, dprm, environ, write_recipe, write_rows
 from tests.servers.llm import LLMServer
 
@@ -41,7 +42,8 @@ def test_a_run_leaves_tables_card_manifest_and_a_dataset(double: LLMServer, tmp_
     assert [len(rows[name]) for name in ("items", "personas", "annotations", "distributions")] == [4, PEOPLE, 16, 4]
     for row in rows["distributions"]:
         assert sum(row["label_distribution"]) == pytest.approx(1, abs=1e-5)
-        assert sum(row["votes"]) == row["evidence"] == PEOPLE
+        assert sum(row["votes"]) == PEOPLE
+        assert row["evidence"] == pytest.approx(people_worth(PEOPLE))
     for row in rows["preferences"]:
         assert row["margin"] > 0
         assert row["chosen"] != row["rejected"]
@@ -160,7 +162,7 @@ def test_the_prior_is_asked_once_per_item_and_counts(double: LLMServer, tmp_path
     done = answer(dprm("run", "recipe.yaml", "--json", cwd=tmp_path))
     assert done["annotate"]["calls"] == 16 + 4
     rows = pq.read_table(tmp_path / "run/tables/distributions.parquet").to_pylist()
-    assert all(row["evidence"] == pytest.approx(PEOPLE + 3) for row in rows)
+    assert all(row["evidence"] == pytest.approx(people_worth(PEOPLE + 3)) for row in rows)
     kinds = pq.read_table(tmp_path / "run/tables/annotations.parquet")["elicitation"].to_pylist()
     assert kinds.count("distribution") == 4
 

@@ -116,7 +116,7 @@ def update(
 ) -> None:
     """Update fitted distributions with new votes, under the prior stored with them."""
     from dprm_data.preference.updater import update as add_votes
-    from dprm_data.runs.published import new_votes, read_published, write_fit
+    from dprm_data.runs.published import digest, new_votes, read_published, write_fit
     from dprm_data.terminal.fit_view import fit_view
 
     old = read_published(dataset)
@@ -124,7 +124,7 @@ def update(
     fitted = add_votes(
         old.votes, new, old.prior, old.space, forgetting=forgetting, smoothing=old.smoothing, interval=old.interval
     )
-    write_fit(fitted, old.space, output, old.smoothing)
+    write_fit(fitted, old.space, output, old.smoothing, given=(*old.given, digest(new)))
     answer({"out": str(output), **fitted.summary()}, lambda: fit_view(fitted, old.space, output), as_json)
 
 

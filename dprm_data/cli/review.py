@@ -1,4 +1,4 @@
-"""Commands for a review of the simulated labels by people: review push, pull, compare, calibrate, export, import."""
+"""Commands for a review of the simulated labels by people: review push, pull, compare, calibrate, mean, export, import."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def calibrate(
     discard: Annotated[bool, typer.Option("--discard", help="Discard the calibration, and fit without it.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Calibrate the panel to people's answers, apply that if it helps on held-out items, and fit."""
+    """Read the panel as people's answers show, say how many people it is worth, and fit all items so."""
     from dprm_data.pipeline import stages
     from dprm_data.review.apply_calibration import discard as discard_calibration
     from dprm_data.review.calibrate import calibrate as learn
@@ -145,6 +145,28 @@ def calibrate(
         found = learn(job, level=level)
         stages.fit(job)
     answer(found.as_dict(), lambda: calibration_view(found, job), as_json)
+
+
+@review.command()
+def mean(
+    run: RunArgument,
+    label: Annotated[
+        str | None, typer.Option("--label", help="The share of this label instead of the mean reward.")
+    ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option("--by", help="Groups of items and their differences: a column of the source's rows, or source."),
+    ] = None,
+    level: Annotated[float, typer.Option("--level", min=0.5, max=0.999, help="The level of the intervals.")] = 0.9,
+    as_json: Json = False,
+) -> None:
+    """Estimate what people would say of all items on average, from the panel and the answers of a few of them."""
+    from dprm_data.review.mean import means
+    from dprm_data.runs.run import Run
+    from dprm_data.terminal.means_view import means_view
+
+    found = means(Run.open(run), label=label, by=by, level=level)
+    answer(found.as_dict(), lambda: means_view(found), as_json)
 
 
 @review.command()

@@ -16,7 +16,7 @@ from dprm_data.providers.provider import provider_class
 from dprm_data.publish.cards import dataset_card
 from dprm_data.review.apply_calibration import applied_calibration, fit_calibrated, uncalibrated_file
 from dprm_data.runs.dataset import write_distributions, write_preferences
-from dprm_data.runs.fit import fit_annotations
+from dprm_data.runs.fit import counts_people, fit_annotations, panel_worth_record
 from dprm_data.runs.summary import summarise
 from dprm_data.runs.variance_sentences import variance_record
 
@@ -38,7 +38,8 @@ def fit_run(run: Run) -> Fit:
     else:
         uncalibrated.unlink(missing_ok=True)
     write_preferences(folder.table("distributions"), folder.table("preferences"))
-    folder.update_manifest(**_manifest(run, fitted))
+    worth = (calibration or {}).get("worth") or panel_worth_record(run, annotations, fitted)
+    folder.update_manifest(**_manifest(run, fitted), panel_worth=worth)
     write_text(folder.card_file, dataset_card(run, summarise(folder, run.space)))
     return fitted
 
@@ -62,6 +63,7 @@ def _manifest(run: Run, fitted: Fit) -> dict[str, Any]:
         | {
             "settings": run.recipe.fit.model_dump(mode="json"),
             "calibrated": calibration is not None,
+            "counts_people": counts_people(run.folder),
             "human_weight": calibration["human_weight"] if calibration else run.recipe.fit.human_weight,
         },
         "prior": fitted.prior.to_dict(),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 
 from dprm_data.core.arrays import Floats
-from dprm_data.core.errors import InputError
+from dprm_data.core.errors import InputError, VotesError
 from dprm_data.core.tables import DISTRIBUTIONS, FROM_ITEMS
 from dprm_data.ingest.vote_tables import read_votes
 from dprm_data.ingest.votes import Votes, check_space
@@ -20,10 +20,13 @@ from dprm_data.preference.intervals import expected_wasserstein, interval
 from dprm_data.preference.model_selection import learn_prior
 from dprm_data.preference.posterior import evaluate
 from dprm_data.preference.prior import BetaPart, Prior
+from dprm_data.preference.shared_error import SharedError
 from dprm_data.preference.smoothing import smooth
+from dprm_data.preference.soft_labels import soft_worth
 from dprm_data.preference.stated import estimate_strength, pseudo_votes
 from dprm_data.recipe.recipe import SmoothingConfig
 
+FEW_SEVERAL = 0.05  # of the items with votes: below it nothing is learned from those with several
 TABLE_COLUMNS = tuple(name for name in DISTRIBUTIONS.names if name not in FROM_ITEMS)
 
 
@@ -31,8 +34,8 @@ TABLE_COLUMNS = tuple(name for name in DISTRIBUTIONS.names if name not in FROM_I
 class Fit:
     """Fitted distributions of N items on K labels, a row each.
 
-    `votes` are all the votes that were counted, pseudo-votes of stated distributions among them; `evidence` (N,) is their sum, 0 where an
-    item had none and its distribution is the prior's. `posterior` (N, K) is the posterior mean, `distribution` the same after label smoothing: what
+    `votes` are all the votes that were counted, pseudo-votes of stated distributions among them; `evidence` (N,) is how many independent people they are worth:
+    their sum, unless they are those of a panel (`shared_error`); 0 where an item had none and its distribution is the prior's. `posterior` (N, K) is the posterior mean, `distribution` the same after label smoothing: what
     to train on; expected reward, its spread over the population, entropy (nats) and disagreement (the chance that two random people
     choose differently) are those of `distribution`. `reward_low`, `reward_high`: central credible interval of the population's expected
     reward at `level`; `reward_error` (N,) its posterior standard deviation. `probability_std` (N, K): posterior standard deviations of the probabilities. `expected_distance` (N,): expected
@@ -104,7 +107,8 @@ class Fit:
         return {
             "family": self.family,
             "items": len(self),
-            "votes": float(self.evidence.sum()),
+            "votes": float(self.votes.totals.sum()),
+            "evidence": float(self.evidence.sum()),
             "items_without_votes": int((self.evidence == 0).sum()),
             "stated_strength": self.stated_strength,
             "mean_expected_reward": float(self.expected_reward.mean()) if len(self) else None,
@@ -127,28 +131,39 @@ def fit(
     stated_strength: float | Literal["auto"] = 2.0,
     smoothing: SmoothingConfig | None = None,
     interval: float = 0.9,
+    shared: SharedError | None = None,
 ) -> Fit:
     """Preference distributions of all items from their votes, or from a table of votes (a path, a data frame, …), which `read_votes` reads.
 
     `family` says which prior is learned across the items (see `docs/statistics.md`); a given `prior` is used unchanged, with its family.
     `stated` (N, K) are distributions that were stated directly (the LLM's prior; rows of zeros where there is none): each counts as
-    `stated_strength` votes, or with "auto" as many as predict the votes best. `smoothing` defaults to targeted smoothing;
-    `interval` is the level of the credible intervals.
+    `stated_strength` votes, or with "auto" as many as predict the votes best (as a soft label is worth, where there are no votes). `smoothing` defaults to targeted smoothing;
+    `interval` is the level of the credible intervals. `shared`: what the votes of a panel share, where they are not those of independent people.
 
     Raises `VotesError` for votes that are not on this space, `InputError` for settings that cannot be used.
     """
     if not isinstance(votes, Votes):
         votes = read_votes(votes, space)
     check_space(votes, space)
+    if not len(votes):
+        raise VotesError("there are no items to fit")
     if not 0.0 < interval < 1.0:
         raise InputError(f"interval: {interval} is not a probability between 0 and 1")
     notes: list[str] = []
     pseudo = None if stated is None else pseudo_votes(stated, votes, 1.0)
-    if prior is None:
+    if stated_strength != "auto" and not (np.isfinite(stated_strength) and stated_strength >= 0):
+        raise InputError(f"stated_strength: {stated_strength} (allowed: auto, or a finite number that is not negative)")
+    source = votes.counts
+    if pseudo is not None and not votes.counts.any():
         # Stated distributions are not votes: the prior is learned from them only if there are no votes at all.
-        source = votes.counts if pseudo is None or votes.counts.any() else pseudo
+        source = pseudo
+        if stated_strength == "auto":  # no vote tells how well they predict
+            told = np.flatnonzero(pseudo.any(axis=1))
+            stated_strength = soft_worth(told, pseudo[told]).votes
+            source = stated_strength * pseudo
+    if prior is None:
         prior, said = learn_prior(source, space, family)
-        notes += said
+        notes += said + _one_vote_each(source)
     strength = 0.0
     if pseudo is not None:
         strength = (
@@ -156,15 +171,25 @@ def fit(
             if stated_strength == "auto"
             else float(stated_strength)
         )
-        if not (np.isfinite(strength) and strength >= 0):
-            raise InputError(f"stated_strength: {strength} (allowed: auto, or a finite number that is not negative)")
         votes = Votes(votes.item_ids, votes.counts + strength * pseudo, votes.base)
     if len(votes) and (empty := int((votes.totals == 0).sum())):
         notes.append(
             f"{empty} of {len(votes)} items have no votes: their distribution is the prior's, their evidence 0"
         )
     notes += _beyond_the_beta(votes, prior)
-    return _build(votes, space, prior, smoothing or SmoothingConfig(), interval, strength, tuple(notes))
+    return _build(votes, space, prior, smoothing or SmoothingConfig(), interval, strength, tuple(notes), shared)
+
+
+def _one_vote_each(counts: Floats) -> list[str]:
+    """Where hardly any item has two votes, which alone show how alike people are."""
+    totals = counts.sum(axis=1)
+    voted, several = int((totals > 0).sum()), int((totals > 1.0).sum())
+    if not voted or several >= FEW_SEVERAL * voted:
+        return []
+    return [
+        f"{several:,} of {voted:,} items have more than one vote: how much of the spread is between items and how much between people cannot be told, "
+        "so how far an item departs from the others is assumed. A second vote on some of them would tell"
+    ]
 
 
 def _beyond_the_beta(votes: Votes, prior: Prior) -> list[str]:
@@ -189,12 +214,19 @@ def _build(
     level: float,
     strength: float,
     notes: tuple[str, ...],
+    shared: SharedError | None,
 ) -> Fit:
     K, rewards = space.K, space.rewards
     below, widths = reward_steps(space.rewards)
     # All that follows is a function of an item's votes alone: items with the same votes are computed once.
-    rows, where = distinct(votes.counts)
-    moments = evaluate(prior, space, rows, np.hstack([np.eye(K), rewards[:, None], below]))
+    panel = np.zeros((len(votes), 0)) if shared is None else np.column_stack(shared.of(votes.totals))
+    rows, where = distinct(np.hstack([votes.counts, panel]))
+    rows, panel = rows[:, :K], rows[:, K:]
+    values = np.hstack([np.eye(K), rewards[:, None], below])
+    moments = evaluate(prior, space, rows, values)
+    if shared is not None:
+        spread = np.clip(moments.mean[:, :K], 0.0, None) @ values**2 - moments.mean**2
+        moments = replace(moments, variance=moments.variance + panel[:, :1] * np.maximum(spread, 0.0))
     posterior = np.clip(moments.mean[:, :K], 0.0, None)
     posterior /= posterior.sum(axis=1, keepdims=True)
     distribution = smooth(posterior, space, smoothing)
@@ -206,7 +238,7 @@ def _build(
         "posterior": posterior,
         "alpha": moments.alpha,
         "beta": moments.beta,
-        "evidence": rows.sum(axis=1),
+        "evidence": rows.sum(axis=1) if shared is None else panel[:, 1],
         "expected_reward": expected,
         "reward_std": np.sqrt(np.maximum(distribution @ rewards**2 - expected**2, 0.0)),
         # Smoothing may carry the published expectation beyond the posterior's interval: it is never left outside.

@@ -54,7 +54,7 @@ class Quality:
 def quality(fit: Fit, space: LabelSpace, *, draws: int = 200, seed: int = 0) -> Quality:
     """Check up to 2,000 items with five votes or more (a random choice of them, determined by the seed)."""
     rng = np.random.default_rng(seed)
-    rows = np.flatnonzero(fit.evidence >= ENOUGH_VOTES)
+    rows = np.flatnonzero(fit.votes.totals >= ENOUGH_VOTES)
     if len(rows) > MOST_ITEMS:
         rows = np.sort(rng.choice(rows, MOST_ITEMS, replace=False))
     counts = fit.votes.counts[rows]

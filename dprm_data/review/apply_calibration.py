@@ -13,6 +13,7 @@ from dprm_data.ingest.votes import Votes, votes_from_annotations
 from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.fitting import Fit
 from dprm_data.review.annotator_model import AnnotatorModel, panel_answers
+from dprm_data.review.read_panel import Reading, fit_read
 from dprm_data.runs.fit import fit_annotations, item_ids_of
 from dprm_data.runs.folder import RunFolder
 
@@ -43,19 +44,22 @@ def fit_calibrated(run: Run, annotations: pa.Table) -> Fit:
     calibration = applied_calibration(run.folder)
     if calibration is None:
         return fit_annotations(run, annotations)
+    _check_labels(calibration, run.space)
+    if calibration.get("instrument"):
+        return fit_read(run, annotations, Reading.from_dict(calibration["instrument"]))
     return fit_annotations(run, annotations, votes_as_read(annotations, run.space, item_ids_of(run), calibration))
 
 
-def votes_as_read(annotations: pa.Table, space: LabelSpace, item_ids: list[str], calibration: dict[str, Any]) -> Votes:
-    """All votes: the panel's as calibrated, people's with the calibration's weight.
-
-    Raises InputError if it was learned on other labels.
-    """
+def _check_labels(calibration: dict[str, Any], space: LabelSpace) -> None:
     if calibration["reading"]["labels"] != space.names:
         raise InputError(
             "the calibration was learned on other labels than the run has now",
             hint="Calibrate again: dprm review calibrate RUN.",
         )
+
+
+def votes_as_read(annotations: pa.Table, space: LabelSpace, item_ids: list[str], calibration: dict[str, Any]) -> Votes:
+    """All votes: the panel's as an annotator model corrects them, people's with the calibration's weight."""
     panel = panel_answers(annotations, space, item_ids)
     read = AnnotatorModel.from_dict(calibration["reading"], panel.personas).read(panel)
     human = annotations.filter(pc.equal(annotations["annotator_kind"], "human"))

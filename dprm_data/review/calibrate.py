@@ -1,4 +1,7 @@
-"""Calibration: learn an annotator model of the panel from people's answers, apply it if it helps, and report the gain.
+"""Calibration: learn from people's answers how to read the panel, and report the gain.
+
+On labels with an order the panel is an instrument (`read_panel.py`): always applied, as it cannot do harm. What follows is for labels without one, and for runs that an older version fitted: an annotator model
+of the panel, applied if it helps.
 
 The gain is measured on items and people that the model has not seen (`cross_validation.py`). The model is applied to all items if and only if two intervals lie above 0:
 that of the gain in Wasserstein-1 (over items), and that of the gain in the energy score, over items *and* people: every resample draws both (the pigeonhole
@@ -27,9 +30,13 @@ from dprm_data.labels.space import LabelSpace
 from dprm_data.labels.statistics import Interval, Resamples
 from dprm_data.preference.fitting import Fit
 from dprm_data.preference.fitting import fit as fit_votes
-from dprm_data.review.annotator_model import AnnotatorModel, PanelAnswers, panel_answers
+from dprm_data.preference.instrument import has_scales
+from dprm_data.review.annotator_model import AnnotatorModel, PanelAnswers, Strength, panel_answers
 from dprm_data.review.cross_validation import Validated, cross_validate, people_of
-from dprm_data.review.overlap import reviewed
+from dprm_data.review.overlap import Overlap, reviewed
+from dprm_data.review.read_panel import Reading, held_out_gain, own_prior
+from dprm_data.runs.fit import counts_people
+from dprm_data.runs.panel_worth import learned_worth
 
 if TYPE_CHECKING:
     from dprm_data.runs.run import Run
@@ -40,7 +47,7 @@ LEAST_ITEMS, LEAST_PEOPLE = 20, 3
 
 @dataclass(frozen=True)
 class Calibration:
-    """The model and its gain. distance_given, distance_read: mean held-out W1 without and with it; gain: their difference; score_gain: the same in the energy score;
+    """The model and its gain. instrument, worth: `Reading.to_dict` and `PanelWorth.as_dict` where the panel is read as an instrument; else distance_given, distance_read: mean held-out W1 without and with it; gain: their difference; score_gain: the same in the energy score;
     weights: the panel's on the simplex, before and after; reading: `AnnotatorModel.to_dict`; human_weight: the weight of a person's vote, None if not applied.
     """
 
@@ -58,15 +65,17 @@ class Calibration:
     weights: dict[str, tuple[float, float]]
     reading: dict[str, Any]
     written_at: str
+    instrument: dict[str, Any] | None = None
+    worth: dict[str, Any] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
 def calibrate(run: Run, *, level: float = 0.9, resamples: int = 2000, seed: int = 0) -> Calibration:
-    """Learn an annotator model from people's submitted answers, and write it into the run's manifest. Makes no call.
+    """Learn how to read the panel from people's submitted answers, and write it into the run's manifest. Makes no call.
 
-    `dprm ratings fit` then uses it if it helps. Raises ReviewError if there are too few answers.
+    `dprm ratings fit` then uses it. Raises ReviewError if there are too few answers.
     """
     both = reviewed(run)
     if len(both) < LEAST_ITEMS:
@@ -79,6 +88,48 @@ def calibrate(run: Run, *, level: float = 0.9, resamples: int = 2000, seed: int 
             f"{both.persons} people have answered; a calibration needs at least {LEAST_PEOPLE}",
             hint="With fewer, it would learn these people's taste.",
         )
+    draw = Resamples.of(both.groups, both.stands_for, resamples=resamples, level=level, seed=seed)
+    as_instrument = has_scales(run.space) and counts_people(run.folder)
+    learn = _instrument if as_instrument else _annotator_model
+    calibration = learn(run, both, draw, seed)
+    run.folder.update_manifest(calibration=calibration.as_dict())
+    return calibration
+
+
+def _instrument(run: Run, both: Overlap, draw: Resamples, seed: int) -> Calibration:
+    """Read the panel as an instrument."""
+    space, panel = run.space, both.view.fit
+    votes, own = panel.votes.counts, own_prior(panel, space)
+    counts = np.zeros_like(votes)
+    counts[both.rows] = both.people
+    reading = Reading.learn(votes, own, counts, space)
+    people = people_of(both.answers, both.item_ids, space)
+    found = held_out_gain(votes[both.rows], own, panel.distribution[both.rows], people, both.groups, space, seed)
+    scored = np.flatnonzero(np.isfinite(found.score_gain))
+    over_people = draw.with_people(people.item[scored], people.person[scored], seed=seed)
+    worth = reading.worth(votes, space)
+    return Calibration(
+        applied=True,
+        items=len(both),
+        people=both.persons,
+        answers=int(both.people.sum()),
+        level=draw.level,
+        strength=Strength().as_dict(),
+        distance_given=draw.mean(found.given).value or 0.0,
+        distance_read=draw.mean(found.read).value or 0.0,
+        gain=draw.mean(found.given - found.read),
+        score_gain=over_people.mean(found.score_gain[scored]),
+        human_weight=1.0,
+        weights={},
+        reading={"labels": space.names},
+        written_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        instrument=reading.to_dict(),
+        worth=learned_worth(both.view.annotations, worth, int(both.people.sum()), both.persons).as_dict(),
+    )
+
+
+def _annotator_model(run: Run, both: Overlap, draw: Resamples, seed: int) -> Calibration:
+    """Weigh and correct each persona, if that helps."""
     space = run.space
     item_ids = both.view.fit.votes.item_ids
     panel = panel_answers(both.view.annotations, space, item_ids)
@@ -89,17 +140,16 @@ def calibrate(run: Run, *, level: float = 0.9, resamples: int = 2000, seed: int 
         )
     people = people_of(both.answers, both.item_ids, space)
     found = cross_validate(panel, both.rows, people, both.groups, space, run.recipe.fit, item_ids, seed=seed)
-    draw = Resamples.of(both.groups, both.stands_for, resamples=resamples, level=level, seed=seed)
     gain = draw.mean(found.given - found.read)
     score_gain = draw.with_people(people.item, people.person, seed=seed).mean(found.score_gain)
     applied = not found.literal and _above_zero(gain) and _above_zero(score_gain)
     weights = _weights(panel, found.reading)
-    calibration = Calibration(
+    return Calibration(
         applied=applied,
         items=len(both),
         people=both.persons,
         answers=int(both.people.sum()),
-        level=level,
+        level=draw.level,
         strength=found.strength.as_dict(),
         distance_given=draw.mean(found.given).value or 0.0,
         distance_read=draw.mean(found.read).value or 0.0,
@@ -110,8 +160,6 @@ def calibrate(run: Run, *, level: float = 0.9, resamples: int = 2000, seed: int 
         reading=found.reading.to_dict(space),
         written_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    run.folder.update_manifest(calibration=calibration.as_dict())
-    return calibration
 
 
 def _worth(found: Validated, people: Floats, run: Run, seed: int) -> float:

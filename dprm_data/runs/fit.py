@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dprm_data.ingest.votes import Votes, stated_from_annotations, votes_from_annotations
+from dprm_data.core.arrays import Floats
+from dprm_data.ingest.votes import Votes, item_codes, stated_from_annotations, vote_rows, votes_from_annotations
+from dprm_data.preference.design_effect import by_design
 from dprm_data.preference.fitting import Fit, fit
+from dprm_data.preference.soft_labels import SoftWorth, at_their_worth
+from dprm_data.runs.folder import RunFolder
+from dprm_data.runs.panel_worth import assumed_error, assumed_worth, shared_by_panel
 
 if TYPE_CHECKING:
     from dprm_data.runs.run import Run
@@ -20,22 +28,54 @@ def item_ids_of(run: Run) -> list[str]:
     return ids
 
 
+def counts_people(folder: RunFolder) -> bool:
+    """Whether labels count as what they are worth, and evidence in independent people: not in a run that an older version fitted, so that what was published stays."""
+    fitted = folder.read_manifest().get("fit")
+    return fitted is None or bool(fitted.get("counts_people"))
+
+
 def fit_annotations(run: Run, annotations: pa.Table, votes: Votes | None = None) -> Fit:
     """Fit these annotations by the recipe's `fit`: a distribution for every item of the run, in order. Writes nothing.
 
-    votes: of all items, if they are not the plain counts of the annotations, as after a calibration.
+    Weights count as an effective number of votes. A soft label counts as many as it is worth, and so does a stated distribution whose strength the recipe does not give. The intervals know what a panel shares.
+    votes: of all items, if they are not the counts of the annotations, as after a calibration: of people, then.
     """
-    item_ids = item_ids_of(run)
+    item_ids, space = item_ids_of(run), run.space
     config, prior = run.recipe.fit, run.recipe.prior
+    new, shared = counts_people(run.folder), None
+    worths: list[SoftWorth] = []
     if votes is None:
-        votes = votes_from_annotations(annotations, run.space, item_ids=item_ids, human_weight=config.human_weight)
+        weighed, worths = at_their_worth(by_design(annotations), space) if new else (annotations, [])
+        votes = votes_from_annotations(weighed, space, item_ids=item_ids, human_weight=config.human_weight)
+        people = people_weights(weighed, item_ids, config.human_weight)
+        shared = shared_by_panel(people, annotations, space) if new else None
     has_stated = prior is not None or run.states_population
-    return fit(
+    fitted = fit(
         votes,
-        run.space,
+        space,
         family=config.family,
-        stated=stated_from_annotations(annotations, run.space, item_ids) if has_stated else None,
-        stated_strength=prior.strength if prior else 2.0,
+        stated=stated_from_annotations(annotations, space, item_ids) if has_stated else None,
+        stated_strength=prior.strength if prior else "auto" if new else 2.0,
         smoothing=config.smoothing,
         interval=config.interval,
+        shared=shared,
     )
+    return replace(fitted, notes=(*(worth.sentence for worth in worths), *fitted.notes))
+
+
+def people_weights(annotations: pa.Table, item_ids: list[str], human_weight: float) -> Floats:
+    """The weight of people's votes on every item (N,)."""
+    human = vote_rows(annotations.filter(pc.fill_null(pc.equal(annotations["annotator_kind"], "human"), False)))
+    _, item = item_codes(human["item_id"], item_ids)
+    weight = human_weight * pc.fill_null(human["weight"], 1.0).to_numpy().astype(np.float64)
+    sums = np.bincount(item[item >= 0], weight[item >= 0], minlength=len(item_ids))
+    return np.asarray(sums, dtype=np.float64)
+
+
+def panel_worth_record(run: Run, annotations: pa.Table, fitted: Fit) -> dict[str, Any] | None:
+    """How many people the panel is worth where no person's answers tell (`PanelWorth.as_dict`); None without a panel, or in a run of an older version."""
+    if not counts_people(run.folder):
+        return None
+    panel = fitted.votes.totals - people_weights(annotations, fitted.votes.item_ids, run.recipe.fit.human_weight)
+    found = assumed_worth(annotations, panel, assumed_error(annotations, run.space))
+    return found.as_dict() if found else None

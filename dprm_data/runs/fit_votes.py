@@ -11,7 +11,7 @@ from dprm_data.ingest.vote_scale import assumption
 from dprm_data.ingest.vote_tables import VoteSettings, read_votes
 from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.fitting import Fit, fit
-from dprm_data.runs.published import write_fit
+from dprm_data.runs.published import digest, write_fit
 
 
 def fit_votes(
@@ -34,5 +34,5 @@ def fit_votes(
     if settings.get("base") is None and votes.base is not None:
         say(assumption(votes.base, space))
     fitted = fit(votes, space, family=family)
-    write_fit(fitted, space, out)
+    write_fit(fitted, space, out, given=(digest(votes),))
     return fitted

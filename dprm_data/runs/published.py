@@ -5,6 +5,7 @@ A Parquet file of distributions has the prior and label space in its metadata; a
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -35,6 +36,7 @@ class Published:
     """The votes behind fitted distributions, and how they were fitted. interval: the level of the credible intervals.
 
     `votes.base` is that of the table they were read from: the next table of the same people counts its labels in the same way.
+    `given`: the digests of the tables of votes that have been counted, where they are known.
     """
 
     votes: Votes
@@ -42,10 +44,26 @@ class Published:
     space: LabelSpace
     smoothing: SmoothingConfig
     interval: float
+    given: tuple[str, ...] = ()
 
 
-def write_fit(fitted: Fit, space: LabelSpace, path: Path, smoothing: SmoothingConfig | None = None) -> None:
-    """Write the distributions to a Parquet file with everything that an update needs. Raises `InputError` if it cannot be written."""
+def digest(votes: Votes) -> str:
+    """Of the items and their counts, in whatever order or file they came."""
+    found = hashlib.sha256()
+    for row in np.argsort(votes.item_ids, kind="stable"):
+        found.update(votes.item_ids[row].encode() + b"\0" + votes.counts[row].tobytes())
+    return found.hexdigest()[:32]
+
+
+def write_fit(
+    fitted: Fit,
+    space: LabelSpace,
+    path: Path,
+    smoothing: SmoothingConfig | None = None,
+    *,
+    given: tuple[str, ...] = (),
+) -> None:
+    """Write the distributions to a Parquet file with everything that an update needs; given: `digest` of the votes that are in it. Raises `InputError` if it cannot be written."""
     table = fitted.to_table()
     content = {
         "prior": fitted.prior.to_dict(),
@@ -53,6 +71,7 @@ def write_fit(fitted: Fit, space: LabelSpace, path: Path, smoothing: SmoothingCo
         "smoothing": (smoothing or SmoothingConfig()).model_dump(mode="json"),
         "interval": fitted.level,
         "base": fitted.votes.base,
+        "given": sorted(given),
     }
     table = table.replace_schema_metadata((table.schema.metadata or {}) | {_KEY: orjson.dumps(content)})
     try:
@@ -87,6 +106,8 @@ def new_votes(
         say(assumption(votes.base, old.space))
     if base is not None and before not in (None, base):
         say(f"labels start at {base} here, and started at {before} in the fitted votes")
+    if digest(votes) in old.given:
+        say("these very votes have been counted already: an update with them counts every one twice")
     return votes
 
 
@@ -127,7 +148,8 @@ def _of_file(path: Path) -> Published:
     space = LabelSpace.load(content["space"])
     smoothing = SmoothingConfig.model_validate(content["smoothing"])
     votes = replace(_votes(table, space, path), base=content.get("base"))  # older files do not say
-    return Published(votes, Prior.from_dict(content["prior"]), space, smoothing, content["interval"])
+    given = tuple(content.get("given", ()))  # older files do not say
+    return Published(votes, Prior.from_dict(content["prior"]), space, smoothing, content["interval"], given)
 
 
 def _votes(table: pa.Table, space: LabelSpace, origin: object) -> Votes:

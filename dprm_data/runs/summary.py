@@ -16,6 +16,7 @@ from dprm_data.ingest.votes import shares_of
 from dprm_data.labels.space import LabelSpace
 from dprm_data.runs.dataset import pair_accuracy
 from dprm_data.runs.folder import RunFolder
+from dprm_data.runs.panel_worth import worth_sentences
 from dprm_data.runs.variance_sentences import recorded_sentences
 
 
@@ -64,7 +65,7 @@ class Summary:
     voted_items: items with a vote; simulated: annotations by a model; human: annotations by people. estimated_calls: calls whose tokens the server did not report; cost
     counts each at its upper bound. reasoning_tokens: tokens of thought, part of the output that was billed. pair_accuracy: (share, pairs) of agreement
     with the source's own chosen/rejected, if it has them; longer_accuracy: the same for "the longer response is better". spread: sentences about
-    what makes ratings differ.
+    what makes ratings differ, and how many people the panel is worth.
     """
 
     labels: list[str]
@@ -142,7 +143,7 @@ def summarise(folder: RunFolder, space: LabelSpace, *, first: int = 12, divided:
         divided=_lines(folder, most_divided.tolist()),
         pair_accuracy=pair_accuracy(folder.needs("items"), judged),
         longer_accuracy=pair_accuracy(folder.needs("items"), np.where(np.isnan(judged), np.nan, _lengths(folder))),
-        spread=recorded_sentences(folder.read_manifest()),
+        spread=recorded_sentences(folder.read_manifest()) + worth_sentences(folder.read_manifest()),
     )
 
 

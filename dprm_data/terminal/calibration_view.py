@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dprm_data.runs.run import Run
 
 _SHOWN = 10  # personas
+_FEW = 10  # people
 
 
 def calibration_view(found: Calibration, run: Run) -> RenderableType:
@@ -29,6 +30,13 @@ def calibration_view(found: Calibration, run: Run) -> RenderableType:
         f"gain {estimate(found.gain, signed)}, {percent(found.level)} interval\n",
         style="not bold",
     )
+    if found.worth is not None:
+        text.append(f"{found.worth['sentence']}\n")
+        if found.people < _FEW:
+            few = f"Only {found.people} people have answered: what they have in common passes for everybody's taste. Ask more people, each fewer items.\n"
+            text.append(few, style="yellow")
+        text.append(_in_force(run), style="not bold")
+        return text
     if not found.applied:
         text.append("Not applied: ", style="bold yellow")
         text.append(
@@ -38,11 +46,17 @@ def calibration_view(found: Calibration, run: Run) -> RenderableType:
     text.append("Applied", style="bold green")
     text.append(
         f" to all items, and fitted; a person's vote counts as {found.human_weight:g} of the panel's.\n"
-        f"The uncalibrated fit: {run.folder.path}/tables/uncalibrated.parquet\n"
-        f"To go back to it: dprm review calibrate {run.folder} --discard\n",
+        + _in_force(run),
         style="not bold",
     )
     return Group(text, _weights(found.weights), Text(), _confusion(found.reading["shared"], run.space.names))
+
+
+def _in_force(run: Run) -> str:
+    return (
+        f"The uncalibrated fit: {run.folder.path}/tables/uncalibrated.parquet\n"
+        f"To go back to it: dprm review calibrate {run.folder} --discard\n"
+    )
 
 
 def _weights(weights: Mapping[str, tuple[float, float]]) -> Table:

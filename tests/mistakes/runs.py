@@ -54,7 +54,7 @@ RUNS = [
     Mistake("The manifest is damaged.", "show run", ("manifest.json",), before=_cut("run/manifest.json")),
     Mistake("No item begins like that.", "show run --item zzzz", ("zzzz", "dprm")),
     Mistake("No annotator has this id.", "show run --persona grandma", ("grandma", "kind_neighbour")),
-    Mistake("A fit that there is not.", "fit run --family gauss", ("gauss", "beta")),
+    Mistake("A fit that there is not.", "ratings fit run --family gauss", ("gauss", "beta")),
     Mistake(
         "The run folder is a file.",
         "run recipe.yaml",

@@ -191,10 +191,27 @@ def test_items_without_votes_get_the_prior_and_are_flagged(family: str) -> None:
 
 
 def test_no_items_at_all() -> None:
-    result = fit(Votes([], np.zeros((0, 6))), HH6)
-    assert len(result) == 0
-    assert result.to_table().num_rows == 0
-    assert result.summary()["items"] == 0
+    with pytest.raises(VotesError, match="no items to fit"):
+        fit(Votes([], np.zeros((0, 6))), HH6)
+
+
+def test_one_vote_an_item_is_said() -> None:
+    one, two = (some_votes(5, items=100, n=n) for n in (1, 2))
+    [note] = fit(one, FIVE).notes
+    assert "0 of 100 items have more than one vote" in note
+    assert not fit(two, FIVE).notes
+    assert not fit(one, FIVE, prior=fit(two, FIVE).prior).notes  # a prior learned elsewhere knows
+
+
+@pytest.mark.parametrize("top", [0, 2, 4])
+def test_one_item_with_a_million_votes_does_not_rule(top: int) -> None:
+    """The others move by at most .02 levels when they get such a neighbour instead of one with as few votes as they have."""
+    votes = some_votes(5, items=200, n=5, seed=1).counts
+    huge, small = (np.full(5, 0.02 * n) + 0.9 * n * np.eye(5)[top] for n in (1_000_000, 5))
+    with_huge, with_small = (fit(named(np.vstack([votes, one])), FIVE) for one in (huge, small))
+    moved = np.abs(with_huge.expected_reward - with_small.expected_reward)[:-1]
+    assert moved.max() <= 0.02
+    assert abs(with_huge.distribution[-1] - huge / huge.sum()).max() < 0.03  # it has its own all the same
 
 
 # -- what the families are ----------------------------------------------------------------------------------------------

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.calibration import read_labels, trial
+from benchmarks.instrument import faces, methods, scored
+from dprm_data.labels.space import LabelSpace
 from dprm_data.recipe.recipe import FitConfig
 from tests.helpers import ROOT
 
@@ -31,3 +33,14 @@ def test_a_panel_of_people_is_not_harmed() -> None:
     for seed in range(2):
         found = trial(labels, K, twisted=False, seed=seed, **SETTINGS)
         assert not found.applied or found.read_truth < found.given_truth
+
+
+@pytest.mark.parametrize("kind", ["narrow", "twisted"])
+def test_an_instrument_of_real_raters_comes_closer_than_people_or_panel_alone(kind: str) -> None:
+    """On faces that nobody judged, to everybody else; and its intervals hold."""
+    labels, K = read_labels(FACES)
+    space = LabelSpace.ordinal(K)
+    truth, panel, people = faces(labels, K, kind, seed=1)
+    far = {name: scored(one, truth, space, slice(40, None)) for name, one in methods(panel, people, space).items()}
+    assert far["calibrate"][2] < 0.8 * min(far["panel, as votes"][2], far["people alone"][2])
+    assert far["calibrate"][1] >= 0.85

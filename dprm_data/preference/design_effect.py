@@ -1,0 +1,29 @@
+"""Weights as an effective number of votes: a weighted panel knows less than as many votes of equal weight.
+
+R votes with weights u have the variance of (sum u)^2 / sum u^2 equal ones, R over Kish's design effect. So on every item the personas' weights are scaled to that sum: their proportions stay, and
+the fit expects the noise that there is. Weights that are all alike become 1.
+
+Source: Kish, Survey Sampling (1965), section 11.7.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dprm_data.ingest.votes import item_codes
+
+
+def by_design(annotations: pa.Table) -> pa.Table:
+    """The annotations (`tables.ANNOTATIONS`), with the weights of personas' labels summing to the effective number of votes on every item."""
+    weights = pc.fill_null(annotations["weight"], 1.0).to_numpy().astype(np.float64)
+    panel = pc.and_(pc.equal(annotations["annotator_kind"], "persona"), pc.equal(annotations["status"], "ok"))
+    rows = np.flatnonzero(pc.fill_null(panel, False).to_numpy(zero_copy_only=False) & (weights > 0))
+    if (weights[rows] == 1.0).all():
+        return annotations
+    _, item = item_codes(annotations["item_id"].take(pa.array(rows)), None)
+    scale = np.bincount(item, weights[rows]) / np.bincount(item, weights[rows] ** 2)
+    weights[rows] *= scale[item]
+    place = annotations.schema.get_field_index("weight")
+    return annotations.set_column(place, annotations.schema.field("weight"), pa.array(weights))

@@ -1,0 +1,86 @@
+"""What the members of a panel share, and so what their votes are worth in independent people, where no person's answers tell.
+
+A panel's mean on an item misses people's by an error that all its votes share (a model's idea of the item), whatever their number. With v the variance of one person's answer there
+and r v that of the shared error, N votes have the error variance v (1 / N + r), as
+
+    N / (1 + r N)  independent people                                      (at most 1 / r)
+
+What nobody has compared with people cannot be learned from the panel: its members agree about their common mistake. So r is assumed, and said to be:
+
+- r = 0.39, from nine models that were worth two people (arXiv 2605.29800: 9 / (1 + 9 r) = 2). Personas of one model, who explain under a tenth of the variance of people's
+  annotations (arXiv 2402.10811), are hardly worth more than so many models. The range 0.2 to 0.75 is stated with it.
+- Several models tell their own part: with c v the variance between the models' means of an item (the interaction of item and model, votes' noise taken off, the models' own
+  severities apart), a jury of M models has r = 0.39 + c (1 / M - 1 / 9), never below 0.05: fewer models than nine average less of it out, more of them more.
+
+The distributions stay as they are (a panel's shared error is not smaller for being shrunk by an assumption); the variance of every linear functional grows by
+r s^2 (N / (N + H))^2, s^2 its variance within the item's distribution, H the votes of people on the item, which share nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dprm_data.core.arrays import Floats, Ints
+
+SHARED, SHARED_LOW, SHARED_HIGH = 0.39, 0.2, 0.75  # r
+LEAST = 0.05
+MODELS = 9.0  # of which SHARED is known
+
+
+@dataclass(frozen=True)
+class SharedError:
+    """r, and of N items the weight of the votes that people gave, `people` (N,): all others are a panel's."""
+
+    error: float
+    people: Floats
+
+    def of(self, totals: Floats) -> tuple[Floats, Floats]:
+        """For all votes (N,): what is added to variances, in variances of one answer, and how many independent people the votes are worth."""
+        panel = np.maximum(totals - self.people, 0.0)
+        added = self.error * (panel / np.maximum(totals, 1e-300)) ** 2
+        return added, people_worth(panel, self.error) + self.people
+
+
+def people_worth(votes: float | Floats, shared: float = SHARED) -> Floats:
+    """How many people N votes of one panel are worth: N / (1 + r N)."""
+    n = np.asarray(votes, dtype=np.float64)
+    return np.asarray(n / (1.0 + shared * n))
+
+
+def between_models(item: Ints, model: Ints, reward: Floats) -> tuple[float, int]:
+    """c, the models' disagreement about items in variances of one answer, and the number of models: from single votes, all arrays (R,). (0, M) where no item shows it.
+
+    Of every item with two votes each of two models or more, the variance of the models' centred means, less what the votes' own noise puts there.
+    """
+    models = int(model.max(initial=-1)) + 1
+    if models < 2:
+        return 0.0, models
+    items = int(item.max()) + 1
+    cell = item * models + model
+
+    def by_cell(values: Floats) -> Floats:
+        return np.asarray(np.bincount(cell, values, minlength=items * models).reshape(items, models), dtype=np.float64)
+
+    n = by_cell(np.ones(len(item)))
+    mean = by_cell(reward) / np.maximum(n, 1.0)
+    squares = np.maximum(by_cell(reward**2) - n * mean**2, 0.0)
+    own = (n > 1).sum(axis=1)
+    rows = np.flatnonzero((own > 1) & (own == (n > 0).sum(axis=1)))
+    if not len(rows):
+        return 0.0, models
+    there = n[rows] > 0
+    severity = np.where(there, mean[rows], 0.0).sum(axis=0) / np.maximum(there.sum(axis=0), 1)
+    at = np.where(there, mean[rows] - severity, np.nan)
+    between = float(np.nanvar(at, axis=1, ddof=1).mean())
+    answer = float(squares[rows].sum() / np.maximum((n[rows] - 1.0)[there].sum(), 1.0))
+    noise = float(np.mean(answer * (there / np.maximum(n[rows], 1.0)).sum(axis=1) / there.sum(axis=1)))
+    return (max(between - noise, 0.0) / answer if answer > 0 else 0.0), models
+
+
+def jury_error(disagreement: float, models: int) -> float:
+    """r of a jury of this many models that disagree about items by c."""
+    if models < 2:
+        return SHARED
+    return float(max(SHARED + disagreement * (1.0 / models - 1.0 / MODELS), LEAST))

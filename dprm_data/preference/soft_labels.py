@@ -1,0 +1,105 @@
+"""Soft labels: a distribution as an annotator's answer, and how many votes it is worth.
+
+A vote is one draw from an item's distribution p; its variance is p (1 - p). A soft label x (K probabilities, as from the log-probabilities of a choice) has mean p
+over annotators too, but varies less: x_ir = p_i + e_ir. The mean of R soft labels has the variance Var(e) / R, the mean of w R votes p (1 - p) / (w R). They are as good as
+each other for
+
+    w = sum_k p_k (1 - p_k) / sum_k Var(e_k)
+
+Counted as w votes, soft labels carry the noise that the fit expects of votes, so it takes no more of the spread between items for noise than there is. With x̄_i the
+mean of an item's labels, s2_i the unbiased variance about it and h_i = sum u^2 / (sum u)^2 (1 / R for equal weights u),
+
+    E [x̄ (1 - x̄) + h s2] = p (1 - p)             as  E x̄^2 = p^2 + h Var(e)
+    w = sum_ik d_i [x̄_ik (1 - x̄_ik) + h_i s2_ik] / sum_ik d_i s2_ik,      d_i = 1 / h_i - 1 degrees of freedom
+
+a ratio of sums over all items, by model. Labels that are certain (one-hot) give exactly 1: they are votes, and the estimate is continuous in between.
+
+*Where no item has two labels* (and as one more degree of freedom where few have) half of the labels' variance over items is taken for noise:
+with V = sum_k Var(x_k) and g = sum_k E x_k (1 - x_k), both over all labels, w = (g + V/2) / (V/2). That is between the two bounds that the data set: no noise, and nothing but noise.
+
+Source: method of moments, as for an intraclass correlation (Fisher 1925; Searle, Casella & McCulloch, Variance Components, 1992, ch. 3).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dprm_data.core.arrays import Floats, Ints
+from dprm_data.core.format import number
+from dprm_data.ingest.votes import item_codes, shares_of, vote_rows
+from dprm_data.labels.space import LabelSpace
+
+MOST = 100.0  # votes: as closely as items are known to keep to a form (see `em.KAPPA_MEDIAN`); more would claim what nobody can know
+CERTAIN = 1.0 - 1e-9  # a label with this probability is a vote
+
+
+@dataclass(frozen=True)
+class SoftWorth:
+    """What one soft label is worth. votes: w; labels: how many there are; repeated: items with two or more of them, from which w is learned; model: who gave
+    them, "" for people."""
+
+    votes: float
+    labels: int
+    repeated: int
+    model: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """ "A soft label of M is worth 28 votes (learned from 40 items)." """
+        origin = (
+            f"learned from {self.repeated:,} items"
+            if self.repeated
+            else "assumed: no item has two labels, so half of their spread is taken for noise"
+        )
+        of = f" of {self.model}" if self.model else ""
+        return f"A soft label{of} is worth {number(self.votes)} votes ({origin})."
+
+
+def soft_worth(item: Ints, shares: Floats, weight: Floats | None = None, model: str = "") -> SoftWorth:
+    """The worth of the soft labels `shares` (R, K), rows that sum to 1, on the items `item` (R,), with weights (R,)."""
+    if not len(item):
+        return SoftWorth(1.0, 0, 0, model)
+    u = np.ones(len(item)) if weight is None else np.asarray(weight, dtype=np.float64)
+    _, place = np.unique(item, return_inverse=True)
+    total = np.maximum(np.bincount(place, u), 1e-300)
+    h = np.bincount(place, u**2) / total**2
+    mean = np.stack([np.bincount(place, u * column) for column in shares.T], axis=1) / total[:, None]
+    away = np.bincount(place, u * ((shares - mean[place]) ** 2).sum(axis=1)) / total
+    several = np.flatnonzero((h > 0) & (h < 1.0 - 1e-9))
+    within = away[several] / (1.0 - h[several])
+    spread = (mean[several] * (1.0 - mean[several])).sum(axis=1) + h[several] * within
+    freedom = 1.0 / h[several] - 1.0
+    vague = float((shares * (1.0 - shares)).sum(axis=1).mean())
+    noise = 0.5 * float(shares.var(axis=0).sum())
+    top, bottom = vague + noise + freedom @ spread, noise + freedom @ within
+    return SoftWorth(float(np.clip(top / max(bottom, top / MOST, 1e-300), 1.0, MOST)), len(item), len(several), model)
+
+
+def at_their_worth(annotations: pa.Table, space: LabelSpace) -> tuple[pa.Table, list[SoftWorth]]:
+    """The annotations (`tables.ANNOTATIONS`), with the weight of every soft label multiplied by its worth, and the worth by model."""
+    if not annotations.num_rows or annotations["probs"].null_count == annotations.num_rows:
+        return annotations, []
+    numbered = annotations.append_column("row", pa.array(np.arange(annotations.num_rows)))
+    kept = vote_rows(numbered.filter(pc.is_valid(numbered["probs"])))
+    shares = shares_of(kept, space)
+    soft = pa.array(shares.max(axis=1, initial=0.0) < CERTAIN)
+    kept, shares = kept.filter(soft), shares[np.asarray(soft)]
+    if not kept.num_rows:
+        return annotations, []
+    weights = pc.fill_null(annotations["weight"], 1.0).to_numpy().astype(np.float64)
+    rows = kept["row"].to_numpy()
+    _, item = item_codes(kept["item_id"], None)
+    names = [name for name in ("model_id", "model") if name in kept.column_names]
+    models, which = item_codes(pc.coalesce(*(kept[name] for name in names), ""), None)
+    found = []
+    for at, model in enumerate(models):
+        mine = np.flatnonzero(which == at)
+        worth = soft_worth(item[mine], shares[mine], weights[rows[mine]], model)
+        weights[rows[mine]] *= worth.votes
+        found.append(worth)
+    place = annotations.schema.get_field_index("weight")
+    return annotations.set_column(place, annotations.schema.field("weight"), pa.array(weights)), found
