@@ -30,13 +30,14 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dprm_data.core.arrays import Floats, Ints
 from dprm_data.preference import beta as discretised
-from dprm_data.preference.components import Components, Posterior
+from dprm_data.preference.components import Components
 from dprm_data.preference.em import BASE_ITEMS, EVEN_ITEMS, LEVEL_PRECISION, Base
 from dprm_data.preference.prior import BetaPart
 from dprm_data.preference.rated_scale import RatedScale
@@ -44,14 +45,16 @@ from dprm_data.preference.rated_scale import RatedScale
 Singles = NDArray[np.float32]
 
 SHIFTS = np.linspace(-2.5, 2.5, 13)
-STRETCHES = np.array([0.6, 1.0, 1.6])
+SEVERITY, STRETCHES = np.array([1.0]), np.array([0.6, 1.0, 1.6])
+NO_SHIFT = np.array([0.0])
 STRETCH_SPREAD = 0.25  # of log a, about 1
 START_VARIANCE, START_RATERS = 0.25, 5.0  # of severities, and as how many raters it counts
 LEAST_VARIANCE = 0.02
 NORMAL_RATERS = 20.0  # raters' own distribution counts against so many of the normal one
-ROUNDS, INNER = 10, 2
+ROUNDS = 10
 LEARNED_CELLS = 12_000_000  # votes x components that the weights are learned from
 SWEEPS = 2  # over all votes, after that
+THREADED = 20  # pieces from which on threads are worth their start
 CHUNK = 400_000  # cells (votes x components) at once: they stay in the processor's cache
 
 
@@ -59,8 +62,9 @@ CHUNK = 400_000  # cells (votes x components) at once: they stay in the processo
 class RaterModel:
     """What was learned about a scale and its raters.
 
-    `part`: the items' prior, with level weights and lapses; `shifts`, `stretches`, `population` (B,): the raters' grid and its weights h; `cells` (B, G, L): T.
-    `beliefs` (raters, B): every rater's posterior Q; `messages` (V, B): the raters' posterior without each vote. `shared` (items,): tau² / R.
+    `part`: the items' prior, with level weights and lapses; `shifts`, `stretches`, `population` (B,): the raters' grid and its weights h; `cells` (L, B, G): T.
+    `beliefs` (raters, B): every rater's posterior Q; `messages` (V, B): the raters' posterior without each vote. `shared` (items,): tau² / R. `evidence`: the logarithm of the
+    probability of all votes (Bethe's approximation, exact on a tree).
     """
 
     part: BetaPart
@@ -71,6 +75,7 @@ class RaterModel:
     beliefs: Floats
     messages: Singles
     shared: Floats
+    evidence: float = -np.inf
 
     @property
     def spread(self) -> float:
@@ -80,7 +85,7 @@ class RaterModel:
 
     def components(self) -> Components:
         """The population's view of every component."""
-        P = np.einsum("b,bgl->gl", self.population, self.cells)
+        P = np.einsum("b,lbg->gl", self.population, self.cells)
         misfit = self.part.kappa if self.part.exact else None
         return Components(
             P / P.sum(axis=1, keepdims=True),
@@ -91,28 +96,36 @@ class RaterModel:
             self.part.dispersion,
         )
 
+    def latent(self) -> Floats:
+        """As `BetaPart.latent`, of the next annotator, whoever that is; (G, 3)."""
+        mu, s = self.part.grid()
+        x = _opinions(mu, self.shifts, self.stretches)
+        u_shaped = (x * s < 1.0) & ((1.0 - x) * s < 1.0)
+        return np.stack([self.population @ each for each in (x, x**2 + x * (1.0 - x) / (s + 1.0), u_shaped)], axis=1)
+
     def slopes(self) -> Floats:
         """What the population's cells (G, L) change by if all raters are one logit less severe."""
-        step = self.shifts.max() - self.shifts.min()
         own = np.unique(self.shifts)
         if len(own) < 2:
-            return np.zeros(self.cells.shape[1:])
+            return np.zeros((self.cells.shape[2], len(self.cells)))
         step = own[1] - own[0]
         up, down = (_moved(self.population, self.shifts, self.stretches, sign * step) for sign in (1, -1))
-        return np.asarray(np.einsum("b,bgl->gl", (up - down) / (2 * step), self.cells), dtype=np.float64)
+        return np.asarray(np.einsum("b,lbg->gl", (up - down) / (2 * step), self.cells), dtype=np.float64)
 
 
-def start(part: BetaPart, raters: int, *, stretch: bool = False) -> RaterModel:
+def start(part: BetaPart, raters: int, shifts: Floats = SHIFTS, stretches: Floats = SEVERITY) -> RaterModel:
     """A model that knows nothing of its raters yet; `part`: the items' prior as it was learned without raters."""
-    b, a = (grid.ravel() for grid in np.meshgrid(SHIFTS, STRETCHES if stretch else [1.0], indexing="ij"))
+    b, a = (grid.ravel() for grid in np.meshgrid(shifts, stretches, indexing="ij"))
     h = _normal(b, a, START_VARIANCE, np.zeros(len(b)))
     T = _cells(part, b, a)
     return RaterModel(part, b, a, h, T, np.tile(h, (raters, 1)), np.zeros((0, len(b)), np.float32), np.zeros(0))
 
 
-def learn(scale: RatedScale, part: BetaPart, *, stretch: bool = False, rounds: int = ROUNDS) -> RaterModel:
+def learn(
+    scale: RatedScale, part: BetaPart, shifts: Floats = SHIFTS, stretches: Floats = SEVERITY, *, rounds: int = ROUNDS
+) -> RaterModel:
     """Learn items and raters of a scale from its votes."""
-    model = start(part, scale.raters, stretch=stretch)
+    model = start(part, scale.raters, shifts, stretches)
     G = len(part.weights)
     few, _ = scale.thinned(LEARNED_CELLS // G)
     base = Base(*part.grid())
@@ -123,27 +136,33 @@ def learn(scale: RatedScale, part: BetaPart, *, stretch: bool = False, rounds: i
     shaped = N > 1.0
     messages = _first_messages(few, model)
     for _ in range(rounds):
-        for inner in range(INNER):
-            found = sweep(few, model, messages, count=shaped if inner == INNER - 1 else None)
-            model = replace(model, beliefs=_rater_update(few, model, messages))
+        _, model = _pass(few, model, messages)
+        found, model = _pass(few, model, messages, count=shaped)
         model = _weights_learned(model, base, found, few, shaped, plain)
     if few is not scale:
         messages = _first_messages(scale, model)
-        for _ in range(SWEEPS):
-            sweep(scale, model, messages)
-            model = replace(model, beliefs=_rater_update(scale, model, messages))
-    else:
-        sweep(few, model, messages)
-        model = replace(model, beliefs=_rater_update(few, model, messages))
+    for _ in range(SWEEPS):
+        _, model = _pass(scale, model, messages)
     return replace(model, messages=messages, shared=_shared(scale, model))
+
+
+def _pass(
+    scale: RatedScale, model: RaterModel, messages: Singles, *, count: NDArray[np.bool_] | None = None
+) -> tuple[Found, RaterModel]:
+    """One pass over items and raters."""
+    found = sweep(scale, model, messages, count=count)
+    beliefs, evidence = _rater_update(scale, model, messages)
+    return found, replace(model, beliefs=beliefs, evidence=found.evidence + evidence)
 
 
 @dataclass
 class Found:
-    """What one pass over the items adds up: posterior weights of the grid (G,), and expected votes of every level (L,)."""
+    """What one pass over the items adds up: posterior weights of the grid (G,), expected votes of every level (L,), and the items' and votes'
+    part of the log evidence."""
 
     grid: Floats
     expected: Floats
+    evidence: float
 
 
 def sweep(scale: RatedScale, model: RaterModel, messages: Singles, *, count: NDArray[np.bool_] | None = None) -> Found:
@@ -151,112 +170,117 @@ def sweep(scale: RatedScale, model: RaterModel, messages: Singles, *, count: NDA
 
     `count`: the items whose expected levels are added up.
     """
-    G, B, L = model.cells.shape[1], model.cells.shape[0], scale.levels
+    L, B, G = model.cells.shape
     log_w, log_P = _log(model.part.weights), np.log(model.components().means)
 
-    def work(rows: slice, items: slice) -> Found:
-        said = _said(scale, model, messages, rows)
-        posterior, where = _posterior(scale, log_w, log_P, said, rows, items)
-        found = Found(posterior.sum(axis=0, dtype=np.float64), np.zeros(L))
+    def work(piece: Piece) -> Found:
+        said = piece.said(model, messages)
+        scores = piece.scores(scale, log_w, log_P, said)
+        top = scores.max(axis=1, keepdims=True)
+        scores -= top
+        posterior = np.exp(scores, out=scores)
+        total = posterior.sum(axis=1, keepdims=True)
+        posterior /= total
+        evidence = float((np.log(total, dtype=np.float64) + top).sum())
+        found = Found(posterior.sum(axis=0, dtype=np.float64), np.zeros(L), evidence)
+        without = posterior[piece.item]
         if count is not None:
-            kept = count[items][where]
-            if kept.any():
-                pairs = model.beliefs[scale.rater[rows]][kept].astype(np.float32).T @ (
-                    posterior[where[kept]] * scale.weight[rows][kept, None].astype(np.float32)
-                )
-                found.expected = np.einsum("bg,bgl->l", pairs, model.cells, optimize=True).astype(np.float64)
-        without = posterior[where]
-        weight = scale.weight[rows]
-        without /= said if (weight == 1.0).all() else said ** weight[:, None].astype(np.float32)
-        without /= without.sum(axis=1, keepdims=True)
-        level = scale.level[rows]
-        out = np.empty((len(level), B), np.float32)
-        for k in range(L):
-            here = np.flatnonzero(level == k)
-            out[here] = without[here] @ model.cells[:, :, k].T
+            weight = (piece.weight * count[piece.items][piece.item]).astype(np.float32)
+            pairs = (model.beliefs[piece.rater].astype(np.float32) * weight[:, None]).T @ without
+            found.expected = np.einsum("bg,lbg->l", pairs, model.cells).astype(np.float64)
+        without /= said if piece.whole else said ** piece.weight[:, None]
+        scale_of = without.sum(axis=1, keepdims=True)  # the reciprocal of the vote's probability, given all others
+        without /= scale_of
+        found.evidence += float(piece.weight @ np.log(scale_of[:, 0], dtype=np.float64))
+        out = np.empty((len(without), B), np.float32)
+        for k, level in enumerate(piece.levels):
+            np.matmul(without[level], model.cells[k].T, out=out[level])
         np.log(out, out=out)
-        out *= weight[:, None].astype(np.float32)
-        messages[rows] = out
+        messages[piece.rows] = out * piece.weight[:, None]
         return found
 
-    total = Found(np.zeros(G), np.zeros(L))
+    total = Found(np.zeros(G), np.zeros(L), 0.0)
     for found in _each(scale, G, work):
         total.grid += found.grid
         total.expected += found.expected
+        total.evidence += found.evidence
     return total
 
 
 def item_posteriors(scale: RatedScale, model: RaterModel, first: int, last: int) -> tuple[Floats, Floats]:
     """R (items, G) of the items from `first` to before `last`, and the logarithm of their votes' probability (items,)."""
-    a, b = np.searchsorted(scale.item, [first, last])
-    rows, items = slice(int(a), int(b)), slice(first, last)
-    said = _said(scale, model, model.messages, rows)
-    scores, _ = _scores(scale, _log(model.part.weights), np.log(model.components().means), said, rows, items)
+    piece = Piece.of(scale, slice(first, last))
+    said = piece.said(model, model.messages)
+    scores = piece.scores(scale, _log(model.part.weights), np.log(model.components().means), said)
     top = scores.max(axis=1, keepdims=True)
     R = np.exp((scores - top).astype(np.float64))
     total = R.sum(axis=1, keepdims=True)
     return R / total, np.log(total[:, 0]) + top[:, 0]
 
 
-def _said(scale: RatedScale, model: RaterModel, messages: Singles, rows: slice) -> Singles:
-    """The messages (votes, G) to the items, relative to their largest value."""
-    level, d = scale.level[rows], messages[rows]
-    said = np.empty((len(level), model.cells.shape[1]), np.float32)
-    for k in range(scale.levels):
-        here = np.flatnonzero(level == k)
-        said[here] = d[here] @ model.cells[:, :, k]
-    return said
+@dataclass(frozen=True)
+class Piece:
+    """The votes on some of the items, sorted by level: `rows` in the scale, `item` among these items, and where each level is."""
+
+    items: slice
+    rows: Ints
+    item: Ints
+    rater: Ints
+    weight: Singles
+    levels: list[slice]
+
+    @classmethod
+    def of(cls, scale: RatedScale, items: slice) -> Piece:
+        a, b = np.searchsorted(scale.item, [items.start, items.stop])
+        level = scale.level[a:b]
+        rows = a + np.argsort(level, kind="stable")
+        ends = np.cumsum(np.bincount(level, minlength=scale.levels))
+        levels = [slice(int(i), int(j)) for i, j in zip(np.r_[0, ends[:-1]], ends, strict=True)]
+        weight = scale.weight[rows].astype(np.float32)
+        return cls(items, rows, scale.item[rows] - items.start, scale.rater[rows], weight, levels)
+
+    @property
+    def whole(self) -> bool:
+        return bool((self.weight == 1.0).all())
+
+    def said(self, model: RaterModel, messages: Singles) -> Singles:
+        """The messages (votes, G) to the items."""
+        d = messages[self.rows]
+        said = np.empty((len(d), model.cells.shape[2]), np.float32)
+        for k, level in enumerate(self.levels):
+            np.matmul(d[level], model.cells[k], out=said[level])
+        return said
+
+    def scores(self, scale: RatedScale, log_w: Floats, log_P: Floats, said: Singles) -> Singles:
+        """Log posterior weights (items, G), up to a constant."""
+        from scipy.sparse import csr_array
+
+        n, v = self.items.stop - self.items.start, len(self.rows)
+        order = np.argsort(self.item, kind="stable")
+        starts = np.r_[0, np.cumsum(np.bincount(self.item, minlength=n))]
+        scores = csr_array((self.weight[order], order, starts), shape=(n, v)) @ np.log(said)
+        scores += log_w.astype(np.float32)
+        rest = scale.rest[self.items]
+        if rest.any():
+            scores += (rest @ log_P.T).astype(np.float32)
+        return np.asarray(scores)
 
 
-def _scores(
-    scale: RatedScale, log_w: Floats, log_P: Floats, said: Singles, rows: slice, items: slice
-) -> tuple[Singles, Ints]:
-    """Log posterior weights (items, G) up to a constant, and the item of every vote among these items."""
-    where = scale.item[rows] - items.start
-    n = items.stop - items.start
-    rest = scale.rest[items]
-    scores = np.broadcast_to(log_w.astype(np.float32), (n, len(log_w))).copy()
-    if rest.any():
-        scores += (rest @ log_P.T).astype(np.float32)
-    if len(where):
-        logs = np.log(said)
-        weight = scale.weight[rows]
-        if (weight != 1.0).any():
-            logs *= weight[:, None].astype(np.float32)
-        starts = np.flatnonzero(np.r_[True, where[1:] != where[:-1]])
-        scores[where[starts]] += np.add.reduceat(logs, starts, axis=0)
-    return scores, where
-
-
-def _posterior(
-    scale: RatedScale, log_w: Floats, log_P: Floats, said: Singles, rows: slice, items: slice
-) -> tuple[Singles, Ints]:
-    scores, where = _scores(scale, log_w, log_P, said, rows, items)
-    scores -= scores.max(axis=1, keepdims=True)
-    np.exp(scores, out=scores)
-    scores /= scores.sum(axis=1, keepdims=True)
-    return scores, where
-
-
-def _each(scale: RatedScale, G: int, work: Callable[[slice, slice], Found]) -> Iterator[Found]:
-    """The work on all items, in chunks of votes that fit the cache."""
-    size = np.bincount(scale.item, minlength=scale.items)
-    ends = np.cumsum(size)
-    weight = np.cumsum(size + 1)  # an item without votes is some work too
-    cuts = np.searchsorted(weight, np.arange(1, weight[-1] // max(CHUNK // G, 1) + 1) * max(CHUNK // G, 1), side="right")
+def _each(scale: RatedScale, G: int, work: Callable[[Piece], Found]) -> Iterator[Found]:
+    """The work on all items, in pieces that fit the cache."""
+    size = np.cumsum(np.bincount(scale.item, minlength=scale.items) + 1)  # an item without votes is some work too
+    most = max(CHUNK // G, 1)
+    cuts = np.searchsorted(size, np.arange(most, size[-1] if len(size) else 0, most), side="right")
     cuts = np.unique(np.r_[0, cuts, scale.items])
-    bounds = np.r_[0, ends][cuts]
-    pieces = [
-        (slice(int(bounds[i]), int(bounds[i + 1])), slice(int(cuts[i]), int(cuts[i + 1]))) for i in range(len(cuts) - 1)
-    ]
-    if len(pieces) < 20:
-        yield from (work(*piece) for piece in pieces)
+    pieces = [slice(int(i), int(j)) for i, j in pairwise(cuts)]
+    if len(pieces) < THREADED:
+        yield from (work(Piece.of(scale, piece)) for piece in pieces)
         return
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        yield from pool.map(lambda piece: work(*piece), pieces)
+        yield from pool.map(lambda piece: work(Piece.of(scale, piece)), pieces)
 
 
-def _rater_update(scale: RatedScale, model: RaterModel, messages: Singles) -> Floats:
+def _rater_update(scale: RatedScale, model: RaterModel, messages: Singles) -> tuple[Floats, float]:
     """The raters' posteriors (raters, B) from the log messages to them, which are replaced by the posterior without each vote."""
     log_h = _log(model.population)
     beliefs = np.empty((scale.raters, len(log_h)))
@@ -268,9 +292,11 @@ def _rater_update(scale: RatedScale, model: RaterModel, messages: Singles) -> Fl
         without -= without.max(axis=1, keepdims=True)
         np.exp(without, out=without)
         messages[rows] = without / without.sum(axis=1, keepdims=True)
-    beliefs -= beliefs.max(axis=1, keepdims=True)
+    top = beliefs.max(axis=1, keepdims=True)
+    beliefs -= top
     np.exp(beliefs, out=beliefs)
-    return np.asarray(beliefs / beliefs.sum(axis=1, keepdims=True))
+    total = beliefs.sum(axis=1, keepdims=True)
+    return np.asarray(beliefs / total), float((np.log(total) + top).sum())
 
 
 def _first_messages(scale: RatedScale, model: RaterModel) -> Singles:
@@ -325,11 +351,15 @@ def _moved(h: Floats, b: Floats, a: Floats, by: float) -> Floats:
     return moved.ravel()
 
 
+def _opinions(mu: Floats, b: Floats, a: Floats) -> Floats:
+    """The mean opinions (B, G) that raters have of the components."""
+    x = 1.0 / (1.0 + np.exp(-(a[:, None] * np.log(mu / (1.0 - mu)) + b[:, None])))
+    return np.asarray(np.clip(x, 1e-6, 1.0 - 1e-6))
+
+
 def _plain(part: BetaPart, b: Floats, a: Floats) -> Floats:
     mu, s = part.grid()
-    logit = np.log(mu / (1.0 - mu))
-    x = 1.0 / (1.0 + np.exp(-(a[:, None] * logit + b[:, None])))
-    x = np.clip(x, 1e-6, 1.0 - 1e-6)
+    x = _opinions(mu, b, a)
     cells = discretised.cells(x.ravel(), np.broadcast_to(s, x.shape).ravel(), len(part.level_weights))
     return np.asarray(cells.reshape(*x.shape, -1))
 
@@ -337,7 +367,7 @@ def _plain(part: BetaPart, b: Floats, a: Floats) -> Floats:
 def _weighted(plain: Floats, part: BetaPart) -> Singles:
     B, G, L = plain.shape
     cells = discretised.weighted(plain.reshape(B * G, L), part.level_weights, part.lapse)
-    return np.ascontiguousarray(cells.reshape(B, G, L).astype(np.float32))
+    return np.ascontiguousarray(cells.reshape(B, G, L).transpose(2, 0, 1).astype(np.float32))
 
 
 def _cells(part: BetaPart, b: Floats, a: Floats) -> Singles:
@@ -362,17 +392,3 @@ def _shared(scale: RatedScale, model: RaterModel) -> Floats:
 
 def _log(weights: Floats) -> Floats:
     return np.log(np.maximum(weights, 1e-30))
-
-
-class RaterPosterior(Posterior):
-    """The posterior of items whose votes were judged with their raters: moments are those of the population."""
-
-    def __init__(self, components: Components, votes: Floats, R: Floats, log_evidence: Floats, slopes: Floats, shared: Floats) -> None:
-        super().__init__(components, votes, R, R.sum(axis=1, keepdims=True), log_evidence)
-        object.__setattr__(self, "_slopes", slopes)
-        object.__setattr__(self, "_shared", shared)
-
-    def moments(self, values: Floats) -> tuple[Floats, Floats]:
-        mean, variance = super().moments(values)
-        slope = self.expect(self._slopes @ values)  # type: ignore[attr-defined]
-        return mean, variance + slope**2 * self._shared[:, None]  # type: ignore[attr-defined]
