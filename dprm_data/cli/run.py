@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,6 +30,12 @@ from dprm_data.cli.shared import (
 from dprm_data.cli.vote_options import VoteOptions, vote_options
 from dprm_data.core.errors import InputError
 from dprm_data.core.text import visible
+
+
+class Raters(StrEnum):
+    auto = "auto"
+    on = "on"
+    off = "off"
 
 
 @app.command()
@@ -129,6 +136,13 @@ def fit(
             help="The family of distributions (compared in docs/statistics.md): by default the recipe's for a run, beta for votes.",
         ),
     ] = None,
+    raters: Annotated[
+        Raters | None,
+        typer.Option(
+            "--raters",
+            help="Whether the model holds how severe every annotator is: by default the recipe's choice for a run; auto, where it helps, for votes.",
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="For votes: the Parquet file to write.")] = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -138,12 +152,13 @@ def fit(
     """Fit distributions to a run's votes, or to a table of people's ratings. Makes no call."""
     if path.is_dir():
         only_for_votes(path, labels=labels, out=out, **options)
-        _fit_run(path, family, as_json, quiet)
+        _fit_run(path, {"family": family, "raters": raters and raters.value}, as_json, quiet)
     else:
-        _fit_votes(path, labels, family or "beta", out, options.settings(), as_json)
+        use = raters.value if raters else "auto"
+        _fit_votes(path, labels, family or "beta", use, out, options.settings(), as_json)
 
 
-def _fit_run(folder: Path, family: str | None, as_json: bool, quiet: bool) -> None:
+def _fit_run(folder: Path, settings: dict[str, str | None], as_json: bool, quiet: bool) -> None:
     from dprm_data.pipeline import stages
     from dprm_data.runs.run import Run
     from dprm_data.terminal.progress import TerminalProgress
@@ -152,7 +167,7 @@ def _fit_run(folder: Path, family: str | None, as_json: bool, quiet: bool) -> No
         job = Run.open(folder, progress)
         with interrupts_in_words(folder, progress), job.folder.held():
             stages.collect(job)
-            stages.fit(job, **({"family": family} if family else {}))
+            stages.fit(job, **{name: value for name, value in settings.items() if value})
     show_summary(job, None, as_json)
 
 
@@ -160,6 +175,7 @@ def _fit_votes(
     votes_file: Path,
     labels: str | None,
     family: str,
+    raters: str,
     out: Path | None,
     settings: dict[str, Any],
     as_json: bool,
@@ -175,5 +191,5 @@ def _fit_votes(
     from dprm_data.terminal.fit_view import fit_view
 
     space = LabelSpace.load(labels)
-    fitted = fit_votes(votes_file, space, out, family=family, say=note(as_json), **settings)
+    fitted = fit_votes(votes_file, space, out, family=family, raters=raters, say=note(as_json), **settings)
     answer({"out": str(out), **fitted.summary()}, lambda: fit_view(fitted, space, out), as_json)

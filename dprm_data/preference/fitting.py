@@ -11,7 +11,8 @@ import pyarrow as pa
 from dprm_data.core.arrays import Floats
 from dprm_data.core.errors import InputError
 from dprm_data.core.tables import DISTRIBUTIONS, FROM_ITEMS
-from dprm_data.ingest.vote_tables import read_votes
+from dprm_data.ingest.ratings import Ratings
+from dprm_data.ingest.vote_tables import read_rated_votes
 from dprm_data.ingest.votes import Votes, check_space
 from dprm_data.labels.geometry import reward_steps
 from dprm_data.labels.space import LabelSpace
@@ -20,6 +21,7 @@ from dprm_data.preference.intervals import expected_wasserstein, interval
 from dprm_data.preference.model_selection import learn_prior
 from dprm_data.preference.posterior import evaluate
 from dprm_data.preference.prior import BetaPart, Prior
+from dprm_data.preference.raters import Raters, Use, learn_raters
 from dprm_data.preference.smoothing import smooth
 from dprm_data.preference.stated import estimate_strength, pseudo_votes
 from dprm_data.recipe.recipe import SmoothingConfig
@@ -38,6 +40,7 @@ class Fit:
     reward at `level`; `reward_error` (N,) its posterior standard deviation. `probability_std` (N, K): posterior standard deviations of the probabilities. `expected_distance` (N,): expected
     Wasserstein-1 distance, in units of reward, between `posterior` and the truth. `alpha`, `beta` (N, B): a beta per node of the axes, or per
     label in the categorical families. `divided` (N,): posterior probability of a U-shaped population. `log_evidence` (N,): log p(votes | prior).
+    `raters`: who voted, where that is in the model; `raters_said`: whether it is, and why, in a sentence (empty where nobody asked).
     """
 
     votes: Votes
@@ -62,6 +65,8 @@ class Fit:
     level: float
     stated_strength: float
     notes: tuple[str, ...] = field(default=())
+    raters: Raters | None = None
+    raters_said: str = ""
 
     def __len__(self) -> int:
         return len(self.votes)
@@ -113,15 +118,19 @@ class Fit:
             "mean_interval_width": float((self.reward_high - self.reward_low).mean()) if len(self) else None,
             "mean_expected_distance": float(self.expected_distance.mean()) if len(self) else None,
             "divided_items": int((self.divided > 0.5).sum()),
+            "raters": self.raters.summary() if self.raters else None,
+            "raters_said": self.raters_said,
             "notes": list(self.notes),
         }
 
 
 def fit(
-    votes: Votes | Any,
+    votes: Votes | Ratings | Any,
     space: LabelSpace,
     *,
     family: str = "beta",
+    raters: Use = "auto",
+    ratings: Ratings | None = None,
     prior: Prior | None = None,
     stated: Floats | None = None,
     stated_strength: float | Literal["auto"] = 2.0,
@@ -130,6 +139,8 @@ def fit(
 ) -> Fit:
     """Preference distributions of all items from their votes, or from a table of votes (a path, a data frame, …), which `read_votes` reads.
 
+    `raters`: whether the model holds who voted: where it helps (`auto`), always (`on`, which needs annotators that come back), never (`off`).
+    It is known of a table and of `Ratings`, and of `votes` from `ratings`: those of them, on the same items, of which it is known. With a given `prior` it is never used.
     `family` says which prior is learned across the items (see `docs/statistics.md`); a given `prior` is used unchanged, with its family.
     `stated` (N, K) are distributions that were stated directly (the LLM's prior; rows of zeros where there is none): each counts as
     `stated_strength` votes, or with "auto" as many as predict the votes best. `smoothing` defaults to targeted smoothing;
@@ -137,13 +148,16 @@ def fit(
 
     Raises `VotesError` for votes that are not on this space, `InputError` for settings that cannot be used.
     """
-    if not isinstance(votes, Votes):
-        votes = read_votes(votes, space)
+    if isinstance(votes, Ratings):
+        votes, ratings = votes.votes(), votes
+    elif not isinstance(votes, Votes):
+        votes, ratings = read_rated_votes(votes, space)
     check_space(votes, space)
     if not 0.0 < interval < 1.0:
         raise InputError(f"interval: {interval} is not a probability between 0 and 1")
     notes: list[str] = []
     pseudo = None if stated is None else pseudo_votes(stated, votes, 1.0)
+    given = prior is not None
     if prior is None:
         # Stated distributions are not votes: the prior is learned from them only if there are no votes at all.
         source = votes.counts if pseudo is None or votes.counts.any() else pseudo
@@ -164,7 +178,14 @@ def fit(
             f"{empty} of {len(votes)} items have no votes: their distribution is the prior's, their evidence 0"
         )
     notes += _beyond_the_beta(votes, prior)
-    return _build(votes, space, prior, smoothing or SmoothingConfig(), interval, strength, tuple(notes))
+    found, said = (None, "") if given or ratings is None else _raters(ratings, votes, space, prior, raters)
+    return _build(votes, space, prior, smoothing or SmoothingConfig(), interval, strength, tuple(notes), found, said)
+
+
+def _raters(ratings: Ratings, votes: Votes, space: LabelSpace, prior: Prior, use: Use) -> tuple[Raters | None, str]:
+    if ratings.item_ids != votes.item_ids:
+        raise InputError("the ratings are not on the items of the votes")
+    return learn_raters(ratings, votes.counts, space, prior, use)
 
 
 def _beyond_the_beta(votes: Votes, prior: Prior) -> list[str]:
@@ -189,12 +210,18 @@ def _build(
     level: float,
     strength: float,
     notes: tuple[str, ...],
+    raters: Raters | None,
+    raters_said: str,
 ) -> Fit:
     K, rewards = space.K, space.rewards
     below, widths = reward_steps(space.rewards)
-    # All that follows is a function of an item's votes alone: items with the same votes are computed once.
-    rows, where = distinct(votes.counts)
-    moments = evaluate(prior, space, rows, np.hstack([np.eye(K), rewards[:, None], below]))
+    values = np.hstack([np.eye(K), rewards[:, None], below])
+    if raters is None:
+        # All that follows is a function of an item's votes alone: items with the same votes are computed once.
+        rows, where = distinct(votes.counts)
+        moments = evaluate(prior, space, rows, values)
+    else:
+        rows, where, moments = votes.counts, np.arange(len(votes)), raters.evaluate(values)
     posterior = np.clip(moments.mean[:, :K], 0.0, None)
     posterior /= posterior.sum(axis=1, keepdims=True)
     distribution = smooth(posterior, space, smoothing)
@@ -222,7 +249,15 @@ def _build(
     }
     expanded = columns if len(rows) == len(votes) else {name: column[where] for name, column in columns.items()}
     return Fit(
-        votes=votes, family=prior.family, prior=prior, level=level, stated_strength=strength, notes=notes, **expanded
+        votes=votes,
+        family=prior.family,
+        prior=prior,
+        level=level,
+        stated_strength=strength,
+        notes=notes,
+        raters=raters,
+        raters_said=raters_said,
+        **expanded,
     )
 
 

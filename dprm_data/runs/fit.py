@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dprm_data.ingest.ratings import ratings_of_items
 from dprm_data.ingest.votes import Votes, stated_from_annotations, votes_from_annotations
 from dprm_data.preference.fitting import Fit, fit
 
@@ -27,13 +28,17 @@ def fit_annotations(run: Run, annotations: pa.Table, votes: Votes | None = None)
     """
     item_ids = item_ids_of(run)
     config, prior = run.recipe.fit, run.recipe.prior
+    ratings = None
     if votes is None:
+        ratings = ratings_of_items(annotations, run.space, item_ids, human_weight=config.human_weight)
         votes = votes_from_annotations(annotations, run.space, item_ids=item_ids, human_weight=config.human_weight)
     has_stated = prior is not None or run.states_population
     return fit(
         votes,
         run.space,
         family=config.family,
+        raters=config.raters,
+        ratings=ratings,
         stated=stated_from_annotations(annotations, run.space, item_ids) if has_stated else None,
         stated_strength=prior.strength if prior else 2.0,
         smoothing=config.smoothing,
