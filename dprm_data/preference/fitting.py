@@ -163,6 +163,7 @@ def fit(
         source = votes.counts if pseudo is None or votes.counts.any() else pseudo
         prior, said = learn_prior(source, space, family)
         notes += said
+    found, said = (None, "") if given or ratings is None else _raters(ratings, votes, space, prior, raters)
     strength = 0.0
     if pseudo is not None:
         strength = (
@@ -173,12 +174,12 @@ def fit(
         if not (np.isfinite(strength) and strength >= 0):
             raise InputError(f"stated_strength: {strength} (allowed: auto, or a finite number that is not negative)")
         votes = Votes(votes.item_ids, votes.counts + strength * pseudo, votes.base)
+        found = found and found.counting(votes.counts)
     if len(votes) and (empty := int((votes.totals == 0).sum())):
         notes.append(
             f"{empty} of {len(votes)} items have no votes: their distribution is the prior's, their evidence 0"
         )
     notes += _beyond_the_beta(votes, prior)
-    found, said = (None, "") if given or ratings is None else _raters(ratings, votes, space, prior, raters)
     return _build(votes, space, prior, smoothing or SmoothingConfig(), interval, strength, tuple(notes), found, said)
 
 

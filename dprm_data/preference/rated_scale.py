@@ -33,7 +33,9 @@ class RatedScale:
         return int(self.rest.shape[1])
 
     @classmethod
-    def of(cls, item: Ints, rater: Ints, label: Ints, weight: Floats, counts: Floats, raters: int, node: Node) -> RatedScale:
+    def of(
+        cls, item: Ints, rater: Ints, label: Ints, weight: Floats, counts: Floats, raters: int, node: Node
+    ) -> RatedScale:
         """The votes (V,) that fall on a node. `counts` (N, K): all votes of the items, those without a rater among them.
 
         Votes of weight 0 are left out.
@@ -44,16 +46,20 @@ class RatedScale:
         level = level_of[label]
         kept = np.flatnonzero((level >= 0) & (weight > 0))
         kept = kept[np.argsort(item[kept], kind="stable")]
-        N, L = len(counts), node.levels
-        own = np.bincount(item[kept] * L + level[kept], weights=weight[kept], minlength=N * L).reshape(N, L)
-        rest = node.votes(counts) - own
-        rest[rest < 1e-9] = 0.0
-        return cls(item[kept], rater[kept], level[kept], weight[kept], N, raters, rest)
+        none = np.zeros((len(counts), node.levels))
+        own = cls(item[kept], rater[kept], level[kept], weight[kept], len(counts), raters, none)
+        return own.counting(node.votes(counts))
 
     def votes(self) -> Floats:
         """The weighted counts (items, L) of all votes."""
         own = np.bincount(self.item * self.levels + self.level, weights=self.weight, minlength=self.rest.size)
         return np.asarray(own.reshape(self.rest.shape) + self.rest)
+
+    def counting(self, votes: Floats) -> RatedScale:
+        """The same with other votes (items, L) in all: what they have besides those with raters has none."""
+        rest = votes - (self.votes() - self.rest)
+        rest[rest < 1e-9] = 0.0
+        return replace(self, rest=rest)
 
     def take(self, rows: Ints) -> RatedScale:
         """These votes only, in their order; items and raters keep their numbers."""

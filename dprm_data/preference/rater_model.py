@@ -51,7 +51,7 @@ STRETCH_SPREAD = 0.25  # of log a, about 1
 START_VARIANCE, START_RATERS = 0.25, 5.0  # of severities, and as how many raters it counts
 LEAST_VARIANCE = 0.02
 NORMAL_RATERS = 20.0  # raters' own distribution counts against so many of the normal one
-ROUNDS = 10
+ROUNDS = 5
 LEARNED_CELLS = 12_000_000  # votes x components that the weights are learned from
 SWEEPS = 2  # over all votes, after that
 THREADED = 20  # pieces from which on threads are worth their start
@@ -130,7 +130,11 @@ def learn(
     few, _ = scale.thinned(LEARNED_CELLS // G)
     base = Base(*part.grid())
     counts = scale.votes()
-    base.start(float((counts.sum(axis=0) + 1.0) @ (np.arange(scale.levels) + 0.5) / scale.levels / (counts.sum() + scale.levels)))
+    base.start(
+        float(
+            (counts.sum(axis=0) + 1.0) @ (np.arange(scale.levels) + 0.5) / scale.levels / (counts.sum() + scale.levels)
+        )
+    )
     plain = _plain(part, model.shifts, model.stretches)
     N = few.votes().sum(axis=1)
     shaped = N > 1.0
@@ -186,7 +190,7 @@ def sweep(scale: RatedScale, model: RaterModel, messages: Singles, *, count: NDA
         without = posterior[piece.item]
         if count is not None:
             weight = (piece.weight * count[piece.items][piece.item]).astype(np.float32)
-            pairs = (model.beliefs[piece.rater].astype(np.float32) * weight[:, None]).T @ without
+            pairs = _crossed(model.beliefs[piece.rater].astype(np.float32) * weight[:, None], without)
             found.expected = np.einsum("bg,lbg->l", pairs, model.cells).astype(np.float64)
         without /= said if piece.whole else said ** piece.weight[:, None]
         scale_of = without.sum(axis=1, keepdims=True)  # the reciprocal of the vote's probability, given all others
@@ -194,7 +198,7 @@ def sweep(scale: RatedScale, model: RaterModel, messages: Singles, *, count: NDA
         found.evidence += float(piece.weight @ np.log(scale_of[:, 0], dtype=np.float64))
         out = np.empty((len(without), B), np.float32)
         for k, level in enumerate(piece.levels):
-            np.matmul(without[level], model.cells[k].T, out=out[level])
+            _product(without[level], model.cells[k].T, out[level])
         np.log(out, out=out)
         messages[piece.rows] = out * piece.weight[:, None]
         return found
@@ -248,7 +252,7 @@ class Piece:
         d = messages[self.rows]
         said = np.empty((len(d), model.cells.shape[2]), np.float32)
         for k, level in enumerate(self.levels):
-            np.matmul(d[level], model.cells[k], out=said[level])
+            _product(d[level], model.cells[k], said[level])
         return said
 
     def scores(self, scale: RatedScale, log_w: Floats, log_P: Floats, said: Singles) -> Singles:
@@ -262,7 +266,9 @@ class Piece:
         scores += log_w.astype(np.float32)
         rest = scale.rest[self.items]
         if rest.any():
-            scores += (rest @ log_P.T).astype(np.float32)
+            more = np.empty_like(scores)
+            _product(rest.astype(np.float32), log_P.T.astype(np.float32), more)
+            scores += more
         return np.asarray(scores)
 
 
@@ -278,6 +284,34 @@ def _each(scale: RatedScale, G: int, work: Callable[[Piece], Found]) -> Iterator
         return
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         yield from pool.map(lambda piece: work(Piece.of(scale, piece)), pieces)
+
+
+def _rows(multiplications: int) -> int:
+    """How many rows a product may have so that OpenBLAS does not divide it among threads.
+
+    The pieces are small and many, and threads that wait for each other cost more than the product where the processor has other work. OpenBLAS multiplies
+    in one thread up to 2^18 multiplications (interface/gemm.c: SMP_THRESHOLD_MIN * GEMM_MULTITHREAD_THRESHOLD).
+    """
+    return max(2**18 // max(multiplications, 1), 1)
+
+
+def _product(a: Singles, b: Singles, out: Singles) -> None:
+    """out = a @ b, in one thread."""
+    rows = _rows(b.size)
+    whole = len(a) // rows * rows
+    if whole:
+        np.matmul(a[:whole].reshape(-1, rows, a.shape[1]), b, out=out[:whole].reshape(-1, rows, b.shape[1]))
+    if whole < len(a):
+        np.matmul(a[whole:], b, out=out[whole:])
+
+
+def _crossed(a: Singles, b: Singles) -> Singles:
+    """a.T @ b, in one thread."""
+    found = np.zeros((a.shape[1], b.shape[1]), np.float32)
+    rows = _rows(found.size)
+    for start_ in range(0, len(a), rows):
+        found += a[start_ : start_ + rows].T @ b[start_ : start_ + rows]
+    return found
 
 
 def _rater_update(scale: RatedScale, model: RaterModel, messages: Singles) -> tuple[Floats, float]:

@@ -1,14 +1,13 @@
 """The raters of a fit: whether who voted matters, how severe everybody is, and what one of them would say.
 
 Every scale of the label space has a model of raters of its own (`rater_model.py`). It is used where annotators come back and where it describes the votes better than
-a crowd without names: where the log evidence of the same votes under the same engine, with raters and without, differs by more than one nat, the price of the
-one number that is learned besides, the variance of severities (Akaike 1974).
+a crowd without names: where the log evidence of the same votes under the same engine, with raters and without, differs by more than two nats.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -30,7 +29,7 @@ Use = Literal["auto", "on", "off"]
 FEWEST_VOTES = 200  # fewer votes tell nothing about raters
 RECURRING = 0.05  # of the votes, by annotators who gave more than one
 MOST_VOTES = 300  # an item's: beyond, its raters average out
-NATS = 1.0  # that a number learned besides has to earn
+NATS = 2.0  # of evidence for what is learned besides: odds of 7 to 1
 
 
 @dataclass(frozen=True)
@@ -58,6 +57,12 @@ class Raters:
     def evaluate(self, values: Floats) -> Moments:
         """Posterior moments of the functionals p . v of the population, v the columns of `values` (K, M), for every item."""
         return evaluate_each(self.prior.tree(self.space), self._models(self.counts), self.counts, values)
+
+    def counting(self, counts: Floats) -> Raters:
+        """The same raters, with other votes (N, K) in all: what is not of them counts as of unknown people."""
+        tree = nodes(self.prior.tree(self.space))
+        scales = tuple(scale.counting(node.votes(counts)) for scale, node in zip(self.scales, tree, strict=True))
+        return replace(self, counts=counts, scales=scales)
 
     def predict(self, items: Ints | Sequence[int], annotator_id: str | None = None) -> Floats:
         """The distribution (n, K) of the label that an annotator gives these items, by their rows; of one not seen yet without an id.
@@ -113,11 +118,15 @@ class Raters:
 
     def _models(self, counts: Floats):  # type: ignore[no-untyped-def]
         plain = [NodeModel(part.components(), latent_of(part)) for part in self.prior.parts]
-        rated = [None if model is None else (model.components(), model.slopes(), model.latent()) for model in self.models]
+        rated = [
+            None if model is None else (model.components(), model.slopes(), model.latent()) for model in self.models
+        ]
 
         def of(start: int, stop: int) -> list[NodeModel]:
             return [
-                crowd if model is None or ready is None else NodeModel(_Rated(scale, model, *ready[:2], start, stop), ready[2])
+                crowd
+                if model is None or ready is None
+                else NodeModel(_Rated(scale, model, *ready[:2], start, stop), ready[2])
                 for crowd, scale, model, ready in zip(plain, self.scales, self.models, rated, strict=True)
             ]
 
@@ -197,7 +206,19 @@ def learn_raters(
         return None, "raters are not in the model: knowing who voted does not help to predict these votes"
     gain = sum(nats for _, nats in learned) / max(len(ratings), 1)
     severity, error = _severities(space, tree, prior, models, len(raters))
-    return _result(raters, np.bincount(who, minlength=len(raters)), severity, error, gain, space, prior, counts, scales, models, tree)
+    return _result(
+        raters,
+        np.bincount(who, minlength=len(raters)),
+        severity,
+        error,
+        gain,
+        space,
+        prior,
+        counts,
+        scales,
+        models,
+        tree,
+    )
 
 
 def _result(
@@ -265,7 +286,9 @@ def _learn(scale: RatedScale, part: BetaPart, use: Use) -> tuple[RaterModel | No
     crowd = learn(scale, part, NO_SHIFT).evidence
     best = learn(scale, part, SHIFTS, SEVERITY)
     several = np.bincount(scale.item, minlength=scale.items)
-    if np.median(several[several > 0]) > 1:  # one vote an item has no shape that could be stretched
+    if (
+        best.evidence > crowd + NATS and np.median(several[several > 0]) > 1
+    ):  # one vote an item has no shape that could be stretched
         stretched = learn(scale, part, SHIFTS, STRETCHES)
         if stretched.evidence > best.evidence + NATS:
             best = stretched

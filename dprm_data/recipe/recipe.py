@@ -149,7 +149,9 @@ class FitConfig(Section):
     """How votes become distributions. None of this is sent to a model: change it and run `dprm fit` again at no cost."""
 
     family: Annotated[str, AfterValidator(_registered(FAMILIES))] = "beta"
-    raters: Annotated[Literal["auto", "on", "off"], BeforeValidator(_switch)] = "auto"  # whether who voted is in the model
+    raters: Annotated[Literal["auto", "on", "off"], BeforeValidator(_switch)] = (
+        "auto"  # whether who voted is in the model
+    )
     smoothing: SmoothingConfig = SmoothingConfig()
     interval: Annotated[float, Field(gt=0, lt=1)] = 0.9
     human_weight: Positive = 1.0

@@ -20,9 +20,7 @@ from tests.helpers import dprm
 FIVE, HH6 = LabelSpace.ordinal(5), LabelSpace.load("hh6")
 
 
-def people(
-    severities: Floats, items: int = 300, each: int = 4, seed: int = 0, K: int = 5
-) -> tuple[Ratings, Floats]:
+def people(severities: Floats, items: int = 200, each: int = 4, seed: int = 0, K: int = 5) -> tuple[Ratings, Floats]:
     """Ratings by raters of these severities (logits), `each` of them an item, and the population's true distributions (items, K)."""
     rng = np.random.default_rng(seed)
     logit, s = rng.normal(0.3, 1.2, items), np.exp(rng.normal(1.6, 0.5, items))
@@ -34,7 +32,9 @@ def people(
     tau = severities.std()
     shifts = tau * np.linspace(-2.5, 2.5, 21)
     weight = np.exp(-0.5 * (shifts / max(tau, 1e-9)) ** 2)
-    truth = sum(w * cells(1 / (1 + np.exp(-(logit + b))), s, K) for w, b in zip(weight, shifts, strict=True)) / weight.sum()
+    truth = (
+        sum(w * cells(1 / (1 + np.exp(-(logit + b))), s, K) for w, b in zip(weight, shifts, strict=True)) / weight.sum()
+    )
     return rated(item, who, np.minimum(label, K - 1), items, [f"r{i}" for i in range(raters)], K), truth
 
 
@@ -60,26 +60,26 @@ def test_severities_are_found_and_the_populations_distributions_are_nearer_to_th
     assert np.corrcoef(found.raters.severity, severities)[0, 1] > 0.95
     crowd = fit(ratings, FIVE, raters="off")
     ours, theirs = (ranked_probability_score(each.posterior, truth).mean() for each in (found, crowd))
-    assert ours < 0.85 * theirs
-    assert 0.5 < found.raters.spread["reward"] < 1.5
+    assert ours < 0.9 * theirs
+    assert 0.5 < found.raters.spread["scale"] < 1.5
 
 
 def test_intervals_hold_the_truth_with_the_raters_shared_error(severe: tuple[Ratings, Floats, Floats, Fit]) -> None:
     """Eight raters judge everything: how severe they are on average is not known better than from eight people."""
     held = []
-    for seed in range(6):
+    for seed in range(4):
         severities = np.random.default_rng(100 + seed).normal(0, 0.8, 8)
-        ratings, _ = people(severities, items=120, each=8, seed=seed)
+        ratings, _ = people(severities, items=60, each=8, seed=seed)
         found = fit(ratings, FIVE)
         assert found.raters is not None
-        _, truth = people(0.8 * np.random.default_rng(0).normal(0, 1, 100), items=120, each=8, seed=seed)
+        _, truth = people(0.8 * np.random.default_rng(0).normal(0, 1, 100), items=60, each=8, seed=seed)
         mean = truth @ FIVE.rewards
         held.append((found.reward_low <= mean) & (mean <= found.reward_high))
     assert 0.8 < np.mean(held) < 0.99
 
 
 def test_a_raters_own_votes_are_predicted_from_the_rater(severe: tuple[Ratings, Floats, Floats, Fit]) -> None:
-    ratings, _, severities, found = severe
+    _ratings, _, severities, found = severe
     assert found.raters is not None
     rows = np.arange(40)
     strict, mild = (f"r{i}" for i in (int(severities.argmin()), int(severities.argmax())))
@@ -102,7 +102,7 @@ def test_without_raters_that_differ_nothing_changes() -> None:
 
 def test_where_nobody_comes_back_it_is_off_and_cannot_be_switched_on() -> None:
     ratings, _ = people(np.zeros(30))
-    once = rated(ratings.item, np.arange(len(ratings)), ratings.label, 300, [f"x{i}" for i in range(len(ratings))])
+    once = rated(ratings.item, np.arange(len(ratings)), ratings.label, 200, [f"x{i}" for i in range(len(ratings))])
     assert fit(once, FIVE).raters_said.endswith("annotators do not come back")
     with pytest.raises(InputError, match="raters: on, but annotators do not come back"):
         fit(once, FIVE, raters="on")
@@ -114,11 +114,13 @@ def test_where_nobody_comes_back_it_is_off_and_cannot_be_switched_on() -> None:
 def test_the_order_of_raters_and_of_items_does_not_matter(severe: tuple[Ratings, Floats, Floats, Fit]) -> None:
     ratings, _, _, found = severe
     rng = np.random.default_rng(1)
-    items, raters, votes = rng.permutation(300), rng.permutation(30), rng.permutation(len(ratings))
+    items, raters, votes = rng.permutation(200), rng.permutation(30), rng.permutation(len(ratings))
     names = [""] * 30
     for old, new in enumerate(raters):
         names[new] = f"r{old}"
-    other = fit(rated(items[ratings.item][votes], raters[ratings.annotator][votes], ratings.label[votes], 300, names), FIVE)
+    other = fit(
+        rated(items[ratings.item][votes], raters[ratings.annotator][votes], ratings.label[votes], 200, names), FIVE
+    )
     assert other.raters is not None and found.raters is not None
     np.testing.assert_allclose(other.posterior[items], found.posterior, atol=2e-4)
     np.testing.assert_allclose(other.raters.severity[raters], found.raters.severity, atol=2e-3)
@@ -137,7 +139,7 @@ def test_weight_zero_is_absence(severe: tuple[Ratings, Floats, Floats, Fit]) -> 
 
 def test_scales_of_several_axes_have_raters_each() -> None:
     severities = np.random.default_rng(3).normal(0, 1.0, 25)
-    ratings, _ = people(severities, items=400, K=6)
+    ratings, _ = people(severities, items=150, K=6)
     found = fit(ratings, HH6)
     assert found.raters is not None
     np.testing.assert_allclose(found.distribution.sum(axis=1), 1.0)
@@ -148,14 +150,15 @@ def test_scales_of_several_axes_have_raters_each() -> None:
 
 def test_stated_votes_and_others_without_a_name_count_too(severe: tuple[Ratings, Floats, Floats, Fit]) -> None:
     ratings, _, _, found = severe
-    stated = np.tile([0.0, 0, 0, 0, 1.0], (300, 1))
+    stated = np.tile([0.0, 0, 0, 0, 1.0], (200, 1))
     high = fit(ratings, FIVE, stated=stated, stated_strength=4.0)
     assert high.raters is not None
-    assert (high.expected_reward > found.expected_reward).mean() > 0.99
+    assert (high.expected_reward > found.expected_reward).all()
+    np.testing.assert_array_equal(high.raters.severity, found.raters.severity)  # stated votes are not about raters
 
 
 def test_the_command_says_what_it_found(tmp_path: Path, severe: tuple[Ratings, Floats, Floats, Fit]) -> None:
-    ratings, _, _, found = severe
+    ratings, _, _, _found = severe
     rows = zip(ratings.item, ratings.annotator, ratings.label, strict=True)
     (tmp_path / "votes.csv").write_text("item_id,rater_id,label\n" + "".join(f"i{i},r{r},{k}\n" for i, r, k in rows))
     done = dprm("fit", "votes.csv", "--labels", 5, "--out", "a.parquet", "--json", cwd=tmp_path)
@@ -163,5 +166,4 @@ def test_the_command_says_what_it_found(tmp_path: Path, severe: tuple[Ratings, F
     assert said["raters"]["annotators"] == 30
     off = dprm("fit", "votes.csv", "--labels", 5, "--out", "b.parquet", "--raters", "off", "--json", cwd=tmp_path)
     assert json.loads(off.stdout)["raters"] is None
-    shown = dprm("fit", "votes.csv", "--labels", 5, "--out", "a.parquet", cwd=tmp_path).stdout
-    assert "raters are in the model: 30 annotators" in shown
+    assert "raters are in the model: 30 annotators" in said["raters_said"]
