@@ -75,17 +75,19 @@ def agreement_view(summary: dict[str, Any], found: Annotators) -> RenderableType
 
 def groups_view(found: Sequence[Group]) -> RenderableType:
     """Every group's votes, its difference from the others, and how far its distributions are shrunk towards theirs."""
-    groups = table("group", "votes", "reward against the others'", "± (95%)", "the others' view counts as")
+    groups = table("group", "votes", "reward against the others'", "± (95%)", "p", "the others' view counts as")
     for group in found:
         groups.add_row(
             Text(visible(group.name)),
             count(float(group.votes.sum())),
             number(group.difference),
             number(1.96 * group.difference_error),
+            number(group.p_value),
             f"{group.strength:,.1f} votes",
         )
     hint = Text(
-        "reward against the others': the mean reward that the group gives, minus what the others would give the same items; the others' view "
+        "reward against the others': how much more reward the group's raters give than the others on the same items; ± and p take the rater, not "
+        "the vote, as the unit; the others' view "
         "of an item is added to the group's own votes as so many more",
         style="dim",
     )
