@@ -79,12 +79,15 @@ def drift(
     """Find the items on which the population has moved between the fitted votes and new ones."""
     from dprm_data.core.tables import write_parquet
     from dprm_data.preference.drift_detection import drift as compare
-    from dprm_data.runs.published import new_votes, read_published
+    from dprm_data.preference.rater_units import rater_units
+    from dprm_data.runs.published import new_ratings, read_published
     from dprm_data.terminal.votes_view import drift_view
 
     old = read_published(dataset)
-    new = new_votes(votes_file, old, say=note(as_json), **options.settings())
-    found = compare(old.votes, new, old.prior, old.space, rate=rate)
+    votes, ratings = new_ratings(votes_file, old, say=note(as_json), **options.settings())
+    found = compare(
+        old.votes, votes, old.prior, old.space, rate=rate, before=old.units, after=rater_units(ratings, old.space)
+    )
     table = found.to_table()
     if out:
         write_parquet(out, table.schema, [table])

@@ -86,10 +86,12 @@ def drift(
     simulations: int = 999,
     seed: int = 0,
     before: RaterUnits | None = None,
+    after: RaterUnits | None = None,
 ) -> Drift:
     """Compare new votes with the published ones, item by item.
 
-    Ratings, votes with who gave them, make the rater the unit of the mean shift; `before` (`rater_units`) says of published votes who gave them.
+    Ratings, votes with who gave them, make the rater the unit of the mean shift; without ratings, `before` and `after` (`rater_units`) say who
+    stands behind the published and the new votes.
 
     Items without votes on either side are omitted. `rate` is the false discovery rate of `moved`. `simulations` per item bound the smallest
     p-value, 1 / (simulations + 1); only items whose Bayes factor favours a move are simulated; all others get p-value 1.
@@ -114,7 +116,7 @@ def drift(
     order = np.lexsort((-score, p_value))
     rewards = space.rewards[:, None]
     compared = [published.item_ids[int(row)] for row in old_rows]
-    shift, error, unit = mean_shift(*given, old, latest, compared, space, before)
+    shift, error, unit = mean_shift(*given, old, latest, compared, space, before, after)
     return Drift(
         item_ids=[published.item_ids[int(old_rows[i])] for i in order],
         before=evaluate(prior, space, old, rewards).mean[order, 0],

@@ -22,6 +22,7 @@ from dprm_data.preference.model_selection import learn_prior
 from dprm_data.preference.posterior import evaluate
 from dprm_data.preference.prior import BetaPart, Prior
 from dprm_data.preference.raters import Raters, Use, learn_raters
+from dprm_data.preference.rater_units import RaterUnits, mean_figure, rater_units
 from dprm_data.preference.smoothing import smooth
 from dprm_data.preference.stated import estimate_strength, pseudo_votes
 from dprm_data.recipe.recipe import SmoothingConfig
@@ -40,7 +41,8 @@ class Fit:
     reward at `level`; `reward_error` (N,) its posterior standard deviation. `probability_std` (N, K): posterior standard deviations of the probabilities. `expected_distance` (N,): expected
     Wasserstein-1 distance, in units of reward, between `posterior` and the truth. `alpha`, `beta` (N, B): a beta per node of the axes, or per
     label in the categorical families. `divided` (N,): posterior probability of a U-shaped population. `log_evidence` (N,): log p(votes | prior).
-    `raters`: who voted, where that is in the model; `raters_said`: whether it is, and why, in a sentence (empty where nobody asked).
+    `raters`: who voted, where that is in the model; `raters_said`: whether it is, and why, in a sentence (empty where nobody asked);
+    `units`: who stands behind figures over all items, None where the votes do not say who gave them.
     """
 
     votes: Votes
@@ -67,6 +69,7 @@ class Fit:
     notes: tuple[str, ...] = field(default=())
     raters: Raters | None = None
     raters_said: str = ""
+    units: RaterUnits | None = None
 
     def __len__(self) -> int:
         return len(self.votes)
@@ -88,6 +91,17 @@ class Fit:
         return interval(
             mean, variance, self.level if level is None else level, float(rewards.min()), float(rewards.max())
         )
+
+    def mean_reward_interval(self) -> tuple[float, float]:
+        """The 95 % interval of the mean expected reward over these items, with the rater as the unit (`rater_units.py`).
+
+        Where it is not known who voted, every vote counts as another person's.
+        """
+        mean = float(self.expected_reward.mean())
+        error = float(np.sqrt((self.reward_error**2).sum())) / len(self)
+        if self.units is not None:
+            error = mean_figure(mean, self.units).wide_error
+        return mean - 1.96 * error, mean + 1.96 * error
 
     def to_table(self) -> pa.Table:
         """`item_id` and the columns of `dprm_data.core.tables.DISTRIBUTIONS` but the texts."""
@@ -113,6 +127,8 @@ class Fit:
             "items_without_votes": int((self.evidence == 0).sum()),
             "stated_strength": self.stated_strength,
             "mean_expected_reward": float(self.expected_reward.mean()) if len(self) else None,
+            "mean_reward_interval": list(self.mean_reward_interval()) if len(self) else None,
+            "rater_units": self.units.to_dict() if self.units else None,
             "mean_entropy": float(self.entropy.mean()) if len(self) else None,
             "mean_disagreement": float(self.disagreement.mean()) if len(self) else None,
             "mean_interval_width": float((self.reward_high - self.reward_low).mean()) if len(self) else None,
@@ -164,6 +180,7 @@ def fit(
         prior, said = learn_prior(source, space, family)
         notes += said
     found, said = (None, "") if given or ratings is None else _raters(ratings, votes, space, prior, raters)
+    units = None if ratings is None else rater_units(ratings, space)
     strength = 0.0
     if pseudo is not None:
         strength = (
@@ -180,7 +197,9 @@ def fit(
             f"{empty} of {len(votes)} items have no votes: their distribution is the prior's, their evidence 0"
         )
     notes += _beyond_the_beta(votes, prior)
-    return _build(votes, space, prior, smoothing or SmoothingConfig(), interval, strength, tuple(notes), found, said)
+    return _build(
+        votes, space, prior, smoothing or SmoothingConfig(), interval, strength, tuple(notes), found, said, units
+    )
 
 
 def _raters(ratings: Ratings, votes: Votes, space: LabelSpace, prior: Prior, use: Use) -> tuple[Raters | None, str]:
@@ -213,6 +232,7 @@ def _build(
     notes: tuple[str, ...],
     raters: Raters | None,
     raters_said: str,
+    units: RaterUnits | None,
 ) -> Fit:
     K, rewards = space.K, space.rewards
     below, widths = reward_steps(space.rewards)
@@ -258,6 +278,7 @@ def _build(
         notes=notes,
         raters=raters,
         raters_said=raters_said,
+        units=units,
         **expanded,
     )
 

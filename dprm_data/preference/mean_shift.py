@@ -10,7 +10,7 @@ from dprm_data.core.arrays import Floats, Ints
 from dprm_data.ingest.ratings import Ratings
 from dprm_data.ingest.votes import Votes
 from dprm_data.labels.space import LabelSpace
-from dprm_data.preference.rater_units import Components, Figure, RaterUnits, change, rater_units
+from dprm_data.preference.rater_units import Figure, RaterUnits, change, mean_figure, rater_units
 
 
 def mean_shift(
@@ -21,10 +21,11 @@ def mean_shift(
     item_ids: Sequence[str],
     space: LabelSpace,
     before: RaterUnits | None,
+    after: RaterUnits | None,
 ) -> tuple[float, float, str]:
     """The mean over the items of the change of raw mean rewards, its (widened) standard error, and its unit: see `Drift`.
 
-    old, latest (I, K): the votes on the compared items, `item_ids`. before: who gave the published votes, where they come without ratings.
+    old, latest (I, K): the votes on the compared items, `item_ids`. before, after: who gave the votes, where they come without ratings.
     """
     if not len(old):
         return 0.0, float("nan"), "vote"
@@ -35,16 +36,15 @@ def mean_shift(
         figure = _both(ratings[0], ratings[1], item_ids, space)
         return value, figure.wide_error, "rater"
     known = [None if side is None else rater_units(side, space) for side in ratings]
-    known[0] = known[0] or before
+    known = [found or said for found, said in zip(known, (before, after), strict=True)]
     if known[0] is None and known[1] is None:
         return value, float(gap.std(ddof=1) / np.sqrt(len(gap))) if len(gap) > 1 else float("nan"), "vote"
     sides = zip(known, (old, latest), strict=True)
     units = [each or _as_few_as_possible(votes, next(filter(None, known))) for each, votes in sides]
-    parts = [Components(each.between, each.within, each.annotators, 10**9, 0) for each in units]
-    errors = [part.of(1.0 / each.effective, 1.0 / each.votes) for part, each in zip(parts, units, strict=True)]
-    variance = sum(error**2 for error, _ in errors)
+    means = [mean_figure(0.0, each) for each in units]
+    variance = sum(mean.error**2 for mean in means)
     # Satterthwaite's degrees of freedom of a sum of two estimated variances.
-    freedom = variance**2 / max(sum(error**4 / degrees for error, degrees in errors), 1e-300)
+    freedom = variance**2 / max(sum(mean.error**4 / mean.freedom for mean in means), 1e-300)
     return value, Figure(value, float(np.sqrt(variance)), freedom).wide_error, "rater" if all(known) else "assumed"
 
 
@@ -65,7 +65,14 @@ def _both(published: Ratings, new: Ratings, item_ids: Sequence[str], space: Labe
         number = np.array([place.get(item, -1) for item in side.item_ids], dtype=np.int64)
         who = np.array([names.setdefault(name, len(names)) for name in side.annotator_ids], dtype=np.int64)
         rows = np.flatnonzero((number[side.item] >= 0) & (side.weight > 0))
-        parts.append((space.rewards[side.label[rows]], number[side.item[rows]], who[side.annotator[rows]], np.full(len(rows), float(later))))
+        parts.append(
+            (
+                space.rewards[side.label[rows]],
+                number[side.item[rows]],
+                who[side.annotator[rows]],
+                np.full(len(rows), float(later)),
+            )
+        )
     reward, item, rater, later_ = (np.concatenate(column) for column in zip(*parts, strict=True))
     return change(reward, _whole(item), _whole(rater), later_)
 

@@ -92,25 +92,30 @@ class RaterUnits:
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> RaterUnits:
-        return cls(int(content["annotators"]), *(float(content[name]) for name in ("effective", "votes", "between", "within")))
+        return cls(
+            int(content["annotators"]), *(float(content[name]) for name in ("effective", "votes", "between", "within"))
+        )
 
 
 def rater_units(ratings: Ratings, space: LabelSpace) -> RaterUnits | None:
     """The raters behind the mean over these items; None where the votes do not say who gave them."""
     if not ratings.annotator_ids or not len(ratings):
         return None
-    item, rater, weight = _dense(ratings.item), _dense(ratings.annotator), ratings.weight
+    item, rater, weight = ratings.item, ratings.annotator, ratings.weight
     total = np.bincount(item, weights=weight)
-    share = weight / (total[item] * len(total))
+    if not total.any():
+        return None
+    share = np.divide(weight, total[item] * (total > 0).sum(), out=np.zeros(len(weight)), where=total[item] > 0)
     found = components(space.rewards[ratings.label], item, rater)
     squares = float((np.bincount(rater, weights=share) ** 2).sum()), float((share**2).sum())
-    return RaterUnits(int(rater.max()) + 1, 1.0 / squares[0], 1.0 / squares[1], found.between, found.within)
+    people = int((np.bincount(rater) > 0).sum())
+    return RaterUnits(people, 1.0 / squares[0], 1.0 / squares[1], found.between, found.within)
 
 
-def mean_error(units: RaterUnits) -> tuple[float, float]:
-    """Standard error and degrees of freedom of the mean reward over the items."""
-    found = Components(units.between, units.within, units.annotators, int(1e9), 0)
-    return found.of(1.0 / units.effective, 1.0 / units.votes)
+def mean_figure(mean: float, units: RaterUnits) -> Figure:
+    """The mean reward over the items."""
+    found = Components(units.between, units.within, units.annotators, 10**9, 0)
+    return Figure(mean, *found.of(1.0 / units.effective, 1.0 / units.votes))
 
 
 def difference(reward: Floats, item: Ints, rater: Ints, kind: Floats, weight: Floats | None = None) -> Figure:
@@ -152,10 +157,11 @@ def _within(reward: Floats, item: Ints, kind: Floats, weight: Floats) -> tuple[f
 
 
 def components(reward: Floats, item: Ints, rater: Ints, *, fitted: int = 0) -> Components:
-    """tau² and sigma² of rewards (V,) by raters on items, numbered from 0. `fitted`: how many differences between raters were taken out of the rewards before."""
+    """tau² and sigma² of rewards (V,) by raters on items, as numbers. `fitted`: how many differences between raters were taken out of the rewards before."""
     if len(item) > MOST:  # whole items: the first so many, as items are in no order that matters
         kept = np.flatnonzero(np.cumsum(np.bincount(item))[item] <= MOST)
-        reward, item, rater = reward[kept], _dense(item[kept]), _dense(rater[kept])
+        reward, item, rater = reward[kept], item[kept], rater[kept]
+    item, rater = _dense(item), _dense(rater)
     V, N, R = len(item), int(item.max(initial=-1)) + 1, int(rater.max(initial=-1)) + 1
     if V - N < 2 * R:  # hardly an item has two votes
         item, N = np.zeros(V, dtype=np.int64), 1

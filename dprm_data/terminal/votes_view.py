@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from dprm_data.preference.groups import Group
 
 _MOST = 20  # rows shown
+_UNITS = {
+    "rater": " (the rater as the unit)",
+    "assumed": " (the rater as the unit; who gave the others is assumed to be as few people as possible)",
+    "vote": " (as if every vote were another person's: nobody says who voted)",
+}
 
 
 def drift_view(found: Drift) -> RenderableType:
@@ -34,7 +39,8 @@ def drift_view(found: Drift) -> RenderableType:
     )
     error = "" if math.isnan(found.shift_error) else f" ± {number(1.96 * found.shift_error)}"
     header.append(
-        f"mean shift of the reward over all compared items: {number(found.shift, sign=True)}{error}\n", style="not bold"
+        f"mean shift of the reward over all compared items: {number(found.shift, sign=True)}{error}{_UNITS[found.unit]}\n",
+        style="not bold",
     )
     items = table("item", "before", "after", "Bayes factor", "p")
     for i in np.flatnonzero(found.moved)[:_MOST]:
