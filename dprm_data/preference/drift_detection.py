@@ -24,8 +24,8 @@ from dprm_data.core.errors import InputError
 from dprm_data.ingest.ratings import Ratings
 from dprm_data.ingest.votes import Votes, check_space
 from dprm_data.labels.space import LabelSpace
-from dprm_data.preference.posterior import evaluate
 from dprm_data.preference.mean_shift import mean_shift
+from dprm_data.preference.posterior import evaluate
 from dprm_data.preference.prior import Prior
 from dprm_data.preference.rater_units import RaterUnits
 from dprm_data.preference.sampling import draw

@@ -31,21 +31,36 @@ def mean_shift(
         return 0.0, float("nan"), "vote"
     gap = _mean(latest, space) - _mean(old, space)
     value = float(gap.mean())
+    if len(gap) < 2:
+        return value, float("nan"), "vote"
     ratings = [side if isinstance(side, Ratings) and side.annotator_ids else None for side in (published, new)]
     if ratings[0] is not None and ratings[1] is not None:
-        figure = _both(ratings[0], ratings[1], item_ids, space)
-        return value, figure.wide_error, "rater"
+        return value, _over_items(gap, _both(ratings[0], ratings[1], item_ids, space)), "rater"
     known = [None if side is None else rater_units(side, space) for side in ratings]
     known = [found or said for found, said in zip(known, (before, after), strict=True)]
-    if known[0] is None and known[1] is None:
-        return value, float(gap.std(ddof=1) / np.sqrt(len(gap))) if len(gap) > 1 else float("nan"), "vote"
+    anybody = known[0] or known[1]
+    if anybody is None:
+        return value, float(gap.std(ddof=1) / np.sqrt(len(gap))), "vote"
     sides = zip(known, (old, latest), strict=True)
-    units = [each or _as_few_as_possible(votes, next(filter(None, known))) for each, votes in sides]
-    means = [mean_figure(0.0, each) for each in units]
-    variance = sum(mean.error**2 for mean in means)
-    # Satterthwaite's degrees of freedom of a sum of two estimated variances.
-    freedom = variance**2 / max(sum(mean.error**4 / mean.freedom for mean in means), 1e-300)
-    return value, Figure(value, float(np.sqrt(variance)), freedom).wide_error, "rater" if all(known) else "assumed"
+    means = [mean_figure(0.0, each or _as_few_as_possible(votes, anybody)) for each, votes in sides]
+    variances = [mean.error**2 for mean in means]
+    freedom = _freedom(variances, [mean.freedom for mean in means])
+    figure = Figure(value, float(np.sqrt(sum(variances))), freedom, sum(mean.recurring for mean in means))
+    return value, _over_items(gap, figure), "rater" if all(known) else "assumed"
+
+
+def _over_items(gap: Floats, figure: Figure) -> float:
+    """The error over raters and items like these: the variance by items, and what is added because raters come back (Cameron, Gelbach & Miller 2011)."""
+    own = figure.error**2
+    rest = max(float(gap.var(ddof=1)) / len(gap) + max(figure.recurring, 0.0) - own, 0.0)
+    freedom = _freedom([own, rest], [figure.freedom, len(gap) - 1.0])
+    return Figure(figure.value, float(np.sqrt(own + rest)), freedom).wide_error
+
+
+def _freedom(variances: Sequence[float], degrees: Sequence[float]) -> float:
+    """Satterthwaite's degrees of freedom of a sum of estimated variances."""
+    parts = sum(variance**2 / free for variance, free in zip(variances, degrees, strict=True))
+    return sum(variances) ** 2 / parts if parts > 0 else 1.0
 
 
 def _as_few_as_possible(votes: Floats, other: RaterUnits) -> RaterUnits:

@@ -34,30 +34,13 @@ MOST = 1_000_000  # votes from which the components are estimated
 
 
 @dataclass(frozen=True)
-class Components:
-    """`between` raters tau² and `within` sigma², in reward²; `raters` and `votes` that they were estimated from, and `items` taken out."""
-
-    between: float
-    within: float
-    raters: int
-    votes: int
-    items: int
-
-    def of(self, raters: float, votes: float) -> tuple[float, float]:
-        """Standard error and degrees of freedom of a figure with sum A_r² = `raters` and sum a_v² = `votes`."""
-        parts = np.array([self.between * raters, self.within * votes])
-        freedom = np.array([max(self.raters - 1, 1), max(self.votes - self.items - self.raters, 1)])
-        total = float(parts.sum())
-        return float(np.sqrt(total)), float(total**2 / (parts**2 / freedom).sum()) if total > 0 else 1.0
-
-
-@dataclass(frozen=True)
 class Figure:
     """An estimate with its standard error and degrees of freedom."""
 
     value: float
     error: float
     freedom: float
+    recurring: float = 0.0  # how much larger its variance is than if every vote were another person's
 
     @property
     def wide_error(self) -> float:
@@ -72,6 +55,25 @@ class Figure:
         from scipy.special import stdtr
 
         return float(2.0 * stdtr(self.freedom, -abs(self.value) / self.error)) if self.error > 0 else 1.0
+
+
+@dataclass(frozen=True)
+class Components:
+    """`between` raters tau² and `within` sigma², in reward²; `raters` and `votes` that they were estimated from, and `items` taken out."""
+
+    between: float
+    within: float
+    raters: int
+    votes: int
+    items: int
+
+    def figure(self, value: float, raters: float, votes: float) -> Figure:
+        """A figure with sum A_r² = `raters` and sum a_v² = `votes`."""
+        parts = np.array([self.between * raters, self.within * votes])
+        freedom = np.array([max(self.raters - 1, 1), max(self.votes - self.items - self.raters, 1)])
+        total = float(parts.sum())
+        degrees = float(total**2 / (parts**2 / freedom).sum()) if total > 0 else 1.0
+        return Figure(value, float(np.sqrt(total)), degrees, self.between * (raters - votes))
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def rater_units(ratings: Ratings, space: LabelSpace) -> RaterUnits | None:
 def mean_figure(mean: float, units: RaterUnits) -> Figure:
     """The mean reward over the items."""
     found = Components(units.between, units.within, units.annotators, 10**9, 0)
-    return Figure(mean, *found.of(1.0 / units.effective, 1.0 / units.votes))
+    return found.figure(mean, 1.0 / units.effective, 1.0 / units.votes)
 
 
 def difference(reward: Floats, item: Ints, rater: Ints, kind: Floats, weight: Floats | None = None) -> Figure:
@@ -131,7 +133,7 @@ def difference(reward: Floats, item: Ints, rater: Ints, kind: Floats, weight: Fl
     if found.between > 0:
         value, a = _within(reward, item, kind, weight / (found.within + number * found.between))
         found = components(reward - value * kind, item, rater, fitted=1)
-    return Figure(value, *found.of(float((np.bincount(rater, weights=a) ** 2).sum()), float((a**2).sum())))
+    return found.figure(value, float((np.bincount(rater, weights=a) ** 2).sum()), float((a**2).sum()))
 
 
 def change(reward: Floats, item: Ints, rater: Ints, later: Floats) -> Figure:
@@ -142,7 +144,7 @@ def change(reward: Floats, item: Ints, rater: Ints, later: Floats) -> Figure:
     a = np.where(later > 0, 1.0, -1.0) / (number[cell] * (int(item.max()) + 1))
     value = float(a @ reward)
     found = components(reward - value * later, item, rater, fitted=1)
-    return Figure(value, *found.of(float((np.bincount(rater, weights=a) ** 2).sum()), float((a**2).sum())))
+    return found.figure(value, float((np.bincount(rater, weights=a) ** 2).sum()), float((a**2).sum()))
 
 
 def _within(reward: Floats, item: Ints, kind: Floats, weight: Floats) -> tuple[float, Floats]:

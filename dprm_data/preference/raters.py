@@ -307,7 +307,7 @@ def _severities(
         for part, model in zip(prior.parts, models, strict=True)
     ]
     severity, variance = np.zeros(raters), np.zeros(raters)
-    for at, (node, model) in enumerate(zip(tree, models, strict=True)):
+    for at, (_node, model) in enumerate(zip(tree, models, strict=True)):
         if model is None:
             continue
         # What a level of this scale is worth, the other scales being as the population sees them, and how often this scale is reached.
