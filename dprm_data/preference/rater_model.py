@@ -126,28 +126,31 @@ def learn(
 ) -> RaterModel:
     """Learn items and raters of a scale from its votes."""
     model = start(part, scale.raters, shifts, stretches)
-    G = len(part.weights)
-    few, _ = scale.thinned(LEARNED_CELLS // G)
-    base = Base(*part.grid())
-    counts = scale.votes()
-    base.start(
-        float(
-            (counts.sum(axis=0) + 1.0) @ (np.arange(scale.levels) + 0.5) / scale.levels / (counts.sum() + scale.levels)
-        )
-    )
-    plain = _plain(part, model.shifts, model.stretches)
-    N = few.votes().sum(axis=1)
-    shaped = N > 1.0
-    messages = _first_messages(few, model)
+    base, plain = Base(*part.grid()), _plain(part, model.shifts, model.stretches)
+    observed = scale.votes().sum(axis=0)
+    levels = (np.arange(scale.levels) + 0.5) / scale.levels
+    base.start(float((observed + 1.0) @ levels / (observed.sum() + scale.levels)))
+    shaped = scale.votes().sum(axis=1) > 1.0
+    messages = _first_messages(scale, model)
     for _ in range(rounds):
-        _, model = _pass(few, model, messages)
-        found, model = _pass(few, model, messages, count=shaped)
-        model = _weights_learned(model, base, found, few, shaped, plain)
-    if few is not scale:
-        messages = _first_messages(scale, model)
+        _, model = _pass(scale, model, messages)
+        found, model = _pass(scale, model, messages, count=shaped)
+        model = _weights_learned(model, base, found, scale, shaped, plain)
     for _ in range(SWEEPS):
         _, model = _pass(scale, model, messages)
     return replace(model, messages=messages, shared=_shared(scale, model))
+
+
+def complete(scale: RatedScale, model: RaterModel) -> RaterModel:
+    """A model that was learned from some of a scale's items, with all items' votes: the raters' posteriors are those of all their votes."""
+    messages = _first_messages(scale, model)
+    _, model = _pass(scale, model, messages)
+    return replace(model, messages=messages, shared=_shared(scale, model))
+
+
+def few_of(scale: RatedScale, part: BetaPart) -> RatedScale:
+    """As much of a scale as the weights are learned from: itself, or the votes on a random choice of its items."""
+    return scale.thinned(LEARNED_CELLS // len(part.weights))[0]
 
 
 def _pass(
@@ -213,9 +216,12 @@ def sweep(scale: RatedScale, model: RaterModel, messages: Singles, *, count: NDA
 
 def item_posteriors(scale: RatedScale, model: RaterModel, first: int, last: int) -> tuple[Floats, Floats]:
     """R (items, G) of the items from `first` to before `last`, and the logarithm of their votes' probability (items,)."""
-    piece = Piece.of(scale, slice(first, last))
-    said = piece.said(model, model.messages)
-    scores = piece.scores(scale, _log(model.part.weights), np.log(model.components().means), said)
+    log_w, log_P = _log(model.part.weights), np.log(model.components().means)
+    scores = np.empty((last - first, len(log_w)), np.float32)
+    for items in _cuts(scale, len(log_w), first, last):
+        piece = Piece.of(scale, items)
+        said = piece.said(model, model.messages)
+        scores[items.start - first : items.stop - first] = piece.scores(scale, log_w, log_P, said)
     top = scores.max(axis=1, keepdims=True)
     R = np.exp((scores - top).astype(np.float64))
     total = R.sum(axis=1, keepdims=True)
@@ -272,13 +278,18 @@ class Piece:
         return np.asarray(scores)
 
 
-def _each(scale: RatedScale, G: int, work: Callable[[Piece], Found]) -> Iterator[Found]:
-    """The work on all items, in pieces that fit the cache."""
-    size = np.cumsum(np.bincount(scale.item, minlength=scale.items) + 1)  # an item without votes is some work too
+def _cuts(scale: RatedScale, G: int, first: int, last: int) -> list[slice]:
+    """The items from `first` to before `last` in pieces that fit the cache."""
+    a, b = np.searchsorted(scale.item, [first, last])
+    size = np.cumsum(np.bincount(scale.item[a:b] - first, minlength=last - first) + 1)  # an item without votes is some work too
     most = max(CHUNK // G, 1)
-    cuts = np.searchsorted(size, np.arange(most, size[-1] if len(size) else 0, most), side="right")
-    cuts = np.unique(np.r_[0, cuts, scale.items])
-    pieces = [slice(int(i), int(j)) for i, j in pairwise(cuts)]
+    cuts = first + np.searchsorted(size, np.arange(most, size[-1] if len(size) else 0, most), side="right")
+    return [slice(int(i), int(j)) for i, j in pairwise(np.unique(np.r_[first, cuts, last]))]
+
+
+def _each(scale: RatedScale, G: int, work: Callable[[Piece], Found]) -> Iterator[Found]:
+    """The work on all items."""
+    pieces = _cuts(scale, G, 0, scale.items)
     if len(pieces) < THREADED:
         yield from (work(Piece.of(scale, piece)) for piece in pieces)
         return

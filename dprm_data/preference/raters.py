@@ -22,7 +22,7 @@ from dprm_data.preference.components import Components, Posterior
 from dprm_data.preference.posterior import Moments, NodeModel, evaluate_each, latent_of
 from dprm_data.preference.prior import BetaPart, Prior
 from dprm_data.preference.rated_scale import RatedScale
-from dprm_data.preference.rater_model import NO_SHIFT, SEVERITY, SHIFTS, STRETCHES, RaterModel, item_posteriors, learn
+from dprm_data.preference.rater_model import NO_SHIFT, SEVERITY, SHIFTS, STRETCHES, RaterModel, complete, few_of, item_posteriors, learn
 
 Use = Literal["auto", "on", "off"]
 
@@ -283,17 +283,18 @@ def _learn(scale: RatedScale, part: BetaPart, use: Use) -> tuple[RaterModel | No
     """The model of a scale's raters, None if a crowd does as well, and what it is worth in nats."""
     if not len(scale):
         return None, 0.0
-    crowd = learn(scale, part, NO_SHIFT).evidence
-    best = learn(scale, part, SHIFTS, SEVERITY)
-    several = np.bincount(scale.item, minlength=scale.items)
-    if (
-        best.evidence > crowd + NATS and np.median(several[several > 0]) > 1
-    ):  # one vote an item has no shape that could be stretched
-        stretched = learn(scale, part, SHIFTS, STRETCHES)
-        if stretched.evidence > best.evidence + NATS:
-            best = stretched
+    few = few_of(scale, part)
+    crowd = learn(few, part, NO_SHIFT).evidence
+    best = learn(few, part, SHIFTS, SEVERITY)
+    several = np.bincount(few.item, minlength=few.items)
+    # One vote an item has no shape that could be stretched.
+    if best.evidence > crowd + NATS and np.median(several[several > 0]) > 1:
+        stretched = learn(few, part, SHIFTS, STRETCHES)
+        best = stretched if stretched.evidence > best.evidence + NATS else best
     nats = best.evidence - crowd
-    return (best, nats) if use == "on" or nats > NATS else (None, 0.0)
+    if use != "on" and nats <= NATS:
+        return None, 0.0
+    return best if few is scale else complete(scale, best), nats * len(scale) / len(few)
 
 
 def _severities(
