@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dprm_data.core.arrays import Floats, Ints
 from dprm_data.preference.axes import Node
@@ -12,14 +13,14 @@ from dprm_data.preference.axes import Node
 
 @dataclass(frozen=True)
 class RatedScale:
-    """V votes on a scale of L levels: `item`, `rater`, `level`, `weight` (V,), sorted by item; `items`, `raters`: how many there are.
+    """V votes on a scale of L levels: `item`, `rater`, `level` (V,), as short as they can be, and `weight` (V,), sorted by item; `items`, `raters`: how many there are.
 
     `rest` (items, L): votes on this scale of which nobody knows who gave them.
     """
 
-    item: Ints
-    rater: Ints
-    level: Ints
+    item: NDArray[np.int32]
+    rater: NDArray[np.int32]
+    level: NDArray[np.int32]
     weight: Floats
     items: int
     raters: int
@@ -43,16 +44,18 @@ class RatedScale:
         level_of = np.full(counts.shape[1], -1)
         for level, branch in enumerate(node.branches):
             level_of[list(branch)] = level
-        level = level_of[label]
+        level = level_of.astype(np.int32)[label]
         kept = np.flatnonzero((level >= 0) & (weight > 0))
         kept = kept[np.argsort(item[kept], kind="stable")]
         none = np.zeros((len(counts), node.levels))
-        own = cls(item[kept], rater[kept], level[kept], weight[kept], len(counts), raters, none)
+        own = cls(
+            item[kept].astype(np.int32), rater[kept].astype(np.int32), level[kept], weight[kept], len(counts), raters, none
+        )
         return own.counting(node.votes(counts))
 
     def votes(self) -> Floats:
         """The weighted counts (items, L) of all votes."""
-        own = np.bincount(self.item * self.levels + self.level, weights=self.weight, minlength=self.rest.size)
+        own = np.bincount(self.item.astype(np.int64) * self.levels + self.level, weights=self.weight, minlength=self.rest.size)
         return np.asarray(own.reshape(self.rest.shape) + self.rest)
 
     def counting(self, votes: Floats) -> RatedScale:
@@ -69,7 +72,7 @@ class RatedScale:
 
     def of_items(self, kept: Ints) -> RatedScale:
         """The votes on these items (ascending), which are numbered anew."""
-        number = np.full(self.items, -1)
+        number = np.full(self.items, -1, dtype=np.int32)
         number[kept] = np.arange(len(kept))
         taken = self.take(np.flatnonzero(number[self.item] >= 0))
         return replace(taken, item=number[taken.item], items=len(kept), rest=self.rest[kept])

@@ -53,7 +53,9 @@ LEAST_VARIANCE = 0.02
 NORMAL_RATERS = 20.0  # raters' own distribution counts against so many of the normal one
 ROUNDS = 5
 LEARNED_CELLS = 12_000_000  # votes x components that the weights are learned from
-SWEEPS = 2  # over all votes, after that
+SWEEPS = 2  # without learning, after that
+COMPLETED = 2_000_000  # votes from which raters are known, where they have hundreds each
+TABLE_CELLS = 50_000_000
 THREADED = 20  # pieces from which on threads are worth their start
 CHUNK = 400_000  # cells (votes x components) at once: they stay in the processor's cache
 
@@ -76,6 +78,7 @@ class RaterModel:
     messages: Singles
     shared: Floats
     evidence: float = -np.inf
+    says: Singles | None = None
 
     @property
     def spread(self) -> float:
@@ -142,7 +145,19 @@ def learn(
 
 
 def complete(scale: RatedScale, model: RaterModel) -> RaterModel:
-    """A model that was learned from some of a scale's items, with all items' votes: the raters' posteriors are those of all their votes."""
+    """A model that was learned from some of a scale's items, with all items' votes.
+
+    The raters' posteriors are those of all their votes; of so many of them that hundreds are known of every rater, where there are millions. One vote more or
+    less is nothing to such a rater, and one table of what every rater's votes say takes the place of the messages.
+    """
+    rows = scale.raters * scale.levels
+    if len(scale) > COMPLETED and COMPLETED >= 100 * scale.raters and rows * len(model.part.weights) <= TABLE_CELLS:
+        some = complete(scale.thinned(COMPLETED)[0], model)
+        says = np.empty((scale.raters, scale.levels, len(model.part.weights)), np.float32)
+        for k, cells in enumerate(model.cells):
+            says[:, k] = np.log(some.beliefs.astype(np.float32) @ cells)
+        none = np.zeros((0, len(model.shifts)), np.float32)
+        return replace(some, messages=none, says=says.reshape(rows, -1), shared=_shared(scale, some))
     messages = _first_messages(scale, model)
     _, model = _pass(scale, model, messages)
     return replace(model, messages=messages, shared=_shared(scale, model))
@@ -218,7 +233,9 @@ def item_posteriors(scale: RatedScale, model: RaterModel, first: int, last: int)
     """R (items, G) of the items from `first` to before `last`, and the logarithm of their votes' probability (items,)."""
     log_w, log_P = _log(model.part.weights), np.log(model.components().means)
     scores = np.empty((last - first, len(log_w)), np.float32)
-    for items in _cuts(scale, len(log_w), first, last):
+    if model.says is not None:
+        scores[:] = _table_scores(scale, model.says, log_w, log_P, first, last)
+    for items in _cuts(scale, len(log_w), first, last) if model.says is None else []:
         piece = Piece.of(scale, items)
         said = piece.said(model, model.messages)
         scores[items.start - first : items.stop - first] = piece.scores(scale, log_w, log_P, said)
@@ -276,6 +293,17 @@ class Piece:
             _product(rest.astype(np.float32), log_P.T.astype(np.float32), more)
             scores += more
         return np.asarray(scores)
+
+
+def _table_scores(scale: RatedScale, says: Singles, log_w: Floats, log_P: Floats, first: int, last: int) -> Floats:
+    """Log posterior weights (items, G), up to a constant, of the items from `first` to before `last`, from what each rater's votes say."""
+    from scipy.sparse import csr_array
+
+    a, b = np.searchsorted(scale.item, [first, last])
+    starts = np.searchsorted(scale.item[a:b], np.arange(first, last + 1))
+    said = scale.rater[a:b] * scale.levels + scale.level[a:b]
+    votes = csr_array((scale.weight[a:b].astype(np.float32), said, starts), shape=(last - first, len(says)))
+    return np.asarray(votes @ says + log_w + scale.rest[first:last] @ log_P.T)
 
 
 def _cuts(scale: RatedScale, G: int, first: int, last: int) -> list[slice]:

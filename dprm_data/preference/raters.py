@@ -76,6 +76,15 @@ class Raters:
             raise InputError(f"no annotator {annotator_id!r} in these votes", hint="Leave the id out for a new one.")
         return self._of_rater(self.annotator_ids.index(annotator_id), rows)
 
+    def probability(self, items: Ints, raters: Ints, labels: Ints) -> Floats:
+        """The probability (V,) that annotators (V,) by their numbers give these labels (V,) to these items (V,)."""
+        found = np.empty(len(items))
+        order = np.argsort(raters, kind="stable")
+        for rows in np.split(order, np.flatnonzero(np.diff(raters[order])) + 1):
+            if len(rows):
+                found[rows] = self._of_rater(int(raters[rows[0]]), items[rows])[np.arange(len(rows)), labels[rows]]
+        return found
+
     def severity_interval(self, level: float = 0.9) -> tuple[Floats, Floats]:
         """Central intervals of the severities: (lower, upper), each (A,)."""
         from scipy.special import ndtri
