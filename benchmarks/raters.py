@@ -32,7 +32,9 @@ from dprm_data.preference.rater_units import difference  # noqa: E402
 from dprm_data.preference.scores import LEAST, ranked_probability_score  # noqa: E402
 from dprm_data.recipe.recipe import SmoothingConfig  # noqa: E402
 
-DATA = next((p / "shared" / "data" for p in ROOT.parents if (p / "shared" / "data").is_dir()), ROOT.parent / "shared" / "data")
+DATA = next(
+    (p / "shared" / "data" for p in ROOT.parents if (p / "shared" / "data").is_dir()), ROOT.parent / "shared" / "data"
+)
 LEVELS = {"faceratings": 7, "convabuse": 5, "polis": 3, "chaosnli": 3}
 SIZES = {"faceratings": (2, 5, 10, 20, 50), "convabuse": (1, 2), "polis": (2, 5, 10, 20, 50), "chaosnli": (2, 5, 10)}
 RAW = SmoothingConfig(kind="none")
@@ -90,7 +92,7 @@ def raters(quick: bool) -> list[str]:
     for name, sizes in SIZES.items():
         whole, space = load(name)
         for n in sizes:
-            splits = 1 if quick else 10 if name == "faceratings" else 2
+            splits = 1 if quick else 5 if name == "faceratings" else 2
             N = len(whole.item_ids)
             sums = {key: np.zeros(N) for key in ("beta", "raters", "control")}
             seen, on, control_on, gains, each = np.zeros(N), [], [], [], []
@@ -112,9 +114,20 @@ def raters(quick: bool) -> list[str]:
                     gains.append(own_gain(rated, crowd, held, rng))
             there = seen > 0
             mean = {key: total[there] / seen[there] for key, total in sums.items()}
-            cells_ = [name, n, there.sum(), f"{np.mean(each):.1f}", f"{mean['beta'].mean():.1f}", f"{mean['raters'].mean():.1f}"]
+            cells_ = [
+                name,
+                n,
+                there.sum(),
+                f"{np.mean(each):.1f}",
+                f"{mean['beta'].mean():.1f}",
+                f"{mean['raters'].mean():.1f}",
+            ]
             cells_ += [paired(mean["raters"] - mean["beta"]), f"{sum(on)} of {splits}"]
-            cells_ += [f"{np.mean(gains):+.3f}" if gains else "–", paired(mean["control"] - mean["beta"]), f"{sum(control_on)} of {splits}"]
+            cells_ += [
+                f"{np.mean(gains):+.3f}" if gains else "–",
+                paired(mean["control"] - mean["beta"]),
+                f"{sum(control_on)} of {splits}",
+            ]
             lines.append("| " + " | ".join(map(str, cells_)) + " |")
             print(lines[-1], flush=True)
     return lines
@@ -159,18 +172,25 @@ def alarms(quick: bool) -> list[str]:
 
 def _gap(item: np.ndarray, y: np.ndarray, later: np.ndarray) -> np.ndarray:
     """By item, the mean of the later votes less that of the others."""
-    means = [np.bincount(item[later == k], y[later == k], minlength=item.max() + 1) / np.maximum(np.bincount(item[later == k], minlength=item.max() + 1), 1) for k in (0, 1)]
+    means = [
+        np.bincount(item[later == k], y[later == k], minlength=item.max() + 1)
+        / np.maximum(np.bincount(item[later == k], minlength=item.max() + 1), 1)
+        for k in (0, 1)
+    ]
     there = np.bincount(item, minlength=item.max() + 1) > 0
     return (means[1] - means[0])[there]
 
 
 def crossed(quick: bool) -> list[str]:
     """Simulated panels that judge everything: how often 90 % intervals hold the population's expected reward."""
-    lines = ["| raters, who all judge 200 items | severities' s.d. | beta: holds | with raters: holds | beta: RMSE | with raters: RMSE |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| raters, who all judge 200 items | severities' s.d. | beta: holds | with raters: holds | beta: RMSE | with raters: RMSE |",
+        "|---|---|---|---|---|---|",
+    ]
     space = LabelSpace.ordinal(5)
-    for raters_, tau in ((5, 0.0), (5, 0.5), (5, 1.0), (10, 0.5), (20, 0.5), (20, 1.0)):
+    for raters_, tau in ((3, 0.5), (5, 0.0), (5, 0.5), (5, 1.0), (20, 0.5)):
         held, errors = [], []
-        for seed in range(4 if quick else 30):
+        for seed in range(4 if quick else 20):
             rng = np.random.default_rng([seed, raters_])
             logit, s = rng.normal(0.3, 1.2, 200), np.exp(rng.normal(1.6, 0.5, 200))
             severity = rng.normal(0, tau, raters_)
@@ -178,12 +198,27 @@ def crossed(quick: bool) -> list[str]:
             p = np.cumsum(seen(logit[item] + severity[who], s[item]), axis=1)
             label = np.minimum((rng.random((len(p), 1)) > p).sum(axis=1), 4)
             zeros = np.zeros(len(item), dtype=np.int64)
-            votes = Ratings([str(i) for i in range(200)], [str(i) for i in range(raters_)], 5, item, who, label, np.ones(len(item)), zeros)
+            votes = Ratings(
+                [str(i) for i in range(200)],
+                [str(i) for i in range(raters_)],
+                5,
+                item,
+                who,
+                label,
+                np.ones(len(item)),
+                zeros,
+            )
             points, weights = np.polynomial.hermite_e.hermegauss(15)
-            truth = sum(w * seen(logit + tau * x, s) for x, w in zip(points, weights / weights.sum(), strict=True)) @ space.rewards
+            truth = (
+                sum(w * seen(logit + tau * x, s) for x, w in zip(points, weights / weights.sum(), strict=True))
+                @ space.rewards
+            )
             row = []
             for found in (fit(votes.votes(), space, smoothing=RAW), fit(votes, space, smoothing=RAW)):
-                row += [((found.reward_low <= truth) & (truth <= found.reward_high)).mean(), ((found.expected_reward - truth) ** 2).mean()]
+                row += [
+                    ((found.reward_low <= truth) & (truth <= found.reward_high)).mean(),
+                    ((found.expected_reward - truth) ** 2).mean(),
+                ]
             held.append(row[::2])
             errors.append(row[1::2])
         share, rmse = np.mean(held, axis=0), np.sqrt(np.mean(errors, axis=0))

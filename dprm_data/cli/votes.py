@@ -106,11 +106,18 @@ def agreement(
 ) -> None:
     """Measure the annotators' agreement: Krippendorff's alpha, severity, informativeness, repeat agreement."""
     from dprm_data.preference.agreement import agreement_summary, annotators
+    from dprm_data.preference.rater_effects import severities
     from dprm_data.terminal.votes_view import agreement_view
 
     ratings, space = _ratings(path, labels, options, as_json)
     summary, found = agreement_summary(ratings, space), annotators(ratings, space)
-    answer({**summary, "by_annotator": found.to_table().to_pylist()}, lambda: agreement_view(summary, found), as_json)
+    learned, said = severities(ratings, space)
+    learned_rows = learned.to_table().to_pylist() if learned else []
+    answer(
+        {**summary, "by_annotator": found.to_table().to_pylist(), "raters_said": said, "raters": learned_rows},
+        lambda: agreement_view(summary, found, learned, said),
+        as_json,
+    )
 
 
 @app.command()

@@ -21,8 +21,8 @@ from dprm_data.preference.intervals import expected_wasserstein, interval
 from dprm_data.preference.model_selection import learn_prior
 from dprm_data.preference.posterior import evaluate
 from dprm_data.preference.prior import BetaPart, Prior
+from dprm_data.preference.rater_effects import Raters, Use, learn_raters
 from dprm_data.preference.rater_units import RaterUnits, mean_figure, rater_units
-from dprm_data.preference.raters import Raters, Use, learn_raters
 from dprm_data.preference.smoothing import smooth
 from dprm_data.preference.stated import estimate_strength, pseudo_votes
 from dprm_data.recipe.recipe import SmoothingConfig

@@ -49,13 +49,21 @@ class RatedScale:
         kept = kept[np.argsort(item[kept], kind="stable")]
         none = np.zeros((len(counts), node.levels))
         own = cls(
-            item[kept].astype(np.int32), rater[kept].astype(np.int32), level[kept], weight[kept], len(counts), raters, none
+            item[kept].astype(np.int32),
+            rater[kept].astype(np.int32),
+            level[kept],
+            weight[kept],
+            len(counts),
+            raters,
+            none,
         )
         return own.counting(node.votes(counts))
 
     def votes(self) -> Floats:
         """The weighted counts (items, L) of all votes."""
-        own = np.bincount(self.item.astype(np.int64) * self.levels + self.level, weights=self.weight, minlength=self.rest.size)
+        own = np.bincount(
+            self.item.astype(np.int64) * self.levels + self.level, weights=self.weight, minlength=self.rest.size
+        )
         return np.asarray(own.reshape(self.rest.shape) + self.rest)
 
     def counting(self, votes: Floats) -> RatedScale:

@@ -11,7 +11,7 @@ from dprm_data.ingest.vote_scale import assumption
 from dprm_data.ingest.vote_tables import VoteSettings, read_rated_votes
 from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.fitting import Fit, fit
-from dprm_data.preference.raters import Use
+from dprm_data.preference.rater_effects import Use
 from dprm_data.runs.published import write_fit
 
 

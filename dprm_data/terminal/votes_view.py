@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dprm_data.preference.agreement import Annotators
     from dprm_data.preference.drift_detection import Drift
     from dprm_data.preference.groups import Group
+    from dprm_data.preference.rater_effects import Raters
 
 _MOST = 20  # rows shown
 _UNITS = {
@@ -54,8 +55,10 @@ def drift_view(found: Drift) -> RenderableType:
     return Stack(header, items, *_more(moved)) if moved else header
 
 
-def agreement_view(summary: dict[str, Any], found: Annotators) -> RenderableType:
-    """Agreement of all annotators, and the figures of each."""
+def agreement_view(
+    summary: dict[str, Any], found: Annotators, learned: Raters | None = None, said: str = ""
+) -> RenderableType:
+    """Agreement of all annotators, the figures of each, and their severities as the model of raters has them."""
     figures = facts()
     figures.add_row("annotators", count(summary["annotators"]))
     for name, meaning in (
@@ -76,7 +79,22 @@ def agreement_view(summary: dict[str, Any], found: Annotators) -> RenderableType
         "severity: mean reward given, minus that of the others on the same items; informativeness: correlation with the others",
         style="dim",
     )
-    return Stack(figures, Text(), annotators, *_more(len(found.annotator_ids)), hint)
+    rest = [Text(f"\n{said}"), *([_severities(learned)] if learned else [])] if said else []
+    return Stack(figures, Text(), annotators, *_more(len(found.annotator_ids)), hint, *rest)
+
+
+def _severities(learned: Raters) -> RenderableType:
+    rows = table("annotator", "votes", "severity", "90 % interval")
+    low, high = learned.severity_interval()
+    for i in np.argsort(learned.severity, kind="stable")[:_MOST]:
+        ends = f"{number(low[i], sign=True)} … {number(high[i], sign=True)}"
+        rows.add_row(
+            Text(visible(learned.annotator_ids[i])),
+            count(learned.votes[i]),
+            number(learned.severity[i], sign=True),
+            ends,
+        )
+    return Stack(rows, *_more(len(learned.annotator_ids)))
 
 
 def groups_view(found: Sequence[Group]) -> RenderableType:

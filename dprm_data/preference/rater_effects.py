@@ -19,10 +19,12 @@ from dprm_data.ingest.ratings import Ratings
 from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.axes import Node, nodes
 from dprm_data.preference.components import Components, Posterior
+from dprm_data.preference.model_selection import learn_prior
 from dprm_data.preference.posterior import Moments, NodeModel, evaluate_each, latent_of
 from dprm_data.preference.prior import BetaPart, Prior
 from dprm_data.preference.rated_scale import RatedScale
-from dprm_data.preference.rater_model import NO_SHIFT, SEVERITY, SHIFTS, STRETCHES, RaterModel, complete, few_of, item_posteriors, learn
+from dprm_data.preference.rater_learning import complete, few_of, item_posteriors, learn
+from dprm_data.preference.rater_model import NO_SHIFT, SEVERITY, SHIFTS, STRETCHES, RaterModel
 
 Use = Literal["auto", "on", "off"]
 
@@ -228,6 +230,15 @@ def learn_raters(
         models,
         tree,
     )
+
+
+def severities(ratings: Ratings, space: LabelSpace) -> tuple[Raters | None, str]:
+    """The raters of these ratings, with a prior learned from them, or why there are none. Of a space without an order nobody is severe."""
+    try:
+        prior, _ = learn_prior(ratings.votes().counts, space, "beta")
+    except InputError as error:
+        return None, f"raters are not in the model: {error}"
+    return learn_raters(ratings, ratings.votes().counts, space, prior)
 
 
 def _result(
