@@ -42,8 +42,8 @@ class RatedScale:
         Votes of weight 0 are left out.
         """
         level_of = np.full(counts.shape[1], -1)
-        for level, branch in enumerate(node.branches):
-            level_of[list(branch)] = level
+        for number, branch in enumerate(node.branches):
+            level_of[list(branch)] = number
         level = level_of.astype(np.int32)[label]
         kept = np.flatnonzero((level >= 0) & (weight > 0))
         kept = kept[np.argsort(item[kept], kind="stable")]

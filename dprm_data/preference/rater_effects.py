@@ -6,7 +6,7 @@ a crowd without names: where the log evidence of the same votes under the same e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -58,7 +58,7 @@ class Raters:
 
     def evaluate(self, values: Floats) -> Moments:
         """Posterior moments of the functionals p . v of the population, v the columns of `values` (K, M), for every item."""
-        return evaluate_each(self.prior.tree(self.space), self._models(self.counts), self.counts, values)
+        return evaluate_each(self.prior.tree(self.space), self._models(), self.counts, values)
 
     def counting(self, counts: Floats) -> Raters:
         """The same raters, with other votes (N, K) in all: what is not of them counts as of unknown people."""
@@ -127,7 +127,8 @@ class Raters:
             f"(worth {self.gain:.3f} nats per vote)"
         )
 
-    def _models(self, counts: Floats):  # type: ignore[no-untyped-def]
+    def _models(self) -> Callable[[int, int], list[NodeModel]]:
+        """The models of all scales for a range of items."""
         plain = [NodeModel(part.components(), latent_of(part)) for part in self.prior.parts]
         rated = [
             None if model is None else (model.components(), model.slopes(), model.latent()) for model in self.models

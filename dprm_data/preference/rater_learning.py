@@ -51,11 +51,11 @@ def learn(
     shaped = scale.votes().sum(axis=1) > 1.0
     messages = _first_messages(scale, model)
     for _ in range(rounds):
-        _, model = _pass(scale, model, messages)
-        found, model = _pass(scale, model, messages, count=shaped)
+        _, model = pass_over(scale, model, messages)
+        found, model = pass_over(scale, model, messages, count=shaped)
         model = _weights_learned(model, base, found, scale, shaped, plain)
     for _ in range(SWEEPS):
-        _, model = _pass(scale, model, messages)
+        _, model = pass_over(scale, model, messages)
     return replace(model, messages=messages, shared=_shared(scale, model))
 
 
@@ -74,11 +74,11 @@ def complete(scale: RatedScale, model: RaterModel) -> RaterModel:
         none = np.zeros((0, len(model.shifts)), np.float32)
         return replace(some, messages=none, says=says.reshape(rows, -1), shared=_shared(scale, some))
     messages = _first_messages(scale, model)
-    _, model = _pass(scale, model, messages)
+    _, model = pass_over(scale, model, messages)
     return replace(model, messages=messages, shared=_shared(scale, model))
 
 
-def _pass(
+def pass_over(
     scale: RatedScale, model: RaterModel, messages: Singles, *, count: NDArray[np.bool_] | None = None
 ) -> tuple[Found, RaterModel]:
     """One pass over items and raters."""

@@ -107,7 +107,7 @@ class RaterModel:
 def start(part: BetaPart, raters: int, shifts: Floats = SHIFTS, stretches: Floats = SEVERITY) -> RaterModel:
     """A model that knows nothing of its raters yet; `part`: the items' prior as it was learned without raters."""
     b, a = (grid.ravel() for grid in np.meshgrid(shifts, stretches, indexing="ij"))
-    h = _normal(b, a, START_VARIANCE, np.zeros(len(b)))
+    h = _normal(b, a, START_VARIANCE)
     T = _cells(part, b, a)
     return RaterModel(part, b, a, h, T, np.tile(h, (raters, 1)), np.zeros((0, len(b)), np.float32), np.zeros(0))
 
@@ -117,12 +117,11 @@ def population(model: RaterModel, beliefs: Floats) -> Floats:
     total = beliefs.sum(axis=0)
     n = total.sum()
     variance = (total @ model.shifts**2 + START_RATERS * START_VARIANCE) / (n + START_RATERS)
-    return (total + NORMAL_RATERS * _normal(model.shifts, model.stretches, max(variance, LEAST_VARIANCE), total)) / (
-        n + NORMAL_RATERS
-    )
+    normal = _normal(model.shifts, model.stretches, max(float(variance), LEAST_VARIANCE))
+    return np.asarray((total + NORMAL_RATERS * normal) / (n + NORMAL_RATERS))
 
 
-def _normal(b: Floats, a: Floats, variance: float, total: Floats) -> Floats:
+def _normal(b: Floats, a: Floats, variance: float) -> Floats:
     """The normal distribution of severities on the grid; log stretches are normal too, with a fixed spread."""
     h = np.exp(-0.5 * b**2 / variance - 0.5 * (np.log(a) / STRETCH_SPREAD) ** 2)
     return np.asarray(h / h.sum())

@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dprm_data.core.arrays import Floats, Ints
 from dprm_data.ingest.ratings import Ratings
@@ -172,7 +173,8 @@ def components(reward: Floats, item: Ints, rater: Ints, *, fitted: int = 0) -> C
         return Components(0.0, spread, max(R, 1), V, 1)
     n = np.bincount(item).astype(np.float64)
     centred = reward - (np.bincount(item, weights=reward) / n)[item]
-    pair, own = np.unique(item * R + rater, return_counts=True)
+    pair, times = np.unique(item * R + rater, return_counts=True)
+    own = times.astype(np.float64)
     at, who = pair // R, pair % R
     diagonal = np.bincount(who, weights=own - own**2 / n[at], minlength=R)
     informed = diagonal > 1e-9
@@ -181,7 +183,7 @@ def components(reward: Floats, item: Ints, rater: Ints, *, fitted: int = 0) -> C
     q2 = float((sums[informed] ** 2 / diagonal[informed]).sum())
     known = int(informed.sum())
     q2 *= max(known - 1, 1) / max(known - 1 - fitted, 1)
-    e1, e2 = float(diagonal.sum()), _squares(at, who, own.astype(np.float64), n, diagonal, informed)
+    e1, e2 = float(diagonal.sum()), _squares(at, who, own, n, diagonal, informed)
     # [V - N, e1; R', e2] (sigma², tau²) = (q1, q2)
     determinant = (V - N) * e2 - known * e1
     between = max(((V - N) * q2 - known * q1) / determinant, 0.0) if determinant > 0 else 0.0
@@ -189,7 +191,7 @@ def components(reward: Floats, item: Ints, rater: Ints, *, fitted: int = 0) -> C
     return Components(float(between), float(within), max(known - fitted, 1), V, N)
 
 
-def _squares(at: Ints, who: Ints, own: Floats, n: Floats, diagonal: Floats, informed: Floats) -> float:
+def _squares(at: Ints, who: Ints, own: Floats, n: Floats, diagonal: Floats, informed: NDArray[np.bool_]) -> float:
     """sum_rs C_rs² / C_rr."""
     from scipy.sparse import csr_array
 
