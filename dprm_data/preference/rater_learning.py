@@ -231,7 +231,10 @@ def _shared(scale: RatedScale, model: RaterModel) -> Floats:
     total = np.bincount(own, weights=votes, minlength=part_of.max(initial=0) + 1)
     square = np.bincount(own, weights=votes**2, minlength=len(total))
     share = np.divide(square, total**2, out=np.zeros_like(total), where=total > 0)
-    return np.asarray(model.spread**2 * share[part_of[:N]])
+    # A variance that few raters tell is itself uncertain: about as much as Student's quantiles exceed the normal ones.
+    R = np.maximum(np.divide(1.0, share, out=np.full_like(share, np.inf), where=share > 0), 2.0)
+    wider = 1.0 + 2.0 / (R - 1.0)
+    return np.asarray((model.spread**2 * share * wider)[part_of[:N]])
 
 
 def _log(weights: Floats) -> Floats:

@@ -20,7 +20,7 @@ learned in rounds in between (EM). All sums are matrix products; only the messag
 as many votes as fill LEARNED_CELLS; the raters then meet all their votes.
 
 *Shared error.* That raters are on average as severe as the population is known only as well as there are raters: the mean severity of R raters, which all
-items share, has variance tau² / R, where R is their effective number among the raters that are connected by common items. It moves an item's functional t by
+items share, has variance tau² / R (times (R + 1) / (R - 1), as few raters tell tau only roughly), where R is their effective number among the raters that are connected by common items. It moves an item's functional t by
 its slope dt/db, so Var t + (dt/db)² tau² / R.
 """
 
