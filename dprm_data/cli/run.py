@@ -154,8 +154,7 @@ def fit(
         only_for_votes(path, labels=labels, out=out, **options)
         _fit_run(path, {"family": family, "raters": raters and raters.value}, as_json, quiet)
     else:
-        use = raters.value if raters else "auto"
-        _fit_votes(path, labels, family or "beta", use, out, options.settings(), as_json)
+        _fit_votes(path, labels, family or "beta", raters or Raters.auto, out, options.settings(), as_json)
 
 
 def _fit_run(folder: Path, settings: dict[str, str | None], as_json: bool, quiet: bool) -> None:
@@ -175,7 +174,7 @@ def _fit_votes(
     votes_file: Path,
     labels: str | None,
     family: str,
-    raters: str,
+    raters: Raters,
     out: Path | None,
     settings: dict[str, Any],
     as_json: bool,
@@ -191,5 +190,5 @@ def _fit_votes(
     from dprm_data.terminal.fit_view import fit_view
 
     space = LabelSpace.load(labels)
-    fitted = fit_votes(votes_file, space, out, family=family, raters=raters, say=note(as_json), **settings)
+    fitted = fit_votes(votes_file, space, out, family=family, raters=raters.value, say=note(as_json), **settings)
     answer({"out": str(out), **fitted.summary()}, lambda: fit_view(fitted, space, out), as_json)

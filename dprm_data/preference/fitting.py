@@ -165,7 +165,7 @@ def fit(
     Raises `VotesError` for votes that are not on this space, `InputError` for settings that cannot be used.
     """
     if isinstance(votes, Ratings):
-        votes, ratings = votes.votes(), votes
+        ratings, votes = votes, votes.votes()
     elif not isinstance(votes, Votes):
         votes, ratings = read_rated_votes(votes, space)
     check_space(votes, space)
@@ -177,9 +177,9 @@ def fit(
     if prior is None:
         # Stated distributions are not votes: the prior is learned from them only if there are no votes at all.
         source = votes.counts if pseudo is None or votes.counts.any() else pseudo
-        prior, said = learn_prior(source, space, family)
-        notes += said
-    found, said = (None, "") if given or ratings is None else _raters(ratings, votes, space, prior, raters)
+        prior, chosen = learn_prior(source, space, family)
+        notes += chosen
+    found, said = _raters(None if given else ratings, votes, space, prior, "auto" if given else raters)
     units = None if ratings is None else rater_units(ratings, space)
     strength = 0.0
     if pseudo is not None:
@@ -202,7 +202,13 @@ def fit(
     )
 
 
-def _raters(ratings: Ratings, votes: Votes, space: LabelSpace, prior: Prior, use: Use) -> tuple[Raters | None, str]:
+def _raters(
+    ratings: Ratings | None, votes: Votes, space: LabelSpace, prior: Prior, use: Use
+) -> tuple[Raters | None, str]:
+    if ratings is None:
+        if use == "on":
+            raise InputError("raters: on, but these votes do not say who gave them", hint="Give Ratings, or a table.")
+        return None, ""
     if ratings.item_ids != votes.item_ids:
         raise InputError("the ratings are not on the items of the votes")
     return learn_raters(ratings, votes.counts, space, prior, use)
