@@ -176,7 +176,7 @@ def components(reward: Floats, item: Ints, rater: Ints, *, fitted: int = 0) -> C
     pair, times = np.unique(item * R + rater, return_counts=True)
     own = times.astype(np.float64)
     at, who = pair // R, pair % R
-    diagonal = np.bincount(who, weights=own - own**2 / n[at], minlength=R)
+    diagonal = np.bincount(who, weights=own - own**2 / n[at], minlength=R).astype(np.float64)
     informed = diagonal > 1e-9
     sums = np.bincount(rater, weights=centred, minlength=R)
     q1 = float(centred @ centred)
