@@ -5,7 +5,7 @@
 
 Every row is a process of its own (peak memory is a process's), on simulated votes: K = 6, 5 to 15 votes an item. `counts` are a wide Parquet
 of label counts, `ratings` the long table of single ratings, one row per (item, annotator), `weighted` counts with a weight of its own per rater, so that no
-two items are equal. Reading Parquet, learning the prior, all distributions with their intervals, and writing Parquet are all in the time.
+two items are equal, `raters` a long table of exactly 10 votes an item by 10,000 raters who differ in severity, fitted with raters in the model. Reading Parquet, learning the prior, all distributions with their intervals, and writing Parquet are all in the time.
 
 The ratio: the plain discretised beta fitted to each item alone by `scipy.optimize.minimize`, in a loop, on 300 items like these, against `fit` of a million
 of them: CPU time per item on the same machine, one after the other. CPU seconds are those of all threads; on a machine that has other work to do they
@@ -48,8 +48,32 @@ def simulate(items: int, seed: int = 0) -> np.ndarray:
     return out
 
 
+def simulate_raters(items: int, each: int = 10, raters: int = 10_000, seed: int = 0) -> pa.Table:
+    """A long table of votes by raters who shift the logit of every item's mean opinion by their severity (s.d. 0.5)."""
+    from dprm_data.preference.beta import cells
+
+    rng = np.random.default_rng(seed)
+    severity = rng.normal(0, 0.5, raters)
+    who = np.empty((items, each), dtype=np.int32)
+    label = np.empty((items, each), dtype=np.int8)
+    for start in range(0, items, 20_000):
+        n = min(20_000, items - start)
+        here = slice(start, start + n)
+        who[here] = (rng.integers(0, raters, (n, 1)) + np.arange(each) * 997) % raters
+        logit, s = rng.normal(0.5, 1.2, (n, 1)), np.exp(rng.normal(1.3, 0.8, (n, 1)))
+        mu = 1 / (1 + np.exp(-(logit + severity[who[here]])))
+        p = np.cumsum(cells(mu.ravel(), np.broadcast_to(s, mu.shape).ravel(), K), axis=1)
+        label[here] = np.minimum((rng.random((len(p), 1)) > p).sum(axis=1), K - 1).reshape(n, each)
+    item = pa.array([f"item-{i:07d}" for i in range(items)]).take(pa.array(np.repeat(np.arange(items), each)))
+    names = pa.array([f"rater-{i:05d}" for i in range(raters)]).take(pa.array(who.ravel()))
+    return pa.table({"item_id": item, "rater_id": names, "label": label.ravel()})
+
+
 def make(kind: str, items: int, folder: Path) -> Path:
     path = folder / f"{kind}-{items}.parquet"
+    if kind == "raters":
+        pq.write_table(simulate_raters(items), path)
+        return path
     counts = simulate(items)
     ids = pa.array([f"item-{i:07d}" for i in range(items)])
     rng = np.random.default_rng(1)
@@ -82,21 +106,24 @@ def make(kind: str, items: int, folder: Path) -> Path:
 
 def work(kind: str, path: Path, family: str) -> dict[str, float]:
     from dprm_data.core.tables import write_parquet
-    from dprm_data.ingest.vote_tables import read_votes
+    from dprm_data.ingest.vote_tables import read_rated_votes, read_votes
     from dprm_data.ingest.votes import Votes
     from dprm_data.labels.space import LabelSpace
     from dprm_data.preference.fitting import fit
 
     space = LabelSpace.ordinal(K)
     begin = time.perf_counter()
+    ratings = None
     if kind == "ratings":
         votes = read_votes(path, space)
+    elif kind == "raters":
+        votes, ratings = read_rated_votes(path, space)
     else:
         table = pq.read_table(path)
         votes = Votes(table["item_id"].to_pylist(), table["votes"].combine_chunks().flatten().to_numpy().reshape(-1, K))
         del table
     read, before = time.perf_counter(), time.process_time()
-    result = fit(votes, space, family=family)
+    result = fit(votes, space, family=family, ratings=ratings)
     done, fit_cpu = time.perf_counter(), time.process_time() - before
     table = result.to_table()
     write_parquet(path.with_suffix(".out.parquet"), table.schema, [table])
@@ -147,6 +174,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--most", type=int, default=1_000_000)
     parser.add_argument("--family", default="beta")
+    parser.add_argument("--only", nargs="*", help="kinds of input")
     parser.add_argument("--write", action="store_true", help="put the table into docs/statistics.md")
     parser.add_argument("--make", nargs=3, metavar=("KIND", "ITEMS", "FOLDER"), help=argparse.SUPPRESS)
     parser.add_argument("--one", nargs=2, metavar=("KIND", "PATH"), help=argparse.SUPPRESS)
@@ -164,7 +192,7 @@ def main() -> None:
     ]
     last: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for kind in ("counts", "ratings", "weighted"):
+        for kind in options.only or ("counts", "ratings", "weighted", "raters"):
             for items in sizes:
                 path = child("--make", kind, str(items), folder)
                 r = json.loads(child("--family", options.family, "--one", kind, path))

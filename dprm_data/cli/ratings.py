@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -39,6 +40,12 @@ NewVotes = Annotated[
 ]
 
 
+class RaterUse(StrEnum):
+    auto = "auto"
+    on = "on"
+    off = "off"
+
+
 @ratings.command()
 @vote_options
 def fit(
@@ -49,6 +56,13 @@ def fit(
         typer.Option(
             "--family",
             help="The family of distributions (compared in docs/statistics.md): by default the recipe's for a run, beta for votes.",
+        ),
+    ] = None,
+    raters: Annotated[
+        RaterUse | None,
+        typer.Option(
+            "--raters",
+            help="Whether the model holds how severe every annotator is: by default the recipe's choice for a run; auto, where it helps, for votes.",
         ),
     ] = None,
     output: Annotated[Path | None, output_option("For votes: the Parquet file to write.")] = None,
@@ -62,13 +76,15 @@ def fit(
 
     if path.is_dir():
         only_for_votes(path, labels=labels, output=output, **options)
-        _fit_run(path, family, as_json, quiet)
+        _fit_run(path, {"family": family, "raters": raters and raters.value}, as_json, quiet)
         return
-    fitted, space, file = _fit_votes(path, labels, family or "beta", output, options, quiet or as_json)
+    fitted, space, file = _fit_votes(
+        path, labels, family or "beta", raters or RaterUse.auto, output, options, quiet or as_json
+    )
     answer({"out": str(file), **fitted.summary()}, lambda: fit_view(fitted, space, file), as_json)
 
 
-def _fit_run(folder: Path, family: str | None, as_json: bool, quiet: bool) -> None:
+def _fit_run(folder: Path, settings: dict[str, str | None], as_json: bool, quiet: bool) -> None:
     from dprm_data.pipeline import stages
     from dprm_data.runs.run import Run
     from dprm_data.terminal.progress import TerminalProgress
@@ -77,12 +93,18 @@ def _fit_run(folder: Path, family: str | None, as_json: bool, quiet: bool) -> No
         job = Run.open(folder, progress)
         with interrupts_in_words(folder, progress), job.folder.held():
             stages.collect(job)
-            stages.fit(job, **({"family": family} if family else {}))
+            stages.fit(job, **{name: value for name, value in settings.items() if value})
     show_summary(job, None, as_json)
 
 
 def _fit_votes(
-    votes_file: Path, labels: str | None, family: str, output: Path | None, options: VoteOptions, quiet: bool
+    votes_file: Path,
+    labels: str | None,
+    family: str,
+    raters: RaterUse,
+    output: Path | None,
+    options: VoteOptions,
+    quiet: bool,
 ) -> tuple[Fit, LabelSpace, Path]:
     if labels is None or output is None:
         raise InputError(
@@ -93,7 +115,9 @@ def _fit_votes(
     from dprm_data.runs.fit_votes import fit_votes
 
     space = LabelSpace.load(labels)
-    fitted = fit_votes(votes_file, space, output, family=family, say=note(quiet), **options.settings())
+    fitted = fit_votes(
+        votes_file, space, output, family=family, raters=raters.value, say=note(quiet), **options.settings()
+    )
     return fitted, space, output
 
 
@@ -148,12 +172,15 @@ def drift(
     """Find the items on which the population has moved between the fitted votes and new ones."""
     from dprm_data.core.tables import write_parquet
     from dprm_data.preference.drift_detection import drift as compare
-    from dprm_data.runs.published import new_votes, read_published
+    from dprm_data.preference.rater_units import rater_units
+    from dprm_data.runs.published import new_ratings, read_published
     from dprm_data.terminal.votes_view import drift_view
 
     old = read_published(dataset)
-    new = new_votes(votes_file, old, say=note(quiet or as_json), **options.settings())
-    found = compare(old.votes, new, old.prior, old.space, rate=rate)
+    votes, ratings = new_ratings(votes_file, old, say=note(quiet or as_json), **options.settings())
+    found = compare(
+        old.votes, votes, old.prior, old.space, rate=rate, before=old.units, after=rater_units(ratings, old.space)
+    )
     table = found.to_table()
     if output:
         write_parquet(output, table.schema, [table])
@@ -173,11 +200,18 @@ def agreement(
 ) -> None:
     """Measure the annotators' agreement: Krippendorff's alpha, severity, informativeness, repeat agreement."""
     from dprm_data.preference.agreement import agreement_summary, annotators
+    from dprm_data.preference.rater_effects import severities
     from dprm_data.terminal.votes_view import agreement_view
 
     ratings, space = _ratings(path, labels, options, quiet or as_json)
     summary, found = agreement_summary(ratings, space), annotators(ratings, space)
-    answer({**summary, "by_annotator": found.to_table().to_pylist()}, lambda: agreement_view(summary, found), as_json)
+    learned, said = severities(ratings, space)
+    learned_rows = learned.to_table().to_pylist() if learned else []
+    answer(
+        {**summary, "by_annotator": found.to_table().to_pylist(), "raters_said": said, "raters": learned_rows},
+        lambda: agreement_view(summary, found, learned, said),
+        as_json,
+    )
 
 
 @ratings.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -94,6 +95,28 @@ def _shares(kept: pa.Table, labels: Ints, space: LabelSpace) -> Floats | None:
         return None
     shares[without] = np.eye(space.K)[labels[without]]
     return shares
+
+
+def ratings_of_items(
+    table: pa.Table, space: LabelSpace, item_ids: Sequence[str], *, human_weight: float = 1.0
+) -> Ratings:
+    """The ratings in a table of annotations that are one label, on these items; a human's weight is multiplied by `human_weight`.
+
+    With weights as in `votes_from_annotations`, of whose votes they are those that name a label and not a distribution.
+    """
+    kept = table.filter(pc.is_valid(table["label"]))
+    if "probs" in kept.column_names and not pa.types.is_null(kept["probs"].type):
+        kept = kept.filter(pc.is_null(kept["probs"]))
+    found = ratings_from_annotations(kept, space)
+    place = {item: i for i, item in enumerate(item_ids)}
+    number = np.array([place.get(item, -1) for item in found.item_ids], dtype=np.int64)
+    weight = found.weight
+    if human_weight != 1.0 and "annotator_kind" in kept.column_names:
+        human = pc.fill_null(pc.equal(vote_rows(kept)["annotator_kind"], "human"), False).to_numpy()
+        weight = np.where(human, weight * human_weight, weight)
+    item = number[found.item] if len(found) else found.item
+    here = replace(found, item_ids=list(item_ids), item=item, weight=weight)
+    return here.take(np.flatnonzero(item >= 0))
 
 
 def _models(kept: pa.Table) -> Ints | None:

@@ -19,7 +19,7 @@ from dprm_data.core.errors import VotesError
 from dprm_data.core.tables import ANNOTATIONS
 from dprm_data.ingest.column_values import decoded, distinct, is_text, value_type
 from dprm_data.ingest.faults import Faults, Places, rows_where
-from dprm_data.ingest.ratings import Ratings, ratings_from_annotations
+from dprm_data.ingest.ratings import Ratings, ratings_from_annotations, ratings_of_items
 from dprm_data.ingest.table_files import MISSING, SKIP, Cells, Table, open_table
 from dprm_data.ingest.vote_columns import as_text, ids_column, label_indices, weights_column
 from dprm_data.ingest.vote_fields import FIELDS
@@ -81,6 +81,19 @@ def read_votes(votes: Any, space: LabelSpace, *, say: Say | None = None, **setti
     return _ratings(table, space, settings, say or _warn).votes()
 
 
+def read_rated_votes(
+    votes: Any, space: LabelSpace, *, say: Say | None = None, **settings: Unpack[VoteSettings]
+) -> tuple[Votes, Ratings]:
+    """The votes of `read_votes`, and those of them with a label, with who gave them, on the same items."""
+    table = open_votes(votes, settings)
+    if _is_annotations(table, settings):
+        annotations = _annotations(table)
+        found = votes_from_annotations(annotations, space)
+        return found, ratings_of_items(annotations, space, found.item_ids)
+    ratings = _ratings(table, space, settings, say or _warn)
+    return ratings.votes(), ratings
+
+
 def read_ratings(votes: Any, space: LabelSpace, *, say: Say | None = None, **settings: Unpack[VoteSettings]) -> Ratings:
     """The same table with its annotators, for measuring agreement. A table of annotations is read as
     `ratings_from_annotations` reads it."""
@@ -133,7 +146,7 @@ def _is_annotations(table: Table, settings: VoteSettings) -> bool:
 
 
 def _annotations(table: Table) -> pa.Table:
-    wanted = [*sorted(_ANNOTATIONS), "item_id", "annotator_id", "label", "probs", "weight", "replicate"]
+    wanted = [*sorted(_ANNOTATIONS), "item_id", "annotator_id", "label", "probs", "weight", "replicate", "model_id"]
     read, _ = table.read([name for name in wanted if name in table.names])
     return _typed(read, table.source)
 

@@ -21,10 +21,13 @@ import pyarrow as pa
 
 from dprm_data.core.arrays import Floats
 from dprm_data.core.errors import InputError
+from dprm_data.ingest.ratings import Ratings
 from dprm_data.ingest.votes import Votes, check_space
 from dprm_data.labels.space import LabelSpace
+from dprm_data.preference.mean_shift import mean_shift
 from dprm_data.preference.posterior import evaluate
 from dprm_data.preference.prior import Prior
+from dprm_data.preference.rater_units import RaterUnits
 from dprm_data.preference.sampling import draw
 
 
@@ -33,7 +36,9 @@ class Drift:
     """Items that have old and new votes, a row each, the most surprising first.
 
     `before`, `after`: expected rewards given the old votes alone and the new votes alone; `log_bayes_factor` for a move; `p_value`; `moved`: reported
-    at the false discovery rate `rate`. `shift` is the mean change of raw mean rewards over the items and `shift_error` its standard error.
+    at the false discovery rate `rate`. `shift` is the mean change of raw mean rewards over the items and `shift_error` its standard error, 1.96 of which
+    are half the 95 % interval. Its unit is the rater where it is known who voted; `unit` says how far it is: in both sets of votes (`rater`), in one of them, the other
+    having been given by as few people as its votes allow (`assumed`), or in none, each vote counting as another person's (`vote`).
     """
 
     item_ids: list[str]
@@ -45,6 +50,7 @@ class Drift:
     rate: float
     shift: float
     shift_error: float
+    unit: str = "vote"
 
     def to_table(self) -> pa.Table:
         return pa.table(
@@ -66,24 +72,32 @@ class Drift:
             "false_discovery_rate": self.rate,
             "mean_reward_shift": self.shift,
             "mean_reward_shift_error": self.shift_error,
+            "unit": self.unit,
         }
 
 
 def drift(
-    published: Votes,
-    new: Votes,
+    published: Votes | Ratings,
+    new: Votes | Ratings,
     prior: Prior,
     space: LabelSpace,
     *,
     rate: float = 0.1,
     simulations: int = 999,
     seed: int = 0,
+    before: RaterUnits | None = None,
+    after: RaterUnits | None = None,
 ) -> Drift:
     """Compare new votes with the published ones, item by item.
+
+    Ratings, votes with who gave them, make the rater the unit of the mean shift; without ratings, `before` and `after` (`rater_units`) say who
+    stands behind the published and the new votes.
 
     Items without votes on either side are omitted. `rate` is the false discovery rate of `moved`. `simulations` per item bound the smallest
     p-value, 1 / (simulations + 1); only items whose Bayes factor favours a move are simulated; all others get p-value 1.
     """
+    given = (published, new)
+    published, new = (side.votes() if isinstance(side, Ratings) else side for side in given)
     check_space(published, space)
     check_space(new, space)
     if not 0.0 < rate < 1.0:
@@ -101,7 +115,8 @@ def drift(
         p_value[i] = _p_value(prior, space, old[i], latest[i], score[i], simulations, rng)
     order = np.lexsort((-score, p_value))
     rewards = space.rewards[:, None]
-    change = _raw(latest, space) - _raw(old, space)
+    compared = [published.item_ids[int(row)] for row in old_rows]
+    shift, error, unit = mean_shift(*given, old, latest, compared, space, before, after)
     return Drift(
         item_ids=[published.item_ids[int(old_rows[i])] for i in order],
         before=evaluate(prior, space, old, rewards).mean[order, 0],
@@ -110,8 +125,9 @@ def drift(
         p_value=p_value[order],
         moved=benjamini_hochberg(p_value, rate)[order],
         rate=rate,
-        shift=float(change.mean()) if len(change) else 0.0,
-        shift_error=float(change.std(ddof=1) / np.sqrt(len(change))) if len(change) > 1 else float("nan"),
+        shift=shift,
+        shift_error=error,
+        unit=unit,
     )
 
 
@@ -142,7 +158,3 @@ def _p_value(
         again *= new.sum() / again.sum(axis=1, keepdims=True)  # fractional votes keep their weight
     simulated = log_bayes_factors(prior, space, np.broadcast_to(old, again.shape), again)
     return float((1 + (simulated >= score - 1e-9).sum()) / (simulations + 1))
-
-
-def _raw(votes: Floats, space: LabelSpace) -> Floats:
-    return np.asarray(votes @ space.rewards / votes.sum(axis=1))

@@ -11,7 +11,8 @@ import pyarrow as pa
 from dprm_data.core.arrays import Floats
 from dprm_data.core.errors import InputError, VotesError
 from dprm_data.core.tables import DISTRIBUTIONS, FROM_ITEMS
-from dprm_data.ingest.vote_tables import read_votes
+from dprm_data.ingest.ratings import Ratings
+from dprm_data.ingest.vote_tables import read_rated_votes
 from dprm_data.ingest.votes import Votes, check_space
 from dprm_data.labels.geometry import reward_steps
 from dprm_data.labels.space import LabelSpace
@@ -20,6 +21,8 @@ from dprm_data.preference.intervals import expected_wasserstein, interval
 from dprm_data.preference.model_selection import learn_prior
 from dprm_data.preference.posterior import evaluate
 from dprm_data.preference.prior import BetaPart, Prior
+from dprm_data.preference.rater_effects import Raters, Use, learn_raters
+from dprm_data.preference.rater_units import RaterUnits, mean_figure, rater_units
 from dprm_data.preference.shared_error import SharedError
 from dprm_data.preference.smoothing import smooth
 from dprm_data.preference.soft_labels import soft_worth
@@ -41,6 +44,8 @@ class Fit:
     reward at `level`; `reward_error` (N,) its posterior standard deviation. `probability_std` (N, K): posterior standard deviations of the probabilities. `expected_distance` (N,): expected
     Wasserstein-1 distance, in units of reward, between `posterior` and the truth. `alpha`, `beta` (N, B): a beta per node of the axes, or per
     label in the categorical families. `divided` (N,): posterior probability of a U-shaped population. `log_evidence` (N,): log p(votes | prior).
+    `raters`: who voted, where that is in the model; `raters_said`: whether it is, and why, in a sentence (empty where nobody asked);
+    `units`: who stands behind figures over all items, None where the votes do not say who gave them.
     """
 
     votes: Votes
@@ -65,6 +70,9 @@ class Fit:
     level: float
     stated_strength: float
     notes: tuple[str, ...] = field(default=())
+    raters: Raters | None = None
+    raters_said: str = ""
+    units: RaterUnits | None = None
 
     def __len__(self) -> int:
         return len(self.votes)
@@ -86,6 +94,17 @@ class Fit:
         return interval(
             mean, variance, self.level if level is None else level, float(rewards.min()), float(rewards.max())
         )
+
+    def mean_reward_interval(self) -> tuple[float, float]:
+        """The 95 % interval of the mean expected reward over these items, with the rater as the unit (`rater_units.py`).
+
+        Where it is not known who voted, every vote counts as another person's.
+        """
+        mean = float(self.expected_reward.mean())
+        error = float(np.sqrt((self.reward_error**2).sum())) / len(self)
+        if self.units is not None:
+            error = mean_figure(mean, self.units).wide_error
+        return mean - 1.96 * error, mean + 1.96 * error
 
     def to_table(self) -> pa.Table:
         """`item_id` and the columns of `dprm_data.core.tables.DISTRIBUTIONS` but the texts."""
@@ -112,20 +131,26 @@ class Fit:
             "items_without_votes": int((self.evidence == 0).sum()),
             "stated_strength": self.stated_strength,
             "mean_expected_reward": float(self.expected_reward.mean()) if len(self) else None,
+            "mean_reward_interval": list(self.mean_reward_interval()) if len(self) else None,
+            "rater_units": self.units.to_dict() if self.units else None,
             "mean_entropy": float(self.entropy.mean()) if len(self) else None,
             "mean_disagreement": float(self.disagreement.mean()) if len(self) else None,
             "mean_interval_width": float((self.reward_high - self.reward_low).mean()) if len(self) else None,
             "mean_expected_distance": float(self.expected_distance.mean()) if len(self) else None,
             "divided_items": int((self.divided > 0.5).sum()),
+            "raters": self.raters.summary() if self.raters else None,
+            "raters_said": self.raters_said,
             "notes": list(self.notes),
         }
 
 
 def fit(
-    votes: Votes | Any,
+    votes: Votes | Ratings | Any,
     space: LabelSpace,
     *,
     family: str = "beta",
+    raters: Use = "auto",
+    ratings: Ratings | None = None,
     prior: Prior | None = None,
     stated: Floats | None = None,
     stated_strength: float | Literal["auto"] = 2.0,
@@ -135,6 +160,8 @@ def fit(
 ) -> Fit:
     """Preference distributions of all items from their votes, or from a table of votes (a path, a data frame, …), which `read_votes` reads.
 
+    `raters`: whether the model holds who voted: where it helps (`auto`), always (`on`, which needs annotators that come back), never (`off`).
+    It is known of a table and of `Ratings`, and of `votes` from `ratings`: those of them, on the same items, of which it is known. With a given `prior` it is never used.
     `family` says which prior is learned across the items (see `docs/statistics.md`); a given `prior` is used unchanged, with its family.
     `stated` (N, K) are distributions that were stated directly (the LLM's prior; rows of zeros where there is none): each counts as
     `stated_strength` votes, or with "auto" as many as predict the votes best (as a soft label is worth, where there are no votes). `smoothing` defaults to targeted smoothing;
@@ -142,8 +169,10 @@ def fit(
 
     Raises `VotesError` for votes that are not on this space, `InputError` for settings that cannot be used.
     """
-    if not isinstance(votes, Votes):
-        votes = read_votes(votes, space)
+    if isinstance(votes, Ratings):
+        ratings, votes = votes, votes.votes()
+    elif not isinstance(votes, Votes):
+        votes, ratings = read_rated_votes(votes, space)
     check_space(votes, space)
     if not len(votes):
         raise VotesError("there are no items to fit")
@@ -161,9 +190,12 @@ def fit(
             told = np.flatnonzero(pseudo.any(axis=1))
             stated_strength = soft_worth(told, pseudo[told]).votes
             source = stated_strength * pseudo
+    given = prior is not None
     if prior is None:
-        prior, said = learn_prior(source, space, family)
-        notes += said + _one_vote_each(source)
+        prior, chosen = learn_prior(source, space, family)
+        notes += chosen + _one_vote_each(source)
+    found, said = _raters(None if given else ratings, votes, space, prior, "auto" if given else raters)
+    units = None if ratings is None else rater_units(ratings, space)
     strength = 0.0
     if pseudo is not None:
         strength = (
@@ -172,12 +204,25 @@ def fit(
             else float(stated_strength)
         )
         votes = Votes(votes.item_ids, votes.counts + strength * pseudo, votes.base)
+        found = found and found.counting(votes.counts)
     if len(votes) and (empty := int((votes.totals == 0).sum())):
         notes.append(
             f"{empty} of {len(votes)} items have no votes: their distribution is the prior's, their evidence 0"
         )
     notes += _beyond_the_beta(votes, prior)
-    return _build(votes, space, prior, smoothing or SmoothingConfig(), interval, strength, tuple(notes), shared)
+    return _build(
+        votes,
+        space,
+        prior,
+        smoothing or SmoothingConfig(),
+        interval,
+        strength,
+        tuple(notes),
+        shared,
+        found,
+        said,
+        units,
+    )
 
 
 def _one_vote_each(counts: Floats) -> list[str]:
@@ -190,6 +235,18 @@ def _one_vote_each(counts: Floats) -> list[str]:
         f"{several:,} of {voted:,} items have more than one vote: how much of the spread is between items and how much between people cannot be told, "
         "so how far an item departs from the others is assumed. A second vote on some of them would tell"
     ]
+
+
+def _raters(
+    ratings: Ratings | None, votes: Votes, space: LabelSpace, prior: Prior, use: Use
+) -> tuple[Raters | None, str]:
+    if ratings is None:
+        if use == "on":
+            raise InputError("raters: on, but these votes do not say who gave them", hint="Give Ratings, or a table.")
+        return None, ""
+    if ratings.item_ids != votes.item_ids:
+        raise InputError("the ratings are not on the items of the votes")
+    return learn_raters(ratings, votes.counts, space, prior, use)
 
 
 def _beyond_the_beta(votes: Votes, prior: Prior) -> list[str]:
@@ -215,15 +272,21 @@ def _build(
     strength: float,
     notes: tuple[str, ...],
     shared: SharedError | None,
+    raters: Raters | None,
+    raters_said: str,
+    units: RaterUnits | None,
 ) -> Fit:
     K, rewards = space.K, space.rewards
     below, widths = reward_steps(space.rewards)
-    # All that follows is a function of an item's votes alone: items with the same votes are computed once.
-    panel = np.zeros((len(votes), 0)) if shared is None else np.column_stack(shared.of(votes.totals))
-    rows, where = distinct(np.hstack([votes.counts, panel]))
-    rows, panel = rows[:, :K], rows[:, K:]
     values = np.hstack([np.eye(K), rewards[:, None], below])
-    moments = evaluate(prior, space, rows, values)
+    panel = np.zeros((len(votes), 0)) if shared is None else np.column_stack(shared.of(votes.totals))
+    if raters is None:
+        # All that follows is a function of an item's votes alone: items with the same votes are computed once.
+        rows, where = distinct(np.hstack([votes.counts, panel]))
+        rows, panel = rows[:, :K], rows[:, K:]
+        moments = evaluate(prior, space, rows, values)
+    else:
+        rows, where, moments = votes.counts, np.arange(len(votes)), raters.evaluate(values)
     if shared is not None:
         spread = np.clip(moments.mean[:, :K], 0.0, None) @ values**2 - moments.mean**2
         moments = replace(moments, variance=moments.variance + panel[:, :1] * np.maximum(spread, 0.0))
@@ -254,7 +317,16 @@ def _build(
     }
     expanded = columns if len(rows) == len(votes) else {name: column[where] for name, column in columns.items()}
     return Fit(
-        votes=votes, family=prior.family, prior=prior, level=level, stated_strength=strength, notes=notes, **expanded
+        votes=votes,
+        family=prior.family,
+        prior=prior,
+        level=level,
+        stated_strength=strength,
+        notes=notes,
+        raters=raters,
+        raters_said=raters_said,
+        units=units,
+        **expanded,
     )
 
 

@@ -27,6 +27,7 @@ from dprm_data.labels.space import LabelSpace
 from dprm_data.labels.statistics import reward_variance
 from dprm_data.preference.posterior import evaluate
 from dprm_data.preference.prior import Prior
+from dprm_data.preference.rater_units import Figure, difference
 
 STRENGTHS = np.geomspace(0.5, 5_000.0, 25)
 LEANING_VOTES = 10.0
@@ -36,8 +37,8 @@ FLOOR = 1e-6
 @dataclass(frozen=True)
 class Group:
     """One group's view of all N items: `distribution` (N, K), `expected_reward` (N,) with posterior standard deviation `reward_error` (N,), `votes` (N,) of
-    its own, `strength` tau, `leaning` (K,) omega. `difference`: the mean over the items it voted on of its raw mean reward minus the others' expected reward, `difference_error` its
-    standard error over the items."""
+    its own, `strength` tau, `leaning` (K,) omega. `difference`: by how much more reward its raters give than the others, on the same items; `difference_error` its
+    standard error with the rater as the unit, 1.96 of which are half the 95 % interval, and `p_value` of no difference (`rater_units.py`)."""
 
     name: str
     distribution: Floats
@@ -48,6 +49,7 @@ class Group:
     leaning: Floats
     difference: float
     difference_error: float
+    p_value: float
 
     def summary(self) -> dict[str, Any]:
         """The group's figures over all items, as plain data."""
@@ -57,6 +59,7 @@ class Group:
             "strength": self.strength,
             "difference": self.difference,
             "difference_error": self.difference_error,
+            "p_value": self.p_value,
         }
 
 
@@ -75,10 +78,13 @@ def by_group(
         raise VotesError("none of the annotators has a group", hint="membership maps annotator ids to groups.")
     number = np.array([-1 if v is None else names.index(str(v)) for v in value])[ratings.annotator]
     everyone = ratings.votes().counts
-    return [
-        _group(name, ratings.take(np.flatnonzero(number == g)).votes().counts, everyone, space, prior)
-        for g, name in enumerate(names)
-    ]
+    reward = space.rewards[ratings.label]
+    found = []
+    for g, name in enumerate(names):
+        own = number == g
+        gap = difference(reward, ratings.item, ratings.annotator, own.astype(np.float64), ratings.weight)
+        found.append(_group(name, ratings.take(np.flatnonzero(own)).votes().counts, everyone, space, prior, gap))
+    return found
 
 
 def group_table(groups: Sequence[Group], item_ids: Sequence[str]) -> pa.Table:
@@ -99,7 +105,7 @@ def group_table(groups: Sequence[Group], item_ids: Sequence[str]) -> pa.Table:
     return pa.concat_tables(parts)
 
 
-def _group(name: str, own: Floats, everyone: Floats, space: LabelSpace, prior: Prior) -> Group:
+def _group(name: str, own: Floats, everyone: Floats, space: LabelSpace, prior: Prior, gap: Figure) -> Group:
     others = np.maximum(everyone - own, 0.0)
     q = np.maximum(evaluate(prior, space, others, np.eye(space.K)).mean, FLOOR)
     q /= q.sum(axis=1, keepdims=True)
@@ -111,8 +117,6 @@ def _group(name: str, own: Floats, everyone: Floats, space: LabelSpace, prior: P
     alpha = strength * centre + own
     total = alpha.sum(axis=1)
     p = alpha / total[:, None]
-    gap = own[voted] @ space.rewards / own[voted].sum(axis=1) - q[voted] @ space.rewards
-    error = float(gap.std(ddof=1) / np.sqrt(len(gap))) if len(gap) > 1 else float("nan")
     return Group(
         name=name,
         distribution=p,
@@ -121,8 +125,9 @@ def _group(name: str, own: Floats, everyone: Floats, space: LabelSpace, prior: P
         votes=own.sum(axis=1),
         strength=strength,
         leaning=leaning,
-        difference=float(gap.mean()) if len(gap) else 0.0,
-        difference_error=error,
+        difference=gap.value,
+        difference_error=gap.wide_error,
+        p_value=gap.p_value,
     )
 
 

@@ -10,18 +10,19 @@ node has its own beta), the moments go up the tree by
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
+from typing import Protocol
 
 import numpy as np
 
 from dprm_data.core.arrays import Floats, Ints
 from dprm_data.labels.space import LabelSpace
 from dprm_data.preference import beta as discretised
-from dprm_data.preference.axes import Node, nodes
-from dprm_data.preference.components import Components, Posterior, distinct
-from dprm_data.preference.prior import BetaPart, Prior
+from dprm_data.preference.axes import Node
+from dprm_data.preference.components import Posterior, distinct
+from dprm_data.preference.prior import BetaPart, Part, Prior
 
 CHUNK = 2048  # vote vectors at once: the matrix of components stays in the processor's cache
 THREADED = 20  # chunks from which on threads are worth their start
@@ -58,14 +59,29 @@ def evaluate(prior: Prior, space: LabelSpace, counts: Floats, values: Floats) ->
     """
     rows, where = distinct(counts)
     root = prior.tree(space)
-    models = [_Model(node, part) for node, part in zip(nodes(root), prior.parts, strict=True)]
-    pieces = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)] or [rows]
-    if len(pieces) < THREADED:
-        whole = _joined((_chunk(root, models, piece, values) for piece in pieces), len(rows))
-    else:  # NumPy lets go of the interpreter's lock in all that is long here
-        with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-            whole = _joined(pool.map(lambda piece: _chunk(root, models, piece, values), pieces), len(rows))
+    models = [NodeModel(part.components(), latent_of(part)) for part in prior.parts]
+    whole = evaluate_each(root, lambda start, stop: models, rows, values)
     return whole if len(rows) == len(counts) else whole.take(where)
+
+
+def evaluate_each(
+    root: Node, models: Callable[[int, int], Sequence[NodeModel]], counts: Floats, values: Floats
+) -> Moments:
+    """The same for every row of `counts` by itself, where a row's posterior may depend on more than its counts.
+
+    models: the models of all nodes, parents first, for the rows from the first number to before the second.
+    """
+
+    def chunk(start: int) -> Moments:
+        stop = min(start + CHUNK, len(counts))
+        return _chunk(root, models(start, stop), counts[start:stop], values)
+
+    starts = range(0, max(len(counts), 1), CHUNK)
+    if len(starts) < THREADED:
+        return _joined(map(chunk, starts), len(counts))
+    # NumPy lets go of the interpreter's lock in all that is long here
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        return _joined(pool.map(chunk, starts), len(counts))
 
 
 def _joined(chunks: Iterable[Moments], rows: int) -> Moments:
@@ -81,15 +97,22 @@ def _joined(chunks: Iterable[Moments], rows: int) -> Moments:
     return Moments(**whole)
 
 
-class _Model:
-    """A node with its components and the moments of their betas."""
+class Judge(Protocol):
+    """Gives the posterior of votes (U, L) on a node: components do."""
 
-    def __init__(self, node: Node, part: object) -> None:
-        self.node = node
-        self.components: Components = part.components()  # type: ignore[attr-defined]
-        self.latent: Floats | None = None
-        if isinstance(part, BetaPart):
-            self.latent = part.latent()
+    def posterior(self, votes: Floats) -> Posterior: ...
+
+
+@dataclass(frozen=True)
+class NodeModel:
+    """A node's judge and the moments of its betas, as `BetaPart.latent` gives them; None for a categorical one."""
+
+    judge: Judge
+    latent: Floats | None
+
+
+def latent_of(part: Part) -> Floats | None:
+    return part.latent() if isinstance(part, BetaPart) else None
 
 
 @dataclass
@@ -102,7 +125,7 @@ class _Found:
     log_evidence: Floats
 
 
-def _chunk(root: Node, models: list[_Model], counts: Floats, values: Floats) -> Moments:
+def _chunk(root: Node, models: Sequence[NodeModel], counts: Floats, values: Floats) -> Moments:
     K = counts.shape[1]
     found = _Found([], [], [], np.zeros(len(counts)))
     categorical = all(model.latent is None for model in models)
@@ -115,9 +138,11 @@ def _chunk(root: Node, models: list[_Model], counts: Floats, values: Floats) -> 
     return Moments(mean[:, K:], variance[:, K:], alpha, beta, found.log_evidence, np.zeros(len(counts)))
 
 
-def _walk(node: Node, models: Iterator[_Model], counts: Floats, values: Floats, found: _Found) -> tuple[Floats, Floats]:
+def _walk(
+    node: Node, models: Iterator[NodeModel], counts: Floats, values: Floats, found: _Found
+) -> tuple[Floats, Floats]:
     model = next(models)
-    posterior = model.components.posterior(node.votes(counts))
+    posterior = model.judge.posterior(node.votes(counts))
     found.log_evidence += posterior.log_evidence
     if model.latent is not None:
         _latent(posterior, model.latent, found)

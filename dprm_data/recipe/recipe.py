@@ -140,10 +140,18 @@ class SmoothingConfig(Section):
         return epsilon
 
 
+def _switch(value: object) -> object:
+    """YAML reads on and off as booleans."""
+    return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
+
+
 class FitConfig(Section):
     """How votes become distributions. None of this is sent to a model: change it and run `dprm ratings fit` again at no cost."""
 
     family: Annotated[str, AfterValidator(_registered(FAMILIES))] = "beta"
+    raters: Annotated[Literal["auto", "on", "off"], BeforeValidator(_switch)] = (
+        "auto"  # whether who voted is in the model
+    )
     smoothing: SmoothingConfig = SmoothingConfig()
     interval: Annotated[float, Field(gt=0, lt=1)] = 0.9
     human_weight: Positive = 1.0

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dprm_data.core.arrays import Floats
+from dprm_data.ingest.ratings import ratings_of_items
 from dprm_data.ingest.votes import Votes, item_codes, stated_from_annotations, vote_rows, votes_from_annotations
 from dprm_data.preference.design_effect import by_design
 from dprm_data.preference.fitting import Fit, fit
@@ -42,10 +43,11 @@ def fit_annotations(run: Run, annotations: pa.Table, votes: Votes | None = None)
     """
     item_ids, space = item_ids_of(run), run.space
     config, prior = run.recipe.fit, run.recipe.prior
-    new, shared = counts_people(run.folder), None
+    new, shared, ratings = counts_people(run.folder), None, None
     worths: list[SoftWorth] = []
     if votes is None:
         weighed, worths = at_their_worth(by_design(annotations), space) if new else (annotations, [])
+        ratings = ratings_of_items(weighed, space, item_ids, human_weight=config.human_weight)
         votes = votes_from_annotations(weighed, space, item_ids=item_ids, human_weight=config.human_weight)
         people = people_weights(weighed, item_ids, config.human_weight)
         shared = shared_by_panel(people, annotations, space) if new else None
@@ -54,6 +56,8 @@ def fit_annotations(run: Run, annotations: pa.Table, votes: Votes | None = None)
         votes,
         space,
         family=config.family,
+        raters=config.raters,
+        ratings=ratings,
         stated=stated_from_annotations(annotations, space, item_ids) if has_stated else None,
         stated_strength=prior.strength if prior else "auto" if new else 2.0,
         smoothing=config.smoothing,

@@ -8,9 +8,10 @@ from typing import Unpack
 
 from dprm_data.core.errors import InputError
 from dprm_data.ingest.vote_scale import assumption
-from dprm_data.ingest.vote_tables import VoteSettings, read_votes
+from dprm_data.ingest.vote_tables import VoteSettings, read_rated_votes
 from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.fitting import Fit, fit
+from dprm_data.preference.rater_effects import Use
 from dprm_data.runs.published import digest, write_fit
 
 
@@ -20,6 +21,7 @@ def fit_votes(
     out: Path,
     *,
     family: str,
+    raters: Use,
     say: Callable[[str], None],
     **settings: Unpack[VoteSettings],
 ) -> Fit:
@@ -30,9 +32,9 @@ def fit_votes(
     """
     if out.suffix != ".parquet" or (out.exists() and votes_file.exists() and out.samefile(votes_file)):
         raise InputError(f"--output {out}: must be another file, and a Parquet file, such as distributions.parquet")
-    votes = read_votes(votes_file, space, say=say, **settings)
+    votes, ratings = read_rated_votes(votes_file, space, say=say, **settings)
     if settings.get("base") is None and votes.base is not None:
         say(assumption(votes.base, space))
-    fitted = fit(votes, space, family=family)
+    fitted = fit(votes, space, family=family, raters=raters, ratings=ratings)
     write_fit(fitted, space, out, given=(digest(votes),))
     return fitted

@@ -19,12 +19,14 @@ import pyarrow.parquet as pq
 
 from dprm_data.core.errors import InputError, VotesError
 from dprm_data.core.tables import write_parquet
+from dprm_data.ingest.ratings import Ratings
 from dprm_data.ingest.vote_scale import assumption
-from dprm_data.ingest.vote_tables import VoteSettings, read_votes
+from dprm_data.ingest.vote_tables import VoteSettings, read_rated_votes
 from dprm_data.ingest.votes import Votes
 from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.fitting import Fit
 from dprm_data.preference.prior import Prior
+from dprm_data.preference.rater_units import RaterUnits
 from dprm_data.recipe.recipe import SmoothingConfig
 from dprm_data.runs.folder import RunFolder
 
@@ -33,7 +35,7 @@ _KEY = b"dprm_fit"
 
 @dataclass(frozen=True)
 class Published:
-    """The votes behind fitted distributions, and how they were fitted. interval: the level of the credible intervals.
+    """The votes behind fitted distributions, and how they were fitted. interval: the level of the credible intervals. units: who gave the votes; None where that is not known.
 
     `votes.base` is that of the table they were read from: the next table of the same people counts its labels in the same way.
     `given`: the digests of the tables of votes that have been counted, where they are known.
@@ -45,6 +47,7 @@ class Published:
     smoothing: SmoothingConfig
     interval: float
     given: tuple[str, ...] = ()
+    units: RaterUnits | None = None
 
 
 def digest(votes: Votes) -> str:
@@ -72,6 +75,7 @@ def write_fit(
         "interval": fitted.level,
         "base": fitted.votes.base,
         "given": sorted(given),
+        **({"rater_units": fitted.units.to_dict()} if fitted.units else {}),
     }
     table = table.replace_schema_metadata((table.schema.metadata or {}) | {_KEY: orjson.dumps(content)})
     try:
@@ -95,20 +99,31 @@ def new_votes(
     say: Callable[[str], None],
     **settings: Unpack[VoteSettings],
 ) -> Votes:
-    """Read further votes of the same people, with labels counted as in the votes before. The settings are those of `read_votes`.
+    """The votes of `new_ratings`."""
+    return new_ratings(path, old, say=say, **settings)[0]
+
+
+def new_ratings(
+    path: Path,
+    old: Published,
+    *,
+    say: Callable[[str], None],
+    **settings: Unpack[VoteSettings],
+) -> tuple[Votes, Ratings]:
+    """Read further votes, and who gave them, with labels counted as in the votes before. The settings are those of `read_votes`.
 
     say: receives what was assumed about the table, what was left out, or that labels are counted in another way than before. Raises `VotesError`.
     """
     before, base = old.votes.base, settings.get("base")
     settings["base"] = before if base is None else base
-    votes = read_votes(path, old.space, say=say, **settings)
+    votes, ratings = read_rated_votes(path, old.space, say=say, **settings)
     if base is None and before is None and votes.base is not None:
         say(assumption(votes.base, old.space))
     if base is not None and before not in (None, base):
         say(f"labels start at {base} here, and started at {before} in the fitted votes")
     if digest(votes) in old.given:
         say("these very votes have been counted already: an update with them counts every one twice")
-    return votes
+    return votes, ratings
 
 
 def _of_run(folder: RunFolder) -> Published:
@@ -123,6 +138,7 @@ def _of_run(folder: RunFolder) -> Published:
         space,
         recipe.fit.smoothing,
         recipe.fit.interval,
+        _units(manifest.get("fit", {}).get("rater_units")),
     )
 
 
@@ -149,7 +165,19 @@ def _of_file(path: Path) -> Published:
     smoothing = SmoothingConfig.model_validate(content["smoothing"])
     votes = replace(_votes(table, space, path), base=content.get("base"))  # older files do not say
     given = tuple(content.get("given", ()))  # older files do not say
-    return Published(votes, Prior.from_dict(content["prior"]), space, smoothing, content["interval"], given)
+    return Published(
+        votes,
+        Prior.from_dict(content["prior"]),
+        space,
+        smoothing,
+        content["interval"],
+        given,
+        _units(content.get("rater_units")),
+    )
+
+
+def _units(content: dict[str, Any] | None) -> RaterUnits | None:
+    return RaterUnits.from_dict(content) if content else None  # older files do not say
 
 
 def _votes(table: pa.Table, space: LabelSpace, origin: object) -> Votes:

@@ -31,6 +31,8 @@ def fit_view(fitted: Fit, space: LabelSpace, out: Path) -> RenderableType:
         f"mean disagreement {number(figures['mean_disagreement'])}, {figures['divided_items']:,} items divided into two camps\n",
         style="not bold",
     )
+    if fitted.raters_said:
+        text.append(f"{fitted.raters_said}\n", style="not bold")
     for note in figures["notes"]:
         text.append(f"{note}\n", style="yellow not bold")
     text.append(f"wrote {out}", style="bold")

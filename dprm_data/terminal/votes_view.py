@@ -21,8 +21,14 @@ if TYPE_CHECKING:
     from dprm_data.preference.agreement import Annotators
     from dprm_data.preference.drift_detection import Drift
     from dprm_data.preference.groups import Group
+    from dprm_data.preference.rater_effects import Raters
 
 _MOST = 20  # rows shown
+_UNITS = {
+    "rater": " (the rater as the unit)",
+    "assumed": " (the rater as the unit; who gave the others is assumed to be as few people as possible)",
+    "vote": " (as if every vote were another person's: nobody says who voted)",
+}
 
 
 def drift_view(found: Drift) -> RenderableType:
@@ -34,7 +40,8 @@ def drift_view(found: Drift) -> RenderableType:
     )
     error = "" if math.isnan(found.shift_error) else f" ± {number(1.96 * found.shift_error)}"
     header.append(
-        f"mean shift of the reward over all compared items: {number(found.shift, sign=True)}{error}\n", style="not bold"
+        f"mean shift of the reward over all compared items: {number(found.shift, sign=True)}{error}{_UNITS[found.unit]}\n",
+        style="not bold",
     )
     items = table("item", "before", "after", "Bayes factor", "p")
     for i in np.flatnonzero(found.moved)[:_MOST]:
@@ -48,8 +55,10 @@ def drift_view(found: Drift) -> RenderableType:
     return Stack(header, items, *_more(moved)) if moved else header
 
 
-def agreement_view(summary: dict[str, Any], found: Annotators) -> RenderableType:
-    """Agreement of all annotators, and the figures of each."""
+def agreement_view(
+    summary: dict[str, Any], found: Annotators, learned: Raters | None = None, said: str = ""
+) -> RenderableType:
+    """Agreement of all annotators, the figures of each, and their severities as the model of raters has them."""
     figures = facts()
     figures.add_row("annotators", count(summary["annotators"]))
     for name, meaning in (
@@ -70,22 +79,39 @@ def agreement_view(summary: dict[str, Any], found: Annotators) -> RenderableType
         "severity: mean reward given, minus that of the others on the same items; informativeness: correlation with the others",
         style="dim",
     )
-    return Stack(figures, Text(), annotators, *_more(len(found.annotator_ids)), hint)
+    rest = [Text(f"\n{said}"), *([_severities(learned)] if learned else [])] if said else []
+    return Stack(figures, Text(), annotators, *_more(len(found.annotator_ids)), hint, *rest)
+
+
+def _severities(learned: Raters) -> RenderableType:
+    rows = table("annotator", "votes", "severity", "90 % interval")
+    low, high = learned.severity_interval()
+    for i in np.argsort(learned.severity, kind="stable")[:_MOST]:
+        ends = f"{number(low[i], sign=True)} … {number(high[i], sign=True)}"
+        rows.add_row(
+            Text(visible(learned.annotator_ids[i])),
+            count(learned.votes[i]),
+            number(learned.severity[i], sign=True),
+            ends,
+        )
+    return Stack(rows, *_more(len(learned.annotator_ids)))
 
 
 def groups_view(found: Sequence[Group]) -> RenderableType:
     """Every group's votes, its difference from the others, and how far its distributions are shrunk towards theirs."""
-    groups = table("group", "votes", "reward against the others'", "± (95%)", "the others' view counts as")
+    groups = table("group", "votes", "reward against the others'", "± (95%)", "p", "the others' view counts as")
     for group in found:
         groups.add_row(
             Text(visible(group.name)),
             count(float(group.votes.sum())),
             number(group.difference),
             number(1.96 * group.difference_error),
+            number(group.p_value),
             f"{group.strength:,.1f} votes",
         )
     hint = Text(
-        "reward against the others': the mean reward that the group gives, minus what the others would give the same items; the others' view "
+        "reward against the others': how much more reward the group's raters give than the others on the same items; ± and p take the rater, not "
+        "the vote, as the unit; the others' view "
         "of an item is added to the group's own votes as so many more",
         style="dim",
     )

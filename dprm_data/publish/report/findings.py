@@ -15,6 +15,7 @@ from dprm_data.core.arrays import Floats, Ints
 from dprm_data.core.errors import RecipeError
 from dprm_data.core.yamlfile import validated
 from dprm_data.ingest.ratings import ratings_from_annotations
+from dprm_data.preference.agreement import Annotators
 from dprm_data.preference.fitting import Fit
 from dprm_data.preference.groups import by_group
 from dprm_data.preference.posterior_checks import Quality, quality
@@ -38,7 +39,10 @@ _DRAWS = 120  # for the check of the fit: enough to resolve p = 0.01
 
 @dataclass(frozen=True)
 class AnnotatorRow:
-    """One annotator: shares of the labels (K,), counts of statuses, cost, severity and self-consistency."""
+    """One annotator: shares of the labels (K,), counts of statuses, cost, severity with half its 95 % interval, and self-consistency.
+
+    The severity is that of the fit's raters where they are in the model, else the raw difference from the others.
+    """
 
     id: str
     name: str
@@ -49,6 +53,7 @@ class AnnotatorRow:
     statuses: dict[str, int]
     cost: float | None
     severity: float | None
+    severity_half: float | None
     repeat: float | None
 
 
@@ -110,7 +115,7 @@ def find(run: Run) -> Findings:
         quality=checked,
         worst=worst,
         spending=spending(run, summary.items),
-        annotators=_annotators(run, annotations, panel),
+        annotators=_annotators(run, annotations, panel, fit),
         items_by={column: _items_by(fit, values) for column, values in groupings.items()},
         people_by=_people_by(run, annotations, fit),
         observed=counts / max(counts.sum(), 1e-12),
@@ -119,7 +124,7 @@ def find(run: Run) -> Findings:
     )
 
 
-def _annotators(run: Run, table: pa.Table, panel: PanelFindings) -> list[AnnotatorRow]:
+def _annotators(run: Run, table: pa.Table, panel: PanelFindings, fit: Fit) -> list[AnnotatorRow]:
     """One row per annotator: the panel in its order, then people."""
     said = {persona.id: persona.said for persona in run.panel.personas} | {"population": "Population (stated)"}
     order = {name: i for i, name in enumerate(["population", *[p.id for p in run.panel.personas]])}
@@ -135,6 +140,7 @@ def _annotators(run: Run, table: pa.Table, panel: PanelFindings) -> list[Annotat
         statuses = Counter(mine["status"].to_pylist())
         codes = pc.index_in(mine["label"], value_set=space_names, skip_nulls=True).drop_null().to_numpy()
         at = place.get(name)
+        severity, half = _severity(fit, who, name, at)
         costs = mine["cost"]
         found.append(
             AnnotatorRow(
@@ -146,11 +152,24 @@ def _annotators(run: Run, table: pa.Table, panel: PanelFindings) -> list[Annotat
                 shares=_shares(mine, codes, run.space.K),
                 statuses={status: count for status, count in statuses.items() if status != "ok"},
                 cost=None if costs.null_count else float(pc.sum(costs).as_py() or 0.0),
-                severity=_known(who.severity[at]) if who and at is not None else None,
+                severity=severity,
+                severity_half=half,
                 repeat=_known(who.repeat_agreement[at]) if who and at is not None else None,
             )
         )
     return sorted(found, key=lambda row: (row.human, order.get(row.id, len(order)), row.id))
+
+
+def _severity(fit: Fit, who: Annotators | None, name: str, at: int | None) -> tuple[float | None, float | None]:
+    """An annotator's severity, and half of its 95 % interval."""
+    learned = fit.raters
+    if learned and name in learned.annotator_ids:
+        row = learned.annotator_ids.index(name)
+        return float(learned.severity[row]), 1.96 * float(learned.severity_error[row])
+    if who is None or at is None:
+        return None, None
+    error = _known(who.severity_error[at])
+    return _known(who.severity[at]), None if error is None else 1.96 * error
 
 
 def _shares(mine: pa.Table, codes: Any, K: int) -> list[float]:

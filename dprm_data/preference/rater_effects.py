@@ -1,0 +1,357 @@
+"""The raters of a fit: whether who voted matters, how severe everybody is, and what one of them would say.
+
+Every scale of the label space has a model of raters of its own (`rater_model.py`). It is used where annotators come back and where it describes the votes better than
+a crowd without names: where the log evidence of the same votes under the same engine, with raters and without, differs by more than two nats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from dprm_data.core.arrays import Floats, Ints
+from dprm_data.core.errors import InputError
+from dprm_data.ingest.ratings import Ratings
+from dprm_data.labels.space import LabelSpace
+from dprm_data.preference.axes import Node, nodes
+from dprm_data.preference.components import Components, Posterior
+from dprm_data.preference.model_selection import learn_prior
+from dprm_data.preference.posterior import Moments, NodeModel, evaluate_each, latent_of
+from dprm_data.preference.prior import BetaPart, Prior
+from dprm_data.preference.rated_scale import RatedScale
+from dprm_data.preference.rater_learning import complete, few_of, item_posteriors, learn
+from dprm_data.preference.rater_model import NO_SHIFT, SEVERITY, SHIFTS, STRETCHES, RaterModel
+
+Use = Literal["auto", "on", "off"]
+
+FEWEST_VOTES = 200  # fewer votes tell nothing about raters
+RECURRING = 0.05  # of the votes, by annotators who gave more than one
+MOST_VOTES = 300  # an item's: beyond, its raters average out
+NATS = 2.0  # of evidence for what is learned besides: odds of 7 to 1
+
+
+@dataclass(frozen=True)
+class Raters:
+    """A annotators in a fit of N items.
+
+    `severity` (A,): by how much more reward an annotator gives the average item than the population does, negative for strict ones, with its posterior standard deviation
+    `severity_error` (A,); the error of the population's own mean, which all share, is not in it. `votes` (A,): their number. `spread`: by scale, the standard deviation of
+    severities in the population, in logits of the mean opinion; `stretched`: scales on which annotators also differ in stretch. `gain`: nats per vote that raters are worth.
+    """
+
+    annotator_ids: list[str]
+    votes: Ints
+    severity: Floats
+    severity_error: Floats
+    spread: dict[str, float]
+    stretched: tuple[str, ...]
+    gain: float
+    space: LabelSpace
+    prior: Prior
+    counts: Floats
+    scales: tuple[RatedScale, ...]
+    models: tuple[RaterModel | None, ...]
+
+    def evaluate(self, values: Floats) -> Moments:
+        """Posterior moments of the functionals p . v of the population, v the columns of `values` (K, M), for every item."""
+        return evaluate_each(self.prior.tree(self.space), self._models(), self.counts, values)
+
+    def counting(self, counts: Floats) -> Raters:
+        """The same raters, with other votes (N, K) in all: what is not of them counts as of unknown people."""
+        tree = nodes(self.prior.tree(self.space))
+        scales = tuple(scale.counting(node.votes(counts)) for scale, node in zip(self.scales, tree, strict=True))
+        return replace(self, counts=counts, scales=scales)
+
+    def predict(self, items: Ints | Sequence[int], annotator_id: str | None = None) -> Floats:
+        """The distribution (n, K) of the label that an annotator gives these items, by their rows; of one not seen yet without an id.
+
+        Raises `InputError` for an annotator who gave no vote.
+        """
+        rows = np.asarray(items, dtype=np.int64)
+        if annotator_id is None:
+            return self.evaluate(np.eye(self.space.K)).mean[rows]
+        if annotator_id not in self.annotator_ids:
+            raise InputError(f"no annotator {annotator_id!r} in these votes", hint="Leave the id out for a new one.")
+        return self._of_rater(self.annotator_ids.index(annotator_id), rows)
+
+    def probability(self, items: Ints, raters: Ints, labels: Ints) -> Floats:
+        """The probability (V,) that annotators (V,) by their numbers give these labels (V,) to these items (V,)."""
+        found = np.empty(len(items))
+        order = np.argsort(raters, kind="stable")
+        for rows in np.split(order, np.flatnonzero(np.diff(raters[order])) + 1):
+            if len(rows):
+                found[rows] = self._of_rater(int(raters[rows[0]]), items[rows])[np.arange(len(rows)), labels[rows]]
+        return found
+
+    def severity_interval(self, level: float = 0.9) -> tuple[Floats, Floats]:
+        """Central intervals of the severities: (lower, upper), each (A,)."""
+        from scipy.special import ndtri
+
+        half = float(ndtri(0.5 * (1.0 + level))) * self.severity_error
+        return self.severity - half, self.severity + half
+
+    def to_table(self, level: float = 0.9) -> pa.Table:
+        """A row per annotator: annotator_id, votes, severity, severity_error, severity_low, severity_high."""
+        low, high = self.severity_interval(level)
+        return pa.table(
+            {
+                "annotator_id": pa.array(self.annotator_ids, pa.string()),
+                "votes": self.votes,
+                "severity": self.severity,
+                "severity_error": self.severity_error,
+                "severity_low": low,
+                "severity_high": high,
+            }
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """Figures for a report or a manifest."""
+        return {
+            "annotators": len(self.annotator_ids),
+            "nats_per_vote": self.gain,
+            "spread": self.spread,
+            "stretched": list(self.stretched),
+            "severity_spread": float(self.severity.std()),
+        }
+
+    @property
+    def said(self) -> str:
+        """In a sentence."""
+        low, high = self.severity.min(), self.severity.max()
+        return (
+            f"raters are in the model: {len(self.annotator_ids):,} annotators, whose severities go from {low:+.2f} to {high:+.2f} in reward "
+            f"(worth {self.gain:.3f} nats per vote)"
+        )
+
+    def _models(self) -> Callable[[int, int], list[NodeModel]]:
+        """The models of all scales for a range of items."""
+        plain = [NodeModel(part.components(), latent_of(part)) for part in self.prior.parts]
+        rated = [
+            None if model is None else (model.components(), model.slopes(), model.latent()) for model in self.models
+        ]
+
+        def of(start: int, stop: int) -> list[NodeModel]:
+            return [
+                crowd
+                if model is None or ready is None
+                else NodeModel(_Rated(scale, model, *ready[:2], start, stop), ready[2])
+                for crowd, scale, model, ready in zip(plain, self.scales, self.models, rated, strict=True)
+            ]
+
+        return of
+
+    def _of_rater(self, rater: int, rows: Ints) -> Floats:
+        """By the chain rule, each scale with the rater's own cells."""
+        found = np.ones((len(rows), self.space.K))
+        tree = nodes(self.prior.tree(self.space))
+        for node, part, scale, model in zip(tree, self.prior.parts, self.scales, self.models, strict=True):
+            if model is None:
+                components = part.components()
+                posterior = components.posterior(scale.votes()[rows])
+                p = posterior.moments(np.eye(node.levels))[0]
+            else:
+                own = np.einsum("b,lbg->gl", model.beliefs[rater], model.cells)
+                p = np.concatenate([item_posteriors(scale, model, int(row), int(row) + 1)[0] @ own for row in rows])
+            for level, branch in enumerate(node.branches):
+                found[:, list(branch)] *= p[:, level, None]
+        return np.asarray(found / found.sum(axis=1, keepdims=True))
+
+
+@dataclass(frozen=True)
+class _Rated:
+    """The posterior of the items from `start` to before `stop`, from their votes and raters."""
+
+    scale: RatedScale
+    model: RaterModel
+    components: Components
+    slopes: Floats
+    start: int
+    stop: int
+
+    def posterior(self, votes: Floats) -> Posterior:
+        R, log_evidence = item_posteriors(self.scale, self.model, self.start, self.stop)
+        shared = self.model.shared[self.start : self.stop]
+        return _RaterPosterior(self.components, votes, R, np.ones((len(R), 1)), log_evidence, self.slopes, shared)
+
+
+@dataclass(frozen=True)
+class _RaterPosterior(Posterior):
+    """Its variances hold the raters' shared error."""
+
+    slopes: Floats
+    shared: Floats
+
+    def moments(self, values: Floats) -> tuple[Floats, Floats]:
+        mean, variance = super().moments(values)
+        return mean, variance + self.expect(self.slopes @ values) ** 2 * self.shared[:, None]
+
+
+def learn_raters(
+    ratings: Ratings, counts: Floats, space: LabelSpace, prior: Prior, use: Use = "auto"
+) -> tuple[Raters | None, str]:
+    """The raters of these ratings if they are in the model, and why, in a sentence.
+
+    counts (N, K): all votes of the items, also those that nobody is known to have given. prior: what was learned from them without raters.
+    Raises `InputError` if raters must be used (`on`) and cannot be.
+    """
+    if use == "off":
+        return None, "raters are not in the model: switched off"
+    reason = _against(ratings, counts, prior, use)
+    if reason:
+        if use == "on":
+            raise InputError(f"raters: on, but {reason}", hint="Set raters to auto or off.")
+        return None, f"raters are not in the model: {reason}"
+    who, raters = _raters(ratings)
+    tree = nodes(prior.tree(space))
+    scales = [
+        RatedScale.of(ratings.item, who, ratings.label, ratings.weight, counts, len(raters), node) for node in tree
+    ]
+    learned = [
+        _learn(scale, part, use) for scale, part in zip(scales, prior.parts, strict=True) if isinstance(part, BetaPart)
+    ]
+    models = tuple(model for model, _ in learned)
+    if not any(models):
+        return None, "raters are not in the model: knowing who voted does not help to predict these votes"
+    gain = sum(nats for _, nats in learned) / max(len(ratings), 1)
+    severity, error = _severities(space, tree, prior, models, len(raters))
+    return _result(
+        raters,
+        np.bincount(who, minlength=len(raters)),
+        severity,
+        error,
+        gain,
+        space,
+        prior,
+        counts,
+        scales,
+        models,
+        tree,
+    )
+
+
+def severities(ratings: Ratings, space: LabelSpace) -> tuple[Raters | None, str]:
+    """The raters of these ratings, with a prior learned from them, or why there are none. Of a space without an order nobody is severe."""
+    try:
+        prior, _ = learn_prior(ratings.votes().counts, space, "beta")
+    except InputError as error:
+        return None, f"raters are not in the model: {error}"
+    return learn_raters(ratings, ratings.votes().counts, space, prior)
+
+
+def _result(
+    raters: list[str],
+    votes: Ints,
+    severity: Floats,
+    error: Floats,
+    gain: float,
+    space: LabelSpace,
+    prior: Prior,
+    counts: Floats,
+    scales: Sequence[RatedScale],
+    models: tuple[RaterModel | None, ...],
+    tree: Sequence[Node],
+) -> tuple[Raters, str]:
+    used = [(node.name, model) for node, model in zip(tree, models, strict=True) if model is not None]
+    found = Raters(
+        annotator_ids=raters,
+        votes=votes,
+        severity=severity,
+        severity_error=error,
+        spread={name: model.spread for name, model in used},
+        stretched=tuple(name for name, model in used if len(np.unique(model.stretches)) > 1),
+        gain=gain,
+        space=space,
+        prior=prior,
+        counts=counts,
+        scales=tuple(scales),
+        models=models,
+    )
+    return found, found.said
+
+
+def _against(ratings: Ratings, counts: Floats, prior: Prior, use: Use) -> str:
+    """Why raters cannot be in the model; nothing if they can."""
+    if not ratings.annotator_ids:
+        return "the votes do not say who gave them"
+    if not all(isinstance(part, BetaPart) and part.exact for part in prior.parts):
+        return f"family {prior.family} has none"
+    who, names = _raters(ratings)
+    each = np.bincount(who, minlength=len(names))
+    if (each > 1).sum() < 2 or (use == "auto" and each[each > 1].sum() < RECURRING * len(ratings)):
+        return "annotators do not come back"
+    if use == "auto" and len(ratings) < FEWEST_VOTES:
+        return f"fewer than {FEWEST_VOTES} votes tell little about who gave them"
+    voted = counts.sum(axis=1)
+    if use == "auto" and np.median(voted[voted > 0]) > MOST_VOTES:
+        return f"with more than {MOST_VOTES} votes an item they average out"
+    return ""
+
+
+def _raters(ratings: Ratings) -> tuple[Ints, list[str]]:
+    """Who voted: an annotator, and where several models play it, each of them."""
+    if ratings.model is None:
+        return ratings.annotator, ratings.annotator_ids
+    size = int(ratings.model.max(initial=0)) + 1
+    codes, who = np.unique(ratings.annotator * size + ratings.model, return_inverse=True)
+    return who, [f"{ratings.annotator_ids[code // size]}, model {code % size + 1}" for code in codes.tolist()]
+
+
+def _learn(scale: RatedScale, part: BetaPart, use: Use) -> tuple[RaterModel | None, float]:
+    """The model of a scale's raters, None if a crowd does as well, and what it is worth in nats."""
+    if not len(scale):
+        return None, 0.0
+    few = few_of(scale, part)
+    crowd = learn(few, part, NO_SHIFT).evidence
+    best = learn(few, part, SHIFTS, SEVERITY)
+    several = np.bincount(few.item, minlength=few.items)
+    # One vote an item has no shape that could be stretched.
+    if best.evidence > crowd + NATS and np.median(several[several > 0]) > 1:
+        stretched = learn(few, part, SHIFTS, STRETCHES)
+        best = stretched if stretched.evidence > best.evidence + NATS else best
+    nats = best.evidence - crowd
+    if use != "on" and nats <= NATS:
+        return None, 0.0
+    return best if few is scale else complete(scale, best), nats * len(scale) / len(few)
+
+
+def _severities(
+    space: LabelSpace, tree: Sequence[Node], prior: Prior, models: Sequence[RaterModel | None], raters: int
+) -> tuple[Floats, Floats]:
+    """In units of reward, on the average item: every rater's expected reward less the population's, and its standard deviation."""
+    means = [
+        part.components().weights @ part.components().means
+        if model is None
+        else np.einsum("b,lbg,g->l", model.population, model.cells, model.part.weights)
+        for part, model in zip(prior.parts, models, strict=True)
+    ]
+    severity, variance = np.zeros(raters), np.zeros(raters)
+    for at, (_node, model) in enumerate(zip(tree, models, strict=True)):
+        if model is None:
+            continue
+        # What a level of this scale is worth, the other scales being as the population sees them, and how often this scale is reached.
+        worth = _worth(space, tree, means, at)
+        levels = np.einsum("lbg,g->bl", model.cells, model.part.weights)
+        effect = (levels / levels.sum(axis=1, keepdims=True)) @ worth
+        effect = effect - model.population @ effect
+        mean = model.beliefs @ effect
+        severity += mean
+        variance += np.maximum(model.beliefs @ effect**2 - mean**2, 0.0)
+    return severity, np.sqrt(variance)
+
+
+def _worth(space: LabelSpace, tree: Sequence[Node], means: Sequence[Floats], at: int) -> Floats:
+    """The expected reward of every level of a node times the chance that the node is reached, on the average item."""
+    own = np.zeros(tree[at].levels)
+    for level, branch in enumerate(tree[at].branches):
+        for label in branch:
+            chance = 1.0
+            for number, (node, p) in enumerate(zip(tree, means, strict=True)):
+                inside = next((i for i, labels in enumerate(node.branches) if label in labels), None)
+                if number != at and inside is not None:
+                    chance *= p[inside] / p.sum()
+            own[level] += chance * space.rewards[label]
+    return own
