@@ -99,6 +99,7 @@ DISTRIBUTIONS = _schema(
     ("reward_std", pa.float32()),  # spread of the reward over the population
     ("reward_low", pa.float32()),  # 90 % credible interval of the expected reward
     ("reward_high", pa.float32()),
+    ("reward_error", pa.float32()),  # posterior standard deviation of the expected reward
     ("entropy", pa.float32()),  # nats
     ("disagreement", pa.float32()),  # chance that two random people choose different labels
     *[(name, pa.string()) for name in (*ORIGIN, *ORIGINALS)],  # as in the items
@@ -125,7 +126,7 @@ SCHEMAS = {
     "preferences": PREFERENCES,
 }
 # Columns that older versions did not write; of `ORIGIN`, their items had all but the id.
-_ADDED = frozenset({"estimated_calls", "reasoning_tokens", "model_id", "source_id"}) | frozenset(
+_ADDED = frozenset({"estimated_calls", "reasoning_tokens", "model_id", "source_id", "reward_error"}) | frozenset(
     f"{name}_original" for name in ("prompt", "completion", "chosen", "rejected")
 )
 

@@ -46,7 +46,7 @@ _MOST_LABELS = 1000
 _MOST_ROWS = 100_000  # in a row group; ours have 5,000
 _ORIGIN = {f"{side}{name}" for name in tables.ORIGIN for side in ("", "chosen_", "rejected_")}
 # Columns that older versions did not write.
-_LATER = {"estimated_calls", "reasoning_tokens", "model_id", "chosen_item_id", "rejected_item_id"} | (
+_LATER = {"estimated_calls", "reasoning_tokens", "model_id", "reward_error", "chosen_item_id", "rejected_item_id"} | (
     _ORIGIN - {"source", "metadata"}
 )
 _OPTIONAL = {

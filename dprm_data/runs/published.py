@@ -138,7 +138,7 @@ def _of_run(folder: RunFolder) -> Published:
         space,
         recipe.fit.smoothing,
         recipe.fit.interval,
-        _units(manifest.get("fit", {}).get("rater_units")),
+        units=_units(manifest.get("fit", {}).get("rater_units")),
     )
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +22,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dprm_data.core.errors import InputError
 from dprm_data.core.failure_reasons import grouped
 from dprm_data.core.format import money, number, percent
 from dprm_data.core.tables import ANNOTATIONS
@@ -29,8 +29,6 @@ from dprm_data.core.text import one_line
 from dprm_data.elicit.work import POPULATION
 from dprm_data.labels.statistics import NOTHING, Interval
 from dprm_data.preference.pairs import preferred_pairs, probabilities
-from dprm_data.preference.posterior import evaluate
-from dprm_data.preference.prior import Prior
 from dprm_data.runs.human_agreement import Validation, validation
 from dprm_data.runs.panel_variance import PanelVariance, panel_variance
 from dprm_data.runs.variance_sentences import persona_sentence, recorded_variance, warns
@@ -161,13 +159,13 @@ class Signal:
 @dataclass(frozen=True)
 class PairCertainty:
     """The pairs of responses to one prompt, and how many of them are sure: the preferred one is better with a probability above 0.9. None: not known.
-    soft: whether some votes are distributions."""
+    assumed: whether the error that the panel's votes share is assumed, or learned from people's answers; None where it is not counted with."""
 
     pairs: int
     sure: int | None
     median_probability: float | None
     by_models: bool
-    soft: bool
+    assumed: bool | None
 
     def line(self) -> Line:
         question = "How sure are the pairs?"
@@ -180,12 +178,14 @@ class PairCertainty:
             f"Sure: the preferred response is better with a probability above {SURE:g}. "
             f"The median is {number(self.median_probability, 2)}. "
         )
-        if self.by_models:
-            said += "This takes votes as independent: errors that a model makes in all its roles are not in it."
-        else:
+        if not self.by_models:
             said += "This takes raters as independent draws from one population."
-        if self.soft:
-            said += " A distribution counts as one vote."
+        elif self.assumed is None:
+            said += "This takes votes as independent: errors that a model makes in all its roles are not in it."
+        elif self.assumed:
+            said += "The error that a panel's votes share is assumed: no person's answers tell."
+        else:
+            said += "What the panel's votes are worth was learned from people's answers."
         answer = f"{self.sure:,} of {self.pairs:,} are sure ({percent(self.sure / self.pairs)})"
         return Line(question, answer, said, concern=2 * self.sure < self.pairs)
 
@@ -265,13 +265,13 @@ def verdict(run: Run) -> Verdict:
     )  # an older table lacks some
     human = pc.fill_null(pc.equal(table["annotator_kind"], "human"), False)
     by_models, by_people = table.filter(pc.invert(human)), table.filter(human)
-    fitted = pq.read_table(folder.needs("distributions"), columns=["group_id", "expected_reward", "evidence", "votes"])
-    asks, votes = by_models.num_rows > 0, table.filter(pc.not_equal(table["annotator_id"], POPULATION.id))
+    fitted = _columns(folder.needs("distributions"), "group_id", "expected_reward", "evidence", "reward_error")
+    asks = by_models.num_rows > 0
     return Verdict(
         _labels(by_models, by_people, manifest),
         _completeness(run, table, by_models.num_rows, fitted, manifest),
         _signal(run, manifest, people=by_people.num_rows > 0),
-        _pairs(run, fitted, manifest, by_models=asks, soft=votes["probs"].null_count < votes.num_rows),
+        _pairs(fitted, _dict(manifest.get("panel_worth")), by_models=asks),
         _cost(run, by_models) if asks else None,
         Validated(validation(folder, run.space), _dict(manifest.get("review"))) if asks else None,
     )
@@ -328,19 +328,21 @@ def _alpha(found: PanelVariance | None) -> Interval:
     return min(different, key=lambda line: len(line.shares)).alpha if different else NOTHING
 
 
-def _pairs(run: Run, fitted: pa.Table, manifest: Mapping[str, Any], *, by_models: bool, soft: bool) -> PairCertainty:
+def _columns(file: Path, *names: str) -> pa.Table:
+    """These columns of a table, as far as it has them: older versions did not write all."""
+    with pq.ParquetFile(file) as table:
+        return table.read([name for name in names if name in table.schema_arrow.names])
+
+
+def _pairs(fitted: pa.Table, worth: Mapping[str, Any] | None, *, by_models: bool) -> PairCertainty:
     reward = fitted["expected_reward"].to_numpy().astype(np.float64)
-    reward[fitted["evidence"].to_numpy() <= 0] = np.nan
-    pairs = preferred_pairs(fitted["group_id"], reward)
-    try:
-        prior = Prior.from_dict(manifest["prior"])
-        votes = fitted["votes"].combine_chunks().flatten().to_numpy().reshape(-1, run.space.K)
-        moments = evaluate(prior, run.space, votes.astype(np.float64), run.space.rewards[:, None])
-    except (KeyError, InputError):  # an older version's folder, or other labels than those of the fit
-        return PairCertainty(len(pairs), None, None, by_models, soft)
-    found = probabilities(moments.mean[:, 0], moments.variance[:, 0], pairs)
+    pairs = preferred_pairs(fitted["group_id"], np.where(fitted["evidence"].to_numpy() > 0, reward, np.nan))
+    assumed = None if worth is None else bool(worth.get("assumed"))
+    if "reward_error" not in fitted.column_names or fitted["reward_error"].null_count:  # an older version's folder
+        return PairCertainty(len(pairs), None, None, by_models, assumed)
+    found = probabilities(reward, fitted["reward_error"].to_numpy().astype(np.float64) ** 2, pairs)
     median = float(np.median(found)) if len(found) else None
-    return PairCertainty(len(pairs), int((found > SURE).sum()), median, by_models, soft)
+    return PairCertainty(len(pairs), int((found > SURE).sum()), median, by_models, assumed)
 
 
 def _cost(run: Run, by_models: pa.Table) -> Cost:

@@ -161,7 +161,7 @@ def test_sure_pairs_are_those_of_the_posterior(kind: str, request: pytest.Fixtur
     run: Run = request.getfixturevalue(kind)
     fit = fitted(run)
     place = {item: i for i, item in enumerate(fit.votes.item_ids)}
-    mean = fit.posterior @ run.space.rewards
+    mean = fit.expected_reward
     found = []
     for pair in pq.read_table(run.folder.table("preferences")).to_pylist():
         a, b = place[pair["chosen_item_id"]], place[pair["rejected_item_id"]]
