@@ -193,7 +193,7 @@ def fit(
     given = prior is not None
     if prior is None:
         prior, chosen = learn_prior(source, space, family)
-        notes += chosen + _one_vote_each(source)
+        notes += chosen + _one_vote_each(votes.counts)  # that nobody has voted is said elsewhere
     found, said = _raters(None if given else ratings, votes, space, prior, "auto" if given else raters)
     units = None if ratings is None else rater_units(ratings, space)
     strength = 0.0

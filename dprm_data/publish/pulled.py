@@ -63,6 +63,7 @@ _OPTIONAL = {
         "cost",
         "estimated_calls",
         "reasoning_tokens",
+        "reward_error",
     ),
     *_ORIGIN,
     *(tables.original(name) for names in CONVERSATIONS.values() for name in names),

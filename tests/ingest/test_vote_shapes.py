@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dprm_data import LabelSpace, fit
-from dprm_data.core.errors import VotesError
+from dprm_data.core.errors import InputError, VotesError
 from dprm_data.ingest.rater_attributes import rater_attribute
 from dprm_data.ingest.vote_tables import read_ratings, read_votes
 from tests.preference import real_votes
@@ -164,7 +164,7 @@ def test_a_delimiter_is_named(tmp_path: Path) -> None:
     assert "no column" in refused(path)
     assert read_votes(path, FIVE, delimiter="~").counts.sum() == 2
     assert read_votes(written(path, "item_id\tlabel\na\t1\na\t5\n"), FIVE, delimiter="tab").counts.sum() == 2
-    assert "';;' is none" in refused(path, delimiter=";;")
+    assert "';;' is not valid" in refused(path, delimiter=";;")
     assert "delimiter applies only to" in refused(parquet(tmp_path), delimiter=";")
 
 
@@ -191,7 +191,8 @@ def test_excel(tmp_path: Path) -> None:
 
 def test_excel_asks_for_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openpyxl", None)
-    assert "pip install 'dprm-data[excel]'" in refused(written(tmp_path / "v.xlsx", ""))
+    with pytest.raises(InputError, match=r"pip install 'dprm-data\[excel\]'"):
+        read(written(tmp_path / "v.xlsx", ""))
     assert "Save it as .csv, .xlsx or .parquet" in refused(written(tmp_path / "v.xls", ""))
 
 
