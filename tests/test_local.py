@@ -39,6 +39,7 @@ def test_personas_played_by_the_bundled_model(tmp_path: Path) -> None:
     assert again["annotate"]["calls"] == 0
 
 
+@pytest.mark.slow
 def test_the_bundled_model_behind_the_openai_provider_chooses(local_llm: LocalLLM, tmp_path: Path) -> None:
     """A server of one's own: structured output holds even a tiny model to the categories."""
     write_rows(tmp_path / "pairs.jsonl", rows()[:1])

@@ -58,9 +58,9 @@ def evaluate_reward(
     if (data is None) == (pairs_file is None):
         raise InputError("eval reward needs --data or --pairs, and not both")
     needs_trainers()
+    reading = given_reading(context)
     check_named(reward_model=reward_model, data=[data])
     quiet_libraries()
-    reading = given_reading(context)
     from dprm_trainers.reward.reward_model import RewardModel
 
     models = {name: RewardModel.load(name) for name in reward_model}

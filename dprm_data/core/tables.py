@@ -200,8 +200,11 @@ def asked_for(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        # PyArrow's words name the temporary file; ours say which name is not a folder (`make_folder`).
+        ours = isinstance(error, NotADirectoryError) or not error.errno
+        said = error.strerror if ours else os.strerror(error.errno or 0)
         raise DprmError(
-            f"cannot write {path}: {error.strerror or error}",
+            f"cannot write {path}: {said or error}",
             hint="Name a file in a folder that you may write to.",
         ) from error
 

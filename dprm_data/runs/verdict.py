@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from dprm_data.core.errors import DprmError
 from dprm_data.core.failure_reasons import grouped
 from dprm_data.core.format import money, number, percent
 from dprm_data.core.tables import ANNOTATIONS
@@ -270,7 +271,7 @@ def verdict(run: Run) -> Verdict:
     return Verdict(
         _labels(by_models, by_people, manifest),
         _completeness(run, table, by_models.num_rows, fitted, manifest),
-        _signal(run, manifest, people=by_people.num_rows > 0),
+        _signal(run, manifest, people=by_people.num_rows > 0, stated=asks and _all_stated(by_models)),
         _pairs(fitted, _dict(manifest.get("panel_worth")), by_models=asks),
         _cost(run, by_models) if asks else None,
         Validated(validation(folder, run.space), _dict(manifest.get("review"))) if asks else None,
@@ -299,7 +300,7 @@ def _completeness(run: Run, table: pa.Table, asked: int, fitted: pa.Table, manif
         items=fitted.num_rows,
         voted=pc.sum(pc.greater(fitted["evidence"], 0)).as_py() or 0,
         asked=asked,
-        expected=fitted.num_rows * run.work.annotations_per_item,
+        expected=_expected(run, fitted.num_rows, asked),
         at_most=run.recipe.early_stop is not None,
         failed=failed.num_rows,
         reasons=grouped(reasons, most=5),
@@ -307,7 +308,20 @@ def _completeness(run: Run, table: pa.Table, asked: int, fitted: pa.Table, manif
     )
 
 
-def _signal(run: Run, manifest: Mapping[str, Any], *, people: bool) -> Signal:
+def _all_stated(by_models: pa.Table) -> bool:
+    """Whether every annotation states a whole population's distribution."""
+    return bool(pc.all(pc.equal(by_models["annotator_id"], POPULATION.id)).as_py())
+
+
+def _expected(run: Run, items: int, asked: int) -> int:
+    """How many annotations the recipe asks for; as many as were asked where an extension that says it is not installed."""
+    try:
+        return items * run.work.annotations_per_item
+    except DprmError:
+        return asked
+
+
+def _signal(run: Run, manifest: Mapping[str, Any], *, people: bool, stated: bool) -> Signal:
     panel = recorded_variance(manifest) or panel_variance(run.folder, run.space)
     among_people = panel_variance(run.folder, run.space, kind="human") if people else None
     noise = panel or among_people
@@ -318,7 +332,7 @@ def _signal(run: Run, manifest: Mapping[str, Any], *, people: bool) -> Signal:
         personas=persona_sentence(panel.components) if panel else None,
         asked_twice=noise is not None and any(line.is_replicate for line in noise.components.likeness),
         warns=panel is not None and warns(panel.components),
-        states_population=run.states_population,
+        states_population=stated,
     )
 
 

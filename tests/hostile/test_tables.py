@@ -24,11 +24,11 @@ COMMANDS = {
     "personas": ["show", "RUN", "--personas"],
     "persona": ["show", "RUN", "--persona", "neutral"],
     "report": ["report", "RUN"],
-    "fit": ["fit", "RUN"],
-    "agreement": ["agreement", "RUN"],
+    "fit": ["ratings", "fit", "RUN"],
+    "agreement": ["ratings", "agreement", "RUN"],
     "groups": ["groups", "RUN", "--by", "age"],
     "export": ["review", "export", "RUN", "OUT.csv"],
-    "update": ["update", "RUN", "VOTES.csv", "--output", "OUT.parquet"],
+    "update": ["ratings", "update", "RUN", "VOTES.csv", "--output", "OUT.parquet"],
 }
 
 
@@ -100,7 +100,7 @@ def test_a_damaged_table_is_named_with_the_command_that_writes_it(
         assert "Traceback" not in said
         if code and str(damaged) in said:
             refused += 1
-            assert f"dprm {'run' if table == 'items' else 'fit'} {run}" in said
+            assert f"dprm {'run' if table == 'items' else 'ratings fit'} {run}" in said
         if damaged.read_bytes() != broken:  # `fit` has written it again
             assert table not in ("items",)
             pq.read_table(damaged)
@@ -156,7 +156,7 @@ def test_groups_reads_text_tables(
         *(f"i{i},a{a},{(i + a) % 3},{'fm'[a % 2]}" for i in range(6) for a in range(6)),
     ]
     (tmp_path / f"votes{suffix}").write_text("\n".join(rows).replace(",", "\t" if suffix == ".tsv" else ",") + "\n")
-    arguments = ["groups", f"votes{suffix}", "--by", "sex", "--labels", "3"]
+    arguments = ["ratings", "groups", f"votes{suffix}", "--by", "sex", "--labels", "3"]
     assert called(arguments, tmp_path, monkeypatch) == 0, capsys.readouterr().err
 
 
@@ -182,10 +182,10 @@ def test_groups_of_what_is_no_table_ends_with_words(
 @pytest.mark.parametrize(
     "command",
     [
-        "report run --out full/report.html",
-        "review export run full/items.csv",
-        "ledger export run full/calls.parquet",
-        "fit run",
+        "report run --output full/report.html",
+        "review export run --output full/items.csv",
+        "ledger export run --output full/calls.parquet",
+        "ratings fit run",
     ],
 )
 def test_a_full_disk_ends_with_words(command: str, run: Path) -> None:
@@ -203,7 +203,14 @@ def test_a_full_disk_ends_with_words(command: str, run: Path) -> None:
     assert {path: path.read_bytes() for path in (run / "tables").iterdir()} == before
 
 
-OUTPUTS = ["show run", "show run --json", "show run --personas", "labels hh6", "panels --json", "agreement run"]
+OUTPUTS = [
+    "show run",
+    "show run --json",
+    "show run --personas",
+    "labels show hh6",
+    "panel list --json",
+    "ratings agreement run",
+]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
@@ -231,5 +238,5 @@ def test_a_closed_pipe_ends_quietly(command: str, run: Path) -> None:
 
 def test_a_full_stderr_ends_no_run(run: Path) -> None:
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run([sys.executable, "-m", "dprm_data.cli", "fit", "run", "--json"], cwd=run.parent, env=environ(), stdout=subprocess.PIPE, stderr=full, text=True, timeout=60)  # fmt: skip
+        done = subprocess.run([sys.executable, "-m", "dprm_data.cli", "ratings", "fit", "run", "--json"], cwd=run.parent, env=environ(), stdout=subprocess.PIPE, stderr=full, text=True, timeout=60)  # fmt: skip
     assert done.returncode == 0 and '"summary"' in done.stdout

@@ -365,6 +365,7 @@ def test_a_key_in_the_data_stops_the_push(run_folder: Path, hub_here: Hub, monke
 # -- many files -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_many_small_files_come_back_as_one_run(
     run_folder: Path, hub_here: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

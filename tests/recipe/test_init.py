@@ -106,9 +106,9 @@ def test_places_that_cannot_be_written(double: LLMServer, tmp_path: Path) -> Non
         ["init", "pairs.jsonl/recipe.yaml"],
         ["report", "run", "--output", "/proc/report.html"],
         ["report", "run", "--output", "pairs.jsonl/report.html"],
-        ["ledger", "export", "run", "/proc/calls.jsonl"],
-        ["ledger", "export", "run", "/proc/calls.parquet"],
-        ["ledger", "export", "run", "pairs.jsonl/calls.parquet"],
+        ["ledger", "export", "run", "--output", "/proc/calls.jsonl"],
+        ["ledger", "export", "run", "--output", "/proc/calls.parquet"],
+        ["ledger", "export", "run", "--output", "pairs.jsonl/calls.parquet"],
     ):
         done = dprm(*arguments, cwd=tmp_path)
         assert done.returncode == 1, arguments

@@ -21,7 +21,7 @@ class RewardServer:
         self._arguments, self._key, self._cwd, self._environment = arguments, key, cwd, environment
 
     def __enter__(self) -> Self:
-        command = [sys.executable, "-m", "dprm_data.cli", "serve-reward", "--port", "0", *map(str, self._arguments)]
+        command = [sys.executable, "-m", "dprm_data.cli", "serve", "--port", "0", *map(str, self._arguments)]
         environment = environ(**({"OMP_NUM_THREADS": "1"} | self._environment))
         self.process = subprocess.Popen(
             command, cwd=self._cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
