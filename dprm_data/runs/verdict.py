@@ -4,8 +4,7 @@
     told from noise    Krippendorff's alpha between different annotators of one item, by the rewards of their labels (of their distributions, where they gave
                        distributions), with its bootstrap interval over prompts; personas against replicates, from the variance components
     sure pairs         Phi(difference / its standard deviation) from the fitted posterior: the probability that the preferred response is better
-    cost               dollars per 1,000 labels, of what has a known price
-    validated          the panel against people
+    cost, validated    dollars per 1,000 labels, of what has a known price; the panel against people
 
 What is said of alpha is Krippendorff's own convention: at least 0.8, or 0.667 for tentative conclusions (Content Analysis, 2nd ed., 2004, p. 241).
 """
@@ -14,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +23,7 @@ import pyarrow.parquet as pq
 from dprm_data.core.errors import DprmError
 from dprm_data.core.failure_reasons import grouped
 from dprm_data.core.format import money, number, percent
-from dprm_data.core.tables import ANNOTATIONS
+from dprm_data.core.tables import ANNOTATIONS, DISTRIBUTIONS
 from dprm_data.core.text import one_line
 from dprm_data.elicit.work import POPULATION
 from dprm_data.labels.statistics import NOTHING, Interval
@@ -266,13 +264,14 @@ def verdict(run: Run) -> Verdict:
     )  # an older table lacks some
     human = pc.fill_null(pc.equal(table["annotator_kind"], "human"), False)
     by_models, by_people = table.filter(pc.invert(human)), table.filter(human)
-    fitted = _columns(folder.needs("distributions"), "group_id", "expected_reward", "evidence", "reward_error")
-    asks = by_models.num_rows > 0
+    columns = ["group_id", "expected_reward", "evidence", "reward_error"]
+    fitted = pq.read_table(folder.needs("distributions"), columns=columns, schema=DISTRIBUTIONS)
+    asks, stated = by_models.num_rows > 0, pc.all(pc.equal(by_models["annotator_id"], POPULATION.id)).as_py()
     return Verdict(
         _labels(by_models, by_people, manifest),
         _completeness(run, table, by_models.num_rows, fitted, manifest),
-        _signal(run, manifest, people=by_people.num_rows > 0, stated=asks and _all_stated(by_models)),
-        _pairs(fitted, _dict(manifest.get("panel_worth")), by_models=asks),
+        _signal(run, manifest, people=by_people.num_rows > 0, stated=asks and stated),
+        _pairs(fitted, (_dict(manifest.get("panel_worth")) or {}).get("assumed"), by_models=asks),
         _cost(run, by_models) if asks else None,
         Validated(validation(folder, run.space), _dict(manifest.get("review"))) if asks else None,
     )
@@ -308,13 +307,8 @@ def _completeness(run: Run, table: pa.Table, asked: int, fitted: pa.Table, manif
     )
 
 
-def _all_stated(by_models: pa.Table) -> bool:
-    """Whether every annotation states a whole population's distribution."""
-    return bool(pc.all(pc.equal(by_models["annotator_id"], POPULATION.id)).as_py())
-
-
 def _expected(run: Run, items: int, asked: int) -> int:
-    """How many annotations the recipe asks for; as many as were asked where an extension that says it is not installed."""
+    """How many the recipe asks for; as many as were asked where an extension is not installed."""
     try:
         return items * run.work.annotations_per_item
     except DprmError:
@@ -324,11 +318,10 @@ def _expected(run: Run, items: int, asked: int) -> int:
 def _signal(run: Run, manifest: Mapping[str, Any], *, people: bool, stated: bool) -> Signal:
     panel = recorded_variance(manifest) or panel_variance(run.folder, run.space)
     among_people = panel_variance(run.folder, run.space, kind="human") if people else None
-    noise = panel or among_people
     return Signal(
         alpha=_alpha(panel),
         people_alpha=_alpha(among_people),
-        items=noise.components.items if noise else 0,
+        items=noise.components.items if (noise := panel or among_people) else 0,
         personas=persona_sentence(panel.components) if panel else None,
         asked_twice=noise is not None and any(line.is_replicate for line in noise.components.likeness),
         warns=panel is not None and warns(panel.components),
@@ -342,17 +335,10 @@ def _alpha(found: PanelVariance | None) -> Interval:
     return min(different, key=lambda line: len(line.shares)).alpha if different else NOTHING
 
 
-def _columns(file: Path, *names: str) -> pa.Table:
-    """These columns of a table, as far as it has them: older versions did not write all."""
-    with pq.ParquetFile(file) as table:
-        return table.read([name for name in names if name in table.schema_arrow.names])
-
-
-def _pairs(fitted: pa.Table, worth: Mapping[str, Any] | None, *, by_models: bool) -> PairCertainty:
+def _pairs(fitted: pa.Table, assumed: bool | None, *, by_models: bool) -> PairCertainty:
     reward = fitted["expected_reward"].to_numpy().astype(np.float64)
     pairs = preferred_pairs(fitted["group_id"], np.where(fitted["evidence"].to_numpy() > 0, reward, np.nan))
-    assumed = None if worth is None else bool(worth.get("assumed"))
-    if "reward_error" not in fitted.column_names or fitted["reward_error"].null_count:  # an older version's folder
+    if fitted["reward_error"].null_count:  # an older version's folder
         return PairCertainty(len(pairs), None, None, by_models, assumed)
     found = probabilities(reward, fitted["reward_error"].to_numpy().astype(np.float64) ** 2, pairs)
     median = float(np.median(found)) if len(found) else None

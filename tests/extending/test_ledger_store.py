@@ -164,6 +164,7 @@ def test_a_run_on_a_store_of_another_package(site: Path, double: LLMServer) -> N
     assert (copied["calls"], copied["done"]) == (calls, len(PAIRS))
 
 
+@pytest.mark.slow
 def test_what_a_store_leaves_out_is_said(site: Path, double: LLMServer) -> None:
     folder = site.parent
     address = f"jsonlines://{folder}/calls.jsonl"

@@ -104,6 +104,7 @@ Ledger(at(sys.argv[1])).close()
 """
 
 
+@pytest.mark.slow
 def test_killed_while_creating_a_ledger(tmp_path: Path) -> None:
     """Whenever the process dies, the next one finds no ledger or a whole one, and works."""
     path = tmp_path / "l.sqlite"

@@ -418,6 +418,7 @@ def test_an_empty_iterable_is_an_empty_source() -> None:
 # -- much, and real ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
     def stored(rows: int) -> int:
         source = ({"prompt": f"Question {i}", "response": "x" * 200} for i in range(rows))

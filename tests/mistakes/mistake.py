@@ -112,7 +112,10 @@ def _without_this_machine(text: str, place: Path) -> str:
         (re.escape(f"{place}/"), ""),
         (re.escape(str(place)), "."),
         (r"127\.0\.0\.1:\d+", "127.0.0.1:8000"),
-        (r"line \d{3,} column \d+ \(char \d+\)", "line 700 column 20 (char 20000)"),  # of the manifest, which has times in it
+        (
+            r"line \d{3,} column \d+ \(char \d+\)",
+            "line 700 column 20 (char 20000)",
+        ),  # of the manifest, which has times in it
         (r"[ \t]+$", ""),
     ):
         text = re.sub(found, put, text, flags=re.MULTILINE)

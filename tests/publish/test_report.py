@@ -345,6 +345,7 @@ CONTRAST = """() => {
 # -- large runs -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_large_run_makes_a_small_page(finished: Path, tmp_path: Path) -> None:
     """The most divided items are there, the page says how many of how many it shows, and long texts are cut."""
     run = large_run(finished, tmp_path / "large", 2_500, words=600)

@@ -18,6 +18,7 @@ from tests.helpers import environ
 from tests.trainers import tiny
 
 
+@pytest.mark.slow
 def test_two_processes_are_one_with_the_same_batch(tmp_path: Path) -> None:
     # A loss that is logged is the mean over the processes. Whole batches only: a last one that is not whole is filled up with other rows where there are several processes.
     common: dict[str, Any] = {

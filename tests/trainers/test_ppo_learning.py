@@ -54,6 +54,7 @@ def test_the_best_reward_is_found(tmp_path: Path, seed: int) -> None:
     ],
     ids=["lora", "quantiles", "own critic", "whitened rewards", "bf16 and checkpointing"],
 )
+@pytest.mark.slow
 def test_the_best_reward_is_found_also_with(tmp_path: Path, changes: dict[str, Any]) -> None:
     history = known_optimum(tmp_path, **changes)
     assert np.mean([step["reward"] for step in history[-5:]]) >= 0.95
