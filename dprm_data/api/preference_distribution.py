@@ -19,7 +19,7 @@ _WIDTH = 30  # characters of the longest bar
 class PreferenceDistribution:
     """How a population rates one response, estimated from simulated annotators (`rate`, `arate`).
 
-    probabilities, rewards, votes: by label; votes are weighted, and `evidence` is their sum. expected_reward: the population's mean reward; interval: its central
+    probabilities, rewards, votes: by label; votes are weighted, and `evidence` is how many independent people they are worth. expected_reward: the population's mean reward; interval: its central
     credible interval at `level`; reward_std: the spread of single people's rewards; disagreement: the chance that two people choose differently; entropy in nats.
     annotations: one row per annotator, an Arrow table; cost: dollars of all of them (None: a price is not known); calls: made for it now.
     """

@@ -109,7 +109,7 @@ def _first_items(summary: Summary) -> RenderableType:
             lambda line: f"{number(line.reward_low, 1, sign=True)} … {number(line.reward_high, 1, sign=True)}",
             _WIDE,
         ),
-        Column("votes", lambda line: f"{line.evidence:g}", _WIDE),
+        Column("evidence", lambda line: f"{round(line.evidence, 1):g}", _WIDE),
     )
     return ItemTable("item", summary.rewards, summary.first, columns)
 
@@ -178,7 +178,7 @@ def _next_steps(summary: Summary, folder: RunFolder) -> Text:
     dprm = command_name()
     for command, purpose in (
         (f"{dprm} show {folder} --item {example}", "show one item with every vote"),
-        (f"{dprm} fit {folder} --family dirichlet", "fit the same votes another way, without a call"),
+        (f"{dprm} ratings fit {folder} --family dirichlet", "fit the same votes another way, without a call"),
         (f"datasets.load_dataset({str(folder)!r})", "load the dataset in Python"),
         (f"{folder}/README.md", "read the dataset card"),
     ):
