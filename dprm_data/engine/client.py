@@ -84,7 +84,7 @@ class RetryingClient:
         self._asked: dict[bytes, asyncio.Future[Reply]] = {}  # calls in flight, so that none is sent twice at once
         self._estimated_tokens = self._real_tokens = 1.0  # over all answers so far: their ratio corrects the estimate
         self._troubles: dict[bytes, _Trouble] = {}  # of the calls in flight
-        self._hanging: set[str] = set()  # items with calls that were given up after timeouts
+        self._to_blame: set[str] = set()  # items with a call that was given up while others were answered
         self._evidence = Evidence(lambda: limiter.at_provider, self._ask_again)
         self._last_answered: Call | None = None
         self._latencies = Latencies()
@@ -281,8 +281,9 @@ class RetryingClient:
         trouble.sent = sent
         trouble.timeouts += error.kind == "timeout"
         trouble.congestions += error.kind in _CONGESTION
-        trouble.others = trouble.others or self._evidence.answered_at > sent
-        trouble.own = trouble.own or self._evidence.accepted_at > sent or call.request.cache_hint in self._hanging
+        to_blame = call.request.cache_hint in self._to_blame
+        trouble.others = trouble.others or self._evidence.answered_at > sent or to_blame
+        trouble.own = trouble.own or self._evidence.accepted_at > sent or to_blame
         if not (trouble.own and error.kind == "timeout"):
             self.failing_since = self.failing_since or time.monotonic()
         self._ledger.note_failure(FailedAttempt(call.key, error.kind, error.status, error.message, cost))
@@ -307,8 +308,8 @@ class RetryingClient:
                 hint="Check base_url and the network. All answers are kept; run again to continue.",
             )
         self._evidence.gave_up(item)
-        if error.kind == "timeout":
-            self._hanging.add(item)
+        if error.kind == "timeout" or error.kind in _CONGESTION:
+            self._to_blame.add(item)
         self._last_error = error.message
         return failure_reply(error)
 
