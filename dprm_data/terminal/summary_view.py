@@ -179,7 +179,7 @@ def _next_steps(summary: Summary, folder: RunFolder) -> Text:
     for command, purpose in (
         (f"{dprm} show {folder} --item {example}", "show one item with every vote"),
         (f"{dprm} ratings fit {folder} --family dirichlet", "fit the same votes another way, without a call"),
-        (f"datasets.load_dataset({str(folder)!r})", "load the dataset in Python"),
+        (f"dprm_data.open_run({str(folder)!r}).distributions", "open its tables in Python"),
         (f"{folder}/README.md", "read the dataset card"),
     ):
         text.append(f"  {purpose}:\n", style="dim not bold")
