@@ -57,6 +57,12 @@ class Ratings:
         """The ratings as labels alone."""
         return replace(self, shares=None)
 
+    def labelled(self) -> Ratings:
+        """The ratings that are one label, without those that are distributions."""
+        return (
+            self if self.shares is None else self.take(np.flatnonzero(self.shares.max(axis=1) == 1.0)).most_probable()
+        )
+
     def take(self, rows: Ints) -> Ratings:
         """These ratings only; items and annotators keep their numbers."""
         people = self.annotator[rows] if len(self.annotator) else self.annotator
