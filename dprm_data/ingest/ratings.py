@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dprm_data.core.arrays import Floats, Ints
-from dprm_data.ingest.votes import Votes, item_codes, label_codes, shares_of, vote_rows
+from dprm_data.ingest.votes import Votes, item_codes, label_codes, said_of, vote_rows, weights_of
 from dprm_data.labels.space import LabelSpace
 
 
@@ -57,6 +57,12 @@ class Ratings:
         """The ratings as labels alone."""
         return replace(self, shares=None)
 
+    def labelled(self) -> Ratings:
+        """The ratings that are one label, without those that are distributions."""
+        return (
+            self if self.shares is None else self.take(np.flatnonzero(self.shares.max(axis=1) == 1.0)).most_probable()
+        )
+
     def take(self, rows: Ints) -> Ratings:
         """These ratings only; items and annotators keep their numbers."""
         people = self.annotator[rows] if len(self.annotator) else self.annotator
@@ -72,51 +78,34 @@ class Ratings:
         )
 
 
-def ratings_from_annotations(table: pa.Table, space: LabelSpace) -> Ratings:
-    """The ratings in a table of annotations: its rows with status `ok` that have a label, except stated distributions."""
+def ratings_from_annotations(
+    table: pa.Table, space: LabelSpace, *, item_ids: Sequence[str] | None = None, human_weight: float = 1.0
+) -> Ratings:
+    """The ratings in a table of annotations: its rows with status `ok` that have a label, except stated distributions.
+
+    `item_ids` and `human_weight` as in `votes_from_annotations`.
+    """
     votes = vote_rows(table)
     kept = votes.filter(pc.is_valid(votes["label"]))
-    ids, items = item_codes(kept["item_id"], None)
+    ids, items = item_codes(kept["item_id"], item_ids)
     names, people = item_codes(kept["annotator_id"], None)
-    weights = pc.fill_null(kept["weight"], 1.0).to_numpy() if "weight" in kept.column_names else np.ones(len(items))
+    weights = weights_of(kept, human_weight)
     rounds = np.zeros(len(items), dtype=np.int64)
     if "replicate" in kept.column_names:
         rounds = pc.fill_null(pc.cast(kept["replicate"], pa.int64()), 0).to_numpy()
     labels = label_codes(kept["label"], space, "annotations")
-    shares = _shares(kept, labels, space)
-    return Ratings(ids, names, space.K, items, people, labels, weights, rounds, model=_models(kept), shares=shares)
-
-
-def _shares(kept: pa.Table, labels: Ints, space: LabelSpace) -> Floats | None:
-    """What every row says of the labels, (R, K): its distribution, or its label alone; None where no row has a distribution."""
-    shares = shares_of(kept, space)
-    without = np.isnan(shares[:, 0])
-    if without.all():
-        return None
-    shares[without] = np.eye(space.K)[labels[without]]
-    return shares
+    soft = "probs" in kept.column_names and kept["probs"].null_count < kept.num_rows
+    shares = said_of(kept, labels, space) if soft else None
+    found = Ratings(ids, names, space.K, items, people, labels, weights, rounds, model=_models(kept), shares=shares)
+    return found if (items >= 0).all() else found.take(np.flatnonzero(items >= 0))
 
 
 def ratings_of_items(
     table: pa.Table, space: LabelSpace, item_ids: Sequence[str], *, human_weight: float = 1.0
 ) -> Ratings:
-    """The ratings in a table of annotations that are one label, on these items; a human's weight is multiplied by `human_weight`.
-
-    With weights as in `votes_from_annotations`, of whose votes they are those that name a label and not a distribution.
-    """
-    kept = table.filter(pc.is_valid(table["label"]))
-    if "probs" in kept.column_names and not pa.types.is_null(kept["probs"].type):
-        kept = kept.filter(pc.is_null(kept["probs"]))
-    found = ratings_from_annotations(kept, space)
-    place = {item: i for i, item in enumerate(item_ids)}
-    number = np.array([place.get(item, -1) for item in found.item_ids], dtype=np.int64)
-    weight = found.weight
-    if human_weight != 1.0 and "annotator_kind" in kept.column_names:
-        human = pc.fill_null(pc.equal(vote_rows(kept)["annotator_kind"], "human"), False).to_numpy()
-        weight = np.where(human, weight * human_weight, weight)
-    item = number[found.item] if len(found) else found.item
-    here = replace(found, item_ids=list(item_ids), item=item, weight=weight)
-    return here.take(np.flatnonzero(item >= 0))
+    """The ratings in a table of annotations that are one label, on these items: those of the votes of `votes_from_annotations` that are no distribution."""
+    labels = table.filter(pc.is_null(table["probs"])) if "probs" in table.column_names else table
+    return ratings_from_annotations(labels, space, item_ids=item_ids, human_weight=human_weight)
 
 
 def _models(kept: pa.Table) -> Ints | None:

@@ -18,6 +18,8 @@ from dprm_data.core.errors import VotesError
 from dprm_data.core.registry import ELICITATIONS
 from dprm_data.labels.space import LabelSpace
 
+MODEL_COLUMNS = ("model_id", "model")
+
 
 @dataclass(frozen=True)
 class Votes:
@@ -107,6 +109,37 @@ def vote_rows(table: pa.Table) -> pa.Table:
     return table.filter(pc.and_not(_is_ok(table), _is_stated(table)))
 
 
+def weights_of(rows: pa.Table, human_weight: float = 1.0) -> Floats:
+    """The weight of every annotation, 1 where none is given; a human's is multiplied by `human_weight`."""
+    if "weight" not in rows.column_names:
+        weights = np.ones(rows.num_rows)
+    else:
+        weights = pc.fill_null(rows["weight"], 1.0).to_numpy().astype(np.float64)
+    if human_weight != 1.0 and "annotator_kind" in rows.column_names:
+        human = pc.fill_null(pc.equal(rows["annotator_kind"], "human"), False).to_numpy(zero_copy_only=False)
+        weights[human] *= human_weight
+    return weights
+
+
+def with_weights(annotations: pa.Table, weights: Floats) -> pa.Table:
+    """The annotations (`tables.ANNOTATIONS`) with other weights."""
+    place = annotations.schema.get_field_index("weight")
+    return annotations.set_column(place, annotations.schema.field("weight"), pa.array(weights))
+
+
+def model_of(rows: pa.Table) -> pa.ChunkedArray:
+    """The model of every annotation, "" for none. The recipe's name of it, where there is one: a server may name it otherwise from one day to the next."""
+    return pc.coalesce(*(rows[name] for name in MODEL_COLUMNS if name in rows.column_names), "")
+
+
+def said_of(rows: pa.Table, labels: Ints, space: LabelSpace) -> Floats:
+    """What every annotation says of the labels, (R, K): its distribution, or its label (`label_codes`) alone; NaN where it has neither."""
+    said = shares_of(rows, space)
+    plain = np.isnan(said[:, 0]) & (labels >= 0)
+    said[plain] = np.eye(space.K)[labels[plain]]
+    return said
+
+
 def stated_rows(table: pa.Table) -> pa.Table:
     """The annotations with status `ok` that state a whole population's distribution."""
     return table.filter(pc.and_(_is_ok(table), _is_stated(table)))
@@ -137,10 +170,7 @@ def votes_from_annotations(
     if not (np.isfinite(human_weight) and human_weight >= 0):
         raise VotesError(f"human_weight must be finite and not negative, found {human_weight}")
     kept = vote_rows(table)
-    weights = pc.fill_null(kept["weight"], 1.0).to_numpy() if "weight" in kept.column_names else np.ones(kept.num_rows)
-    if "annotator_kind" in kept.column_names:
-        human = pc.fill_null(pc.equal(kept["annotator_kind"], "human"), False).to_numpy(zero_copy_only=False)
-        weights = np.where(human, weights * human_weight, weights)
+    weights = weights_of(kept, human_weight)
     bad = ~np.isfinite(weights) | (weights < 0)
     if bad.any():
         row = int(np.argmax(bad))
@@ -155,8 +185,7 @@ def stated_from_annotations(table: pa.Table, space: LabelSpace, item_ids: Sequen
     """The stated distribution of every item, shape (N, K): the weighted mean of `probs` over its ok rows that state one, zeros if there is
     none."""
     kept = stated_rows(table)
-    weights = pc.fill_null(kept["weight"], 1.0).to_numpy() if "weight" in kept.column_names else np.ones(kept.num_rows)
-    sums = _counters(kept, space, item_ids, weights).counts
+    sums = _counters(kept, space, item_ids, weights_of(kept)).counts
     totals = sums.sum(axis=1, keepdims=True)
     return np.asarray(np.divide(sums, totals, out=np.zeros_like(sums), where=totals > 0))
 

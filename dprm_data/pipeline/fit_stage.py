@@ -31,14 +31,15 @@ def fit_run(run: Run) -> Fit:
     folder = run.folder
     annotations, calibration = pq.read_table(folder.needs("annotations")), applied_calibration(folder)
     fitted = fit_calibrated(run, annotations)
+    plain = fit_annotations(run, annotations) if calibration else fitted
     write_distributions(fitted, folder.needs("items"), folder.table("distributions"))
     uncalibrated = uncalibrated_file(folder)
     if calibration:
-        write_distributions(fit_annotations(run, annotations), folder.needs("items"), uncalibrated)
+        write_distributions(plain, folder.needs("items"), uncalibrated)
     else:
         uncalibrated.unlink(missing_ok=True)
     write_preferences(folder.table("distributions"), folder.table("preferences"))
-    worth = (calibration or {}).get("worth") or panel_worth_record(run, annotations, fitted)
+    worth = (calibration or {}).get("worth") or panel_worth_record(annotations, plain)
     folder.update_manifest(**_manifest(run, fitted), panel_worth=worth)
     write_text(folder.card_file, dataset_card(run, summarise(folder, run.space)))
     return fitted

@@ -12,12 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dprm_data.ingest.votes import item_codes
+from dprm_data.ingest.votes import item_codes, weights_of, with_weights
 
 
 def by_design(annotations: pa.Table) -> pa.Table:
     """The annotations (`tables.ANNOTATIONS`), with the weights of personas' labels summing to the effective number of votes on every item."""
-    weights = pc.fill_null(annotations["weight"], 1.0).to_numpy().astype(np.float64)
+    weights = weights_of(annotations)
     panel = pc.and_(pc.equal(annotations["annotator_kind"], "persona"), pc.equal(annotations["status"], "ok"))
     rows = np.flatnonzero(pc.fill_null(panel, False).to_numpy(zero_copy_only=False) & (weights > 0))
     if (weights[rows] == 1.0).all():
@@ -25,5 +25,4 @@ def by_design(annotations: pa.Table) -> pa.Table:
     _, item = item_codes(annotations["item_id"].take(pa.array(rows)), None)
     scale = np.bincount(item, weights[rows]) / np.bincount(item, weights[rows] ** 2)
     weights[rows] *= scale[item]
-    place = annotations.schema.get_field_index("weight")
-    return annotations.set_column(place, annotations.schema.field("weight"), pa.array(weights))
+    return with_weights(annotations, weights)

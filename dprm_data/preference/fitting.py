@@ -45,7 +45,8 @@ class Fit:
     Wasserstein-1 distance, in units of reward, between `posterior` and the truth. `alpha`, `beta` (N, B): a beta per node of the axes, or per
     label in the categorical families. `divided` (N,): posterior probability of a U-shaped population. `log_evidence` (N,): log p(votes | prior).
     `raters`: who voted, where that is in the model; `raters_said`: whether it is, and why, in a sentence (empty where nobody asked);
-    `units`: who stands behind figures over all items, None where the votes do not say who gave them.
+    `units`: who stands behind figures over all items, None where the votes do not say who gave them. `shared`: what the votes of a panel share, None where all are those of
+    independent people.
     """
 
     votes: Votes
@@ -73,6 +74,7 @@ class Fit:
     raters: Raters | None = None
     raters_said: str = ""
     units: RaterUnits | None = None
+    shared: SharedError | None = None
 
     def __len__(self) -> int:
         return len(self.votes)
@@ -326,6 +328,7 @@ def _build(
         raters=raters,
         raters_said=raters_said,
         units=units,
+        shared=shared,
         **expanded,
     )
 

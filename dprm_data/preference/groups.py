@@ -78,7 +78,7 @@ def by_group(
         raise VotesError("none of the annotators has a group", hint="membership maps annotator ids to groups.")
     number = np.array([-1 if v is None else names.index(str(v)) for v in value])[ratings.annotator]
     everyone = ratings.votes().counts
-    reward = space.rewards[ratings.label]
+    reward = ratings.rewards(space)
     found = []
     for g, name in enumerate(names):
         own = number == g

@@ -82,7 +82,7 @@ def _both(published: Ratings, new: Ratings, item_ids: Sequence[str], space: Labe
         rows = np.flatnonzero((number[side.item] >= 0) & (side.weight > 0))
         parts.append(
             (
-                space.rewards[side.label[rows]],
+                side.rewards(space)[rows],
                 number[side.item[rows]],
                 who[side.annotator[rows]],
                 np.full(len(rows), float(later)),

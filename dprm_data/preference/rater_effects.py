@@ -196,10 +196,11 @@ def learn_raters(
     """The raters of these ratings if they are in the model, and why, in a sentence.
 
     counts (N, K): all votes of the items, also those that nobody is known to have given. prior: what was learned from them without raters.
-    Raises `InputError` if raters must be used (`on`) and cannot be.
+    A rating that is a distribution has no rater: it counts as votes by people nobody knows. Raises `InputError` if raters must be used (`on`) and cannot be.
     """
     if use == "off":
         return None, "raters are not in the model: switched off"
+    ratings = ratings.labelled()
     reason = _against(ratings, counts, prior, use)
     if reason:
         if use == "on":
@@ -275,7 +276,7 @@ def _result(
 
 def _against(ratings: Ratings, counts: Floats, prior: Prior, use: Use) -> str:
     """Why raters cannot be in the model; nothing if they can."""
-    if not ratings.annotator_ids:
+    if not ratings.annotator_ids or not len(ratings):
         return "the votes do not say who gave them"
     if not all(isinstance(part, BetaPart) and part.exact for part in prior.parts):
         return f"family {prior.family} has none"

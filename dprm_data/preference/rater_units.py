@@ -109,7 +109,7 @@ def rater_units(ratings: Ratings, space: LabelSpace) -> RaterUnits | None:
     if not total.any():
         return None
     share = np.divide(weight, total[item] * (total > 0).sum(), out=np.zeros(len(weight)), where=total[item] > 0)
-    found = components(space.rewards[ratings.label], item, rater)
+    found = components(ratings.rewards(space), item, rater)
     squares = float((np.bincount(rater, weights=share) ** 2).sum()), float((share**2).sum())
     people = int((np.bincount(rater) > 0).sum())
     return RaterUnits(people, 1.0 / squares[0], 1.0 / squares[1], found.between, found.within)

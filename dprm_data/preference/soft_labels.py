@@ -30,7 +30,7 @@ import pyarrow.compute as pc
 
 from dprm_data.core.arrays import Floats, Ints
 from dprm_data.core.format import number
-from dprm_data.ingest.votes import item_codes, shares_of, vote_rows
+from dprm_data.ingest.votes import item_codes, model_of, shares_of, vote_rows, weights_of, with_weights
 from dprm_data.labels.space import LabelSpace
 
 MOST = 100.0  # votes: as closely as items are known to keep to a form (see `em.KAPPA_MEDIAN`); more would claim what nobody can know
@@ -90,16 +90,14 @@ def at_their_worth(annotations: pa.Table, space: LabelSpace) -> tuple[pa.Table, 
     kept, shares = kept.filter(soft), shares[np.asarray(soft)]
     if not kept.num_rows:
         return annotations, []
-    weights = pc.fill_null(annotations["weight"], 1.0).to_numpy().astype(np.float64)
+    weights = weights_of(annotations)
     rows = kept["row"].to_numpy()
     _, item = item_codes(kept["item_id"], None)
-    names = [name for name in ("model_id", "model") if name in kept.column_names]
-    models, which = item_codes(pc.coalesce(*(kept[name] for name in names), ""), None)
+    models, which = item_codes(model_of(kept), None)
     found = []
     for at, model in enumerate(models):
         mine = np.flatnonzero(which == at)
         worth = soft_worth(item[mine], shares[mine], weights[rows[mine]], model)
         weights[rows[mine]] *= worth.votes
         found.append(worth)
-    place = annotations.schema.get_field_index("weight")
-    return annotations.set_column(place, annotations.schema.field("weight"), pa.array(weights)), found
+    return with_weights(annotations, weights), found

@@ -41,7 +41,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dprm_data.core.arrays import Floats, Ints
-from dprm_data.ingest.votes import item_codes, label_codes, shares_of, vote_rows
+from dprm_data.ingest.votes import item_codes, label_codes, said_of, vote_rows, weights_of
 from dprm_data.labels.space import LabelSpace
 
 LAPSE = 0.02
@@ -83,11 +83,8 @@ def panel_answers(
     kept = votes.filter(pc.fill_null(pc.equal(votes["annotator_kind"], "persona"), False))
     _, item = item_codes(kept["item_id"], item_ids)
     names, who = item_codes(kept["annotator_id"], personas)
-    said = shares_of(kept, space)
-    labels = label_codes(kept["label"], space, "annotations")
-    plain = np.isnan(said[:, 0])
-    said[plain] = np.eye(space.K)[labels[plain]]
-    weight = pc.fill_null(kept["weight"], 1.0).to_numpy().astype(np.float64)
+    said = said_of(kept, label_codes(kept["label"], space, "annotations"), space)
+    weight = weights_of(kept)
     there = (item >= 0) & (who >= 0)
     return PanelAnswers(len(item_ids), names, item[there], who[there], said[there], weight[there])
 

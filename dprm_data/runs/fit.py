@@ -5,19 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dprm_data.core.arrays import Floats
 from dprm_data.ingest.ratings import ratings_of_items
-from dprm_data.ingest.votes import Votes, item_codes, stated_from_annotations, vote_rows, votes_from_annotations
+from dprm_data.ingest.votes import Votes, stated_from_annotations, votes_from_annotations
 from dprm_data.preference.design_effect import by_design
 from dprm_data.preference.fitting import Fit, fit
 from dprm_data.preference.soft_labels import SoftWorth, at_their_worth
 from dprm_data.runs.folder import RunFolder
-from dprm_data.runs.panel_worth import assumed_error, assumed_worth, shared_by_panel
+from dprm_data.runs.panel_worth import assumed_worth, shared_by_panel
 
 if TYPE_CHECKING:
     from dprm_data.runs.run import Run
@@ -49,8 +47,10 @@ def fit_annotations(run: Run, annotations: pa.Table, votes: Votes | None = None)
         weighed, worths = at_their_worth(by_design(annotations), space) if new else (annotations, [])
         ratings = ratings_of_items(weighed, space, item_ids, human_weight=config.human_weight)
         votes = votes_from_annotations(weighed, space, item_ids=item_ids, human_weight=config.human_weight)
-        people = people_weights(weighed, item_ids, config.human_weight)
-        shared = shared_by_panel(people, annotations, space) if new else None
+        if new:
+            human = weighed.filter(pc.equal(weighed["annotator_kind"], "human"))
+            people = votes_from_annotations(human, space, item_ids=item_ids, human_weight=config.human_weight)
+            shared = shared_by_panel(people.totals, annotations, space)
     has_stated = prior is not None or run.states_population
     fitted = fit(
         votes,
@@ -67,19 +67,9 @@ def fit_annotations(run: Run, annotations: pa.Table, votes: Votes | None = None)
     return replace(fitted, notes=(*(worth.sentence for worth in worths), *fitted.notes))
 
 
-def people_weights(annotations: pa.Table, item_ids: list[str], human_weight: float) -> Floats:
-    """The weight of people's votes on every item (N,)."""
-    human = vote_rows(annotations.filter(pc.fill_null(pc.equal(annotations["annotator_kind"], "human"), False)))
-    _, item = item_codes(human["item_id"], item_ids)
-    weight = human_weight * pc.fill_null(human["weight"], 1.0).to_numpy().astype(np.float64)
-    sums = np.bincount(item[item >= 0], weight[item >= 0], minlength=len(item_ids))
-    return np.asarray(sums, dtype=np.float64)
-
-
-def panel_worth_record(run: Run, annotations: pa.Table, fitted: Fit) -> dict[str, Any] | None:
+def panel_worth_record(annotations: pa.Table, fitted: Fit) -> dict[str, Any] | None:
     """How many people the panel is worth where no person's answers tell (`PanelWorth.as_dict`); None without a panel, or in a run of an older version."""
-    if not counts_people(run.folder):
+    if fitted.shared is None:
         return None
-    panel = fitted.votes.totals - people_weights(annotations, fitted.votes.item_ids, run.recipe.fit.human_weight)
-    found = assumed_worth(annotations, panel, assumed_error(annotations, run.space))
+    found = assumed_worth(annotations, fitted.votes.totals - fitted.shared.people, fitted.shared.error)
     return found.as_dict() if found else None

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from dprm_data.core.arrays import Floats, Ints
 from dprm_data.elicit.work import POPULATION
-from dprm_data.ingest.votes import shares_of
+from dprm_data.ingest.votes import MODEL_COLUMNS, model_of, shares_of
 from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.model_agreement import ModelPair, ModelSums
 from dprm_data.preference.pair_sums import PairSums, number_of_blocks
@@ -100,8 +100,7 @@ class _Ratings:
 
     def __init__(self, path: Path, space: LabelSpace, kind: str) -> None:
         self._path, self._space, self._kind = path, space, kind
-        # The recipe's name of a model, where there is one: a server may name it otherwise from one day to the next.
-        self._models = [name for name in ("model_id", "model") if name in pq.read_schema(path).names]
+        self._models = [name for name in MODEL_COLUMNS if name in pq.read_schema(path).names]
         self.personas: dict[str, int] = {}
         self.models: dict[str, int] = {}
         self.items = 0  # in a row of equal ids; more than there are where an item's annotations do not stand together
@@ -115,7 +114,7 @@ class _Ratings:
         last = None
         for table in self._tables(["item_id", "annotator_id", "label", "probs", "status", "cost"]):
             self.soft = self.soft or table["probs"].null_count < len(table)
-            codes = self._model(table).dictionary_encode().combine_chunks()
+            codes = model_of(table).dictionary_encode().combine_chunks()
             model = codes.indices.to_numpy()
             ok = _ok(table)
             reward = self._rewards(table, ok)
@@ -169,7 +168,7 @@ class _Ratings:
     def _coded(self, table: pa.Table) -> tuple[list[str], Ints, Ints, Ints, Floats]:
         items = table["item_id"].combine_chunks().dictionary_encode()
         persona = pc.index_in(table["annotator_id"], pa.array(list(self.personas)))
-        model = pc.index_in(self._model(table), pa.array(list(self.models)))
+        model = pc.index_in(model_of(table), pa.array(list(self.models)))
         codes = (
             column.to_numpy(zero_copy_only=False)
             for column in (items.indices, persona.combine_chunks(), model.combine_chunks())
@@ -193,9 +192,6 @@ class _Ratings:
             pc.equal(table["annotator_kind"], self._kind), pc.not_equal(table["annotator_id"], POPULATION.id)
         )
         return table.filter(pc.fill_null(panel, False))
-
-    def _model(self, table: pa.Table) -> pa.ChunkedArray:
-        return pc.coalesce(*(table[name] for name in self._models), "")
 
     def _probs(self, table: pa.Table) -> Floats:
         """Probabilities of the labels (R, K): what an annotation says, else its label's indicator."""

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from dprm_data.core.arrays import Floats
 from dprm_data.core.format import number
-from dprm_data.ingest.votes import item_codes, label_codes, vote_rows
+from dprm_data.ingest.votes import item_codes, label_codes, model_of, vote_rows
 from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.shared_error import (
     SHARED,
@@ -66,7 +66,7 @@ def assumed_error(annotations: pa.Table, space: LabelSpace) -> float:
     if not hard.num_rows:
         return SHARED
     _, item = item_codes(hard["item_id"], None)
-    _, model = item_codes(_model(hard), None)
+    _, model = item_codes(model_of(hard), None)
     reward = space.rewards[label_codes(hard["label"], space, "annotations")]
     return jury_error(*between_models(item, model, reward))
 
@@ -103,12 +103,8 @@ def _panel(annotations: pa.Table) -> pa.Table:
     return annotations.filter(pc.fill_null(pc.equal(annotations["annotator_kind"], "persona"), False))
 
 
-def _model(table: pa.Table) -> pa.ChunkedArray:
-    return pc.coalesce(*(table[name] for name in ("model_id", "model") if name in table.column_names), "")
-
-
 def _who(panel: pa.Table) -> tuple[int, list[str]]:
     """How many personas, and the names of the models as providers give them."""
     ok = panel.filter(pc.fill_null(pc.equal(panel["status"], "ok"), False))
-    names = ok["model"] if "model" in ok.column_names else _model(ok)
+    names = ok["model"] if "model" in ok.column_names else model_of(ok)
     return len(pc.unique(ok["annotator_id"])), sorted(name for name in pc.unique(names).to_pylist() if name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -167,3 +168,16 @@ def test_the_command_says_what_it_found(tmp_path: Path, severe: tuple[Ratings, F
     off = dprm("fit", "votes.csv", "--labels", 5, "--out", "b.parquet", "--raters", "off", "--json", cwd=tmp_path)
     assert json.loads(off.stdout)["raters"] is None
     assert "raters are in the model: 30 annotators" in said["raters_said"]
+
+
+def test_a_soft_label_counts_once_as_votes_by_people_nobody_knows() -> None:
+    ratings, _ = people(np.random.default_rng(7).normal(0, 1.0, 30))
+    shares = np.eye(5)[ratings.label]
+    shares[::2] = 0.6 * shares[::2] + 0.08
+    mixed = replace(ratings, shares=shares)
+    found = fit(mixed, FIVE).raters
+    assert found is not None
+    assert found.votes.sum() == len(ratings) / 2
+    np.testing.assert_allclose(found.scales[0].votes(), mixed.votes().counts)
+    none = fit(replace(ratings, shares=0.6 * np.eye(5)[ratings.label] + 0.08), FIVE)
+    assert none.raters is None

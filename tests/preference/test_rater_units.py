@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from dprm_data.core.arrays import Floats, Ints
 from dprm_data.ingest.ratings import Ratings
 from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.drift_detection import drift
+from dprm_data.preference.groups import by_group
 from dprm_data.preference.model_selection import learn_prior
 from dprm_data.preference.rater_units import change, components, difference, rater_units
 
@@ -110,3 +113,22 @@ def test_a_drift_knows_its_raters_as_far_as_they_are_known() -> None:
     assert both.shift == pytest.approx(none.shift)
     for each in (both, one, told):
         assert each.shift_error > 2 * none.shift_error
+
+
+def test_figures_of_soft_labels_are_of_expected_rewards() -> None:
+    rng = np.random.default_rng(5)
+    old, new = rated(rng, 6), rated(rng, 6, first=6)
+    vague = [replace(side, shares=0.5 * np.eye(5)[side.label] + 0.1) for side in (old, new)]  # half of every spread
+    prior, _ = learn_prior(old.votes().counts, FIVE, "beta")
+    plain, soft = (drift(*sides, prior, FIVE, simulations=9) for sides in ((old, new), vague))
+    assert soft.shift == pytest.approx(0.5 * plain.shift)
+    assert soft.shift_error == pytest.approx(0.5 * plain.shift_error)
+    one, half = rater_units(old, FIVE), rater_units(vague[0], FIVE)
+    assert one is not None and half is not None
+    np.testing.assert_allclose([half.between, half.within], [0.25 * one.between, 0.25 * one.within])
+    membership = {name: "odd" if i % 2 else "even" for i, name in enumerate(old.annotator_ids)}
+    for hard, other in zip(
+        by_group(old, FIVE, prior, membership), by_group(vague[0], FIVE, prior, membership), strict=True
+    ):
+        assert other.difference == pytest.approx(0.5 * hard.difference)
+        assert other.difference_error == pytest.approx(0.5 * hard.difference_error)

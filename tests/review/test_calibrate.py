@@ -27,6 +27,10 @@ from tests.helpers import answer, dprm
 from tests.review.helpers import NOBODY, answers_from, make_run, random_labels
 
 K = 5
+UNORDERED = {  # no axes, and rewards that tie
+    "name": "n",
+    "labels": [{"name": f"l{i}", "reward": reward} for i, reward in enumerate((0.0, 0.0, 1.0, 2.0, 3.0))],
+}
 
 
 def draw(truth: NDArray[Any], count: int, rng: np.random.Generator) -> NDArray[Any]:
@@ -115,9 +119,7 @@ def test_an_honest_panel_is_not_harmed(tmp_path: Path) -> None:
 def test_labels_without_an_order_have_an_annotator_model(tmp_path: Path) -> None:
     """A space whose rewards tie and that has no axes: the panel is corrected label by label, if that helps."""
     _, panel, people = world(0)
-    labels = [{"name": f"l{i}", "reward": reward} for i, reward in enumerate((0.0, 0.0, 1.0, 2.0, 3.0))]
-    folder = tmp_path / "run"
-    run = make_run(folder, twisted(panel, 1), space={"name": "n", "labels": labels}, fit={"family": "mixture"})
+    run = make_run(tmp_path / "run", twisted(panel, 1), space=UNORDERED, fit={"family": "mixture"})
     answers_from(run, people)
     found = calibrate(run, resamples=300)
     assert found.worth is None
@@ -126,6 +128,18 @@ def test_labels_without_an_order_have_an_annotator_model(tmp_path: Path) -> None
     assert (shares > 0).all()
     stages.fit(run)
     assert run.folder.read_manifest()["fit"]["calibrated"] is found.applied
+
+
+def test_what_a_panel_is_assumed_to_be_worth_is_the_same_whatever_a_person_counts(tmp_path: Path) -> None:
+    truth, panel, _ = world(0, 60)
+    run = make_run(tmp_path / "run", panel, space=UNORDERED, fit={"family": "mixture"})
+    answers_from(run, draw(truth, 4, np.random.default_rng(3)))
+    stages.fit(run)
+    assumed = run.folder.read_manifest()["panel_worth"]
+    found = calibrate(run, resamples=100).as_dict()
+    run.folder.update_manifest(calibration=found | {"applied": True, "human_weight": 16.0})
+    stages.fit(run)
+    assert run.folder.read_manifest()["panel_worth"] == assumed
 
 
 def test_discarding_it_gives_the_fit_back(tmp_path: Path) -> None:
