@@ -13,8 +13,8 @@ from typing import Any
 
 import yaml
 
-from tests.engine.helpers import dprm
 from tests.helpers import write_recipe
+from tests.processes import dprm
 from tests.servers.llm import LLMServer
 
 VOTES = "item_id,annotator_id,label\n" + "".join(
