@@ -146,15 +146,13 @@ def zygote(imports: str = _COMMANDS) -> Zygote:
 
 def dprm(*arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the command to its end. Where its environment speaks to the interpreter, in an interpreter of its own."""
-    if any(
-        name.startswith(("PYTHON", "LC_", "LANG")) and value != environ()[name] for name, value in environment.items()
-    ):
+    usual = environ()
+    changed = [name for name, value in environment.items() if value != usual.get(name)]
+    if any(name.startswith(("PYTHON", "LC_", "LANG")) for name in changed):
         command = [sys.executable, "-m", "dprm_data.cli", *map(str, arguments)]
-        given: dict[str, Any] = {"cwd": cwd, "env": environ(**environment), "capture_output": True, "text": True}
-        return subprocess.run(command, timeout=120, **given)
-    trains = arguments[0] in ("train", "eval", "evaluate", "evaluate-policy") and not any(
-        n.startswith("HF_") for n in environment
-    )
+        return subprocess.run(command, cwd=cwd, env=environ(**environment), capture_output=True, text=True, timeout=120)
+    # What trains has the Hub's client imported, which then reads no variable any more.
+    trains = arguments[0] in ("train", "eval") and not any(name.startswith("HF_") for name in environment)
     started = zygote(_TRAINING) if trains else zygote()
     started.start(*arguments, cwd=cwd, **environment)
     return started.end()

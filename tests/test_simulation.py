@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from benchmarks.batch_simulation import Batches, simulate_batches
 from benchmarks.simulation import Latency, Model, exponential, fixed, lognormal, simulate
-from tests.engine.helpers import dprm
 from tests.helpers import answer, write_recipe, write_rows
+from tests.processes import dprm
 from tests.servers.llm import LLMServer
 
 EIGHT = Model(items=400, calls_each=1, concurrency=8, latency=fixed(1.0))  # 8 is where the window begins: no slow start

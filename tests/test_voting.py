@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import subprocess
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -172,21 +173,15 @@ def fitted_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def raked(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    """The demographic panel, raked to margins.yaml into panel.yaml."""
+    to = ("--margins", "margins.yaml", "--output", "panel.yaml")
+    return dprm("panel", "rake", "demographic", *to, *more, cwd=folder)
+
+
 def test_a_panel_is_raked_to_margins(tmp_path: Path) -> None:
     (tmp_path / "margins.yaml").write_text("sex: {female: 0.6, male: 0.4}\n")
-    done = answer(
-        dprm(
-            "panel",
-            "rake",
-            "demographic",
-            "--margins",
-            "margins.yaml",
-            "--output",
-            "panel.yaml",
-            "--json",
-            cwd=tmp_path,
-        )
-    )
+    done = answer(raked(tmp_path, "--json"))
     assert done["effective_size"] < done["people"] == 96
     personas = answer(dprm("panel", "show", "panel.yaml", "--json", cwd=tmp_path))["personas"]
     total = sum(persona["weight"] for persona in personas)
@@ -208,7 +203,7 @@ def test_a_panel_is_raked_to_margins(tmp_path: Path) -> None:
 )
 def test_margins_that_cannot_be_met(tmp_path: Path, margins: str, said: str) -> None:
     (tmp_path / "margins.yaml").write_text(margins)
-    done = dprm("panel", "rake", "demographic", "--margins", "margins.yaml", "--output", "panel.yaml", cwd=tmp_path)
+    done = raked(tmp_path)
     assert done.returncode == 2
     assert said in done.stderr
     assert not (tmp_path / "panel.yaml").exists()
@@ -234,18 +229,6 @@ def test_a_dataset_that_cannot_be_updated(tmp_path: Path, dataset: str, said: st
 
 def test_written_panels_are_plain_yaml(tmp_path: Path) -> None:
     (tmp_path / "margins.yaml").write_text("sex: {female: 0.5, male: 0.5}\n")
-    answer(
-        dprm(
-            "panel",
-            "rake",
-            "demographic",
-            "--margins",
-            "margins.yaml",
-            "--output",
-            "panel.yaml",
-            "--json",
-            cwd=tmp_path,
-        )
-    )
+    answer(raked(tmp_path, "--json"))
     content = yaml.safe_load((tmp_path / "panel.yaml").read_text())
     assert "raked to margins on sex" in content["source"]

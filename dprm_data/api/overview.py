@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from dprm_data.core.format import money
 from dprm_data.runs.folder import RunFolder
-from dprm_data.runs.summary import ItemLine, item_line
+from dprm_data.runs.summary import LINE_COLUMNS, ItemLine, item_line, known_cost
 
 
 @dataclass(frozen=True)
@@ -51,26 +51,27 @@ class Overview:
 def overview_of(folder: RunFolder, *, first: int = 0) -> Overview:
     """Read it. first: how many items to read with their texts. Raises `InputError` where there are no items, or a table is damaged."""
     items = pq.read_metadata(folder.needs("items")).num_rows
-    annotations = labelled = simulated = voted = pairs = cost = None
+    annotations = voted = pairs = cost = None
+    labelled = simulated = 0
     lines: list[ItemLine] = []
     if folder.table("annotations").is_file():
         table = pq.read_table(folder.needs("annotations"), columns=["annotator_kind", "status", "cost"])
         annotations = table.num_rows
         labelled = _count(pc.equal(table["status"], "ok"))
         simulated = _count(pc.equal(table["annotator_kind"], "persona"))
-        cost = None if table["cost"].null_count else float(pc.sum(table["cost"]).as_py() or 0.0)
+        cost = known_cost(table)
     if folder.table("distributions").is_file():
         fitted = folder.needs("distributions")
         voted = _count(pc.greater(pq.read_table(fitted, columns=["evidence"])["evidence"], 0))
         lines = _first(folder, first) if first else []
     if folder.table("preferences").is_file():
         pairs = pq.read_metadata(folder.needs("preferences")).num_rows
-    return Overview(items, voted, annotations, labelled or 0, simulated or 0, pairs, cost, lines)
+    return Overview(items, voted, annotations, labelled, simulated, pairs, cost, lines)
 
 
 def _first(folder: RunFolder, count: int) -> list[ItemLine]:
     with pq.ParquetFile(folder.needs("distributions")) as file:
-        batch = next(file.iter_batches(batch_size=count), None)
+        batch = next(file.iter_batches(batch_size=count, columns=LINE_COLUMNS), None)
         return [item_line(row) for row in batch.to_pylist()] if batch else []
 
 

@@ -12,6 +12,9 @@ from dprm_data.runs.run import Run
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from dprm_data.api.run_result import RunResult
+    from dprm_data.recipe.recipe import Recipe
+
 _WIDTH = 30  # characters of the longest bar
 
 
@@ -39,15 +42,13 @@ class PreferenceDistribution:
     annotations: pa.Table = field(repr=False)
 
     @classmethod
-    def of(cls, run: Run, calls: int) -> PreferenceDistribution:
-        """Of a finished run with one item. Raises `DprmError` if it has another number of items."""
-        from dprm_data.api.run_result import RunResult
-
-        result, space = RunResult(run.folder), run.space
+    def of(cls, result: RunResult, recipe: Recipe) -> PreferenceDistribution:
+        """Of a finished run of this recipe with one item. Raises `DprmError` if it has another number of items."""
         rows = result.distributions.to_pylist()
         if len(rows) != 1:
-            raise DprmError(f"{run.folder} has {len(rows):,} items, not one")
+            raise DprmError(f"{result.folder} has {len(rows):,} items, not one")
         [row] = rows
+        space = Run(recipe, result.folder).space
         return cls(
             probabilities=dict(zip(space.names, row["label_distribution"], strict=True)),
             rewards=dict(zip(space.names, space.rewards.tolist(), strict=True)),
@@ -55,12 +56,12 @@ class PreferenceDistribution:
             evidence=row["evidence"],
             expected_reward=row["expected_reward"],
             interval=(row["reward_low"], row["reward_high"]),
-            level=run.recipe.fit.interval,
+            level=recipe.fit.interval,
             reward_std=row["reward_std"],
             disagreement=row["disagreement"],
             entropy=row["entropy"],
             cost=result.cost,
-            calls=calls,
+            calls=result.counters.calls if result.counters else 0,
             annotations=result.annotations,
         )
 

@@ -18,10 +18,13 @@ from dprm_data.labels.space import LabelSpace
 from dprm_data.panel.personas import Panel
 from dprm_data.providers.provider import Provider
 from dprm_data.recipe.recipe import Recipe
-from dprm_data.runs.folder import RunFolder
-from dprm_data.runs.run import Progress, Run
+from dprm_data.runs.run import Progress
 
 Texts = str | Sequence[Mapping[str, Any]]
+# An object, or what a recipe has in its place.
+ProviderLike = Provider | Mapping[str, Any]
+PanelLike = Panel | Mapping[str, Any] | str
+LabelsLike = LabelSpace | Mapping[str, Any] | Sequence[str] | str | int
 
 # What a recipe says about many items, or about how their calls are spread.
 _FOR_MANY: dict[str, Any] = {
@@ -39,9 +42,9 @@ def rate(
     response: Texts,
     *,
     recipe: RecipeLike | None = None,
-    provider: Provider | Mapping[str, Any] | None = None,
-    panel: Panel | Mapping[str, Any] | str | None = None,
-    labels: LabelSpace | Mapping[str, Any] | Sequence[str] | str | int | None = None,
+    provider: ProviderLike | None = None,
+    panel: PanelLike | None = None,
+    labels: LabelsLike | None = None,
     max_cost: float | None = None,
     output: str | os.PathLike[str] | None = None,
     progress: Progress | bool | None = False,
@@ -64,7 +67,7 @@ def rate(
             max_cost=max_cost,
             progress=progress,
         )
-        return PreferenceDistribution.of(Run(made, RunFolder(folder)), result.counters.calls if result.counters else 0)
+        return PreferenceDistribution.of(result, made)
 
 
 async def arate(
@@ -72,9 +75,9 @@ async def arate(
     response: Texts,
     *,
     recipe: RecipeLike | None = None,
-    provider: Provider | Mapping[str, Any] | None = None,
-    panel: Panel | Mapping[str, Any] | str | None = None,
-    labels: LabelSpace | Mapping[str, Any] | Sequence[str] | str | int | None = None,
+    provider: ProviderLike | None = None,
+    panel: PanelLike | None = None,
+    labels: LabelsLike | None = None,
     max_cost: float | None = None,
     output: str | os.PathLike[str] | None = None,
     progress: Progress | bool | None = False,
@@ -89,15 +92,15 @@ async def arate(
             max_cost=max_cost,
             progress=progress,
         )
-        return PreferenceDistribution.of(Run(made, RunFolder(folder)), result.counters.calls if result.counters else 0)
+        return PreferenceDistribution.of(result, made)
 
 
 @contextmanager
 def _single(
     recipe: RecipeLike | None,
-    provider: Provider | Mapping[str, Any] | None,
-    panel: Panel | Mapping[str, Any] | str | None,
-    labels: LabelSpace | Mapping[str, Any] | Sequence[str] | str | int | None,
+    provider: ProviderLike | None,
+    panel: PanelLike | None,
+    labels: LabelsLike | None,
     output: str | os.PathLike[str] | None,
 ) -> Iterator[tuple[Recipe, Provider | None, str | os.PathLike[str]]]:
     """The recipe for one response, the provider if it is an object, and the folder, which is gone afterwards if it is nobody's."""
@@ -120,8 +123,8 @@ def _recipe(
     recipe: RecipeLike | None,
     section: Mapping[str, Any] | None,
     own: Provider | None,
-    panel: Panel | Mapping[str, Any] | str | None,
-    labels: LabelSpace | Mapping[str, Any] | Sequence[str] | str | int | None,
+    panel: PanelLike | None,
+    labels: LabelsLike | None,
 ) -> Recipe:
     changes = dict(_FOR_MANY)
     if section is not None:

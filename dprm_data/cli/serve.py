@@ -10,7 +10,7 @@ import typer
 from dprm_data.cli.options import given, settings_command
 from dprm_data.cli.shared import Json, answer, app, note, say
 from dprm_data.cli.train import check_named, needs_trainers, quiet_libraries
-from dprm_data.core.errors import InputError
+from dprm_data.core.extras import needs_installed
 
 if TYPE_CHECKING:
     from dprm_trainers.serving.service_settings import ServiceSettings
@@ -31,7 +31,7 @@ def serve(context: typer.Context, as_json: Json = False) -> None:
     To OpenRLHF, verl, or any client that posts texts. Prints its address, then serves until it is stopped. /health says when the model is loaded. docs/rewards-at-scale.md has complete examples.
     """
     needs_trainers()
-    _needs_server()
+    needs_installed("serving needs", ("fastapi", "uvicorn"), "train", "serve")
     from dprm_trainers.core.settings import given_settings
     from dprm_trainers.serving.server import serve as serve_rewards
 
@@ -51,14 +51,3 @@ def serve(context: typer.Context, as_json: Json = False) -> None:
         sys.stdout.flush()  # callers wait for the address, even through a pipe
 
     serve_rewards(settings, listening)
-
-
-def _needs_server() -> None:
-    import importlib.util
-
-    missing = [name for name in ("fastapi", "uvicorn") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise InputError(
-            f"serving needs packages that are not installed: {', '.join(missing)}",
-            hint="Install them with: pip install 'dprm-data[train,serve]' (in a checkout: pip install -e '.[train,serve]').",
-        )

@@ -10,6 +10,7 @@ import typer
 from dprm_data.cli.options import given, settings_command
 from dprm_data.cli.shared import Json, Quiet, answer, group, note, say
 from dprm_data.core.errors import InputError
+from dprm_data.core.extras import needs_installed
 
 if TYPE_CHECKING:
     from dprm_trainers.reward.reward_config import RewardConfig
@@ -105,18 +106,8 @@ def named_settings(texts: list[str] | None) -> dict[str, Any]:
 
 def needs_trainers() -> None:
     """Raise `InputError` with the packages that are missing if the extra is not installed."""
-    import importlib.util
-
-    missing = [
-        name
-        for name in ("dprm_trainers", "torch", "transformers", "accelerate")
-        if importlib.util.find_spec(name) is None
-    ]
-    if missing:
-        raise InputError(
-            f"training and evaluation need packages that are not installed: {', '.join(missing)}",
-            hint="Install them with: pip install 'dprm-data[train]' (in a checkout: pip install -e '.[train]').",
-        )
+    packages = ("dprm_trainers", "torch", "transformers", "accelerate")
+    needs_installed("training and evaluation need", packages, "train")
 
 
 def quiet_libraries() -> None:

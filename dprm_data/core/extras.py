@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import importlib.util
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from dprm_data.core.errors import InputError
 
 
-def install_hint(*extras: str) -> str:
-    """What installs the extras."""
-    names = ",".join(extras)
-    return f"Install it: pip install 'dprm-data[{names}]' (in a checkout: pip install -e '.[{names}]')."
+def needs_installed(what: str, packages: Sequence[str], *extras: str) -> None:
+    """Look for packages of these extras without importing one. what: what needs them, with the verb, as the beginning of a sentence.
+
+    Raises `InputError` that names those that are missing.
+    """
+    if missing := [name for name in packages if importlib.util.find_spec(name) is None]:
+        raise InputError(
+            f"{what} packages that are not installed: {', '.join(missing)}",
+            hint=f"Install them with: {_command(extras)}",
+        )
 
 
 @contextmanager
@@ -24,5 +31,10 @@ def extra(*names: str, what: str, otherwise: str = "") -> Iterator[None]:
         yield
     except ImportError as error:
         missing = f"the package {error.name}" if error.name else "a package"
-        hint = f"{install_hint(*names)} {otherwise}".rstrip()
+        hint = f"Install it: {_command(names)} {otherwise}".rstrip()
         raise InputError(f"{what} needs {missing}, which is not installed", hint=hint) from error
+
+
+def _command(extras: Sequence[str]) -> str:
+    names = ",".join(extras)
+    return f"pip install 'dprm-data[{names}]' (in a checkout: pip install -e '.[{names}]')."

@@ -28,6 +28,7 @@ from dprm_data.runs.folder import RunFolder
 from dprm_data.runs.panel_variance import PanelVariance, panel_variance
 from dprm_data.runs.run import Run
 from dprm_data.runs.stated_votes import stated_against_votes
+from dprm_data.runs.summary import known_cost
 from dprm_data.runs.variance_sentences import sentences, warns
 
 FOLDER = "pilot"
@@ -178,14 +179,13 @@ def _found(run: Run, pilot: Run) -> Pilot:
     space, folder = run.space, pilot.folder
     table = pq.read_table(folder.needs("annotations"), columns=["item_id", "annotator_id", "status", "cost"])
     replicates = pilot.recipe.replicates
-    costs = table["cost"]
     return Pilot(
         folder=str(folder),
         items=pq.read_metadata(folder.needs("items")).num_rows,
         replicates=replicates,
         annotations=table.num_rows,
         ok=int(pc.sum(pc.equal(table["status"], "ok")).as_py() or 0),
-        cost=None if costs.null_count else float(pc.sum(costs).as_py() or 0.0),
+        cost=known_cost(table),
         variance=panel_variance(folder, space),
         stated=stated_against_votes(folder, space) if pilot.recipe.prior else None,
         projection=projected(run, pilot, table),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
+from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,15 @@ def dataset_card(
 
 def render_card(name: str, metadata: dict[str, Any], values: dict[str, Any]) -> str:
     """Render a card: `metadata` as its YAML block, then the template `hub_cards/<name>.md.jinja` with `values`."""
+    template = _environment().get_template(f"{name}.md.jinja")
+    block = yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True, width=120).strip()
+    body = template.render(values | {"version": version("dprm-data")})
+    return f"---\n{block}\n---\n{re.sub(chr(10) + '{3,}', chr(10) * 2, body).lstrip()}"
+
+
+@cache
+def _environment() -> ImmutableSandboxedEnvironment:
+    """It keeps the templates that it has compiled, and compiles a file that has changed again."""
     environment = ImmutableSandboxedEnvironment(
         loader=FileSystemLoader(bundled_folder("hub_cards")),
         undefined=StrictUndefined,
@@ -70,10 +80,7 @@ def render_card(name: str, metadata: dict[str, Any], values: dict[str, Any]) -> 
         keep_trailing_newline=True,
     )
     environment.filters |= {"cell": as_text, "code": as_code, "percent": percent, "figure": _figure, "fence": fence}
-    template = environment.get_template(f"{name}.md.jinja")
-    block = yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True, width=120).strip()
-    body = template.render(values | {"version": version("dprm-data")})
-    return f"---\n{block}\n---\n{re.sub(chr(10) + '{3,}', chr(10) * 2, body).lstrip()}"
+    return environment
 
 
 def _values(

@@ -116,7 +116,7 @@ def summarise(folder: RunFolder, space: LabelSpace, *, first: int = 12, divided:
     judged = np.where(evidence > 0, rewards, np.nan)
     voted = evidence > 0  # an item without a vote has only the prior's distribution
     most_divided = np.flatnonzero(voted)[np.argsort(-disagreement[voted], kind="stable")][:divided]
-    costs = annotations["cost"]
+    manifest = folder.read_manifest()
     return Summary(
         labels=space.names,
         rewards=space.rewards.tolist(),
@@ -132,7 +132,7 @@ def summarise(folder: RunFolder, space: LabelSpace, *, first: int = 12, divided:
         ),
         models=sorted(_counts(annotations["model"].drop_null())),  # people have none
         by_model=_by_model(annotations),
-        cost=None if costs.null_count else pc.sum(costs).as_py() or 0.0,
+        cost=known_cost(annotations),
         estimated_calls=pc.sum(annotations["estimated_calls"]).as_py() or 0,
         reasoning_tokens=pc.sum(annotations["reasoning_tokens"]).as_py() or 0,
         label_shares=_mean_distribution(figures["label_distribution"], space.K),
@@ -143,8 +143,14 @@ def summarise(folder: RunFolder, space: LabelSpace, *, first: int = 12, divided:
         divided=_lines(folder, most_divided.tolist()),
         pair_accuracy=pair_accuracy(folder.needs("items"), judged),
         longer_accuracy=pair_accuracy(folder.needs("items"), np.where(np.isnan(judged), np.nan, _lengths(folder))),
-        spread=recorded_sentences(folder.read_manifest()) + worth_sentences(folder.read_manifest()),
+        spread=recorded_sentences(manifest) + worth_sentences(manifest),
     )
+
+
+def known_cost(annotations: pa.Table) -> float | None:
+    """Dollars of these annotations; None where the price of one is not known."""
+    costs = annotations["cost"]
+    return None if costs.null_count else float(pc.sum(costs).as_py() or 0.0)
 
 
 def _by_model(annotations: pa.Table) -> list[ModelLine]:
@@ -153,7 +159,7 @@ def _by_model(annotations: pa.Table) -> list[ModelLine]:
     for id_ in ids if len(ids) > 1 else ():
         mine = annotations.filter(pc.equal(annotations["model_id"], id_))
         ok = _number_of(mine, "status", "ok")
-        cost = None if mine["cost"].null_count else float(pc.sum(mine["cost"]).as_py())
+        cost = known_cost(mine)
         lines.append(ModelLine(id_, mine.num_rows, ok, cost, cost / ok if cost is not None and ok else None))
     return lines
 
@@ -222,7 +228,7 @@ def _lengths(folder: RunFolder) -> np.ndarray[Any, np.dtype[np.float64]]:
     return np.array(lengths, dtype=np.float64)
 
 
-_LINE_COLUMNS = [
+LINE_COLUMNS = [  # of the distributions, for `item_line`
     "item_id",
     "prompt",
     "completion",
@@ -245,7 +251,7 @@ def _lines(folder: RunFolder, rows: range | list[int]) -> list[ItemLine]:
             end = start + file.metadata.row_group(group).num_rows
             here = [row for row in wanted if start <= row < end]
             if here:
-                table = file.read_row_group(group, columns=_LINE_COLUMNS).take([row - start for row in here])
+                table = file.read_row_group(group, columns=LINE_COLUMNS).take([row - start for row in here])
                 found |= {row: item_line(content) for row, content in zip(here, table.to_pylist(), strict=True)}
             start = end
     return [found[row] for row in rows]

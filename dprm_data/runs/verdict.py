@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 SURE = 0.9  # the probability from which a pair counts as sure
 _FEW = 10  # items: from fewer, no interval of alpha is to be trusted
 _TENTATIVE, _RELIABLE = 0.667, 0.8  # Krippendorff's alpha
-_COLUMNS = ["annotator_id", "annotator_kind", "probs", "status", "reason", "model", "cost", "estimated_calls"]
+_COLUMNS = ["annotator_id", "annotator_kind", "status", "reason", "model", "cost", "estimated_calls"]
 
 
 @dataclass(frozen=True)
@@ -117,8 +117,8 @@ class Completeness:
 @dataclass(frozen=True)
 class Signal:
     """Whether annotators can be told from noise. alpha: of the panel, people_alpha: of people among themselves, without a value where two annotators never judged
-    one item; items: on which they did. personas: personas against replicates, in words; asked_twice: whether there were replicates; warns: whether personas are
-    not above them."""
+    one item. items, asked_twice: how many items those judged whose alpha is said (the panel's if it has one), and whether they gave replicates. personas: personas
+    against replicates, in words; warns: whether personas are not above them."""
 
     alpha: Interval
     people_alpha: Interval
@@ -259,9 +259,8 @@ class Verdict:
 def verdict(run: Run) -> Verdict:
     """The verdict on a fitted run, from its tables and its manifest. Makes no call. Raises `InputError` if the run is not fitted."""
     folder, manifest = run.folder, run.folder.read_manifest()
-    table = pq.read_table(
-        folder.needs("annotations"), columns=_COLUMNS, schema=ANNOTATIONS
-    )  # an older table lacks some
+    # An older table lacks some columns.
+    table = pq.read_table(folder.needs("annotations"), columns=_COLUMNS, schema=ANNOTATIONS)
     human = pc.fill_null(pc.equal(table["annotator_kind"], "human"), False)
     by_models, by_people = table.filter(pc.invert(human)), table.filter(human)
     columns = ["group_id", "expected_reward", "evidence", "reward_error"]
@@ -292,8 +291,7 @@ def _labels(by_models: pa.Table, by_people: pa.Table, manifest: Mapping[str, Any
 
 def _completeness(run: Run, table: pa.Table, asked: int, fitted: pa.Table, manifest: Mapping[str, Any]) -> Completeness:
     failed = table.filter(pc.invert(pc.fill_null(pc.equal(table["status"], "ok"), False)))
-    counts = pc.value_counts(pc.coalesce(failed["reason"], failed["status"])).to_pylist()
-    reasons = dict(sorted(((each["values"], each["counts"]) for each in counts), key=lambda pair: (-pair[1], pair[0])))
+    reasons = pc.value_counts(pc.coalesce(failed["reason"], failed["status"])).to_pylist()
     stopped = (_dict(manifest.get("last_annotate")) or {}).get("stopped")
     return Completeness(
         items=fitted.num_rows,
@@ -302,7 +300,7 @@ def _completeness(run: Run, table: pa.Table, asked: int, fitted: pa.Table, manif
         expected=_expected(run, fitted.num_rows, asked),
         at_most=run.recipe.early_stop is not None,
         failed=failed.num_rows,
-        reasons=grouped(reasons, most=5),
+        reasons=grouped({each["values"]: each["counts"] for each in reasons}, most=5),
         stopped=str(stopped) if stopped else None,
     )
 
@@ -318,12 +316,15 @@ def _expected(run: Run, items: int, asked: int) -> int:
 def _signal(run: Run, manifest: Mapping[str, Any], *, people: bool, stated: bool) -> Signal:
     panel = recorded_variance(manifest) or panel_variance(run.folder, run.space)
     among_people = panel_variance(run.folder, run.space, kind="human") if people else None
+    alpha, people_alpha = _alpha(panel), _alpha(among_people)
+    only_people = alpha.value is None and people_alpha.value is not None
+    shown = among_people if only_people else panel or among_people
     return Signal(
-        alpha=_alpha(panel),
-        people_alpha=_alpha(among_people),
-        items=noise.components.items if (noise := panel or among_people) else 0,
+        alpha=alpha,
+        people_alpha=people_alpha,
+        items=shown.components.items if shown else 0,
         personas=persona_sentence(panel.components) if panel else None,
-        asked_twice=noise is not None and any(line.is_replicate for line in noise.components.likeness),
+        asked_twice=shown is not None and any(line.is_replicate for line in shown.components.likeness),
         warns=panel is not None and warns(panel.components),
         states_population=stated,
     )

@@ -23,8 +23,6 @@ from dprm_data.providers.function_provider import FunctionProvider
 from dprm_data.providers.provider import Provider
 from dprm_data.providers.request import Answer, Request, Usage
 from dprm_data.recipe.recipe import LimitsConfig, Recipe
-from tests.processes import dprm as dprm
-from tests.processes import zygote as zygote
 
 FREE = Prices(lambda usage: 0.0, "free")
 # A dollar per token in and out: sums are easy to follow.

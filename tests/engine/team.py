@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from tests.engine.helpers import zygote
 from tests.helpers import write_rows
+from tests.processes import zygote
 from tests.servers.llm import LLMProcess
 from tests.servers.postgres import PASSWORD, Database
 

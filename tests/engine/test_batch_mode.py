@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests.engine.helpers import dprm, zygote
 from tests.engine.test_faults import rows_with, statuses
 from tests.helpers import answer, write_recipe
+from tests.processes import dprm, zygote
 from tests.servers.llm import LLMProcess, LLMServer
 
 MODELS = {"openai": "gpt-4o-mini", "anthropic": "claude-haiku-4-5"}

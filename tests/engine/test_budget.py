@@ -21,8 +21,9 @@ from dprm_data.ledger.call import Call
 from dprm_data.ledger.ledger import Ledger
 from dprm_data.providers.request import Answer, CallFailed, Request, Usage
 from dprm_data.providers.token_estimates import worst_case
-from tests.engine.helpers import DOLLAR, RecordingProvider, annotate, dprm, items, label, work
+from tests.engine.helpers import DOLLAR, RecordingProvider, annotate, items, label, work
 from tests.helpers import answer, write_recipe, write_rows
+from tests.processes import dprm
 from tests.servers.llm import LLMServer
 
 # What a price table may say instead of a price, and with which chance.

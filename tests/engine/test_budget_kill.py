@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.engine.helpers import dprm, zygote
 from tests.helpers import answer, write_recipe, write_rows
+from tests.processes import dprm, zygote
 from tests.servers.llm import LLMProcess
 
 KILLS = 6

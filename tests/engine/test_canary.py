@@ -13,8 +13,9 @@ from dprm_data.core.errors import ProviderUnusable
 from dprm_data.engine.canary import handful
 from dprm_data.providers.function_provider import FunctionProvider
 from dprm_data.providers.request import Answer, Request, Usage
-from tests.engine.helpers import RecordingProvider, annotate, dprm, items, label, work
+from tests.engine.helpers import RecordingProvider, annotate, items, label, work
 from tests.helpers import answer, write_recipe, write_rows
+from tests.processes import dprm
 from tests.servers.llm import LLMServer
 
 

@@ -17,9 +17,9 @@ from dprm_data.core.errors import RecipeError
 from dprm_data.engine.early_stopping import EarlyStopping
 from dprm_data.labels.space import LabelSpace
 from dprm_data.recipe.recipe import EarlyStopConfig, Recipe
-from tests.engine.helpers import dprm
 from tests.engine.test_batch_mode import batch_recipe
 from tests.helpers import answer, write_recipe, write_rows
+from tests.processes import dprm
 from tests.servers.llm import LLMServer
 
 ITEMS, PILOT = 60, 20

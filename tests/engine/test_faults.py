@@ -19,8 +19,9 @@ import pytest
 from dprm_data import FunctionProvider
 from dprm_data.core.errors import ProviderUnusable
 from dprm_data.providers.request import Answer, CallFailed, Request
-from tests.engine.helpers import RecordingProvider, annotate, dprm, items, label, work, zygote
+from tests.engine.helpers import RecordingProvider, annotate, items, label, work
 from tests.helpers import answer, write_recipe, write_rows
+from tests.processes import dprm, zygote
 from tests.servers.llm import LLMProcess, LLMServer
 
 KINDS = ["refusal", "filter", "length", "unparsable", "400", "500", "empty", "broken", "html", "drop", "422", "413"]

@@ -14,8 +14,8 @@ import yaml
 from dprm_data.engine.shared.factory import coordinator_for, scope_of
 from dprm_data.ledger.ledger import Ledger
 from dprm_data.recipe.recipe import LimitsConfig, Recipe
-from tests.engine.helpers import zygote
 from tests.engine.team import CONCURRENCY, IN_FLIGHT, PERSONAS, Team
+from tests.processes import zygote
 from tests.servers.llm import LLMProcess
 from tests.servers.postgres import Database
 

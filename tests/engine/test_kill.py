@@ -9,8 +9,8 @@ import sqlite3
 import time
 from pathlib import Path
 
-from tests.engine.helpers import dprm, zygote
 from tests.helpers import write_recipe, write_rows
+from tests.processes import dprm, zygote
 from tests.servers.llm import LLMProcess
 
 KILLS = 60

@@ -15,9 +15,10 @@ from dprm_data.ledger.ledger import Ledger
 from dprm_data.ledger.stats import stats_of
 from dprm_data.ledger.verify import check_ledger
 from dprm_data.providers.request import Answer, Request, Usage
-from tests.engine.helpers import RecordingProvider, annotate, dprm, items, label, work
+from tests.engine.helpers import RecordingProvider, annotate, items, label, work
 from tests.engine.test_batch_mode import batch_recipe
 from tests.helpers import answer, write_recipe, write_rows
+from tests.processes import dprm
 from tests.servers.llm import LLMServer
 
 ITEMS = 10  # of the small panel's four personas each

@@ -25,11 +25,12 @@ from dprm_data.publish.publication import prepared
 from dprm_data.review.human_annotations import human_file, merge
 from dprm_data.runs.folder import RunFolder
 from dprm_data.runs.run import Run
-from tests.engine.helpers import FunctionProvider, annotate, dprm, items, label, work
+from tests.engine.helpers import FunctionProvider, annotate, items, label, work
 from tests.engine.team import Team
 from tests.engine.test_batch_mode import batch_recipe
 from tests.helpers import answer, write_recipe, write_rows
 from tests.ledger.test_ledger import key, reply
+from tests.processes import dprm
 from tests.servers.llm import LLMServer
 from tests.servers.llm_wire import USAGES
 from tests.servers.postgres import Database

@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import pyarrow.parquet as pq
 
-from tests.engine.helpers import zygote
 from tests.engine.team import IN_FLIGHT, Team
+from tests.processes import zygote
 
 
 def test_four_workers_send_every_call_once(team: Callable[..., Team]) -> None:

@@ -29,10 +29,11 @@ from dprm_data.ledger.sqlite import SqliteStore
 from dprm_data.ledger.verify import check_ledger
 from dprm_data.providers.function_provider import FunctionProvider
 from dprm_data.providers.request import Answer, Request
-from tests.engine.helpers import dprm, items, label, work, zygote
+from tests.engine.helpers import items, label, work
 from tests.helpers import PAIRS, ROOT, answer, environ, write_recipe, write_rows
 from tests.ledger.test_ledger import at, fill, found, key, reply
 from tests.ledger.test_ledger_command import CALLS, content, copied, make
+from tests.processes import dprm, zygote
 from tests.servers.llm import LLMServer
 
 # -- a ledger's file without its content ------------------------------------------------------------------------------

@@ -13,8 +13,8 @@ import pytest
 from dprm_data.providers.failures import retry_after
 from dprm_data.providers.limits import Limiter
 from dprm_data.providers.rate_headers import seconds_until
-from tests.engine.helpers import dprm
 from tests.helpers import write_recipe
+from tests.processes import dprm
 from tests.servers.llm import LLMServer
 
 DAY = 86_400.0  # seconds

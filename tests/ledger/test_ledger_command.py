@@ -24,9 +24,9 @@ from dprm_data.ledger.factory import opened
 from dprm_data.ledger.ledger import FailedAttempt, Ledger
 from dprm_data.ledger.store import TABLES
 from dprm_data.providers.request import Usage
-from tests.engine.helpers import dprm
 from tests.helpers import ROOT, answer, environ
 from tests.ledger.test_ledger import at, key, reply
+from tests.processes import dprm
 from tests.servers.postgres import Database
 
 CALLS = 300

@@ -26,9 +26,9 @@ from dprm_data.ledger.ledger import Ledger
 from dprm_data.ledger.postgres_schema import STEPS
 from dprm_data.recipe.recipe import Recipe
 from dprm_data.runs.locate_ledger import locate
-from tests.engine.helpers import dprm
 from tests.helpers import PAIRS, ROOT, answer, environ, write_recipe
 from tests.ledger.test_ledger import at, key, reply
+from tests.processes import dprm
 from tests.servers.llm import LLMServer
 from tests.servers.postgres import PASSWORD, USER, Database
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import yaml
 
-from tests.engine.helpers import dprm
 from tests.helpers import write_recipe
+from tests.processes import dprm
 from tests.servers.llm import LLMServer
 
 VOTES = "item_id,annotator_id,label\n" + "".join(
@@ -51,7 +51,7 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How it ended: the exit code (of Python: 2 for an error of ours) and the message, without what differs from machine to machine."""
+    """How it ended: the exit code (in Python: that of the error) and the message, without what differs from machine to machine."""
 
     code: int
     message: str
@@ -102,8 +102,6 @@ def _python(lines: str, place: Path) -> tuple[int, str]:
             exec(compile(lines, "python", "exec"), {})
         except DprmError as error:
             return error.exit_code, f"{type(error).__name__}: {error}"
-        except (TypeError, ValueError) as error:
-            return 2, f"{type(error).__name__}: {error}"
     return 0, ""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -12,7 +13,7 @@ from tests.mistakes.mistake import Mistake
 _UNSHARED = {"HF_TOKEN": "hf_test", "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_DISABLE_XET": "1"}
 
 
-def _cut(name: str) -> object:
+def _cut(name: str) -> Callable[[Path], object]:
     def cut(at: Path) -> None:
         file = at / name
         file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
@@ -20,7 +21,7 @@ def _cut(name: str) -> object:
     return cut
 
 
-def _without(name: str) -> object:
+def _without(name: str) -> Callable[[Path], object]:
     def remove(at: Path) -> None:
         target = at / name
         shutil.rmtree(target) if target.is_dir() else target.unlink()

@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from tests.engine.helpers import dprm, zygote
 from tests.helpers import answer, write_recipe, write_rows
+from tests.processes import dprm, zygote
 from tests.servers.llm import LLMProcess, LLMServer
 
 IDS = ("one", "two", "three")

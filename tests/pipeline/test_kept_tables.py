@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from tests.engine.helpers import dprm
 from tests.helpers import ROOT, answer, environ, write_recipe
+from tests.processes import dprm
 from tests.servers.llm import LLMServer
 
 # The command of another copy of the program, wherever this one is installed.

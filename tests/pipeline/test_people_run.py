@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from tests.engine.helpers import dprm as quick
 from tests.helpers import answer, dprm
 
 RATERS = {f"rater {i}": "old" if i % 2 else "young" for i in range(6)}
@@ -212,12 +211,12 @@ def as_people_have_it(folder: Path, kind: str) -> str:
 def test_tables_of_spreadsheets_are_read_as_the_plain_one(tmp_path: Path, kind: str) -> None:
     rows = [row | {"answer": f"{row['answer']}; “NA”, très"} for row in ratings(4)]
     write_people(tmp_path, rows)
-    assert quick("run", "recipe.yaml", cwd=tmp_path).returncode == 0
+    assert dprm("run", "recipe.yaml", cwd=tmp_path).returncode == 0
     plain = table(tmp_path, "distributions")
     recipe = yaml.safe_load((tmp_path / "recipe.yaml").read_text())
     name = as_people_have_it(tmp_path, kind)
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe | {"ratings": recipe["ratings"] | {"path": name}}))
-    done = quick("run", "recipe.yaml", cwd=tmp_path)
+    done = dprm("run", "recipe.yaml", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert kind == "xlsx" or "is read as" in done.stderr or "separated by" in done.stderr
     given = table(tmp_path, "distributions")
@@ -234,7 +233,7 @@ def test_a_broken_row_of_a_spreadsheet_s_table_is_refused_alone(tmp_path: Path) 
         file.write("too few;cells\n")
     recipe = yaml.safe_load((tmp_path / "recipe.yaml").read_text())
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe | {"ratings": recipe["ratings"] | {"path": name}}))
-    done = quick("run", "recipe.yaml", cwd=tmp_path)
+    done = dprm("run", "recipe.yaml", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "1 rows refused" in done.stderr and "row 25" in done.stderr
     assert len(table(tmp_path, "annotations")) == 24

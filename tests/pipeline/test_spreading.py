@@ -14,8 +14,8 @@ from dprm_data.core.errors import InputError, RecipeError
 from dprm_data.pipeline.ray.job_spec import JobSpec
 from dprm_data.recipe.recipe import Recipe
 from dprm_data.runs.run import Run
-from tests.engine.helpers import dprm
 from tests.helpers import write_recipe
+from tests.processes import dprm
 from tests.servers.postgres import PASSWORD, Database
 
 LEDGER = "postgresql://dprm@db.internal/prefs"

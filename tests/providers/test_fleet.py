@@ -28,8 +28,9 @@ from dprm_data.providers.fleet import Fleet
 from dprm_data.providers.request import Answer, CallFailed, Request
 from dprm_data.recipe.provider_config import ProviderConfig
 from dprm_data.recipe.recipe import Recipe
-from tests.engine.helpers import dprm, label, zygote
+from tests.engine.helpers import label
 from tests.helpers import answer, write_recipe, write_rows
+from tests.processes import dprm, zygote
 from tests.providers.helpers import request
 from tests.servers.llm import LLMServer
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.engine.helpers import dprm
 from tests.helpers import write_recipe, write_rows
+from tests.processes import dprm
 from tests.publish.conftest import hub_environment
 from tests.servers.hub import Hub
 from tests.servers.llm import LLMServer

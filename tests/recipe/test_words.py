@@ -11,7 +11,6 @@ import yaml
 from dprm_data.core.errors import RecipeError
 from dprm_data.core.failure_reasons import advice_on_failed, grouped
 from dprm_data.recipe.recipe import Recipe
-from tests.engine.helpers import dprm as quick
 from tests.helpers import answer, dprm, write_recipe, write_rows
 from tests.servers.llm import LLMServer
 
@@ -119,12 +118,12 @@ def test_only_the_bundled_model_is_called_very_small(
 ) -> None:
     """A run's folder says which model it was; whoever shows it need not have the model's file."""
     write_recipe(tmp_path, double.url)
-    assert quick("run", "recipe.yaml", cwd=tmp_path).returncode == 0
+    assert dprm("run", "recipe.yaml", cwd=tmp_path).returncode == 0
     kept = tmp_path / "run" / "recipe.yaml"
     kept.write_text(yaml.safe_dump(yaml.safe_load(kept.read_text()) | {"provider": {"name": "local", "model": model}}))
     for command in (("show", "run"), ("report", "run", "--out", "page.html")):
-        done = quick(*command, cwd=tmp_path)
+        done = dprm(*command, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
     page = (tmp_path / "page.html").read_text()
-    shown = quick("show", "run", cwd=tmp_path).stdout
+    shown = dprm("show", "run", cwd=tmp_path).stdout
     assert ("bundled model is very small" in " ".join(shown.split()), "very small" in page) == (small, small)

@@ -152,6 +152,25 @@ def test_a_panel_that_answers_at_random_is_not_told_from_noise(soft: Run) -> Non
     assert said.answer.startswith("No: α") and said.concern
 
 
+def test_alpha_of_people_is_said_of_their_items(server: LLMServer, tmp_path: Path) -> None:
+    """Where one persona judges each item, the panel has nobody to agree with. The eight items of three people are too few, however many the panel judged."""
+    labels = {
+        "ann": "good fine bad good fine bad good fine",
+        "bo": "good fine bad good fine bad fine bad",
+        "cy": "good bad bad good fine fine good bad",
+    }
+    given = [(who, item, label) for who in labels for item, label in zip(ITEMS[::2], labels[who].split(), strict=True)]
+    rows = [item | {"rater": who, "label": label} for who, item, label in given]
+    (tmp_path / "ratings.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    changes = {"panel": {"use": "paper", "sample": 1}, "ratings": {"path": str(tmp_path / "ratings.jsonl")}}
+    dprm_data.run(recipe(server, tmp_path / "run", replicates=2, **changes), source=ITEMS)
+    found = verdict(Run.open(tmp_path / "run"))
+    assert (found.signal.alpha.value, found.signal.items) == (None, 8)
+    said = line(found, "Told from noise?")
+    assert said.answer.startswith("Too few items to tell: α 0.") and said.concern
+    assert "from 8 items only" in said.detail and "Whether they repeat themselves: not measured" in said.detail
+
+
 def fitted(run: Run) -> Fit:
     return fit_annotations(run, pq.read_table(run.folder.table("annotations")))
 
@@ -175,11 +194,7 @@ def test_what_1000_labels_cost(twice: Run, tmp_path: Path) -> None:
     simulated = [row for row in annotations(twice) if row["annotator_kind"] == "persona"]
     cost = verdict(twice).cost
     assert cost and cost.per_thousand_labels == pytest.approx(1000 * sum(row["cost"] for row in simulated) / ASKED)
-    some = (
-        verdict(changed(twice, tmp_path / "some", "cost", None, 300)).cost
-        if (tmp_path / "some").mkdir() is None
-        else None
-    )
+    some = verdict(changed(twice, tmp_path / "some", "cost", None, 300)).cost
     known = sum(row["cost"] for row in simulated[300:])
     assert some and some.per_thousand_labels == pytest.approx(1000 * known / (ASKED - 300))
     assert "without 300 annotations whose cost is not known" in some.line().detail

@@ -13,9 +13,9 @@ from dprm_data.engine.counters import Counters
 from dprm_data.ledger.call import Reply
 from dprm_data.providers.request import Usage
 from dprm_data.terminal.progress import TerminalProgress
-from tests.engine.helpers import dprm
 from tests.engine.test_faults import rows_with
 from tests.helpers import answer, write_recipe
+from tests.processes import dprm
 from tests.servers.llm import LLMServer
 
 

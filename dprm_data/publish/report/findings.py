@@ -26,7 +26,7 @@ from dprm_data.recipe.recipe import FitConfig
 from dprm_data.review.apply_calibration import fit_calibrated
 from dprm_data.runs.panel_variance import PanelVariance, panel_variance
 from dprm_data.runs.raters import raters
-from dprm_data.runs.summary import Summary, summarise
+from dprm_data.runs.summary import Summary, known_cost, summarise
 from dprm_data.runs.verdict import Verdict, verdict
 
 if TYPE_CHECKING:
@@ -141,7 +141,6 @@ def _annotators(run: Run, table: pa.Table, panel: PanelFindings, fit: Fit) -> li
         codes = pc.index_in(mine["label"], value_set=space_names, skip_nulls=True).drop_null().to_numpy()
         at = place.get(name)
         severity, half = _severity(fit, who, name, at)
-        costs = mine["cost"]
         found.append(
             AnnotatorRow(
                 id=name,
@@ -151,7 +150,7 @@ def _annotators(run: Run, table: pa.Table, panel: PanelFindings, fit: Fit) -> li
                 ok=statuses["ok"],
                 shares=_shares(mine, codes, run.space.K),
                 statuses={status: count for status, count in statuses.items() if status != "ok"},
-                cost=None if costs.null_count else float(pc.sum(costs).as_py() or 0.0),
+                cost=known_cost(mine),
                 severity=severity,
                 severity_half=half,
                 repeat=_known(who.repeat_agreement[at]) if who and at is not None else None,
