@@ -1,4 +1,4 @@
-"""Apply a calibration: the votes that `dprm ratings fit` counts where a calibration is in force. The fit without it is kept beside."""
+"""Apply a calibration: the votes that `dprm ratings fit` counts if a calibration is in force. The uncalibrated fit is kept, too."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def applied_calibration(folder: RunFolder) -> dict[str, Any] | None:
-    """The calibration in force, from the run's manifest; None where there is none, or it did not help."""
+    """The calibration in force, from the run's manifest; None if there is none, or if it did not help."""
     content = folder.read_manifest().get("calibration")
     return content if isinstance(content, dict) and content.get("applied") else None
 
