@@ -110,7 +110,7 @@ def in_words(path: Path, kind: str) -> Iterator[None]:
     except (pa.ArrowException, OSError, UnicodeError, OverflowError) as error:
         raise VotesError(
             f"{path}: not readable as {kind}: {error}",
-            hint="The suffix decides how a file is read: .csv, .tsv and .txt as text, .xlsx as Excel's, anything else as Parquet.",
+            hint="The suffix decides how a file is read: .csv, .tsv and .txt as text, .xlsx as Excel, anything else as Parquet.",
         ) from error
 
 
