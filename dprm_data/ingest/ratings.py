@@ -88,7 +88,7 @@ def ratings_from_annotations(table: pa.Table, space: LabelSpace) -> Ratings:
 
 
 def _shares(kept: pa.Table, labels: Ints, space: LabelSpace) -> Floats | None:
-    """What every row says of the labels, (R, K): its distribution, or its label alone; None where no row has a distribution."""
+    """Every row's shares of the labels, (R, K): its distribution, or 1 for its label; None if no row has a distribution."""
     shares = shares_of(kept, space)
     without = np.isnan(shares[:, 0])
     if without.all():
@@ -100,7 +100,7 @@ def _shares(kept: pa.Table, labels: Ints, space: LabelSpace) -> Floats | None:
 def ratings_of_items(
     table: pa.Table, space: LabelSpace, item_ids: Sequence[str], *, human_weight: float = 1.0
 ) -> Ratings:
-    """The ratings in a table of annotations that are one label, on these items; a human's weight is multiplied by `human_weight`.
+    """The ratings in a table of annotations that are a single label, on these items; a human's weight is multiplied by `human_weight`.
 
     With weights as in `votes_from_annotations`, of whose votes they are those that name a label and not a distribution.
     """

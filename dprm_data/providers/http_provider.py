@@ -57,7 +57,7 @@ class HttpProvider(BaseProvider):
         return self.learned.applied(self._body(request))
 
     def refused(self, error: CallFailed, request: Request) -> bool:
-        """Whether the request is worth sending again: the server named a parameter that is left out from now on."""
+        """Whether to send the request again: the server named a parameter that is left out from now on."""
         return self.learned.taught(error, self._body(request), request)
 
     async def complete(self, request: Request) -> Answer:

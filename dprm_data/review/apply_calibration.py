@@ -59,7 +59,7 @@ def _check_labels(calibration: dict[str, Any], space: LabelSpace) -> None:
 
 
 def votes_as_read(annotations: pa.Table, space: LabelSpace, item_ids: list[str], calibration: dict[str, Any]) -> Votes:
-    """All votes: the panel's as an annotator model corrects them, people's with the calibration's weight."""
+    """All votes: the panel's, corrected by the annotator model, and people's, with the calibration's weight."""
     panel = panel_answers(annotations, space, item_ids)
     read = AnnotatorModel.from_dict(calibration["reading"], panel.personas).read(panel)
     human = annotations.filter(pc.equal(annotations["annotator_kind"], "human"))

@@ -130,7 +130,7 @@ def _instrument(run: Run, both: Overlap, draw: Resamples, seed: int) -> Calibrat
 
 
 def _annotator_model(run: Run, both: Overlap, draw: Resamples, seed: int) -> Calibration:
-    """Weigh and correct each persona, if that helps."""
+    """Calibrate with an annotator model (a weight and a confusion matrix per persona), if that helps."""
     space = run.space
     item_ids = both.view.fit.votes.item_ids
     panel = panel_answers(both.view.annotations, space, item_ids)

@@ -109,7 +109,7 @@ class _Judged:
 
 
 def _groups(run: Run, by: str) -> tuple[list[str], Ints]:
-    """The names of the groups, and every item's; -1 for an item that has no value."""
+    """The names of the groups, and the group of every item; -1 for an item without a value."""
     columns = ["source"] if by == SOURCE else ["metadata"]
     table = pq.read_table(run.folder.needs("items"), columns=columns)
     if by == SOURCE:
@@ -118,7 +118,7 @@ def _groups(run: Run, by: str) -> tuple[list[str], Ints]:
         rows = [orjson.loads(text) if text else {} for text in table["metadata"].to_pylist()]
         if not any(by in row for row in rows):
             known = sorted({name for row in rows[:1000] for name in row})
-            raise InputError(f"--by {by}: no item has it (allowed: {', '.join([SOURCE, *known])})")
+            raise InputError(f"--by {by}: no item has this column (allowed: {', '.join([SOURCE, *known])})")
         found = [None if row.get(by) is None else str(row[by]) for row in rows]
     names = sorted({name for name in found if name is not None})
     if len(names) > MOST_GROUPS:

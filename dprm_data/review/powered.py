@@ -144,7 +144,7 @@ def _estimate(
 
 
 def _power(f: Floats, item: Ints, y: Floats, share: Floats, over_all: Floats) -> float:
-    """lambda from the items' mean answers alone: chosen by the clustered variance itself, it would make that too small."""
+    """lambda from the items' mean answers alone. Minimising the clustered variance itself would make the variance estimate too small."""
     top = bottom = 0.0
     for sign in (1.0, -1.0):
         said, all_of_it = np.flatnonzero(share * sign > 0), np.flatnonzero(over_all * sign > 0)

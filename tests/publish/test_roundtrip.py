@@ -209,7 +209,7 @@ def test_what_cannot_be_pulled(desk: Desk) -> None:
         (("acme/nothing", "new"), "no dataset acme/nothing"),
         (("acme/other", "new"), "was not published by dprm"),
         ((REPO, "new", "--revision", "v99"), "no such dataset or version"),
-        (("nonsense", "new"), "no dataset repository"),
+        (("nonsense", "new"), "not the name of a dataset repository"),
     ):
         done = desk.dprm("pull", *arguments)
         assert done.returncode in (1, 2), arguments
