@@ -49,7 +49,7 @@ def simulate(items: int, seed: int = 0) -> np.ndarray:
 
 
 def simulate_raters(items: int, each: int = 10, raters: int = 10_000, seed: int = 0) -> pa.Table:
-    """A long table of votes by raters who shift the logit of every item's mean opinion by their severity (s.d. 0.5)."""
+    """A long table of votes by raters whose severity (s.d. 0.5) shifts the logit of every item's mean."""
     from dprm_data.preference.beta import cells
 
     rng = np.random.default_rng(seed)
@@ -165,7 +165,7 @@ def scipy_loop(items: int, textbook: bool) -> float:
 
 
 def child(*arguments: str) -> str:
-    """Runs this script in a process of its own and gives back its last line."""
+    """Run this script in a process of its own and return its last line."""
     done = subprocess.run([sys.executable, __file__, *arguments], check=True, capture_output=True, text=True)
     return done.stdout.strip().splitlines()[-1]
 

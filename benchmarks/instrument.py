@@ -1,8 +1,8 @@
-"""What a panel's votes, soft labels and a few people's answers are worth, where the truth is known: `python benchmarks/instrument.py --write` puts the tables into docs.
+"""What a panel's votes, soft labels and a few people's answers are worth, measured against a known truth: `python benchmarks/instrument.py --write` puts the tables into docs.
 
-*Simulated*: items have a latent position and spread; people differ in severity; a panel sees the position shifted, stretched and with an error that its personas share. The truth is the
-distribution of all people. *Real*: half of the raters of ../shared/data/faceratings.parquet are the people, of whom a few answer; of the other half a few are the panel, as they are, narrow or twisted.
-Everything is scored on items that nobody reviewed.
+*Simulated*: items have a latent position and spread; people differ in severity; the panel's view of a position has a shift, a slope, and an error that its personas share. The truth is the
+distribution of all people. *Real*: half of the raters of ../shared/data/faceratings.parquet are the people, a few of whom answer; a few of the other half are the panel, as they are, narrow or twisted.
+Everything is scored on items that no person reviewed.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ DATA = ROOT.parent / "shared" / "data"
 K, ITEMS, POOL, TAU = 5, 300, 40, 0.5
 CUTS = np.array([-1.2, -0.4, 0.4, 1.2])
 SPACE = LabelSpace.ordinal(K)
-# shift, stretch, s.d. of the shared error, spread of the personas beside people's
+# shift, slope, s.d. of the shared error, the personas' spread relative to people's
 KINDS = {
     "useless": (0.4, 0.0, 1.0, 0.7),
     "unbiased": (0.0, 1.0, 0.0, 1.0),
@@ -75,7 +75,7 @@ def world(
 
 
 def methods(panel: Floats, people: Floats, space: LabelSpace) -> dict[str, Fit]:
-    """The fits that are compared: on the panel's votes as if they were people's, with the assumed shared error, on people's alone, on both as they are, and the reading."""
+    """The compared fits: the panel's votes as if they were people's, the same with the assumed shared error, people's votes alone, both as they are, and the calibration."""
     reading = Reading.learn(panel, learn_prior(panel, space, "beta")[0], people, space)
     return {
         "panel, as votes": fit(named(panel), space),
@@ -97,7 +97,7 @@ def scored(found: Fit, truth: Floats, space: LabelSpace, rows: slice) -> tuple[f
 def table(
     rows: Iterator[tuple[str, Callable[[int], tuple[Floats, Floats, Floats, LabelSpace, int]]]], seeds: int
 ) -> list[str]:
-    """Rows of methods: error and coverage on items not reviewed, mean of seeds; a rival that is better by more than a standard error over seeds is marked."""
+    """Rows of methods: error and coverage on items that were not reviewed, mean over seeds; a method that beats `calibrate` by more than a standard error over seeds is marked."""
     lines: list[str] = []
     for name, make in rows:
         found: dict[str, list[tuple[float, float, float]]] = {}
@@ -169,9 +169,9 @@ def real(seeds: int, data: Path) -> list[str]:
 
 
 def soft(seeds: int) -> list[str]:
-    """Dirichlet soft labels about the truth: spread of the items beside the truth's, and error."""
+    """Dirichlet soft labels around the truth: the spread of the items relative to the truth's, and the error."""
     lines = [
-        "| personas | a label's concentration | worth found | spread, each as a vote | spread, at its worth | error, each as a vote | error, at its worth | held |",
+        "| personas | a label's concentration | worth found | spread, each as a vote | spread, at its worth | error, each as a vote | error, at its worth | coverage |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for personas in (2, 4, 15):
@@ -198,16 +198,16 @@ def soft(seeds: int) -> list[str]:
 
 
 def powered(seeds: int) -> list[str]:
-    """Means and differences by panel and people: coverage and what an answer is worth."""
+    """Means and differences from panel and people: coverage, and the worth of an answer."""
     lines = [
-        "| | mean: people alone hold | both hold | each answer worth | difference: people alone hold | both hold | panel alone is right | each answer worth |",
+        "| | mean: coverage, people alone | coverage, both | worth of an answer | difference: coverage, people alone | coverage, both | panel alone within the half-width | worth of an answer |",
         "|---|---|---|---|---|---|---|---|",
     ]
     settings = {
         "120 items × 3 people": (120, 3, 1.0, TAU),
         "60 items × 3 people": (60, 3, 1.0, TAU),
         "a useless panel": (120, 3, 0.0, TAU),
-        "people alike": (120, 3, 1.0, 0.0),
+        "people of equal severity": (120, 3, 1.0, 0.0),
     }
     for name, (reviewed, each, good, severity) in settings.items():
         found = []

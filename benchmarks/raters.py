@@ -1,11 +1,11 @@
-"""What raters in the model are worth, and how often figures over items see a difference where there is none. Real votes and simulations.
+"""The gain of rater effects in the model, and the false alarm rate of figures over items. Real votes and simulations.
 
     python benchmarks/raters.py                 # all tables of docs/statistics.md about raters: about half an hour on two cores
     python benchmarks/raters.py --quick         # one split of each, prints only
     python benchmarks/raters.py --only raters   # one table
 
-n random votes of every item are fitted on, all others are scored against. Scores are means over items, each item's mean over the splits; standard errors are
-over items, of the paired differences. ChaosNLI's rater ids are placeholders: dealt out anew at random, they are a control.
+Fits use n random votes per item and are scored against all others. Scores are means over items, each item's mean over the splits; standard errors are
+over items, of the paired differences. ChaosNLI's rater ids are placeholders: assigned at random, they are a control.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def load(name: str) -> tuple[Ratings, LabelSpace]:
 
 
 def dealt(ratings: Ratings, rng: np.random.Generator) -> Ratings:
-    """The ratings of every item dealt out among its raters."""
+    """Every item's ratings, assigned at random to its raters."""
     from dataclasses import replace
 
     order = np.argsort(ratings.item, kind="stable")
@@ -81,7 +81,7 @@ def split(ratings: Ratings, n: int, rng: np.random.Generator) -> tuple[Ratings, 
 
 
 def own_gain(with_raters: Fit, crowd: Fit, held: Ratings, rng: np.random.Generator) -> float:
-    """Nats per held-out vote of a rater who was seen, over the crowd's prediction."""
+    """The gain in nats per held-out vote of a known rater, over the population's prediction."""
     assert with_raters.raters is not None
     seen = with_raters.raters.votes[held.annotator] > 0
     rows = np.flatnonzero(seen)
@@ -147,7 +147,7 @@ def paired(values: np.ndarray) -> str:
 
 
 def alarms(quick: bool) -> list[str]:
-    """Raters divided at random: how often a difference is found at 5 %, with the rater and with the item as the unit."""
+    """False alarms: raters split at random, and how often a difference is significant at 5 %, with the rater and with the item as the unit."""
     runs = 40 if quick else 300
     lines = ["| what | set | raters a side | rater as the unit | item as the unit |", "|---|---|---|---|---|"]
     for name, few in (("faceratings", 3), ("faceratings", 10), ("faceratings", 50), ("convabuse", 4), ("polis", 500)):
@@ -178,7 +178,7 @@ def alarms(quick: bool) -> list[str]:
 
 
 def _gap(item: np.ndarray, y: np.ndarray, later: np.ndarray) -> np.ndarray:
-    """By item, the mean of the later votes less that of the others."""
+    """For each item, the mean of the later votes minus the mean of the others."""
     means = [
         np.bincount(item[later == k], y[later == k], minlength=item.max() + 1)
         / np.maximum(np.bincount(item[later == k], minlength=item.max() + 1), 1)
@@ -189,9 +189,9 @@ def _gap(item: np.ndarray, y: np.ndarray, later: np.ndarray) -> np.ndarray:
 
 
 def crossed(quick: bool) -> list[str]:
-    """Simulated panels that judge everything: how often 90 % intervals hold the population's expected reward."""
+    """Simulated panels that judge everything: coverage of 90 % intervals for the population's expected reward."""
     lines = [
-        "| raters, who all judge 200 items | severities' s.d. | beta: holds | with raters: holds | beta: RMSE | with raters: RMSE |",
+        "| raters, who all judge 200 items | severities' s.d. | beta: coverage | with raters: coverage | beta: RMSE | with raters: RMSE |",
         "|---|---|---|---|---|---|",
     ]
     space = LabelSpace.ordinal(5)

@@ -218,7 +218,7 @@ def test_init_writes_a_recipe_that_can_be_planned(tmp_path: Path) -> None:
     assert dprm("init", cwd=tmp_path).returncode == 0
     again = dprm("init", cwd=tmp_path)
     assert again.returncode == 2
-    assert "exists already" in again.stderr
+    assert "already exists" in again.stderr
     write_rows(tmp_path / "pairs.jsonl", PAIRS)
     plan = answer(dprm("plan", "recipe.yaml", "--json", cwd=tmp_path))
     assert plan["calls_needed"] == 4 * 15

@@ -73,14 +73,14 @@ def test_a_run_with_other_settings_is_another_run(double: LLMServer, tmp_path: P
         (errno.EACCES, "writable"),
         (errno.EPERM, "writable"),
         (errno.EROFS, "writable"),
-        (errno.EIO, "Mend that"),
+        (errno.EIO, "Fix that"),
     ],
 )
 def test_what_a_folder_cannot_keep_is_said_with_its_own_remedy(tmp_path: Path, code: int, hint: str) -> None:
     error = OSError(code, "as the system says", str(tmp_path / "file"))
     with pytest.raises(DprmError, match="as the system says") as raised, RunFolder(tmp_path).held():
         raise error
-    hints = ("Make room", "writable", "Mend that")
+    hints = ("Make room", "writable", "Fix that")
     assert [each for each in hints if each in (raised.value.hint or "")] == [hint]
 
 

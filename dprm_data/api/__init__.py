@@ -1,1 +1,1 @@
-"""Recipes, runs and single responses from Python: what scripts and notebooks call, and how results show themselves."""
+"""The Python interface for recipes, runs and single responses, and the notebook view of results."""

@@ -1,4 +1,4 @@
-"""A run at a glance, from as few columns of its tables as that takes; also of one that was cut short."""
+"""A run at a glance, from as few columns of its tables as possible; also of an interrupted run."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from dprm_data.runs.summary import LINE_COLUMNS, ItemLine, item_line, known_cost
 
 @dataclass(frozen=True)
 class Overview:
-    """What a run has so far; None where the table is not written yet. voted: items with a vote; labelled: annotations with a label; simulated: those
-    by a model; cost: dollars of all annotations (None: not known); first: the first items that are fitted."""
+    """What a run has so far; None if the table is not written yet. voted: items with a vote; labelled: annotations with a label; simulated: those
+    by a model; cost: dollars of all annotations (None: not known); first: the first fitted items."""
 
     items: int
     voted: int | None

@@ -1,4 +1,4 @@
-"""The preference distribution of one response, as an object to look at."""
+"""The preference distribution of one response, as an object."""
 
 from __future__ import annotations
 

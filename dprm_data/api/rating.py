@@ -1,4 +1,4 @@
-"""One response, rated by a panel in one call, without a file of the caller's."""
+"""Rate one response with a panel in one function call, without any file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ProviderLike = Provider | Mapping[str, Any]
 PanelLike = Panel | Mapping[str, Any] | str
 LabelsLike = LabelSpace | Mapping[str, Any] | Sequence[str] | str | int
 
-# What a recipe says about many items, or about how their calls are spread.
+# Recipe keys about many items, or about how their calls are distributed.
 _FOR_MANY: dict[str, Any] = {
     "source": None,
     "annotators": None,
@@ -53,10 +53,10 @@ def rate(
 
     prompt, response: texts, or lists of messages. recipe: the settings to ask with (its source is not read). provider: an object as `run` takes it, or a
     recipe's `provider` section, such as {"name": "openai", "model": "gpt-4o-mini"}. panel, labels: as a recipe names them, or objects. All three override the recipe.
-    max_cost: dollars. output: a folder to keep the run in; without one nothing is left behind but what a `ledger` that the recipe names records. With one,
-    the same response is not paid for twice.
+    max_cost: dollars. output: a folder to keep the run in, so that the same response is not paid for twice; without it
+    only a `ledger` that the recipe names keeps the calls.
 
-    Raises `DprmError`. A run of many responses shares one prior, one budget and one pace: use `run`.
+    Raises `DprmError`. For many responses use `run`: they share one prior, one budget and one rate limit.
     """
     with _single(recipe, provider, panel, labels, output) as (made, own, folder):
         result = run(
@@ -82,7 +82,7 @@ async def arate(
     output: str | os.PathLike[str] | None = None,
     progress: Progress | bool | None = False,
 ) -> PreferenceDistribution:
-    """`rate` in the caller's event loop, as `arun` is `run`. The arguments are those of `rate`."""
+    """`rate` in the caller's event loop (like `arun` for `run`). The arguments are those of `rate`."""
     with _single(recipe, provider, panel, labels, output) as (made, own, folder):
         result = await arun(
             made,
@@ -103,7 +103,7 @@ def _single(
     labels: LabelsLike | None,
     output: str | os.PathLike[str] | None,
 ) -> Iterator[tuple[Recipe, Provider | None, str | os.PathLike[str]]]:
-    """The recipe for one response, the provider if it is an object, and the folder, which is gone afterwards if it is nobody's."""
+    """The recipe for one response, the provider if it is an object, and the folder, which is temporary unless given."""
     section = provider if isinstance(provider, Mapping) else None
     own = None if isinstance(provider, Mapping) else provider
     made = _recipe(recipe, section, own, panel, labels)
@@ -137,11 +137,11 @@ def _recipe(
         changes["labels"] = _plain(labels)
     if recipe is None or isinstance(recipe, dict):
         return Recipe.of((recipe or {}) | changes, provider=own)
-    # A recipe may leave the provider to us: until ours is in its place, one of that name stands in.
+    # A recipe may omit the provider: until the given one is in place, a stand-in has its name.
     stand_in = SimpleNamespace(family=str(section.get("name")), model="") if section is not None else None
     given = Recipe.of(recipe, provider=own or stand_in)
     made = Recipe.of(given.model_dump(exclude_unset=True) | changes, provider=own)
-    # A copy of the given one, because the files that it names are relative to its folder.
+    # A copy of the given recipe, because the files that it names are relative to its folder.
     return given.model_copy(update={name: getattr(made, name) for name in made.model_fields_set})
 
 

@@ -41,7 +41,7 @@ def run(
     max_cost: dollars, overriding the recipe's budget. progress: True shows it below a notebook's cell, as a live line on a terminal, and as plain lines
     anywhere else; False shows nothing; or an object of your own.
 
-    Works in a notebook too, where it blocks the cell; `arun` does not.
+    Works in a notebook, too, but blocks the cell; `arun` does not.
 
     Raises `DprmError`. If the budget, the provider or an interrupt ends the run early, the answers so far are fitted first: the folder has a usable
     partial dataset (`open_run`).
@@ -64,8 +64,8 @@ async def arun(
 
     The arguments are those of `run`. Several runs in different folders may go on at once.
 
-    A cancellation of the task, also by `asyncio.timeout`, does what Ctrl-C does: calls in flight finish, every answer is kept, and the answers so far are
-    fitted before `CancelledError` is raised. A second cancellation leaves at once. To continue, call it again.
+    Cancelling the task (also by `asyncio.timeout`) does what Ctrl-C does: calls in flight finish, every answer is kept, and the answers so far are
+    fitted before `CancelledError` is raised. A second cancellation ends it at once. To continue, call it again.
     """
     with _job(recipe, source, output, provider, progress, calls=True) as job:
         return await in_callers_loop(lambda waiter: _made(_interrupted_by(waiter, job), max_cost, retry_failed))
@@ -135,7 +135,7 @@ def _made(job: Run, max_cost: float | None, retry_failed: bool) -> RunResult:
 
 
 def _interrupted_by(waiter: Waiter, job: Run) -> Run:
-    """The run, whose source is not read on after an interrupt, and whose tables are not written after two."""
+    """The run. Its source is not read further after an interrupt, and its tables are not written after two."""
     job.progress = _Interruptible(job.progress, waiter)
     return job
 

@@ -1,6 +1,6 @@
 """Results in a notebook: small pieces of HTML with inline styles, in the notebook's own colours.
 
-Nothing is loaded from anywhere, there is no script, and every text is escaped: prompts, responses and labels are strangers' data.
+Nothing is loaded from the network, there is no script, and every text is escaped: prompts, responses and labels are untrusted.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def run_html(folder: RunFolder, space: LabelSpace, found: Overview) -> str:
 
 
 def fault_html(folder: RunFolder, error: DprmError) -> str:
-    """A run of which there is nothing to show yet."""
+    """A run without anything to show yet."""
     hint = _line(escape(error.hint), dim=True) if error.hint else ""
     return f"<div>{_line(f'<b>{escape(str(folder))}</b>: {escape(error.message)}')}{hint}</div>"
 
@@ -71,7 +71,7 @@ def legend_html(labels: Sequence[str], rewards: Sequence[float]) -> str:
 
 
 def bar_html(distribution: Sequence[float], labels: Sequence[str], rewards: Sequence[float], width: int = 180) -> str:
-    """A distribution as a bar, the best label first; each part says its label and share."""
+    """A distribution as a bar, the best label first; the title of each part has its label and share."""
     colours = charts.label_colours(np.array(rewards))
     parts = "".join(
         f'<span title="{escape(labels[i])}: {percent(distribution[i])}" '

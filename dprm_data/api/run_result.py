@@ -1,4 +1,4 @@
-"""The result of a run: its tables, and a picture of it."""
+"""The result of a run: its tables, and its notebook view."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SHOWN = 5  # items in a notebook
 
 @dataclass(frozen=True, repr=False, eq=False)
 class RunResult:
-    """A run that was made (`run`, `arun`) or opened (`open_run`). counters: of this process's calls; None where it was opened.
+    """A run that was made (`run`, `arun`) or opened (`open_run`). counters: of this process's calls; None after `open_run`.
 
     Its tables are Arrow tables, read from the folder when they are first asked for: `items`, `personas`, `annotations`, `distributions`, `preferences`
     (`.to_pandas()` for pandas). All of them raise `InputError` where the run has not written that table yet. A notebook shows how complete it is,
@@ -35,7 +35,7 @@ class RunResult:
 
     @property
     def items(self) -> pa.Table:
-        """A row per prompt with one response: texts as messages, group, role, and where it comes from."""
+        """A row per prompt with one response: texts as messages, group, role, and origin."""
         return self._table("items")
 
     @property
@@ -45,7 +45,7 @@ class RunResult:
 
     @property
     def annotations(self) -> pa.Table:
-        """A row per annotator and item: the label, or why there is none; model, cost."""
+        """A row per annotator and item: the label or the reason why there is none; model, cost."""
         return self._table("annotations")
 
     @property
@@ -65,7 +65,7 @@ class RunResult:
 
     @property
     def cost(self) -> float | None:
-        """Dollars of all annotations, whenever they were made; None where a price is not known."""
+        """Dollars of all annotations, including those of earlier processes; None if a price is not known."""
         return overview_of(self.folder).cost
 
     def _table(self, name: Table) -> pa.Table:

@@ -1,4 +1,4 @@
-"""Plans and pilots that show themselves as `dprm plan` and `dprm pilot` do."""
+"""Plans and pilots with a notebook view, equal to the output of `dprm plan` and `dprm pilot`."""
 
 from __future__ import annotations
 

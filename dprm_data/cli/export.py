@@ -90,7 +90,7 @@ def _format_of(file: Path | None) -> str:
     ending = file.suffix.lower().removeprefix(".") if file else ""
     if ending not in list(Format):
         raise InputError(
-            f"{file}: the name does not say which kind of file to write" if file else "no kind of file is given",
+            f"{file}: its extension is not a supported format" if file else "no file format is given",
             hint=f"Give --to {'|'.join(Format)}.",
         )
     return ending

@@ -62,7 +62,7 @@ def fit(
         RaterUse | None,
         typer.Option(
             "--raters",
-            help="Whether the model holds how severe every annotator is: by default the recipe's choice for a run; auto, where it helps, for votes.",
+            help="Include every annotator's severity in the model. auto: if that helps. By default the recipe's choice for a run, auto for votes.",
         ),
     ] = None,
     output: Annotated[Path | None, output_option("For votes: the Parquet file to write.")] = None,
@@ -169,7 +169,7 @@ def drift(
     *,
     options: VoteOptions,
 ) -> None:
-    """Find the items on which the population has moved between the fitted votes and new ones."""
+    """Find the items on which the population's opinion has changed between the fitted votes and new ones."""
     from dprm_data.core.tables import write_parquet
     from dprm_data.preference.drift_detection import drift as compare
     from dprm_data.preference.rater_units import rater_units

@@ -1,4 +1,4 @@
-"""Former names of commands and options. They go on working, and say the present one on stderr."""
+"""Former names of commands and options. They still work, and print the new name on stderr."""
 
 from __future__ import annotations
 

@@ -127,7 +127,7 @@ def calibrate(
     discard: Annotated[bool, typer.Option("--discard", help="Discard the calibration, and fit without it.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Read the panel as people's answers show, say how many people it is worth, and fit all items so."""
+    """Calibrate the panel with people's answers and fit all items again. Reports how many people the panel is worth."""
     from dprm_data.pipeline import stages
     from dprm_data.review.apply_calibration import discard as discard_calibration
     from dprm_data.review.calibrate import calibrate as learn
@@ -160,7 +160,7 @@ def mean(
     level: Annotated[float, typer.Option("--level", min=0.5, max=0.999, help="The level of the intervals.")] = 0.9,
     as_json: Json = False,
 ) -> None:
-    """Estimate what people would say of all items on average, from the panel and the answers of a few of them."""
+    """Estimate people's mean reward over all items, from the panel and the answers of a few people."""
     from dprm_data.review.mean import means
     from dprm_data.runs.run import Run
     from dprm_data.terminal.means_view import means_view

@@ -124,7 +124,7 @@ RunOrVotes = Annotated[
 
 
 def output_option(text: str, **settings: Any) -> Any:
-    """The option that names what a command writes: the same for all."""
+    """The option for the file or folder that a command writes: the same for all commands."""
     return typer.Option("--output", "-o", help=text, **settings)
 
 
@@ -146,7 +146,7 @@ def show_summary(job: Any, counters: Any, as_json: bool) -> None:
 
 
 def output_or_file(output: Path | None, file: Path | None) -> Path:
-    """What --output names; it was an argument in former versions. Raises `InputError` for none."""
+    """The file named by --output, which was an argument in former versions. Raises `InputError` if there is none."""
     if output is None and file is None:
         raise InputError("--output is missing", hint="Name the file to write: --output FILE.")
     if output is None:

@@ -141,7 +141,7 @@ def damage(path: Path, schema: pa.Schema) -> str | None:
     try:
         found = pq.read_schema(path)
     except (pa.ArrowException, OSError) as error:
-        return f"it is damaged or no Parquet file ({error})" if path.stat().st_size else "the file is empty"
+        return f"it is damaged or not a Parquet file ({error})" if path.stat().st_size else "the file is empty"
     for field in schema:
         if field.name not in found.names:
             if field.name not in _ADDED and (schema is ITEMS or not _is_origin(field.name)):

@@ -1,4 +1,4 @@
-"""A run inside a loop that is somebody else's: its calls are made there, all other work in a thread.
+"""A run inside the caller's event loop: its calls are made there, all other work in a thread.
 
 `in_callers_loop` lends the loop; `run_in_loop` and `interruptible` (event_loop.py) find it in the context of the thread. Interrupts
 come from whoever waits (a cancelled task, a thread with Ctrl-C), because no signal is ours in such a loop.
@@ -18,11 +18,11 @@ from dprm_data.core.errors import Interrupted
 
 Result = TypeVar("Result")
 
-_LOOK_EVERY = 1.0  # seconds between two looks whether the loop is still there
+_LOOK_EVERY = 1.0  # seconds between checks that the loop is still running
 
 
 class Waiter:
-    """Who waits outside the loop in which calls are made, and may interrupt them. loop: one that is lent, None if they have one of their own."""
+    """The thread that waits outside the loop in which calls are made, and may interrupt them. loop: the caller's, None if the calls have their own loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self.loop = loop
@@ -30,13 +30,13 @@ class Waiter:
         self._handler: Callable[[], object] | None = None
 
     def interrupt(self) -> None:
-        """Interrupt the calls, as Ctrl-C does: at the first time those in flight finish, at the second they are left. From any thread."""
+        """Interrupt the calls, as Ctrl-C does: the first time, calls in flight finish; the second time, they are abandoned. Callable from any thread."""
         self.interrupts += 1
         if handler := self._handler:
             handler()
 
     def check(self, most: int = 0) -> None:
-        """Raise `Interrupted` after more than `most` interrupts, where no call is in flight: it ends at once, without tables of what there is."""
+        """Raise `Interrupted` after more than `most` interrupts, if no call is in flight: the run ends at once, without writing tables."""
         if self.interrupts > most:
             stopped = Interrupted("stopped", hint="Run again to continue; nothing is paid for twice.")
             stopped.at_once = True
@@ -44,7 +44,7 @@ class Waiter:
 
     @contextmanager
     def heard_by(self, handler: Callable[[], None]) -> Iterator[None]:
-        """Call the handler in the running loop at every interrupt, also at one that came before."""
+        """Call the handler in the running loop at every interrupt, including earlier ones."""
         loop = asyncio.get_running_loop()
         self._handler = lambda: loop.call_soon_threadsafe(handler)
         if self.interrupts:
@@ -55,7 +55,7 @@ class Waiter:
             self._handler = None
 
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """Run a coroutine in the lent loop to completion, from another thread. Raises `Interrupted` after an interrupt, or if that loop is closed."""
+        """Run a coroutine to completion in the caller's loop, from another thread. Raises `Interrupted` after an interrupt, or if the loop is closed."""
         assert self.loop
         if self.interrupts:
             work.close()
@@ -73,19 +73,19 @@ _WAITER: contextvars.ContextVar[Waiter | None] = contextvars.ContextVar("waiter"
 
 
 def present_waiter() -> Waiter | None:
-    """Who waits for the calls of this context; None where they have the process to themselves."""
+    """The waiter of this context's calls; None if nothing else runs in the process."""
     return _WAITER.get()
 
 
 def context_of(waiter: Waiter) -> contextvars.Context:
-    """A copy of this context in which `present_waiter` finds the waiter."""
+    """A copy of this context in which `present_waiter` returns the waiter."""
     context = contextvars.copy_context()
     context.run(_WAITER.set, waiter)
     return context
 
 
 async def in_callers_loop(work: Callable[[Waiter], Result]) -> Result:
-    """Run blocking work in a thread of its own, and what it passes to `run_in_loop` in this loop.
+    """Run blocking work in its own thread, and coroutines that it passes to `run_in_loop` in this loop.
 
     A cancellation of the task interrupts the work, a second one at once; either way it ends first. Then raises `CancelledError`.
     """

@@ -18,7 +18,7 @@ Result = TypeVar("Result")
 
 
 def run_in_loop(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run a coroutine to completion: in the loop that was lent, or in one of its own; in a new thread if this one already runs a loop (as in a notebook).
+    """Run a coroutine to completion: in the caller's loop, or in a new one; in a new thread if this thread already runs a loop (as in a notebook).
 
     Raises `DprmError` if the process runs out of memory, and what the coroutine raises.
     """

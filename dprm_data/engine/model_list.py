@@ -123,7 +123,7 @@ def _dollars(price: Any) -> float | None:
 
 
 def like_a_sold_one(provider: str, model: str) -> str:
-    """`did_you_mean` among the models that the provider sells; empty where its models are not known, or this is one of them."""
+    """`did_you_mean` among the provider's models; empty if its models are unknown, or if this is one of them."""
     names = [entry.name for entry in model_entries(provider)] if provider in PROVIDERS else []
     return "" if model in names else did_you_mean(model, names)
 

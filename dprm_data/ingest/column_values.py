@@ -30,7 +30,7 @@ def distinct(column: pa.ChunkedArray) -> list[Any]:
 
 
 def by_value(column: pa.ChunkedArray, of: Callable[[Any], float], missing: float, dtype: DTypeLike) -> np.ndarray:
-    """What `of` says of every cell, asked once for each different value; `missing` for null."""
+    """The result of `of` for every cell, computed once for each different value; `missing` for null."""
     if len(column) == 0:
         return np.zeros(0, dtype)
     encoded = pc.dictionary_encode(column).unify_dictionaries().combine_chunks()

@@ -84,7 +84,7 @@ class Faults:
         return [text for _, _, text, _ in sorted(self._found, key=lambda fault: fault[:2])[:shown]]
 
     def by_row(self) -> list[tuple[int, str]]:
-        """The row and the text of each fault that was added by itself, in the order of rows."""
+        """The row and the text of each fault that was added individually, in the order of rows."""
         return [(row, text) for _, row, text, _ in sorted(self._found, key=lambda fault: fault[:2])]
 
     def raise_any(self, hint: str | None = None) -> None:

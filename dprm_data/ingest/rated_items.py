@@ -52,7 +52,7 @@ class RatedItems:
     unknown: int
     named: bool
     shapes: dict[str, str]
-    notes: list[str] = field(default_factory=list)  # what was assumed to read the file, for people to check
+    notes: list[str] = field(default_factory=list)  # assumptions made to read the file, for the user to check
 
 
 def read_rated_items(

@@ -1,4 +1,4 @@
-"""Files of people's ratings, row by row: those that a source may be, and tables as people have them (Excel, CSV of any delimiter and encoding)."""
+"""Files of people's ratings, row by row: the formats of a source, and other tables (Excel, CSV with any delimiter and encoding)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dprm_data.ingest.table_files import EXCEL_FILES, TEXT_FILES, Cells, Table, 
 
 
 def rating_rows(path: Path) -> tuple[Iterator[tuple[str, Rows]], list[str]]:
-    """The rows of a file, or of every file in a folder, under the names used in reports; and what was assumed to read them.
+    """The rows of a file, or of every file in a folder, under the names used in reports; and the assumptions made to read them.
 
     Raises `SourceError` or `VotesError`.
     """
@@ -28,7 +28,7 @@ def rating_rows(path: Path) -> tuple[Iterator[tuple[str, Rows]], list[str]]:
 
 
 def _rows(table: Table) -> Rows:
-    """The rows with their places, the header's being 1. Nothing but an empty cell is nothing: texts may say NA."""
+    """The rows with their positions (the header is row 1). Only an empty cell is missing: texts may say NA."""
     faults = Faults(VotesError)
     found, numbers = table.read(table.names, Cells(text=table.names, missing=("",)), faults)
     for number, fault in faults.by_row():

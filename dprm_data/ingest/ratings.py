@@ -103,7 +103,7 @@ def ratings_from_annotations(
 def ratings_of_items(
     table: pa.Table, space: LabelSpace, item_ids: Sequence[str], *, human_weight: float = 1.0
 ) -> Ratings:
-    """The ratings in a table of annotations that are one label, on these items: those of the votes of `votes_from_annotations` that are no distribution."""
+    """The ratings in a table of annotations that are a single label, on these items: the votes of `votes_from_annotations` without distributions."""
     labels = table.filter(pc.is_null(table["probs"])) if "probs" in table.column_names else table
     return ratings_from_annotations(labels, space, item_ids=item_ids, human_weight=human_weight)
 

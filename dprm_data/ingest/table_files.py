@@ -38,13 +38,13 @@ MISSING = (  # what pandas, R, spreadsheets and databases write for nothing
     *("nan", "NaN", "NAN", "-nan", "-NaN", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
 )
 SKIP = "To leave these rows out: --bad-rows skip (in Python: bad_rows='skip')."
-_NAMES = {name for field in FIELDS for name in names_of(field)}  # which tell a header
+_NAMES = {name for field in FIELDS for name in names_of(field)}  # by which a header is recognised
 
 
 @dataclass(frozen=True)
 class Cells:
-    """How cells are read. Where they have no type: columns whose cells are text, columns of numbers or of text that says some, and the texts that
-    are null (`missing`). few: columns of few values."""
+    """How cells are read. For cells without a type: the columns of text, the columns of numbers (or text with numbers), and the texts that
+    mean null (`missing`). few: columns with few values."""
 
     text: Collection[str] = ()
     numbers: Collection[str] = ()
@@ -110,7 +110,7 @@ def in_words(path: Path, kind: str) -> Iterator[None]:
     except (pa.ArrowException, OSError, UnicodeError, OverflowError) as error:
         raise VotesError(
             f"{path}: not readable as {kind}: {error}",
-            hint="The suffix decides how a file is read: .csv, .tsv and .txt as text, .xlsx as Excel's, anything else as Parquet.",
+            hint="The suffix decides how a file is read: .csv, .tsv and .txt as text, .xlsx as Excel, anything else as Parquet.",
         ) from error
 
 

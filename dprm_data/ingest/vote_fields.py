@@ -1,4 +1,4 @@
-"""The fields of a vote or rating, and the names by which a table's columns are taken for them."""
+"""The fields of a vote or rating, and the column names by which they are recognised."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ _ALSO_CALLED = {"item_id": ("item",), "annotator_id": ("rater_id", "annotator", 
 
 
 def names_of(field: str) -> tuple[str, ...]:
-    """The names of columns that are this field, the first that is there."""
+    """The column names of this field; the first one found is used."""
     return (field, *_ALSO_CALLED.get(field, ()))
 
 
 def column_of(field: str, columns: Collection[str], mapping: Mapping[str, str]) -> str | None:
-    """The column of this field: the one that `mapping` (our field to the table's column) says, else by its name. None if it is not there."""
+    """The column of this field: from `mapping` (our field to the table's column), else by name. None if there is none."""
     wanted = (mapping[field],) if field in mapping else names_of(field)
     return next((name for name in wanted if name in columns), None)

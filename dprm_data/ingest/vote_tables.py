@@ -84,7 +84,7 @@ def read_votes(votes: Any, space: LabelSpace, *, say: Say | None = None, **setti
 def read_rated_votes(
     votes: Any, space: LabelSpace, *, say: Say | None = None, **settings: Unpack[VoteSettings]
 ) -> tuple[Votes, Ratings]:
-    """The votes of `read_votes`, and those of them with a label, with who gave them, on the same items."""
+    """The votes of `read_votes`, and the ratings (votes with a label and an annotator) on the same items."""
     table = open_votes(votes, settings)
     if _is_annotations(table, settings):
         annotations = _annotations(table)

@@ -92,7 +92,7 @@ def stats_of(store: LedgerStore) -> Stats:
 def _group(row: Row) -> Group:
     run, model, status, calls, inputs, outputs, cached, cost, priced, again, first, last, estimated, thoughts = row
     tokens = (round(inputs), round(outputs), round(cached))
-    unpriced = int(calls - priced) if status == "answered" else 0  # a failed call costs nothing beside its attempts
+    unpriced = int(calls - priced) if status == "answered" else 0  # a failed call has no cost besides its attempts
     counts = (unpriced, int(again), first, last, int(estimated), round(thoughts))
     return Group(run, model, status, int(calls), *tokens, float(cost or 0.0), *counts)
 

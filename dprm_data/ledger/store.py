@@ -206,7 +206,7 @@ class LedgerStore(ABC):
         return []
 
     def possibly_billed(self) -> dict[str, float]:
-        """Dollars in `holds` by run, without what rounding leaves."""
+        """Dollars in `holds` for each run, without rounding residues."""
         found: dict[str, float] = {}
         for hold in self.holds():
             if hold.held > NOTHING:

@@ -1,7 +1,7 @@
-"""Weights as an effective number of votes: a weighted panel knows less than as many votes of equal weight.
+"""Weights as an effective number of votes: weighted votes carry less information than the same number of votes of equal weight.
 
-R votes with weights u have the variance of (sum u)^2 / sum u^2 equal ones, R over Kish's design effect. So on every item the personas' weights are scaled to that sum: their proportions stay, and
-the fit expects the noise that there is. Weights that are all alike become 1.
+The mean of R votes with weights u has the variance of (sum u)^2 / sum u^2 votes of equal weight: R over Kish's design effect. So on every item the personas' weights are
+scaled to that sum. Their proportions stay, and the fit expects the right amount of noise. Equal weights become 1.
 
 Source: Kish, Survey Sampling (1965), section 11.7.
 """

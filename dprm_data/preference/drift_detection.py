@@ -36,9 +36,9 @@ class Drift:
     """Items that have old and new votes, a row each, the most surprising first.
 
     `before`, `after`: expected rewards given the old votes alone and the new votes alone; `log_bayes_factor` for a move; `p_value`; `moved`: reported
-    at the false discovery rate `rate`. `shift` is the mean change of raw mean rewards over the items and `shift_error` its standard error, 1.96 of which
-    are half the 95 % interval. Its unit is the rater where it is known who voted; `unit` says how far it is: in both sets of votes (`rater`), in one of them, the other
-    having been given by as few people as its votes allow (`assumed`), or in none, each vote counting as another person's (`vote`).
+    at the false discovery rate `rate`. `shift` is the mean change of raw mean rewards over the items and `shift_error` its standard error; the 95 % interval is
+    `shift` ± 1.96 `shift_error`. `unit` is `rater` if it is known who gave both sets of votes; `assumed` if it is known of one set, and the other is assumed to come from as
+    few people as its votes allow; `vote` if it is known of neither, so that every vote counts as a different person's.
     """
 
     item_ids: list[str]

@@ -29,7 +29,7 @@ from dprm_data.preference.soft_labels import soft_worth
 from dprm_data.preference.stated import estimate_strength, pseudo_votes
 from dprm_data.recipe.recipe import SmoothingConfig
 
-FEW_SEVERAL = 0.05  # of the items with votes: below it nothing is learned from those with several
+FEW_SEVERAL = 0.05  # of the items with votes: if fewer have several votes, these are too few to learn from
 TABLE_COLUMNS = tuple(name for name in DISTRIBUTIONS.names if name not in FROM_ITEMS)
 
 
@@ -37,16 +37,16 @@ TABLE_COLUMNS = tuple(name for name in DISTRIBUTIONS.names if name not in FROM_I
 class Fit:
     """Fitted distributions of N items on K labels, a row each.
 
-    `votes` are all the votes that were counted, pseudo-votes of stated distributions among them; `evidence` (N,) is how many independent people they are worth:
-    their sum, unless they are those of a panel (`shared_error`); 0 where an item had none and its distribution is the prior's. `posterior` (N, K) is the posterior mean, `distribution` the same after label smoothing: what
-    to train on; expected reward, its spread over the population, entropy (nats) and disagreement (the chance that two random people
+    `votes` are all votes that were counted, including pseudo-votes of stated distributions; `evidence` (N,) is how many independent people they are worth: their sum, or
+    less for a panel (`shared_error`); 0 if an item had no votes, so that its distribution is the prior's. `posterior` (N, K) is the posterior mean, `distribution` the same after
+    label smoothing, to train on; expected reward, its spread over the population, entropy (nats) and disagreement (the chance that two random people
     choose differently) are those of `distribution`. `reward_low`, `reward_high`: central credible interval of the population's expected
     reward at `level`; `reward_error` (N,) its posterior standard deviation. `probability_std` (N, K): posterior standard deviations of the probabilities. `expected_distance` (N,): expected
     Wasserstein-1 distance, in units of reward, between `posterior` and the truth. `alpha`, `beta` (N, B): a beta per node of the axes, or per
     label in the categorical families. `divided` (N,): posterior probability of a U-shaped population. `log_evidence` (N,): log p(votes | prior).
-    `raters`: who voted, where that is in the model; `raters_said`: whether it is, and why, in a sentence (empty where nobody asked);
-    `units`: who stands behind figures over all items, None where the votes do not say who gave them. `shared`: what the votes of a panel share, None where all are those of
-    independent people.
+    `raters`: the rater effects, if they are in the model; `raters_said`: a sentence that says whether they are, and why (empty if not requested);
+    `units`: the raters behind figures over all items, None if it is not known who gave the votes. `shared`: the shared error of a panel's votes, None if all votes
+    are those of independent people.
     """
 
     votes: Votes
@@ -100,7 +100,7 @@ class Fit:
     def mean_reward_interval(self) -> tuple[float, float]:
         """The 95 % interval of the mean expected reward over these items, with the rater as the unit (`rater_units.py`).
 
-        Where it is not known who voted, every vote counts as another person's.
+        If it is not known who voted, every vote counts as a different person's.
         """
         mean = float(self.expected_reward.mean())
         error = float(np.sqrt((self.reward_error**2).sum())) / len(self)
@@ -228,14 +228,14 @@ def fit(
 
 
 def _one_vote_each(counts: Floats) -> list[str]:
-    """Where hardly any item has two votes, which alone show how alike people are."""
+    """A note if hardly any item has two votes: only such items show how much people differ."""
     totals = counts.sum(axis=1)
     voted, several = int((totals > 0).sum()), int((totals > 1.0).sum())
     if not voted or several >= FEW_SEVERAL * voted:
         return []
     return [
-        f"{several:,} of {voted:,} items have more than one vote: how much of the spread is between items and how much between people cannot be told, "
-        "so how far an item departs from the others is assumed. A second vote on some of them would tell"
+        f"{several:,} of {voted:,} items have more than one vote: the spread between items cannot be separated from the spread between people, "
+        "so how much items differ is assumed. Get second votes on some items to estimate it"
     ]
 
 
@@ -247,7 +247,7 @@ def _raters(
             raise InputError("raters: on, but these votes do not say who gave them", hint="Give Ratings, or a table.")
         return None, ""
     if ratings.item_ids != votes.item_ids:
-        raise InputError("the ratings are not on the items of the votes")
+        raise InputError("the ratings and the votes are not on the same items")
     return learn_raters(ratings, votes.counts, space, prior, use)
 
 

@@ -37,8 +37,8 @@ FLOOR = 1e-6
 @dataclass(frozen=True)
 class Group:
     """One group's view of all N items: `distribution` (N, K), `expected_reward` (N,) with posterior standard deviation `reward_error` (N,), `votes` (N,) of
-    its own, `strength` tau, `leaning` (K,) omega. `difference`: by how much more reward its raters give than the others, on the same items; `difference_error` its
-    standard error with the rater as the unit, 1.96 of which are half the 95 % interval, and `p_value` of no difference (`rater_units.py`)."""
+    its own, `strength` tau, `leaning` (K,) omega. `difference`: how much more reward its raters give than the others on the same items; `difference_error`: its
+    standard error with the rater as the unit (the 95 % interval is ± 1.96 of it), and `p_value` of no difference (`rater_units.py`)."""
 
     name: str
     distribution: Floats

@@ -1,31 +1,31 @@
-"""The panel as an instrument: what its votes say about people, and how many people they are worth.
+"""A measurement model of the panel: a calibration curve from people's distributions to the panel's, and how many people its votes are worth.
 
-A panel of personas is not a crowd. What its members share (a model's idea of an item, a bias, a habit of the middle of the scale) does not average out, however many of
-them there are. So at every scale of the label space, an item whose people are distributed as the component g (a beta with mean mu and concentration s; `components`, `beta`) is
-taken to be seen by the panel as another beta,
+A panel of personas is not a random sample of people. Errors that its members share (a model's view of an item, a bias, a preference for the middle of the scale) do not average
+out, however many members there are. So on every scale of the label space: if people's distribution of an item is the component g (a beta with mean mu and concentration s;
+`components`, `beta`), the panel's is assumed to be another beta, given by the calibration curve
 
-        logit mu' = a + b logit mu              bias and stretch
-        log s'    = c + d log s                 too narrow, too wide
+        logit mu' = a + b logit mu              bias and slope
+        log s'    = c + d log s                 dispersion: too narrow, too wide
 
-cut into levels with the panel's own level weights and lapses, P'_g. Its votes x_i count by a power t_i below 1, because their errors are shared:
+cut into levels with the panel's own level weights and lapses, P'_g. Its votes x_i count with a power t_i below 1, because their errors are shared:
 
     log p(x_i | g) = t_i sum_k x_ik log P'_gk,       t_i = m_i / N_i,      1 / m_i = 1 / m + max(1 / N_i - 1 / N, 0)
 
-N_i are the panel's votes on the item, N their median: an item on which fewer were asked says less. People's answers n_i count as they are, and what is maximised is their probability
-after the panel's votes,
+N_i is the number of the panel's votes on the item, N its median: an item with fewer votes carries less information. People's answers n_i count as they are. Learning maximises their
+probability given the panel's votes,
 
     sum_i [log sum_g w_g p(x_i | g) p(n_i | g)  -  log sum_g w_g p(x_i | g)]  -  penalties,
 
-under the prior w learned from people alone. (a, b, c, d) have normal penalties around the literal (0, 1, 0, 1) and log m one around the default of `shared_error`, so that few
-answers change little; of so many numbers learned from I items the intervals' variances are multiplied by 1 + 10 / I (five of the reading, about as many of people's prior).
-A useless panel gets b, d and m near 0: people alone remain. A panel as good as people stays as it is. m is 1 over the mean of 1 / m under the profile of the objective, as it is a variance
-that is uncertain, and its mean that intervals need; its interval is where the profile is within 1.35 of its maximum (half the 90 % quantile of chi-squared, one degree of freedom).
+under the prior w learned from people alone. (a, b, c, d) have normal penalties around the identity (0, 1, 0, 1), and log m has one around the default of `shared_error`, so that few
+answers change little. About ten parameters are learned from I items (five here, about as many in people's prior), so the intervals' variances are multiplied by 1 + 10 / I.
+A useless panel gets b, d and m near 0: people alone remain. A panel as good as people stays as it is. The estimate of m is the harmonic mean under the profile of the objective, since
+intervals need the mean of the variance, 1 / m. Its interval is where the profile is within 1.35 of its maximum (half the 90 % quantile of chi-squared, one degree of freedom).
 
-*Votes that say the same.* Everything after works on votes. So the panel's become those v_i >= 0 of people whose log-likelihood is nearest to theirs where the item may be,
+*Equivalent votes.* All later steps work on votes. So the panel's votes are replaced by people's votes v_i >= 0 whose log-likelihood is nearest to theirs where the item may be,
 
     v_i = argmin sum_g R_ig (log p(x_i | g) - v_i . log P_g - constant)^2,        R_i the item's posterior over the components
 
-A panel that is read literally gets its own votes times t. The sum of v_i is what the panel is worth on the item, in people.
+With the identity as the calibration curve, these are the panel's own votes times t. The sum of v_i is the panel's worth on the item, in people.
 
 Source: power priors (Ibrahim & Chen 2000) for t; measurement models (Carroll et al., Measurement Error in Nonlinear Models, 2006); the prequential likelihood is that of `stated`.
 """
@@ -46,10 +46,10 @@ from dprm_data.preference.prior import BetaPart, Prior
 from dprm_data.preference.shared_error import people_worth
 
 LITERAL = np.array([0.0, 1.0, 0.0, 1.0])
-PENALTY_SD = np.array([1.0, 0.5, 1.0, 0.5])  # of a, b, c, d around the literal
+PENALTY_SD = np.array([1.0, 0.5, 1.0, 0.5])  # of a, b, c, d around the identity
 WORTH_SD = 1.0  # of log m around its default
 DROP = 1.3528  # half the 90 % quantile of chi-squared with one degree of freedom
-MOST_ITEMS = 1000  # with people's answers, from which the reading is learned
+MOST_ITEMS = 1000  # with people's answers, from which the model is learned
 LEARNED = 10.0
 WORTHS = 9  # points of the profile of m
 SWEEPS = 60  # of coordinate descent
@@ -67,8 +67,8 @@ def has_scales(space: LabelSpace) -> bool:
 
 @dataclass(frozen=True)
 class Instrument:
-    """A learned reading. bends (B, 4): a, b, c, d of every node of the chain, parents first; power, with power_low and power_high (90 %): m; votes: N, the panel's votes on its
-    median item; items, answers: how many people's answers on how many items it was learned from. panel: the prior whose level weights and lapses are the panel's."""
+    """A learned measurement model. bends (B, 4): the calibration curve (a, b, c, d) of every node of the chain, parents first; power, with power_low and power_high (90 %): m; votes: N, the
+    panel's votes on its median item; items, answers: how many answers by people, on how many items, it was learned from. panel: the prior with the panel's level weights and lapses."""
 
     bends: Floats
     power: float
@@ -84,12 +84,12 @@ class Instrument:
         return _powers(self.power, self.votes, totals)
 
     def prior(self, people: Prior) -> Prior:
-        """The prior learned from people's answers alone, with variances as uncertain as the reading is."""
+        """The prior learned from people's answers alone, with variances widened for the uncertainty of the model."""
         wider = 1.0 + LEARNED / max(self.items, 1)
         return replace(people, parts=tuple(replace(part, dispersion=wider * part.dispersion) for part in people.parts))
 
     def read(self, panel: Floats, people: Floats, prior: Prior, space: LabelSpace) -> Floats:
-        """The votes of people (N, K) that say the same as the panel's (N, K), on items with these answers of people (N, K)."""
+        """People's votes (N, K) that are equivalent to the panel's (N, K), on items with these answers by people (N, K)."""
         powers = self.powers(panel.sum(axis=1))[:, None]
         scales = zip(nodes(chain(space)), prior.parts, self.panel.parts, self.bends, strict=True)
         found = np.zeros_like(panel)
@@ -112,7 +112,7 @@ class Instrument:
 
 
 def learn_instrument(votes: Floats, people: Floats, prior: Prior, panel: Prior, space: LabelSpace) -> Instrument:
-    """Learn how to read the panel's votes (N, K) by people's label counts (N, K); items without either are left out.
+    """Learn the model from the panel's votes (N, K) and people's label counts (N, K); items without both are left out.
 
     prior: of people's distributions; panel: of the panel's own; both of the family `beta`.
     """
@@ -141,7 +141,7 @@ def learn_instrument(votes: Floats, people: Floats, prior: Prior, panel: Prior, 
 
 
 class _Learner:
-    """One scale: the panel's votes and people's answers (I, L) on it, the priors of people's betas and of the panel's."""
+    """One scale: the panel's votes and people's answers (I, L) on it, and the priors of people's and the panel's betas."""
 
     def __init__(self, votes: Floats, people: Floats, part: BetaPart, own: BetaPart) -> None:
         self.votes, self.part, self.own = votes, part, own
@@ -151,7 +151,7 @@ class _Learner:
         self.bend = LITERAL.copy()
 
     def learn(self, powers: Floats) -> tuple[float, Floats]:
-        """The best bend at these powers, searched from the last one, and the objective there."""
+        """The best calibration curve at these powers, searched from the last one, and the objective there."""
         from scipy.optimize import minimize
 
         weighed = powers[:, None] * self.votes
@@ -170,7 +170,7 @@ class _Learner:
 
 
 def _said(weighed: Floats, people: Floats, part: BetaPart, bend: Floats, own: BetaPart) -> Floats:
-    """The votes (N, L) that say the same as the panel's, weighed by their powers (N, L)."""
+    """The equivalent votes (N, L) of the panel's votes, which are weighted by their powers (N, L)."""
     components = part.components()
     seen = np.log(_bent(part, bend, own))
     basis = components.log_means
@@ -203,7 +203,7 @@ def _least_squares(A: Floats, b: Floats, start: Floats) -> Floats:
 
 
 def _bent(part: BetaPart, bend: Floats, own: BetaPart) -> Floats:
-    """P': how the panel sees people's components (G, L)."""
+    """P': the calibration curve applied to people's components (G, L)."""
     a, b, c, d = bend
     mu, s = part.grid()
     mu = 1.0 / (1.0 + np.exp(-np.clip(a + b * np.log(mu / (1.0 - mu)), -7.0, 7.0)))
@@ -228,7 +228,7 @@ def _log_sum(scores: Floats) -> Floats:
 
 
 def _profiled(worths: Floats, scores: Floats) -> tuple[float, float, float]:
-    """From the objective at some m: 1 over the mean of 1 / m, and the ends of the interval of m."""
+    """From the objective at some values of m: the harmonic mean of m, and the ends of its interval."""
     from scipy.interpolate import PchipInterpolator
 
     fine = np.linspace(np.log(worths[0]), np.log(worths[-1]), 400)

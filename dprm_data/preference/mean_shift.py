@@ -1,4 +1,4 @@
-"""The mean change of rewards between two sets of votes on the same items, and how sure it is when it is, or is not, known who voted."""
+"""The mean change of rewards between two sets of votes on the same items, and its standard error, whether or not it is known who voted."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def mean_shift(
 ) -> tuple[float, float, str]:
     """The mean over the items of the change of raw mean rewards, its (widened) standard error, and its unit: see `Drift`.
 
-    old, latest (I, K): the votes on the compared items, `item_ids`. before, after: who gave the votes, where they come without ratings.
+    old, latest (I, K): the votes on the compared items, `item_ids`. before, after: who gave the votes, if they come without ratings.
     """
     if not len(old):
         return 0.0, float("nan"), "vote"
@@ -64,7 +64,7 @@ def _freedom(variances: Sequence[float], degrees: Sequence[float]) -> float:
 
 
 def _as_few_as_possible(votes: Floats, other: RaterUnits) -> RaterUnits:
-    """People who are not known: as many as the item with most votes has, all of whom judged everything, and who differ as the others do."""
+    """Unknown raters: assumed to be as many as the largest number of votes on an item, to have judged everything, and to differ as much as the known raters."""
     number = votes.sum(axis=1)
     people = max(float(number.max()), 1.0)
     independent = len(votes) ** 2 / float((1.0 / number).sum())
@@ -72,7 +72,7 @@ def _as_few_as_possible(votes: Floats, other: RaterUnits) -> RaterUnits:
 
 
 def _both(published: Ratings, new: Ratings, item_ids: Sequence[str], space: LabelSpace) -> Figure:
-    """Raters with the same id in both are the same people."""
+    """The change, if it is known who gave both sets of votes. Raters with the same id in both are the same people."""
     place = {item: i for i, item in enumerate(item_ids)}
     names: dict[str, int] = {}
     parts = []

@@ -1,7 +1,7 @@
-"""The raters of a fit: whether who voted matters, how severe everybody is, and what one of them would say.
+"""The rater effects of a fit: whether they are in the model, each rater's severity, and predictions for one rater.
 
-Every scale of the label space has a model of raters of its own (`rater_model.py`). It is used where annotators come back and where it describes the votes better than
-a crowd without names: where the log evidence of the same votes under the same engine, with raters and without, differs by more than two nats.
+Every scale of the label space has its own model of raters (`rater_model.py`). It is used if annotators give several votes each and if it describes the votes better than
+a model without raters: the log evidence of the same votes, computed in the same way with and without raters, must differ by more than two nats.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from dprm_data.preference.rater_model import NO_SHIFT, SEVERITY, SHIFTS, STRETCH
 
 Use = Literal["auto", "on", "off"]
 
-FEWEST_VOTES = 200  # fewer votes tell nothing about raters
+FEWEST_VOTES = 200  # with fewer votes, rater effects cannot be estimated
 RECURRING = 0.05  # of the votes, by annotators who gave more than one
-MOST_VOTES = 300  # an item's: beyond, its raters average out
-NATS = 2.0  # of evidence for what is learned besides: odds of 7 to 1
+MOST_VOTES = 300  # of an item: with more, rater effects average out
+NATS = 2.0  # of log evidence that each addition to the model must gain: odds of 7 to 1
 
 
 @dataclass(frozen=True)
 class Raters:
     """A annotators in a fit of N items.
 
-    `severity` (A,): by how much more reward an annotator gives the average item than the population does, negative for strict ones, with its posterior standard deviation
-    `severity_error` (A,); the error of the population's own mean, which all share, is not in it. `votes` (A,): their number. `spread`: by scale, the standard deviation of
-    severities in the population, in logits of the mean opinion; `stretched`: scales on which annotators also differ in stretch. `gain`: nats per vote that raters are worth.
+    `severity` (A,): how much more reward an annotator gives the average item than the population does, negative for strict annotators, with its posterior standard deviation
+    `severity_error` (A,), which excludes the error of the population's own mean (all annotators share it). `votes` (A,): the number of votes. `spread`: for each scale, the standard
+    deviation of severities in the population, in logits of the mean; `stretched`: scales on which annotators also differ in slope. `gain`: log evidence gained by rater effects, in nats per vote.
     """
 
     annotator_ids: list[str]
@@ -61,13 +61,13 @@ class Raters:
         return evaluate_each(self.prior.tree(self.space), self._models(), self.counts, values)
 
     def counting(self, counts: Floats) -> Raters:
-        """The same raters, with other votes (N, K) in all: what is not of them counts as of unknown people."""
+        """The same raters, with other total votes (N, K): votes beyond theirs count as votes of unknown people."""
         tree = nodes(self.prior.tree(self.space))
         scales = tuple(scale.counting(node.votes(counts)) for scale, node in zip(self.scales, tree, strict=True))
         return replace(self, counts=counts, scales=scales)
 
     def predict(self, items: Ints | Sequence[int], annotator_id: str | None = None) -> Floats:
-        """The distribution (n, K) of the label that an annotator gives these items, by their rows; of one not seen yet without an id.
+        """The predicted distribution (n, K) of an annotator's label for these items (row numbers). Without an id: of a new annotator.
 
         Raises `InputError` for an annotator who gave no vote.
         """
@@ -79,7 +79,7 @@ class Raters:
         return self._of_rater(self.annotator_ids.index(annotator_id), rows)
 
     def probability(self, items: Ints, raters: Ints, labels: Ints) -> Floats:
-        """The probability (V,) that annotators (V,) by their numbers give these labels (V,) to these items (V,)."""
+        """The probability (V,) that annotators (V,), given by number, give these labels (V,) to these items (V,)."""
         found = np.empty(len(items))
         order = np.argsort(raters, kind="stable")
         for rows in np.split(order, np.flatnonzero(np.diff(raters[order])) + 1):
@@ -120,11 +120,11 @@ class Raters:
 
     @property
     def said(self) -> str:
-        """In a sentence."""
+        """The rater effects in a sentence."""
         low, high = self.severity.min(), self.severity.max()
         return (
             f"raters are in the model: {len(self.annotator_ids):,} annotators, whose severities go from {low:+.2f} to {high:+.2f} in reward "
-            f"(worth {self.gain:.3f} nats per vote)"
+            f"(they gain {self.gain:.3f} nats of log evidence per vote)"
         )
 
     def _models(self) -> Callable[[int, int], list[NodeModel]]:
@@ -145,7 +145,7 @@ class Raters:
         return of
 
     def _of_rater(self, rater: int, rows: Ints) -> Floats:
-        """By the chain rule, each scale with the rater's own cells."""
+        """By the chain rule, with the rater's own cells on each scale."""
         found = np.ones((len(rows), self.space.K))
         tree = nodes(self.prior.tree(self.space))
         for node, part, scale, model in zip(tree, self.prior.parts, self.scales, self.models, strict=True):
@@ -180,7 +180,7 @@ class _Rated:
 
 @dataclass(frozen=True)
 class _RaterPosterior(Posterior):
-    """Its variances hold the raters' shared error."""
+    """Its variances include the raters' shared error."""
 
     slopes: Floats
     shared: Floats
@@ -193,7 +193,7 @@ class _RaterPosterior(Posterior):
 def learn_raters(
     ratings: Ratings, counts: Floats, space: LabelSpace, prior: Prior, use: Use = "auto"
 ) -> tuple[Raters | None, str]:
-    """The raters of these ratings if they are in the model, and why, in a sentence.
+    """The raters of these ratings if they are in the model (else None), and the reason in a sentence.
 
     counts (N, K): all votes of the items, also those that nobody is known to have given. prior: what was learned from them without raters.
     A rating that is a distribution has no rater: it counts as votes by people nobody knows. Raises `InputError` if raters must be used (`on`) and cannot be.
@@ -235,7 +235,7 @@ def learn_raters(
 
 
 def severities(ratings: Ratings, space: LabelSpace) -> tuple[Raters | None, str]:
-    """The raters of these ratings, with a prior learned from them, or why there are none. Of a space without an order nobody is severe."""
+    """The raters of these ratings, with a prior learned from them, or the reason why there are none. A space without an order has no severities."""
     try:
         prior, _ = learn_prior(ratings.votes().counts, space, "beta")
     except InputError as error:
@@ -279,21 +279,21 @@ def _against(ratings: Ratings, counts: Floats, prior: Prior, use: Use) -> str:
     if not ratings.annotator_ids or not len(ratings):
         return "the votes do not say who gave them"
     if not all(isinstance(part, BetaPart) and part.exact for part in prior.parts):
-        return f"family {prior.family} has none"
+        return f"the family {prior.family} has no rater effects"
     who, names = _raters(ratings)
     each = np.bincount(who, minlength=len(names))
     if (each > 1).sum() < 2 or (use == "auto" and each[each > 1].sum() < RECURRING * len(ratings)):
-        return "annotators do not come back"
+        return "hardly any annotator gave more than one vote"
     if use == "auto" and len(ratings) < FEWEST_VOTES:
-        return f"fewer than {FEWEST_VOTES} votes tell little about who gave them"
+        return f"fewer than {FEWEST_VOTES} votes are too few to estimate rater effects"
     voted = counts.sum(axis=1)
     if use == "auto" and np.median(voted[voted > 0]) > MOST_VOTES:
-        return f"with more than {MOST_VOTES} votes an item they average out"
+        return f"with more than {MOST_VOTES} votes per item, rater effects average out"
     return ""
 
 
 def _raters(ratings: Ratings) -> tuple[Ints, list[str]]:
-    """Who voted: an annotator, and where several models play it, each of them."""
+    """Who voted: annotators; one played by several models counts once per model."""
     if ratings.model is None:
         return ratings.annotator, ratings.annotator_ids
     size = int(ratings.model.max(initial=0)) + 1
@@ -302,7 +302,7 @@ def _raters(ratings: Ratings) -> tuple[Ints, list[str]]:
 
 
 def _learn(scale: RatedScale, part: BetaPart, use: Use) -> tuple[RaterModel | None, float]:
-    """The model of a scale's raters, None if a crowd does as well, and what it is worth in nats."""
+    """The model of a scale's raters (None if the model without raters does as well) and the log evidence that it gains, in nats."""
     if not len(scale):
         return None, 0.0
     few = few_of(scale, part)
@@ -322,7 +322,7 @@ def _learn(scale: RatedScale, part: BetaPart, use: Use) -> tuple[RaterModel | No
 def _severities(
     space: LabelSpace, tree: Sequence[Node], prior: Prior, models: Sequence[RaterModel | None], raters: int
 ) -> tuple[Floats, Floats]:
-    """In units of reward, on the average item: every rater's expected reward less the population's, and its standard deviation."""
+    """Every rater's expected reward minus the population's on the average item, and its standard deviation, in units of reward."""
     means = [
         part.components().weights @ part.components().means
         if model is None

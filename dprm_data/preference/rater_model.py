@@ -1,8 +1,8 @@
-"""Raters in the model of a scale: every annotator's severity and stretch, learned together with the items.
+"""Raters in the model of a scale: every annotator's severity and slope, learned together with the items.
 
 An item is a beta of mean mu and concentration s, as without raters; rater r sees it at
 
-    logit mu_r = a_r logit mu + b_r                    b: severity (above 0: higher levels than others give), a: stretch
+    logit mu_r = a_r logit mu + b_r                    b: severity (above 0: higher levels than others give), a: slope
 
 and picks a level of the beta's cells there (`beta.py`, with level weights and lapses). Items have a prior over their grid, raters one over a grid of (b, a):
 normal in b around 0 with a learned variance. What is published is the population's distribution, the mean over raters,
@@ -19,9 +19,9 @@ where a tree is exact, and the error on a loop falls with the number of votes of
 learned in rounds in between (EM). All sums are matrix products; only the messages to raters are kept, B numbers a vote. The weights are learned from at most
 as many votes as fill LEARNED_CELLS; the raters then meet all their votes.
 
-*Shared error.* That raters are on average as severe as the population is known only as well as there are raters: the mean severity of R raters, which all
-items share, has variance tau² / R (times (R + 1) / (R - 1), as few raters tell tau only roughly), where R is their effective number among the raters that are connected by common items. It moves an item's functional t by
-its slope dt/db, so Var t + (dt/db)² tau² / R.
+*Shared error.* R raters are a sample: their mean severity differs from the population's, and all items share this error. Its variance is tau² / R (times (R + 1) / (R - 1), as
+few raters determine tau only roughly); R is the effective number of the raters that are connected by common items. The error moves an item's functional t by its derivative
+dt/db, so the variance is Var t + (dt/db)² tau² / R.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ Singles = NDArray[np.float32]
 SHIFTS = np.linspace(-2.5, 2.5, 13)
 SEVERITY, STRETCHES = np.array([1.0]), np.array([0.6, 1.0, 1.6])
 NO_SHIFT = np.array([0.0])
-STRETCH_SPREAD = 0.25  # of log a, about 1
-START_VARIANCE, START_RATERS = 0.25, 5.0  # of severities, and as how many raters it counts
+STRETCH_SPREAD = 0.25  # standard deviation of log a; a is around 1
+START_VARIANCE, START_RATERS = 0.25, 5.0  # of severities, and how many raters it counts as
 LEAST_VARIANCE = 0.02
-NORMAL_RATERS = 20.0  # raters' own distribution counts against so many of the normal one
+NORMAL_RATERS = 20.0  # the normal distribution counts as so many raters against the raters' own distribution
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,19 @@
-"""Figures over many items with the rater as the unit: how sure a mean or a difference is when the same people judge many items.
+"""Figures over many items with the rater as the unit: standard errors of means and differences if the same people judge many items.
 
 A figure over items is a weighted sum of rewards, t = sum_v a_v y_v. Votes by one rater are not independent: with item effects mu_i, rater effects b_r of variance tau² and
 votes' own noise e_v of variance sigma²,
 
     y_v = mu_i + theta x_v + b_r + e_v,       Var t = tau² sum_r A_r² + sigma² sum_v a_v²,       A_r = the sum of a_v over r's votes
 
-for figures in which the items cancel or are taken as given. A rater on both sides of a difference cancels as well, as A_r says. The components come from the
+for figures in which the items cancel or are taken as given. A rater on both sides of a difference cancels, too (A_r is then small). The components come from the
 method of moments on rewards less their items' means (Henderson's third method), whose expectations are exact for any design:
 
     Q1 = sum of squares                    E Q1 = (V - N) sigma² + sum_r C_rr tau²
     Q2 = sum_r (r's sum)² / C_rr           E Q2 = R sigma² + sum_rs C_rs² / C_rr tau²,        C = Z' M Z, M taking out items, Z the raters
 
-Intervals are Student's, with Satterthwaite's degrees of freedom: R - 1 where raters are what matters. Where no item has two votes, items are part of the noise.
+Intervals use Student's t with Satterthwaite's degrees of freedom: R - 1 if raters dominate the variance. If no item has two votes, item effects are part of the noise.
 
-Sources: Searle, Casella & McCulloch, Variance Components (1992), ch. 5; Satterthwaite (1946); Hutchinson (1990) for the trace where there are many raters.
+Sources: Searle, Casella & McCulloch, Variance Components (1992), ch. 5; Satterthwaite (1946); Hutchinson (1990) for the trace with many raters.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from dprm_data.ingest.ratings import Ratings
 from dprm_data.labels.space import LabelSpace
 
 LEVEL, NORMAL = 0.95, 1.959964
-EXACT = 1_500  # raters up to here: the trace is exact
+EXACT = 1_500  # up to so many raters the trace is exact
 PROBES = 64
 MOST = 1_000_000  # votes from which the components are estimated
 
@@ -45,14 +45,14 @@ class Figure:
 
     @property
     def wide_error(self) -> float:
-        """The standard error, widened so that 1.96 of it on either side are the 95 % interval however few the raters are."""
+        """The standard error, widened so that ± 1.96 of it is the 95 % interval, however few raters there are."""
         from scipy.special import stdtrit
 
         return float(stdtrit(self.freedom, 0.5 * (1.0 + LEVEL))) * self.error / NORMAL
 
     @property
     def p_value(self) -> float:
-        """Of nothing being there."""
+        """The p-value of the null hypothesis that the value is 0."""
         from scipy.special import stdtr
 
         return float(2.0 * stdtr(self.freedom, -abs(self.value) / self.error)) if self.error > 0 else 1.0
@@ -60,7 +60,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Components:
-    """`between` raters tau² and `within` sigma², in reward²; `raters` and `votes` that they were estimated from, and `items` taken out."""
+    """Variance components in reward²: `between` raters (tau²) and `within` (sigma²). They were estimated from this many `raters` and `votes`, with the effects of `items` removed."""
 
     between: float
     within: float
@@ -79,7 +79,7 @@ class Components:
 
 @dataclass(frozen=True)
 class RaterUnits:
-    """Who stands behind the mean reward over all items: `annotators`, as how many that all count alike (`effective`), and the components of their rewards.
+    """The raters behind the mean reward over all items: the number of `annotators`, their `effective` number (of equal weight), and the variance components of their rewards.
 
     `votes`: as how many independent votes.
     """
@@ -101,7 +101,7 @@ class RaterUnits:
 
 
 def rater_units(ratings: Ratings, space: LabelSpace) -> RaterUnits | None:
-    """The raters behind the mean over these items; None where the votes do not say who gave them."""
+    """The raters behind the mean over these items; None if it is not known who gave the votes."""
     if not ratings.annotator_ids or not len(ratings):
         return None
     item, rater, weight = ratings.item, ratings.annotator, ratings.weight
@@ -122,7 +122,7 @@ def mean_figure(mean: float, units: RaterUnits) -> Figure:
 
 
 def difference(reward: Floats, item: Ints, rater: Ints, kind: Floats, weight: Floats | None = None) -> Figure:
-    """By how much more reward votes of kind 1 give than those of kind 0 (V,), on the same items; the kind may differ between raters or between their votes.
+    """How much more reward votes of kind 1 give than votes of kind 0 (V,) on the same items; the kind may differ between raters or between a rater's votes.
 
     Raters with many votes are weighted down as far as raters differ, by 1 / (sigma² + n_r tau²) a vote.
     """
@@ -138,7 +138,7 @@ def difference(reward: Floats, item: Ints, rater: Ints, kind: Floats, weight: Fl
 
 
 def change(reward: Floats, item: Ints, rater: Ints, later: Floats) -> Figure:
-    """The mean over the items of the later votes' mean less the earlier ones'. Every item has votes of both kinds; `later` (V,) is 1 or 0."""
+    """The mean over items of the later votes' mean minus the earlier votes' mean. Every item has votes of both kinds; `later` (V,) is 1 or 0."""
     item, rater = _dense(item), _dense(rater)
     cell = item * 2 + later.astype(np.int64)
     number = np.bincount(cell)
@@ -160,7 +160,7 @@ def _within(reward: Floats, item: Ints, kind: Floats, weight: Floats) -> tuple[f
 
 
 def components(reward: Floats, item: Ints, rater: Ints, *, fitted: int = 0) -> Components:
-    """tau² and sigma² of rewards (V,) by raters on items, as numbers. `fitted`: how many differences between raters were taken out of the rewards before."""
+    """tau² and sigma² of rewards (V,); raters and items are given by number. `fitted`: how many contrasts between raters were removed from the rewards before."""
     if len(item) > MOST:  # whole items: the first so many, as items are in no order that matters
         kept = np.flatnonzero(np.cumsum(np.bincount(item))[item] <= MOST)
         reward, item, rater = reward[kept], item[kept], rater[kept]

@@ -1,19 +1,19 @@
-"""What the members of a panel share, and so what their votes are worth in independent people, where no person's answers tell.
+"""The error that the votes of a panel share, and how many independent people they are worth. Assumed here, without people's answers.
 
-A panel's mean on an item misses people's by an error that all its votes share (a model's idea of the item), whatever their number. With v the variance of one person's answer there
-and r v that of the shared error, N votes have the error variance v (1 / N + r), as
+A panel's mean on an item differs from people's by an error that all its votes share (a model's view of the item), however many votes there are. With v the variance of one person's
+answer and r v the variance of the shared error, the mean of N votes has the error variance v (1 / N + r): that of
 
     N / (1 + r N)  independent people                                      (at most 1 / r)
 
-What nobody has compared with people cannot be learned from the panel: its members agree about their common mistake. So r is assumed, and said to be:
+Without people's answers, r cannot be learned from the panel: its members agree on their common error. So r is assumed, and reported as assumed:
 
 - r = 0.39, from nine models that were worth two people (arXiv 2605.29800: 9 / (1 + 9 r) = 2). Personas of one model, who explain under a tenth of the variance of people's
   annotations (arXiv 2402.10811), are hardly worth more than so many models. The range 0.2 to 0.75 is stated with it.
-- Several models tell their own part: with c v the variance between the models' means of an item (the interaction of item and model, votes' noise taken off, the models' own
-  severities apart), a jury of M models has r = 0.39 + c (1 / M - 1 / 9), never below 0.05: fewer models than nine average less of it out, more of them more.
+- With several models, their part can be estimated: let c v be the variance between the models' means of an item (the interaction of item and model, less the votes' noise and the models'
+  own severities). A jury of M models has r = 0.39 + c (1 / M - 1 / 9), at least 0.05: fewer models than nine average out less of it, more models average out more.
 
-The distributions stay as they are (a panel's shared error is not smaller for being shrunk by an assumption); the variance of every linear functional grows by
-r s^2 (N / (N + H))^2, s^2 its variance within the item's distribution, H the votes of people on the item, which share nothing.
+The distributions stay as they are (shrinking them by an assumption would not reduce the shared error); the variance of every linear functional grows by
+r s^2 (N / (N + H))^2, with s^2 its variance within the item's distribution and H the number of people's votes on the item, which share no error.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from dprm_data.core.arrays import Floats, Ints
 
 SHARED, SHARED_LOW, SHARED_HIGH = 0.39, 0.2, 0.75  # r
 LEAST = 0.05
-MODELS = 9.0  # of which SHARED is known
+MODELS = 9.0  # for which SHARED was measured
 
 
 @dataclass(frozen=True)
 class SharedError:
-    """r, and of N items the weight of the votes that people gave, `people` (N,): all others are a panel's."""
+    """r, and the weight of people's votes on N items, `people` (N,): all other votes are a panel's."""
 
     error: float
     people: Floats
 
     def of(self, totals: Floats) -> tuple[Floats, Floats]:
-        """For all votes (N,): what is added to variances, in variances of one answer, and how many independent people the votes are worth."""
+        """For total votes (N,): what is added to variances, in units of the variance of one answer, and how many independent people the votes are worth."""
         panel = np.maximum(totals - self.people, 0.0)
         added = self.error * (panel / np.maximum(totals, 1e-300)) ** 2
         return added, people_worth(panel, self.error) + self.people
@@ -80,7 +80,7 @@ def between_models(item: Ints, model: Ints, reward: Floats) -> tuple[float, int]
 
 
 def jury_error(disagreement: float, models: int) -> float:
-    """r of a jury of this many models that disagree about items by c."""
+    """r of a jury of this many models with the disagreement c about items."""
     if models < 2:
         return SHARED
     return float(max(SHARED + disagreement * (1.0 / models - 1.0 / MODELS), LEAST))

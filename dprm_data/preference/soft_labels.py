@@ -1,21 +1,21 @@
 """Soft labels: a distribution as an annotator's answer, and how many votes it is worth.
 
-A vote is one draw from an item's distribution p; its variance is p (1 - p). A soft label x (K probabilities, as from the log-probabilities of a choice) has mean p
-over annotators too, but varies less: x_ir = p_i + e_ir. The mean of R soft labels has the variance Var(e) / R, the mean of w R votes p (1 - p) / (w R). They are as good as
-each other for
+A vote is one draw from an item's distribution p; its variance is p (1 - p). A soft label x (K probabilities, as from the log-probabilities of a choice) also has mean p
+over annotators, but varies less: x_ir = p_i + e_ir. The mean of R soft labels has the variance Var(e) / R; the mean of w R votes has the variance p (1 - p) / (w R). They are
+equal for
 
     w = sum_k p_k (1 - p_k) / sum_k Var(e_k)
 
-Counted as w votes, soft labels carry the noise that the fit expects of votes, so it takes no more of the spread between items for noise than there is. With x̄_i the
+Counted as w votes, soft labels have the noise that the fit expects of votes, so that it does not mistake differences between items for noise. With x̄_i the
 mean of an item's labels, s2_i the unbiased variance about it and h_i = sum u^2 / (sum u)^2 (1 / R for equal weights u),
 
     E [x̄ (1 - x̄) + h s2] = p (1 - p)             as  E x̄^2 = p^2 + h Var(e)
     w = sum_ik d_i [x̄_ik (1 - x̄_ik) + h_i s2_ik] / sum_ik d_i s2_ik,      d_i = 1 / h_i - 1 degrees of freedom
 
-a ratio of sums over all items, by model. Labels that are certain (one-hot) give exactly 1: they are votes, and the estimate is continuous in between.
+a ratio of sums over all items, for each model. Certain (one-hot) labels give exactly 1: they are votes. In between the estimate is continuous.
 
-*Where no item has two labels* (and as one more degree of freedom where few have) half of the labels' variance over items is taken for noise:
-with V = sum_k Var(x_k) and g = sum_k E x_k (1 - x_k), both over all labels, w = (g + V/2) / (V/2). That is between the two bounds that the data set: no noise, and nothing but noise.
+*If no item has two labels* (and as one more degree of freedom if few have) half of the labels' variance over items is assumed to be noise:
+with V = sum_k Var(x_k) and g = sum_k E x_k (1 - x_k), both over all labels, w = (g + V/2) / (V/2). That lies between the bounds that the data give: no noise, and only noise.
 
 Source: method of moments, as for an intraclass correlation (Fisher 1925; Searle, Casella & McCulloch, Variance Components, 1992, ch. 3).
 """
@@ -33,13 +33,13 @@ from dprm_data.core.format import number
 from dprm_data.ingest.votes import item_codes, model_of, shares_of, vote_rows, weights_of, with_weights
 from dprm_data.labels.space import LabelSpace
 
-MOST = 100.0  # votes: as closely as items are known to keep to a form (see `em.KAPPA_MEDIAN`); more would claim what nobody can know
+MOST = 100.0  # votes: real items follow no parametric form more closely than so many votes could show (see `em.KAPPA_MEDIAN`)
 CERTAIN = 1.0 - 1e-9  # a label with this probability is a vote
 
 
 @dataclass(frozen=True)
 class SoftWorth:
-    """What one soft label is worth. votes: w; labels: how many there are; repeated: items with two or more of them, from which w is learned; model: who gave
+    """How many votes one soft label is worth. votes: w; labels: the number of labels; repeated: items with two or more, from which w is learned; model: who gave
     them, "" for people."""
 
     votes: float
@@ -53,7 +53,7 @@ class SoftWorth:
         origin = (
             f"learned from {self.repeated:,} items"
             if self.repeated
-            else "assumed: no item has two labels, so half of their spread is taken for noise"
+            else "assumed: no item has two labels, so half of their variance counts as noise"
         )
         of = f" of {self.model}" if self.model else ""
         return f"A soft label{of} is worth {number(self.votes)} votes ({origin})."
@@ -80,7 +80,7 @@ def soft_worth(item: Ints, shares: Floats, weight: Floats | None = None, model: 
 
 
 def at_their_worth(annotations: pa.Table, space: LabelSpace) -> tuple[pa.Table, list[SoftWorth]]:
-    """The annotations (`tables.ANNOTATIONS`), with the weight of every soft label multiplied by its worth, and the worth by model."""
+    """The annotations (`tables.ANNOTATIONS`) with the weight of every soft label multiplied by its worth, and the worth for each model."""
     if not annotations.num_rows or annotations["probs"].null_count == annotations.num_rows:
         return annotations, []
     numbered = annotations.append_column("row", pa.array(np.arange(annotations.num_rows)))

@@ -57,7 +57,7 @@ class HttpProvider(BaseProvider):
         return self.learned.applied(self._body(request))
 
     def refused(self, error: CallFailed, request: Request) -> bool:
-        """Whether the request is worth sending again: the server named a parameter that is left out from now on."""
+        """Whether to send the request again: the server named a parameter that is left out from now on."""
         return self.learned.taught(error, self._body(request), request)
 
     async def complete(self, request: Request) -> Answer:
@@ -117,6 +117,6 @@ def _check_base_url(base_url: str) -> None:
         url = None
     if url is None or url.scheme not in ("http", "https") or not url.host:
         raise InputError(
-            f"provider.base_url: {plain(base_url, 80)!r} is no web address",
+            f"provider.base_url: {plain(base_url, 80)!r} is not a web address",
             hint="Give the address up to and including the version, such as http://localhost:8000/v1.",
         )

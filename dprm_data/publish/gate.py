@@ -50,7 +50,7 @@ def check_repo_name(repo: str) -> None:
     except HFValidationError:
         pass
     raise PublishError(
-        f"{repo!r} is no dataset repository",
+        f"{repo!r} is not the name of a dataset repository",
         hint="Give owner/name, such as my-org/my-preferences: letters, digits, -, _ and . (neither -- nor .., no - or . at an end, no .git), "
         "96 characters at most.",
     )

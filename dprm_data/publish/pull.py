@@ -47,12 +47,12 @@ def pull(
 ) -> RunFolder:
     """Make a run folder of a dataset that dprm published; `revision` is a tag, a branch or a commit. Returns the folder.
 
-    The folder appears under its name only when it is whole. Raises `InputError` where it is there already, `PublishError` where the dataset
+    The folder appears under its name only when it is whole. Raises `InputError` if it already exists, `PublishError` where the dataset
     is none of ours or not whole.
     """
     check_repo_name(repo)
     if to.exists() and any(to.iterdir()):
-        raise InputError(f"{to} is there already", hint="Name a folder that does not exist yet.")
+        raise InputError(f"{to} already exists", hint="Name a folder that does not exist yet.")
     api = connect(needs_token=False)
 
     def fetch() -> tuple[Head, Path]:

@@ -27,9 +27,7 @@ class RatingsConfig(Section):
         Literal["prompt", "response", "messages", "system", "item_id", "annotator_id", "label", "weight", "replicate"],
         str,
     ] = {}
-    attributes: list[
-        str
-    ] = []  # columns that say something of the rater, for `dprm ratings groups --by`; never published
+    attributes: list[str] = []  # columns about the rater, for `dprm ratings groups --by`; never published
     keep: list[str] = []  # columns that say something of the item, kept as its metadata; its id is kept anyway
     base: Literal[0, 1] | None = None  # the number of the lowest label, where the table does not show it
     duplicates: Literal["error", "first", "last", "all", "mean"] = "error"  # where a rater judged an item twice

@@ -151,7 +151,7 @@ class ProviderConfig(Section):
         if kind.needs_model and not self.model:
             raise FieldError(
                 "model",
-                f"missing; say which model of {self.name} plays the personas (dprm models {self.name} lists them)",
+                f"missing; name the model that plays the personas (dprm models list {self.name} lists models)",
             )
         return self
 

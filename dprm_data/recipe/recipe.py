@@ -150,7 +150,7 @@ class FitConfig(Section):
 
     family: Annotated[str, AfterValidator(_registered(FAMILIES))] = "beta"
     raters: Annotated[Literal["auto", "on", "off"], BeforeValidator(_switch)] = (
-        "auto"  # whether who voted is in the model
+        "auto"  # whether rater effects are in the model
     )
     smoothing: SmoothingConfig = SmoothingConfig()
     interval: Annotated[float, Field(gt=0, lt=1)] = 0.9

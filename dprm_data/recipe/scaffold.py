@@ -93,7 +93,7 @@ def recipe_text(
 def write_recipe(path: Path, text: str, *, force: bool = False) -> None:
     """Write a recipe. Raises `InputError` if the file exists, unless `force`, and `DprmError` if it cannot be written."""
     if path.exists() and not force:
-        raise InputError(f"{path} exists already", hint="Choose another name, or add --overwrite.")
+        raise InputError(f"{path} already exists", hint="Choose another name, or add --overwrite.")
     with asked_for(path):
         write_text(path, text)
 

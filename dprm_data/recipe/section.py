@@ -19,5 +19,5 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 def is_frozen(info: ValidationInfo) -> bool:
-    """Whether this is the recipe of a run that was begun (`Recipe.load(frozen=True)`): its extensions need not be installed any more."""
+    """Whether this is the recipe of an existing run (`Recipe.load(frozen=True)`): its extensions need not be installed any more."""
     return bool((info.context or {}).get("frozen"))

@@ -1,4 +1,4 @@
-"""Apply a calibration: the votes that `dprm ratings fit` counts where a calibration is in force. The fit without it is kept beside."""
+"""Apply a calibration: the votes that `dprm ratings fit` counts if a calibration is in force. The uncalibrated fit is kept, too."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def applied_calibration(folder: RunFolder) -> dict[str, Any] | None:
-    """The calibration in force, from the run's manifest; None where there is none, or it did not help."""
+    """The calibration in force, from the run's manifest; None if there is none, or if it did not help."""
     content = folder.read_manifest().get("calibration")
     return content if isinstance(content, dict) and content.get("applied") else None
 
@@ -59,7 +59,7 @@ def _check_labels(calibration: dict[str, Any], space: LabelSpace) -> None:
 
 
 def votes_as_read(annotations: pa.Table, space: LabelSpace, item_ids: list[str], calibration: dict[str, Any]) -> Votes:
-    """All votes: the panel's as an annotator model corrects them, people's with the calibration's weight."""
+    """All votes: the panel's, corrected by the annotator model, and people's, with the calibration's weight."""
     panel = panel_answers(annotations, space, item_ids)
     read = AnnotatorModel.from_dict(calibration["reading"], panel.personas).read(panel)
     human = annotations.filter(pc.equal(annotations["annotator_kind"], "human"))

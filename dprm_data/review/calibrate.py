@@ -1,7 +1,7 @@
-"""Calibration: learn from people's answers how to read the panel, and report the gain.
+"""Calibration: learn a model of the panel from people's answers, and report the gain.
 
-On labels with an order the panel is an instrument (`read_panel.py`): always applied, as it cannot do harm. What follows is for labels without one, and for runs that an older version fitted: an annotator model
-of the panel, applied if it helps.
+If labels have an order, it is a measurement model (`read_panel.py`), which is always applied, since a useless panel gets almost no weight. What follows is for labels without an
+order, and for runs fitted by an older version: an annotator model of the panel, applied only if it helps.
 
 The gain is measured on items and people that the model has not seen (`cross_validation.py`). The model is applied to all items if and only if two intervals lie above 0:
 that of the gain in Wasserstein-1 (over items), and that of the gain in the energy score, over items *and* people: every resample draws both (the pigeonhole
@@ -47,8 +47,9 @@ LEAST_ITEMS, LEAST_PEOPLE = 20, 3
 
 @dataclass(frozen=True)
 class Calibration:
-    """The model and its gain. instrument, worth: `Reading.to_dict` and `PanelWorth.as_dict` where the panel is read as an instrument; else distance_given, distance_read: mean held-out W1 without and with it; gain: their difference; score_gain: the same in the energy score;
-    weights: the panel's on the simplex, before and after; reading: `AnnotatorModel.to_dict`; human_weight: the weight of a person's vote, None if not applied.
+    """The model and its gain. distance_given, distance_read: mean held-out W1 without and with it; gain: their difference; score_gain: the same in the energy score. instrument, worth:
+    `Reading.to_dict` and `PanelWorth.as_dict` of a measurement model. Of an annotator model: weights: the panel's, normalised, before and after; reading: `AnnotatorModel.to_dict`;
+    human_weight: the weight of a person's vote, None if not applied.
     """
 
     applied: bool
@@ -73,7 +74,7 @@ class Calibration:
 
 
 def calibrate(run: Run, *, level: float = 0.9, resamples: int = 2000, seed: int = 0) -> Calibration:
-    """Learn how to read the panel from people's submitted answers, and write it into the run's manifest. Makes no call.
+    """Learn a calibration from people's submitted answers, and write it into the run's manifest. Makes no call.
 
     `dprm ratings fit` then uses it. Raises ReviewError if there are too few answers.
     """
@@ -86,7 +87,7 @@ def calibrate(run: Run, *, level: float = 0.9, resamples: int = 2000, seed: int 
     if both.persons < LEAST_PEOPLE:
         raise ReviewError(
             f"{both.persons} people have answered; a calibration needs at least {LEAST_PEOPLE}",
-            hint="With fewer, it would learn these people's taste.",
+            hint="With fewer, it would learn the taste of these people.",
         )
     draw = Resamples.of(both.groups, both.stands_for, resamples=resamples, level=level, seed=seed)
     as_instrument = has_scales(run.space) and counts_people(run.folder)
@@ -97,7 +98,7 @@ def calibrate(run: Run, *, level: float = 0.9, resamples: int = 2000, seed: int 
 
 
 def _instrument(run: Run, both: Overlap, draw: Resamples, seed: int) -> Calibration:
-    """Read the panel as an instrument."""
+    """Calibrate with a measurement model of the panel."""
     space, panel = run.space, both.view.fit
     votes, own = panel.votes.counts, own_prior(panel, space)
     counts = np.zeros_like(votes)
@@ -129,7 +130,7 @@ def _instrument(run: Run, both: Overlap, draw: Resamples, seed: int) -> Calibrat
 
 
 def _annotator_model(run: Run, both: Overlap, draw: Resamples, seed: int) -> Calibration:
-    """Weigh and correct each persona, if that helps."""
+    """Calibrate with an annotator model (a weight and a confusion matrix per persona), if that helps."""
     space = run.space
     item_ids = both.view.fit.votes.item_ids
     panel = panel_answers(both.view.annotations, space, item_ids)

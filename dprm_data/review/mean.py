@@ -1,6 +1,6 @@
-"""What people would say on average, by a run's panel and the answers of a few of them: `dprm review mean`.
+"""People's mean reward over a run's items, estimated from the panel and the answers of a few people: `dprm review mean`.
 
-Of all items, or of each group of them (a column of the source's rows, or where they come from), with the differences between groups. The mathematics is in `powered.py`.
+Over all items, or for each group of items (a column of the source's rows, or the source file), with the differences between groups. The mathematics is in `powered.py`.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ MOST_GROUPS = 20
 
 @dataclass(frozen=True)
 class Means:
-    """of: "reward", or the label whose share it is. whole: of all items; groups: by value of `by`; differences: (first, second, first less second). representative: whether the
-    reviewed items stand for all; skipped: groups that too few people have seen, with the reason."""
+    """of: "reward", or the label whose share is estimated. whole: over all items; groups: by value of `by`; differences: (first, second, first minus second). representative: whether
+    the reviewed items represent all items; skipped: groups with too few answers, with the reason."""
 
     of: str
     by: str | None
@@ -45,7 +45,7 @@ class Means:
 
 
 def means(run: Run, *, label: str | None = None, by: str | None = None, level: float = 0.9) -> Means:
-    """Means of people's rewards over the run's items, or the share of a label. by: a column of the source's rows, or `source`. Makes no call.
+    """People's mean reward over the run's items, or the share of a label. by: a column of the source's rows, or `source`. Makes no call.
 
     Raises `ReviewError` without enough people's answers, `InputError` for a label or column that is not there.
     """
@@ -84,7 +84,7 @@ def means(run: Run, *, label: str | None = None, by: str | None = None, level: f
 
 @dataclass(frozen=True)
 class _Judged:
-    """All items as the panel sees them, and people's answers."""
+    """The panel's estimates of all items, and people's answers."""
 
     panel: Floats
     item: Ints
@@ -109,7 +109,7 @@ class _Judged:
 
 
 def _groups(run: Run, by: str) -> tuple[list[str], Ints]:
-    """The names of the groups, and every item's; -1 for an item that has no value."""
+    """The names of the groups, and the group of every item; -1 for an item without a value."""
     columns = ["source"] if by == SOURCE else ["metadata"]
     table = pq.read_table(run.folder.needs("items"), columns=columns)
     if by == SOURCE:
@@ -118,7 +118,7 @@ def _groups(run: Run, by: str) -> tuple[list[str], Ints]:
         rows = [orjson.loads(text) if text else {} for text in table["metadata"].to_pylist()]
         if not any(by in row for row in rows):
             known = sorted({name for row in rows[:1000] for name in row})
-            raise InputError(f"--by {by}: no item has it (allowed: {', '.join([SOURCE, *known])})")
+            raise InputError(f"--by {by}: no item has this column (allowed: {', '.join([SOURCE, *known])})")
         found = [None if row.get(by) is None else str(row[by]) for row in rows]
     names = sorted({name for name in found if name is not None})
     if len(names) > MOST_GROUPS:

@@ -1,23 +1,23 @@
-"""A panel's word for everything and people's answers for some of it: means, shares and differences with intervals that are people's (prediction-powered inference, PPI++).
+"""Prediction-powered inference (PPI++): people's means, shares and differences over all items, from the panel's predictions for all items and people's answers to some.
 
-The panel says f_i of every one of N items (its expected reward, or a label's probability), people say y_ij of n of them, chosen at random or with weights u_i. The mean of people over all items is
-estimated by
+The panel predicts f_i for each of N items (its expected reward, or a label's probability). People give answers y_ij to n of them, chosen at random or with weights u_i. People's mean over all items
+is estimated by
 
     theta = lambda mean_all f  +  mean_reviewed (y - lambda f)                      (weighted by u_i; an item's answers share its weight)
 
-whatever lambda: it is unbiased however wrong the panel is, because what the panel says of the reviewed items is taken away again. lambda makes it narrow: the least variance is at
+For every lambda it is unbiased, however wrong the panel is, because the panel's predictions for the reviewed items are subtracted again. The variance is least at
 
     lambda = Cov(y, f) / [(1 + n / N) Var f],          in [0, 1],  y an item's mean answer
 
-0 is people alone. The variance has the panel's part over items not reviewed, lambda^2 Var(f) / N, and that of the residuals e_ij = y_ij - lambda f_i, of which those of one item and those
-of one person go together:
+lambda = 0 is people alone. The variance is the sum of the panel's part over all items, lambda^2 Var(f) / N, and that of the residuals e_ij = y_ij - lambda f_i, which are clustered by item
+and by person:
 
     V = V_items + V_people - V_answers        (two-way clustering: Cameron, Gelbach & Miller 2011), never below any of its parts
 
-The interval takes Student's t with min(items, people) - 1 degrees of freedom. For a difference of two groups of items (policies, sources, models) f and y are signed and
+The interval uses Student's t with min(items, people) - 1 degrees of freedom. For a difference of two groups of items (policies, sources, models) f and y are signed and
 scaled, so that a person who judges both sides cancels.
 
-*People's worth*: the variance of people alone over that of both: so many times as many answers would do the same.
+*Worth of an answer*: the variance of people alone over that of both. So many times as many answers would be needed without the panel.
 
 Source: Angelopoulos, Duchi & Zrnic, PPI++: Efficient Prediction-Powered Inference (2023).
 """
@@ -38,8 +38,8 @@ LEAST = 2  # reviewed items, and people, of each side
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over all items, or a difference of two: by people and panel together, by people alone, and as the panel says (without an interval that could be trusted). power:
-    lambda; worth: of an answer beside the panel, in answers alone; items, reviewed, answers, people: how many there are."""
+    """A mean over all items, or a difference of two means: from people and panel together, from people alone, and from the panel alone (which has no valid interval). power:
+    lambda; worth: how many answers without the panel one answer with it replaces; items, reviewed, answers, people: their numbers."""
 
     both: Interval
     people_alone: Interval
@@ -78,7 +78,7 @@ def powered_difference(
     stands_for: Floats | None = None,
     level: float = 0.9,
 ) -> Estimate:
-    """The mean over the items of side 1 less that of side 0; side (N,) is 1, 0, or -1 for items of neither. Else as `powered_mean`."""
+    """The mean over the items of side 1 minus that of side 0; side (N,) is 1, 0, or -1 for items of neither. Otherwise as `powered_mean`."""
     u = np.ones(len(panel)) if stands_for is None else stands_for
     over_all, over_answers = np.zeros(len(panel)), np.zeros(len(item))
     for which, sign in ((1, 1.0), (0, -1.0)):
@@ -144,7 +144,7 @@ def _estimate(
 
 
 def _power(f: Floats, item: Ints, y: Floats, share: Floats, over_all: Floats) -> float:
-    """lambda from the items' mean answers alone: chosen by the clustered variance itself, it would make that too small."""
+    """lambda from the items' mean answers alone. Minimising the clustered variance itself would make the variance estimate too small."""
     top = bottom = 0.0
     for sign in (1.0, -1.0):
         said, all_of_it = np.flatnonzero(share * sign > 0), np.flatnonzero(over_all * sign > 0)

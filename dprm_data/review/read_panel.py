@@ -1,8 +1,7 @@
-"""Reading a run's panel as an instrument: learn it from people's answers, say what it gains, and fit all items with it.
+"""Calibrate a run's panel with a measurement model: learn it from people's answers, report its held-out gain, and fit all items with it.
 
-The model is `preference.instrument`: the panel's distribution of an item is one reading, worth so many people; people's answers count one each. Nothing has to be gained for it to be
-in force: a panel that tells nothing is worth next to nobody. What it gains on items and people that it has not seen is reported all the same: folds of items, each judged by a fold
-of people whose answers no reading of that fold was learned from.
+The model is `preference.instrument`: the panel's votes on an item count as a number of people, each person's answer as one vote. It is always applied, since a useless panel is worth
+almost no people. Its gain on held-out items and people is reported anyway, by cross-validation over folds of items and folds of people.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ FOLDS, PEOPLE_FOLDS = 4, 3
 
 @dataclass(frozen=True)
 class Reading:
-    """An instrument and the prior of people's distributions that it was learned with."""
+    """A measurement model of the panel, and the prior of people's distributions that it was learned with."""
 
     instrument: Instrument
     prior: Prior
@@ -68,8 +67,8 @@ class Reading:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """W1 to people's shares without and with the reading, `given` and `read` (n,), NaN where nobody was held out; score_gain (R,): in the energy score, for every answer,
-    NaN for those that were not held out."""
+    """W1 to people's shares without and with the calibration, `given` and `read` (n,), NaN for items without held-out answers; score_gain (R,): the gain in the energy score for every
+    answer, NaN for answers that were not held out."""
 
     given: Floats
     read: Floats
@@ -79,7 +78,7 @@ class HeldOut:
 def held_out_gain(
     panel: Floats, own: Prior, given: Floats, people: People, groups: list[str], space: LabelSpace, seed: int
 ) -> HeldOut:
-    """What a reading gains on the n reviewed items: the panel's votes (n, K) and their prior, its distributions as `given` (n, K), and people's answers."""
+    """The held-out gain of a calibration on the n reviewed items, from the panel's votes (n, K), their prior, its uncalibrated distributions `given` (n, K), and people's answers."""
     fold = folds(groups, FOLDS, seed)
     person_fold = folds([str(i) for i in range(people.persons)], PEOPLE_FOLDS, seed)[people.person]
     distances = np.full((2, people.items), np.nan)
@@ -102,12 +101,12 @@ def held_out_gain(
 
 
 def own_prior(panel: Fit, space: LabelSpace) -> Prior:
-    """The prior of the panel's own votes, of the family that an instrument needs."""
+    """The prior of the panel's own votes, of the family that the measurement model needs."""
     return panel.prior if panel.family == FAMILY else learn_prior(panel.votes.counts, space, FAMILY)[0]
 
 
 def fit_read(run: Run, annotations: pa.Table, reading: Reading) -> Fit:
-    """Fit the run's items with the reading: the panel's of all items, and each person's answer as one."""
+    """Fit the run's items with the calibration: the panel's votes on all items at their worth, and each person's answer as one vote."""
     config = run.recipe.fit
     kind = annotations["annotator_kind"]
     panel = fit_annotations(run, annotations.filter(pc.equal(kind, "persona")))

@@ -28,7 +28,7 @@ def item_ids_of(run: Run) -> list[str]:
 
 
 def counts_people(folder: RunFolder) -> bool:
-    """Whether labels count as what they are worth, and evidence in independent people: not in a run that an older version fitted, so that what was published stays."""
+    """Whether soft labels count at their worth, and evidence in independent people. Not in a run fitted by an older version, so that published figures stay."""
     fitted = folder.read_manifest().get("fit")
     return fitted is None or bool(fitted.get("counts_people"))
 
@@ -36,8 +36,8 @@ def counts_people(folder: RunFolder) -> bool:
 def fit_annotations(run: Run, annotations: pa.Table, votes: Votes | None = None) -> Fit:
     """Fit these annotations by the recipe's `fit`: a distribution for every item of the run, in order. Writes nothing.
 
-    Weights count as an effective number of votes. A soft label counts as many as it is worth, and so does a stated distribution whose strength the recipe does not give. The intervals know what a panel shares.
-    votes: of all items, if they are not the counts of the annotations, as after a calibration: of people, then.
+    Weights count as an effective number of votes. A soft label counts as the number of votes it is worth, and so does a stated distribution if the recipe gives no strength.
+    Intervals include the error that a panel's votes share. votes: of all items, if they differ from the annotations' counts, as after a calibration (then they are people's).
     """
     item_ids, space = item_ids_of(run), run.space
     config, prior = run.recipe.fit, run.recipe.prior
@@ -68,7 +68,7 @@ def fit_annotations(run: Run, annotations: pa.Table, votes: Votes | None = None)
 
 
 def panel_worth_record(annotations: pa.Table, fitted: Fit) -> dict[str, Any] | None:
-    """How many people the panel is worth where no person's answers tell (`PanelWorth.as_dict`); None without a panel, or in a run of an older version."""
+    """The panel's assumed worth in people (`PanelWorth.as_dict`); None without a panel, or in a run of an older version."""
     if fitted.shared is None:
         return None
     found = assumed_worth(annotations, fitted.votes.totals - fitted.shared.people, fitted.shared.error)

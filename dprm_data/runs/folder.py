@@ -217,4 +217,4 @@ def _remedy(error: OSError) -> str:
     """What to do about a failure of the file system."""
     if error.errno in _FULL:
         return "Make room there"
-    return "Make it readable and writable" if error.errno in _FORBIDDEN else "Mend that"
+    return "Make it readable and writable" if error.errno in _FORBIDDEN else "Fix that"

@@ -1,4 +1,4 @@
-"""How many people a run's panel is worth: the shared error that the fit counts with, as a sentence for screen, table and card."""
+"""How many independent people a run's panel is worth, given the shared error in the fit: as figures, and as a sentence for the terminal, tables and cards."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from dprm_data.preference.shared_error import (
 
 @dataclass(frozen=True)
 class PanelWorth:
-    """How many independent people the panel's votes on the median item are worth, with an interval, or a range where it is assumed. error: r of `shared_error`, None where
-    people's answers told the worth. answers, reviewers: of the people it was learned from, 0 where it is assumed."""
+    """How many independent people the panel's votes on the median item are worth, with an interval (a range, if it is assumed). error: r of `shared_error`, None if the worth
+    was learned from people's answers. answers, reviewers: how many answers of how many people it was learned from, 0 if it is assumed."""
 
     personas: int
     models: list[str]
@@ -52,15 +52,15 @@ class PanelWorth:
         said = f"{self.personas:,} persona{'s' if several else ''}{of} {'are' if several else 'is'} worth {worth} on these items "
         said += f"({number(self.low, 1)}–{number(self.high, 1)})"
         if self.assumed:
-            return f"{said}: assumed, as no person's answers tell (dprm review calibrate); intervals are right only as far as that is."
-        return f"{said}, by {self.answers:,} answers of {self.reviewers:,} people."
+            return f"{said}. This is assumed, and intervals depend on it; dprm review calibrate learns it from people's answers."
+        return f"{said}. This was learned from {self.answers:,} answers by {self.reviewers:,} people."
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self) | {"assumed": self.assumed, "sentence": self.sentence}
 
 
 def assumed_error(annotations: pa.Table, space: LabelSpace) -> float:
-    """r of the annotations' panel: the default, moved by what several models show of their disagreement."""
+    """r of the annotations' panel: the default, adjusted by the disagreement of its models if there are several."""
     rows = vote_rows(_panel(annotations))
     hard = rows.filter(pc.is_valid(rows["label"]))
     if not hard.num_rows:
@@ -72,13 +72,13 @@ def assumed_error(annotations: pa.Table, space: LabelSpace) -> float:
 
 
 def shared_by_panel(people: Floats, annotations: pa.Table, space: LabelSpace) -> SharedError | None:
-    """What a run's panel shares, with the weight of people's votes (N,); None where there is no panel."""
+    """The shared error of a run's panel, with the weight of people's votes (N,); None if there is no panel."""
     panel = _panel(annotations)
     return SharedError(assumed_error(annotations, space), people) if panel.num_rows else None
 
 
 def assumed_worth(annotations: pa.Table, votes: Floats, error: float) -> PanelWorth | None:
-    """The panel's worth by assumption, from the weight of its votes on every item (N,); None where it has none."""
+    """The panel's assumed worth, from the weight of its votes on every item (N,); None if it has no votes."""
     panel = _panel(annotations)
     voted = votes[votes > 0]
     if not panel.num_rows or not len(voted):
@@ -89,12 +89,12 @@ def assumed_worth(annotations: pa.Table, votes: Floats, error: float) -> PanelWo
 
 
 def learned_worth(annotations: pa.Table, worth: tuple[float, float, float], answers: int, reviewers: int) -> PanelWorth:
-    """The panel's worth as people's answers tell it: (estimate, low, high)."""
+    """The panel's worth, learned from people's answers. worth: (estimate, low, high)."""
     return PanelWorth(*_who(_panel(annotations)), *worth, None, answers, reviewers)
 
 
 def worth_sentences(manifest: Mapping[str, Any]) -> list[str]:
-    """The sentence that a run's manifest has about it, if any: "15 personas of M are worth 2.3 people on these items (1.6–3.4), ..."."""
+    """The sentence about it in a run's manifest, if any: "15 personas of M are worth 2.3 people on these items (1.6–3.4). ..."."""
     worth = manifest.get("panel_worth")
     return [str(worth["sentence"])] if isinstance(worth, dict) and worth.get("sentence") else []
 

@@ -80,7 +80,7 @@ def variance_record(folder: RunFolder, space: LabelSpace) -> dict[str, Any] | No
 
 
 def recorded_variance(manifest: Mapping[str, Any]) -> PanelVariance | None:
-    """The panel's variance in a manifest; None in one that has none, or that somebody else has changed."""
+    """The panel's variance in a manifest; None if there is none, or if it was edited and no longer valid."""
     try:
         return TypeAdapter(PanelVariance).validate_python(manifest.get("variance"))
     except ValidationError:

@@ -1,12 +1,12 @@
-"""The verdict on a run: what somebody who has to decide about its labels asks first. Reports, cards and `dprm show` all begin with it.
+"""The verdict on a run: answers to the first questions of somebody who must decide whether to use its labels. Reports, cards and `dprm show` begin with it.
 
-    how complete       items with votes, labels, failures; what a run that was cut short lacks
-    told from noise    Krippendorff's alpha between different annotators of one item, by the rewards of their labels (of their distributions, where they gave
-                       distributions), with its bootstrap interval over prompts; personas against replicates, from the variance components
+    how complete       items with votes, labels, failures; what is missing from an interrupted run
+    agreement          Krippendorff's alpha between different annotators of one item, on the rewards of their labels (expected rewards, if they gave
+                       distributions), with a bootstrap interval over prompts; personas against replicates, from the variance components
     sure pairs         Phi(difference / its standard deviation) from the fitted posterior: the probability that the preferred response is better
-    cost, validated    dollars per 1,000 labels, of what has a known price; the panel against people
+    cost, validated    dollars per 1,000 labels whose price is known; the panel against people
 
-What is said of alpha is Krippendorff's own convention: at least 0.8, or 0.667 for tentative conclusions (Content Analysis, 2nd ed., 2004, p. 241).
+The thresholds of alpha are Krippendorff's: at least 0.8, or 0.667 for tentative conclusions (Content Analysis, 2nd ed., 2004, p. 241).
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ if TYPE_CHECKING:
     from dprm_data.runs.run import Run
 
 SURE = 0.9  # the probability from which a pair counts as sure
-_FEW = 10  # items: from fewer, no interval of alpha is to be trusted
+_FEW = 10  # items: with fewer, the interval of alpha is not reliable
 _TENTATIVE, _RELIABLE = 0.667, 0.8  # Krippendorff's alpha
 _COLUMNS = ["annotator_id", "annotator_kind", "status", "reason", "model", "cost", "estimated_calls"]
 
 
 @dataclass(frozen=True)
 class Line:
-    """One question with its answer in a few words, what there is to say about it, and whether it is a reason for concern."""
+    """One question with a short answer, details, and whether the answer is a reason for concern."""
 
     question: str
     answer: str
@@ -53,7 +53,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Labels:
-    """Whose labels these are: annotations with a label, by models and by people. models: as the providers name them; people: None where they have no names."""
+    """Who gave the labels: annotations with a label, by models and by people. models: as the providers name them; people: None if they are anonymous."""
 
     simulated: int
     human: int
@@ -68,7 +68,7 @@ class Labels:
         models = one_line(", ".join(self.models), 120) or "a model"
         panel = f"{counted(self.personas, 'persona')}, played by {models}"
         if not self.personas:
-            panel = f"A whole population's distribution of each item, as {models} states it"
+            panel = f"The whole population's distribution for each item, as stated by {models}"
         if not self.human:
             return Line(question, counted(self.simulated, "simulated label"), f"{panel}.")
         answer = f"{self.simulated:,} simulated, {self.human:,} by people"
@@ -77,8 +77,8 @@ class Labels:
 
 @dataclass(frozen=True)
 class Completeness:
-    """items: of the run; voted: those with votes. asked: annotations that came back from models; expected: how many the recipe asks for (at most, if
-    at_most); failed: annotations without a label, the most frequent reasons in `reasons`; stopped: what ended the last run early."""
+    """items: in the run; voted: items with votes. asked: annotations that models returned; expected: how many the recipe asks for (a maximum, if
+    at_most); failed: annotations without a label, with the most frequent `reasons`; stopped: what ended the last run early."""
 
     items: int
     voted: int
@@ -91,7 +91,7 @@ class Completeness:
 
     @property
     def cut_short(self) -> bool:
-        """Whether some of what the recipe asks for was not asked yet."""
+        """Whether some annotations that the recipe asks for have not been requested yet."""
         return self.asked < self.expected and (self.stopped is not None or not self.at_most)
 
     def line(self) -> Line:
@@ -116,9 +116,8 @@ class Completeness:
 
 @dataclass(frozen=True)
 class Signal:
-    """Whether annotators can be told from noise. alpha: of the panel, people_alpha: of people among themselves, without a value where two annotators never judged
-    one item. items, asked_twice: how many items those judged whose alpha is said (the panel's if it has one), and whether they gave replicates. personas: personas
-    against replicates, in words; warns: whether personas are not above them."""
+    """Whether annotators agree beyond chance. alpha: among the panel; people_alpha: among people; both without a value if no item has two annotators. items,
+    asked_twice: of the alpha that is shown. personas: a sentence that compares personas with replicates; warns: whether they differ no more than those."""
 
     alpha: Interval
     people_alpha: Interval
@@ -129,21 +128,21 @@ class Signal:
     states_population: bool
 
     def line(self) -> Line:
-        question, shown = "Told from noise?", self.alpha if self.alpha.value is not None else self.people_alpha
+        question, shown = "Agreement beyond chance?", self.alpha if self.alpha.value is not None else self.people_alpha
         if shown.value is None:
-            why = "Each annotation states a whole population's distribution." if self.states_population else ""
+            why = "Each annotation states the whole population's distribution." if self.states_population else ""
             return Line(question, "Not measured", why or "No item was judged by two annotators.", concern=True)
         by_panel, beyond = shown is self.alpha, shown.low is not None and shown.low > 0
         few = self.items < _FEW
         what = f"from {counted(self.items, 'item')} only" if few else _meaning(shown)
         said = [f"Krippendorff’s α of the rewards: {what}."]
         if by_panel and (shown.value or 0.0) >= _TENTATIVE:
-            said.append("A model in several roles agrees with itself: that does not make labels right.")
+            said.append("A model that plays all personas agrees with itself: its labels may still be wrong.")
         if by_panel and self.people_alpha.value is not None:
-            said.append(f"People among themselves: α {_between(self.people_alpha)}.")
+            said.append(f"Among people: α {_between(self.people_alpha)}.")
         if not self.asked_twice:
-            what = "Personas against replicates" if by_panel else "Whether they repeat themselves"
-            said.append(f"{what}: not measured, nobody was asked twice.")
+            what = "Replicate noise" if by_panel else "Self-consistency"
+            said.append(f"{what} was not measured: no question was asked twice.")
         elif by_panel and self.personas:
             said.append(self.personas)
         answer = "Too few items to tell" if few else "Yes" if beyond else "No"
@@ -157,8 +156,8 @@ class Signal:
 
 @dataclass(frozen=True)
 class PairCertainty:
-    """The pairs of responses to one prompt, and how many of them are sure: the preferred one is better with a probability above 0.9. None: not known.
-    assumed: whether the error that the panel's votes share is assumed, or learned from people's answers; None where it is not counted with."""
+    """The pairs of responses to one prompt, and how many of them are sure: the preferred response is better with a probability above 0.9. None: not known.
+    assumed: whether the error that the panel's votes share is assumed (True) or learned from people's answers (False); None if the fit ignores it."""
 
     pairs: int
     sure: int | None
@@ -169,30 +168,30 @@ class PairCertainty:
     def line(self) -> Line:
         question = "How sure are the pairs?"
         if not self.pairs:
-            return Line(question, "No pairs", "No prompt has two responses that votes tell apart.")
+            return Line(question, "No pairs", "No prompt has two responses with votes and different expected rewards.")
         if self.sure is None or self.median_probability is None:
-            unknown = "How sure they are is not known: fit the run again (dprm ratings fit)."
+            unknown = "An earlier version fitted this run, without the errors of rewards: dprm ratings fit adds them."
             return Line(question, counted(self.pairs, "pair"), unknown, concern=True)
         said = (
             f"Sure: the preferred response is better with a probability above {SURE:g}. "
-            f"The median is {number(self.median_probability, 2)}. "
+            f"The median probability is {number(self.median_probability, 2)}. "
         )
         if not self.by_models:
-            said += "This takes raters as independent draws from one population."
+            said += "Raters are treated as independent draws from one population."
         elif self.assumed is None:
-            said += "This takes votes as independent: errors that a model makes in all its roles are not in it."
+            said += "Votes are treated as independent: errors that all personas of a model share are not included."
         elif self.assumed:
-            said += "The error that a panel's votes share is assumed: no person's answers tell."
+            said += "The error that the panel's votes share is assumed, not learned from people's answers."
         else:
-            said += "What the panel's votes are worth was learned from people's answers."
+            said += "How many people the panel's votes are worth was learned from people's answers."
         answer = f"{self.sure:,} of {self.pairs:,} are sure ({percent(self.sure / self.pairs)})"
         return Line(question, answer, said, concern=2 * self.sure < self.pairs)
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Dollars of the annotations by models whose price is known, and per 1,000 of their labels; unpriced: annotations whose price is not known; at_most: whether
-    some tokens were not reported; local: whether every model ran on this machine."""
+    """Dollars for the annotations whose price is known, and per 1,000 of their labels; unpriced: annotations whose price is not known; at_most: whether
+    some tokens were not reported, so that the cost is a maximum; local: whether every model ran on this machine."""
 
     dollars: float | None
     per_thousand_labels: float | None
@@ -206,19 +205,19 @@ class Cost:
             return Line(question, "Cost not known", "The model has no known price.", concern=True)
         if self.local and not self.dollars:
             return Line(question, "$0 per 1,000 labels", "The model ran on this machine.")
-        said = f"{most}{money(self.dollars)} in all"
+        said = f"{most}{money(self.dollars)} in total"
         if self.unpriced:
             said += f", without {counted(self.unpriced, 'annotation')} whose cost is not known"
         said = f"{said[0].upper()}{said[1:]}."
         if self.per_thousand_labels is None:
-            return Line(question, "No label", said, concern=True)
+            return Line(question, "No labels", said, concern=True)
         thousand = f"{most}{money(self.per_thousand_labels)} per 1,000 labels"
         return Line(question, f"{thousand[0].upper()}{thousand[1:]}", said, concern=self.unpriced > 0)
 
 
 @dataclass(frozen=True)
 class Validated:
-    """The panel against people: on the items that both judged, and in the review, as the manifest has it. None each where there is none."""
+    """The panel against people: on the items that both judged, and in the review recorded in the manifest. Each is None if there is none."""
 
     on_items: Validation | None
     review: Mapping[str, Any] | None
@@ -229,7 +228,7 @@ class Validated:
             return Line(question, "Not validated against people", concern=True)
         agree = "" if found.correlation is None else f"correlation of mean rewards {number(found.correlation, 2)}, "
         said = (
-            f"{agree[:1].upper()}{agree[1:]}panel minus people {number(found.mean_difference, 2, sign=True)}, "
+            f"{agree}mean difference (panel minus people) {number(found.mean_difference, 2, sign=True)}, "
             f"the same most frequent label on {percent(found.same_label)} of the items. {_of_review(self.review or {})}"
         )
         answer = f"Against people, on {counted(found.items, 'item')}"
@@ -238,7 +237,7 @@ class Validated:
 
 @dataclass(frozen=True)
 class Verdict:
-    """See the module. cost and validated: None where no model was asked."""
+    """See the module. cost and validated: None if no model was asked."""
 
     labels: Labels
     complete: Completeness
@@ -306,7 +305,7 @@ def _completeness(run: Run, table: pa.Table, asked: int, fitted: pa.Table, manif
 
 
 def _expected(run: Run, items: int, asked: int) -> int:
-    """How many the recipe asks for; as many as were asked where an extension is not installed."""
+    """How many annotations the recipe asks for; if an extension is not installed, how many there are."""
     try:
         return items * run.work.annotations_per_item
     except DprmError:
@@ -331,7 +330,7 @@ def _signal(run: Run, manifest: Mapping[str, Any], *, people: bool, stated: bool
 
 
 def _alpha(found: PanelVariance | None) -> Interval:
-    """Agreement beyond chance of different annotators of one item: of the pairs of ratings that share the least beside it."""
+    """Agreement beyond chance between different annotators of one item: of the pairs of ratings that share the least besides the item."""
     different = [line for line in found.components.likeness if not line.is_replicate] if found else []
     return min(different, key=lambda line: len(line.shares)).alpha if different else NOTHING
 
@@ -369,23 +368,23 @@ def counted(count: int, one: str, many: str = "") -> str:
 
 def _meaning(alpha: Interval) -> str:
     if alpha.value is None or alpha.low is None or alpha.low <= 0:
-        return "that annotators agree beyond chance cannot be shown"
+        return "agreement beyond chance cannot be shown"
     if alpha.value < _TENTATIVE:
         return f"annotators agree beyond chance, but a single label is not reliable (α below {_TENTATIVE:g})"
     if alpha.value < _RELIABLE:
-        return f"annotators agree, enough for tentative conclusions (α from {_TENTATIVE:g} to {_RELIABLE:g})"
-    return f"annotators agree well (labels count as reliable from {_RELIABLE:g} on)"
+        return f"annotators agree well enough for tentative conclusions (α from {_TENTATIVE:g} to {_RELIABLE:g})"
+    return f"annotators agree well (labels with α of {_RELIABLE:g} or more count as reliable)"
 
 
 def _of_review(review: Mapping[str, Any]) -> str:
-    """What the manifest says of the review; nothing of one that an older version wrote otherwise."""
+    """The review's result from the manifest; empty if an older version wrote it in another form."""
     try:
         distance, floor, excess = review["distance"]["value"], review["floor"], review["excess"]["low"]
         who = f"{counted(review['answers'], 'answer')} by {counted(review['people'], 'person', 'people')}"
-        found = "it differs from people" if excess is not None and excess > 0 else "no difference can be shown"
+        found = "the panel differs from people" if excess is not None and excess > 0 else "no difference can be shown"
         return (
-            f"In a review with {who}, the panel is {number(distance, 2)} from them (Wasserstein-1, in reward), "
-            f"where so few answers alone make {number(floor, 2)}: {found}."
+            f"In a review with {who}, the panel's distance from people is {number(distance, 2)} (Wasserstein-1, in reward). "
+            f"Sampling error alone gives {number(floor, 2)} with so few answers: {found}."
         )
     except (KeyError, TypeError):
         return ""

@@ -33,7 +33,7 @@ def calibration_view(found: Calibration, run: Run) -> RenderableType:
     if found.worth is not None:
         text.append(f"{found.worth['sentence']}\n")
         if found.people < _FEW:
-            few = f"Only {found.people} people have answered: what they have in common passes for everybody's taste. Ask more people, each fewer items.\n"
+            few = f"Only {found.people} people have answered: the calibration cannot separate their shared taste from the population's. Ask more people, each about fewer items.\n"
             text.append(few, style="yellow")
         text.append(_in_force(run), style="not bold")
         return text

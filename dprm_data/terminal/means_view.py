@@ -1,4 +1,4 @@
-"""Terminal view of people's means by panel and answers."""
+"""Terminal view of people's mean rewards, estimated from the panel and people's answers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dprm_data.terminal.table import table
 
 
 def means_view(found: Means) -> RenderableType:
-    """A line for all items, each group and each difference: people with the panel's help, people alone, the panel alone, what an answer is worth."""
+    """A row for all items, each group and each difference: people and panel together, people alone, the panel alone, the number of answers, and the effective sample size of an answer."""
     what = "mean reward" if found.of == "reward" else f"share of {found.of}"
     shown = table(what, "people and panel", "people alone", "panel alone", "answers", "each worth", left=(what,))
     lines = [("all items", found.whole), *found.groups.items()]
@@ -21,7 +21,7 @@ def means_view(found: Means) -> RenderableType:
     for name, estimate in lines:
         shown.add_row(name, *_figures(estimate))
     notes = Text(
-        f"{percent(found.level)} intervals of what people would say of all items; the panel alone has none that could be trusted.\n",
+        f"{percent(found.level)} intervals of people's mean over all items. The panel alone has no valid interval. Each worth: how many answers without the panel one answer with it replaces.\n",
         style="dim",
     )
     if not found.representative:

@@ -43,7 +43,7 @@ def findings(**changes: Any) -> list[str]:
         ({"provider": {"name": "local", "timeout": float("nan")}}, "recipe.yaml: provider.timeout: "),
         (
             {"provider": {"name": "openai"}},
-            "recipe.yaml: provider.model: missing; say which model of openai plays the personas",
+            "recipe.yaml: provider.model: missing; name the model that plays the personas",
         ),
         ({"provider": {}}, "recipe.yaml: provider.name: missing, and there is no default"),
         ({"panel": {"use": "paper", "smaple": 3}}, "recipe.yaml: panel.smaple: unknown key; did you mean 'sample'?"),

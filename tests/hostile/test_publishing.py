@@ -139,14 +139,14 @@ def test_a_pulled_run_is_not_a_new_version(run_folder: Path, hub_here: Hub, tmp_
     "name", ["acme/a--b", "acme/a..b", "acme/x.git", "acme/-x", "acme/x.", "acme/" + "x" * 96, "acme/a b", "acme/ä", "acme", "a/b/c", "/x"]
 )  # fmt: skip
 def test_names_that_the_hub_refuses_are_refused_before(name: str) -> None:
-    with pytest.raises(PublishError, match="is no dataset repository"):
+    with pytest.raises(PublishError, match="is not the name of a dataset repository"):
         check_repo_name(name)
 
 
 def test_a_refused_name_is_a_message(run_folder: Path, hub: Hub) -> None:  # noqa: F811
     done = dprm("publish", run_folder, "--repo", "acme/a--b", cwd=run_folder, **hub_environment(hub, run_folder / "hf"))
     assert done.returncode == 1
-    assert "is no dataset repository" in done.stderr
+    assert "is not the name of a dataset repository" in done.stderr
     assert "Traceback" not in done.stderr
     assert not hub.requests
 

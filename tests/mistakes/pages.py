@@ -25,7 +25,7 @@ PARTS: dict[str, list[Mistake]] = {
 MISTAKES = [mistake for part in PARTS.values() for mistake in part]
 HEAD = """# Mistakes and their messages
 
-What you are told when something is wrong: {count} mistakes, each with what was typed and the message it gets. The tests make every one of them
+Error messages for {count} mistakes, each with the command and its message. The tests make each mistake
 (`tests/mistakes`), and `python docs/render_mistakes.py` writes this page from them.
 """
 

@@ -14,10 +14,10 @@ def _rows(*rows: object) -> dict[str, str | bytes]:
 
 
 RECIPES = [
-    Mistake("The recipe is not there.", "plan recipes.yaml", ("recipes.yaml", "'recipe.yaml'")),
-    Mistake("A folder is given for a recipe.", "plan run/tables", ("run/tables", "recipe")),
+    Mistake("The recipe does not exist.", "plan recipes.yaml", ("recipes.yaml", "'recipe.yaml'")),
+    Mistake("A folder is given instead of a recipe.", "plan run/tables", ("run/tables", "recipe")),
     Mistake(
-        "A line is indented by a tab.",
+        "A line is indented with a tab.",
         "plan recipe.yaml",
         ("recipe.yaml", "line 2", "spaces"),
         before=lambda at: (at / "recipe.yaml").write_text("source:\n\tpath: pairs.jsonl\n"),
@@ -47,7 +47,7 @@ RECIPES = [
         before=lambda at: (at / "recipe.yaml").write_text("name: test\n", encoding="utf-16-le"),
     ),
     Mistake(
-        "A key is there twice.",
+        "A key appears twice.",
         "plan recipe.yaml",
         ("recipe.yaml:2", "panel"),
         before=lambda at: (at / "recipe.yaml").write_text("panel: small\npanel: paper\n"),
@@ -85,7 +85,7 @@ RECIPES = [
         ("hh5", "hh6"),
         recipe={"labels": "hh5"},
     ),
-    Mistake("There is one label only.", "plan recipe.yaml", ("labels", "2 to 1000"), recipe={"labels": ["good"]}),
+    Mistake("There is only one label.", "plan recipe.yaml", ("labels", "2 to 1000"), recipe={"labels": ["good"]}),
     Mistake(
         "The elicitation's name is misspelt.",
         "plan recipe.yaml",
@@ -93,13 +93,13 @@ RECIPES = [
         recipe={"elicitation": "choise"},
     ),
     Mistake(
-        "The prompt is a file that is not there.",
+        "The prompt file does not exist.",
         "plan recipe.yaml",
         ("my_prompt.jinja", "choice"),
         recipe={"prompt": "my_prompt.jinja"},
     ),
     Mistake(
-        "The prompt uses a variable that there is not.",
+        "The prompt uses an unknown variable.",
         "plan recipe.yaml",
         ("mine.jinja", "personna"),
         recipe={"prompt": "mine.jinja", "elicitation": "choice"},
@@ -114,7 +114,7 @@ RECIPES = [
         recipe={"source": None},
     ),
     Mistake(
-        "Ratings by people, and a model too.",
+        "People's ratings and a model at the same time.",
         "plan recipe.yaml",
         ("annotators", "leave"),
         recipe=PEOPLE | {"source": None},
@@ -123,38 +123,38 @@ RECIPES = [
 
 SOURCES = [
     Mistake(
-        "The file is not there, but one with nearly its name is.",
+        "The file does not exist, but one with a similar name does.",
         "plan recipe.yaml",
         ("pair.jsonl", "pairs.jsonl"),
         recipe={"source": {"path": "pair.jsonl"}},
     ),
     Mistake("The file is empty.", "plan recipe.yaml", ("pairs.jsonl", "empty"), files={"pairs.jsonl": ""}),
     Mistake(
-        "The columns have names that are not known.",
+        "The columns have unknown names.",
         "plan recipe.yaml",
         ("pairs.jsonl", "instruction_text", "columns"),
         files=_rows({"instruction_text": "A?", "completion_text": "B."}),
     ),
     Mistake(
-        "`columns` names a column that there is not.",
+        "`columns` names a column that does not exist.",
         "plan recipe.yaml",
         ("pairs.jsonl", "'respons'", "response"),
         recipe={"source": {"path": "pairs.jsonl", "columns": {"response": "respons"}}},
     ),
     Mistake(
-        "The id column is not there.",
+        "The id column does not exist.",
         "plan recipe.yaml",
         ("ticket", "prompt"),
         recipe={"source": {"path": "pairs.jsonl", "id": "ticket"}},
     ),
     Mistake(
-        "Every line is broken JSON.",
+        "Every line is invalid JSON.",
         "plan recipe.yaml",
         ("pairs.jsonl:1", "JSON"),
         files={"pairs.jsonl": "{'prompt': 'A?', 'response': 'B.'}\n" * 2},
     ),
     Mistake(
-        "A JSON list was saved under the name of JSON lines.",
+        "A JSON list was saved with the extension of JSON lines.",
         "plan recipe.yaml",
         ("pairs.jsonl", "JSON"),
         files={"pairs.jsonl": '[\n {"prompt": "A?", "response": "B."}\n]\n'},
@@ -167,14 +167,14 @@ SOURCES = [
         files={"pairs.csv": "prompt,response\nOù?,Là.\n".encode("latin-1")},
     ),
     Mistake(
-        "A file of a kind that is not read.",
+        "An unsupported file format.",
         "plan recipe.yaml",
         ("pairs.docx", ".jsonl"),
         recipe={"source": {"path": "pairs.docx"}},
         files={"pairs.docx": b"PK"},
     ),
     Mistake(
-        "A Parquet file that is cut short.",
+        "A truncated Parquet file.",
         "plan recipe.yaml",
         ("pairs.parquet", "Parquet"),
         recipe={"source": {"path": "pairs.parquet"}},
@@ -192,7 +192,7 @@ SOURCES = [
         ("pairs.jsonl:1", "assistant"),
         files=_rows({"messages": [{"role": "user", "content": "A?"}]}),
     ),
-    Mistake("`dprm init` over a recipe that is there.", "init recipe.yaml", ("recipe.yaml", "--overwrite")),
+    Mistake("`dprm init` over an existing recipe.", "init recipe.yaml", ("recipe.yaml", "--overwrite")),
 ]
 
 MODELS = [
@@ -253,7 +253,7 @@ MODELS = [
         environment={"AZURE_OPENAI_API_KEY": "k" * 20},
     ),
     Mistake(
-        "A model file that is not there.",
+        "The model file does not exist.",
         "plan recipe.yaml",
         ("model.gguf",),
         recipe={"provider": {"name": "local", "model": "./model.gguf"}},
@@ -265,7 +265,7 @@ MODELS = [
         recipe={"provider": {"name": "anthropic", "model": "claude-haiku-4-5"}, "elicitation": "logprobs"},
     ),
     Mistake(
-        "A model of one's own, whose price nobody knows, under a budget.",
+        "A budget, and a model without a known price.",
         "run recipe.yaml",
         ("my-model", "price"),
         recipe={
@@ -294,13 +294,13 @@ MODELS = [
         recipe={"models": [_GPT]},
     ),
     Mistake(
-        "Batch mode at a server that has none.",
+        "Batch mode with a server that has none.",
         "run recipe.yaml",
         ("mode", "batch"),
         recipe={"provider": {"name": "local"}, "mode": "batch", "output": "new"},
     ),
     Mistake(
-        "`engine: ray` on a ledger in a file.",
+        "`engine: ray` with a ledger in a file.",
         "run recipe.yaml",
         ("ledger", "postgresql"),
         recipe={"engine": "ray", "output": "new"},

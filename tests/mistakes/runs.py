@@ -37,9 +37,9 @@ def _first_item(at: Path) -> None:
 
 
 RUNS = [
-    Mistake("The run folder is not there.", "show runs/my-run", ("runs/my-run", "dprm run")),
-    Mistake("The recipe is given in place of the run folder.", "show recipe.yaml", ("recipe.yaml", "run")),
-    Mistake("A folder that is no run.", "status run/tables", ("run/tables",)),
+    Mistake("The run folder does not exist.", "show runs/my-run", ("runs/my-run", "dprm run")),
+    Mistake("The recipe is given instead of the run folder.", "show recipe.yaml", ("recipe.yaml", "run")),
+    Mistake("A folder that is not a run folder.", "status run/tables", ("run/tables",)),
     Mistake(
         "A table was deleted.",
         "show run",
@@ -47,7 +47,7 @@ RUNS = [
         before=_without("run/tables/distributions.parquet"),
     ),
     Mistake(
-        "A table is cut short.",
+        "A table is truncated.",
         "export run --to csv",
         ("distributions.parquet", "dprm ratings fit run"),
         before=_cut("run/tables/distributions.parquet"),
@@ -55,7 +55,7 @@ RUNS = [
     Mistake("The manifest is damaged.", "show run", ("manifest.json",), before=_cut("run/manifest.json")),
     Mistake("No item begins like that.", "show run --item zzzz", ("zzzz", "dprm")),
     Mistake("No annotator has this id.", "show run --persona grandma", ("grandma", "kind_neighbour")),
-    Mistake("A fit that there is not.", "ratings fit run --family gauss", ("gauss", "beta")),
+    Mistake("An unknown family of distributions.", "ratings fit run --family gauss", ("gauss", "beta")),
     Mistake(
         "The run folder is a file.",
         "run recipe.yaml",
@@ -64,14 +64,14 @@ RUNS = [
         code=1,
     ),
     Mistake(
-        "The ledger was deleted: nothing shows what is paid.",
+        "The ledger was deleted.",
         "ledger check run",
         ("ledger", "run folder"),
         before=_without("run/ledger.sqlite"),
         code=1,
     ),
     Mistake(
-        "The ledger is a file that is none.",
+        "The ledger is a file of another kind.",
         "run recipe.yaml",
         ("pairs.jsonl", "ledger"),
         recipe={"ledger": "pairs.jsonl", "output": "new"},
@@ -85,38 +85,40 @@ RUNS = [
         code=1,
     ),
     Mistake(
-        "A database of a kind that there is not.",
+        "An unknown kind of database.",
         "run recipe.yaml",
         ("ledger", "postgresql"),
         recipe={"ledger": "mysql://ann@localhost/dprm", "output": "new"},
     ),
     Mistake(
-        "An export of the ledger to a place that cannot be written.",
-        "ledger export run pairs.jsonl/calls.parquet",
+        "An export of the ledger to a path that cannot be written.",
+        "ledger export run --output pairs.jsonl/calls.parquet",
         ("pairs.jsonl/calls.parquet",),
         code=1,
     ),
     Mistake(
-        "A report to a place that cannot be written.",
+        "A report to a path that cannot be written.",
         "report run --output pairs.jsonl/report.html",
         ("pairs.jsonl/report.html",),
         code=1,
     ),
     Mistake(
-        "A recipe to a place that cannot be written.",
+        "A recipe at a path that cannot be written.",
         "init pairs.jsonl/recipe.yaml",
         ("pairs.jsonl/recipe.yaml",),
         code=1,
     ),
     Mistake(
-        "An export of the ledger to another kind of file.", "ledger export run calls.csv", ("calls.csv", ".parquet")
+        "An export of the ledger to an unsupported format.",
+        "ledger export run --output calls.csv",
+        ("calls.csv", ".parquet"),
     ),
-    Mistake("Held money is settled where none is held.", "ledger settle run --billed 0", ("run",)),
-    Mistake("A command that there is not.", "anotate recipe.yaml", ("anotate", "dprm run --no-fit")),
-    Mistake("An option that there is not.", "run recipe.yaml --max_cost 5", ("--max-cost",)),
+    Mistake("`ledger settle` with nothing to settle.", "ledger settle run --billed 0", ("run",)),
+    Mistake("An unknown command.", "anotate recipe.yaml", ("anotate", "dprm run --no-fit")),
+    Mistake("An unknown option.", "run recipe.yaml --max_cost 5", ("--max-cost",)),
     Mistake("An option without its value.", "ratings fit run --family", ("--family",)),
     Mistake(
-        "A panel is raked to margins that are not there.",
+        "A panel is raked to a file of margins that does not exist.",
         "panel rake small --margins margins.yaml --output new.yaml",
         ("margins.yaml",),
     ),
@@ -126,16 +128,16 @@ RUNS = [
         ("shoe", "they have: age, outlook"),
         files={"margins.yaml": "shoe: {large: 0.5, small: 0.5}\n"},
     ),
-    Mistake("Models of a provider that there is not.", "models opneai", ("opneai", "'openai'")),
-    Mistake("An export without its format.", "export run", ("--to",)),
-    Mistake("An export to a file of another kind.", "export run --output labels.docx", (".docx", "csv")),
+    Mistake("Models of an unknown provider.", "models list opneai", ("opneai", "'openai'")),
+    Mistake("An export without a format.", "export run", ("--to",)),
+    Mistake("An export to an unsupported format.", "export run --output labels.docx", (".docx", "csv")),
     Mistake("Groups by an attribute that the personas lack.", "ratings groups run --by shoe_size", ("shoe_size",)),
 ]
 
 REVIEWS = [
-    Mistake("A sheet of answers that is not there.", "review import run answers.csv", ("answers.csv",)),
+    Mistake("A sheet of answers that does not exist.", "review import run answers.csv", ("answers.csv",)),
     Mistake(
-        "A sheet without the column of answers.",
+        "A sheet without the column for answers.",
         "review import run answers.csv",
         ("answers.csv", "label"),
         files={"answers.csv": "item_id,annotator\na,ann\n"},
@@ -153,11 +155,13 @@ REVIEWS = [
         files={"answers.csv": "item_id,annotator,label\nITEM,ann,superb\n"},
         before=_first_item,
     ),
-    Mistake("A sheet of a kind that is not read.", "review export run sheet.pdf", ("sheet.pdf", ".csv")),
+    Mistake("A sheet in an unsupported format.", "review export run --output sheet.pdf", ("sheet.pdf", ".csv")),
     Mistake("A comparison before anybody has answered.", "review compare run", ("run", "dprm review import"), code=1),
-    Mistake("Items are asked for by id, and none is given.", "review export run sheet.csv --select ids", ("--id",)),
     Mistake(
-        "Argilla without its key.",
+        "Items are selected by id, but no id is given.", "review export run --output sheet.csv --select ids", ("--id",)
+    ),
+    Mistake(
+        "Argilla without a key.",
         "review push run --workspace team --dataset check",
         ("ARGILLA_API_KEY", "ARGILLA_API_URL"),
         code=1,
@@ -182,42 +186,42 @@ HUB = [
         ("cc-by", "did you mean 'cc-by-4.0'?"),
         code=1,
     ),
+    Mistake("A test share above 1.", "publish run --repo acme/labels --test 1.5", ("publish: test", "1.5")),
     Mistake(
-        "A share of tests that is more than all.", "publish run --repo acme/labels --test 1.5", ("publish: test", "1.5")
-    ),
-    Mistake(
-        "A web address is pulled.",
+        "`dprm pull` with a web address.",
         "pull https://huggingface.co/datasets/acme/labels new",
         ("huggingface.co", "owner/name"),
         code=1,
     ),
-    Mistake("A folder that is no run.", "publish run/tables --repo acme/labels", ("run/tables",)),
+    Mistake("A folder that is not a run folder.", "publish run/tables --repo acme/labels", ("run/tables",)),
     Mistake(
-        "A folder that is there already is pulled into.",
+        "`dprm pull` into an existing folder.",
         "pull acme/labels run",
-        ("run", "there already"),
+        ("run", "already exists"),
         environment=_UNSHARED,
     ),
 ]
 
 TRAINING = [
-    Mistake("The data is not there.", "train reward --data ./runs/none --model base", ("./runs/none", "run folder")),
+    Mistake("The data does not exist.", "train reward --data ./runs/none --model base", ("./runs/none", "run folder")),
     Mistake(
-        "The base model's folder is not there.", "train reward --data run --model ./base", ("./base", "no such folder")
+        "The base model's folder does not exist.",
+        "train reward --data run --model ./base",
+        ("./base", "no such folder"),
     ),
     Mistake("The base model's folder holds no model.", "train reward --data run --model run/tables", ("run/tables",)),
     Mistake(
-        "A loss that there is not.",
+        "An unknown loss.",
         "train reward --data run --model smollm2-135m --objective wasserstien",
         ("wasserstien", "ot"),
     ),
     Mistake(
-        "A setting that there is not.",
+        "An unknown setting.",
         "train reward --data run --model smollm2-135m --set learning_rte=1e-4",
         ("learning_rte", "learning_rate"),
     ),
     Mistake(
-        "A reward model that is not there.",
+        "A reward model that does not exist.",
         "eval reward -m ./models/none --data run",
         ("./models/none", "model's folder"),
     ),
@@ -229,5 +233,5 @@ TRAINING = [
         ("run/tables", "no model"),
     ),
     Mistake("Responses are compared without a judge.", "eval policy --prompts run --output responses", ("--policy",)),
-    Mistake("A reward model is served that is none.", "serve-reward -m run/tables", ("run/tables",)),
+    Mistake("`dprm serve` with a folder that is not a reward model.", "serve -m run/tables", ("run/tables",)),
 ]

@@ -18,9 +18,9 @@ def _rated(**ratings: object) -> dict[str, object]:
 
 
 VOTE_TABLES = [
-    Mistake("The table is not there.", _FIT.format("vote.csv"), ("vote.csv", "CSV")),
-    Mistake("The scale is not said.", "ratings fit votes.csv --output new.parquet", ("--labels",)),
-    Mistake("The output is not said.", "ratings fit votes.csv --labels 5", ("--output",)),
+    Mistake("The table does not exist.", _FIT.format("vote.csv"), ("vote.csv", "CSV")),
+    Mistake("The scale is missing.", "ratings fit votes.csv --output new.parquet", ("--labels",)),
+    Mistake("The output is missing.", "ratings fit votes.csv --labels 5", ("--output",)),
     Mistake(
         "No column holds labels.",
         _FIT.format("odd.csv"),
@@ -28,13 +28,13 @@ VOTE_TABLES = [
         files={"odd.csv": VOTES.replace("label", "stars_given")},
     ),
     Mistake(
-        "It cannot be told whether the labels begin at 0 or 1.",
+        "It is ambiguous whether the labels start at 0 or 1.",
         _FIT.format("middle.csv"),
         ("middle.csv", "--base"),
         files={"middle.csv": "item_id,annotator_id,label\na,ann,2\na,ben,3\nb,ann,2\nb,ben,4\n"},
     ),
     Mistake(
-        "A label is beyond the scale.",
+        "A label is outside the scale.",
         _FIT.format("votes.csv"),
         ("votes.csv", "row 1", "9", "--bad-rows skip"),
         files={"votes.csv": VOTES.replace("face 0,rater 0,1", "face 0,rater 0,9")},
@@ -64,7 +64,7 @@ VOTE_TABLES = [
     ),
     Mistake("The table is empty.", _FIT.format("none.csv"), ("none.csv", "empty"), files={"none.csv": ""}),
     Mistake(
-        "The table has a header and no row.",
+        "The table has a header, but no rows.",
         _FIT.format("none.csv"),
         ("none.csv", "no"),
         files={"none.csv": "item_id,annotator_id,label\n"},
@@ -76,10 +76,10 @@ VOTE_TABLES = [
         files={"votes.csv": VOTES + "face 0\n"},
     ),
     Mistake(
-        "An old Excel file.", _FIT.format("votes.xls"), (".xls", ".xlsx"), files={"votes.xls": b"\xd0\xcf\x11\xe0"}
+        "An old Excel format.", _FIT.format("votes.xls"), (".xls", ".xlsx"), files={"votes.xls": b"\xd0\xcf\x11\xe0"}
     ),
     Mistake(
-        "A CSV file that is called Parquet.",
+        "A CSV file with the extension .parquet.",
         _FIT.format("v.parquet"),
         ("v.parquet", "suffix"),
         files={"v.parquet": VOTES},
@@ -91,21 +91,21 @@ VOTE_TABLES = [
         files={"april.csv": VOTES.replace("face 0,rater 0,1", "face 0,rater 0,7")},
     ),
     Mistake(
-        "Votes are updated that were never fitted.",
+        "An update of votes that were never fitted.",
         "ratings update votes.csv votes.csv --output new.parquet",
         ("votes.csv", "fit"),
     ),
     Mistake(
-        "The output is in a folder that is a file.",
+        "The output's folder is a file.",
         "ratings fit votes.csv --labels 5 --output votes.csv/new.parquet",
         ("votes.csv/new.parquet", "folder"),
     ),
     Mistake(
-        "Groups by a column that is not there.", "ratings groups votes.csv --labels 5 --by age", ("votes.csv", "age")
+        "Groups by a column that does not exist.", "ratings groups votes.csv --labels 5 --by age", ("votes.csv", "age")
     ),
-    Mistake("An option for tables, given to a run.", "ratings agreement run --labels 5", ("run", "Omit")),
+    Mistake("An option for tables is given with a run.", "ratings agreement run --labels 5", ("run", "Omit")),
     Mistake(
-        "Forgetting that is more than all.",
+        "`--forgetting` above 1.",
         "ratings update fitted.parquet votes.csv --output new.parquet --forgetting 1.5",
         ("forgetting", "1"),
     ),
@@ -117,19 +117,19 @@ VOTE_TABLES = [
         files={"ratings.csv": RATINGS.replace("response", "reply_text")},
     ),
     Mistake(
-        "Ratings with texts: the table is not there.",
+        "Ratings with texts: the table does not exist.",
         "run recipe.yaml",
         ("rating.csv",),
         recipe=_rated(path="rating.csv"),
     ),
     Mistake(
-        "Ratings with texts: a rater's attribute is not there.",
+        "Ratings with texts: a rater's attribute does not exist.",
         "run recipe.yaml",
         ("ratings.attributes", "gender", "rater"),
         recipe=_rated(attributes=["gender"]),
     ),
     Mistake(
-        "Ratings with texts: every label is beyond the scale.",
+        "Ratings with texts: every label is outside the scale.",
         "run recipe.yaml",
         ("ratings.csv", "label"),
         recipe=_rated(),

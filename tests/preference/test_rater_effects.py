@@ -101,13 +101,13 @@ def test_without_raters_that_differ_nothing_changes() -> None:
     np.testing.assert_array_equal(found.reward_low, crowd.reward_low)
 
 
-def test_where_nobody_comes_back_it_is_off_and_cannot_be_switched_on() -> None:
+def test_with_one_vote_per_annotator_it_is_off_and_cannot_be_switched_on() -> None:
     ratings, _ = people(np.zeros(30))
     once = rated(ratings.item, np.arange(len(ratings)), ratings.label, 200, [f"x{i}" for i in range(len(ratings))])
-    assert fit(once, FIVE).raters_said.endswith("annotators do not come back")
-    with pytest.raises(InputError, match="raters: on, but annotators do not come back"):
+    assert fit(once, FIVE).raters_said.endswith("hardly any annotator gave more than one vote")
+    with pytest.raises(InputError, match="raters: on, but hardly any annotator gave more than one vote"):
         fit(once, FIVE, raters="on")
-    with pytest.raises(InputError, match="family dirichlet has none"):
+    with pytest.raises(InputError, match="the family dirichlet has no rater effects"):
         fit(ratings, FIVE, raters="on", family="dirichlet")
     assert fit(ratings.votes(), FIVE).raters_said == ""
 

@@ -344,7 +344,7 @@ def test_keys_and_addresses_are_checked_before_anything_is_sent() -> None:
     for endpoint, says in (
         ({"api_key_env": "sk-live-0123456789"}, "not the name"),
         ({"api_key_env": "NOT_SET"}, "NOT_SET is not set"),
-        ({"base_url": "ftp://x"}, "no web address"),
+        ({"base_url": "ftp://x"}, "is not a web address"),
     ):
         with pytest.raises(InputError, match=says) as caught:
             make_provider(config(**endpoint), {})

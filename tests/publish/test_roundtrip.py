@@ -205,11 +205,11 @@ def test_what_cannot_be_pulled(desk: Desk) -> None:
     (desk.folder / "there" / "file").touch()
     desk.hub.create("acme/other").write("README.md", b"not ours")
     for arguments, says in (
-        ((REPO, "there"), "is there already"),
+        ((REPO, "there"), "already exists"),
         (("acme/nothing", "new"), "no dataset acme/nothing"),
         (("acme/other", "new"), "was not published by dprm"),
         ((REPO, "new", "--revision", "v99"), "no such dataset or version"),
-        (("nonsense", "new"), "no dataset repository"),
+        (("nonsense", "new"), "not the name of a dataset repository"),
     ):
         done = desk.dprm("pull", *arguments)
         assert done.returncode in (1, 2), arguments

@@ -21,7 +21,7 @@ TWO = "source: {path: a.jsonl}\nmodels:\n- {name: openai, model: a}\n- {name: an
     [
         (TWO + "provider: {name: local}\n", "FILE:5: provider: models says which models are asked; give it or provider"),
         ("models: []\n", "FILE:1: models: list should have at least 1 item"),
-        ("models:\n- {name: openai}\n", "FILE:2: models[0].model: missing; say which model of openai plays the personas"),
+        ("models:\n- {name: openai}\n", "FILE:2: models[0].model: missing; name the model that plays the personas"),
         (
             "models:\n- {name: openai, model: a}\n- {name: openai, model: a, timeout: 5}\n",
             "FILE:3: models[1].id: models[0] is 'a', too; give each an id of its own",

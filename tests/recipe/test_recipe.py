@@ -75,7 +75,7 @@ def refused(tmp_path: Path, text: str) -> str:
         ("source: {path: a, dataset: b}\nprovider: {name: local}\n", "give either path"),
         (
             "provider: {name: openai}\n",
-            "FILE:1: provider.model: missing; say which model of openai plays the personas",
+            "FILE:1: provider.model: missing; name the model that plays the personas",
         ),
         (
             "provider: {name: anthropic, model: m}\nelicitation: logprobs\n",

@@ -154,8 +154,8 @@ def test_no_cell_is_a_formula(run: Path) -> None:
 
 def test_what_the_command_refuses(run: Path, tmp_path: Path) -> None:
     for options, says in (
-        ([], "no kind of file"),
-        (["--output", "a.txt"], "does not say which kind"),
+        ([], "no file format"),
+        (["--output", "a.txt"], "not a supported format"),
         (["--to", "csv", "--long", "--what", "preferences"], "--long is for distributions"),
         (["--to", "csv", "--output", "/dev/null/a.csv"], "cannot write /dev/null/a.csv"),
     ):

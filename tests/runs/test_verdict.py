@@ -128,9 +128,9 @@ def test_whose_labels_and_how_many(twice: Run) -> None:
 
 
 def test_personas_against_replicates(twice: Run, soft: Run) -> None:
-    assert "replicates" in line(verdict(twice), "Told from noise?").detail
-    assert "nobody was asked twice" not in line(verdict(twice), "Told from noise?").detail
-    assert "not measured, nobody was asked twice" in line(verdict(soft), "Told from noise?").detail
+    assert "replicates" in line(verdict(twice), "Agreement beyond chance?").detail
+    assert "no question was asked twice" not in line(verdict(twice), "Agreement beyond chance?").detail
+    assert "not measured: no question was asked twice" in line(verdict(soft), "Agreement beyond chance?").detail
 
 
 def test_alpha_is_krippendorffs(people: Run) -> None:
@@ -144,11 +144,11 @@ def test_alpha_is_krippendorffs(people: Run) -> None:
     found = verdict(people).signal.people_alpha
     assert found.value == pytest.approx(expected, abs=0.03)
     assert found.low is not None and found.high is not None and found.low < expected < found.high
-    assert line(verdict(people), "Told from noise?").answer.startswith("Yes: α")
+    assert line(verdict(people), "Agreement beyond chance?").answer.startswith("Yes: α")
 
 
-def test_a_panel_that_answers_at_random_is_not_told_from_noise(soft: Run) -> None:
-    said = line(verdict(soft), "Told from noise?")
+def test_a_panel_that_answers_at_random_agrees_no_more_than_by_chance(soft: Run) -> None:
+    said = line(verdict(soft), "Agreement beyond chance?")
     assert said.answer.startswith("No: α") and said.concern
 
 
@@ -231,7 +231,7 @@ def test_validated_against_people(twice: Run, soft: Run) -> None:
         means.append(sum(rewards[row["label"]] * row["weight"] for row in of) / sum(row["weight"] for row in of) - 1.0)
     said = line(verdict(twice), "Validated?")
     assert said.answer == "Against people, on 3 items"
-    assert f"panel minus people {np.mean(means):+.2f}".lower() in said.detail.lower()
+    assert f"mean difference (panel minus people) {np.mean(means):+.2f}".lower() in said.detail.lower()
 
 
 # -- hard and soft ------------------------------------------------------------------------------------------------------

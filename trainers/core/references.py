@@ -1,4 +1,4 @@
-"""What a user names as a model or as data: a path, or a name on the Hub. Looked at before anything large is imported or loaded."""
+"""Checks of the models and data that a user names: a path, or a name on the Hub. Done before anything large is imported or loaded."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ _OF_A_MODEL = ("config.json", "adapter_config.json")
 
 
 def check_model(setting: str, reference: str) -> None:
-    """Refuse what is neither a model's folder nor a name on the Hub. setting: what names it, for the message. Raises `InputError`."""
+    """Check that the reference is a model's folder or a name on the Hub. setting: the option's name, for the message. Raises `InputError`."""
     path = Path(reference)
     if not path.is_dir():
         _check_name(setting, reference, "Give a model's folder, or a name on the Hub.")
     elif not any((path / name).is_file() for name in _OF_A_MODEL):
         raise InputError(
             f"{setting} {reference}: the folder holds no model (it has no config.json)",
-            hint="Give the folder that a training wrote, or a name on the Hub.",
+            hint="Give the output folder of a training, or a name on the Hub.",
         )
 
 
 def check_data(setting: str, reference: str) -> None:
-    """Refuse a path at which there is nothing. setting: what names it, for the message. Raises `InputError`."""
+    """Check that a path exists. setting: the option's name, for the message. Raises `InputError`."""
     if not Path(reference).exists():
         _check_name(
             setting,
