@@ -134,8 +134,8 @@ def run(case: Case, clients: Sequence[str], seconds: float) -> dict[str, dict[st
                     process.wait()
             found[name] = server.stats() | {"code": process.returncode}
             found[name]["lost"] = case.calls // PERSONAS * PERSONAS - found[name]["answered"]
-            if process.returncode:
-                found[name]["said"] = (folder / "output.txt").read_text()[-300:]
+            if not found[name]["answered"]:
+                raise SystemExit(f"{name} got no answer: {(folder / 'output.txt').read_text()[-300:]}")
     return found
 
 
