@@ -112,6 +112,13 @@ PREFERENCES = _schema(
     ("chosen", MESSAGES),
     ("rejected", MESSAGES),
     ("margin", pa.float32()),  # expected reward of chosen minus that of rejected
+    ("probability", pa.float32()),  # that the population's expected reward of chosen is above that of rejected
+    ("share", pa.float32()),  # of people who prefer chosen
+    ("share_low", pa.float32()),  # its 90 % interval
+    ("share_high", pa.float32()),
+    ("tie", pa.float32()),  # share of people without a preference
+    ("votes", pa.float32()),  # evidence of both responses, in effective annotators
+    ("basis", pa.string()),  # ratings
     ("chosen_distribution", FLOATS),
     ("rejected_distribution", FLOATS),
     *[(f"{side}_{name}", pa.string()) for name in ("item_id", *ORIGIN) for side in ("chosen", "rejected")],
@@ -129,6 +136,7 @@ SCHEMAS = {
 _ADDED = frozenset({"estimated_calls", "reasoning_tokens", "model_id", "source_id", "reward_error"}) | frozenset(
     f"{name}_original" for name in ("prompt", "completion", "chosen", "rejected")
 )
+_ADDED |= {"probability", "share", "share_low", "share_high", "tie", "votes", "basis"}
 
 
 def original(column: str) -> str:

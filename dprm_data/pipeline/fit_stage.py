@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dprm_data.core.scrub import without_secrets
 from dprm_data.core.tables import write_text
+from dprm_data.ingest.ratings import ratings_of_items
+from dprm_data.preference.coupling import TYPICAL, learn_coupling
 from dprm_data.preference.fitting import Fit
 from dprm_data.providers.provider import provider_class
 from dprm_data.publish.cards import dataset_card
 from dprm_data.review.apply_calibration import applied_calibration, fit_calibrated, uncalibrated_file
-from dprm_data.runs.dataset import write_distributions, write_preferences
+from dprm_data.runs.dataset import write_distributions
 from dprm_data.runs.fit import counts_people, fit_annotations, panel_worth_record
+from dprm_data.runs.preferences import Preferences, write_preferences
 from dprm_data.runs.summary import summarise
 from dprm_data.runs.variance_sentences import variance_record
 
@@ -38,11 +43,24 @@ def fit_run(run: Run) -> Fit:
         write_distributions(plain, folder.needs("items"), uncalibrated)
     else:
         uncalibrated.unlink(missing_ok=True)
-    write_preferences(folder.table("distributions"), folder.table("preferences"))
+    preferences = _preferences(run, annotations, fitted)
     worth = (calibration or {}).get("worth") or panel_worth_record(annotations, plain)
-    folder.update_manifest(**_manifest(run, fitted), panel_worth=worth)
+    folder.update_manifest(**_manifest(run, fitted), panel_worth=worth, preferences=preferences)
     write_text(folder.card_file, dataset_card(run, summarise(folder, run.space)))
     return fitted
+
+
+def _preferences(run: Run, annotations: pa.Table, fitted: Fit) -> dict[str, Any]:
+    """Write the pairs. Returns what the manifest says of them."""
+    coupling = learn_coupling(
+        ratings_of_items(annotations, run.space, fitted.votes.item_ids),
+        fitted.distribution,
+        fitted.reward_error,
+        run.space,
+    )
+    how = Preferences(run.space.rewards, run.recipe.preferences, coupling or TYPICAL, fitted.level)
+    counts = write_preferences(run.folder.table("distributions"), run.folder.table("preferences"), how)
+    return counts.to_dict() | {"coupling": asdict(how.coupling), "coupling_learned": coupling is not None}
 
 
 def _manifest(run: Run, fitted: Fit) -> dict[str, Any]:

@@ -21,15 +21,23 @@ ALL_PAIRS_UP_TO = 8  # responses to one prompt; of more, only the best is paired
 Groups: TypeAlias = Sequence[str] | NDArray[Any] | pa.ChunkedArray
 
 
-def preferred_pairs(groups: Groups, reward: Floats) -> Ints:
+def preferred_pairs(groups: Groups, reward: Floats, *, ties: bool = False) -> Ints:
     """Pairs of rows of one group, the one with the higher reward (N,) first.
 
-    Every pair of up to 8 rows; of more, the best with each of the others. Exact ties are left out, and so are rows whose reward is NaN.
+    Every pair of up to 8 rows; of more, the best with each of the others. Rows whose reward is NaN are left out, and so are exact ties, unless they are asked for: then the earlier row is first.
     """
     order, place, size = _grouped(groups, -reward, np.flatnonzero(~np.isnan(reward)))
     partners = np.where((size <= ALL_PAIRS_UP_TO) | (place == 0), size - 1 - place, 0)
     pairs = order[_runs(np.arange(len(order)) + 1, partners)]
-    return np.asarray(pairs[reward[pairs[:, 0]] > reward[pairs[:, 1]]])
+    return pairs if ties else np.asarray(pairs[reward[pairs[:, 0]] > reward[pairs[:, 1]]])
+
+
+def surest(groups: Groups, pairs: Ints, probability: Floats, margin: Floats, most: int) -> Ints:
+    """Which of the pairs (P, 2) are the `most` surest of their group: by probability, then by margin, (P,) each. In their order."""
+    group = group_numbers(groups)[pairs[:, 0]]
+    order = np.lexsort((-margin, -probability, group))
+    _, start, inverse = np.unique(group[order], return_index=True, return_inverse=True)
+    return np.sort(order[np.arange(len(order)) - start[inverse] < most])
 
 
 def random_pairs(reward: Floats, each: int, seed: int) -> Ints:

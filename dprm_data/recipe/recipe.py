@@ -28,6 +28,7 @@ from dprm_data.recipe.consistency import AUTO, check_together, lacks_logprobs
 from dprm_data.recipe.label_names import checked_labels
 from dprm_data.recipe.model_config import Design, ModelConfig, check_distinct, only_model
 from dprm_data.recipe.people_config import RatingsConfig
+from dprm_data.recipe.preferences_config import PreferencesConfig
 from dprm_data.recipe.provider_config import EndpointConfig, ProviderConfig
 from dprm_data.recipe.ray_config import RayConfig
 from dprm_data.recipe.section import NotNegative, Positive, Section, is_frozen
@@ -233,6 +234,7 @@ class Recipe(Section):
     limits: LimitsConfig = LimitsConfig()
     budget: BudgetConfig = BudgetConfig()
     fit: FitConfig = FitConfig()
+    preferences: PreferencesConfig = PreferencesConfig()
     publish: PublishConfig = PublishConfig()
     output: str | None = None  # the run folder; default: runs/<name>
     # A file (default: in the run folder), or postgresql://user@host/database.

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from dprm_data.core import tables
 from dprm_data.preference.pairs import marked_pairs, outcomes, pairs_within, preferred_pairs, random_pairs
-from dprm_data.runs import dataset
-from dprm_data.runs.dataset import pair_accuracy, write_preferences
+from dprm_data.runs import preferences
+from dprm_data.runs.dataset import pair_accuracy
+from dprm_data.runs.preferences import PairCounts, Preferences, write_preferences
 
 ROWS = st.lists(
     st.tuples(
@@ -77,7 +78,7 @@ def test_outcomes() -> None:
 def test_preferences_are_written_prompt_by_prompt_whatever_the_batch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
 ) -> None:
-    monkeypatch.setattr(dataset, "_BATCH", batch)
+    monkeypatch.setattr(preferences, "_BATCH", batch)
     # Group a is complete after b, c has one response, and one of d's two has no votes.
     rows = [("a", 1.0, 1), ("b", 2.0, 1), ("c", 1.0, 1), ("d", 1.0, 0), ("b", 3.0, 2), ("a", 4.0, 1), ("d", 2.0, 1)]
     rows += [("a", 2.5, 1)]
@@ -93,7 +94,8 @@ def test_preferences_are_written_prompt_by_prompt_whatever_the_batch(
     columns["evidence"] = [evidence for _, _, evidence in rows]
     columns["label_distribution"] = [[reward, 1 - reward] for _, reward, _ in rows]
     pq.write_table(pa.table(columns, schema=tables.DISTRIBUTIONS), tmp_path / "in.parquet", row_group_size=3)
-    assert write_preferences(tmp_path / "in.parquet", tmp_path / "out.parquet") == 4
+    how = Preferences(np.array([1.0, 0.0]))
+    assert write_preferences(tmp_path / "in.parquet", tmp_path / "out.parquet", how) == PairCounts(4)
     written = pq.read_table(tmp_path / "out.parquet")
     assert written.schema.equals(tables.PREFERENCES)
     texts = [
