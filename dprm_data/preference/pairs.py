@@ -84,6 +84,8 @@ def probabilities(mean: Floats, variance: Floats, pairs: Ints) -> Floats:
 
     Phi(difference / standard deviation of the difference), which takes the two posteriors as normal and independent of each other.
     """
+    if not len(pairs):
+        return np.zeros(0)
     from scipy.special import ndtr
 
     first, second = pairs.T
