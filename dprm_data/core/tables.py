@@ -125,6 +125,8 @@ PREFERENCES = _schema(
     *[(f"{name}_original", pa.string()) for name in ("prompt", "chosen", "rejected")],  # as in the items
 )
 
+PREFERENCE_FIGURES = ("probability", "share", "share_low", "share_high", "tie", "votes", "basis")
+
 SCHEMAS = {
     "items": ITEMS,
     "personas": PERSONAS,
@@ -133,10 +135,9 @@ SCHEMAS = {
     "preferences": PREFERENCES,
 }
 # Columns that older versions did not write; of `ORIGIN`, their items had all but the id.
-_ADDED = frozenset({"estimated_calls", "reasoning_tokens", "model_id", "source_id", "reward_error"}) | frozenset(
-    f"{name}_original" for name in ("prompt", "completion", "chosen", "rejected")
-)
-_ADDED |= {"probability", "share", "share_low", "share_high", "tie", "votes", "basis"}
+_ADDED = frozenset(
+    {"estimated_calls", "reasoning_tokens", "model_id", "source_id", "reward_error", *PREFERENCE_FIGURES}
+) | frozenset(f"{name}_original" for name in ("prompt", "completion", "chosen", "rejected"))
 
 
 def original(column: str) -> str:

@@ -46,9 +46,12 @@ _MOST_LABELS = 1000
 _MOST_ROWS = 100_000  # in a row group; ours have 5,000
 _ORIGIN = {f"{side}{name}" for name in tables.ORIGIN for side in ("", "chosen_", "rejected_")}
 # Columns that older versions did not write.
-_LATER = {"estimated_calls", "reasoning_tokens", "model_id", "reward_error", "chosen_item_id", "rejected_item_id"} | (
-    _ORIGIN - {"source", "metadata"}
-)
+# What older versions did not publish: missing, and null in what is pulled and published again.
+_LATER = {
+    *("estimated_calls", "reasoning_tokens", "model_id", "reward_error", "chosen_item_id", "rejected_item_id"),
+    *tables.PREFERENCE_FIGURES,
+    *(_ORIGIN - {"source", "metadata"}),
+}
 _OPTIONAL = {
     *(
         "label",
@@ -318,7 +321,8 @@ def _with_originals(config: Config) -> pa.Schema:
 def _check_columns(table: pa.Table, path: str, space: LabelSpace | None) -> None:
     for name in table.column_names:
         column = table[name].combine_chunks()
-        if name not in _OPTIONAL and column.null_count:
+        older = name in _LATER and column.null_count == len(column)
+        if column.null_count and not older and name not in _OPTIONAL:
             raise PublishError(f"{path}: {name}: a value is missing")
         if pa.types.is_list(column.type):
             _check_list(column, name, path, space)

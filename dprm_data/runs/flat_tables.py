@@ -127,7 +127,8 @@ def _pairs(run: Run, path: object, metadata: JsonColumns) -> Iterator[pa.Table]:
     with pq.ParquetFile(path) as file:
         for pairs in _parts(file, tables.PREFERENCES):
             columns: dict[str, pa.Array | pa.ChunkedArray] = {
-                name: pairs[name] for name in ("group_id", "prompt", "chosen", "rejected", "margin")
+                name: pairs[name]
+                for name in ("group_id", "prompt", "chosen", "rejected", "margin", *tables.PREFERENCE_FIGURES)
             }
             for side in ("chosen_", "rejected_"):
                 columns[f"{side}item_id"], columns[f"{side}source_id"] = (

@@ -53,6 +53,19 @@ class PairCounts:
         return asdict(self)
 
 
+def left_out(manifest: dict[str, Any]) -> list[str]:
+    """A sentence on the pairs that were not published; none if all were, or if an older version wrote them."""
+    found = manifest.get("preferences") or {}
+    reasons = {
+        "ties": "with equal expected rewards",
+        "improbable": "below preferences.min_probability",
+        "close": "below preferences.min_margin",
+        "surplus": "beyond preferences.pairs_per_prompt",
+    }
+    parts = [f"{found[name]:,} {words}" for name, words in reasons.items() if found.get(name)]
+    return [f"Pairs that are not published: {', '.join(parts)}."] if parts else []
+
+
 def write_preferences(distributions: Path, out: Path, how: Preferences) -> PairCounts:
     """Write the pairs of responses to one prompt (`preferred_pairs`), the one with the higher expected reward first.
 

@@ -324,7 +324,7 @@ def test_a_hub_that_stays_broken_is_given_up(publish: Push, hub: Hub) -> None:
 
 @pytest.mark.parametrize("name", ["prefs", "a/b/c", "acme/..", "acme/pre fs", ""])
 def test_a_name_that_is_none(publish: Push, hub: Hub, name: str) -> None:
-    with pytest.raises(PublishError, match="no dataset repository"):
+    with pytest.raises(PublishError, match="not the name of a dataset repository"):
         publish(name)
     assert not hub.requests
 

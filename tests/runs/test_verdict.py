@@ -166,9 +166,9 @@ def test_alpha_of_people_is_said_of_their_items(server: LLMServer, tmp_path: Pat
     dprm_data.run(recipe(server, tmp_path / "run", replicates=2, **changes), source=ITEMS)
     found = verdict(Run.open(tmp_path / "run"))
     assert (found.signal.alpha.value, found.signal.items) == (None, 8)
-    said = line(found, "Told from noise?")
+    said = line(found, "Agreement beyond chance?")
     assert said.answer.startswith("Too few items to tell: α 0.") and said.concern
-    assert "from 8 items only" in said.detail and "Whether they repeat themselves: not measured" in said.detail
+    assert "from 8 items only" in said.detail and "Self-consistency was not measured" in said.detail
 
 
 def fitted(run: Run) -> Fit:
