@@ -5,9 +5,14 @@ by a base measure: with few items or few votes, likelihood alone would put all w
 initial value. The base G is a bivariate normal of (logit mu, log s), fitted to the items' own posterior weights in every step (START's moments
 count as HYPER_ITEMS items in it), and enters as BASE_ITEMS pseudo-items; EVEN_ITEMS more are spread evenly over the grid, so that no shape is impossible:
 
-    R_ig = w_g p(n_i | g) / sum_h w_h p(n_i | h),     w_g  ~  sum_i R_ig + BASE_ITEMS G_g(R) + EVEN_ITEMS / size of the grid
+    R_ig = w_g p(n_i | g) / sum_h w_h p(n_i | h),     w_g  ~  sum_i t_i R_ig + BASE_ITEMS G_g(R) + EVEN_ITEMS / size of the grid
 
 With thousands of items the base is negligible and the weights follow the data, whatever their form.
+
+One vote says where the population is, not how far items differ: any split of the variance into between and within items explains single votes equally well. So an
+item counts by its share t_i = N_i - 1, from 0 for one vote to 1 for two and more, in w and in the covariance of G. In the mean of G and in the level
+weights it counts in full. Without items of two votes the prior is the start's, moved to the votes: START states that on three levels about
+a third of the variance is between items.
 
 The level weights omega are estimated at the same time by iterative scaling (Darroch & Ratcliff 1972): at the maximum, every level is expected as often as
 it was observed,
@@ -33,8 +38,10 @@ from dprm_data.preference.prior import BetaPart
 BASE_ITEMS = 50.0
 EVEN_ITEMS = 0.2
 HYPER_ITEMS = 5.0
-START_CONCENTRATION = 3.0  # a beta of concentration 3 is broad, with a soft peak
-START_VARIANCE = np.array([1.5, 0.5])  # of logit mu and log s
+# What is believed about items until two votes an item tell: chosen so that single votes are predicted no worse than by a Dirichlet with a vote per label,
+# nor by one distribution for all items, on all real votes at hand.
+START_CONCENTRATION = 3.5
+START_VARIANCE = np.array([0.6, 0.7])  # of logit mu and log s
 LEAST_VARIANCE = 0.02  # finer than the grid
 LEVEL_PRECISION = 20.0
 LAPSE, LAPSE_VOTES, LAPSE_STEPS = 0.01, 100.0, 10
@@ -60,6 +67,11 @@ class Sample:
         votes = votes[votes.sum(axis=1) > 0]
         rows, where = distinct(votes)
         return cls(rows, np.bincount(where, minlength=len(rows)).astype(np.float64))
+
+    @property
+    def telling(self) -> Floats:
+        """The items (U,) that tell how far items differ: those with two votes or more."""
+        return np.asarray(self.items * np.clip(self.votes.sum(axis=1) - 1.0, 0.0, 1.0))
 
     def thinned(self, most: int) -> Sample:
         """A random subset of the items with at most `most` distinct rows, or all of them. The choice is deterministic."""
@@ -87,20 +99,24 @@ class Base:
         density = self.width * np.exp(-0.5 * (distance - distance.min()))
         return np.asarray(density / density.sum())
 
-    def fitted(self, items: Floats) -> Floats:
+    def fitted(self, items: Floats, telling: Floats | None = None) -> Floats:
         """The base with the moments of the weights that items have on the grid, and of HYPER_ITEMS at the start.
 
-        Without these, a single unanimous item would draw the base towards an end, the base the item, and so on to certainty.
+        Without these, a single unanimous item would draw the base towards an end, the base the item, and so on to certainty. The covariance is that
+        of `telling`, the weights of those items that tell how far items differ (by default all).
         """
-        total = items.sum()
-        if total <= 0:
-            return self.start(0.5)
-        share = total / (total + HYPER_ITEMS)
-        mean = items @ self.points / total
+        mean, _, share = self._moments(items)
+        _, covariance, told = self._moments(items if telling is None else telling)
+        spread = told * covariance + np.diag((1.0 - told) * START_VARIANCE + LEAST_VARIANCE)
+        return self.at(share * mean + (1.0 - share) * self._start, spread)
+
+    def _moments(self, items: Floats) -> tuple[Floats, Floats, float]:
+        """Mean and covariance of the items, and their share beside HYPER_ITEMS."""
+        total = float(items.sum())
+        weights = items / max(total, 1e-300)
+        mean = weights @ self.points
         away = self.points - mean
-        covariance = share * (away.T @ (away * items[:, None])) / total
-        covariance += np.diag((1.0 - share) * START_VARIANCE + LEAST_VARIANCE)
-        return self.at(share * mean + (1.0 - share) * self._start, covariance)
+        return mean, away.T @ (away * weights[:, None]), total / (total + HYPER_ITEMS)
 
     def start(self, mean: float) -> Floats:
         self._start[0] = np.log(mean / (1.0 - mean))
@@ -116,34 +132,33 @@ def learn_beta(votes: Floats, *, level_weights: bool = True, lapses: bool = True
     mu, s = part.grid()
     base, plain = Base(mu, s), discretised.cells(mu, s, L)
     observed = sample.items @ sample.votes
-    N = sample.votes.sum(axis=1)
-    # One vote has no shape: level weights and prior cannot be separated.
-    shaped = sample.items * (N > 1.0)
+    N, telling = sample.votes.sum(axis=1), sample.telling
     # The start's mean is that of all votes, shrunk a little towards the middle.
     weights = base.start(float((observed + 1.0) @ (np.arange(L) + 0.5) / L / (observed.sum() + L)))
     lapse = LAPSE if lapses and L > 2 else 0.0
     for _ in range(ROUNDS):
         P = discretised.weighted(plain, omega, lapse)
         likelihood = _relative(sample.votes @ np.log(P).T)
-        weights = em(likelihood, sample.items, weights, base, STEPS)
+        weights = em(likelihood, sample, weights, base, STEPS)
         if lapse:
-            found = weights[:, None] * (likelihood.T @ (sample.votes * (shaped / (likelihood @ weights))[:, None]))
+            found = weights[:, None] * (likelihood.T @ (sample.votes * (telling / (likelihood @ weights))[:, None]))
             lapse = _lapse_rate(found, discretised.weighted(plain, omega), lapse)
         # On two levels there is no shape that a weight could correct: the prior over the mean absorbs it.
         if level_weights and L > 2:
             P = discretised.weighted(plain, omega, lapse)
-            expected = (weights * (likelihood.T @ (shaped * N / (likelihood @ weights)))) @ P
+            expected = (weights * (likelihood.T @ (sample.items * N / (likelihood @ weights)))) @ P
             log_omega = np.log(omega)
-            log_omega += (shaped @ sample.votes - expected - LEVEL_PRECISION * log_omega) / (expected + LEVEL_PRECISION)
+            log_omega += (observed - expected - LEVEL_PRECISION * log_omega) / (expected + LEVEL_PRECISION)
             omega = np.exp(np.clip(log_omega - log_omega.mean(), -5.0, 5.0))
     return replace(part, weights=weights, level_weights=omega, lapse=lapse)
 
 
-def em(likelihood: Floats, items: Floats, weights: Floats, base: Base, steps: int) -> Floats:
-    """EM steps for the weights of the grid: `likelihood` (U, G) up to a factor per row, `items` (U,) the rows' multiplicities."""
+def em(likelihood: Floats, sample: Sample, weights: Floats, base: Base, steps: int) -> Floats:
+    """EM steps for the weights of the grid: `likelihood` (U, G) of the sample's rows, each up to a factor."""
+    items = np.stack([sample.items, sample.telling], axis=1)
     for _ in range(steps):
-        found = weights * (likelihood.T @ (items / (likelihood @ weights)))
-        weights = found + BASE_ITEMS * base.fitted(found) + EVEN_ITEMS / len(weights)
+        found, told = (weights[:, None] * (likelihood.T @ (items / (likelihood @ weights)[:, None]))).T
+        weights = told + BASE_ITEMS * base.fitted(found, told) + EVEN_ITEMS / len(weights)
         weights /= weights.sum()
     return weights
 
@@ -163,7 +178,7 @@ def learn_kappa(votes: Floats, part: BetaPart) -> BetaPart:
         log_likelihood = dirichlet_multinomial(sample.votes, kappa * P)
         top = log_likelihood.max(axis=1)
         likelihood = _relative(log_likelihood)
-        weights = em(likelihood, sample.items, part.weights, base, STEPS)
+        weights = em(likelihood, sample, part.weights, base, STEPS)
         score = float(sample.items @ (np.log(likelihood @ weights) + top))
         score -= 0.5 * (np.log(kappa / KAPPA_MEDIAN) / KAPPA_SPREAD) ** 2
         if score > best_score:

@@ -14,12 +14,13 @@ from dprm_data.preference.posterior import evaluate
 from dprm_data.preference.prior import Prior
 
 ENOUGH = 20_000  # items that a prior is learned from; more change nothing that could be seen
+LEAST_CAP = 2.0  # votes that an item may always count for: with two it begins to tell how far items differ
 
 
 def learn_prior(counts: Floats, space: LabelSpace, family: str, *, plain: bool = False) -> tuple[Prior, list[str]]:
     """The prior of a family from the votes (N, K) of all items, and notes on how it was chosen.
 
-    No item counts for more votes than the one at their 90 % quantile has. Of more than 20,000 items with votes a random 20,000 (always the same ones) are used. `auto` takes the family that predicts the
+    No item counts for more votes than the one at their 90 % quantile has (or two). Of more than 20,000 items with votes a random 20,000 (always the same ones) are used. `auto` takes the family that predicts the
     votes of items it has not seen best (see `held_out_scores`), and says so. `plain`: a beta without level weights and lapses.
     """
     voted = counts[counts.sum(axis=1) > 0]
@@ -28,9 +29,20 @@ def learn_prior(counts: Floats, space: LabelSpace, family: str, *, plain: bool =
     totals = voted.sum(axis=1, keepdims=True)
     if len(voted):
         # Level weights and lapses count votes: an item with very many would decide on them alone.
-        voted = voted * np.minimum(1.0, np.quantile(totals, 0.9, method="lower") / totals)
+        voted = voted * np.minimum(1.0, max(np.quantile(totals, 0.9, method="lower"), LEAST_CAP) / totals)
     selected, notes = family_of(family).select(voted, space)
-    return _learn(voted, space, selected, plain), notes
+    prior = _learn(voted, space, selected, plain)
+    return prior, notes + _one_vote_each(prior)
+
+
+def _one_vote_each(prior: Prior) -> list[str]:
+    """A note if hardly any item has two votes: only such items show how much people differ."""
+    if not prior.assumed:
+        return []
+    return [
+        f"{prior.learned_from['several']:,.0f} of {prior.learned_from['items']:,.0f} items have more than one vote: the spread between items cannot be separated from the "
+        "spread between people, so how much items differ is assumed (about a third of the variance). Get second votes on some items to estimate it"
+    ]
 
 
 def held_out_scores(counts: Floats, space: LabelSpace, folds: int = 2) -> dict[str, float]:
@@ -57,5 +69,6 @@ def held_out_scores(counts: Floats, space: LabelSpace, folds: int = 2) -> dict[s
 
 def _learn(voted: Floats, space: LabelSpace, family: Family, plain: bool) -> Prior:
     parts = tuple(family.prior_part(node.votes(voted), plain=plain) for node in nodes(family.tree(space)))
-    learned_from = {"items": float(len(voted)), "votes": float(voted.sum())}
+    several = float((voted.sum(axis=1) > 1.0).sum())
+    learned_from = {"items": float(len(voted)), "votes": float(voted.sum()), "several": several}
     return Prior(family.name, space.name, tuple(space.names), parts, learned_from)
