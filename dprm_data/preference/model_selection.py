@@ -41,7 +41,7 @@ def _one_vote_each(prior: Prior) -> list[str]:
         return []
     return [
         f"{prior.learned_from['several']:,.0f} of {prior.learned_from['items']:,.0f} items have more than one vote: the spread between items cannot be separated from the "
-        "spread between people, so how much items differ is assumed (about a third of the variance). Get second votes on some items to estimate it"
+        "spread between people, so how much items differ is assumed (about a third of the variance) unless raters in the model tell. Get second votes on some items to estimate it"
     ]
 
 
