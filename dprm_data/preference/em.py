@@ -33,7 +33,7 @@ import numpy as np
 from dprm_data.core.arrays import Floats
 from dprm_data.preference import beta as discretised
 from dprm_data.preference.components import Components, dirichlet_multinomial, distinct
-from dprm_data.preference.prior import BetaPart
+from dprm_data.preference.prior import FEW_SEVERAL, BetaPart
 
 BASE_ITEMS = 50.0
 EVEN_ITEMS = 0.2
@@ -77,6 +77,11 @@ class Sample:
         votes = votes[votes.sum(axis=1) > 0]
         rows, where = distinct(votes)
         return cls(rows, np.bincount(where, minlength=len(rows)).astype(np.float64))
+
+    @property
+    def single(self) -> bool:
+        """Whether hardly any item has two votes: the few that have are too few to learn from."""
+        return bool(self.telling.sum() < FEW_SEVERAL * self.items.sum())
 
     @property
     def telling(self) -> Floats:

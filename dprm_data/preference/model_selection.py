@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
+
 import numpy as np
 
 from dprm_data.core.arrays import Floats
@@ -11,7 +13,7 @@ from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.axes import nodes
 from dprm_data.preference.family import Family, family_of
 from dprm_data.preference.posterior import evaluate
-from dprm_data.preference.prior import Prior
+from dprm_data.preference.prior import Part, Prior
 
 ENOUGH = 20_000  # items that a prior is learned from; more change nothing that could be seen
 LEAST_CAP = 2.0  # votes that an item may always count for: with two it begins to tell how far items differ
@@ -68,7 +70,21 @@ def held_out_scores(counts: Floats, space: LabelSpace, folds: int = 2) -> dict[s
 
 
 def _learn(voted: Floats, space: LabelSpace, family: Family, plain: bool) -> Prior:
-    parts = tuple(family.prior_part(node.votes(voted), plain=plain) for node in nodes(family.tree(space)))
-    several = float((voted.sum(axis=1) > 1.0).sum())
+    parts = tuple(
+        _single_precision(family.prior_part(node.votes(voted), plain=plain)) for node in nodes(family.tree(space))
+    )
+    several = float(np.clip(voted.sum(axis=1) - 1.0, 0.0, 1.0).sum())
     learned_from = {"items": float(len(voted)), "votes": float(voted.sum()), "several": several}
     return Prior(family.name, space.name, tuple(space.names), parts, learned_from)
+
+
+def _single_precision(part: Part) -> Part:
+    """The part without the last digits, which depend on how many threads added it up: the same votes have the same prior on every machine."""
+    found = {field.name: getattr(part, field.name) for field in fields(part)}
+    arrays = {name: value for name, value in found.items() if isinstance(value, np.ndarray) and value.dtype == float}
+    numbers = {name: value for name, value in found.items() if isinstance(value, float)}
+    return replace(
+        part,
+        **{name: value.astype(np.float32).astype(float) for name, value in arrays.items()},
+        **{name: float(np.float32(value)) for name, value in numbers.items()},
+    )
