@@ -48,7 +48,7 @@ def learn_mixture(counts: Floats, components: int = COMPONENTS) -> DirichletPart
     sample = Sample.of(counts)
     single = learn_dirichlet(counts)
     components = min(components, len(sample.votes))
-    if components < 2:
+    if components < 2 or sample.single:  # single votes fall into groups by their label alone
         return single
     groups = _split(sample, components)
     strength = max(float(single.alphas.sum()), 1.0)

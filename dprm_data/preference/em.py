@@ -2,12 +2,17 @@
 
 The weights over the grid are found by EM, the nonparametric maximum likelihood estimate of a mixing distribution (Laird 1978), regularised
 by a base measure: with few items or few votes, likelihood alone would put all weight on a handful of grid points, or leave it at its
-initial value. The base G is a bivariate normal of (logit mu, log s), fitted to the items' own posterior weights in every step (START's moments
+initial value. The base G is a bivariate normal of (logit mu, log s), fitted to the items' own posterior weights in every step (a start's moments
 count as HYPER_ITEMS items in it), and enters as BASE_ITEMS pseudo-items; EVEN_ITEMS more are spread evenly over the grid, so that no shape is impossible:
 
-    R_ig = w_g p(n_i | g) / sum_h w_h p(n_i | h),     w_g  ~  sum_i R_ig + BASE_ITEMS G_g(R) + EVEN_ITEMS / size of the grid
+    R_ig = w_g p(n_i | g) / sum_h w_h p(n_i | h),     w_g  ~  sum_i t_i R_ig + BASE_ITEMS G_g(R) + EVEN_ITEMS / size of the grid
 
 With thousands of items the base is negligible and the weights follow the data, whatever their form.
+
+One vote says where the population is, not how far items differ: any split of the variance into between and within items explains single votes equally well. So an
+item counts by its share t_i = N_i - 1, from 0 for one vote to 1 for two and more, in w and in the covariance of G. In the mean of G and in the level
+weights it counts in full. Without items of two votes the prior is the start's, moved to the votes: STATED says that about a third of the
+variance is between items.
 
 The level weights omega are estimated at the same time by iterative scaling (Darroch & Ratcliff 1972): at the maximum, every level is expected as often as
 it was observed,
@@ -28,13 +33,11 @@ import numpy as np
 from dprm_data.core.arrays import Floats
 from dprm_data.preference import beta as discretised
 from dprm_data.preference.components import Components, dirichlet_multinomial, distinct
-from dprm_data.preference.prior import BetaPart
+from dprm_data.preference.prior import FEW_SEVERAL, BetaPart
 
 BASE_ITEMS = 50.0
 EVEN_ITEMS = 0.2
 HYPER_ITEMS = 5.0
-START_CONCENTRATION = 3.0  # a beta of concentration 3 is broad, with a soft peak
-START_VARIANCE = np.array([1.5, 0.5])  # of logit mu and log s
 LEAST_VARIANCE = 0.02  # finer than the grid
 LEVEL_PRECISION = 20.0
 LAPSE, LAPSE_VOTES, LAPSE_STEPS = 0.01, 100.0, 10
@@ -45,6 +48,20 @@ KAPPAS = np.geomspace(4.0, 4000.0, 10)
 # No real population is exactly a beta. The two real scales of five levels and more at hand, with all their raters, have a kappa
 # of 86 and of 860; few votes cannot determine it, and then it is this.
 KAPPA_MEDIAN, KAPPA_SPREAD = 200.0, 1.0
+
+
+@dataclass(frozen=True)
+class Start:
+    """What is believed about items before there are votes: their median concentration s, and the variances of logit mu and log s."""
+
+    concentration: float
+    variances: tuple[float, float]
+
+
+# The items differ as little as they may without single votes being predicted worse than by a Dirichlet with one vote per label, and as much as they may
+# without them being predicted worse than by one distribution for all items, on all real votes at hand.
+STATED = Start(3.5, (0.6, 0.7))
+BROAD = Start(3.0, (1.5, 0.5))
 
 
 @dataclass(frozen=True)
@@ -61,6 +78,16 @@ class Sample:
         rows, where = distinct(votes)
         return cls(rows, np.bincount(where, minlength=len(rows)).astype(np.float64))
 
+    @property
+    def single(self) -> bool:
+        """Whether hardly any item has two votes: the few that have are too few to learn from."""
+        return bool(self.telling.sum() < FEW_SEVERAL * self.items.sum())
+
+    @property
+    def telling(self) -> Floats:
+        """The items (U,) that tell how far items differ: those with two votes or more."""
+        return np.asarray(self.items * np.clip(self.votes.sum(axis=1) - 1.0, 0.0, 1.0))
+
     def thinned(self, most: int) -> Sample:
         """A random subset of the items with at most `most` distinct rows, or all of them. The choice is deterministic."""
         if len(self.votes) <= most:
@@ -75,11 +102,11 @@ class Sample:
 class Base:
     """The normal base measure of (logit mu, log s) on the points of a grid."""
 
-    def __init__(self, mu: Floats, s: Floats) -> None:
+    def __init__(self, mu: Floats, s: Floats, start: Start = STATED) -> None:
         self.points = np.stack([np.log(mu / (1.0 - mu)), np.log(s)], axis=1)
         # The points are even in arcsin(sqrt(mu)): a point covers d logit mu = d arcsine / sqrt(mu (1 - mu)).
         self.width = 1.0 / np.sqrt(mu * (1.0 - mu))
-        self._start = np.array([0.0, np.log(START_CONCENTRATION)])
+        self._start, self._variances = np.array([0.0, np.log(start.concentration)]), np.diag(start.variances)
 
     def at(self, mean: Floats, covariance: Floats) -> Floats:
         away = self.points - mean
@@ -87,63 +114,75 @@ class Base:
         density = self.width * np.exp(-0.5 * (distance - distance.min()))
         return np.asarray(density / density.sum())
 
-    def fitted(self, items: Floats) -> Floats:
+    def fitted(self, items: Floats, telling: Floats | None = None) -> Floats:
         """The base with the moments of the weights that items have on the grid, and of HYPER_ITEMS at the start.
 
-        Without these, a single unanimous item would draw the base towards an end, the base the item, and so on to certainty.
+        Without these, a single unanimous item would draw the base towards an end, the base the item, and so on to certainty. The covariance is that
+        of `telling`, the weights of those items that tell how far items differ (by default all).
         """
-        total = items.sum()
-        if total <= 0:
-            return self.start(0.5)
-        share = total / (total + HYPER_ITEMS)
-        mean = items @ self.points / total
+        mean, _, share = self._moments(items)
+        _, covariance, told = self._moments(items if telling is None else telling)
+        spread = told * covariance + (1.0 - told) * self._variances + LEAST_VARIANCE * np.eye(2)
+        return self.at(share * mean + (1.0 - share) * self._start, spread)
+
+    def _moments(self, items: Floats) -> tuple[Floats, Floats, float]:
+        """Mean and covariance of the items, and their share beside HYPER_ITEMS."""
+        total = float(items.sum())
+        weights = items / max(total, 1e-300)
+        mean = weights @ self.points
         away = self.points - mean
-        covariance = share * (away.T @ (away * items[:, None])) / total
-        covariance += np.diag((1.0 - share) * START_VARIANCE + LEAST_VARIANCE)
-        return self.at(share * mean + (1.0 - share) * self._start, covariance)
+        return mean, away.T @ (away * weights[:, None]), total / (total + HYPER_ITEMS)
 
     def start(self, mean: float) -> Floats:
         self._start[0] = np.log(mean / (1.0 - mean))
-        return self.at(self._start, np.diag(START_VARIANCE))
+        return self.at(self._start, self._variances)
 
 
-def learn_beta(votes: Floats, *, level_weights: bool = True, lapses: bool = True) -> BetaPart:
-    """The prior of a scale of L levels from the votes (I, L) of the items on it."""
+def learn_beta(votes: Floats, *, level_weights: bool = True, lapses: bool = True, free: bool = False) -> BetaPart:
+    """The prior of a scale of L levels from the votes (I, L) of the items on it.
+
+    free: single votes shape it, and not the level weights: one of many priors that explain them, for which there must be other reasons (`rater_effects`).
+    """
     sample = Sample.of(votes).thinned(MOST_ROWS)
     L = votes.shape[1]
     omega = np.ones(L)
     part = BetaPart(*discretised.grids(_typical(sample)), np.ones(1), omega)
     mu, s = part.grid()
-    base, plain = Base(mu, s), discretised.cells(mu, s, L)
+    base, plain = Base(mu, s, BROAD if free else STATED), discretised.cells(mu, s, L)
     observed = sample.items @ sample.votes
     N = sample.votes.sum(axis=1)
-    # One vote has no shape: level weights and prior cannot be separated.
-    shaped = sample.items * (N > 1.0)
+    shaping, levelling = (sample.items, sample.telling) if free else (sample.telling, sample.items)
     # The start's mean is that of all votes, shrunk a little towards the middle.
     weights = base.start(float((observed + 1.0) @ (np.arange(L) + 0.5) / L / (observed.sum() + L)))
     lapse = LAPSE if lapses and L > 2 else 0.0
     for _ in range(ROUNDS):
         P = discretised.weighted(plain, omega, lapse)
         likelihood = _relative(sample.votes @ np.log(P).T)
-        weights = em(likelihood, sample.items, weights, base, STEPS)
+        weights = em(likelihood, sample.items, shaping, weights, base, STEPS)
         if lapse:
-            found = weights[:, None] * (likelihood.T @ (sample.votes * (shaped / (likelihood @ weights))[:, None]))
+            found = weights[:, None] * (
+                likelihood.T @ (sample.votes * (sample.telling / (likelihood @ weights))[:, None])
+            )
             lapse = _lapse_rate(found, discretised.weighted(plain, omega), lapse)
         # On two levels there is no shape that a weight could correct: the prior over the mean absorbs it.
         if level_weights and L > 2:
             P = discretised.weighted(plain, omega, lapse)
-            expected = (weights * (likelihood.T @ (shaped * N / (likelihood @ weights)))) @ P
+            expected = (weights * (likelihood.T @ (levelling * N / (likelihood @ weights)))) @ P
             log_omega = np.log(omega)
-            log_omega += (shaped @ sample.votes - expected - LEVEL_PRECISION * log_omega) / (expected + LEVEL_PRECISION)
+            log_omega += (levelling @ sample.votes - expected - LEVEL_PRECISION * log_omega) / (
+                expected + LEVEL_PRECISION
+            )
             omega = np.exp(np.clip(log_omega - log_omega.mean(), -5.0, 5.0))
     return replace(part, weights=weights, level_weights=omega, lapse=lapse)
 
 
-def em(likelihood: Floats, items: Floats, weights: Floats, base: Base, steps: int) -> Floats:
-    """EM steps for the weights of the grid: `likelihood` (U, G) up to a factor per row, `items` (U,) the rows' multiplicities."""
+def em(likelihood: Floats, items: Floats, shaping: Floats, weights: Floats, base: Base, steps: int) -> Floats:
+    """EM steps for the weights of the grid: `likelihood` (U, G) up to a factor per row, `items` (U,) the rows' multiplicities, `shaping` (U,) how many of
+    them tell how far items differ."""
+    both = np.stack([items, shaping], axis=1)
     for _ in range(steps):
-        found = weights * (likelihood.T @ (items / (likelihood @ weights)))
-        weights = found + BASE_ITEMS * base.fitted(found) + EVEN_ITEMS / len(weights)
+        found, told = (weights[:, None] * (likelihood.T @ (both / (likelihood @ weights)[:, None]))).T
+        weights = told + BASE_ITEMS * base.fitted(found, told) + EVEN_ITEMS / len(weights)
         weights /= weights.sum()
     return weights
 
@@ -163,7 +202,7 @@ def learn_kappa(votes: Floats, part: BetaPart) -> BetaPart:
         log_likelihood = dirichlet_multinomial(sample.votes, kappa * P)
         top = log_likelihood.max(axis=1)
         likelihood = _relative(log_likelihood)
-        weights = em(likelihood, sample.items, part.weights, base, STEPS)
+        weights = em(likelihood, sample.items, sample.telling, part.weights, base, STEPS)
         score = float(sample.items @ (np.log(likelihood @ weights) + top))
         score -= 0.5 * (np.log(kappa / KAPPA_MEDIAN) / KAPPA_SPREAD) ** 2
         if score > best_score:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dprm_data.core.arrays import Floats
+from dprm_data.core.errors import InputError
 from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.dirichlet import learn_dirichlet, learn_empirical, learn_mixture
-from dprm_data.preference.em import learn_beta, learn_kappa
+from dprm_data.preference.em import Sample, learn_beta, learn_kappa
 from dprm_data.preference.family import Family, family, family_of
 from dprm_data.preference.model_selection import held_out_scores
 from dprm_data.preference.prior import BetaPart, Part
@@ -72,10 +73,22 @@ class Auto(Family):
     """The candidate that best predicts the votes of items it has not seen."""
 
     def select(self, votes: Floats, space: LabelSpace) -> tuple[Family, list[str]]:
+        if Sample.of(votes).single:
+            name = "beta" if _has_order(space) else "dirichlet"
+            return family_of(name), [
+                f"family auto: {name}, without a comparison: families differ in how they predict an item's vote from its earlier ones, and hardly any item has two"
+            ]
         scores = held_out_scores(votes, space)
         best = max(scores, key=lambda name: scores[name])
         listed = ", ".join(f"{name} {score:.4f}" for name, score in scores.items())
         return family_of(best), [f"family auto: {best} (log-likelihood per vote of items held out: {listed})"]
+
+
+def _has_order(space: LabelSpace) -> bool:
+    try:
+        return bool(family_of("beta").tree(space))
+    except InputError:
+        return False
 
 
 def _beta(votes: Floats, plain: bool) -> BetaPart:

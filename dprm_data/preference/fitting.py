@@ -29,7 +29,6 @@ from dprm_data.preference.soft_labels import soft_worth
 from dprm_data.preference.stated import estimate_strength, pseudo_votes
 from dprm_data.recipe.recipe import SmoothingConfig
 
-FEW_SEVERAL = 0.05  # of the items with votes: if fewer have several votes, these are too few to learn from
 TABLE_COLUMNS = tuple(name for name in DISTRIBUTIONS.names if name not in FROM_ITEMS)
 
 
@@ -195,7 +194,11 @@ def fit(
     given = prior is not None
     if prior is None:
         prior, chosen = learn_prior(source, space, family)
-        notes += chosen + _one_vote_each(votes.counts)  # that nobody has voted is said elsewhere
+        notes += chosen
+    elif prior.assumed:
+        notes.append(
+            "the given prior was learned from items with one vote each: how much items differ is assumed in it"
+        )
     found, said = _raters(None if given else ratings, votes, space, prior, "auto" if given else raters)
     units = None if ratings is None else rater_units(ratings, space)
     strength = 0.0
@@ -225,18 +228,6 @@ def fit(
         said,
         units,
     )
-
-
-def _one_vote_each(counts: Floats) -> list[str]:
-    """A note if hardly any item has two votes: only such items show how much people differ."""
-    totals = counts.sum(axis=1)
-    voted, several = int((totals > 0).sum()), int((totals > 1.0).sum())
-    if not voted or several >= FEW_SEVERAL * voted:
-        return []
-    return [
-        f"{several:,} of {voted:,} items have more than one vote: the spread between items cannot be separated from the spread between people, "
-        "so how much items differ is assumed. Get second votes on some items to estimate it"
-    ]
 
 
 def _raters(

@@ -20,6 +20,7 @@ from dprm_data.preference.axes import Node, nodes
 from dprm_data.preference.components import Components
 
 FORMAT = 1
+FEW_SEVERAL = 0.05  # of the items with votes: if fewer have several votes, these are too few to learn from
 
 
 @dataclass(frozen=True)
@@ -107,13 +108,20 @@ Part = BetaPart | DirichletPart
 
 @dataclass(frozen=True)
 class Prior:
-    """`parts` belong to the nodes of the space's chain, parents first. `learned_from` says from how much (items, votes)."""
+    """`parts` belong to the nodes of the space's chain, parents first. `learned_from` says from how much (items, votes, and how many items have `several`)."""
 
     family: str
     space: str
     labels: tuple[str, ...]
     parts: tuple[Part, ...]
     learned_from: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def assumed(self) -> bool:
+        """Whether how far items differ is assumed in it: hardly any item that it was learned from has two votes."""
+        items, votes = (self.learned_from.get(what, 0.0) for what in ("items", "votes"))
+        several = self.learned_from.get("several", votes - items)  # older priors do not say: at most so many
+        return several < FEW_SEVERAL * items
 
     def tree(self, space: LabelSpace) -> Node:
         """The nodes to which the parts belong; refuses a space with other labels."""

@@ -19,6 +19,7 @@ from dprm_data.ingest.ratings import Ratings
 from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.axes import Node, nodes
 from dprm_data.preference.components import Components, Posterior
+from dprm_data.preference.em import learn_beta
 from dprm_data.preference.model_selection import learn_prior
 from dprm_data.preference.posterior import Moments, NodeModel, evaluate_each, latent_of
 from dprm_data.preference.prior import BetaPart, Prior
@@ -309,8 +310,16 @@ def _learn(scale: RatedScale, part: BetaPart, use: Use) -> tuple[RaterModel | No
     crowd = learn(few, part, NO_SHIFT).evidence
     best = learn(few, part, SHIFTS, SEVERITY)
     several = np.bincount(few.item, minlength=few.items)
+    if np.median(several[several > 0]) <= 1:
+        # How far items differ is assumed in the part. Raters may tell it: where items differ much, a rater's severity moves his labels less.
+        wide = replace(
+            learn_beta(few.votes(), free=True), kappa=part.kappa, items=part.items, dispersion=part.dispersion
+        )
+        told = learn(few, wide, SHIFTS, SEVERITY, free=True)
+        if told.evidence > best.evidence + NATS:
+            best, crowd = told, learn(few, wide, NO_SHIFT, free=True).evidence
     # One vote an item has no shape that could be stretched.
-    if best.evidence > crowd + NATS and np.median(several[several > 0]) > 1:
+    elif best.evidence > crowd + NATS:
         stretched = learn(few, part, SHIFTS, STRETCHES)
         best = stretched if stretched.evidence > best.evidence + NATS else best
     nats = best.evidence - crowd

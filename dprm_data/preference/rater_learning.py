@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dprm_data.core.arrays import Floats
 from dprm_data.preference.em import BASE_ITEMS, EVEN_ITEMS, LEVEL_PRECISION, Base
@@ -40,20 +39,26 @@ def few_of(scale: RatedScale, part: BetaPart) -> RatedScale:
 
 
 def learn(
-    scale: RatedScale, part: BetaPart, shifts: Floats = SHIFTS, stretches: Floats = SEVERITY, *, rounds: int = ROUNDS
+    scale: RatedScale,
+    part: BetaPart,
+    shifts: Floats = SHIFTS,
+    stretches: Floats = SEVERITY,
+    *,
+    rounds: int = ROUNDS,
+    free: bool = False,
 ) -> RaterModel:
-    """Learn items and raters of a scale from its votes."""
+    """Learn items and raters of a scale from its votes. free: how far items differ is learned from single votes, too, and not only from several (see `em.py`)."""
     model = start(part, scale.raters, shifts, stretches)
     base, plain = Base(*part.grid()), plain_cells(part, model.shifts, model.stretches)
     observed = scale.votes().sum(axis=0)
     levels = (np.arange(scale.levels) + 0.5) / scale.levels
     base.start(float((observed + 1.0) @ levels / (observed.sum() + scale.levels)))
-    shaped = scale.votes().sum(axis=1) > 1.0
+    shaping = np.ones(scale.items) if free else np.clip(scale.votes().sum(axis=1) - 1.0, 0.0, 1.0)
     messages = _first_messages(scale, model)
     for _ in range(rounds):
         _, model = pass_over(scale, model, messages)
-        found, model = pass_over(scale, model, messages, count=shaped)
-        model = _weights_learned(model, base, found, scale, shaped, plain)
+        found, model = pass_over(scale, model, messages, shaping=shaping)
+        model = _weights_learned(model, base, found, scale, plain)
     for _ in range(SWEEPS):
         _, model = pass_over(scale, model, messages)
     return replace(model, messages=messages, shared=_shared(scale, model))
@@ -79,28 +84,29 @@ def complete(scale: RatedScale, model: RaterModel) -> RaterModel:
 
 
 def pass_over(
-    scale: RatedScale, model: RaterModel, messages: Singles, *, count: NDArray[np.bool_] | None = None
+    scale: RatedScale, model: RaterModel, messages: Singles, *, shaping: Floats | None = None
 ) -> tuple[Found, RaterModel]:
     """One pass over items and raters."""
-    found = sweep(scale, model, messages, count=count)
+    found = sweep(scale, model, messages, shaping=shaping)
     beliefs, evidence = _rater_update(scale, model, messages)
     return found, replace(model, beliefs=beliefs, evidence=found.evidence + evidence)
 
 
 @dataclass
 class Found:
-    """What one pass over the items adds up: posterior weights of the grid (G,), expected votes of every level (L,), and the items' and votes'
-    part of the log evidence."""
+    """What one pass over the items adds up: posterior weights of the grid (G,), those of the items that tell how far items differ (G,), expected votes of
+    every level (L,), and the items' and votes' part of the log evidence."""
 
     grid: Floats
+    shape: Floats
     expected: Floats
     evidence: float
 
 
-def sweep(scale: RatedScale, model: RaterModel, messages: Singles, *, count: NDArray[np.bool_] | None = None) -> Found:
+def sweep(scale: RatedScale, model: RaterModel, messages: Singles, *, shaping: Floats | None = None) -> Found:
     """One pass over all items: `messages`, from raters (V, B), are replaced by the log messages to raters.
 
-    `count`: the items whose expected levels are added up.
+    `shaping` (items,): how much each tells how far items differ; without it, neither this nor the expected levels are added up.
     """
     L, B, G = model.cells.shape
     log_w, log_P = _log(model.part.weights), np.log(model.components().means)
@@ -114,10 +120,12 @@ def sweep(scale: RatedScale, model: RaterModel, messages: Singles, *, count: NDA
         total = posterior.sum(axis=1, keepdims=True)
         posterior /= total
         evidence = float((np.log(total, dtype=np.float64) + top).sum())
-        found = Found(posterior.sum(axis=0, dtype=np.float64), np.zeros(L), evidence)
+        found = Found(posterior.sum(axis=0, dtype=np.float64), np.zeros(G), np.zeros(L), evidence)
         without = posterior[piece.item]
-        if count is not None:
-            weight = (piece.weight * count[piece.items][piece.item]).astype(np.float32)
+        if shaping is not None:
+            tell = shaping[piece.items]
+            found.shape = found.grid if (tell == 1.0).all() else tell @ posterior
+            weight = piece.weight.astype(np.float32)
             pairs = crossed(model.beliefs[piece.rater].astype(np.float32) * weight[:, None], without)
             found.expected = np.einsum("bg,lbg->l", pairs, model.cells).astype(np.float64)
         without /= said if piece.whole else said ** piece.weight[:, None]
@@ -131,9 +139,10 @@ def sweep(scale: RatedScale, model: RaterModel, messages: Singles, *, count: NDA
         messages[piece.rows] = out * piece.weight[:, None]
         return found
 
-    total = Found(np.zeros(G), np.zeros(L), 0.0)
+    total = Found(np.zeros(G), np.zeros(G), np.zeros(L), 0.0)
     for found in _each(scale, G, work):
         total.grid += found.grid
+        total.shape += found.shape
         total.expected += found.expected
         total.evidence += found.evidence
     return total
@@ -199,18 +208,15 @@ def _first_messages(scale: RatedScale, model: RaterModel) -> Singles:
     return np.ascontiguousarray(model.beliefs.astype(np.float32)[scale.rater])
 
 
-def _weights_learned(
-    model: RaterModel, base: Base, found: Found, scale: RatedScale, shaped: NDArray[np.bool_], plain: Floats
-) -> RaterModel:
+def _weights_learned(model: RaterModel, base: Base, found: Found, scale: RatedScale, plain: Floats) -> RaterModel:
     """The model with weights of items, raters and levels from one pass."""
     part = model.part
-    weights = found.grid + BASE_ITEMS * base.fitted(found.grid) + EVEN_ITEMS / len(found.grid)
+    weights = found.shape + BASE_ITEMS * base.fitted(found.grid, found.shape) + EVEN_ITEMS / len(found.grid)
     voted = np.bincount(scale.rater, minlength=scale.raters) > 0
     h = population(model, model.beliefs[voted])
     omega = part.level_weights
     if scale.levels > 2:
-        kept = shaped[scale.item]
-        observed = np.bincount(scale.level[kept], weights=scale.weight[kept], minlength=scale.levels)
+        observed = np.bincount(scale.level, weights=scale.weight, minlength=scale.levels)
         log_omega = np.log(omega)
         log_omega += (observed - found.expected - LEVEL_PRECISION * log_omega) / (found.expected + LEVEL_PRECISION)
         omega = np.exp(np.clip(log_omega - log_omega.mean(), -5.0, 5.0))

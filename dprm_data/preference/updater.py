@@ -8,10 +8,14 @@ and the posterior under the prior that travels with the dataset. With lambda = 1
 fit of all votes with that prior. With lambda < 1 a vote that is t updates old counts lambda^t, and an item's evidence never exceeds
 (votes per update) / (1 - lambda), so that a drifting population is tracked at the cost of wider intervals.
 
+A prior that was learned from items with one vote each only assumes how far items differ: it does not travel, and is learned again from old and new votes.
+
 Source of the forgetting: power discounting in Bayesian time series (Smith 1979; West & Harrison, Bayesian Forecasting and Dynamic Models, ch. 6).
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 
@@ -21,6 +25,10 @@ from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.fitting import Fit, fit
 from dprm_data.preference.prior import Prior
 from dprm_data.recipe.recipe import SmoothingConfig
+
+RELEARNED = (
+    "the published prior was learned from items with one vote each: a new one was learned from old and new votes"
+)
 
 
 def update(
@@ -36,11 +44,13 @@ def update(
     """The published distributions after new votes.
 
     `published` are the votes that travel with the dataset, `prior` its prior. Items keep their order; those only in `new` come
-    after them. `forgetting` is lambda, in (0, 1]: it discounts the published votes of every item, including those without new ones.
+    after them. A prior that was learned from items with one vote each is learned again from all votes. `forgetting` is lambda, in (0, 1]: it discounts the published votes of every item, including those without new ones.
     """
-    return fit(
-        merge(published, new, space, forgetting=forgetting), space, prior=prior, smoothing=smoothing, interval=interval
-    )
+    votes = merge(published, new, space, forgetting=forgetting)
+    if not prior.assumed:
+        return fit(votes, space, prior=prior, smoothing=smoothing, interval=interval)
+    fitted = fit(votes, space, family=prior.family, smoothing=smoothing, interval=interval)
+    return replace(fitted, notes=(*fitted.notes, RELEARNED))
 
 
 def merge(published: Votes, new: Votes, space: LabelSpace, *, forgetting: float = 1.0) -> Votes:

@@ -129,7 +129,7 @@ def test_em_without_a_base_climbs_the_likelihood(monkeypatch: pytest.MonkeyPatch
     likelihood = np.exp(sample.votes @ np.log(beta.cells(mu, s, 5)).T)
     weights, last = np.full(len(mu), 1 / len(mu)), -np.inf
     for _ in range(15):
-        weights = em.em(likelihood, sample.items, weights, Base(mu, s), 1)
+        weights = em.em(likelihood, sample.items, sample.items, weights, Base(mu, s), 1)
         now = float(sample.items @ np.log(likelihood @ weights))
         assert now >= last - 1e-9
         last = now
