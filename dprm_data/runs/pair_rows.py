@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -18,11 +19,12 @@ from dprm_data.runs.table_parts import parts
 _SIDES = ("chosen_item_id", "rejected_item_id")
 
 
-def pair_rows(folder: RunFolder, columns: Iterable[str]) -> Iterator[tuple[pa.Table, Ints]]:
-    """These columns of the preferences, part by part, and with each part the rows (P, 2) of chosen and rejected in the items, and so in the distributions.
+def pair_rows(
+    folder: RunFolder, columns: Iterable[str], among: Literal["items", "distributions"] = "items"
+) -> Iterator[tuple[pa.Table, Ints]]:
+    """These columns of the preferences, part by part, and with each part the rows (P, 2) of chosen and rejected in the items or the distributions.
 
-    In memory are the items' ids. Raises `InputError`, before the first part, if the pairs do not say which items they are, or how many people prefer them: an older version
-    wrote them.
+    In memory are the items' ids. Raises `InputError`: before the first part, if an older version wrote the pairs without these columns; while reading, if they are of other items.
     """
     path = folder.needs("preferences")
     columns = list(columns)
@@ -32,12 +34,20 @@ def pair_rows(folder: RunFolder, columns: Iterable[str]) -> Iterator[tuple[pa.Ta
             f"an older version wrote the pairs of {folder}, without what this needs of them",
             hint=f"Fit them again, which makes no call: dprm ratings fit {folder}",
         )
-    return _pair_rows(folder, tables.part(tables.PREFERENCES, [*columns, *_SIDES]))
+    return _pair_rows(folder, among, tables.part(tables.PREFERENCES, [*columns, *_SIDES]))
 
 
-def _pair_rows(folder: RunFolder, schema: pa.Schema) -> Iterator[tuple[pa.Table, Ints]]:
-    ids = pq.read_table(folder.needs("items"), columns=["item_id"])["item_id"].combine_chunks()
+def _pair_rows(
+    folder: RunFolder, among: Literal["items", "distributions"], schema: pa.Schema
+) -> Iterator[tuple[pa.Table, Ints]]:
+    ids = pq.read_table(folder.needs(among), columns=["item_id"])["item_id"].combine_chunks()
     with pq.ParquetFile(folder.needs("preferences")) as file:
         for pairs in parts(file, schema):
-            rows = [pc.index_in(pairs[name], value_set=ids).to_numpy().astype(np.int64) for name in _SIDES]
-            yield pairs.drop_columns(list(_SIDES)), np.stack(rows, axis=1)
+            rows = [pc.index_in(pairs[name], value_set=ids) for name in _SIDES]
+            if any(side.null_count for side in rows):
+                raise InputError(
+                    f"the pairs in {folder} do not belong to its {among}",
+                    hint=f"Fit them again: dprm ratings fit {folder}",
+                )
+            sides = [side.to_numpy().astype(np.int64) for side in rows]
+            yield pairs.drop_columns(list(_SIDES)), np.stack(sides, axis=1)

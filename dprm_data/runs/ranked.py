@@ -55,7 +55,8 @@ def ranked(run: Run) -> FlatTable:
 def _lists(run: Run, group: Ints, size: Ints, reward: Floats, error: Floats) -> Iterator[pa.Table]:
     """group (N,): of every row, -1 for one that is in no list; size: rows of each group's list."""
     waiting: dict[int, list[tuple[int, Any]]] = defaultdict(list)  # by group: rows and their texts
-    row, prompts = 0, {}
+    prompts: dict[int, Any] = {}
+    row = 0
     with pq.ParquetFile(run.folder.needs("distributions")) as file:
         for texts in parts(file, _TEXTS):
             complete = []

@@ -72,7 +72,9 @@ def _pairs(run: Run) -> Iterator[pa.Table]:
 
 def ultrafeedback(run: Run) -> FlatTable:
     """A row per pair (`ULTRAFEEDBACK`). In memory are the expected rewards."""
-    return FlatTable(_binarized(run, pair_rows(run.folder, ["group_id", "prompt", "chosen", "rejected"])))
+    return FlatTable(
+        _binarized(run, pair_rows(run.folder, ["group_id", "prompt", "chosen", "rejected"], "distributions"))
+    )
 
 
 def _binarized(run: Run, found: Iterator[tuple[pa.Table, Ints]]) -> Iterator[pa.Table]:

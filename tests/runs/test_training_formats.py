@@ -167,10 +167,11 @@ def test_helpsteer3_has_everybodys_preference(run: Path) -> None:
             assert order.index(row["response1"]) < order.index(row["response2"])
         first, second = labels[prompt, row["response1"]], labels[prompt, row["response2"]]
         # Labels 0 to 3: one apart is a third of the scale.
-        assert row["individual_preference"] == [
-            {"score": after - before, "annotator_id": f"r{who}", "simulated": False}
-            for who, (before, after) in enumerate(zip(first, second, strict=True))
+        given = row["individual_preference"]
+        assert [each["score"] for each in given] == [
+            after - before for before, after in zip(first, second, strict=True)
         ]
+        assert len({each["annotator_id"] for each in given}) == 5 and not any(each["simulated"] for each in given)
         lead = max(pair["share"] - (1 - pair["share"] - pair["tie"]), 0)
         strength = int(3 * lead + 0.5)
         assert row["overall_preference"] == (-strength if row["response1"] == chosen else strength)
@@ -193,7 +194,7 @@ def test_simulated_preferences_say_so(tmp_path: Path) -> None:
         simulated = [each["annotator_id"] for each in row["individual_preference"] if each["simulated"]]
         assert sorted(simulated) == sorted(personas)  # one entry each, whatever the replicates
         [person] = [each for each in row["individual_preference"] if not each["simulated"]]
-        assert person["annotator_id"] == "ann" and person["score"] == 0
+        assert person["score"] == 0
         assert all(abs(each["score"]) <= 3 for each in row["individual_preference"])
 
 
