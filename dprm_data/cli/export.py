@@ -23,6 +23,11 @@ class Rows(StrEnum):
     distributions = "distributions"
     preferences = "preferences"
     annotations = "annotations"
+    pairs = "pairs"
+    unpaired = "unpaired"
+    ranked = "ranked"
+    ultrafeedback = "ultrafeedback"
+    helpsteer3 = "helpsteer3"
 
 
 @app.command()
@@ -41,7 +46,9 @@ def export(
         typer.Option(
             "--what",
             help="distributions: a row per item, with a column per voter. preferences: a row per pair. "
-            "annotations: a row per annotator and item, with status and reason, without texts.",
+            "annotations: a row per annotator and item, with status and reason, without texts. "
+            "For trainers: pairs (reward models, DPO), unpaired (KTO), ranked (a list per prompt). "
+            "ultrafeedback, helpsteer3: pairs in those datasets' columns.",
         ),
     ] = Rows.distributions,
     long: Annotated[
@@ -58,12 +65,19 @@ def export(
         dprm export runs/my-run --to csv
 
         dprm export runs/my-run --output pairs.parquet --what preferences
+
+        dprm export runs/my-run --output kto.jsonl --what unpaired
     """
     from dprm_data.publish.export_files import write_table_file
     from dprm_data.runs.flat_tables import flat_table
     from dprm_data.runs.run import Run
+    from dprm_data.runs.training_formats import WITH_LISTS
 
     kind: Any = to.value if to else _format_of(output)
+    if kind in ("csv", "xlsx") and what.value in WITH_LISTS:
+        raise InputError(
+            f"{what.value} has lists in its rows, which {kind} cannot hold", hint="Give --to jsonl or --to parquet."
+        )
     job = Run.open(run)
     path = output or job.folder.path / "export" / f"{what.value}.{kind}"
     found = flat_table(job, what.value, long=long)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NotRequired, TypedDict
 
 Speaker = Literal["system", "user", "assistant", "tool"]
@@ -20,3 +21,10 @@ class Message(TypedDict):
 
 
 Messages = tuple[Message, ...]
+
+
+def text_of(messages: Sequence[Mapping[str, Any]]) -> str:
+    """A conversation as one text: of a single message its content, else the contents under their roles."""
+    if len(messages) == 1:
+        return str(messages[0]["content"])
+    return "\n\n".join(f"{message['role']}: {message['content']}" for message in messages)

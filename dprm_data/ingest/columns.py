@@ -4,7 +4,8 @@
 |---|---|---|
 | prompt and response | `prompt`, `response` (or `completion`, `answer`, `output`) | 1 |
 | preference pairs | `chosen`, `rejected`, and `prompt` unless both hold the whole conversation | 2 |
-| several responses | `prompt`, `responses` (a list) | as many as there are |
+| several responses | `prompt`, `responses` (or `completions`: a list of texts, or of objects with a `response`, as in UltraFeedback) | as many as there are |
+| two responses | `context` (or `prompt`), `response1`, `response2`, and `overall_preference` if one is preferred, as in HelpSteer3 | 2 |
 | conversations | `messages` (or ShareGPT's `conversations`): the last assistant turn is the response, anything after it is dropped | 1 |
 
 A text is plain or a transcript `Human: ... Assistant: ...`, as in HH-RLHF; a list of messages is accepted wherever a text is. Texts
@@ -21,6 +22,7 @@ from dprm_data.core.conversation import Messages
 from dprm_data.core.errors import SourceError
 from dprm_data.core.text import did_you_mean, kind_of
 from dprm_data.ingest.items import Item, Role, ids_of
+from dprm_data.ingest.known_datasets import kept_of_entry, opened, roles_of
 from dprm_data.ingest.messages import (
     BadRow,
     at_last_reply,
@@ -31,8 +33,8 @@ from dprm_data.ingest.messages import (
     read_reply,
 )
 
-Field = Literal["prompt", "response", "responses", "chosen", "rejected", "messages", "system"]
-Kind = Literal["prompt and response", "preference pairs", "several responses", "conversations"]
+Field = Literal["prompt", "response", "responses", "chosen", "rejected", "messages", "system", "response1", "response2"]
+Kind = Literal["prompt and response", "preference pairs", "several responses", "conversations", "two responses"]
 
 # Names by which a column is recognised. The first tuple takes precedence over the second; two names of one tuple are ambiguous.
 NAMES: dict[Field, tuple[tuple[str, ...], ...]] = {
@@ -43,12 +45,15 @@ NAMES: dict[Field, tuple[tuple[str, ...], ...]] = {
     "rejected": (("rejected",),),
     "messages": (("messages",), ("conversations", "conversation")),
     "system": (("system",), ("system_prompt",)),
+    "response1": (("response1", "response_1"),),
+    "response2": (("response2", "response_2"),),
 }
 ANSWERS: dict[Kind, tuple[Field, ...]] = {
     "preference pairs": ("chosen", "rejected"),
     "several responses": ("responses",),
     "conversations": ("messages",),
     "prompt and response": ("response",),
+    "two responses": ("response1", "response2"),
 }
 
 
@@ -80,11 +85,22 @@ class Shape:
         if self.kind == "preference pairs":
             return self._pair(row, source, metadata)
         if self.kind == "several responses":
-            replies = read_list(self._value(row, "responses"), self.columns["responses"])
-            parsed = [read_reply(reply, f"{self.columns['responses']}[{i}]") for i, reply in enumerate(replies)]
-            return [self._item(row, *self._split(row, *reply), None, source, metadata) for reply in parsed]
+            return self._several(row, source, metadata)
+        if self.kind == "two responses":
+            replies = [read_reply(self._value(row, field), self.columns[field]) for field in ANSWERS[self.kind]]
+            ranked = zip(replies, roles_of(row), strict=True)
+            return [self._item(row, *self._split(row, *reply), role, source, metadata) for reply, role in ranked]
         prompt, completion = at_last_reply(read_conversation(self._value(row, "messages"), self.columns["messages"]))
         return [self._item(row, prompt, completion, None, source, metadata)]
+
+    def _several(self, row: Mapping[str, Any], source: str, metadata: dict[str, Any]) -> list[Item]:
+        found = []
+        for i, entry in enumerate(read_list(self._value(row, "responses"), self.columns["responses"])):
+            where = f"{self.columns['responses']}[{i}]"
+            response, more = opened(entry, where)
+            halves = self._split(row, *read_reply(response, where))
+            found.append(self._item(row, *halves, None, source, kept_of_entry(more, self.kept) | metadata))
+        return found
 
     def _pair(self, row: Mapping[str, Any], source: str, metadata: dict[str, Any]) -> list[Item]:
         chosen, chosen_whole = read_reply(self._value(row, "chosen"), self.columns["chosen"])
@@ -120,7 +136,8 @@ class Shape:
             return
         prompt = [m["content"].strip() for m in self._prompt(row) if m["role"] != "system"]
         begin = [m["content"].strip() for m in conversation if m["role"] != "system"][: len(prompt)]
-        if begin != prompt:
+        text = self._value(row, "prompt")  # one that reads like a transcript may be one turn of the conversation
+        if begin != prompt and not (isinstance(text, str) and begin[:1] == [text.strip()]):
             raise BadRow("the conversation does not begin with the row's prompt")
 
     def _item(
@@ -196,6 +213,8 @@ def detect(
     elif kind == "preference pairs":
         prompt = mapped.get("prompt") or _by_name("prompt", columns, source)
         fields |= {"prompt": prompt} if prompt else {}
+    elif kind == "two responses" and "context" in columns and not (mapped.get("prompt") or _has("prompt", columns)):
+        fields["prompt"] = "context"
     else:
         fields["prompt"] = _required("prompt", mapped, columns, source)
     system = mapped.get("system") or _by_name("system", columns, source)
@@ -239,6 +258,8 @@ def _detected_kind(columns: Sequence[str], source: str) -> Kind:
     kinds = [kind for kind, fields in ANSWERS.items() if all(_has(field, columns) for field in fields)]
     if "preference pairs" in kinds and "conversations" in kinds:
         kinds.remove("conversations")  # many preference datasets repeat the chosen conversation as messages
+    if len(kinds) > 1 and "two responses" in kinds:
+        kinds.remove("two responses")
     if len(kinds) > 1 and "prompt and response" in kinds and not _has("response", columns, tiers=1):
         kinds.remove("prompt and response")  # an answer or output beside something clearer is a reference answer
     if len(kinds) > 1:

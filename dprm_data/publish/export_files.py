@@ -17,6 +17,7 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
+from dprm_data.core.conversation import text_of
 from dprm_data.core.errors import InputError
 from dprm_data.core.extras import extra
 from dprm_data.core.tables import MESSAGES, parquet_writer, whole_file
@@ -135,15 +136,8 @@ def _values(column: pa.ChunkedArray) -> list[Any]:
 def _cells(table: pa.Table, i: int, cell: Callable[[Any], Any]) -> list[Any]:
     values = _values(table.column(i))
     if table.schema.field(i).type == MESSAGES:
-        values = [None if messages is None else conversation_text(messages) for messages in values]
+        values = [None if messages is None else text_of(messages) for messages in values]
     return [cell(value) for value in values]
-
-
-def conversation_text(messages: list[dict[str, str]]) -> str:
-    """A conversation as one text: of a single message its content, else the contents under their roles."""
-    if len(messages) == 1:
-        return messages[0]["content"]
-    return "\n\n".join(f"{message['role']}: {message['content']}" for message in messages)
 
 
 def _csv_cell(value: Any) -> Any:

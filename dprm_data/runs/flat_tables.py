@@ -3,6 +3,7 @@
     distributions  an item with its distribution and everybody's vote (a column each), or, `long`, a row for every vote
     preferences    a pair of responses to one prompt, the preferred one first
     annotations    one annotator's label for one item, with its status; without texts
+    …              the columns of trainers and well-known datasets (`training_formats`)
 
 The rows come a row group at a time. In memory are about 100 bytes per item and 20 per vote.
 """
@@ -10,7 +11,6 @@ The rows come a row group at a time. In memory are about 100 bytes per item and 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
@@ -21,25 +21,18 @@ from dprm_data.core import tables
 from dprm_data.core.errors import InputError
 from dprm_data.core.json_columns import JsonColumns
 from dprm_data.runs.origins import file_and_row, metadata_columns
+from dprm_data.runs.table_parts import FlatTable, parts
+from dprm_data.runs.training_formats import TRAINING_FORMATS, TrainingFormat
 from dprm_data.runs.votes_by_annotator import VotesByAnnotator
 
 if TYPE_CHECKING:
     from dprm_data.runs.run import Run
 
-What = Literal["distributions", "preferences", "annotations"]
+What = Literal["distributions", "preferences", "annotations"] | TrainingFormat
 MOST_VOTE_COLUMNS = 60
 
-_ROWS = 5_000
 _REWARD = ("expected_reward", "reward_low", "reward_high", "reward_std", "entropy", "disagreement", "evidence")
 _ANNOTATION = ("annotator_id", "annotator_kind", "model_id", "elicitation", "replicate", "label", "weight", "status", "reason", "rationale", "model", "cost", "created_at")  # fmt: skip
-
-
-@dataclass(frozen=True)
-class FlatTable:
-    """A table to write: its rows, part by part with the same columns, and what a reader should know."""
-
-    rows: Iterator[pa.Table]
-    notes: list[str] = field(default_factory=list)
 
 
 def flat_table(run: Run, what: What, *, long: bool = False) -> FlatTable:
@@ -48,6 +41,8 @@ def flat_table(run: Run, what: What, *, long: bool = False) -> FlatTable:
         raise InputError(f"--long is for distributions; {what} have a row for each already", hint="Omit --long.")
     if what == "annotations":
         return FlatTable(_annotations(run))
+    if what in TRAINING_FORMATS:
+        return TRAINING_FORMATS[what](run)
     metadata = metadata_columns(run.folder)
     if what == "preferences":
         return _preferences(run, metadata)
@@ -68,9 +63,7 @@ def _distributions(
     """Items with their distributions: both files have the same rows in the same order, as `runs.dataset` writes them."""
     start = 0
     with pq.ParquetFile(run.folder.needs("items")) as items, pq.ParquetFile(fitted) as distributions:
-        for found, judged in zip(
-            _parts(items, tables.ITEMS), _parts(distributions, tables.DISTRIBUTIONS), strict=False
-        ):
+        for found, judged in zip(parts(items, tables.ITEMS), parts(distributions, tables.DISTRIBUTIONS), strict=False):
             if not found["item_id"].equals(judged["item_id"]):
                 raise InputError(
                     f"the distributions in {run.folder} do not belong to its items",
@@ -85,18 +78,6 @@ def _distributions(
             table = _with_metadata(pa.table(columns), metadata.arrays(found["metadata"].to_pylist()))
             yield votes.long(table, start) if votes and long else table
             start += found.num_rows
-
-
-def _parts(file: pq.ParquetFile, schema: pa.Schema) -> Iterator[pa.Table]:
-    """The rows, the same number at a time whatever the row groups are; the last part may be shorter."""
-    waiting = schema.empty_table()
-    for batch in file.iter_batches(batch_size=_ROWS):
-        waiting = pa.concat_tables([waiting, tables.conformed(pa.Table.from_batches([batch]), schema)])
-        while waiting.num_rows >= _ROWS:
-            yield waiting.slice(0, _ROWS)
-            waiting = waiting.slice(_ROWS)
-    if waiting.num_rows:
-        yield waiting
 
 
 def _item_columns(items: pa.Table) -> dict[str, pa.Array | pa.ChunkedArray]:
@@ -125,7 +106,7 @@ def _preferences(run: Run, metadata: JsonColumns) -> FlatTable:
 
 def _pairs(run: Run, path: object, metadata: JsonColumns) -> Iterator[pa.Table]:
     with pq.ParquetFile(path) as file:
-        for pairs in _parts(file, tables.PREFERENCES):
+        for pairs in parts(file, tables.PREFERENCES):
             columns: dict[str, pa.Array | pa.ChunkedArray] = {
                 name: pairs[name]
                 for name in ("group_id", "prompt", "chosen", "rejected", "margin", *tables.PREFERENCE_FIGURES)
@@ -153,7 +134,7 @@ def _annotations(run: Run) -> Iterator[pa.Table]:
         items = tables.conformed(file.read(columns=known), schema)
     ids = items["item_id"].combine_chunks()
     with pq.ParquetFile(path) as file:
-        for votes in _parts(file, tables.ANNOTATIONS):
+        for votes in parts(file, tables.ANNOTATIONS):
             mine = items.take(pc.index_in(votes["item_id"], value_set=ids))
             source_file, row = file_and_row(mine["source"])
             columns = {"item_id": votes["item_id"], "group_id": mine["group_id"], "source_id": mine["source_id"]}

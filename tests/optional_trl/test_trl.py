@@ -133,6 +133,37 @@ def test_kto_trainer(repository: Path, tokenizer: PreTrainedTokenizerFast, langu
     )
 
 
+@pytest.mark.parametrize(("what", "trainer"), [("pairs", "dpo"), ("unpaired", "kto")])
+def test_exports(
+    finished: Path,  # noqa: F811
+    tokenizer: PreTrainedTokenizerFast,
+    language_model: str,
+    tmp_path: Path,
+    what: str,
+    trainer: str,
+) -> None:
+    from trl import DPOConfig, DPOTrainer
+
+    from dprm_data.publish.export_files import write_table_file
+    from dprm_data.runs.training_formats import TRAINING_FORMATS
+
+    try:
+        from trl import KTOConfig, KTOTrainer
+    except ImportError:
+        from trl.experimental.kto import KTOConfig, KTOTrainer
+
+    write_table_file(TRAINING_FORMATS[what](Run.open(finished)).rows, tmp_path / "rows.jsonl", "jsonl")
+    kind, settings = {"dpo": (DPOTrainer, DPOConfig), "kto": (KTOTrainer, KTOConfig)}[trainer]
+    losses(
+        kind(
+            model=language_model,
+            args=settings(output_dir=str(tmp_path), max_length=512, **STEPS),
+            train_dataset=load_dataset("json", data_files=str(tmp_path / "rows.jsonl"), split="train"),
+            processing_class=tokenizer,
+        )
+    )
+
+
 def test_grpo_trainer(repository: Path, tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
     from trl import GRPOConfig, GRPOTrainer
 
