@@ -24,6 +24,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dprm_data.core.arrays import Floats, Ints
 from dprm_data.labels.space import LabelSpace
@@ -88,23 +89,21 @@ class Knowledge:
         slope = self.slope[rows].mean(axis=0)
         return float(self.variance[rows].sum() / len(rows) ** 2 + slope @ self.covariance @ slope)
 
-    def chosen(self, items: int, each: int, free: Floats) -> Ints:
+    def chosen(self, items: int, each: int, free: NDArray[np.bool_]) -> Ints:
         """The rows of the items (at most `items`, among those that are `free`) on which `each` answers lower the expected error most, the best first."""
         left = 1.0 / (1.0 + each * self.precision * self.variance)
         weight = _repeats(self.precision * self.variance, np.full(len(self), each))
-        information = weight[:, None, None] * self.information
-        open_, slope, S = free.astype(bool).copy(), self.slope.copy(), self.covariance
+        information = (weight[:, None, None] * self.information).reshape(len(self), -1)
+        open_, slope, S = free.astype(bool), self.slope.copy(), self.covariance
         order: list[int] = []
         for _ in range(min(items, int(open_.sum()))):
-            spread = np.einsum("np,pq,nq->n", slope, S, slope)
-            own = self.variance * (1.0 - left) + spread * (1.0 - left**2)
-            about = S @ (slope.T @ slope) @ S
-            taught = np.einsum("npq,pq->n", information, about)
+            own = self.variance * (1.0 - left) + ((slope @ S) * slope).sum(axis=1) * (1.0 - left**2)
+            taught = information @ (S @ (slope.T @ slope) @ S).ravel()
             best = int(np.argmax(np.where(open_, own + taught, -np.inf)))
             order.append(best)
             open_[best] = False
             slope[best] *= left[best]
-            S = np.linalg.inv(np.linalg.inv(S) + information[best])
+            S = np.linalg.inv(np.linalg.inv(S) + information[best].reshape(S.shape))
         return np.array(order, dtype=np.int64)
 
 

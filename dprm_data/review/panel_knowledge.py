@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dprm_data.core.arrays import Ints
+from dprm_data.core.arrays import Floats, Ints
 from dprm_data.core.errors import InputError, ReviewError
 from dprm_data.ingest.votes import item_codes, label_codes, votes_from_annotations
+from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.instrument import LITERAL, Instrument, has_scales
+from dprm_data.preference.prior import Prior
 from dprm_data.preference.rater_units import components
-from dprm_data.preference.shared_error import people_worth
+from dprm_data.preference.shared_error import SHARED, people_worth
 from dprm_data.review.answer_gain import Knowledge
 from dprm_data.review.calibrate import LEAST_ITEMS, LEAST_PEOPLE
 from dprm_data.review.human_annotations import submitted
@@ -58,16 +60,9 @@ def panel_knowledge(run: Run, view: PanelView) -> PanelKnowledge:
     persons = len(set(answers["annotator_id"].to_pylist()))
     own = own_prior(view.fit, space)
     learned = int((answered > 0).sum()) >= LEAST_ITEMS and persons >= LEAST_PEOPLE
-    if learned:
-        found = Reading.learn(votes.counts, own, people, space)
-        instrument, prior = found.instrument, found.prior
-    else:
-        typical = float(np.median(votes.totals[votes.totals > 0])) if votes.totals.any() else 1.0
-        worth = float(people_worth(typical, assumed_error(view.annotations, space)))
-        bends = np.tile(LITERAL, (len(own.parts), 1))
-        instrument, prior = Instrument(bends, worth, worth, worth, typical, 0, 0, own), own
     rows = _looked_at(answered)
-    knowledge = Knowledge.of(instrument, prior, votes.counts[rows], people[rows], space)
+    error = assumed_error(view.annotations, space)
+    knowledge = known_of(votes.counts, own, people, space, learned=learned, rows=rows, error=error)
     taste = 0.0
     if learned:
         _, item = item_codes(answers["item_id"], None)
@@ -78,10 +73,34 @@ def panel_knowledge(run: Run, view: PanelView) -> PanelKnowledge:
     return PanelKnowledge(knowledge, rows, learned, answered[rows], persons, taste)
 
 
+def known_of(
+    panel: Floats,
+    own: Prior,
+    people: Floats,
+    space: LabelSpace,
+    *,
+    learned: bool,
+    rows: Ints | None = None,
+    error: float = SHARED,
+) -> Knowledge:
+    """From the panel's votes (N, K) with their prior, and people's answers (N, K), of these rows. learned: learn the measurement model from them, else it is the default with this shared error."""
+    if learned:
+        found = Reading.learn(panel, own, people, space)
+        instrument, prior = found.instrument, found.prior
+    else:
+        totals = panel.sum(axis=1)
+        typical = float(np.median(totals[totals > 0])) if totals.any() else 1.0
+        worth = float(people_worth(typical, error))
+        bends = np.tile(LITERAL, (len(own.parts), 1))
+        instrument, prior = Instrument(bends, worth, worth, worth, typical, 0, 0, own), own
+    at = np.arange(len(panel)) if rows is None else rows
+    return Knowledge.of(instrument, prior, panel[at], people[at], space)
+
+
 def order_of_gain(run: Run, view: PanelView, count: int, each: int) -> Ints:
     """Rows of the fit: the `count` items, or all that there are, on which `each` people's answers lower the expected error most, the best first."""
     found = panel_knowledge(run, view)
-    return np.asarray(found.rows[found.knowledge.chosen(count, each, np.ones(len(found.rows)))])
+    return np.asarray(found.rows[found.knowledge.chosen(count, each, np.ones(len(found.rows), dtype=bool))])
 
 
 def _looked_at(answered: Ints) -> Ints:
