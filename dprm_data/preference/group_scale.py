@@ -15,7 +15,7 @@ With P_a the cells at delta_a, the posterior of an item for group a is
 
     R_g  proportional to  w_g prod_k P_agk^n_ak  prod_b prod_k P_bgk^(t n_bk),        t = 1 / (1 + r n),
 
-and its distribution sum_g R_g P_ag. With no severities and r = 0 it is everyone's. The probability of a vote given all others, which r is learned by, is 1 / sum_g (R_g / P_agk).
+and its distribution sum_g R_g P_ag. With no severities and r = 0 it is everyone's. `group_deviation.py` estimates r.
 """
 
 from __future__ import annotations
@@ -68,11 +68,6 @@ class GroupScale:
         """Everyone's components as the group sees them."""
         return replace(self.part.components(), means=self.cells(a))
 
-    def weighed(self, a: int, worth: Floats) -> Floats:
-        """The votes (N, L) that count for the group: its own, and the others' times their worth (N,)."""
-        others = self.votes.sum(axis=0) - self.votes[a]
-        return np.asarray(self.votes[a] + worth[:, None] * others)
-
     def scores(self, a: int, worth: Floats, rows: slice = slice(None)) -> Floats:
         """log R of the group on these items, up to a constant, (N, G)."""
         found = self.votes[a, rows] @ np.log(self.cells(a)).T + self.part.components().log_weights
@@ -80,13 +75,6 @@ class GroupScale:
             if b != a and self.votes[b, rows].any():
                 found += (worth[rows, None] * self.votes[b, rows]) @ np.log(self.cells(b)).T
         return found
-
-    def held_out(self, a: int, worth: Floats) -> Floats:
-        """The log probability of the group's votes on every item (N,), each given all others."""
-        scores = self.scores(a, worth)
-        R = np.exp(scores - scores.max(axis=1, keepdims=True))
-        R /= R.sum(axis=1, keepdims=True)
-        return np.asarray(-(self.votes[a] * np.log(R @ (1.0 / self.cells(a)))).sum(axis=1))
 
     def _slope(self) -> float:
         """By how many levels the mean moves per logit of severity."""

@@ -3,7 +3,7 @@
 How do women, people over 60 or one region see an item? A group has few votes per item; alone they are noise. So a group's distribution starts from everyone's: all votes on the item count, the
 others' at their worth to the group, n / (1 + r n), and read through the groups' severities (`group_scale.py` has the mathematics). Both are shrunk to what the votes show:
 
-- r, the variance of item x group, is 0 unless the group's own votes, each predicted from all others, are predicted clearly better with another r;
+- r, the variance of item x group, is estimated from pairs of votes on one item, within and between groups (`group_deviation.py`);
 - severities are shrunk by the variance between groups, against the error of the votes and of the few raters who are nested in a group.
 
 Groups that do not differ get everyone's distribution. Labels without an order have no severity, and only r.
@@ -24,6 +24,7 @@ from dprm_data.ingest.ratings import Ratings
 from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.axes import chain, nodes
 from dprm_data.preference.components import Components, Posterior
+from dprm_data.preference.group_deviation import deviation
 from dprm_data.preference.group_scale import GroupScale
 from dprm_data.preference.instrument import has_scales
 from dprm_data.preference.model_selection import learn_prior
@@ -32,9 +33,7 @@ from dprm_data.preference.prior import BetaPart, Prior
 from dprm_data.preference.rater_units import Figure, difference
 from dprm_data.preference.shared_error import people_worth
 
-DEVIATIONS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)  # r
 MOST_STRENGTH = 5_000.0  # 1 / r if r is 0
-NATS = 2.0  # that r must gain, and one standard error of the gain
 
 
 @dataclass(frozen=True)
@@ -157,12 +156,9 @@ class _Groups:
         return np.where(others > 0, people_worth(others, r) / np.maximum(others, 1e-300), 1.0)
 
     def deviation(self, g: int) -> float:
-        """r of the group: 0, or what predicts the group's votes clearly better."""
-        plain = self._held_out(g, 0.0)
-        gains = [self._held_out(g, r) - plain for r in DEVIATIONS]
-        best = int(np.argmax([gain.sum() for gain in gains]))
-        error = float(gains[best].std()) * len(plain) ** 0.5
-        return DEVIATIONS[best] if gains[best].sum() > max(NATS, error) else 0.0
+        """r of the group."""
+        values = self.space.rewards[:, None] if self.scales else np.eye(self.space.K)
+        return deviation(self.counts[g], self.counts.sum(axis=0) - self.counts[g], values)
 
     def moments(self, g: int, r: float) -> Moments:
         """Of the labels and the reward for the group."""
@@ -186,22 +182,6 @@ class _Groups:
                 scales = (*self.scales[:at], replace(scale, severity=moved), *self.scales[at + 1 :])
                 slope = (replace(self, scales=scales).moments(g, r).mean[:, -1] - reward) / 0.1
                 total += slope**2 * scale.error[g]
-        return total
-
-    def _held_out(self, g: int, r: float) -> Floats:
-        """The log probability of the group's votes on every item (N,), each given all others."""
-        worth = self.worth(g, r)
-        if self.scales:
-            return np.asarray(sum(scale.held_out(g, worth) for scale in self.scales))
-        own = self.counts[g]
-        counts = own + worth[:, None] * (self.counts.sum(axis=0) - own)
-        total = np.zeros(len(own))
-        for k in range(self.space.K):
-            rows = np.flatnonzero(own[:, k] > 0)
-            without = counts[rows]
-            without[:, k] = np.maximum(without[:, k] - 1.0, 0.0)
-            p = evaluate(self.prior, self.space, without, np.eye(self.space.K)[:, [k]]).mean[:, 0]
-            total[rows] += own[rows, k] * np.log(np.maximum(p, 1e-9))
         return total
 
 
