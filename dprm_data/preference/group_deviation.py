@@ -14,7 +14,7 @@ import numpy as np
 
 from dprm_data.core.arrays import Floats
 
-DEVIATIONS = np.geomspace(0.01, 10.0, 31)  # r
+DEVIATIONS = np.geomspace(0.01, 1.0, 21)  # r
 
 
 def deviation(own: Floats, others: Floats, values: Floats) -> float:

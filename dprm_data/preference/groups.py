@@ -33,13 +33,14 @@ from dprm_data.preference.prior import BetaPart, Prior
 from dprm_data.preference.rater_units import Figure, difference
 from dprm_data.preference.shared_error import people_worth
 
+LEAST_SHARE = 1e-4  # of a label, for the leaning
 MOST_STRENGTH = 5_000.0  # 1 / r if r is 0
 
 
 @dataclass(frozen=True)
 class Group:
     """One group's view of all N items: `distribution` (N, K), `expected_reward` (N,) with posterior standard deviation `reward_error` (N,), `votes` (N,) of
-    its own. `strength`: as how many of its own votes the others' votes on an item count at most, 1 / r. `leaning` (K,): how often it gives each label, relative to everyone. `difference`: how much more reward its raters give than the others on the same items; `difference_error`: its
+    its own. `strength`: as how many of its own votes the others' votes on an item count at most, 1 / r. `leaning` (K,): how often it gives each label, relative to the others. `difference`: how much more reward its raters give than the others on the same items; `difference_error`: its
     standard error with the rater as the unit (the 95 % interval is ± 1.96 of it), and `p_value` of no difference (`rater_units.py`)."""
 
     name: str
@@ -212,10 +213,6 @@ def _group(name: str, whole: _Groups, g: int, everyone: Floats, gap: Figure) -> 
     p, reward = found.mean[:, :-1], found.mean[:, -1]
     variance = found.variance[:, -1] + whole.severity_variance(g, r, reward)
     own = whole.counts[g].sum(axis=1)
-    there = own > 0 if own.any() else np.ones(len(own), dtype=bool)
-    log_leaning = np.log(np.maximum(p[there].mean(axis=0), 1e-9)) - np.log(
-        np.maximum(everyone[there].mean(axis=0), 1e-9)
-    )
     return Group(
         name=name,
         distribution=p / p.sum(axis=1, keepdims=True),
@@ -223,11 +220,22 @@ def _group(name: str, whole: _Groups, g: int, everyone: Floats, gap: Figure) -> 
         reward_error=np.sqrt(variance),
         votes=own,
         strength=min(1.0 / r, MOST_STRENGTH) if r else MOST_STRENGTH,
-        leaning=np.exp(log_leaning - log_leaning.mean()),
+        leaning=_leaning(p, everyone, own, whole.counts.sum(axis=(0, 2))),
         difference=gap.value,
         difference_error=gap.wide_error,
         p_value=gap.p_value,
     )
+
+
+def _leaning(p: Floats, everyone: Floats, own: Floats, total: Floats) -> Floats:
+    """How often the group gives each label, relative to the others, over the items with its votes `own` among the `total` (N,); geometric mean 1."""
+    if not own.any() or own.sum() >= total.sum():
+        return np.ones(p.shape[1])
+    mean, whole = own @ p / own.sum(), own @ everyone / own.sum()
+    share = own.sum() / total[own > 0].sum()
+    others = np.maximum((whole - share * mean) / max(1.0 - share, 1e-9), LEAST_SHARE)
+    found = np.log(np.maximum(mean, LEAST_SHARE)) - np.log(others)
+    return np.asarray(np.exp(found - found.mean()))
 
 
 def _values(space: LabelSpace) -> Floats:
