@@ -1,4 +1,4 @@
-"""Commands for a review of the simulated labels by people: review push, pull, compare, calibrate, mean, export, import."""
+"""Commands for a review of the simulated labels by people: review push, pull, compare, calibrate, mean, plan, export, import."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ review = group("review", "Have people review simulated labels; learn from them."
 class Select(StrEnum):
     divided = "divided"
     uncertain = "uncertain"
+    gain = "gain"
     random = "random"
     stratified = "stratified"
     ids = "ids"
@@ -26,7 +27,7 @@ Purpose = Annotated[
     Select,
     typer.Option(
         "--select",
-        help="Which items. divided: the panel disagrees most; uncertain: the reward is least certain; random: figures hold for all items; "
+        help="Which items. divided: the panel disagrees most; uncertain: the reward is least certain; gain: answers lower the error of all items most (see review plan); random: figures hold for all items; "
         "stratified: equally many of each most likely label; ids: those given with --id.",
     ),
 ]
@@ -167,6 +168,32 @@ def mean(
 
     found = means(Run.open(run), label=label, by=by, level=level)
     answer(found.as_dict(), lambda: means_view(found), as_json)
+
+
+@review.command()
+def plan(
+    run: RunArgument,
+    answers: Annotated[
+        str, typer.Option("--answers", metavar="N[,N...]", help="How many more answers, several with commas.")
+    ] = "100",
+    people: Annotated[int, typer.Option("--people", min=1, help="Answers per item.")] = 3,
+    by: Annotated[
+        str | None,
+        typer.Option("--by", help="Groups of items: a column of the source's rows, or source. Default: the sources."),
+    ] = None,
+    level: Annotated[float, typer.Option("--level", min=0.5, max=0.999, help="The level of the intervals.")] = 0.9,
+    as_json: Json = False,
+) -> None:
+    """Estimate what more human answers would buy, and on which items and groups: the expected error of all items now and after, on random items and on chosen ones.
+
+    Works before the first answer, too (the panel's error is then assumed). Makes no call. review push --select gain sends the chosen items.
+    """
+    from dprm_data.review.answer_plan import answer_plan, numbers_of
+    from dprm_data.runs.run import Run
+    from dprm_data.terminal.answer_plan_view import answer_plan_view
+
+    found = answer_plan(Run.open(run), numbers_of(answers), people=people, by=by, level=level)
+    answer(found.as_dict(), lambda: answer_plan_view(found, run), as_json)
 
 
 @review.command()

@@ -102,6 +102,19 @@ class Instrument:
                     found[:, list(branch)] = said[:, level, None] / len(branch)
         return found
 
+    def predict(self, panel: Floats, people: Floats, prior: Prior, space: LabelSpace) -> Floats:
+        """The next person's label (N, K) on items with these votes of the panel's and these answers by people, both (N, K)."""
+        powers = self.powers(panel.sum(axis=1))[:, None]
+        found = np.ones_like(panel)
+        for node, part, own, bend in zip(nodes(chain(space)), prior.parts, self.panel.parts, self.bends, strict=True):
+            components, seen = _scale(part).components(), np.log(_bent(_scale(part), bend, _scale(own)))
+            scores = node.votes(powers * panel) @ seen.T + node.votes(people) @ components.log_means.T
+            R = np.exp(scores + components.log_weights - (scores + components.log_weights).max(axis=1, keepdims=True))
+            p = R @ components.means / R.sum(axis=1, keepdims=True)
+            for level, branch in enumerate(node.branches):
+                found[:, list(branch)] *= p[:, level, None]
+        return found
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(replace(self, panel=None)) | {"bends": self.bends.tolist(), "panel": self.panel.to_dict()}  # type: ignore[arg-type]
 

@@ -67,7 +67,7 @@ def means(run: Run, *, label: str | None = None, by: str | None = None, level: f
     groups: dict[str, Estimate] = {}
     differences: list[tuple[str, str, Estimate]] = []
     skipped: dict[str, str] = {}
-    names, of = _groups(run, by) if by else ([], np.zeros(0, np.int64))
+    names, of = groups_of_items(run, by) if by else ([], np.zeros(0, np.int64))
     for at, name in enumerate(names):
         try:
             groups[name] = judged.mean_of(np.flatnonzero(of == at))
@@ -108,7 +108,7 @@ class _Judged:
         )
 
 
-def _groups(run: Run, by: str) -> tuple[list[str], Ints]:
+def groups_of_items(run: Run, by: str) -> tuple[list[str], Ints]:
     """The names of the groups, and the group of every item; -1 for an item without a value."""
     columns = ["source"] if by == SOURCE else ["metadata"]
     table = pq.read_table(run.folder.needs("items"), columns=columns)

@@ -2,17 +2,18 @@
 
     divided      the panel disagrees most (the chance that two of its personas choose differently)
     uncertain    the expected reward is least certain (the widest credible interval)
+    gain         people's answers lower the expected error of all items most (`answer_gain.py`)
     random       every item with the same chance: figures hold for the whole run
     stratified   equally many of each most likely label, so that rare categories are included
     ids          the items named
 
 `weights` are the number of the run's items that a chosen one represents (one over its chance to be chosen): figures over reviewed items, weighted by them, are
-figures over the run. The first two purposes pick extremes, which represent only themselves; their weight is 1.
+figures over the run. The first three purposes pick extremes, which represent only themselves; their weight is 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -22,7 +23,7 @@ from dprm_data.core.arrays import Floats, Ints
 from dprm_data.core.errors import InputError
 from dprm_data.preference.fitting import Fit
 
-Purpose = Literal["divided", "uncertain", "random", "stratified", "ids"]
+Purpose = Literal["divided", "uncertain", "gain", "random", "stratified", "ids"]
 PURPOSES: tuple[str, ...] = get_args(Purpose)
 REPRESENTATIVE = ("random", "stratified")
 
@@ -44,11 +45,12 @@ def select(
     seed: int = 0,
     ids: Sequence[str] = (),
     already: Collection[str] = (),
+    gain: Callable[[int], Ints] | None = None,
 ) -> Selection:
     """Choose items so that, with those `already` under review, there are `count`.
 
     seed: for `random`, `stratified` and ties; a greater count with the same seed only adds items. ids: for the purpose `ids`,
-    each an item's id or the beginning of one.
+    each an item's id or the beginning of one. gain: for the purpose `gain`, gives so many rows, the best first.
 
     Raises InputError for a purpose, a count or an id that cannot be used.
     """
@@ -64,7 +66,12 @@ def select(
     seen = set(already)
     free = np.array([item_id not in seen for item_id in fit.votes.item_ids], dtype=bool)
     # Ordering all items makes a greater count a superset of a smaller one.
-    order, chance = _orders(fit, purpose, count, seed)
+    if purpose == "gain":
+        if gain is None:
+            raise InputError("--select gain needs a run's panel")
+        order, chance = gain(count + int((~free).sum())), np.ones(len(fit))
+    else:
+        order, chance = _orders(fit, purpose, count, seed)
     rows = order[free[order]][: max(0, count - int((~free).sum()))]
     return Selection(purpose, rows, 1.0 / chance)
 

@@ -99,6 +99,8 @@ def _severities(learned: Raters) -> RenderableType:
 
 def groups_view(found: Sequence[Group]) -> RenderableType:
     """Every group's votes, its difference from the others, and how far its distributions are shrunk towards theirs."""
+    from dprm_data.preference.groups import MOST_STRENGTH
+
     groups = table("group", "votes", "reward against the others'", "± (95%)", "p", "the others' view counts as")
     for group in found:
         groups.add_row(
@@ -107,12 +109,12 @@ def groups_view(found: Sequence[Group]) -> RenderableType:
             number(group.difference),
             number(1.96 * group.difference_error),
             number(group.p_value),
-            f"{group.strength:,.1f} votes",
+            "every vote" if group.strength >= MOST_STRENGTH else f"at most {group.strength:,.1f} votes",
         )
     hint = Text(
         "reward against the others': how much more reward the group's raters give than the others on the same items; ± and p take the rater, not "
-        "the vote, as the unit; the others' view "
-        "of an item is added to the group's own votes as so many more",
+        "the vote, as the unit; the others' view of an item: "
+        "as how many of the group's own votes theirs count at most, however many they are",
         style="dim",
     )
     return Stack(groups, hint)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -10,6 +12,7 @@ from dprm_data.ingest.vote_tables import read_ratings
 from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.groups import by_group
 from dprm_data.preference.model_selection import learn_prior
+from dprm_data.preference.posterior import evaluate
 from tests.preference import real_votes
 
 FIVE = LabelSpace.ordinal(5)
@@ -97,9 +100,51 @@ def test_real_raters_by_sex() -> None:
     assert sum(group.votes.sum() for group in groups) <= len(ratings)
 
 
-def test_the_error_is_that_of_the_groups_dirichlet() -> None:
-    ratings, membership, _ = two_groups(1.0, items=40)
+def test_groups_that_do_not_differ_get_everyones_distribution() -> None:
+    ratings, membership, _ = two_groups(0.0, items=120, per_group=12)
+    prior, _ = learn_prior(ratings.votes().counts, FIVE, "beta")
+    everyone = evaluate(prior, FIVE, ratings.votes().counts, np.eye(5)).mean
+    for group in by_group(ratings, FIVE, prior, membership):
+        assert np.abs(group.distribution - everyone).max() < 0.05
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.8])
+def test_a_group_predicts_the_groups_other_raters_and_its_errors_hold(shift: float) -> None:
+    big, _, _ = two_groups(shift, per_group=400, items=120, seed=3)
+    rng = np.random.default_rng(0)
+    asked = np.concatenate([rng.choice(400, 5, replace=False), 400 + rng.choice(400, 5, replace=False)])
+    ratings = big.take(np.flatnonzero(np.isin(big.annotator, asked)))
+    membership = {f"p{i}": "woman" if i < 400 else "man" for i in range(800)}
+    prior, _ = learn_prior(ratings.votes().counts, FIVE, "beta")
+    everyone = evaluate(prior, FIVE, ratings.votes().counts, FIVE.rewards[:, None]).mean[:, 0]
+    women = big.take(np.flatnonzero(big.annotator < 400)).votes().counts
+    truth = women @ FIVE.rewards / women.sum(axis=1)
+    group = by_group(ratings, FIVE, prior, membership)[1]
+    error = np.abs(group.expected_reward - truth)
+    ignored = ((everyone - truth) ** 2).mean()
+    assert (error**2).mean() < (0.6 if shift else 1.05) * ignored
+    assert 0.8 < (error < 1.645 * group.reward_error).mean() <= 1.0
+
+
+def test_opinions_that_are_opposite_on_items_make_the_others_votes_worth_little() -> None:
+    """Women and men see every item on opposite sides: no severity, but a large item x group."""
+    rng = np.random.default_rng(1)
+    items, people = 150, 12
+    side = np.where(np.arange(people) < 6, 1.0, -1.0)
+    x = 2 + rng.normal(0, 1, items)[:, None] * side + rng.normal(0, 0.8, (items, people))
+    ratings, membership, _ = two_groups(0.0, items=items)
+    ratings = replace(ratings, label=np.clip(np.rint(x), 0, 4).astype(np.int64).ravel())
     prior, _ = learn_prior(ratings.votes().counts, FIVE, "beta")
     for group in by_group(ratings, FIVE, prior, membership):
-        spread = group.distribution @ FIVE.rewards**2 - group.expected_reward**2
-        np.testing.assert_allclose(group.reward_error**2, spread / (group.strength + group.votes + 1.0))
+        assert group.strength < 3.0
+        own = ratings.take(np.flatnonzero((ratings.annotator < 6) == (group.name == "woman"))).votes().counts
+        raw = own @ FIVE.rewards / own.sum(axis=1)
+        assert np.corrcoef(group.expected_reward, raw)[0, 1] > 0.95
+
+
+def test_a_categorical_prior_has_groups_too() -> None:
+    ratings, membership, _ = two_groups(0.5, items=40)
+    prior, _ = learn_prior(ratings.votes().counts, FIVE, "dirichlet")
+    for group in by_group(ratings, FIVE, prior, membership):
+        np.testing.assert_allclose(group.distribution.sum(axis=1), 1.0)
+        assert (group.reward_error > 0).all()
