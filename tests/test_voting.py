@@ -76,7 +76,8 @@ def test_a_run_can_be_updated_with_people(double: LLMServer, tmp_path: Path) -> 
     answer(dprm("ratings", "update", "run", "people.csv", "--output", "new.parquet", "--json", cwd=tmp_path))
     rows = {row["item_id"]: row for row in pq.read_table(tmp_path / "new.parquet").to_pylist()}
     assert len(rows) == 4
-    assert rows[item]["evidence"] == 6
+    assert sum(rows[item]["votes"]) == 6
+    assert rows[item]["evidence"] == pytest.approx(2 + 4 / (1 + 0.39 * 4))  # two people, and four personas of a panel
     assert rows[item]["expected_reward"] > summary["first"][0]["expected_reward"]
 
 

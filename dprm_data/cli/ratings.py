@@ -146,7 +146,14 @@ def update(
     old = read_published(dataset)
     new = new_votes(votes_file, old, say=note(quiet or as_json), **options.settings())
     fitted = add_votes(
-        old.votes, new, old.prior, old.space, forgetting=forgetting, smoothing=old.smoothing, interval=old.interval
+        old.votes,
+        new,
+        old.prior,
+        old.space,
+        forgetting=forgetting,
+        smoothing=old.smoothing,
+        interval=old.interval,
+        shared=old.shared,
     )
     write_fit(fitted, old.space, output, old.smoothing, given=(*old.given, digest(new)))
     answer({"out": str(output), **fitted.summary()}, lambda: fit_view(fitted, old.space, output), as_json)

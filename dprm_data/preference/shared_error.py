@@ -49,6 +49,12 @@ def people_worth(votes: float | Floats, shared: float = SHARED) -> Floats:
     return np.asarray(n / (1.0 + shared * n))
 
 
+def votes_of_panel(totals: Floats, worth: Floats, shared: float) -> Floats:
+    """How many of the votes (N,) are a panel's, if together with people's they are worth so many people (N,): N of N / (1 + r N) + H = worth with N + H = totals."""
+    lost = np.maximum(totals - worth, 0.0)  # r N² / (1 + r N)
+    return np.asarray(np.minimum(0.5 * (lost + np.sqrt(lost**2 + 4.0 * lost / shared)), totals))
+
+
 def between_models(item: Ints, model: Ints, reward: Floats) -> tuple[float, int]:
     """c, the models' disagreement about items in variances of one answer, and the number of models: from single votes, all arrays (R,). (0, M) where no item shows it.
 

@@ -24,6 +24,7 @@ from dprm_data.ingest.votes import Votes, check_space
 from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.fitting import Fit, fit
 from dprm_data.preference.prior import Prior
+from dprm_data.preference.shared_error import SharedError
 from dprm_data.recipe.recipe import SmoothingConfig
 
 RELEARNED = (
@@ -40,17 +41,29 @@ def update(
     forgetting: float = 1.0,
     smoothing: SmoothingConfig | None = None,
     interval: float = 0.9,
+    shared: SharedError | None = None,
 ) -> Fit:
     """The published distributions after new votes.
 
     `published` are the votes that travel with the dataset, `prior` its prior. Items keep their order; those only in `new` come
     after them. A prior that was learned from items with one vote each is learned again from all votes. `forgetting` is lambda, in (0, 1]: it discounts the published votes of every item, including those without new ones.
+    `shared`: the error that the published votes of a panel share, with the weight of people among them on every published item; all new votes are taken for people's.
     """
     votes = merge(published, new, space, forgetting=forgetting)
+    error = None if shared is None else _with_new(shared, new, votes, forgetting)
     if not prior.assumed:
-        return fit(votes, space, prior=prior, smoothing=smoothing, interval=interval)
-    fitted = fit(votes, space, family=prior.family, smoothing=smoothing, interval=interval)
+        return fit(votes, space, prior=prior, smoothing=smoothing, interval=interval, shared=error)
+    fitted = fit(votes, space, family=prior.family, smoothing=smoothing, interval=interval, shared=error)
     return replace(fitted, notes=(*fitted.notes, RELEARNED))
+
+
+def _with_new(shared: SharedError, new: Votes, votes: Votes, forgetting: float) -> SharedError:
+    """The shared error of the published votes' panel, where all new votes are people's."""
+    row = {item: i for i, item in enumerate(votes.item_ids)}
+    people = np.zeros(len(votes))
+    people[: len(shared.people)] = forgetting * shared.people
+    np.add.at(people, [row[item] for item in new.item_ids], new.totals)
+    return replace(shared, people=people)
 
 
 def merge(published: Votes, new: Votes, space: LabelSpace, *, forgetting: float = 1.0) -> Votes:

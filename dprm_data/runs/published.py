@@ -27,6 +27,7 @@ from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.fitting import Fit
 from dprm_data.preference.prior import Prior
 from dprm_data.preference.rater_units import RaterUnits
+from dprm_data.preference.shared_error import SharedError, votes_of_panel
 from dprm_data.recipe.recipe import SmoothingConfig
 from dprm_data.runs.folder import RunFolder
 
@@ -35,7 +36,7 @@ _KEY = b"dprm_fit"
 
 @dataclass(frozen=True)
 class Published:
-    """The votes behind fitted distributions, and how they were fitted. interval: the level of the credible intervals. units: who gave the votes; None where that is not known.
+    """The votes behind fitted distributions, and how they were fitted. interval: the level of the credible intervals. units: who gave the votes; None where that is not known. shared: the error that the votes of a panel share.
 
     `votes.base` is that of the table they were read from: the next table of the same people counts its labels in the same way.
     `given`: the digests of the tables of votes that have been counted, where they are known.
@@ -48,6 +49,7 @@ class Published:
     interval: float
     given: tuple[str, ...] = ()
     units: RaterUnits | None = None
+    shared: SharedError | None = None
 
 
 def digest(votes: Votes) -> str:
@@ -76,6 +78,7 @@ def write_fit(
         "base": fitted.votes.base,
         "given": sorted(given),
         **({"rater_units": fitted.units.to_dict()} if fitted.units else {}),
+        **({"shared_error": fitted.shared.error} if fitted.shared else {}),
     }
     table = table.replace_schema_metadata((table.schema.metadata or {}) | {_KEY: orjson.dumps(content)})
     try:
@@ -130,21 +133,23 @@ def _of_run(folder: RunFolder) -> Published:
     manifest, recipe = folder.read_manifest(), folder.recipe()
     if "prior" not in manifest:
         raise InputError(f"{folder} has no fitted prior yet", hint=f"Fit it first: dprm ratings fit {folder}")
-    table = pq.read_table(folder.needs("distributions"), columns=["item_id", "votes"])
+    table = pq.read_table(folder.needs("distributions"), columns=["item_id", "votes", "evidence"])
     space = LabelSpace.load(recipe.labels)
+    votes = _votes(table, space, folder)
     return Published(
-        _votes(table, space, folder),
+        votes,
         Prior.from_dict(manifest["prior"]),
         space,
         recipe.fit.smoothing,
         recipe.fit.interval,
         units=_units(manifest.get("fit", {}).get("rater_units")),
+        shared=_shared((manifest.get("panel_worth") or {}).get("error"), votes, table),
     )
 
 
 def _of_file(path: Path) -> Published:
     try:
-        table = pq.read_table(path, columns=["item_id", "votes"])
+        table = pq.read_table(path, columns=["item_id", "votes", "evidence"])
     except FileNotFoundError as error:
         raise InputError(
             f"no file {path}", hint="Give a run folder, or a file written by `dprm ratings fit`."
@@ -173,11 +178,20 @@ def _of_file(path: Path) -> Published:
         content["interval"],
         given,
         _units(content.get("rater_units")),
+        _shared(content.get("shared_error"), votes, table),
     )
 
 
 def _units(content: dict[str, Any] | None) -> RaterUnits | None:
     return RaterUnits.from_dict(content) if content else None  # older files do not say
+
+
+def _shared(error: float | None, votes: Votes, table: pa.Table) -> SharedError | None:
+    """The shared error of a panel's votes; None if all count as people, as in older files."""
+    if error is None:
+        return None
+    worth = table["evidence"].to_numpy().astype(np.float64)
+    return SharedError(error, votes.totals - votes_of_panel(votes.totals, worth, error))
 
 
 def _votes(table: pa.Table, space: LabelSpace, origin: object) -> Votes:

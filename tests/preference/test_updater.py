@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,7 +14,9 @@ from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.fitting import fit
 from dprm_data.preference.model_selection import learn_prior
 from dprm_data.preference.prior import Prior
+from dprm_data.preference.shared_error import SharedError
 from dprm_data.preference.updater import merge, update
+from dprm_data.runs.published import read_published, write_fit
 
 HH6 = LabelSpace.load("hh6")
 RNG = np.random.default_rng(0)
@@ -108,3 +112,24 @@ def test_a_bad_forgetting_factor(forgetting: float) -> None:
 def test_an_item_that_is_published_twice() -> None:
     with pytest.raises(InputError, match="twice"):
         merge(Votes(["a", "a"], np.ones((2, 6))), batch(1), HH6)
+
+
+def test_a_panels_votes_go_on_sharing_their_error(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    people = rng.integers(0, 4, 30).astype(float)
+    old = Votes([f"i{i}" for i in range(30)], rng.multinomial(15, rng.dirichlet(np.ones(5), 30)).astype(float))
+    shared = SharedError(0.39, people)
+    space = LabelSpace.ordinal(5)
+    first = fit(old, space, shared=shared)
+    write_fit(first, space, tmp_path / "first.parquet")
+    published = read_published(tmp_path / "first.parquet")
+    assert published.shared is not None
+    np.testing.assert_allclose(published.shared.people, people, atol=1e-4)
+    new = Votes(["i3", "new"], np.array([[0, 0, 2, 1, 0], [1, 0, 0, 0, 0.0]]))
+    found = update(published.votes, new, published.prior, space, shared=published.shared)
+    all_people = np.append(people + 3.0 * (np.arange(30) == 3), 1.0)
+    direct = fit(merge(old, new, space), space, prior=first.prior, shared=SharedError(0.39, all_people))
+    np.testing.assert_allclose(found.reward_error, direct.reward_error, rtol=1e-4)
+    np.testing.assert_allclose(found.evidence, direct.evidence, rtol=1e-4)
+    assert found.evidence[3] - first.evidence[3] == pytest.approx(3.0, abs=1e-3)  # people are people
+    assert found.evidence[0] < 15
