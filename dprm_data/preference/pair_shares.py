@@ -77,8 +77,8 @@ def pair_covariances(first: Side, second: Side, rewards: Floats, correlation: fl
     """The covariance of one person's rewards of the two, (P,): the sum over levels a, b of (P(X <= a, Y <= b) - F_a G_b) times the steps of reward above a and b (Hoeffding)."""
     values, x, y, together = _levels(first, second, rewards)
     steps = np.diff(values)
-    scores = [_scores(p) for p in (x, y)]
-    excess = _bivariate(*scores, correlation * together) - _bivariate(*scores, np.zeros(len(x)))
+    h, k = _scores(x), _scores(y)
+    excess = _bivariate(h, k, correlation * together) - _bivariate(h, k, np.zeros(len(x)))
     return np.asarray(np.einsum("pab,a,b->p", excess[:, :-1, :-1], steps, steps))
 
 

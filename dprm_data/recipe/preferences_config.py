@@ -1,4 +1,4 @@
-"""Which pairs of responses are published as preferences. None of this is sent to a model: change it and run `dprm fit` again at no cost."""
+"""Which pairs of responses are published as preferences. None of this is sent to a model: change it and run `dprm ratings fit` again at no cost."""
 
 from __future__ import annotations
 
