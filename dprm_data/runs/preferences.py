@@ -53,6 +53,12 @@ class PairCounts:
         return asdict(self)
 
 
+def published_coupling(manifest: dict[str, Any]) -> Coupling:
+    """The coupling with which a run's preferences were written; the typical one for an older version's."""
+    found = (manifest.get("preferences") or {}).get("coupling")
+    return Coupling(**found) if found else TYPICAL
+
+
 def left_out(manifest: dict[str, Any]) -> list[str]:
     """A sentence on the pairs that were not published; none if all were, or if an older version wrote them."""
     found = manifest.get("preferences") or {}

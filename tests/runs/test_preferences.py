@@ -54,6 +54,18 @@ def test_a_pair_says_how_sure_it_is_and_how_many_prefer_it(tmp_path: Path) -> No
     exported = dprm("export", "run", "--what", "preferences", "--output", "pairs.jsonl", cwd=tmp_path)
     assert exported.returncode == 0, exported.stderr
     assert {json.loads(line)["share"] > 0 for line in (tmp_path / "pairs.jsonl").read_text().splitlines()} == {True}
+    shown = dprm("show", "run", "--prompt", clear["group_id"][:9], "--json", cwd=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    first, second = json.loads(shown.stdout)["responses"]
+    assert [first["response"][0]["content"], second["response"][0]["content"]] == ["a", "b"]
+    assert first["probability"] == pytest.approx(clear["probability"], abs=1e-5)
+    assert first["share"] == pytest.approx(clear["share"], abs=1e-5)
+    assert second["share"] is None
+    for text in (clear["chosen_item_id"], clear["group_id"]):
+        view = dprm("show", "run", "--prompt", text, cwd=tmp_path)
+        assert "Better than the next" in view.stdout and view.stdout.index("   a\n") < view.stdout.index("   b\n")
+    unknown = dprm("show", "run", "--prompt", "zzz", cwd=tmp_path)
+    assert unknown.returncode == 2 and "no prompt's id begins with 'zzz'" in unknown.stderr
 
 
 def test_the_recipe_says_which_pairs_are_published(tmp_path: Path) -> None:
