@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from dprm_data.core.arrays import Floats
-from dprm_data.ingest.ratings import Ratings
+from dprm_data.ingest.vote_tables import read_ratings
 from dprm_data.ingest.votes import Votes
 from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.beta import cells
@@ -107,27 +107,18 @@ def test_a_neighbour_with_a_million_votes_does_not_rule_single_votes() -> None:
     assert np.abs(moved[1] - moved[0]).max() <= 0.02
 
 
-def rated(seed: int, variance: float, median: float) -> Ratings:
-    """Ten raters of different severity, and one vote an item."""
-    rng = np.random.default_rng(seed)
-    logit, s = rng.normal(0.5, variance**0.5, 1500), np.exp(rng.normal(np.log(median), 0.3, 1500))
-    who, severity = rng.integers(0, 10, 1500), rng.normal(0, 0.5, 10)
-    p = cells(1 / (1 + np.exp(-logit - severity[who])), s, 5)
-    label = np.minimum((rng.random((1500, 1)) > np.cumsum(p, axis=1)).sum(axis=1), 4)
-    ids = [[f"{kind}{i}" for i in range(n)] for kind, n in (("i", 1500), ("r", 10))]
-    nothing = np.zeros(1500, dtype=np.int64)
-    return Ratings(*ids, 5, np.arange(1500), who, label, np.ones(1500), nothing)
-
-
-def test_raters_tell_how_far_items_differ() -> None:
-    spread = []
-    for variance, median in ((0.3, 3.0), (2.5, 6.0)):
-        ratings = rated(1, variance, median)
-        crowd, with_raters = (fit(ratings, FIVE, raters=use, smoothing=RAW) for use in ("off", "on"))
-        spread.append(with_raters.expected_reward.std() / crowd.expected_reward.std())
-    assert spread[1] > 1.15 * spread[0]
-    strangers = replace(ratings, annotator=np.random.default_rng(0).permutation(ratings.annotator))
-    assert fit(strangers, FIVE).raters is None
+def test_raters_who_come_back_tell_how_far_items_differ() -> None:
+    """On real votes, one an item, by eight raters; the same votes with the raters' ids shuffled tell nothing."""
+    space = LabelSpace.ordinal(5)
+    whole, rng = read_ratings(real_votes.path("convabuse"), space), np.random.default_rng(0)
+    _, kept = np.unique(whole.item[order := rng.permutation(len(whole))], return_index=True)
+    held = whole.take(np.delete(np.arange(len(whole)), order[kept])).votes().counts
+    ratings = whole.take(order[kept])
+    scored = held.sum(axis=1) > 0
+    crowd, rated = (fit(ratings, space, raters=use, smoothing=RAW).posterior[scored] for use in ("off", "auto"))
+    gain = ranked_probability_score(crowd, held[scored]) - ranked_probability_score(rated, held[scored])
+    assert gain.mean() > 5 * gain.std(ddof=1) / np.sqrt(len(gain))
+    assert fit(replace(ratings, annotator=rng.permutation(ratings.annotator)), space).raters is None
 
 
 def test_the_number_of_threads_changes_no_byte_of_what_is_published(tmp_path: Path) -> None:
