@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 
@@ -84,11 +85,11 @@ def _learn(voted: Floats, space: LabelSpace, family: Family, plain: bool) -> Pri
 
 def _single_precision(part: Part) -> Part:
     """The part without the last digits, which depend on how many threads added it up: the same votes have the same prior on every machine."""
-    found = {field.name: getattr(part, field.name) for field in fields(part)}
-    arrays = {name: value for name, value in found.items() if isinstance(value, np.ndarray) and value.dtype == float}
-    numbers = {name: value for name, value in found.items() if isinstance(value, float)}
-    return replace(
-        part,
-        **{name: value.astype(np.float32).astype(float) for name, value in arrays.items()},
-        **{name: float(np.float32(value)) for name, value in numbers.items()},
-    )
+    short: dict[str, Any] = {}
+    for field in fields(part):
+        value = getattr(part, field.name)
+        if isinstance(value, np.ndarray) and value.dtype == np.float64:
+            short[field.name] = value.astype(np.float32).astype(np.float64)
+        elif isinstance(value, float):
+            short[field.name] = float(np.float32(value))
+    return replace(part, **short)
