@@ -36,9 +36,12 @@ from dprm_data.preference.posterior import evaluate  # noqa: E402
 from dprm_data.preference.sampling import predictive_means  # noqa: E402
 from dprm_data.preference.scores import hold_out, log_likelihood, ranked_probability_score  # noqa: E402
 from dprm_data.preference.smoothing import smooth  # noqa: E402
+from dprm_data.preference.updater import update  # noqa: E402
 from dprm_data.recipe.recipe import SmoothingConfig  # noqa: E402
 
-DATA = ROOT.parent / "shared" / "data"
+DATA = next(
+    (p / "shared" / "data" for p in ROOT.parents if (p / "shared" / "data").is_dir()), ROOT.parent / "shared" / "data"
+)
 LEVELS = {"faceratings": 7, "convabuse": 5, "chaosnli": 3, "polis": 3}
 SIZES = (2, 5, 10, 20, 50)
 FEWEST_ITEMS = 50  # a setting with fewer items is left out
@@ -74,6 +77,12 @@ def learned(family: str, plain: bool = False, order: list[int] | None = None) ->
         return evaluate(prior, space, votes[:, columns], np.eye(space.K)).mean[:, np.argsort(columns)]
 
     return estimate
+
+
+def marginal(votes: np.ndarray, space: LabelSpace) -> np.ndarray:
+    """One distribution for all items."""
+    total = votes.sum(axis=0) + 0.5
+    return np.tile(total / total.sum(), (len(votes), 1))
 
 
 ESTIMATORS: dict[str, Estimate] = {
@@ -113,9 +122,9 @@ def settings(sizes: tuple[int, ...] = SIZES) -> list[tuple[str, int]]:
 
 
 def collect(
-    name: str, n: int, estimators: dict[str, Estimate], splits: int, items: int | None = None
+    name: str, n: int, estimators: dict[str, Estimate], splits: int, items: int | None = None, fewest: int | None = None
 ) -> dict[str, np.ndarray]:
-    """Scores (3, items), each item's mean over the splits in which it was."""
+    """Scores (3, items), each item's mean over the splits in which it was. fewest: an item has from so many to n votes."""
     counts, space = load(name)
     sums = {key: np.zeros((3, len(counts))) for key in estimators}
     seen = np.zeros(len(counts))
@@ -125,6 +134,12 @@ def collect(
         if items is not None:
             chosen = np.sort(rng.permutation(len(rows))[:items])
             rows, train, held = rows[chosen], train[chosen], held[chosen]
+        if fewest is not None:
+            sizes = rng.integers(fewest, n + 1, len(train))
+            train = np.array(
+                [rng.multivariate_hypergeometric(v.astype(np.int64), m) for v, m in zip(train, sizes, strict=True)],
+                dtype=float,
+            )
         seen[rows] += 1
         for key, estimate in estimators.items():
             sums[key][:, rows] += scores(estimate(train, space), held)
@@ -180,17 +195,57 @@ def comparison(quick: bool) -> list[str]:
     return lines
 
 
-def few_items(quick: bool) -> list[str]:
-    keys = ["Jeffreys", "dirichlet", "plain beta", DEFAULT]
+def few(quick: bool) -> list[str]:
+    """One vote an item, and few items: the default against a Dirichlet and one distribution for all items."""
+    rivals = {"marginal": marginal, "dirichlet": ESTIMATORS["dirichlet"], "beta": ESTIMATORS[DEFAULT]}
     lines = [
-        "| set | items | n | " + " | ".join(f"{key} RPS | log-lik." for key in keys) + " |",
-        "|---|---|---|" + "---|---|" * len(keys),
+        "| set | items | votes an item | marginal | dirichlet | beta | beta − marginal (s.e.) | beta − dirichlet (s.e.) | beta: log-lik. − dirichlet's |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for name in LEVELS:
-        for items in (20, 50):
-            for n in (2, 5) if name != "convabuse" else (2,):
-                found = collect(name, n, {key: ESTIMATORS[key] for key in keys}, 2 if quick else 30, items)
-                lines.append(f"| {name} | {items} | {n} | {score_cells(found)} |")
+        most = 2 if name == "convabuse" else 3
+        for fewest, n, items in ((1, 1, None), (1, 1, 30), (2, 2, 20), (2, 2, 30), (2, 2, 50), (1, most, 30)):
+            splits = 2 if quick else 30 if items or name == "faceratings" else 4
+            found = collect(name, n, rivals, splits, items, None if fewest == n else fewest)
+            cells = [name, items or found["beta"].shape[1], n if fewest == n else f"{fewest} to {n}"]
+            cells += [f"{scores[0].mean():.1f}" for scores in found.values()]
+            for rival in ("marginal", "dirichlet"):
+                gap = found["beta"][0] - found[rival][0]
+                error = gap.std(ddof=1) / np.sqrt(len(gap))
+                mark = " ▲" if gap.mean() < -2 * error else " ▼" if gap.mean() > 2 * error else ""
+                cells.append(f"{gap.mean():+.1f} ({error:.1f}){mark}")
+            cells.append(f"{(found['beta'][1] - found['dirichlet'][1]).mean():+.4f}")
+            lines.append("| " + " | ".join(map(str, cells)) + " |")
+            print(lines[-1], flush=True)
+    return lines
+
+
+def single_votes_updated(quick: bool) -> list[str]:
+    """Fits of one vote an item and updates with nine more votes: RPS and how often 90 % intervals hold, with the prior learned again or kept."""
+    lines = [
+        "| set | one vote: held | one + nine votes: RPS | held | with the first prior kept: RPS | held |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name in ("faceratings", "chaosnli", "polis"):
+        counts, space = load(name)
+        rows_of = []
+        for seed in range(1 if quick else 20 if name == "faceratings" else 3):
+            rng = np.random.default_rng(seed)
+            rows, train, held = hold_out(counts, 10, rng)
+            first = np.array([rng.multivariate_hypergeometric(v.astype(np.int64), 1) for v in train], dtype=float)
+            ids, m = [str(i) for i in rows], held.sum(axis=1)
+            truth = held @ space.rewards / m
+            one = fit(Votes(ids, first), space, smoothing=RAW)
+            updated = update(Votes(ids, first), Votes(ids, train - first), one.prior, space, smoothing=RAW)
+            kept = fit(Votes(ids, train), space, prior=one.prior, smoothing=RAW)
+            row = []
+            for found in (one, updated, kept):
+                low, high = found.reward_interval(space, raters=m)
+                row += [scores(found.posterior, held)[0].mean(), ((low <= truth) & (truth <= high)).mean()]
+            rows_of.append(row[1:])
+        held_one, again, held_again, kept_rps, held_kept = np.mean(rows_of, axis=0)
+        lines.append(f"| {name} | {held_one:.3f} | {again:.1f} | {held_again:.3f} | {kept_rps:.1f} | {held_kept:.3f} |")
+        print(lines[-1], flush=True)
     return lines
 
 
@@ -458,7 +513,8 @@ def main() -> None:
         raise SystemExit(f"the real votes are not here: {', '.join(missing)} in {DATA}")
     makers: dict[str, Callable[[bool], list[str]]] = {
         "comparison": comparison,
-        "few items": few_items,
+        "few": few,
+        "single votes updated": single_votes_updated,
         "control": control,
         "distances": distances,
         "smoothing": smoothing,
@@ -471,7 +527,7 @@ def main() -> None:
         if not quick:
             pictures(curves)
     for name, make in makers.items():
-        if options.only in (None, name):
+        if options.only in (None, name) or (options.only == "few" and name == "single votes updated"):
             sections[name] = make(quick)
     if quick:
         print("\n".join(line for name, lines in sections.items() for line in ["", f"== {name}", "", *lines]))

@@ -25,6 +25,7 @@ from dprm_data.ingest.ratings import Ratings
 from dprm_data.ingest.votes import Votes, check_space
 from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.mean_shift import mean_shift
+from dprm_data.preference.model_selection import learn_prior
 from dprm_data.preference.posterior import evaluate
 from dprm_data.preference.prior import Prior
 from dprm_data.preference.rater_units import RaterUnits
@@ -108,6 +109,8 @@ def drift(
     both = (published.totals[old_rows] > 0) & (new.totals[new_rows] > 0)
     old_rows, new_rows = old_rows[both], new_rows[both]
     old, latest = published.counts[old_rows], new.counts[new_rows]
+    if prior.assumed:  # it does not travel: see `updater.py`
+        prior, _ = learn_prior(old + latest, space, prior.family)
     score = log_bayes_factors(prior, space, old, latest)
     p_value = np.ones(len(old))
     rng = np.random.default_rng(seed)

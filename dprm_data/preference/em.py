@@ -57,11 +57,17 @@ class Start:
     concentration: float
     variances: tuple[float, float]
 
+    @classmethod
+    def of(cls, told: float) -> Start:
+        """Between `STATED` and `BROAD`: told is the share of the items that tell how far items differ."""
+        first, second = ((1.0 - told) * a + told * b for a, b in zip(STATED.variances, BROAD.variances, strict=True))
+        return cls(STATED.concentration ** (1.0 - told) * BROAD.concentration**told, (first, second))
 
-# The items differ as little as they may without single votes being predicted worse than by a Dirichlet with one vote per label, and as much as they may
-# without them being predicted worse than by one distribution for all items, on all real votes at hand.
+
+# Believed of items with one vote: they differ as little as they may without single votes being predicted worse than by a Dirichlet with one vote per label, and as
+# much as they may without being predicted worse than by one distribution for all items, on all real votes at hand.
 STATED = Start(3.5, (0.6, 0.7))
-BROAD = Start(3.0, (1.5, 0.5))
+BROAD = Start(3.0, (1.5, 0.5))  # broad, with a soft peak: where items have several votes, these soon decide
 
 
 @dataclass(frozen=True)
@@ -85,8 +91,8 @@ class Sample:
 
     @property
     def telling(self) -> Floats:
-        """The items (U,) that tell how far items differ: those with two votes or more."""
-        return np.asarray(self.items * np.clip(self.votes.sum(axis=1) - 1.0, 0.0, 1.0))
+        """The items (U,) that tell how far items differ."""
+        return self.items * telling(self.votes)
 
     def thinned(self, most: int) -> Sample:
         """A random subset of the items with at most `most` distinct rows, or all of them. The choice is deterministic."""
@@ -99,10 +105,16 @@ class Sample:
         return Sample(self.votes[rows], items.astype(np.float64))
 
 
+def telling(votes: Floats) -> Floats:
+    """How much items (U,) with these votes (U, L) tell how far items differ: 0 with one vote, 1 with two, and with one that is split over labels."""
+    split = (votes > 0).sum(axis=1) > 1
+    return np.where(split, 1.0, np.clip(votes.sum(axis=1) - 1.0, 0.0, 1.0))
+
+
 class Base:
     """The normal base measure of (logit mu, log s) on the points of a grid."""
 
-    def __init__(self, mu: Floats, s: Floats, start: Start = STATED) -> None:
+    def __init__(self, mu: Floats, s: Floats, start: Start = BROAD) -> None:
         self.points = np.stack([np.log(mu / (1.0 - mu)), np.log(s)], axis=1)
         # The points are even in arcsin(sqrt(mu)): a point covers d logit mu = d arcsine / sqrt(mu (1 - mu)).
         self.width = 1.0 / np.sqrt(mu * (1.0 - mu))
@@ -148,10 +160,13 @@ def learn_beta(votes: Floats, *, level_weights: bool = True, lapses: bool = True
     omega = np.ones(L)
     part = BetaPart(*discretised.grids(_typical(sample)), np.ones(1), omega)
     mu, s = part.grid()
-    base, plain = Base(mu, s, BROAD if free else STATED), discretised.cells(mu, s, L)
+    plain = discretised.cells(mu, s, L)
     observed = sample.items @ sample.votes
     N = sample.votes.sum(axis=1)
-    shaping, levelling = (sample.items, sample.telling) if free else (sample.telling, sample.items)
+    several = sample.items * (N > 1.0)
+    shaping = sample.items if free else sample.telling
+    levelling = several if free else np.maximum(several, sample.items - sample.telling)
+    base = Base(mu, s, Start.of(_share(shaping, sample.items)))
     # The start's mean is that of all votes, shrunk a little towards the middle.
     weights = base.start(float((observed + 1.0) @ (np.arange(L) + 0.5) / L / (observed.sum() + L)))
     lapse = LAPSE if lapses and L > 2 else 0.0
@@ -160,9 +175,7 @@ def learn_beta(votes: Floats, *, level_weights: bool = True, lapses: bool = True
         likelihood = _relative(sample.votes @ np.log(P).T)
         weights = em(likelihood, sample.items, shaping, weights, base, STEPS)
         if lapse:
-            found = weights[:, None] * (
-                likelihood.T @ (sample.votes * (sample.telling / (likelihood @ weights))[:, None])
-            )
+            found = weights[:, None] * (likelihood.T @ (sample.votes * (several / (likelihood @ weights))[:, None]))
             lapse = _lapse_rate(found, discretised.weighted(plain, omega), lapse)
         # On two levels there is no shape that a weight could correct: the prior over the mean absorbs it.
         if level_weights and L > 2:
@@ -196,7 +209,8 @@ def learn_kappa(votes: Floats, part: BetaPart) -> BetaPart:
     sample = Sample.of(votes).thinned(MOST_ROWS // 4)
     if votes.shape[1] == 2 or len(sample.votes) == 0:  # any distribution on two levels is a beta's
         return part
-    P, base = part.components().means, Base(*part.grid())
+    P = part.components().means
+    base = Base(*part.grid(), Start.of(_share(sample.telling, sample.items)))
     best, best_score = part, -np.inf
     for kappa in KAPPAS:
         log_likelihood = dirichlet_multinomial(sample.votes, kappa * P)
@@ -245,6 +259,10 @@ def _lapse_rate(found: Floats, cells: Floats, lapse: float) -> float:
         lapsed = (found * (lapse / L) / ((1.0 - lapse) * cells + lapse / L)).sum()
         lapse = float((lapsed + LAPSE * LAPSE_VOTES) / votes)
     return lapse
+
+
+def _share(part: Floats, whole: Floats) -> float:
+    return float(part.sum() / max(whole.sum(), 1e-300))
 
 
 def _typical(sample: Sample) -> float:

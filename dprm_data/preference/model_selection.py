@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 
@@ -11,18 +12,18 @@ from dprm_data.core.errors import InputError
 from dprm_data.core.registry import FAMILIES
 from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.axes import nodes
+from dprm_data.preference.em import telling
 from dprm_data.preference.family import Family, family_of
 from dprm_data.preference.posterior import evaluate
-from dprm_data.preference.prior import Part, Prior
+from dprm_data.preference.prior import FEW_SEVERAL, Part, Prior
 
 ENOUGH = 20_000  # items that a prior is learned from; more change nothing that could be seen
-LEAST_CAP = 2.0  # votes that an item may always count for: with two it begins to tell how far items differ
 
 
 def learn_prior(counts: Floats, space: LabelSpace, family: str, *, plain: bool = False) -> tuple[Prior, list[str]]:
     """The prior of a family from the votes (N, K) of all items, and notes on how it was chosen.
 
-    No item counts for more votes than the one at their 90 % quantile has (or two). Of more than 20,000 items with votes a random 20,000 (always the same ones) are used. `auto` takes the family that predicts the
+    No item counts for more votes than the one at their 90 % quantile has, or for two if one in twenty has so many. Of more than 20,000 items with votes a random 20,000 (always the same ones) are used. `auto` takes the family that predicts the
     votes of items it has not seen best (see `held_out_scores`), and says so. `plain`: a beta without level weights and lapses.
     """
     voted = counts[counts.sum(axis=1) > 0]
@@ -31,7 +32,8 @@ def learn_prior(counts: Floats, space: LabelSpace, family: str, *, plain: bool =
     totals = voted.sum(axis=1, keepdims=True)
     if len(voted):
         # Level weights and lapses count votes: an item with very many would decide on them alone.
-        voted = voted * np.minimum(1.0, max(np.quantile(totals, 0.9, method="lower"), LEAST_CAP) / totals)
+        most, second = np.quantile(totals, [0.9, 1.0 - FEW_SEVERAL], method="lower")
+        voted = voted * np.minimum(1.0, max(most, min(second, 2.0)) / totals)
     selected, notes = family_of(family).select(voted, space)
     prior = _learn(voted, space, selected, plain)
     return prior, notes + _one_vote_each(prior)
@@ -73,18 +75,21 @@ def _learn(voted: Floats, space: LabelSpace, family: Family, plain: bool) -> Pri
     parts = tuple(
         _single_precision(family.prior_part(node.votes(voted), plain=plain)) for node in nodes(family.tree(space))
     )
-    several = float(np.clip(voted.sum(axis=1) - 1.0, 0.0, 1.0).sum())
-    learned_from = {"items": float(len(voted)), "votes": float(voted.sum()), "several": several}
+    learned_from = {
+        "items": float(len(voted)),
+        "votes": float(voted.sum()),
+        "several": float(telling(voted).sum()),
+    }
     return Prior(family.name, space.name, tuple(space.names), parts, learned_from)
 
 
 def _single_precision(part: Part) -> Part:
     """The part without the last digits, which depend on how many threads added it up: the same votes have the same prior on every machine."""
-    found = {field.name: getattr(part, field.name) for field in fields(part)}
-    arrays = {name: value for name, value in found.items() if isinstance(value, np.ndarray) and value.dtype == float}
-    numbers = {name: value for name, value in found.items() if isinstance(value, float)}
-    return replace(
-        part,
-        **{name: value.astype(np.float32).astype(float) for name, value in arrays.items()},
-        **{name: float(np.float32(value)) for name, value in numbers.items()},
-    )
+    short: dict[str, Any] = {}
+    for field in fields(part):
+        value = getattr(part, field.name)
+        if isinstance(value, np.ndarray) and value.dtype == np.float64:
+            short[field.name] = value.astype(np.float32).astype(np.float64)
+        elif isinstance(value, float):
+            short[field.name] = float(np.float32(value))
+    return replace(part, **short)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dprm_data.core.arrays import Floats
-from dprm_data.preference.em import BASE_ITEMS, EVEN_ITEMS, LEVEL_PRECISION, Base
+from dprm_data.preference.em import BASE_ITEMS, EVEN_ITEMS, LEVEL_PRECISION, Base, Start, telling
 from dprm_data.preference.prior import BetaPart
 from dprm_data.preference.rated_scale import RatedScale
 from dprm_data.preference.rater_model import (
@@ -49,11 +49,12 @@ def learn(
 ) -> RaterModel:
     """Learn items and raters of a scale from its votes. free: how far items differ is learned from single votes, too, and not only from several (see `em.py`)."""
     model = start(part, scale.raters, shifts, stretches)
-    base, plain = Base(*part.grid()), plain_cells(part, model.shifts, model.stretches)
+    shaping = np.ones(scale.items) if free else telling(scale.votes())
+    base = Base(*part.grid(), Start.of(float(shaping[scale.votes().any(axis=1)].mean())))
+    plain = plain_cells(part, model.shifts, model.stretches)
     observed = scale.votes().sum(axis=0)
     levels = (np.arange(scale.levels) + 0.5) / scale.levels
     base.start(float((observed + 1.0) @ levels / (observed.sum() + scale.levels)))
-    shaping = np.ones(scale.items) if free else np.clip(scale.votes().sum(axis=1) - 1.0, 0.0, 1.0)
     messages = _first_messages(scale, model)
     for _ in range(rounds):
         _, model = pass_over(scale, model, messages)

@@ -92,10 +92,12 @@ def test_a_scale_that_is_used_evenly_gets_even_weights() -> None:
     assert part.lapse < 0.02
 
 
-def test_single_votes_say_nothing_about_level_weights() -> None:
+def test_single_votes_set_level_weights_that_expect_every_level_as_often_as_it_was_chosen() -> None:
     rng = np.random.default_rng(2)
-    votes = np.eye(5)[rng.choice(5, 500, p=[0.4, 0.1, 0.0, 0.1, 0.4])]
-    np.testing.assert_allclose(learn_beta(votes).level_weights, 1.0)
+    votes = np.eye(5)[rng.choice(5, 2000, p=[0.4, 0.1, 0.05, 0.1, 0.35])]
+    components = learn_beta(votes).components()
+    np.testing.assert_allclose(components.weights @ components.means, votes.mean(axis=0), atol=0.02)
+    np.testing.assert_array_equal(learn_beta(votes, free=True).level_weights, 1.0)
 
 
 def test_lapses_are_recovered() -> None:
