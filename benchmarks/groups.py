@@ -103,6 +103,7 @@ def scored(name: str, kind: str, n: int, splits: int) -> str:
     N = len(whole.item_ids)
     sums, seen = np.zeros((3, N)), np.zeros(N)
     significant = found = 0
+    by_split = []
     for seed in range(splits):
         rng = np.random.default_rng([seed, n])
         on, place = whole, np.arange(N)
@@ -119,6 +120,7 @@ def scored(name: str, kind: str, n: int, splits: int) -> str:
         rows = np.array([where[item] for item in train.item_ids])
         prior, _ = learn_prior(train.votes().counts, space, "beta")
         everyone = evaluate(prior, space, train.votes().counts, np.eye(space.K)).mean
+        gaps = []
         for group in by_group(train, space, prior, membership):
             mine = np.array([membership.get(a) == group.name for a in held.annotator_ids])
             against = held.take(np.flatnonzero(mine[held.annotator])).votes().counts
@@ -128,14 +130,18 @@ def scored(name: str, kind: str, n: int, splits: int) -> str:
             raw = np.where(raw.sum(axis=1, keepdims=True) > 0, raw, everyone[there])
             raw = raw / raw.sum(axis=1, keepdims=True)
             for at, p in enumerate((raw, everyone[there], group.distribution[there])):
-                sums[at, rows[there]] += 1e4 * ranked_probability_score(p, against[there])
+                scores = 1e4 * ranked_probability_score(p, against[there])
+                sums[at, rows[there]] += scores
+                gaps.append((0.0, -1.0, 1.0)[at] * scores.mean())
             seen[rows[there]] += 1
             significant += group.p_value < 0.05
             found += 1
+        by_split.append(sum(gaps))
     there = seen > 0
     mean = sums[:, there] / seen[there]
     gap = mean[2] - mean[1]
-    error = gap.std(ddof=1) / np.sqrt(len(gap))
+    # Of items, or of splits if that is larger: a division of the raters is common to all items.
+    error = max(np.std(one, ddof=1) / np.sqrt(len(one)) for one in (gap, np.array(by_split) / 2.0))
     mark = "" if abs(gap.mean()) <= error else " ▲" if gap.mean() < 0 else " ▼"
     line = [
         name,

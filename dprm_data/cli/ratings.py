@@ -238,7 +238,7 @@ def groups(
     *,
     options: VoteOptions,
 ) -> None:
-    """Fit distributions by group of annotators, with partial pooling: each is shrunk towards the others' as far as the votes suggest."""
+    """Fit distributions by group of annotators, with partial pooling: each departs from everyone's as far as the votes show."""
     from dprm_data.core.tables import write_parquet
     from dprm_data.preference.groups import by_group, group_table
     from dprm_data.preference.model_selection import learn_prior

@@ -5,7 +5,7 @@ With y the votes' values less their side's mean, and pairs of votes on one item,
     d = C_own + C_others - 2 C_between = Var(the group's view of an item - the others')
 
 free of the items' own variance, of severities and of the votes' noise. r = d / s², s² the variance of a vote within its item and side. The standard error is that of d over items. r is
-shrunk like severities: with the weight 1/2 it is 0, the rest is spread evenly over log r; the posterior mean is taken. Without pairs of the group's own votes r is 0: nothing can be known of it.
+shrunk like severities: with the prior weight 0.9 it is 0 (a group that differs on items beyond its severity is the exception), the rest is spread evenly over log r; the posterior mean is taken. Without pairs of the group's own votes r is 0: nothing can be known of it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from dprm_data.core.arrays import Floats
 
 DEVIATIONS = np.geomspace(0.01, 1.0, 21)  # r
+NONE = 0.9  # the prior weight of r = 0
 
 
 def deviation(own: Floats, others: Floats, values: Floats) -> float:
@@ -53,7 +54,7 @@ def _sums(counts: Floats, values: Floats) -> tuple[Floats, Floats, Floats]:
 
 def _shrunk(value: float, error: float) -> float:
     r = np.concatenate([[0.0], DEVIATIONS])
-    weight = np.concatenate([[0.5], np.full(len(DEVIATIONS), 0.5 / len(DEVIATIONS))])
+    weight = np.concatenate([[NONE], np.full(len(DEVIATIONS), (1.0 - NONE) / len(DEVIATIONS))])
     log_likelihood = -0.5 * ((value - r) / error) ** 2
     weight = weight * np.exp(log_likelihood - log_likelihood.max())
     return float(weight @ r / weight.sum())
