@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -27,6 +28,9 @@ from dprm_data.preference.shared_error import SharedError
 from dprm_data.preference.smoothing import smooth
 from dprm_data.preference.soft_labels import soft_worth
 from dprm_data.preference.stated import estimate_strength, pseudo_votes
+from dprm_data.preference.text_effects import Texts, evaluate_read, learn_texts
+from dprm_data.preference.text_features import ItemTexts
+from dprm_data.preference.text_reading import TextReading
 from dprm_data.recipe.recipe import SmoothingConfig
 
 FEW_SEVERAL = 0.05  # of the items with votes: if fewer have several votes, these are too few to learn from
@@ -46,7 +50,7 @@ class Fit:
     label in the categorical families. `divided` (N,): posterior probability of a U-shaped population. `log_evidence` (N,): log p(votes | prior).
     `raters`: the rater effects, if they are in the model; `raters_said`: a sentence that says whether they are, and why (empty if not requested);
     `units`: the raters behind figures over all items, None if it is not known who gave the votes. `shared`: the shared error of a panel's votes, None if all votes
-    are those of independent people.
+    are those of independent people. `texts`: what the items' texts say, if they are in the model, and `text_said` a sentence on whether they are (empty if not requested).
     """
 
     votes: Votes
@@ -75,6 +79,8 @@ class Fit:
     raters_said: str = ""
     units: RaterUnits | None = None
     shared: SharedError | None = None
+    texts: Texts | None = None
+    text_said: str = ""
 
     def __len__(self) -> int:
         return len(self.votes)
@@ -142,6 +148,8 @@ class Fit:
             "divided_items": int((self.divided > 0.5).sum()),
             "raters": self.raters.summary() if self.raters else None,
             "raters_said": self.raters_said,
+            "text": self.texts.summary() if self.texts else None,
+            "text_said": self.text_said,
             "notes": list(self.notes),
         }
 
@@ -159,6 +167,8 @@ def fit(
     smoothing: SmoothingConfig | None = None,
     interval: float = 0.9,
     shared: SharedError | None = None,
+    text: str = "off",
+    texts: ItemTexts | None = None,
 ) -> Fit:
     """Preference distributions of all items from their votes, or from a table of votes (a path, a data frame, …), which `read_votes` reads.
 
@@ -168,6 +178,7 @@ def fit(
     `stated` (N, K) are distributions that were stated directly (the LLM's prior; rows of zeros where there is none): each counts as
     `stated_strength` votes, or with "auto" as many as predict the votes best (as a soft label is worth, where there are no votes). `smoothing` defaults to targeted smoothing;
     `interval` is the level of the credible intervals. `shared`: what the votes of a panel share, where they are not those of independent people.
+    `text`: whether the model holds the items' `texts` (`auto`, `tfidf`, `column:NAME`, `encoder:MODEL`, or `off`); it says in `notes` what they are worth. With a given `prior` they are never used.
 
     Raises `VotesError` for votes that are not on this space, `InputError` for settings that cannot be used.
     """
@@ -196,7 +207,10 @@ def fit(
     if prior is None:
         prior, chosen = learn_prior(source, space, family)
         notes += chosen + _one_vote_each(votes.counts)  # that nobody has voted is said elsewhere
-    found, said = _raters(None if given else ratings, votes, space, prior, "auto" if given else raters)
+    prior, read, text_said = learn_texts(texts, "off" if given else text, votes.counts, space, prior)
+    notes += [text_said] if read else []
+    readings = read.readings if read else None
+    found, said = _raters(None if given else ratings, votes, space, prior, "auto" if given else raters, readings)
     units = None if ratings is None else rater_units(ratings, space)
     strength = 0.0
     if pseudo is not None:
@@ -224,6 +238,8 @@ def fit(
         found,
         said,
         units,
+        read,
+        text_said,
     )
 
 
@@ -240,7 +256,12 @@ def _one_vote_each(counts: Floats) -> list[str]:
 
 
 def _raters(
-    ratings: Ratings | None, votes: Votes, space: LabelSpace, prior: Prior, use: Use
+    ratings: Ratings | None,
+    votes: Votes,
+    space: LabelSpace,
+    prior: Prior,
+    use: Use,
+    readings: Sequence[TextReading | None] | None,
 ) -> tuple[Raters | None, str]:
     if ratings is None:
         if use == "on":
@@ -248,7 +269,7 @@ def _raters(
         return None, ""
     if ratings.item_ids != votes.item_ids:
         raise InputError("the ratings and the votes are not on the same items")
-    return learn_raters(ratings, votes.counts, space, prior, use)
+    return learn_raters(ratings, votes.counts, space, prior, use, readings)
 
 
 def _beyond_the_beta(votes: Votes, prior: Prior) -> list[str]:
@@ -277,18 +298,21 @@ def _build(
     raters: Raters | None,
     raters_said: str,
     units: RaterUnits | None,
+    texts: Texts | None,
+    text_said: str,
 ) -> Fit:
     K, rewards = space.K, space.rewards
     below, widths = reward_steps(space.rewards)
     values = np.hstack([np.eye(K), rewards[:, None], below])
     panel = np.zeros((len(votes), 0)) if shared is None else np.column_stack(shared.of(votes.totals))
-    if raters is None:
+    if raters is not None or texts is not None:
+        rows, where = votes.counts, np.arange(len(votes))
+        moments = raters.evaluate(values) if raters else evaluate_read(prior, space, rows, values, texts.readings)
+    else:
         # All that follows is a function of an item's votes alone: items with the same votes are computed once.
         rows, where = distinct(np.hstack([votes.counts, panel]))
         rows, panel = rows[:, :K], rows[:, K:]
         moments = evaluate(prior, space, rows, values)
-    else:
-        rows, where, moments = votes.counts, np.arange(len(votes)), raters.evaluate(values)
     if shared is not None:
         spread = np.clip(moments.mean[:, :K], 0.0, None) @ values**2 - moments.mean**2
         moments = replace(moments, variance=moments.variance + panel[:, :1] * np.maximum(spread, 0.0))
@@ -329,6 +353,8 @@ def _build(
         raters_said=raters_said,
         units=units,
         shared=shared,
+        texts=texts,
+        text_said=text_said,
         **expanded,
     )
 

@@ -1,0 +1,206 @@
+"""Texts in a fit: whether they are in the model, and what they are worth.
+
+A text is read on every scale of the label space by itself (`text_ridge`, out of fold), as its mean level and, where most items have several votes, as its spread. A reading is kept if it is
+correlated with the votes beyond 2 / sqrt(items), and if the votes are then more probable by more than two nats, by log p(votes | text) - log p(votes) (`text_reading`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import numpy as np
+
+from dprm_data.core.arrays import Floats, Ints
+from dprm_data.core.errors import InputError
+from dprm_data.core.format import number
+from dprm_data.labels.space import LabelSpace
+from dprm_data.preference.axes import nodes
+from dprm_data.preference.posterior import Moments, NodeModel, evaluate_each, latent_of
+from dprm_data.preference.prior import BetaPart, Part, Prior
+from dprm_data.preference.text_features import ItemTexts, TfIdf, encoded, standardised
+from dprm_data.preference.text_reading import TextReading, judge_of, learn_reading
+from dprm_data.preference.text_ridge import FOLDS, folds, out_of_fold
+
+FEWEST_ITEMS = 20
+MOST_LEARNED = 20_000  # items that a regression is learned from
+LEARNED_CELLS = 12_000_000  # items x components that a reading's meaning is learned from
+NATS = 2.0  # of log evidence that a reading must gain, as an addition to the model of raters must
+_CHUNK = 4_000  # items predicted at once
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The texts of a fit's N items. readings: of every scale, parents first, None where the text says nothing about it; worth: in votes an item, on the first scale that has one;
+    gain: nats of log evidence per vote; items: from how many the regressions were learned."""
+
+    readings: tuple[TextReading | None, ...]
+    worth: float
+    gain: float
+    items: int
+
+    @property
+    def said(self) -> str:
+        """The texts in a sentence."""
+        return (
+            f"text is in the model: it is worth {number(self.worth)} votes an item (it gains {self.gain:.3f} nats of log evidence per vote; "
+            f"every item is read by a regression on others, {self.items:,} in all)"
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """Figures for a report or a manifest."""
+        return {"votes_per_item": self.worth, "nats_per_vote": self.gain, "items": self.items}
+
+
+def learn_texts(
+    texts: ItemTexts | None, how: str, counts: Floats, space: LabelSpace, prior: Prior
+) -> tuple[Prior, Texts | None, str]:
+    """The prior and the texts, if they are in the model (else the prior as it was, and None), and the reason in a sentence.
+
+    counts (N, K): the votes on the items of these texts. how: `off`, `auto` or `tfidf` (words and characters), `column:...` (embeddings that are given) or `encoder:MODEL`.
+    Raises `InputError` where something that was asked for is not installed, or not there.
+    """
+    if how == "off":
+        return prior, None, ""
+    if texts is None:
+        return prior, None, "text is not in the model: there are no texts beside these votes"
+    if reason := _against(texts, counts, prior):
+        return prior, None, f"text is not in the model: {reason}"
+    model = how.removeprefix("encoder:") if how.startswith("encoder:") else ""
+    if model:
+        fields = texts.varied()
+        joined = ["\n".join(parts) for parts in zip(*fields.values(), strict=True)]
+        texts = replace(texts, embeddings=np.where(texts.present()[:, None], encoded(joined, model), np.nan))
+    return _learn(texts, counts, space, prior)
+
+
+def evaluate_read(
+    prior: Prior, space: LabelSpace, counts: Floats, values: Floats, readings: Sequence[TextReading | None]
+) -> Moments:
+    """`posterior.evaluate` for items whose texts have been read: every item by itself."""
+    models = [(part.components(), latent_of(part)) for part in prior.parts]
+
+    def of(start: int, stop: int) -> list[NodeModel]:
+        judges = zip(models, readings, strict=True)
+        return [NodeModel(judge_of(crowd, read, slice(start, stop)), latent) for (crowd, latent), read in judges]
+
+    return evaluate_each(prior.tree(space), of, counts, values)
+
+
+def _against(texts: ItemTexts, counts: Floats, prior: Prior) -> str:
+    """Why texts cannot be in the model; nothing if they can."""
+    if not all(isinstance(part, BetaPart) and part.exact for part in prior.parts):
+        return f"the family {prior.family} has no place for it"
+    if len(texts) != len(counts):
+        raise InputError(f"{len(texts)} texts for {len(counts)} items")
+    used = texts.present() & (counts.sum(axis=1) > 0)
+    if used.sum() < FEWEST_ITEMS:
+        return f"fewer than {FEWEST_ITEMS} items have both a text and votes"
+    if texts.embeddings is None and not texts.varied():
+        return "all items have the same text"
+    if len(np.unique(texts.keys()[used])) < FOLDS:
+        return f"fewer than {FOLDS} prompts, or texts, are different"
+    return ""
+
+
+def _learn(texts: ItemTexts, counts: Floats, space: LabelSpace, prior: Prior) -> tuple[Prior, Texts | None, str]:
+    keys, voted = texts.keys(), counts.sum(axis=1) > 0
+    used = np.flatnonzero(texts.present() & voted)
+    used = np.sort(
+        used[np.argsort(keys[used], kind="stable")[:MOST_LEARNED]]
+    )  # hashes: a random choice, always the same
+    reader = _Reader(texts, folds(keys), used)
+    parts: list[Part] = []
+    readings: list[TextReading | None] = []
+    total, worth, strongest = 0.0, 0.0, 0.0
+    for node, part in zip(nodes(prior.tree(space)), prior.parts, strict=True):
+        votes = node.votes(counts)
+        values, correlation = reader.read(votes)
+        strongest = max(strongest, correlation)
+        known = np.flatnonzero(votes.sum(axis=1) > 0)
+        few = known[np.argsort(keys[known], kind="stable")[: LEARNED_CELLS // len(part.components().weights)]]
+        learned = None if values is None else learn_reading(votes[few], values[few], cast(BetaPart, part))
+        nats, own = _gain(votes[few], *learned) if learned else (0.0, 0.0)
+        if learned is None or nats <= NATS:
+            parts.append(part)
+            readings.append(None)
+            continue
+        parts.append(learned[0])
+        readings.append(replace(learned[1], values=values))
+        total, worth = total + nats * len(known) / len(few), worth or own
+    if not any(readings):
+        bound = 2.0 / np.sqrt(len(used))
+        why = (
+            f"what it predicts is correlated with the votes by {strongest:.2f}, which must exceed {bound:.2f}"
+            if strongest <= bound
+            else "it does not help to predict these votes"
+        )
+        return prior, None, f"text is not in the model: {why}"
+    found = Texts(tuple(readings), worth, total / float(counts.sum()), len(used))
+    return replace(prior, parts=tuple(parts)), found, found.said
+
+
+class _Reader:
+    """Reads all items' texts; `used`: the items that the regressions are learned from."""
+
+    def __init__(self, texts: ItemTexts, fold: Ints, used: Ints) -> None:
+        self.fold, self.used = fold, used
+        self.others = np.setdiff1d(np.flatnonzero(texts.present()), used)
+        self.dense = None if texts.embeddings is None else standardised(texts.embeddings)
+        self.fields = list(texts.varied().values())
+        self.tfidf = TfIdf()
+        self.features = self.tfidf.fit(self._texts(used)) if self.dense is None else self.dense[used]
+
+    def read(self, votes: Floats) -> tuple[Floats | None, float]:
+        """The readings (N, d) for the votes (N, L) on a scale, standardised, NaN where there is no text; None if they are correlated with nothing. And the mean level's correlation."""
+        total = votes[self.used].sum(axis=1)
+        known = np.flatnonzero(total > 0)
+        if len(known) < FEWEST_ITEMS:
+            return None, 0.0
+        rows = self.used[known]
+        found = out_of_fold(self.features[known], _targets(votes[rows]), self.fold[rows])
+        bound = 2.0 / np.sqrt(len(known))
+        if found.correlation[0] <= bound:
+            return None, float(found.correlation[0])
+        values = np.full((len(votes), found.predicted.shape[1]), np.nan)
+        values[rows] = found.predicted
+        missing = np.setdiff1d(np.arange(len(self.used)), known)
+        values[self.used[missing]] = found.predict(self.features[missing], self.fold[self.used[missing]])
+        for start in range(0, len(self.others), _CHUNK):
+            items = self.others[start : start + _CHUNK]
+            features = self.tfidf.transform(self._texts(items)) if self.dense is None else self.dense[items]
+            values[items] = found.predict(features, self.fold[items])
+        values = values[:, found.correlation > bound]
+        return (values - values[rows].mean(axis=0)) / values[rows].std(axis=0), float(found.correlation[0])
+
+    def _texts(self, items: Ints) -> list[list[str]]:
+        return [[texts[item] for item in items.tolist()] for texts in self.fields]
+
+
+def _targets(votes: Floats) -> Floats:
+    """The items' mean levels and, if most have several votes, the standard deviations of their votes: (n, 1 or 2)."""
+    N, levels = votes.sum(axis=1), np.arange(votes.shape[1])
+    mean = votes @ levels / N
+    several = N > 1.0
+    if several.mean() <= 0.5 or len(levels) == 2:
+        return mean[:, None]
+    spread = np.sqrt(np.maximum(votes @ levels**2 / N - mean**2, 0.0) * N / np.maximum(N - 1.0, 1.0))
+    return np.stack([mean, np.where(several, spread, spread[several].mean())], axis=1)
+
+
+def _gain(votes: Floats, part: BetaPart, reading: TextReading) -> tuple[float, float]:
+    """What the readings of these items gain in log evidence, in nats; and how many votes an item one is worth.
+
+    The worth: n votes leave the mean level the variance 1 / (1 / V + n / s2), V that under the prior, s2 that of a vote; the readings leave what n is found from.
+    """
+    components = part.components()
+    levels = np.arange(votes.shape[1])[:, None].astype(np.float64)
+    read, plain = judge_of(components, reading, slice(None)), components
+    nats = float((read.posterior(votes).log_evidence - plain.posterior(votes).log_evidence).sum())
+    mean = components.means @ levels[:, 0]
+    R = np.exp(reading.log_weights(slice(None), components.log_weights))
+    left = float((R @ mean**2 - (R @ mean) ** 2).mean())
+    before = float(components.weights @ mean**2 - (components.weights @ mean) ** 2)
+    within = float(components.weights @ (components.means @ levels[:, 0] ** 2 - mean**2))
+    return nats, within * max(1.0 / max(left, 1e-12) - 1.0 / max(before, 1e-12), 0.0)

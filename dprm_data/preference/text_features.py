@@ -1,0 +1,171 @@
+"""Texts as numbers: TF-IDF of words and characters, embeddings that somebody has computed, or a sentence encoder on this machine.
+
+TF-IDF: of every field of an item's texts (the prompt, the response), words and pairs of words, and the sequences of 3 to 5 characters within words, hashed; each with its
+logarithmic frequency times its inverse document frequency, each block of unit length. What occurs in one item only is left out. Texts are data: they are counted, nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dprm_data.core.arrays import Floats, Ints
+from dprm_data.core.errors import InputError
+from dprm_data.core.extras import extra, needs_installed
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+MOST_CHARACTERS = 2_000  # of a text, from its beginning
+HASHED = 2**18
+ANALYZERS: tuple[dict[str, Any], ...] = (
+    {"analyzer": "word", "ngram_range": (1, 2), "token_pattern": r"(?u)\b\w+\b"},
+    {"analyzer": "char_wb", "ngram_range": (3, 5)},
+)
+_CHUNK = 2_000  # texts at once
+_BATCH, _TOKENS = 32, 256  # of an encoder
+
+
+@dataclass(frozen=True)
+class ItemTexts:
+    """The texts of N items: `fields` by name, each N texts (empty where an item has none). groups: items with the same one belong to one prompt; None if that is not
+    known. embeddings (N, D): given in place of texts, rows of NaN where an item has none."""
+
+    fields: dict[str, list[str]]
+    groups: list[str] | None = None
+    embeddings: Floats | None = None
+
+    def __len__(self) -> int:
+        return len(self.embeddings) if self.embeddings is not None else len(next(iter(self.fields.values()), []))
+
+    def present(self) -> NDArray[np.bool_]:
+        """Which items (N,) have a text, or an embedding."""
+        if self.embeddings is not None:
+            return np.asarray(np.isfinite(self.embeddings).all(axis=1))
+        found = np.zeros(len(self), dtype=bool)
+        for texts in self.fields.values():
+            found |= [bool(text.strip()) for text in texts]
+        return found
+
+    def keys(self) -> Ints:
+        """A hash (N,) of every item's prompt or, where that is not known, of its text: 64 bits."""
+        if self.groups is not None:
+            contents = [group.encode() for group in self.groups]
+        elif self.embeddings is not None:
+            contents = [row.tobytes() for row in self.embeddings]
+        else:
+            contents = ["\0".join(texts).encode() for texts in zip(*self.fields.values(), strict=True)]
+        digests = b"".join(hashlib.blake2b(content, digest_size=8).digest() for content in contents)
+        return np.frombuffer(digests, dtype=np.int64)
+
+    def varied(self) -> dict[str, list[str]]:
+        """The fields in which items differ."""
+        return {name: texts for name, texts in self.fields.items() if len(set(texts)) > 1}
+
+
+@dataclass
+class TfIdf:
+    """TF-IDF, fitted to some texts. columns: of every block, those that are kept; weights: their inverse document frequencies."""
+
+    columns: list[Ints] = field(default_factory=list)
+    weights: list[NDArray[np.float32]] = field(default_factory=list)
+
+    def fit(self, fields: Sequence[Sequence[str]]) -> csr_array:
+        """Learn from these fields (each n texts), and give their features."""
+        counted = self._counts(fields)
+        for block in counted:
+            found = np.bincount(block.indices, minlength=HASHED)
+            self.columns.append(np.flatnonzero(found > 1))
+            idf = np.log((1.0 + block.shape[0]) / (1.0 + found[self.columns[-1]])) + 1.0
+            self.weights.append(idf.astype(np.float32))
+        return self._weighted(counted)
+
+    def transform(self, fields: Sequence[Sequence[str]]) -> csr_array:
+        """The features of other texts in the same fields."""
+        return self._weighted(self._counts(fields))
+
+    def _weighted(self, counted: list[csr_array]) -> csr_array:
+        from scipy.sparse import hstack
+
+        kept = [block[:, columns] for block, columns in zip(counted, self.columns, strict=True)]
+        for block, weights in zip(kept, self.weights, strict=True):
+            block.data *= weights[block.indices]
+            _of_unit_length(block, len(kept))
+        return hstack(kept, format="csr")
+
+    @staticmethod
+    def _counts(fields: Sequence[Sequence[str]]) -> list[csr_array]:
+        """1 + log frequency in every text, a block for each field and analyzer."""
+        from scipy.sparse import csr_array, vstack
+
+        with extra("text", what="text in a fit"):
+            from sklearn.feature_extraction.text import HashingVectorizer
+
+        blocks = []
+        for texts in fields:
+            for analyzer in ANALYZERS:
+                hashed = HashingVectorizer(
+                    n_features=HASHED, alternate_sign=False, norm=None, dtype=np.float32, **analyzer
+                )
+                parts = [
+                    csr_array(hashed.transform([text[:MOST_CHARACTERS] for text in texts[start : start + _CHUNK]]))
+                    for start in range(0, len(texts), _CHUNK)
+                ]
+                block = vstack(parts, format="csr")
+                np.log(block.data, out=block.data)
+                block.data += 1.0
+                blocks.append(block)
+        return blocks
+
+
+def _of_unit_length(block: csr_array, blocks: int) -> None:
+    """Divide every row by its length, so that all blocks together have length 1."""
+    rows = np.repeat(np.arange(block.shape[0]), np.diff(block.indptr))
+    square = np.bincount(rows, weights=block.data.astype(np.float64) ** 2, minlength=block.shape[0])
+    block.data /= np.sqrt(np.maximum(square, 1e-30) * blocks).astype(np.float32)[rows]
+
+
+def standardised(embeddings: Floats) -> Floats:
+    """Every column with mean 0 and variance 1, then every row of unit length; rows of NaN become 0."""
+    known = np.isfinite(embeddings).all(axis=1)
+    found = np.zeros(embeddings.shape)
+    rows = embeddings[known]
+    rows = (rows - rows.mean(axis=0)) / np.maximum(rows.std(axis=0), 1e-6)
+    found[known] = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    return found
+
+
+def encoded(texts: Sequence[str], model: str) -> Floats:
+    """The texts' embeddings (N, D) by a sentence encoder, a folder or a model of the Hub: the mean of its last hidden states over the tokens. Raises `InputError`."""
+    needs_installed("fit.text: encoder needs", ["torch", "transformers"], "train")
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    try:
+        tokenizer, network = AutoTokenizer.from_pretrained(model), AutoModel.from_pretrained(model).eval()
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"fit.text: encoder:{model} cannot be loaded: {str(error).splitlines()[0]}",
+            hint="Give the folder of an encoder, or its name on the Hub.",
+        ) from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    order = np.argsort([len(text) for text in texts], kind="stable")  # texts of one length need little padding
+    found: Floats | None = None
+    with torch.inference_mode():
+        for start in range(0, len(order), _BATCH):
+            rows = order[start : start + _BATCH]
+            read = tokenizer(
+                [texts[row] for row in rows], padding=True, truncation=True, max_length=_TOKENS, return_tensors="pt"
+            )
+            hidden = network(**read).last_hidden_state
+            mask = read["attention_mask"][:, :, None]
+            mean = ((hidden * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)).float().numpy()
+            found = np.zeros((len(texts), mean.shape[1])) if found is None else found
+            found[rows] = mean
+    return np.zeros((0, 1)) if found is None else found
