@@ -207,7 +207,7 @@ def fit(
     if prior is None:
         prior, chosen = learn_prior(source, space, family)
         notes += chosen + _one_vote_each(votes.counts)  # that nobody has voted is said elsewhere
-    prior, read, text_said = learn_texts(texts, "off" if given else text, votes.counts, space, prior)
+    read, text_said = learn_texts(texts, "off" if given else text, votes.counts, space, prior)
     notes += [text_said] if read else []
     readings = read.readings if read else None
     found, said = _raters(None if given else ratings, votes, space, prior, "auto" if given else raters, readings)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -17,15 +17,16 @@ from dprm_data.core.errors import InputError
 from dprm_data.core.format import number
 from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.axes import nodes
+from dprm_data.preference.components import Components
 from dprm_data.preference.posterior import Moments, NodeModel, evaluate_each, latent_of
-from dprm_data.preference.prior import BetaPart, Part, Prior
+from dprm_data.preference.prior import BetaPart, Prior
 from dprm_data.preference.text_features import ItemTexts, TfIdf, encoded, standardised
-from dprm_data.preference.text_reading import TextReading, judge_of, learn_reading
+from dprm_data.preference.text_reading import TextReading, joined, judge_of, learn_reading
 from dprm_data.preference.text_ridge import FOLDS, folds, out_of_fold
 
 FEWEST_ITEMS = 20
 MOST_LEARNED = 20_000  # items that a regression is learned from
-LEARNED_CELLS = 12_000_000  # items x components that a reading's meaning is learned from
+LEARNED_CELLS = 6_000_000  # items x components that a reading's meaning is learned from
 NATS = 2.0  # of log evidence that a reading must gain, as an addition to the model of raters must
 _CHUNK = 4_000  # items predicted at once
 
@@ -55,18 +56,18 @@ class Texts:
 
 def learn_texts(
     texts: ItemTexts | None, how: str, counts: Floats, space: LabelSpace, prior: Prior
-) -> tuple[Prior, Texts | None, str]:
-    """The prior and the texts, if they are in the model (else the prior as it was, and None), and the reason in a sentence.
+) -> tuple[Texts | None, str]:
+    """The texts, if they are in the model (else None), and the reason in a sentence.
 
     counts (N, K): the votes on the items of these texts. how: `off`, `auto` or `tfidf` (words and characters), `column:...` (embeddings that are given) or `encoder:MODEL`.
     Raises `InputError` where something that was asked for is not installed, or not there.
     """
     if how == "off":
-        return prior, None, ""
+        return None, ""
     if texts is None:
-        return prior, None, "text is not in the model: there are no texts beside these votes"
+        return None, "text is not in the model: there are no texts beside these votes"
     if reason := _against(texts, counts, prior):
-        return prior, None, f"text is not in the model: {reason}"
+        return None, f"text is not in the model: {reason}"
     model = how.removeprefix("encoder:") if how.startswith("encoder:") else ""
     if model:
         fields = texts.varied()
@@ -104,41 +105,76 @@ def _against(texts: ItemTexts, counts: Floats, prior: Prior) -> str:
     return ""
 
 
-def _learn(texts: ItemTexts, counts: Floats, space: LabelSpace, prior: Prior) -> tuple[Prior, Texts | None, str]:
+def _learn(texts: ItemTexts, counts: Floats, space: LabelSpace, prior: Prior) -> tuple[Texts | None, str]:
     keys, voted = texts.keys(), counts.sum(axis=1) > 0
     used = np.flatnonzero(texts.present() & voted)
     used = np.sort(
         used[np.argsort(keys[used], kind="stable")[:MOST_LEARNED]]
     )  # hashes: a random choice, always the same
     reader = _Reader(texts, folds(keys), used)
-    parts: list[Part] = []
-    readings: list[TextReading | None] = []
-    total, worth, strongest = 0.0, 0.0, 0.0
+    scales = []
     for node, part in zip(nodes(prior.tree(space)), prior.parts, strict=True):
         votes = node.votes(counts)
-        values, correlation = reader.read(votes)
-        strongest = max(strongest, correlation)
-        known = np.flatnonzero(votes.sum(axis=1) > 0)
-        few = known[np.argsort(keys[known], kind="stable")[: LEARNED_CELLS // len(part.components().weights)]]
-        learned = None if values is None else learn_reading(votes[few], values[few], cast(BetaPart, part))
-        nats, own = _gain(votes[few], *learned) if learned else (0.0, 0.0)
-        if learned is None or nats <= NATS:
-            parts.append(part)
-            readings.append(None)
-            continue
-        parts.append(learned[0])
-        readings.append(replace(learned[1], values=values))
-        total, worth = total + nats * len(known) / len(few), worth or own
-    if not any(readings):
-        bound = 2.0 / np.sqrt(len(used))
+        values, strongest = reader.read(votes)
+        scales.append(_Scale.learn(votes, values, strongest, keys, part.components()))
+    read = [scale for scale in scales if scale.reading]
+    if not read:
+        strongest, bound = max(scale.strongest for scale in scales), 2.0 / np.sqrt(len(used))
         why = (
             f"what it predicts is correlated with the votes by {strongest:.2f}, which must exceed {bound:.2f}"
             if strongest <= bound
             else "it does not help to predict these votes"
         )
-        return prior, None, f"text is not in the model: {why}"
-    found = Texts(tuple(readings), worth, total / float(counts.sum()), len(used))
-    return replace(prior, parts=tuple(parts)), found, found.said
+        return None, f"text is not in the model: {why}"
+    gain = sum(scale.gain for scale in read) / float(counts.sum())
+    found = Texts(tuple(scale.reading for scale in scales), read[0].worth, gain, len(used))
+    return found, found.said
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """What texts say on one scale. reading: None if nothing; strongest: the correlation of predictions and mean levels; gain: in nats; worth: in votes an item."""
+
+    reading: TextReading | None
+    strongest: float
+    gain: float = 0.0
+    worth: float = 0.0
+
+    @classmethod
+    def learn(cls, votes: Floats, values: Floats, strongest: float, keys: Ints, components: Components) -> _Scale:
+        """From the votes (N, L) and the readings (N, d), added one after the other as long as each gains enough."""
+        known = np.flatnonzero(votes.sum(axis=1) > 0)
+        few = known[np.argsort(keys[known], kind="stable")[: LEARNED_CELLS // len(components.weights)]]
+        log_likelihood = components.log_likelihood(votes[few])
+        nothing = np.zeros((0, len(components.weights)))
+        found, kept = TextReading(np.zeros((len(few), 0)), nothing, nothing), list[int]()
+        evidence = start = _log_sum(log_likelihood + components.log_weights)
+        for at in range(values.shape[1]):
+            before = found.log_weights(slice(None), components.log_weights)
+            more = joined(found, learn_reading(log_likelihood, before, values[few, at], components))
+            nats = _log_sum(log_likelihood + more.log_weights(slice(None), components.log_weights))
+            if nats > evidence + NATS:
+                found, evidence, kept = more, nats, [*kept, at]
+        if not kept:
+            return cls(None, strongest)
+        gain = (evidence - start) * len(known) / len(few)
+        return cls(replace(found, values=values[:, kept]), strongest, gain, _worth(found, components))
+
+
+def _log_sum(scores: Floats) -> float:
+    """The sum over items of the logarithms of the sums over components."""
+    top = scores.max(axis=1, keepdims=True)
+    return float((np.log(np.exp(scores - top).sum(axis=1)) + top[:, 0]).sum())
+
+
+def _worth(reading: TextReading, components: Components) -> float:
+    """How many votes an item the readings are worth. n votes leave the mean level the variance 1 / (1 / V + n / s2), V that under the prior, s2 that of a vote; readings leave one from which n is found."""
+    P, w, levels = components.means, components.weights, np.arange(components.means.shape[1])
+    mean = P @ levels
+    R = np.exp(reading.log_weights(slice(None), components.log_weights))
+    left = float((R @ mean**2 - (R @ mean) ** 2).mean())
+    before, within = float(w @ mean**2 - (w @ mean) ** 2), float(w @ (P @ levels**2 - mean**2))
+    return within * max(1.0 / max(left, 1e-12) - 1.0 / max(before, 1e-12), 0.0)
 
 
 class _Reader:
@@ -152,17 +188,18 @@ class _Reader:
         self.tfidf = TfIdf()
         self.features = self.tfidf.fit(self._texts(used)) if self.dense is None else self.dense[used]
 
-    def read(self, votes: Floats) -> tuple[Floats | None, float]:
-        """The readings (N, d) for the votes (N, L) on a scale, standardised, NaN where there is no text; None if they are correlated with nothing. And the mean level's correlation."""
+    def read(self, votes: Floats) -> tuple[Floats, float]:
+        """The readings (N, d) for the votes (N, L) on a scale, standardised, NaN where there is no text; d = 0 if nothing is correlated with the votes. And the mean level's correlation."""
+        none = np.full((len(votes), 0), np.nan)
         total = votes[self.used].sum(axis=1)
         known = np.flatnonzero(total > 0)
         if len(known) < FEWEST_ITEMS:
-            return None, 0.0
+            return none, 0.0
         rows = self.used[known]
         found = out_of_fold(self.features[known], _targets(votes[rows]), self.fold[rows])
         bound = 2.0 / np.sqrt(len(known))
         if found.correlation[0] <= bound:
-            return None, float(found.correlation[0])
+            return none, float(found.correlation[0])
         values = np.full((len(votes), found.predicted.shape[1]), np.nan)
         values[rows] = found.predicted
         missing = np.setdiff1d(np.arange(len(self.used)), known)
@@ -172,7 +209,11 @@ class _Reader:
             features = self.tfidf.transform(self._texts(items)) if self.dense is None else self.dense[items]
             values[items] = found.predict(features, self.fold[items])
         values = values[:, found.correlation > bound]
-        return (values - values[rows].mean(axis=0)) / values[rows].std(axis=0), float(found.correlation[0])
+        values = (values - values[rows].mean(axis=0)) / values[rows].std(axis=0)
+        if values.shape[1] == 2:  # what the first does not predict of the second
+            slope = float((values[rows, 0] * values[rows, 1]).mean())
+            values[:, 1] = (values[:, 1] - slope * values[:, 0]) / np.sqrt(max(1.0 - slope**2, 1e-6))
+        return values, float(found.correlation[0])
 
     def _texts(self, items: Ints) -> list[list[str]]:
         return [[texts[item] for item in items.tolist()] for texts in self.fields]
@@ -187,20 +228,3 @@ def _targets(votes: Floats) -> Floats:
         return mean[:, None]
     spread = np.sqrt(np.maximum(votes @ levels**2 / N - mean**2, 0.0) * N / np.maximum(N - 1.0, 1.0))
     return np.stack([mean, np.where(several, spread, spread[several].mean())], axis=1)
-
-
-def _gain(votes: Floats, part: BetaPart, reading: TextReading) -> tuple[float, float]:
-    """What the readings of these items gain in log evidence, in nats; and how many votes an item one is worth.
-
-    The worth: n votes leave the mean level the variance 1 / (1 / V + n / s2), V that under the prior, s2 that of a vote; the readings leave what n is found from.
-    """
-    components = part.components()
-    levels = np.arange(votes.shape[1])[:, None].astype(np.float64)
-    read, plain = judge_of(components, reading, slice(None)), components
-    nats = float((read.posterior(votes).log_evidence - plain.posterior(votes).log_evidence).sum())
-    mean = components.means @ levels[:, 0]
-    R = np.exp(reading.log_weights(slice(None), components.log_weights))
-    left = float((R @ mean**2 - (R @ mean) ** 2).mean())
-    before = float(components.weights @ mean**2 - (components.weights @ mean) ** 2)
-    within = float(components.weights @ (components.means @ levels[:, 0] ** 2 - mean**2))
-    return nats, within * max(1.0 / max(left, 1e-12) - 1.0 / max(before, 1e-12), 0.0)

@@ -1,22 +1,20 @@
 """A reading of every item's text as one more noisy annotator: a normal measurement of the component that the item is.
 
-A regression on texts (`text_ridge`) says something about the item before anyone votes: its mean level, and perhaps its spread, each from a regression that has not seen the
-item. The readings t_i (d numbers, standardised) are a measurement of the item's component g, a beta with mean level m_g and spread s_g:
+A regression on texts (`text_ridge`) predicts something about an item from other items' votes: its mean level, and perhaps how much its votes differ. Such a reading t_i
+(standardised) is a measurement of the item's component g, a beta with mean level m_g and standard deviation s_g,
 
-    t_i | g  ~  N(B' f_g, Sigma),        f_g = (1, m_g, s_g),  m and s standardised over the grid
+    t_i | g  ~  N(mu_g, v_g),        mu_g = a + b m_g + c m_g^2 + d s_g,        log v_g = e + f m_g + h s_g
 
-They change the prior weights of the item, and nothing else. With p(n_i | g) the probability of its votes,
+m and s standardised over the grid. The noise depends on the component because readings of items on which all agree are much alike, and those of the few others are not: with one
+noise for all, the latter would be trusted too much. A reading changes an item's prior weights, and nothing else. With p(n_i | g) the probability of its votes,
 
-    w_ig = p(g | t_i) = w_g N(t_i; B' f_g, Sigma) / sum_h w_h N(t_i; B' f_h, Sigma),        R_ig ~ w_ig p(n_i | g)
+    w_ig = p(g | t_i) = w_g N(t_i; mu_g, v_g) / sum_h w_h N(t_i; mu_h, v_h),        R_ig ~ w_ig p(n_i | g)
 
-so that text and votes (and raters, whose messages take the place of p(n_i | g)) are counted once each. B, Sigma and w are learned together by EM: B by a regression of the readings
-on the components, weighted by the items' posteriors, Sigma from what is left,
+so that text and votes (and raters, whose messages take the place of p(n_i | g)) are counted once each. The prior w stays as it was learned from votes. (a ... h) are learned by EM with
+the items' posteriors R: mu by regression of the readings on the components with weights R / v, log v by Fisher scoring on the squared residuals; slopes have weak normal penalties. A reading
+that has nothing to do with the votes gets slopes near 0, and says nothing. A second reading is given as what the first does not predict of it, and added in the same way.
 
-    B = (F' D F + P)^-1 F' sum_i R_i t_i',        Sigma = [sum_ig R_ig (t_i - B' f_g) (t_i - B' f_g)' + c I] / (n + c)
-
-with D = diag(sum_i R_i), a weak penalty P for slopes and c items of variance 1. A reading that has nothing to do with the votes gets slopes near 0, and says nothing.
-
-Source: EM with a hidden component (Dempster, Laird & Rubin 1977); measurement error as in `instrument`.
+Source: EM with a hidden component (Dempster, Laird & Rubin 1977); variance functions: Davidian & Carroll 1987.
 """
 
 from __future__ import annotations
@@ -27,20 +25,18 @@ import numpy as np
 
 from dprm_data.core.arrays import Floats, Ints
 from dprm_data.preference.components import Components, Posterior
-from dprm_data.preference.em import BASE_ITEMS, EVEN_ITEMS, Base
-from dprm_data.preference.prior import BetaPart
 
-SLOPE_PRECISION = 2.0  # of a slope, in items
-NOISE_ITEMS = 5.0  # c
-STEPS = 25
+MEAN_PRECISION, NOISE_PRECISION = 2.0, 10.0  # of slopes, in items of noise 1
+SMALLEST, LARGEST = np.log(0.02), np.log(4.0)  # log v: readings have variance 1
+STEPS = 20
 
 
 @dataclass(frozen=True)
 class TextReading:
-    """The readings of N items on one scale, and what they mean. values (N, d): t, standardised, rows of NaN for items that have none; expected (G, d): B' f_g; noise (d, d): Sigma."""
+    """The readings of N items on one scale, and what they mean. values (N, d): t, NaN where an item has none; mean, noise (d, G): mu and v of every component."""
 
     values: Floats
-    expected: Floats
+    mean: Floats
     noise: Floats
 
     def take(self, items: Ints) -> TextReading:
@@ -48,17 +44,16 @@ class TextReading:
         return replace(self, values=self.values[items])
 
     def log_weights(self, items: slice | Ints, log_weights: Floats) -> Floats:
-        """log p(g | t_i), shape (n, G), of some items, from the log weights (G,) of the components."""
-        found = self._log_density(self.values[items]) + log_weights
-        top = found.max(axis=1, keepdims=True)
-        return np.asarray(found - top - np.log(np.exp(found - top).sum(axis=1, keepdims=True)))
-
-    def _log_density(self, t: Floats) -> Floats:
-        """log N(t_i; B' f_g, Sigma), up to a number for each item; 0 where there is no reading."""
-        precision = np.linalg.inv(self.noise)
-        known = np.nan_to_num(t) * np.isfinite(t).all(axis=1, keepdims=True)
-        square = np.einsum("gi,ij,gj->g", self.expected, precision, self.expected)
-        return np.asarray(known @ precision @ self.expected.T - 0.5 * square * np.isfinite(t).all(axis=1)[:, None])
+        """log p(g | t_i), shape (n, G), of some items, from log p(g), (G,) or (n, G)."""
+        t = self.values[items]
+        found = np.zeros((len(t), self.mean.shape[1])) + log_weights
+        for values, mean, noise in zip(t.T, self.mean, self.noise, strict=True):
+            said = np.stack([-0.5 / noise, mean / noise, -0.5 * (mean**2 / noise + np.log(noise))])
+            known = np.isfinite(values)[:, None]
+            values = np.where(known, values[:, None], 0.0)
+            found += np.hstack([values**2, values, np.ones_like(values)]) * known @ said
+        found -= found.max(axis=1, keepdims=True)
+        return np.asarray(found - np.log(np.exp(found).sum(axis=1, keepdims=True)))
 
 
 @dataclass(frozen=True)
@@ -80,41 +75,52 @@ def judge_of(components: Components, reading: TextReading | None, items: slice |
     return components if reading is None else ReadingJudge(components, reading, items)
 
 
-def functionals(part: BetaPart, spread: bool) -> Floats:
-    """F (G, 2 or 3): 1, the mean level of every component and, if asked for, the standard deviation within it."""
-    P = part.components().means
-    levels = np.arange(P.shape[1])
-    mean = P @ levels
-    found = [mean, np.sqrt(np.maximum(P @ levels**2 - mean**2, 0.0))][: 1 + spread]
-    columns = [(column - column.mean()) / max(float(column.std()), 1e-12) for column in found]
-    return np.stack([np.ones(len(P)), *columns], axis=1)
+def learn_reading(log_likelihood: Floats, log_weights: Floats, values: Floats, components: Components) -> TextReading:
+    """The meaning of a reading with values (n,), NaN where an item has none.
 
-
-def learn_reading(votes: Floats, readings: Floats, part: BetaPart) -> tuple[BetaPart, TextReading]:
-    """The meaning of the readings (n, d), rows of NaN where there is none, and the part with the weights that go with it, from the votes (n, L) of the same items on its scale."""
-    d = readings.shape[1]
-    F, base = functionals(part, d > 1), Base(*part.grid())
-    likelihood = part.components().log_likelihood(votes)
-    reading = TextReading(readings, np.zeros((len(F), d)), np.eye(d))
-    weights = part.weights
-    known = np.isfinite(readings).all(axis=1)
+    log_likelihood (n, G): log p(n_i | g); log_weights, (G,) or (n, G): log p(g), with the readings before this one.
+    """
+    known = np.isfinite(values)
+    t, before = values[known], (log_likelihood + log_weights)[known]
+    mean_of, noise_of = _functionals(components)
+    noise_slopes = np.zeros(noise_of.shape[1])
+    mean, noise = np.zeros(len(mean_of)), np.ones(len(mean_of))
+    held = [
+        np.diag([1e-6] + [precision] * (F.shape[1] - 1))
+        for F, precision in ((mean_of, MEAN_PRECISION), (noise_of, NOISE_PRECISION))
+    ]
     for _ in range(STEPS):
-        scores = likelihood + reading.log_weights(slice(None), np.log(np.maximum(weights, 1e-300)))
-        R = np.exp(scores - scores.max(axis=1, keepdims=True))
+        R = before + TextReading(t[:, None], mean[None], noise[None]).log_weights(slice(None), np.zeros(len(mean)))
+        R -= R.max(axis=1, keepdims=True)
+        np.exp(R, out=R)
         R /= R.sum(axis=1, keepdims=True)
-        reading = replace(reading, **_measured(R[known], readings[known], F))
-        grid = R.sum(axis=0)
-        weights = grid + BASE_ITEMS * base.fitted(grid) + EVEN_ITEMS / len(grid)
-        weights = weights / weights.sum()
-    return replace(part, weights=weights), reading
+        items, first, second = R.sum(axis=0), t @ R, t**2 @ R
+        weighed = mean_of.T / noise
+        mean = mean_of @ np.linalg.solve(weighed @ (mean_of * items[:, None]) + held[0], weighed @ first)
+        mean = np.clip(mean, t.min(), t.max())
+        square = second - 2.0 * mean * first + mean**2 * items
+        information = 0.5 * noise_of.T @ (noise_of * items[:, None]) + held[1]
+        for _ in range(3):
+            score = 0.5 * noise_of.T @ (square / noise - items) - held[1] @ noise_slopes
+            noise_slopes = noise_slopes + np.linalg.solve(information, score)
+            noise = np.exp(np.clip(noise_of @ noise_slopes, SMALLEST, LARGEST))
+    return TextReading(values[:, None], mean[None], noise[None])
 
 
-def _measured(R: Floats, t: Floats, F: Floats) -> dict[str, Floats]:
-    """B' f_g and Sigma from the items' posteriors (n, G) and readings (n, d)."""
-    d, items = t.shape[1], R.sum(axis=0)
-    penalty = np.diag([1e-6] + [SLOPE_PRECISION] * (F.shape[1] - 1))
-    B = np.linalg.solve(F.T @ (F * items[:, None]) + penalty, F.T @ (R.T @ t))
-    expected = F @ B
-    cross = t.T @ (R @ expected)
-    noise = t.T @ t - cross - cross.T + expected.T @ (expected * items[:, None])
-    return {"expected": expected, "noise": (noise + NOISE_ITEMS * np.eye(d)) / (len(t) + NOISE_ITEMS)}
+def joined(first: TextReading, second: TextReading) -> TextReading:
+    """Both readings of the same items."""
+    values = np.hstack([first.values, second.values])
+    return TextReading(values, np.vstack([first.mean, second.mean]), np.vstack([first.noise, second.noise]))
+
+
+def _functionals(components: Components) -> tuple[Floats, Floats]:
+    """Of every component, what the mean and what the noise of a reading depend on: (G, 4) and (G, 3)."""
+    P, levels = components.means, np.arange(components.means.shape[1])
+    mean = P @ levels
+    spread = np.sqrt(np.maximum(P @ levels**2 - mean**2, 0.0))
+    one, m, s = np.ones(len(P)), _standardised(mean), _standardised(spread)
+    return np.stack([one, m, m**2, s], axis=1), np.stack([one, m, s], axis=1)
+
+
+def _standardised(column: Floats) -> Floats:
+    return np.asarray((column - column.mean()) / max(float(column.std()), 1e-12))
