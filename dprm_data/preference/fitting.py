@@ -12,6 +12,7 @@ import pyarrow as pa
 from dprm_data.core.arrays import Floats
 from dprm_data.core.errors import InputError, VotesError
 from dprm_data.core.tables import DISTRIBUTIONS, FROM_ITEMS
+from dprm_data.ingest.item_texts import ItemTexts, read_item_texts
 from dprm_data.ingest.ratings import Ratings
 from dprm_data.ingest.vote_tables import read_rated_votes
 from dprm_data.ingest.votes import Votes, check_space
@@ -29,7 +30,6 @@ from dprm_data.preference.smoothing import smooth
 from dprm_data.preference.soft_labels import soft_worth
 from dprm_data.preference.stated import estimate_strength, pseudo_votes
 from dprm_data.preference.text_effects import Texts, evaluate_read, learn_texts
-from dprm_data.preference.text_features import ItemTexts
 from dprm_data.preference.text_reading import TextReading
 from dprm_data.recipe.recipe import SmoothingConfig
 
@@ -178,14 +178,18 @@ def fit(
     `stated` (N, K) are distributions that were stated directly (the LLM's prior; rows of zeros where there is none): each counts as
     `stated_strength` votes, or with "auto" as many as predict the votes best (as a soft label is worth, where there are no votes). `smoothing` defaults to targeted smoothing;
     `interval` is the level of the credible intervals. `shared`: what the votes of a panel share, where they are not those of independent people.
-    `text`: whether the model holds the items' `texts` (`auto`, `tfidf`, `column:NAME`, `encoder:MODEL`, or `off`); it says in `notes` what they are worth. With a given `prior` they are never used.
+    `text`: whether the model holds what the items' texts say (`auto` or `tfidf`: words and characters; `column:NAME`: embeddings that a column has; `encoder:MODEL`; or `off`), where it helps to
+    predict the votes; `texts`: those of a fit of `Votes` or `Ratings`, in their order (a table of votes has its own). With a given `prior` they are never used.
 
     Raises `VotesError` for votes that are not on this space, `InputError` for settings that cannot be used.
     """
     if isinstance(votes, Ratings):
         ratings, votes = votes, votes.votes()
     elif not isinstance(votes, Votes):
-        votes, ratings = read_rated_votes(votes, space)
+        table = votes
+        votes, ratings = read_rated_votes(table, space)
+        if text != "off" and texts is None:
+            texts = read_item_texts(table, votes.item_ids, text)
     check_space(votes, space)
     if not len(votes):
         raise VotesError("there are no items to fit")

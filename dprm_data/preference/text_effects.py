@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -15,14 +16,16 @@ import numpy as np
 from dprm_data.core.arrays import Floats, Ints
 from dprm_data.core.errors import InputError
 from dprm_data.core.format import number
+from dprm_data.ingest.item_texts import ItemTexts
 from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.axes import nodes
 from dprm_data.preference.components import Components
 from dprm_data.preference.posterior import Moments, NodeModel, evaluate_each, latent_of
 from dprm_data.preference.prior import BetaPart, Prior
-from dprm_data.preference.text_features import ItemTexts, TfIdf, encoded, standardised
+from dprm_data.preference.text_features import TfIdf, encoded, standardised
 from dprm_data.preference.text_reading import TextReading, joined, judge_of, learn_reading
 from dprm_data.preference.text_ridge import FOLDS, folds, out_of_fold
+from dprm_data.recipe.recipe import text_source
 
 FEWEST_ITEMS = 20
 MOST_LEARNED = 20_000  # items that a regression is learned from
@@ -62,8 +65,14 @@ def learn_texts(
     counts (N, K): the votes on the items of these texts. how: `off`, `auto` or `tfidf` (words and characters), `column:...` (embeddings that are given) or `encoder:MODEL`.
     Raises `InputError` where something that was asked for is not installed, or not there.
     """
+    try:
+        text_source(how)
+    except ValueError as error:
+        raise InputError(f"text: {error}") from error
     if how == "off":
         return None, ""
+    if how == "auto" and find_spec("sklearn") is None:
+        return None, "text is not in the model: scikit-learn is not installed (pip install 'dprm-data[text]')"
     if texts is None:
         return None, "text is not in the model: there are no texts beside these votes"
     if reason := _against(texts, counts, prior):

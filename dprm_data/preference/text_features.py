@@ -6,7 +6,6 @@ logarithmic frequency times its inverse document frequency, each block of unit l
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -29,43 +28,6 @@ ANALYZERS: tuple[dict[str, Any], ...] = (
 )
 _CHUNK = 2_000  # texts at once
 _BATCH, _TOKENS = 32, 256  # of an encoder
-
-
-@dataclass(frozen=True)
-class ItemTexts:
-    """The texts of N items: `fields` by name, each N texts (empty where an item has none). groups: items with the same one belong to one prompt; None if that is not
-    known. embeddings (N, D): given in place of texts, rows of NaN where an item has none."""
-
-    fields: dict[str, list[str]]
-    groups: list[str] | None = None
-    embeddings: Floats | None = None
-
-    def __len__(self) -> int:
-        return len(self.embeddings) if self.embeddings is not None else len(next(iter(self.fields.values()), []))
-
-    def present(self) -> NDArray[np.bool_]:
-        """Which items (N,) have a text, or an embedding."""
-        if self.embeddings is not None:
-            return np.asarray(np.isfinite(self.embeddings).all(axis=1))
-        found = np.zeros(len(self), dtype=bool)
-        for texts in self.fields.values():
-            found |= [bool(text.strip()) for text in texts]
-        return found
-
-    def keys(self) -> Ints:
-        """A hash (N,) of every item's prompt or, where that is not known, of its text: 64 bits."""
-        if self.groups is not None:
-            contents = [group.encode() for group in self.groups]
-        elif self.embeddings is not None:
-            contents = [row.tobytes() for row in self.embeddings]
-        else:
-            contents = ["\0".join(texts).encode() for texts in zip(*self.fields.values(), strict=True)]
-        digests = b"".join(hashlib.blake2b(content, digest_size=8).digest() for content in contents)
-        return np.frombuffer(digests, dtype=np.int64)
-
-    def varied(self) -> dict[str, list[str]]:
-        """The fields in which items differ."""
-        return {name: texts for name, texts in self.fields.items() if len(set(texts)) > 1}
 
 
 @dataclass
