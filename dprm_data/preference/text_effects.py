@@ -1,7 +1,7 @@
 """Texts in a fit: whether they are in the model, and what they are worth.
 
 A text is read on every scale of the label space by itself (`text_ridge`, out of fold), as its mean level and, where most items have several votes, as its spread. A reading is kept if it is
-correlated with the votes beyond 2 / sqrt(items), and if the votes are then more probable by more than two nats, by log p(votes | text) - log p(votes) (`text_reading`).
+correlated with the votes beyond 2 / sqrt(prompts), and if the votes are then more probable by more than two nats, by log p(votes | text) - log p(votes) (`text_reading`).
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def _learn(texts: ItemTexts, counts: Floats, space: LabelSpace, prior: Prior) ->
     used = np.sort(
         used[np.argsort(keys[used], kind="stable")[:MOST_LEARNED]]
     )  # hashes: a random choice, always the same
-    reader = _Reader(texts, folds(keys), used)
+    reader = _Reader(texts, keys, used)
     scales = []
     for node, part in zip(nodes(prior.tree(space)), prior.parts, strict=True):
         votes = node.votes(counts)
@@ -128,7 +128,7 @@ def _learn(texts: ItemTexts, counts: Floats, space: LabelSpace, prior: Prior) ->
         scales.append(_Scale.learn(votes, values, strongest, keys, part.components()))
     read = [scale for scale in scales if scale.reading]
     if not read:
-        strongest, bound = max(scale.strongest for scale in scales), 2.0 / np.sqrt(len(used))
+        strongest, bound = max(scale.strongest for scale in scales), _chance(keys[used])
         why = (
             f"what it predicts is correlated with the votes by {strongest:.2f}, which must exceed {bound:.2f}"
             if strongest <= bound
@@ -189,8 +189,8 @@ def _worth(reading: TextReading, components: Components) -> float:
 class _Reader:
     """Reads all items' texts; `used`: the items that the regressions are learned from."""
 
-    def __init__(self, texts: ItemTexts, fold: Ints, used: Ints) -> None:
-        self.fold, self.used = fold, used
+    def __init__(self, texts: ItemTexts, keys: Ints, used: Ints) -> None:
+        self.keys, self.fold, self.used = keys, folds(keys), used
         self.others = np.setdiff1d(np.flatnonzero(texts.present()), used)
         self.dense = None if texts.embeddings is None else standardised(texts.embeddings)
         self.fields = list(texts.varied().values())
@@ -206,7 +206,7 @@ class _Reader:
             return none, 0.0
         rows = self.used[known]
         found = out_of_fold(self.features[known], _targets(votes[rows]), self.fold[rows])
-        bound = 2.0 / np.sqrt(len(known))
+        bound = _chance(self.keys[rows])
         if found.correlation[0] <= bound:
             return none, float(found.correlation[0])
         values = np.full((len(votes), found.predicted.shape[1]), np.nan)
@@ -226,6 +226,11 @@ class _Reader:
 
     def _texts(self, items: Ints) -> list[list[str]]:
         return [[texts[item] for item in items.tolist()] for texts in self.fields]
+
+
+def _chance(keys: Ints) -> float:
+    """The correlation that a regression on these items may have by chance. Responses to one prompt may be alike: prompts count, not items."""
+    return float(2.0 / np.sqrt(len(np.unique(keys))))
 
 
 def _targets(votes: Floats) -> Floats:
