@@ -11,25 +11,21 @@ from dprm_data.core.arrays import Floats, Ints
 from dprm_data.core.extras import extra
 
 FOLDS = 5
-PENALTIES = np.geomspace(0.1, 100.0, 7)  # of features of unit length
+PENALTIES = np.geomspace(100.0, 0.1, 7)  # of features of unit length
+TUNED = 3_000
 
 
 @dataclass(frozen=True)
 class OutOfFold:
-    """Predictions (n, d) of the n items learned from, their correlation with the targets (d,), and the regressions: coefficients (FOLDS, d, features), intercepts (FOLDS, d)."""
+    """Predictions (n, d) of the n items learned from, their correlation with the targets (d,), and the regressions, each without the items of one fold."""
 
     predicted: Floats
     correlation: Floats
-    coefficients: Floats
-    intercepts: Floats
+    models: list[Any]
 
     def predict(self, features: Any, fold: Ints) -> Floats:
         """The predictions (m, d) of other items, of each by the regression without its fold (m,)."""
-        found = np.empty((len(fold), self.predicted.shape[1]))
-        for each in range(len(self.coefficients)):
-            rows = np.flatnonzero(fold == each)
-            found[rows] = features[rows] @ self.coefficients[each].T + self.intercepts[each]
-        return found
+        return _predicted(self.models, features, fold)
 
 
 def folds(keys: Ints) -> Ints:
@@ -39,34 +35,49 @@ def folds(keys: Ints) -> Ints:
 
 
 def out_of_fold(features: Any, targets: Floats, fold: Ints) -> OutOfFold:
-    """Predict the targets (n, d) from the features (n, p), sparse or dense. The penalty of each target is the one with the least error out of fold."""
+    """Predict the targets (n, d) from the features (n, p), sparse or dense.
+
+    The penalty of each target is the one with the least error out of fold, tried from the largest on until errors grow; on the first TUNED items, because it is a ratio of variances, the
+    same for any number of items.
+    """
+    d = targets.shape[1]
+    tuned, at, best = slice(0, TUNED), np.full(d, PENALTIES[0]), np.full(d, np.inf)
+    for penalty in PENALTIES:
+        found = _predicted(
+            _regressions(features[tuned], targets[tuned], fold[tuned], np.full(d, penalty)),
+            features[tuned],
+            fold[tuned],
+        )
+        error = ((found - targets[tuned]) ** 2).sum(axis=0)
+        if (error > best).all():
+            break
+        at, best = np.where(error < best, penalty, at), np.minimum(error, best)
+    models = _regressions(features, targets, fold, at)
+    found = _predicted(models, features, fold)
+    return OutOfFold(found, correlations(found, targets), models)
+
+
+def _regressions(features: Any, targets: Floats, fold: Ints, penalty: Floats) -> list[Any]:
+    """A regression for every fold, on the items of the others."""
     with extra("text", what="text in a fit"):
         from sklearn.linear_model import Ridge
 
-    n, d = targets.shape
-    sparse = hasattr(features, "tocsr")
-    best = np.full(d, np.inf)
-    predicted, coefficients, intercepts = (
-        np.empty((n, d)),
-        np.zeros((FOLDS, d, features.shape[1]), np.float32),
-        np.zeros((FOLDS, d)),
+    solver = (
+        {"solver": "sparse_cg", "tol": 1e-3, "max_iter": 100} if hasattr(features, "tocsr") else {"solver": "cholesky"}
     )
-    for penalty in PENALTIES:
-        found, models = np.empty((n, d)), []
-        for each in range(FOLDS):
-            held = fold == each
-            model = Ridge(penalty, solver="sparse_cg" if sparse else "cholesky", tol=1e-3, max_iter=100)
-            model.fit(features[~held], targets[~held].astype(np.float32 if sparse else np.float64))
-            models.append(model)
-            if held.any():
-                found[held] = model.predict(features[held]).reshape(-1, d)
-        error = ((found - targets) ** 2).sum(axis=0)
-        for j in np.flatnonzero(error < best):
-            best[j], predicted[:, j] = error[j], found[:, j]
-            for each, model in enumerate(models):
-                coefficients[each, j] = np.reshape(model.coef_, (d, -1))[j]
-                intercepts[each, j] = np.reshape(model.intercept_, d)[j]
-    return OutOfFold(predicted, correlations(predicted, targets), coefficients, intercepts)
+    return [
+        Ridge(penalty, **solver).fit(features[fold != each], targets[fold != each].astype(features.dtype))
+        for each in range(FOLDS)
+    ]
+
+
+def _predicted(models: list[Any], features: Any, fold: Ints) -> Floats:
+    found = np.empty((len(fold), len(np.ravel(models[0].intercept_))))
+    for each, model in enumerate(models):
+        rows = np.flatnonzero(fold == each)
+        if len(rows):
+            found[rows] = model.predict(features[rows]).reshape(len(rows), -1)
+    return found
 
 
 def correlations(a: Floats, b: Floats) -> Floats:
