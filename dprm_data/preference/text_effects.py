@@ -79,9 +79,8 @@ def learn_texts(
         return None, f"text is not in the model: {reason}"
     model = how.removeprefix("encoder:") if how.startswith("encoder:") else ""
     if model:
-        fields = texts.varied()
-        joined = ["\n".join(parts) for parts in zip(*fields.values(), strict=True)]
-        texts = replace(texts, embeddings=np.where(texts.present()[:, None], encoded(joined, model), np.nan))
+        vectors = np.hstack([encoded(field, model) for field in texts.varied().values()])
+        texts = replace(texts, embeddings=np.where(texts.present()[:, None], vectors, np.nan))
     return _learn(texts, counts, space, prior)
 
 

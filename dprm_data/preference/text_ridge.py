@@ -61,14 +61,16 @@ def _regressions(features: Any, targets: Floats, fold: Ints, penalty: Floats) ->
     """A regression for every fold, on the items of the others."""
     with extra("text", what="text in a fit"):
         from sklearn.linear_model import Ridge
+        from threadpoolctl import threadpool_limits
 
-    solver = (
-        {"solver": "sparse_cg", "tol": 1e-3, "max_iter": 100} if hasattr(features, "tocsr") else {"solver": "cholesky"}
-    )
-    return [
-        Ridge(penalty, **solver).fit(features[fold != each], targets[fold != each].astype(features.dtype))
-        for each in range(FOLDS)
-    ]
+    sparse = hasattr(features, "tocsr")
+    solver: dict[str, Any] = {"solver": "sparse_cg", "tol": 1e-3, "max_iter": 100} if sparse else {"solver": "cholesky"}
+    models = []
+    with threadpool_limits(1):  # the same result on any machine, and no threads that wait for each other
+        for each in range(FOLDS):
+            others = fold != each
+            models.append(Ridge(penalty, **solver).fit(features[others], targets[others].astype(features.dtype)))
+    return models
 
 
 def _predicted(models: list[Any], features: Any, fold: Ints) -> Floats:
