@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dprm_data.core.arrays import Floats, Ints
 from dprm_data.core.errors import InputError
-from dprm_data.core.extras import extra, needs_installed
+from dprm_data.core.extras import needs_installed
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -82,8 +82,7 @@ def _counted(texts: list[str]) -> tuple[csr_array, csr_array]:
     """
     from scipy.sparse import csr_array
 
-    with extra("text", what="text in a fit"):
-        from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer
+    from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer
 
     hashed: dict[str, Any] = {"n_features": HASHED, "alternate_sign": False, "norm": None, "dtype": np.float32}
     words = HashingVectorizer(ngram_range=(1, 2), token_pattern=r"(?u)\b\w+\b", **hashed).transform(texts)

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from dprm_data.core.arrays import Floats, Ints
-from dprm_data.core.extras import extra
 
 FOLDS = 5
 PENALTIES = np.geomspace(100.0, 0.1, 7)  # of features of unit length
@@ -59,9 +58,8 @@ def out_of_fold(features: Any, targets: Floats, fold: Ints) -> OutOfFold:
 
 def _regressions(features: Any, targets: Floats, fold: Ints, penalty: Floats) -> list[Any]:
     """A regression for every fold, on the items of the others."""
-    with extra("text", what="text in a fit"):
-        from sklearn.linear_model import Ridge
-        from threadpoolctl import threadpool_limits
+    from sklearn.linear_model import Ridge
+    from threadpoolctl import threadpool_limits
 
     sparse = hasattr(features, "tocsr")
     solver: dict[str, Any] = {"solver": "sparse_cg", "tol": 1e-3, "max_iter": 100} if sparse else {"solver": "cholesky"}
