@@ -81,7 +81,6 @@ def _counted(texts: list[str]) -> tuple[csr_array, csr_array]:
     Sequences are counted in each different word once, then by the words of each text: ten times as fast.
     """
     from scipy.sparse import csr_array
-
     from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer
 
     hashed: dict[str, Any] = {"n_features": HASHED, "alternate_sign": False, "norm": None, "dtype": np.float32}
