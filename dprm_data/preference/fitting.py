@@ -309,9 +309,11 @@ def _build(
     below, widths = reward_steps(space.rewards)
     values = np.hstack([np.eye(K), rewards[:, None], below])
     panel = np.zeros((len(votes), 0)) if shared is None else np.column_stack(shared.of(votes.totals))
-    if raters is not None or texts is not None:
+    if raters is not None:
+        rows, where, moments = votes.counts, np.arange(len(votes)), raters.evaluate(values)
+    elif texts is not None:
         rows, where = votes.counts, np.arange(len(votes))
-        moments = raters.evaluate(values) if raters else evaluate_read(prior, space, rows, values, texts.readings)
+        moments = evaluate_read(prior, space, rows, values, texts.readings)
     else:
         # All that follows is a function of an item's votes alone: items with the same votes are computed once.
         rows, where = distinct(np.hstack([votes.counts, panel]))

@@ -240,6 +240,6 @@ def _targets(votes: Floats) -> Floats:
     mean = votes @ levels / N
     several = N > 1.0
     if several.mean() <= 0.5 or len(levels) == 2:
-        return mean[:, None]
+        return np.asarray(mean[:, None])
     spread = np.sqrt(np.maximum(votes @ levels**2 / N - mean**2, 0.0) * N / np.maximum(N - 1.0, 1.0))
     return np.stack([mean, np.where(several, spread, spread[several].mean())], axis=1)

@@ -54,7 +54,8 @@ class TfIdf:
         for block, weights in zip(kept, self.weights, strict=True):
             block.data *= weights[block.indices]
             _of_unit_length(block, len(kept))
-        return hstack(kept, format="csr")
+        whole: csr_array = hstack(kept, format="csr")
+        return whole
 
     @staticmethod
     def _counts(fields: Sequence[Sequence[str]]) -> list[csr_array]:
