@@ -20,7 +20,7 @@ from tests.servers.llm import LLMServer
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # What a requirement is called in Python, where that is another name.
-MODULES = {"pyyaml": "yaml", "pot": "ot", "genai-prices": "genai_prices", "huggingface-hub": "huggingface_hub", "psycopg": "psycopg psycopg_pool psycopg_binary"}  # fmt: skip
+MODULES = {"pyyaml": "yaml", "pot": "ot", "genai-prices": "genai_prices", "huggingface-hub": "huggingface_hub", "psycopg": "psycopg psycopg_pool psycopg_binary", "scikit-learn": "sklearn"}  # fmt: skip
 # Parts of a declared package that are packages of their own: Jinja2's, pydantic's, FastAPI's and uvicorn's, Argilla's, transformers'.
 COME_WITH = {"markupsafe", "pydantic_core", "starlette", "h11", "httpx", "safetensors"}
 # Looked for where it is used, and installed as the message there says: AWS's and Google's own tools, the bundled model.
@@ -137,6 +137,7 @@ NEEDS = [
     ("anthropic", ["run", "claude.yaml"]),
     ("excel", ["ratings", "agreement", "votes.xlsx", "--labels", "5"]),
     ("excel", ["export", "run", "--to", "xlsx"]),
+    ("text", ["ratings", "fit", "votes.csv", "--labels", "5", "--output", "fit.parquet", "--text", "tfidf"]),
     ("postgres", ["plan", "postgres.yaml"]),
     ("argilla", ["review", "push", "run", "-w", "team", "-d", "check"]),
     ("train", ["train", "reward", "--data", "run", "--model", "m"]),
@@ -158,6 +159,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str,
     for name, changes in RECIPES.items():
         (folder / name).write_text(yaml.safe_dump(recipe | {"output": name[:-5]} | changes))
     (folder / "votes.xlsx").write_bytes(b"PK")
+    (folder / "votes.csv").write_text("item_id,label,text\na,1,one\nb,5,two\n")
     commands = [command for _, command in NEEDS]
     return {" ".join(command): end for command, end in zip(commands, without(NOT_CORE, *commands, cwd=folder), strict=True)}  # fmt: skip
 

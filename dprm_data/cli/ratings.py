@@ -65,6 +65,14 @@ def fit(
             help="Include every annotator's severity in the model. auto: if that helps. By default the recipe's choice for a run, auto for votes.",
         ),
     ] = None,
+    text: Annotated[
+        str | None,
+        typer.Option(
+            "--text",
+            help="Learn from the items' texts too, if that helps: auto or tfidf (words and characters), column:NAME (embeddings), encoder:MODEL, or off. "
+            "By default the recipe's choice for a run, off for votes.",
+        ),
+    ] = None,
     output: Annotated[Path | None, output_option("For votes: the Parquet file to write.")] = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -76,10 +84,10 @@ def fit(
 
     if path.is_dir():
         only_for_votes(path, labels=labels, output=output, **options)
-        _fit_run(path, {"family": family, "raters": raters and raters.value}, as_json, quiet)
+        _fit_run(path, {"family": family, "raters": raters and raters.value, "text": text}, as_json, quiet)
         return
     fitted, space, file = _fit_votes(
-        path, labels, family or "beta", raters or RaterUse.auto, output, options, quiet or as_json
+        path, labels, family or "beta", raters or RaterUse.auto, text or "off", output, options, quiet or as_json
     )
     answer({"out": str(file), **fitted.summary()}, lambda: fit_view(fitted, space, file), as_json)
 
@@ -102,6 +110,7 @@ def _fit_votes(
     labels: str | None,
     family: str,
     raters: RaterUse,
+    text: str,
     output: Path | None,
     options: VoteOptions,
     quiet: bool,
@@ -116,7 +125,7 @@ def _fit_votes(
 
     space = LabelSpace.load(labels)
     fitted = fit_votes(
-        votes_file, space, output, family=family, raters=raters.value, say=note(quiet), **options.settings()
+        votes_file, space, output, family=family, raters=raters.value, text=text, say=note(quiet), **options.settings()
     )
     return fitted, space, output
 

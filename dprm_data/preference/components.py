@@ -99,11 +99,7 @@ class Components:
         """The posterior of these votes (U, L)."""
         scores = self.log_likelihood(votes)
         scores += self.log_weights
-        top = scores.max(axis=1, keepdims=True)
-        scores -= top
-        np.exp(scores, out=scores)
-        total = scores @ np.ones((len(self.weights), 1))  # a matrix product sums faster than sum
-        return Posterior(self, votes, scores, total, np.log(total[:, 0]) + top[:, 0])
+        return Posterior.of(self, votes, scores)
 
 
 @dataclass(frozen=True)
@@ -115,6 +111,15 @@ class Posterior:
     unnormalised: Floats
     total: Floats
     log_evidence: Floats
+
+    @classmethod
+    def of(cls, prior: Components, votes: Floats, scores: Floats) -> Posterior:
+        """From log (weight x likelihood) of every component (U, G), an array that is overwritten."""
+        top = scores.max(axis=1, keepdims=True)
+        scores -= top
+        np.exp(scores, out=scores)
+        total = scores @ np.ones((scores.shape[1], 1))  # a matrix product sums faster than sum
+        return cls(prior, votes, scores, total, np.log(total[:, 0]) + top[:, 0])
 
     def expect(self, per_component: Floats) -> Floats:
         """The posterior mean of numbers (G, M) that belong to the components, shape (U, M)."""

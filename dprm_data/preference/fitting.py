@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -11,6 +12,7 @@ import pyarrow as pa
 from dprm_data.core.arrays import Floats
 from dprm_data.core.errors import InputError, VotesError
 from dprm_data.core.tables import DISTRIBUTIONS, FROM_ITEMS
+from dprm_data.ingest.item_texts import ItemTexts, read_item_texts
 from dprm_data.ingest.ratings import Ratings
 from dprm_data.ingest.vote_tables import read_rated_votes
 from dprm_data.ingest.votes import Votes, check_space
@@ -27,6 +29,8 @@ from dprm_data.preference.shared_error import SharedError
 from dprm_data.preference.smoothing import smooth
 from dprm_data.preference.soft_labels import soft_worth
 from dprm_data.preference.stated import estimate_strength, pseudo_votes
+from dprm_data.preference.text_effects import Texts, evaluate_read, learn_texts
+from dprm_data.preference.text_reading import TextReading
 from dprm_data.recipe.recipe import SmoothingConfig
 
 TABLE_COLUMNS = tuple(name for name in DISTRIBUTIONS.names if name not in FROM_ITEMS)
@@ -45,7 +49,7 @@ class Fit:
     label in the categorical families. `divided` (N,): posterior probability of a U-shaped population. `log_evidence` (N,): log p(votes | prior).
     `raters`: the rater effects, if they are in the model; `raters_said`: a sentence that says whether they are, and why (empty if not requested);
     `units`: the raters behind figures over all items, None if it is not known who gave the votes. `shared`: the shared error of a panel's votes, None if all votes
-    are those of independent people.
+    are those of independent people. `texts`: what the items' texts say, if they are in the model, and `text_said` a sentence on whether they are (empty if not requested).
     """
 
     votes: Votes
@@ -74,6 +78,8 @@ class Fit:
     raters_said: str = ""
     units: RaterUnits | None = None
     shared: SharedError | None = None
+    texts: Texts | None = None
+    text_said: str = ""
 
     def __len__(self) -> int:
         return len(self.votes)
@@ -141,6 +147,8 @@ class Fit:
             "divided_items": int((self.divided > 0.5).sum()),
             "raters": self.raters.summary() if self.raters else None,
             "raters_said": self.raters_said,
+            "text": self.texts.summary() if self.texts else None,
+            "text_said": self.text_said,
             "notes": list(self.notes),
         }
 
@@ -158,6 +166,8 @@ def fit(
     smoothing: SmoothingConfig | None = None,
     interval: float = 0.9,
     shared: SharedError | None = None,
+    text: str = "off",
+    texts: ItemTexts | None = None,
 ) -> Fit:
     """Preference distributions of all items from their votes, or from a table of votes (a path, a data frame, …), which `read_votes` reads.
 
@@ -167,13 +177,18 @@ def fit(
     `stated` (N, K) are distributions that were stated directly (the LLM's prior; rows of zeros where there is none): each counts as
     `stated_strength` votes, or with "auto" as many as predict the votes best (as a soft label is worth, where there are no votes). `smoothing` defaults to targeted smoothing;
     `interval` is the level of the credible intervals. `shared`: what the votes of a panel share, where they are not those of independent people.
+    `text`: whether the model holds what the items' texts say (`auto` or `tfidf`: words and characters; `column:NAME`: embeddings that a column has; `encoder:MODEL`; or `off`), where it helps to
+    predict the votes; `texts`: those of a fit of `Votes` or `Ratings`, in their order (a table of votes has its own). With a given `prior` they are never used.
 
     Raises `VotesError` for votes that are not on this space, `InputError` for settings that cannot be used.
     """
     if isinstance(votes, Ratings):
         ratings, votes = votes, votes.votes()
     elif not isinstance(votes, Votes):
-        votes, ratings = read_rated_votes(votes, space)
+        table = votes
+        votes, ratings = read_rated_votes(table, space)
+        if text != "off" and texts is None:
+            texts = read_item_texts(table, votes.item_ids, text)
     check_space(votes, space)
     if not len(votes):
         raise VotesError("there are no items to fit")
@@ -199,7 +214,10 @@ def fit(
         notes.append(
             "the given prior was learned from items with one vote each: how much items differ is assumed in it"
         )
-    found, said = _raters(None if given else ratings, votes, space, prior, "auto" if given else raters)
+    read, text_said = learn_texts(texts, "off" if given else text, votes.counts, space, prior)
+    notes += [text_said] if read else []
+    readings = read.readings if read else None
+    found, said = _raters(None if given else ratings, votes, space, prior, "auto" if given else raters, readings)
     units = None if ratings is None else rater_units(ratings, space)
     strength = 0.0
     if pseudo is not None:
@@ -227,11 +245,18 @@ def fit(
         found,
         said,
         units,
+        read,
+        text_said,
     )
 
 
 def _raters(
-    ratings: Ratings | None, votes: Votes, space: LabelSpace, prior: Prior, use: Use
+    ratings: Ratings | None,
+    votes: Votes,
+    space: LabelSpace,
+    prior: Prior,
+    use: Use,
+    readings: Sequence[TextReading | None] | None,
 ) -> tuple[Raters | None, str]:
     if ratings is None:
         if use == "on":
@@ -239,7 +264,7 @@ def _raters(
         return None, ""
     if ratings.item_ids != votes.item_ids:
         raise InputError("the ratings and the votes are not on the same items")
-    return learn_raters(ratings, votes.counts, space, prior, use)
+    return learn_raters(ratings, votes.counts, space, prior, use, readings)
 
 
 def _beyond_the_beta(votes: Votes, prior: Prior) -> list[str]:
@@ -268,18 +293,23 @@ def _build(
     raters: Raters | None,
     raters_said: str,
     units: RaterUnits | None,
+    texts: Texts | None,
+    text_said: str,
 ) -> Fit:
     K, rewards = space.K, space.rewards
     below, widths = reward_steps(space.rewards)
     values = np.hstack([np.eye(K), rewards[:, None], below])
     panel = np.zeros((len(votes), 0)) if shared is None else np.column_stack(shared.of(votes.totals))
-    if raters is None:
+    if raters is not None:
+        rows, where, moments = votes.counts, np.arange(len(votes)), raters.evaluate(values)
+    elif texts is not None:
+        rows, where = votes.counts, np.arange(len(votes))
+        moments = evaluate_read(prior, space, rows, values, texts.readings)
+    else:
         # All that follows is a function of an item's votes alone: items with the same votes are computed once.
         rows, where = distinct(np.hstack([votes.counts, panel]))
         rows, panel = rows[:, :K], rows[:, K:]
         moments = evaluate(prior, space, rows, values)
-    else:
-        rows, where, moments = votes.counts, np.arange(len(votes)), raters.evaluate(values)
     if shared is not None:
         spread = np.clip(moments.mean[:, :K], 0.0, None) @ values**2 - moments.mean**2
         moments = replace(moments, variance=moments.variance + panel[:, :1] * np.maximum(spread, 0.0))
@@ -320,6 +350,8 @@ def _build(
         raters_said=raters_said,
         units=units,
         shared=shared,
+        texts=texts,
+        text_said=text_said,
         **expanded,
     )
 

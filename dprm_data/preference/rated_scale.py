@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 
 from dprm_data.core.arrays import Floats, Ints
 from dprm_data.preference.axes import Node
+from dprm_data.preference.text_reading import TextReading
 
 
 @dataclass(frozen=True)
 class RatedScale:
     """V votes on a scale of L levels: `item`, `rater`, `level` (V,), as short as they can be, and `weight` (V,), sorted by item; `items`, `raters`: how many there are.
 
-    `rest` (items, L): votes on this scale of which nobody knows who gave them.
+    `rest` (items, L): votes on this scale of which nobody knows who gave them; `text`: what the items' texts say about them, if anything.
     """
 
     item: NDArray[np.int32]
@@ -25,6 +26,7 @@ class RatedScale:
     items: int
     raters: int
     rest: Floats
+    text: TextReading | None = None
 
     def __len__(self) -> int:
         return len(self.item)
@@ -66,6 +68,11 @@ class RatedScale:
         )
         return np.asarray(own.reshape(self.rest.shape) + self.rest)
 
+    def log_weights(self, weights: Floats, items: slice) -> Floats:
+        """The logarithms of the prior weights (G,) of some items: the same for all, or (n, G) if their texts tell."""
+        log_weights = np.log(np.maximum(weights, 1e-30))
+        return log_weights if self.text is None else self.text.log_weights(items, log_weights)
+
     def counting(self, votes: Floats) -> RatedScale:
         """The same with other votes (items, L) in all: what they have besides those with raters has none."""
         rest = votes - (self.votes() - self.rest)
@@ -83,7 +90,8 @@ class RatedScale:
         number = np.full(self.items, -1, dtype=np.int32)
         number[kept] = np.arange(len(kept))
         taken = self.take(np.flatnonzero(number[self.item] >= 0))
-        return replace(taken, item=number[taken.item], items=len(kept), rest=self.rest[kept])
+        text = self.text and self.text.take(kept)
+        return replace(taken, item=number[taken.item], items=len(kept), rest=self.rest[kept], text=text)
 
     def thinned(self, most: int, seed: int = 0) -> tuple[RatedScale, Ints]:
         """At most about `most` votes, those on a random choice of items (always the same), and which items."""

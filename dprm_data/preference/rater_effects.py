@@ -26,6 +26,7 @@ from dprm_data.preference.prior import BetaPart, Prior
 from dprm_data.preference.rated_scale import RatedScale
 from dprm_data.preference.rater_learning import complete, few_of, item_posteriors, learn
 from dprm_data.preference.rater_model import NO_SHIFT, SEVERITY, SHIFTS, STRETCHES, RaterModel
+from dprm_data.preference.text_reading import TextReading, judge_of
 
 Use = Literal["auto", "on", "off"]
 
@@ -130,17 +131,17 @@ class Raters:
 
     def _models(self) -> Callable[[int, int], list[NodeModel]]:
         """The models of all scales for a range of items."""
-        plain = [NodeModel(part.components(), latent_of(part)) for part in self.prior.parts]
+        plain = [(part.components(), latent_of(part)) for part in self.prior.parts]
         rated = [
             None if model is None else (model.components(), model.slopes(), model.latent()) for model in self.models
         ]
 
         def of(start: int, stop: int) -> list[NodeModel]:
             return [
-                crowd
+                NodeModel(judge_of(crowd, scale.text, slice(start, stop)), latent)
                 if model is None or ready is None
                 else NodeModel(_Rated(scale, model, *ready[:2], start, stop), ready[2])
-                for crowd, scale, model, ready in zip(plain, self.scales, self.models, rated, strict=True)
+                for (crowd, latent), scale, model, ready in zip(plain, self.scales, self.models, rated, strict=True)
             ]
 
         return of
@@ -151,9 +152,8 @@ class Raters:
         tree = nodes(self.prior.tree(self.space))
         for node, part, scale, model in zip(tree, self.prior.parts, self.scales, self.models, strict=True):
             if model is None:
-                components = part.components()
-                posterior = components.posterior(scale.votes()[rows])
-                p = posterior.moments(np.eye(node.levels))[0]
+                judge = judge_of(part.components(), scale.text, rows)
+                p = judge.posterior(scale.votes()[rows]).moments(np.eye(node.levels))[0]
             else:
                 own = np.einsum("b,lbg->gl", model.beliefs[rater], model.cells)
                 p = np.concatenate([item_posteriors(scale, model, int(row), int(row) + 1)[0] @ own for row in rows])
@@ -192,12 +192,17 @@ class _RaterPosterior(Posterior):
 
 
 def learn_raters(
-    ratings: Ratings, counts: Floats, space: LabelSpace, prior: Prior, use: Use = "auto"
+    ratings: Ratings,
+    counts: Floats,
+    space: LabelSpace,
+    prior: Prior,
+    use: Use = "auto",
+    texts: Sequence[TextReading | None] | None = None,
 ) -> tuple[Raters | None, str]:
     """The raters of these ratings if they are in the model (else None), and the reason in a sentence.
 
-    counts (N, K): all votes of the items, also those that nobody is known to have given. prior: what was learned from them without raters.
-    A rating that is a distribution has no rater: it counts as votes by people nobody knows. Raises `InputError` if raters must be used (`on`) and cannot be.
+    counts (N, K): all votes of the items, also those that nobody is known to have given. prior: what was learned from them without raters;
+    texts: what the items' texts say on each scale, if anything. A rating that is a distribution has no rater: it counts as votes by people nobody knows. Raises `InputError` if raters must be used (`on`) and cannot be.
     """
     if use == "off":
         return None, "raters are not in the model: switched off"
@@ -210,7 +215,8 @@ def learn_raters(
     who, raters = _raters(ratings)
     tree = nodes(prior.tree(space))
     scales = [
-        RatedScale.of(ratings.item, who, ratings.label, ratings.weight, counts, len(raters), node) for node in tree
+        replace(RatedScale.of(ratings.item, who, ratings.label, ratings.weight, counts, len(raters), node), text=text)
+        for node, text in zip(tree, texts or [None] * len(tree), strict=True)
     ]
     learned = [
         _learn(scale, part, use) for scale, part in zip(scales, prior.parts, strict=True) if isinstance(part, BetaPart)

@@ -110,11 +110,11 @@ def sweep(scale: RatedScale, model: RaterModel, messages: Singles, *, shaping: F
     `shaping` (items,): how much each tells how far items differ; without it, neither this nor the expected levels are added up.
     """
     L, B, G = model.cells.shape
-    log_w, log_P = _log(model.part.weights), np.log(model.components().means)
+    weights, log_P = model.part.weights, np.log(model.components().means)
 
     def work(piece: Piece) -> Found:
         said = piece.said(model, messages)
-        scores = piece.scores(scale, log_w, log_P, said)
+        scores = piece.scores(scale, weights, log_P, said)
         top = scores.max(axis=1, keepdims=True)
         scores -= top
         posterior = np.exp(scores, out=scores)
@@ -151,21 +151,21 @@ def sweep(scale: RatedScale, model: RaterModel, messages: Singles, *, shaping: F
 
 def item_posteriors(scale: RatedScale, model: RaterModel, first: int, last: int) -> tuple[Floats, Floats]:
     """R (items, G) of the items from `first` to before `last`, and the logarithm of their votes' probability (items,)."""
-    log_w, log_P = _log(model.part.weights), np.log(model.components().means)
-    scores = np.empty((last - first, len(log_w)), np.float32)
+    weights, log_P = model.part.weights, np.log(model.components().means)
+    scores = np.empty((last - first, len(weights)), np.float32)
     if model.says is not None:
-        scores[:] = _table_scores(scale, model.says, log_w, log_P, first, last)
-    for items in cuts(scale, len(log_w), first, last) if model.says is None else []:
+        scores[:] = _table_scores(scale, model.says, weights, log_P, first, last)
+    for items in cuts(scale, len(weights), first, last) if model.says is None else []:
         piece = Piece.of(scale, items)
         said = piece.said(model, model.messages)
-        scores[items.start - first : items.stop - first] = piece.scores(scale, log_w, log_P, said)
+        scores[items.start - first : items.stop - first] = piece.scores(scale, weights, log_P, said)
     top = scores.max(axis=1, keepdims=True)
     R = np.exp((scores - top).astype(np.float64))
     total = R.sum(axis=1, keepdims=True)
     return R / total, np.log(total[:, 0]) + top[:, 0]
 
 
-def _table_scores(scale: RatedScale, says: Singles, log_w: Floats, log_P: Floats, first: int, last: int) -> Floats:
+def _table_scores(scale: RatedScale, says: Singles, weights: Floats, log_P: Floats, first: int, last: int) -> Floats:
     """Log posterior weights (items, G), up to a constant, of the items from `first` to before `last`, from what each rater's votes say."""
     from scipy.sparse import csr_array
 
@@ -173,7 +173,7 @@ def _table_scores(scale: RatedScale, says: Singles, log_w: Floats, log_P: Floats
     starts = np.searchsorted(scale.item[a:b], np.arange(first, last + 1))
     said = scale.rater[a:b] * scale.levels + scale.level[a:b]
     votes = csr_array((scale.weight[a:b].astype(np.float32), said, starts), shape=(last - first, len(says)))
-    return np.asarray(votes @ says + log_w + scale.rest[first:last] @ log_P.T)
+    return np.asarray(votes @ says + scale.log_weights(weights, slice(first, last)) + scale.rest[first:last] @ log_P.T)
 
 
 def _each(scale: RatedScale, G: int, work: Callable[[Piece], Found]) -> Iterator[Found]:

@@ -47,7 +47,7 @@ class Piece:
             product(d[level], model.cells[k], said[level])
         return said
 
-    def scores(self, scale: RatedScale, log_w: Floats, log_P: Floats, said: Singles) -> Singles:
+    def scores(self, scale: RatedScale, weights: Floats, log_P: Floats, said: Singles) -> Singles:
         """Log posterior weights (items, G), up to a constant."""
         from scipy.sparse import csr_array
 
@@ -55,7 +55,7 @@ class Piece:
         order = np.argsort(self.item, kind="stable")
         starts = np.r_[0, np.cumsum(np.bincount(self.item, minlength=n))]
         scores = csr_array((self.weight[order], order, starts), shape=(n, v)) @ np.log(said)
-        scores += log_w.astype(np.float32)
+        scores += scale.log_weights(weights, self.items).astype(np.float32)
         rest = scale.rest[self.items]
         if rest.any():
             more = np.empty_like(scores)

@@ -146,6 +146,16 @@ def _switch(value: object) -> object:
     return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
 
 
+def text_source(how: str) -> str:
+    """How a fit reads texts: a word, or a kind with a name. Raises `ValueError`."""
+    kind, colon, name = how.partition(":")
+    if how in ("off", "auto", "tfidf") or (kind in ("column", "encoder") and colon and name.strip()):
+        return how
+    raise ValueError(
+        f"{how!r} is unknown (allowed: off, auto, tfidf, column:NAME, encoder:PATH or the name of a model)"
+    )
+
+
 class FitConfig(Section):
     """How votes become distributions. None of this is sent to a model: change it and run `dprm ratings fit` again at no cost."""
 
@@ -153,6 +163,8 @@ class FitConfig(Section):
     raters: Annotated[Literal["auto", "on", "off"], BeforeValidator(_switch)] = (
         "auto"  # whether rater effects are in the model
     )
+    # whether what the items' texts say is in the model, and how they are read
+    text: Annotated[str, BeforeValidator(_switch), AfterValidator(text_source)] = "off"
     smoothing: SmoothingConfig = SmoothingConfig()
     interval: Annotated[float, Field(gt=0, lt=1)] = 0.9
     human_weight: Positive = 1.0

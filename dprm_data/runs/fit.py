@@ -9,6 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from dprm_data.core import tables
+from dprm_data.ingest.item_texts import ItemTexts, texts_of_items
 from dprm_data.ingest.ratings import ratings_of_items
 from dprm_data.ingest.votes import Votes, stated_from_annotations, votes_from_annotations
 from dprm_data.preference.design_effect import by_design
@@ -25,6 +27,15 @@ def item_ids_of(run: Run) -> list[str]:
     """The ids of all items of the run, in order."""
     ids: list[str] = pq.read_table(run.folder.needs("items"), columns=["item_id"])["item_id"].to_pylist()
     return ids
+
+
+def texts_of(run: Run) -> ItemTexts | None:
+    """The texts of the run's items in order, if the recipe's `fit.text` reads them."""
+    how = run.recipe.fit.text
+    if how == "off":
+        return None
+    items = tables.conformed(pq.read_table(run.folder.needs("items")), tables.ITEMS)
+    return texts_of_items(items, how)
 
 
 def counts_people(folder: RunFolder) -> bool:
@@ -63,6 +74,8 @@ def fit_annotations(run: Run, annotations: pa.Table, votes: Votes | None = None)
         smoothing=config.smoothing,
         interval=config.interval,
         shared=shared,
+        text=config.text,
+        texts=texts_of(run),
     )
     return replace(fitted, notes=(*(worth.sentence for worth in worths), *fitted.notes))
 

@@ -33,6 +33,8 @@ def fit_view(fitted: Fit, space: LabelSpace, out: Path) -> RenderableType:
     )
     if fitted.raters_said:
         text.append(f"{fitted.raters_said}\n", style="not bold")
+    if fitted.text_said and not fitted.texts:
+        text.append(f"{fitted.text_said}\n", style="not bold")
     for note in figures["notes"]:
         text.append(f"{note}\n", style="yellow not bold")
     text.append(f"wrote {out}", style="bold")
