@@ -101,7 +101,7 @@ def standalone_recipe(text: str, prompts: dict[str, str]) -> str:
     if not isinstance(content, dict):
         raise RecipeError(f"recipe.yaml: a recipe is a mapping of keys to values, found {type(content).__name__}")
     content = {name: value for name, value in content.items() if name not in OWN_MATTERS}
-    for section in (content.get("provider"), *_items(content.get("models"))):
+    for section in _models(content):
         if isinstance(section, dict):
             _without_own_places(section)
     recipe = validated(content, Recipe, RecipeError, "recipe.yaml", context={"frozen": True})
@@ -110,7 +110,7 @@ def standalone_recipe(text: str, prompts: dict[str, str]) -> str:
         content = public_recipe(content)
     except ValueError as error:  # an address that is none
         raise RecipeError(f"recipe.yaml: provider.base_url: {one_line(str(error), 100)}") from error
-    for section in (content.get("provider"), *_items(content.get("models"))):
+    for section in _models(content):
         model = PurePosixPath((section or {}).get("model", ""))
         if model.is_absolute() or ".." in model.parts:
             section["model"] = model.name
@@ -127,6 +127,13 @@ def _without_own_places(provider: dict[str, Any]) -> None:
     if isinstance(provider.get("endpoints"), list):
         by_url = {each.get("base_url"): each for each in provider["endpoints"] if isinstance(each, dict)}
         provider["endpoints"] = list(by_url.values())
+
+
+def _models(content: dict[str, Any]) -> list[Any]:
+    """The sections of all models: those that are asked, and those that generated."""
+    generate = content.get("generate")
+    generators = _items(generate.get("models")) if isinstance(generate, dict) else []
+    return [content.get("provider"), *_items(content.get("models")), *generators]
 
 
 def _items(value: object) -> list[Any]:

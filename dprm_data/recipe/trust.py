@@ -84,7 +84,10 @@ def pending(recipe: Recipe, *, calls: bool = True, environ: Mapping[str, str] = 
     found = [*_ledger(recipe.ledger, environ)]
     if calls:
         found += [
-            sending for entry in recipe.entries for place in entry.places for sending in _place(entry, place, environ)
+            sending
+            for entry in (*recipe.entries, *recipe.generators)
+            for place in entry.places
+            for sending in _place(entry, place, environ)
         ]
         found += _ray(recipe)
     if not found:
