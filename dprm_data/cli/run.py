@@ -29,11 +29,12 @@ from dprm_data.core.text import visible
 def plan(recipe: RecipeFile, output: Output = None, as_json: Json = False, quiet: Quiet = False) -> None:
     """Estimate a run's calls, tokens and cost. No call."""
     from dprm_data.pipeline import stages
+    from dprm_data.pipeline.two_stage_plan import plan as planned_run
     from dprm_data.terminal.plan_view import plan_view
 
     with open_job(recipe, output, quiet or as_json, calls=False) as job:
         stages.prepare(job)
-        planned = stages.plan(job)
+        planned = planned_run(job)
         budget = job.recipe.budget.max_cost
     answer(
         planned.as_dict() | {"budget": budget, "elicitation": job.recipe.elicitation},

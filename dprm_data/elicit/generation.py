@@ -117,7 +117,7 @@ class Generation(Elicitation):
         if "seed" in params:
             params["seed"] += draw.sample  # the same seed would give the same response
         if draw.count > 1:
-            params["schema"] = object_schema(dict.fromkeys(_fields(draw.count), {"type": "string"}))
+            params["schema"] = object_schema({name: {"type": "string"} for name in _fields(draw.count)})
         messages = _with_system(task.prefix.item.prompt, _instructions(draw))
         request = Request(
             model=self.model,

@@ -61,6 +61,11 @@ class GenerateConfig(Section):
         return self
 
 
+def generators(config: GenerateConfig | None) -> list[ModelConfig]:
+    """The models that make responses; none without the section."""
+    return config.models if config else []
+
+
 def check_generate(recipe: Any) -> None:
     """Check the section against the rest of the recipe. Raises `FieldError`."""
     config: GenerateConfig | None = recipe.generate

@@ -25,7 +25,7 @@ from dprm_data.core.registry import ELICITATIONS, FAMILIES, SMOOTHINGS, Registry
 from dprm_data.core.validation import FieldError
 from dprm_data.core.yamlfile import read_model, validated
 from dprm_data.recipe.consistency import AUTO, check_together, lacks_logprobs
-from dprm_data.recipe.generate_config import GenerateConfig
+from dprm_data.recipe.generate_config import GenerateConfig, generators
 from dprm_data.recipe.label_names import checked_labels
 from dprm_data.recipe.model_config import Design, ModelConfig, check_distinct, only_model
 from dprm_data.recipe.people_config import RatingsConfig
@@ -212,7 +212,6 @@ class Recipe(Section):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "run"
     source: SourceConfig | None = None
-    generate: GenerateConfig | None = None  # responses are made first, for a source of prompts (docs/generate.md)
     annotators: Literal["people"] | None = None  # no model is asked: people's ratings are the labels (docs/ratings.md)
     ratings: RatingsConfig | None = None  # people's ratings, the only ones or beside a model's
     labels: Annotated[str | int | list[str] | dict[str, Any], BeforeValidator(checked_labels)] = "hh6"
@@ -236,6 +235,7 @@ class Recipe(Section):
     budget: BudgetConfig = BudgetConfig()
     fit: FitConfig = FitConfig()
     publish: PublishConfig = PublishConfig()
+    generate: GenerateConfig | None = None  # responses are made first, for a source of prompts (docs/generate.md)
     output: str | None = None  # the run folder; default: runs/<name>
     # A file (default: in the run folder), or postgresql://user@host/database.
     ledger: Annotated[_Ledger | None, BeforeValidator(lambda text: text or None)] = None
@@ -259,14 +259,9 @@ class Recipe(Section):
         return [only_model(self.provider)] if self.provider else list(self.models or ())
 
     @property
-    def generators(self) -> list[ModelConfig]:
-        """The models that make responses."""
-        return self.generate.models if self.generate else []
-
-    @property
     def places(self) -> list[EndpointConfig]:
         """Where all models are asked."""
-        return [place for entry in (*self.entries, *self.generators) for place in entry.places]
+        return [place for entry in (*self.entries, *generators(self.generate)) for place in entry.places]
 
     @property
     def is_demo(self) -> bool:

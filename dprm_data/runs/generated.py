@@ -156,7 +156,7 @@ def _share_out(tokens: int, count: int) -> list[int]:
 
 
 def _response(item: Item, text: str, distinct: DistinctTexts) -> dict[str, Any]:
-    item_id, _ = ids_of(item.prompt, _completion(text))
+    item_id, _ = ids_of(item.prompt, response_of(text))
     like = distinct.add(item_id, text)
     if like is None:
         return {"response": text, "status": "ok", "item_id": item_id}
@@ -171,7 +171,8 @@ def _failed(outcome: Outcome, last: Reply) -> dict[str, Any]:
     return {"response": text, "status": "empty" if empty else outcome.status, "reason": outcome.reason or None}
 
 
-def _completion(text: str) -> Messages:
+def response_of(text: str) -> Messages:
+    """A response as an item has it."""
     return ({"role": "assistant", "content": text},)
 
 
@@ -191,7 +192,7 @@ def generated_items(prompts_file: Path, responses_file: Path, config: GenerateCo
                 yield Item(
                     row["item_id"],
                     item.prompt,
-                    _completion(row["response"]),
+                    response_of(row["response"]),
                     item.group_id,
                     roles.get(row["model_id"]),
                     item.source,

@@ -36,6 +36,16 @@ class GenerationRun(Run):
     def responses_file(self) -> Path:
         return self.folder.path / "tables" / "responses.parquet"
 
+    @property
+    def prompts(self) -> int:
+        """The number of prompts that are stored."""
+        return int(self.folder.read_manifest()["prompts_source"]["prompts"])
+
+    @property
+    def given(self) -> int:
+        """The number of responses that the source has, and that are to be rated."""
+        return int(self.folder.read_manifest()["prompts_source"]["given"])
+
     @cached_property
     def space(self) -> LabelSpace:
         return self._space
