@@ -94,7 +94,7 @@ def _count(found: Generated, rows: list[dict[str, Any]], missing: int) -> None:
         found.cost = None if found.cost is None or row["cost"] is None else found.cost + row["cost"]
         if row["status"] == "ok":
             found.models[row["model_id"]] += 1
-        elif not row["duplicate_of"]:
+        elif not row.get("duplicate_of"):
             found.reasons[f"{row['status']}: {row['reason']}"] += 1
 
 
