@@ -47,7 +47,7 @@ _MOST_ROWS = 100_000  # in a row group; ours have 5,000
 _ORIGIN = {f"{side}{name}" for name in tables.ORIGIN for side in ("", "chosen_", "rejected_")}
 # Columns that older versions did not write.
 _LATER = {"estimated_calls", "reasoning_tokens", "model_id", "reward_error", "chosen_item_id", "rejected_item_id"} | (
-    _ORIGIN - {"source", "metadata"}
+    _ORIGIN - {"source", "metadata"} | {"generator"}
 )
 _OPTIONAL = {
     *(
@@ -67,6 +67,7 @@ _OPTIONAL = {
     ),
     *_ORIGIN,
     *(tables.original(name) for names in CONVERSATIONS.values() for name in names),
+    "generator",
     *("chosen_item_id", "rejected_item_id", "created_at", "attributes", "alpha", "beta", "name", "media_type"),
 }
 _PER_LABEL = ("label_distribution", "votes", "probs", "chosen_distribution", "rejected_distribution")
@@ -131,9 +132,8 @@ def _without_own_places(provider: dict[str, Any]) -> None:
 
 def _models(content: dict[str, Any]) -> list[Any]:
     """The sections of all models: those that are asked, and those that generated."""
-    generate = content.get("generate")
-    generators = _items(generate.get("models")) if isinstance(generate, dict) else []
-    return [content.get("provider"), *_items(content.get("models")), *generators]
+    sections = (content, generate) if isinstance(generate := content.get("generate"), dict) else (content,)
+    return [content.get("provider"), *(model for each in sections for model in _items(each.get("models")))]
 
 
 def _items(value: object) -> list[Any]:
