@@ -18,7 +18,9 @@ from dprm_data.core.format import money
 from dprm_data.core.tables import ITEMS, RESPONSES, damage, sha256_of
 from dprm_data.engine.counters import Counters
 from dprm_data.engine.event_loop import run_in_loop
-from dprm_data.ingest.items import store_items
+from dprm_data.engine.replay import chunks, row_id
+from dprm_data.ingest.items import load_items, store_items
+from dprm_data.ledger.ledger import Ledger
 from dprm_data.pipeline import stages
 from dprm_data.pipeline.people import has_people, ingest_ratings, source_record
 from dprm_data.runs.generated import Generated, generated_items, write_responses
@@ -66,6 +68,7 @@ def _make_calls(own: GenerationRun, max_cost: float | None, counters: Counters, 
         limit = max_cost if max_cost is not None else own.recipe.budget.max_cost
         check_budget(own, limit)
         counters.possibly_billed = ledger.possibly_billed()
+        _check_batches(own, ledger)
         stopped: str | None = "interrupted"
         try:
             run_in_loop(stages.make_calls(own, ledger, limit, counters, retry_failed))
@@ -75,6 +78,18 @@ def _make_calls(own: GenerationRun, max_cost: float | None, counters: Counters, 
             raise
         finally:
             own.folder.update_manifest(last_annotate=counters.as_dict() | {"stopped": stopped})
+
+
+def _check_batches(own: GenerationRun, ledger: Ledger) -> None:
+    """Refuse to make responses while batches of ratings are at the provider: whoever generates could not collect them. Raises `InputError`."""
+    if own.recipe.mode != "batch" or not ledger.store.batches(ledger.run):
+        return
+    prompts = chunks((row_id(item) for item in load_items(own.folder.table("items")) if not item.completion), 5_000)
+    if not any(ledger.store.items_in_batches(ids) for ids in prompts):
+        raise InputError(
+            "batches of ratings are at the provider, and the recipe now asks for other responses",
+            hint="Run the recipe as it was to collect them, then change it.",
+        )
 
 
 def is_current(run: Run, own: GenerationRun) -> bool:
