@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,16 @@ def test_batches_make_responses_and_then_ratings_at_half_the_price(double: LLMSe
     direct = recipe(tmp_path, double.url, output="direct")
     at_once = answer(dprm("generate", direct, "--json", cwd=tmp_path))
     assert made["responses"]["cost"] == pytest.approx(at_once["responses"]["cost"] / 2)
+
+
+def test_other_responses_are_not_asked_for_while_ratings_are_at_the_provider(double: LLMServer, tmp_path: Path) -> None:
+    path = recipe(tmp_path, double.url, mode="batch", limits={"poll_every": 0.05})
+    assert dprm("generate", path, cwd=tmp_path).returncode == 0
+    with sqlite3.connect(tmp_path / "run/ledger.sqlite") as ledger:
+        ledger.execute("INSERT INTO batches (run, tag, rows, reserved, created_at) VALUES ('test', 'x', 1, 0.0, 0.0)")
+    recipe(tmp_path, double.url, mode="batch", limits={"poll_every": 0.05}, generate={"per_prompt": 3})
+    refused = dprm("generate", path, cwd=tmp_path)
+    assert refused.returncode == 2 and "batches of ratings are at the provider" in refused.stderr, refused.stderr
 
 
 def test_three_workers_on_one_ledger_send_every_call_once(tmp_path: Path, postgres: Database) -> None:
