@@ -141,14 +141,12 @@ def test_from_prompts(double: LLMServer, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_from_prompts_with_the_bundled_model(local_llm: object, tmp_path: Path) -> None:
-    write_rows(
-        tmp_path / "prompts.jsonl",
-        [{"prompt": f"Say in one short sentence what {x} is."} for x in ("tea", "ice", "a cat")],
-    )
+    asked = ("Say hello.", "What is 1+1? Answer with a number.", "Name a colour in one word.")  # it is brief to these
+    write_rows(tmp_path / "prompts.jsonl", [{"prompt": prompt} for prompt in asked])
     made = dprm("init", "prompts.jsonl", "--from", "prompts", "--provider", "local", "--panel", "small", cwd=tmp_path)
     assert made.returncode == 0, made.stderr
-    text = (tmp_path / "recipe.yaml").read_text().replace("per_prompt: 4", "per_prompt: 2\n  max_tokens: 160")
-    (tmp_path / "recipe.yaml").write_text(text)
+    text = (tmp_path / "recipe.yaml").read_text().replace("per_prompt: 4", "per_prompt: 2\n  max_tokens: 64")
+    (tmp_path / "recipe.yaml").write_text(text + "labels: 3\n")
     done = dprm("run", "recipe.yaml", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["summary"]["pairs"] > 0
