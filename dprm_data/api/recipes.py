@@ -12,7 +12,7 @@ from dprm_data.api.shown import ShownPilot, ShownPlan
 from dprm_data.engine.callers_loop import Waiter, in_callers_loop
 from dprm_data.engine.counters import Counters
 from dprm_data.engine.plan import Plan
-from dprm_data.pipeline import stages
+from dprm_data.pipeline import generate_stage, stages, two_stage_plan
 from dprm_data.pipeline.pilot import Pilot, prepare_pilot, run_pilot
 from dprm_data.providers.provider import Provider
 from dprm_data.recipe.recipe import Recipe
@@ -85,7 +85,7 @@ def plan(
     """
     with _job(recipe, source, output, provider, progress) as job, job.at_work():
         stages.prepare(job)
-        return ShownPlan.of(stages.plan(job), job.recipe.budget.max_cost)
+        return ShownPlan.of(two_stage_plan.plan(job), job.recipe.budget.max_cost)
 
 
 def pilot(
@@ -130,6 +130,8 @@ def _job(
 def _made(job: Run, max_cost: float | None, retry_failed: bool) -> RunResult:
     with job.at_work():
         stages.prepare(job)
+        generate_stage.generate(job, max_cost=max_cost, retry_failed=retry_failed)
+        generate_stage.check_usable(job)
         counters = stages.annotate_and_keep(job, max_cost=max_cost, retry_failed=retry_failed)
     return RunResult(job.folder, counters)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,13 @@ if TYPE_CHECKING:
     from dprm_data.recipe.scaffold import DataFound
 
 _YAML = (".yaml", ".yml")
+
+
+class Begin(StrEnum):
+    """What there is to begin with."""
+
+    prompts = "prompts"
+    pairs = "pairs"
 
 
 @app.command()
@@ -32,12 +40,18 @@ def init(
         str, typer.Option("--provider", help="The provider: a name from `dprm models list`.")
     ] = "openai",
     model: Annotated[str | None, typer.Option("--model", help="The model to ask.")] = None,
+    begin: Annotated[
+        Begin,
+        typer.Option(
+            "--from", help="What there is: prompts (responses are generated first), or pairs: prompts with responses."
+        ),
+    ] = Begin.pairs,
     panel: Annotated[str, typer.Option("--panel", help="A panel from `dprm panel list`, or a file.")] = "paper",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Overwrite an existing file.")] = False,
     as_json: Json = False,
 ) -> None:
     """Write a commented recipe, for your data if you name it."""
-    from dprm_data.recipe.scaffold import name_of, recipe_text, write_recipe
+    from dprm_data.recipe.scaffold import name_of, prompts_recipe_text, recipe_text, write_recipe
 
     if data and data.suffix in _YAML and not data.is_dir():
         if output:
@@ -45,9 +59,11 @@ def init(
         data, output = None, data
     path = output or Path("recipe.yaml")
     _check_provider(provider, model)
-    found = _look(data, path) if data else None
+    prompts = begin is Begin.prompts
+    found = _look(data, path, prompts) if data else None
     name = name_of(data or path) if data or path.stem != "recipe" else "my-run"
-    text = recipe_text(name, found, provider=provider, model=model, panel=_panel(panel, path))
+    make = prompts_recipe_text if prompts else recipe_text
+    text = make(name, found, provider=provider, model=model, panel=_panel(panel, path))
     write_recipe(path, text, force=overwrite)
     notes = _notes(path) if data else []
     if as_json:
@@ -58,9 +74,10 @@ def init(
         say(note)
     if found and not found.shape:
         say(
-            f"Its columns are {', '.join(found.columns)}: set source.columns in the recipe to those with the prompt and the response."
+            f"Its columns are {', '.join(found.columns)}: set source.columns in the recipe to {'that with the prompt' if prompts else 'those with the prompt and the response'}."
         )
-    say(f"Next: dprm try {path}" if data else f"Next: edit it, then dprm plan {path}")
+    first = "plan" if prompts else "try"  # there is nothing to try before there are responses
+    say(f"Next: dprm {first} {path}" if data else f"Next: edit it, then dprm plan {path}")
 
 
 def _check_provider(name: str, model: str | None) -> None:
@@ -76,11 +93,11 @@ def _check_provider(name: str, model: str | None) -> None:
         )
 
 
-def _look(data: Path, recipe: Path) -> DataFound:
+def _look(data: Path, recipe: Path, prompts: bool) -> DataFound:
     from dprm_data.ingest.peek import peek
     from dprm_data.recipe.scaffold import DataFound
 
-    columns, shape, row = peek(data)
+    columns, shape, row = peek(data, prompts=prompts)
     return DataFound(_from(recipe, data), columns, shape, row)
 
 
@@ -101,10 +118,11 @@ def _notes(path: Path) -> list[str]:
     """What would stop this recipe now."""
     from dprm_data.engine.prices import prices_for
     from dprm_data.providers.provider import provider_class
+    from dprm_data.recipe.generate_config import generators
     from dprm_data.recipe.recipe import Recipe
 
     recipe, notes = Recipe.load(path), []
-    for entry in recipe.entries:
+    for entry in (*recipe.entries, *generators(recipe.generate)):
         variable = entry.api_key_env or provider_class(entry.name).key_variable
         if variable and not provider_class(entry.name).is_free and not os.environ.get(variable):
             notes.append(f"It needs your key: export {variable}=...")
@@ -112,4 +130,4 @@ def _notes(path: Path) -> list[str]:
             prices_for(entry)
         except PriceUnknown as error:
             notes.append(str(error))
-    return notes
+    return list(dict.fromkeys(notes))

@@ -10,7 +10,7 @@ from rich.text import Text
 
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Prepare": ("init", "models", "panel", "labels"),
-    "Annotate": ("plan", "try", "pilot", "run", "status"),
+    "Annotate": ("plan", "generate", "try", "pilot", "run", "status"),
     "Inspect": ("show", "report"),
     "People": ("ratings", "review"),
     "Share": ("export", "publish", "pull"),
@@ -27,7 +27,7 @@ def overview(app: Any, width: int) -> RenderableType:
             heading = section if name == names[0] else ""
             rows.add_row(Text(heading, "bold"), Text(name, "cyan"), app.commands[name].get_short_help_str(width))
     return Group(
-        Text("Usage: dprm COMMAND [ARGS]...\n"),
+        Text("Usage: dprm COMMAND [ARGS]..."),
         Text(f"{app.help}\n"),
         rows,
         Text(f"\nOptions: --version; --help (-h), also of each command: dprm COMMAND --help\n{app.epilog}", "dim"),

@@ -29,11 +29,12 @@ from dprm_data.core.text import visible
 def plan(recipe: RecipeFile, output: Output = None, as_json: Json = False, quiet: Quiet = False) -> None:
     """Estimate a run's calls, tokens and cost. No call."""
     from dprm_data.pipeline import stages
+    from dprm_data.pipeline.two_stage_plan import plan as planned_run
     from dprm_data.terminal.plan_view import plan_view
 
     with open_job(recipe, output, quiet or as_json, calls=False) as job:
         stages.prepare(job)
-        planned = stages.plan(job)
+        planned = planned_run(job)
         budget = job.recipe.budget.max_cost
     answer(
         planned.as_dict() | {"budget": budget, "elicitation": job.recipe.elicitation},
@@ -86,11 +87,14 @@ def run(
 
     No call is paid twice. With --no-fit several processes can share a run's ledger; `dprm ratings fit RUN` then writes the dataset.
     """
+    from dprm_data.pipeline.generate_stage import check_usable, generate
     from dprm_data.pipeline.stages import annotate_and_keep, prepare
     from dprm_data.terminal.counters_view import usage_line
 
     with open_job(recipe, output, quiet or as_json) as job:
         prepare(job)
+        generate(job, max_cost=max_cost, retry_failed=retry_failed)
+        check_usable(job)
         counters = annotate_and_keep(job, max_cost=max_cost, retry_failed=retry_failed, fitted=not no_fit)
     if no_fit:
         answer({"run": str(job.folder), "annotate": counters.as_dict()}, lambda: usage_line(counters), as_json)

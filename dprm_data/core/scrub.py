@@ -35,6 +35,9 @@ def public_recipe(content: Mapping[str, Any]) -> dict[str, Any]:
         recipe["provider"] = _public_provider(recipe["provider"])
     if recipe.get("models"):
         recipe["models"] = [_public_provider(model) for model in recipe["models"]]
+    if recipe.get("generate"):
+        generators = [_public_provider(model) for model in recipe["generate"]["models"]]
+        recipe["generate"] = {**recipe["generate"], "models": generators}
     return {name: value if name in _NOT_TEXTS else without_paths(value) for name, value in recipe.items()}
 
 

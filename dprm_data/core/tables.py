@@ -41,6 +41,37 @@ ITEMS = _schema(
     # The messages as they came, where text does not say all: a JSON list with null for the others; null where there is none.
     ("prompt_original", pa.string()),
     ("completion_original", pa.string()),
+    (
+        "generator",
+        pa.string(),
+    ),  # the model that made the response, as the recipe names it; null where the source has it
+)
+
+RESPONSES = (
+    _schema(  # what came of every response that a recipe generates; a call of several (spread) has a row for each
+        ("group_id", pa.string()),  # of the prompt
+        ("item_id", pa.string()),  # null where it is no item
+        ("prompt", MESSAGES),
+        ("response", pa.string()),  # null where there is none
+        ("status", pa.string()),  # ok, or why it is no item
+        ("reason", pa.string()),
+        ("duplicate_of", pa.string()),  # the item that it equals, or nearly does
+        ("model_id", pa.string()),  # as the recipe names it
+        ("model", pa.string()),  # as the provider names what answered
+        ("temperature", pa.float64()),  # null: the provider's own
+        ("system", pa.string()),  # the recipe's system prompt
+        ("principle", pa.string()),
+        ("sample", pa.int32()),  # of this model at this temperature, from 0
+        ("place", pa.int32()),  # among the responses of one call
+        ("finish", pa.string()),  # how the answer ended: stop, length, refusal, content_filter
+        ("input_tokens", pa.int64()),  # of a call of several responses: shared out over them, like its cost
+        ("output_tokens", pa.int64()),
+        ("cost", pa.float64()),  # dollars; null where the price is not known
+        ("source", pa.string()),  # of the prompt
+        ("source_id", pa.string()),
+        ("call_key", pa.string()),
+        ("created_at", pa.timestamp("us", tz="UTC")),
+    )
 )
 
 DROPPED = _schema(  # rows of the source that are no item
@@ -136,7 +167,7 @@ SCHEMAS = {
 }
 # Columns that older versions did not write; of `ORIGIN`, their items had all but the id.
 _ADDED = frozenset(
-    {"estimated_calls", "reasoning_tokens", "model_id", "source_id", "reward_error", *PREFERENCE_FIGURES}
+    {"estimated_calls", "reasoning_tokens", "model_id", "source_id", "reward_error", "generator", *PREFERENCE_FIGURES}
 ) | frozenset(f"{name}_original" for name in ("prompt", "completion", "chosen", "rejected"))
 
 

@@ -111,6 +111,8 @@ class Elicitation:
         False  # by calls of its own; votes exist only after all calls, so nothing can stop early
     )
     reminder: ClassVar[str] = "Reply with the JSON that was asked for and nothing else."  # ends every re-ask
+    gives: ClassVar[str] = "a label"  # what is wanted of an answer, in messages
+    limit_setting: ClassVar[str] = "provider: max_tokens"  # where a recipe sets the answers' limit
     states_population: ClassVar[bool] = False  # an answer is a whole population's distribution and not a vote
 
     space: LabelSpace

@@ -181,7 +181,7 @@ def make_work(
             template=template,
             family=entry.name,
             model=(names or {}).get(entry.id, entry.model),
-            params=_params(entry),
+            params=call_params(entry),
             max_tokens=entry.max_tokens,
             rationale=rationale,
             max_reasks=recipe.max_reasks,
@@ -211,7 +211,7 @@ def make_work(
     )
 
 
-def _params(provider: ProviderConfig) -> dict[str, Any]:
+def call_params(provider: ProviderConfig) -> dict[str, Any]:
     """What is sent beside the messages, and so is part of a call's key."""
     params: dict[str, Any] = {
         name: value

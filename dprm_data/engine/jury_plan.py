@@ -22,6 +22,7 @@ _SHARED = {
     "sample",
     "error",
     "models",
+    "stages",
     "cost_range",
     "assumptions",
 }

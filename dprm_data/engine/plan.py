@@ -50,7 +50,7 @@ class Plan:
     likely range under `assumptions`. cost_at_most is the worst case of every call (a token per byte of
     input, all output tokens used, nothing cached), without re-asks. sample: items counted; error: relative standard error of the scaled
     figures (0 if all items were counted). corrected_by: answers whose reported tokens correct the estimate (0: it is a guess). models: each model's
-    plan by its id, where there are several (`jury_plan`).
+    plan by its id, where there are several (`jury_plan`). stages: each stage's plan, where responses are generated first (`pipeline/two_stage_plan`).
     """
 
     items: int
@@ -70,6 +70,7 @@ class Plan:
     corrected_by: int
     assumptions: tuple[str, ...]
     models: dict[str, Plan] = field(default_factory=dict)
+    stages: dict[str, Plan] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

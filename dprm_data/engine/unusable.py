@@ -50,7 +50,10 @@ class Unusable:
     @property
     def advice(self) -> str:
         """What to change."""
-        return _HINTS[self.cause].format(limit=self.task.elicitation.request_params.get("max_tokens"))
+        elicitation = self.task.elicitation
+        return _HINTS[self.cause].format(
+            limit=elicitation.request_params.get("max_tokens"), setting=elicitation.limit_setting
+        )
 
     def __str__(self) -> str:
         reply = self.reply
@@ -64,17 +67,21 @@ class Unusable:
 
 def no_label(examples: Sequence[Unusable]) -> ProviderUnusable:
     """The error for a run whose first answers, all of these, gave no label."""
-    return _error(f"none of the first {len(examples)} answers of {_model(examples)} gives a label", examples)
+    return _error(f"none of the first {len(examples)} answers of {_model(examples)} gives {_gives(examples)}", examples)
 
 
 def no_more_labels(examples: Sequence[Unusable], count: int) -> ProviderUnusable:
     """The error for a run whose last answers, so many and these the last of them, gave no label."""
-    return _error(f"none of the last {count:,} answers of {_model(examples)} gives a label", examples)
+    return _error(f"none of the last {count:,} answers of {_model(examples)} gives {_gives(examples)}", examples)
 
 
 def _model(examples: Sequence[Unusable]) -> str:
     elicitation = examples[-1].task.elicitation
     return f"{elicitation.model or elicitation.family} ({elicitation.name})"
+
+
+def _gives(examples: Sequence[Unusable]) -> str:
+    return examples[-1].task.elicitation.gives
 
 
 def _error(what: str, examples: Sequence[Unusable]) -> ProviderUnusable:
@@ -96,9 +103,9 @@ _GO_ON = (
     "To continue without this check, set limits: {give_up_unusable: 0}."
 )
 _HINTS = {
-    "cut off": "The answers end at the output limit of {limit} tokens: raise provider: max_tokens.",
+    "cut off": "The answers end at the output limit of {limit} tokens: raise {setting}.",
     "cut off, empty": "The model uses up the output limit of {limit} tokens before it answers, most likely for reasoning: "
-    "raise provider: max_tokens, or lower its effort.",
+    "raise {setting}, or lower its effort.",
     "empty": "The model ends without an answer: try another model, or provider: structured: none.",
     "prose": "The model does not keep to JSON. Some servers need provider: structured: json_object or none; a model that is too small "
     "for it may do better with elicitation: logprobs, or try another model.",

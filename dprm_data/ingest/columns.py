@@ -7,6 +7,7 @@
 | several responses | `prompt`, `responses` (or `completions`: a list of texts, or of objects with a `response`, as in UltraFeedback) | as many as there are |
 | two responses | `context` (or `prompt`), `response1`, `response2`, and `overall_preference` if one is preferred, as in HelpSteer3 | 2 |
 | conversations | `messages` (or ShareGPT's `conversations`): the last assistant turn is the response, anything after it is dropped | 1 |
+| prompts, where a recipe generates responses | `prompt`, or `messages` that end with another turn | none |
 
 A text is plain or a transcript `Human: ... Assistant: ...`, as in HH-RLHF; a list of messages is accepted wherever a text is. Texts
 are data: they are split and hashed, never rendered or evaluated.
@@ -34,7 +35,9 @@ from dprm_data.ingest.messages import (
 )
 
 Field = Literal["prompt", "response", "responses", "chosen", "rejected", "messages", "system", "response1", "response2"]
-Kind = Literal["prompt and response", "preference pairs", "several responses", "conversations", "two responses"]
+Kind = Literal[
+    "prompt and response", "preference pairs", "several responses", "conversations", "two responses", "prompts"
+]
 
 # Names by which a column is recognised. The first tuple takes precedence over the second; two names of one tuple are ambiguous.
 NAMES: dict[Field, tuple[tuple[str, ...], ...]] = {
@@ -101,6 +104,36 @@ class Shape:
             halves = self._split(row, *read_reply(response, where))
             found.append(self._item(row, *halves, None, source, kept_of_entry(more, self.kept) | metadata))
         return found
+
+    def prompt_items(self, row: Mapping[str, Any], source: str) -> list[Item]:
+        """The responses that the row has, if any, and after them its prompt: an item without a response, whose id is its group's. Raises BadRow."""
+        given = self.items(row, source) if self._has_response(row) else []
+        prompt = given[0].prompt if given else self._prompt_alone(row)
+        if prompt[-1]["role"] == "assistant":
+            raise BadRow("the prompt ends with an assistant's turn: there is nothing to answer")
+        try:
+            _, group_id = ids_of(prompt, ())
+        except TypeError as error:
+            raise BadRow("a text holds half a surrogate pair, which is no valid Unicode") from error
+        return [*given, Item(group_id, prompt, (), group_id, None, source, self._metadata(row), self.id_of(row))]
+
+    def _prompt_alone(self, row: Mapping[str, Any]) -> Messages:
+        if self.kind == "conversations":
+            prompt = read_conversation(self._value(row, "messages"), self.columns["messages"])
+        else:
+            prompt = self._prompt(row)
+        if _blank(prompt):
+            raise BadRow("the prompt is empty")
+        return self._with_system(row, prompt)
+
+    def _has_response(self, row: Mapping[str, Any]) -> bool:
+        if self.kind == "conversations":
+            turns = read_conversation(self._value(row, "messages"), self.columns["messages"])
+            return turns[-1]["role"] == "assistant"
+        values = [row.get(self.columns[field]) for field in ANSWERS.get(self.kind, ())]
+        return any(
+            not (value is None or (isinstance(value, str) and not value.strip()) or value == []) for value in values
+        )
 
     def _pair(self, row: Mapping[str, Any], source: str, metadata: dict[str, Any]) -> list[Item]:
         chosen, chosen_whole = read_reply(self._value(row, "chosen"), self.columns["chosen"])
@@ -195,17 +228,20 @@ def detect(
     keep: Sequence[str] | None,
     source: str,
     id_column: str | None = None,
+    *,
+    prompts: bool = False,
 ) -> Shape:
     """Detect the shape of a source from its columns. `mapping` (our field to the source's column) and `id_column` take precedence.
+    prompts: it needs no responses.
 
     Raises SourceError if no shape fits or several do; it lists the columns and says what to do.
     """
     mapped = _mapped(columns, mapping, source)
     for column in keep or ():
         _check_column("keep", column, columns, source)
-    kind = _mapped_kind(mapped, source) or _detected_kind(columns, source)
+    kind = _mapped_kind(mapped, source) or _detected_kind(columns, source, prompts=prompts)
     fields: dict[Field, str] = {}
-    for field in ANSWERS[kind]:
+    for field in ANSWERS.get(kind, ()):
         fields[field] = _required(field, mapped, columns, source)
     if kind == "conversations":
         if "prompt" in mapped:
@@ -254,7 +290,7 @@ def _mapped_kind(mapped: dict[Field, str], source: str) -> Kind | None:
     return kinds[0] if kinds else None
 
 
-def _detected_kind(columns: Sequence[str], source: str) -> Kind:
+def _detected_kind(columns: Sequence[str], source: str, *, prompts: bool = False) -> Kind:
     kinds = [kind for kind, fields in ANSWERS.items() if all(_has(field, columns) for field in fields)]
     if "preference pairs" in kinds and "conversations" in kinds:
         kinds.remove("conversations")  # many preference datasets repeat the chosen conversation as messages
@@ -262,6 +298,8 @@ def _detected_kind(columns: Sequence[str], source: str) -> Kind:
         kinds.remove("two responses")
     if len(kinds) > 1 and "prompt and response" in kinds and not _has("response", columns, tiers=1):
         kinds.remove("prompt and response")  # an answer or output beside something clearer is a reference answer
+    if prompts and not [kind for kind in kinds if kind != "prompt and response" or _has("response", columns, tiers=1)]:
+        return "prompts"  # an answer or output beside a prompt is a reference answer, too
     if len(kinds) > 1:
         raise SourceError(
             f"{source}: the columns can be read as {_either(kinds)}",
@@ -271,7 +309,8 @@ def _detected_kind(columns: Sequence[str], source: str) -> Kind:
         raise SourceError(
             f"{source}: no column holds a response",
             hint=f"{_found(columns)} Expected prompt and response, prompt with chosen and rejected, prompt and responses, "
-            "or messages; or say by columns which is which, for instance columns: {prompt: question, response: reply}.",
+            "or messages; or say by columns which is which, for instance columns: {prompt: question, response: reply}. For prompts alone, "
+            "let the recipe make responses: generate: {models: [...]} (dprm init --from prompts).",
         )
     return kinds[0]
 

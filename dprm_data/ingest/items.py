@@ -37,7 +37,7 @@ class Item:
     """One prompt with one response.
 
     role: `chosen` or `rejected` if the source ranks its responses; source: file and line (or row), as in `pairs.jsonl:17`;
-    metadata: the row's other columns; source_id: the source's own id of the row, as text.
+    metadata: the row's other columns; source_id: the source's own id of the row, as text; generator: the recipe's model that made the response.
     """
 
     item_id: str
@@ -48,6 +48,7 @@ class Item:
     source: str
     metadata: dict[str, Any]
     source_id: str | None = None
+    generator: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +135,9 @@ def store_items(
     *,
     progress: Callable[[int], None] | None = None,
     refuse: Callable[[Item], str | None] | None = None,
+    with_dropped: bool = True,
 ) -> ItemsReport:
-    """Write the stream's items to `path` (Parquet, `tables.ITEMS`), each id once, in their order, and beside it `dropped.parquet`: the rows left out.
+    """Write the stream's items to `path` (Parquet, `tables.ITEMS`), each id once, in their order, and `with_dropped` beside it `dropped.parquet`: the rows left out.
 
     Memory stays flat except for about 80 bytes per item, the cost of finding duplicates, and 100 per row left out. `progress` is called now and then with the number
     of items stored. `refuse` gives the reason why an item cannot be used, if there is one. Raises SourceError if no row is usable, DprmError if the file cannot be written.
@@ -146,7 +148,8 @@ def store_items(
         with tables.parquet_writer(staged, tables.ITEMS) as writer:
             store.take(stream, writer)
         report = store.finish(stream, staged)
-        write_dropped(store.dropped_table, path.with_name("dropped.parquet"))
+        if with_dropped:
+            write_dropped(store.dropped_table, path.with_name("dropped.parquet"))
         if store.new_roles:
             _rewrite_roles(staged, path, store.new_roles)
         else:
@@ -293,6 +296,7 @@ class _Batch:
         self._sources: list[str] = []
         self._metadata: list[str] = []
         self._source_ids: list[str | None] = []
+        self._generators: list[str | None] = []
         self._prompts = MessageColumn()
         self._completions = MessageColumn()
 
@@ -303,6 +307,7 @@ class _Batch:
         self._roles.append(item.role)
         self._sources.append(item.source)
         self._source_ids.append(item.source_id)
+        self._generators.append(item.generator)
         self._prompts.add(item.prompt)
         self._completions.add(item.completion)
 
@@ -313,7 +318,7 @@ class _Batch:
     def table(self) -> pa.Table:
         columns: list[Any] = [self.ids, self._prompts.array(), self._completions.array(), self._groups]
         columns += [self._roles, self._sources, self._metadata, self._source_ids]
-        columns += [self._prompts.originals, self._completions.originals]
+        columns += [self._prompts.originals, self._completions.originals, self._generators]
         arrays = [pa.array(c, pa.string()) if isinstance(c, list) else c for c in columns]
         return pa.Table.from_arrays(arrays, schema=tables.ITEMS)
 
@@ -350,13 +355,14 @@ def _as_text(value: object) -> str:
 def items_of(table: pa.Table) -> Iterator[Item]:
     """The items in (a part of) the table."""
     table = tables.conformed(table, tables.ITEMS)
-    columns = [table[name].to_pylist() for name in ("item_id", "group_id", "role", "source", "metadata", "source_id")]
+    names = ("item_id", "group_id", "role", "source", "metadata", "source_id", "generator")
+    columns = [table[name].to_pylist() for name in names]
     prompts, completions = messages_of(table, "prompt"), messages_of(table, "completion")
-    for item_id, group_id, role, source, metadata, source_id, prompt, completion in zip(
+    for item_id, group_id, role, source, metadata, source_id, generator, prompt, completion in zip(
         *columns, prompts, completions, strict=True
     ):
         kept = orjson.loads(metadata) if metadata else {}
-        yield Item(item_id, prompt, completion, group_id, role, source, kept, source_id)
+        yield Item(item_id, prompt, completion, group_id, role, source, kept, source_id, generator)
 
 
 def _rewrite_roles(staged: Path, path: Path, new_roles: dict[str, Role | None]) -> None:

@@ -12,8 +12,9 @@ from dprm_data.ingest.columns import detect
 from dprm_data.ingest.sources import PEEK, file_rows
 
 
-def peek(path: Path) -> tuple[list[str], str, dict[str, Any]]:
+def peek(path: Path, *, prompts: bool = False) -> tuple[list[str], str, dict[str, Any]]:
     """The columns of the first file's first rows, how they are read ("" where no shape fits), and the first row that can be read.
+    prompts: they need no responses.
 
     Raises `SourceError` for what is no file of data, or has no row.
     """
@@ -23,7 +24,7 @@ def peek(path: Path) -> tuple[list[str], str, dict[str, Any]]:
             continue
         columns = list(dict.fromkeys(column for row in head for column in row))
         try:
-            shape = detect(columns, {}, None, name).description
+            shape = detect(columns, {}, None, name, prompts=prompts).description
         except SourceError:
             shape = ""
         return columns, shape, dict(head[0])

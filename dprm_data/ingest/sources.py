@@ -41,7 +41,9 @@ FIELD_LIMIT = 1 << 30  # characters of one CSV field; Python's own limit of 131,
 class ItemStream(Iterator[Item | Refused]):
     """The items of a source and its refused rows, as they are read. `rows` counts the rows read, `shapes` describes what was detected, by file."""
 
-    def __init__(self, tables: Iterable[tuple[str, Rows]], config: SourceConfig | None, what: str) -> None:
+    def __init__(
+        self, tables: Iterable[tuple[str, Rows]], config: SourceConfig | None, what: str, *, prompts: bool = False
+    ) -> None:
         self.rows = 0
         self.shapes: dict[str, str] = {}
         self.times: dict[str, str] = {}  # columns of dates (date) and times (timestamp), which metadata hold as text
@@ -49,6 +51,7 @@ class ItemStream(Iterator[Item | Refused]):
         self._keep = config.keep if config else None
         self._id = config.id if config else None
         self._limit = config.limit if config else None
+        self._prompts = prompts
         self._found = self._read(tables, what)
 
     def __next__(self) -> Item | Refused:
@@ -76,7 +79,7 @@ class ItemStream(Iterator[Item | Refused]):
         if not head:
             return
         columns = list(dict.fromkeys(column for _, row in head if not isinstance(row, str) for column in row))
-        shape = detect(columns, self._columns, self._keep, name, self._id)
+        shape = detect(columns, self._columns, self._keep, name, self._id, prompts=self._prompts)
         self.times |= _times(row for _, row in head if not isinstance(row, str))
         self.shapes[name] = shape.description
         for position, row in itertools.chain(head, rows):
@@ -86,7 +89,7 @@ class ItemStream(Iterator[Item | Refused]):
                 yield Refused(source, row)
                 continue
             try:
-                yield from shape.items(row, source)
+                yield from shape.prompt_items(row, source) if self._prompts else shape.items(row, source)
             except BadRow as reason:
                 yield Refused(source, str(reason), shape.id_of(row))
 
@@ -102,18 +105,22 @@ def _times(rows: Iterable[Row]) -> dict[str, str]:
 
 
 def read_items(
-    source: SourceConfig | datasets.Dataset | datasets.IterableDataset | Iterable[Mapping[str, Any]], *, base: Path
+    source: SourceConfig | datasets.Dataset | datasets.IterableDataset | Iterable[Mapping[str, Any]],
+    *,
+    base: Path,
+    prompts: bool = False,
 ) -> ItemStream:
     """The items of a source: what a recipe's `source` names (paths relative to `base`), a `datasets` object, or any rows as dicts.
+    prompts: for generation, the prompts too (`Shape.prompt_items`).
 
     Raises SourceError, at once or while reading, if the source is missing, empty, of an unknown kind, or has no columns that fit.
     """
     if not isinstance(source, SourceConfig):
-        return ItemStream([("row", object_rows(source))], None, "the source")
+        return ItemStream([("row", object_rows(source))], None, "the source", prompts=prompts)
     if source.path is not None:
         path = base / Path(source.path).expanduser()
-        return ItemStream(file_rows(path), source, str(path))
-    return ItemStream([_hub(source)], source, f"the dataset {source.dataset}")
+        return ItemStream(file_rows(path), source, str(path), prompts=prompts)
+    return ItemStream([_hub(source)], source, f"the dataset {source.dataset}", prompts=prompts)
 
 
 # -- files ------------------------------------------------------------------------------------------------------------

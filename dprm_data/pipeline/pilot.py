@@ -99,6 +99,11 @@ def check_can_ask(run: Run, what: str, command: str) -> None:
             f"annotators: people: {what} asks a model, and the recipe has none",
             hint="Run it: dprm run RECIPE. It makes no call.",
         )
+    if run.recipe.generate and not run.folder.table("items").is_file():
+        raise InputError(
+            f"{run.folder} has no responses yet, and {what} asks about some of them",
+            hint="Make them first: dprm generate RECIPE. The run does not pay for them again.",
+        )
     if run.is_pulled():
         raise InputError(
             f"{run.folder} was pulled from a published dataset, without the ledger of its calls: {what} would pay for them again",

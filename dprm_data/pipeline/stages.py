@@ -32,6 +32,7 @@ from dprm_data.pipeline.fingerprint import fingerprint_of
 from dprm_data.pipeline.item_lengths import say_what_is_giant, say_what_is_too_long
 from dprm_data.pipeline.kept_tables import KeptTables
 from dprm_data.pipeline.people import bring_items, has_people, ingest_ratings, source_record
+from dprm_data.pipeline.prompt_stage import prepare_prompts
 from dprm_data.preference.family import check_family
 from dprm_data.providers.construction import make_batch_provider
 from dprm_data.providers.provider import BaseProvider, provider_class
@@ -54,6 +55,9 @@ def prepare(run: Run) -> None:
     broken = run.space.triangle_violations()
     if broken:
         run.progress.say(f"the ground cost of {run.space.name} is not a metric: {broken[0]}")
+    if run.recipe.generate:
+        prepare_prompts(run)
+        return
     with run.by_turns():
         if not bring_items(run):
             ingest(run)
@@ -199,7 +203,8 @@ def announce(run: Run) -> None:
         run.progress.say(f"{run.recipe.file}: {sending.sentence}")
     if run.why_elicitation:
         run.progress.say(run.why_elicitation)
-    say_what_is_giant(run)
+    if run.folder.table("items").is_file():  # not where responses are still to be made
+        say_what_is_giant(run)
 
 
 def estimate(run: Run) -> Plan:
@@ -231,7 +236,7 @@ def annotate(run: Run, *, max_cost: float | None = None, retry_failed: bool = Fa
         counters.possibly_billed = ledger.possibly_billed()
         stopped: str | None = "interrupted"
         try:
-            run_in_loop(_annotate(run, ledger, limit, counters, retry_failed))
+            run_in_loop(make_calls(run, ledger, limit, counters, retry_failed))
             stopped = None
         except DprmError as error:
             stopped = error.message
@@ -241,7 +246,8 @@ def annotate(run: Run, *, max_cost: float | None = None, retry_failed: bool = Fa
     return counters
 
 
-async def _annotate(run: Run, ledger: Ledger, limit: float | None, counters: Counters, retry_failed: bool) -> None:
+async def make_calls(run: Run, ledger: Ledger, limit: float | None, counters: Counters, retry_failed: bool) -> None:
+    """Make the missing calls of the run's work, as its recipe says: directly, in batches, or on a cluster."""
     if run.recipe.mode == "batch":
         await _annotate_in_batches(run, ledger, limit, counters, retry_failed)
         return

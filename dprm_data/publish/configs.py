@@ -53,7 +53,7 @@ SCHEMAS: dict[Config, pa.Schema] = {
             _LABEL,  # the most probable one
             # Messages as they came are published in the messages themselves.
             *[field for field in tables.DISTRIBUTIONS if field.name not in ("item_id", *tables.FROM_ITEMS)],
-            *[tables.ITEMS.field(name) for name in ("role", *tables.ORIGIN)],
+            *[tables.ITEMS.field(name) for name in ("role", *tables.ORIGIN, "generator")],
             ROW,
         ]
     ),

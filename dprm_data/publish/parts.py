@@ -154,7 +154,7 @@ def _shaped(table: pa.Table, config: Config, schema: pa.Schema, whole: bool) -> 
 
 def _default(run: Run) -> Iterator[pa.Table]:
     """Distributions joined with the origin of their items, one row group at a time."""
-    known = tables.part(tables.ITEMS, ["item_id", "role", *tables.ORIGIN, *tables.ORIGINALS])
+    known = tables.part(tables.ITEMS, ["item_id", "role", *tables.ORIGIN, *tables.ORIGINALS, "generator"])
     with (
         pq.ParquetFile(run.folder.needs("items")) as items,
         pq.ParquetFile(run.folder.needs("distributions")) as fitted,

@@ -45,10 +45,17 @@ _DEPTH = 100  # levels of JSON
 _MOST_LABELS = 1000
 _MOST_ROWS = 100_000  # in a row group; ours have 5,000
 _ORIGIN = {f"{side}{name}" for name in tables.ORIGIN for side in ("", "chosen_", "rejected_")}
-# Columns that older versions did not write.
 # What older versions did not publish: missing, and null in what is pulled and published again.
 _LATER = {
-    *("estimated_calls", "reasoning_tokens", "model_id", "reward_error", "chosen_item_id", "rejected_item_id"),
+    *(
+        "estimated_calls",
+        "generator",
+        "reasoning_tokens",
+        "model_id",
+        "reward_error",
+        "chosen_item_id",
+        "rejected_item_id",
+    ),
     *tables.PREFERENCE_FIGURES,
     *(_ORIGIN - {"source", "metadata"}),
 }
@@ -70,6 +77,7 @@ _OPTIONAL = {
     ),
     *_ORIGIN,
     *(tables.original(name) for names in CONVERSATIONS.values() for name in names),
+    "generator",
     *("chosen_item_id", "rejected_item_id", "created_at", "attributes", "alpha", "beta", "name", "media_type"),
 }
 _PER_LABEL = ("label_distribution", "votes", "probs", "chosen_distribution", "rejected_distribution")
@@ -104,7 +112,7 @@ def standalone_recipe(text: str, prompts: dict[str, str]) -> str:
     if not isinstance(content, dict):
         raise RecipeError(f"recipe.yaml: a recipe is a mapping of keys to values, found {type(content).__name__}")
     content = {name: value for name, value in content.items() if name not in OWN_MATTERS}
-    for section in (content.get("provider"), *_items(content.get("models"))):
+    for section in _models(content):
         if isinstance(section, dict):
             _without_own_places(section)
     recipe = validated(content, Recipe, RecipeError, "recipe.yaml", context={"frozen": True})
@@ -113,7 +121,7 @@ def standalone_recipe(text: str, prompts: dict[str, str]) -> str:
         content = public_recipe(content)
     except ValueError as error:  # an address that is none
         raise RecipeError(f"recipe.yaml: provider.base_url: {one_line(str(error), 100)}") from error
-    for section in (content.get("provider"), *_items(content.get("models"))):
+    for section in _models(content):
         model = PurePosixPath((section or {}).get("model", ""))
         if model.is_absolute() or ".." in model.parts:
             section["model"] = model.name
@@ -130,6 +138,12 @@ def _without_own_places(provider: dict[str, Any]) -> None:
     if isinstance(provider.get("endpoints"), list):
         by_url = {each.get("base_url"): each for each in provider["endpoints"] if isinstance(each, dict)}
         provider["endpoints"] = list(by_url.values())
+
+
+def _models(content: dict[str, Any]) -> list[Any]:
+    """The sections of all models: those that are asked, and those that generated."""
+    sections = (content, generate) if isinstance(generate := content.get("generate"), dict) else (content,)
+    return [content.get("provider"), *(model for each in sections for model in _items(each.get("models")))]
 
 
 def _items(value: object) -> list[Any]:

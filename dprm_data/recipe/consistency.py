@@ -6,6 +6,7 @@ from typing import Any
 
 from dprm_data.core.registry import ELICITATIONS
 from dprm_data.core.validation import FieldError
+from dprm_data.recipe.generate_config import check_generate
 from dprm_data.recipe.people_config import check_people
 from dprm_data.recipe.provider_config import ProviderConfig
 
@@ -17,6 +18,7 @@ Recipe = Any  # `dprm_data.recipe.recipe.Recipe`, which imports this module
 def check_together(recipe: Recipe) -> None:
     """Check the sections against each other. Raises `ValueError`, or `FieldError` where one field is to blame."""
     check_people(recipe)
+    check_generate(recipe)
     if len(recipe.entries) > 1:
         _check_several_models(recipe)
     elif "design" in recipe.model_fields_set and not recipe.models:

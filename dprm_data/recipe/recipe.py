@@ -25,6 +25,7 @@ from dprm_data.core.registry import ELICITATIONS, FAMILIES, SMOOTHINGS, Registry
 from dprm_data.core.validation import FieldError
 from dprm_data.core.yamlfile import read_model, validated
 from dprm_data.recipe.consistency import AUTO, check_together, lacks_logprobs
+from dprm_data.recipe.generate_config import GenerateConfig, generators
 from dprm_data.recipe.label_names import checked_labels
 from dprm_data.recipe.model_config import Design, ModelConfig, check_distinct, only_model
 from dprm_data.recipe.people_config import RatingsConfig
@@ -248,6 +249,7 @@ class Recipe(Section):
     fit: FitConfig = FitConfig()
     preferences: PreferencesConfig = PreferencesConfig()
     publish: PublishConfig = PublishConfig()
+    generate: GenerateConfig | None = None  # responses are made first, for a source of prompts (docs/generate.md)
     output: str | None = None  # the run folder; default: runs/<name>
     # A file (default: in the run folder), or postgresql://user@host/database.
     ledger: Annotated[_Ledger | None, BeforeValidator(lambda text: text or None)] = None
@@ -273,7 +275,7 @@ class Recipe(Section):
     @property
     def places(self) -> list[EndpointConfig]:
         """Where all models are asked."""
-        return [place for entry in self.entries for place in entry.places]
+        return [place for entry in (*self.entries, *generators(self.generate)) for place in entry.places]
 
     @property
     def is_demo(self) -> bool:

@@ -48,6 +48,24 @@ budget:
 # output: runs/{name}
 """
 
+# For prompts alone. The principles say in our words what UltraFeedback's are about (arXiv 2310.01377).
+FROM_PROMPTS = """\
+# Responses of several models to each prompt, rated by a panel; out come pairs. All keys: docs/generate.md and docs/recipe.md.
+name: {name}
+source: {{path: {path}}}   # prompts: a text, or a list of messages
+{found}generate:
+  models:{models}
+  per_prompt: 4                # responses to a prompt, of all models together
+  principles:                  # each response follows one of them, drawn
+    - Be as helpful as you can and do what was asked, completely.
+    - Say only what is true, and do not mislead by what you leave out.
+    - Be honest about what you are and what you know; say so where you do not.
+    - Say how sure you are of what you claim, in words.
+panel: {panel}                   # who rates: `dprm panel list` lists panels
+provider: {provider}
+budget: {{max_cost: 5.00}}       # dollars, for responses and ratings; `dprm plan` says what they will be
+"""
+
 # A model of each of these, for a recipe that names none.
 MODELS = {
     "openai": "gpt-6-luna",
@@ -88,6 +106,32 @@ def recipe_text(
         provider=provider,
         model=f"  model: {_scalar(chosen)} {says}\n" if chosen else "",
     )
+
+
+def prompts_recipe_text(
+    name: str,
+    data: DataFound | None = None,
+    *,
+    provider: str = "openai",
+    model: str | None = None,
+    panel: str = "paper",
+) -> str:
+    """A recipe that makes responses for prompts and has a panel rate them: of this provider's model or, where none is named, of several providers'."""
+    chosen = model or MODELS.get(provider)
+    several = MODELS.items() if provider == "openai" and not model else [(provider, chosen)]
+    return FROM_PROMPTS.format(
+        name=name,
+        path=_scalar(data.path) if data else "prompts.jsonl",
+        found=_found(data) if data else "",
+        models="".join(f"\n    - {_asked(*each)}" for each in several),
+        panel=_scalar(panel),
+        provider=_asked(provider, chosen),
+    )
+
+
+def _asked(provider: str, model: str | None) -> str:
+    """A model as a recipe names it."""
+    return f"{{name: {provider}, model: {_scalar(model)}}}" if model else f"{{name: {provider}}}"
 
 
 def write_recipe(path: Path, text: str, *, force: bool = False) -> None:

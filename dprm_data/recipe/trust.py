@@ -27,6 +27,7 @@ from dprm_data.core.ledger_address import FILE, LedgerAddress
 from dprm_data.core.registry import PROVIDERS
 from dprm_data.core.tables import write_text
 from dprm_data.core.text import one_line
+from dprm_data.recipe.generate_config import generators
 from dprm_data.recipe.provider_config import EndpointConfig, ProviderConfig
 from dprm_data.recipe.recipe import Recipe
 
@@ -84,7 +85,10 @@ def pending(recipe: Recipe, *, calls: bool = True, environ: Mapping[str, str] = 
     found = [*_ledger(recipe.ledger, environ)]
     if calls:
         found += [
-            sending for entry in recipe.entries for place in entry.places for sending in _place(entry, place, environ)
+            sending
+            for entry in (*recipe.entries, *generators(recipe.generate))
+            for place in entry.places
+            for sending in _place(entry, place, environ)
         ]
         found += _ray(recipe)
     if not found:

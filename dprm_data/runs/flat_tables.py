@@ -69,7 +69,7 @@ def _distributions(
                     f"the distributions in {run.folder} do not belong to its items",
                     hint=f"Fit them again: dprm ratings fit {run.folder}",
                 )
-            columns = _item_columns(found)
+            columns = _item_columns(found, generated=run.recipe.generate is not None)
             columns["label"] = _most_probable(judged["label_distribution"], run.space.names)
             columns |= _per_label(judged["label_distribution"], run.space.names, "p_")
             columns |= {name: judged[name] for name in _REWARD}
@@ -80,7 +80,7 @@ def _distributions(
             start += found.num_rows
 
 
-def _item_columns(items: pa.Table) -> dict[str, pa.Array | pa.ChunkedArray]:
+def _item_columns(items: pa.Table, *, generated: bool) -> dict[str, pa.Array | pa.ChunkedArray]:
     file, row = file_and_row(items["source"])
     return {
         "item_id": items["item_id"],
@@ -91,7 +91,7 @@ def _item_columns(items: pa.Table) -> dict[str, pa.Array | pa.ChunkedArray]:
         "role": items["role"],
         "prompt": items["prompt"],
         "response": items["completion"],
-    }
+    } | ({"generator": items["generator"]} if generated else {})
 
 
 def _preferences(run: Run, metadata: JsonColumns) -> FlatTable:

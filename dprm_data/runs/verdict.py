@@ -5,6 +5,7 @@
                        distributions), with a bootstrap interval over prompts; personas against replicates, from the variance components
     sure pairs         Phi(difference / its standard deviation) from the fitted posterior: the probability that the preferred response is better
     cost, validated    dollars per 1,000 labels whose price is known; the panel against people
+    own responses      judges that made some of the responses (`self_preference`)
 
 The thresholds of alpha are Krippendorff's: at least 0.8, or 0.667 for tentative conclusions (Content Analysis, 2nd ed., 2004, p. 241).
 """
@@ -30,7 +31,9 @@ from dprm_data.labels.statistics import NOTHING, Interval
 from dprm_data.preference.pairs import preferred_pairs, probabilities
 from dprm_data.runs.human_agreement import Validation, validation
 from dprm_data.runs.panel_variance import PanelVariance, panel_variance
+from dprm_data.runs.self_preference import OwnResponses, own_responses
 from dprm_data.runs.variance_sentences import persona_sentence, recorded_variance, warns
+from dprm_data.runs.verdict_line import Line, counted
 
 if TYPE_CHECKING:
     from dprm_data.runs.run import Run
@@ -39,16 +42,6 @@ SURE = 0.9  # the probability from which a pair counts as sure
 _FEW = 10  # items: with fewer, the interval of alpha is not reliable
 _TENTATIVE, _RELIABLE = 0.667, 0.8  # Krippendorff's alpha
 _COLUMNS = ["annotator_id", "annotator_kind", "status", "reason", "model", "cost", "estimated_calls"]
-
-
-@dataclass(frozen=True)
-class Line:
-    """One question with a short answer, details, and whether the answer is a reason for concern."""
-
-    question: str
-    answer: str
-    detail: str = ""
-    concern: bool = False
 
 
 @dataclass(frozen=True)
@@ -237,7 +230,7 @@ class Validated:
 
 @dataclass(frozen=True)
 class Verdict:
-    """See the module. cost and validated: None if no model was asked."""
+    """See the module. cost and validated: None if no model was asked; own: None if no judge made responses."""
 
     labels: Labels
     complete: Completeness
@@ -245,10 +238,11 @@ class Verdict:
     pairs: PairCertainty
     cost: Cost | None
     validated: Validated | None
+    own: OwnResponses | None = None
 
     def lines(self) -> list[Line]:
         """The answers, in the order of the questions."""
-        parts = (self.labels, self.complete, self.signal, self.pairs, self.cost, self.validated)
+        parts = (self.labels, self.complete, self.signal, self.pairs, self.cost, self.validated, self.own)
         return [part.line() for part in parts if part is not None]
 
     def as_dict(self) -> dict[str, Any]:
@@ -272,6 +266,7 @@ def verdict(run: Run) -> Verdict:
         _pairs(fitted, (_dict(manifest.get("panel_worth")) or {}).get("assumed"), by_models=asks),
         _cost(run, by_models) if asks else None,
         Validated(validation(folder, run.space), _dict(manifest.get("review"))) if asks else None,
+        own_responses(run) if asks else None,
     )
 
 
@@ -359,11 +354,6 @@ def _cost(run: Run, by_models: pa.Table) -> Cost:
 
 
 # -- words ------------------------------------------------------------------------------------------------------------
-
-
-def counted(count: int, one: str, many: str = "") -> str:
-    """A number with its noun: 1 item, 1,440 items."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def _meaning(alpha: Interval) -> str:

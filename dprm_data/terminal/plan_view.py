@@ -16,6 +16,9 @@ from dprm_data.terminal.table import facts
 def plan_view(plan: Plan, budget: float | None) -> RenderableType:
     """The plan, against the budget where there is one."""
     rows = facts()
+    if plan.stages:
+        responses = plan.stages["responses"]
+        rows.add_row("prompts", f"{responses.items:,}  ({responses.annotators} responses to each)")
     rows.add_row("items", f"{plan.items:,}")
     if not plan.annotators:
         rows.add_row(
@@ -33,6 +36,7 @@ def plan_view(plan: Plan, budget: float | None) -> RenderableType:
     if plan.cost:
         rows.add_row("", f"at most {money(plan.cost_at_most)} if every call costs its worst case (re-asks not counted)")
         _list(rows, "assumed", plan.assumptions)
+    _list(rows, "by stage", [f"{name}: {_totals(each)}" for name, each in plan.stages.items()])
     _list(rows, "by model", [f"{id_}: {_totals(each)}" for id_, each in plan.models.items()])
     _list(rows, "prices", [f"{id_}: {each.prices}" for id_, each in plan.models.items()] or [plan.prices])
     if plan.spent:

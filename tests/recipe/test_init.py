@@ -117,3 +117,39 @@ def test_places_that_cannot_be_written(double: LLMServer, tmp_path: Path) -> Non
     (tmp_path / "pages").mkdir()
     assert dprm("report", "run", "--output", "pages", cwd=tmp_path).returncode == 0
     assert (tmp_path / "pages/report.html").is_file()
+
+
+def test_from_prompts(double: LLMServer, tmp_path: Path) -> None:
+    write_rows(tmp_path / "prompts.jsonl", [{"prompt": f"What happened in {1900 + i}?"} for i in range(3)])
+    made = dprm("init", "prompts.jsonl", "--from", "prompts", cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    text = (tmp_path / "recipe.yaml").read_text()
+    recipe = yaml.safe_load(text)
+    assert {model["name"] for model in recipe["generate"]["models"]} == {"openai", "anthropic", "gemini", "mistral"}
+    assert len(recipe["generate"]["principles"]) == recipe["generate"]["per_prompt"] == 4
+    assert "export ANTHROPIC_API_KEY" in made.stdout and "Next: dprm plan recipe.yaml" in made.stdout
+    double.says = lambda data: (
+        None if "response_format" in data else f"{hash(str(data['messages']))} {len(double.tally.bodies)}"
+    )
+    only = ["--model", "gpt-4o-mini", "--panel", "small", "--overwrite"]
+    assert dprm("init", "prompts.jsonl", "--from", "prompts", *only, cwd=tmp_path).returncode == 0
+    assert len([line for line in (tmp_path / "recipe.yaml").read_text().splitlines() if line[:1] not in "# "]) < 10
+    done = dprm("run", "recipe.yaml", cwd=tmp_path, OPENAI_BASE_URL=f"{double.url}/v1", OPENAI_API_KEY="any")
+    assert done.returncode == 0, done.stderr
+    assert "preference pairs" in done.stdout
+
+
+@pytest.mark.slow
+def test_from_prompts_with_the_bundled_model(local_llm: object, tmp_path: Path) -> None:
+    asked = ("Say hello.", "What is 1+1? Answer with a number.", "Name a colour in one word.")  # it is brief to these
+    write_rows(tmp_path / "prompts.jsonl", [{"prompt": prompt} for prompt in asked])
+    made = dprm("init", "prompts.jsonl", "--from", "prompts", "--provider", "local", "--panel", "small", cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    text = (tmp_path / "recipe.yaml").read_text().replace("per_prompt: 4", "per_prompt: 2\n  max_tokens: 64")
+    (tmp_path / "recipe.yaml").write_text(text + "labels: 3\n")
+    done = dprm("run", "recipe.yaml", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["summary"]["pairs"] > 0
+    before = (tmp_path / "runs/prompts/ledger.sqlite").stat().st_size
+    assert dprm("run", "recipe.yaml", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "runs/prompts/ledger.sqlite").stat().st_size == before

@@ -1,0 +1,146 @@
+"""The stage before a generation: the source's prompts are stored, and the models that will answer them made ready. Makes no call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dprm_data.core.errors import RecipeError
+from dprm_data.core.message_parts import ToolCall, ToolResult, parts_of
+from dprm_data.core.tables import ITEMS, damage
+from dprm_data.ingest.items import Item, ItemsReport, Refused, load_items, store_items
+from dprm_data.ingest.messages import unseen
+from dprm_data.ingest.sources import ItemStream, read_items
+from dprm_data.ledger.call import Call
+from dprm_data.pipeline.fingerprint import fingerprint_of
+from dprm_data.pipeline.people import source_record
+from dprm_data.providers.provider import provider_class
+from dprm_data.providers.token_estimates import estimated_input_tokens
+from dprm_data.runs.generation_run import GenerationRun
+from dprm_data.runs.run import Run
+
+
+def prepare_prompts(run: Run) -> None:
+    """Check the models that generate, and store the source's prompts. Raises `DprmError`."""
+    own = GenerationRun(run)
+    own.prices  # noqa: B018 - raises for an unknown price
+    contexts = [provider_class(entry.name).prepare(entry, run.progress.say) for entry in own.config.models]
+    own.work  # noqa: B018 - raises for a model that is not there
+    with run.by_turns():
+        _store_prompts(run, own)
+    if own.config.per_prompt == 1 and not _counts(run)["given"]:
+        run.progress.say("generate: per_prompt: 1 makes one response to each prompt: there will be no pairs")
+    if known := [context for context in contexts if context]:
+        _say_what_is_too_long(own, min(known))
+
+
+def _store_prompts(run: Run, own: GenerationRun) -> None:
+    path, fingerprint = own.folder.table("items"), _fingerprint(run)
+    if (
+        fingerprint
+        and path.is_file()
+        and not damage(path, ITEMS)
+        and run.folder.read_manifest().get("prompts_source", {}).get("fingerprint") == fingerprint
+    ):
+        return
+    source: Any = run.source if run.source is not None else run.recipe.source
+    if source is None:
+        raise RecipeError(
+            "the recipe has no source of prompts",
+            hint="Give source: {path: ...} or source: {dataset: ...}, or rows from Python.",
+        )
+    run.progress.stage("reading prompts")
+    stream = _Prompts(read_items(source, base=run.recipe.folder, prompts=True), own.config.existing == "rate")
+    report = store_items(stream, path, progress=run.progress.items, refuse=unanswerable)
+    prompts = report.items - stream.kept
+    for line in _lines(report, prompts, stream):
+        run.progress.say(line)
+    counts = {"prompts": prompts, "given": stream.kept, "left_out": stream.left_out}
+    run.folder.update_manifest(prompts_source=source_record(report, path, fingerprint) | counts)
+
+
+def _counts(run: Run) -> dict[str, Any]:
+    found: dict[str, Any] = run.folder.read_manifest().get("prompts_source", {"given": 0})
+    return found
+
+
+@dataclass
+class _Prompts(Iterator[Item | Refused]):
+    """The prompts of a source, with the responses that it has unless they are to be left out. rated: they are not."""
+
+    stream: ItemStream
+    rated: bool
+    kept: int = 0
+    left_out: int = 0
+    _seen: set[str] = field(default_factory=set)
+
+    def __next__(self) -> Item | Refused:
+        for found in self.stream:
+            if isinstance(found, Refused) or not found.completion:
+                return found
+            if self.rated:
+                self.kept += found.item_id not in self._seen
+                self._seen.add(found.item_id)
+                return found
+            self.left_out += 1
+        raise StopIteration
+
+    @property
+    def rows(self) -> int:
+        return self.stream.rows
+
+    @property
+    def shapes(self) -> dict[str, str]:
+        return self.stream.shapes
+
+    @property
+    def times(self) -> dict[str, str]:
+        return self.stream.times
+
+
+def _lines(report: ItemsReport, prompts: int, stream: _Prompts) -> Iterator[str]:
+    first, *rest = [line for line in report.lines() if not line.startswith(f"{report.items:,} items from")] or [""]
+    yield from filter(None, [first] if report.shapes else [])
+    yield f"{prompts:,} prompts from {report.rows:,} rows"
+    if stream.kept:
+        yield (
+            f"{stream.kept:,} responses are in the source already: they are rated beside the generated ones "
+            "(generate: {existing: leave_out} leaves them out)"
+        )
+    if stream.left_out:
+        yield f"{stream.left_out:,} responses of the source are left out"
+    yield from rest if report.shapes else filter(None, [first, *rest])
+
+
+def unanswerable(item: Item) -> str | None:
+    """Why a model that reads texts only cannot answer the prompt (or judge the response): what is in it besides text. None if nothing is."""
+    if reason := unseen(item):
+        return reason
+    for at, turn in enumerate(() if item.completion else item.prompt):
+        if turn["role"] == "tool" or any(isinstance(part, ToolCall | ToolResult) for part in parts_of(turn)):
+            return f"prompt[{at}] is about a call of a tool, which generation cannot go on from yet"
+    return None
+
+
+def _say_what_is_too_long(own: GenerationRun, context: int) -> None:
+    """Say how many prompts are longer than a model's context in tokens, by their characters: they will be rejected, each with its reason."""
+    count = too_long = 0
+    for item in load_items(own.folder.needs("items")):
+        steps = [task.next(()) for task in own.work.tasks(item)]
+        asked = [estimated_input_tokens(step.request) for step in steps if isinstance(step, Call)]
+        count += not item.completion
+        too_long += max(asked, default=0.0) > context
+    if too_long:
+        run_out = f"about {too_long:,} of {count:,} prompts are longer than the model's context of {context:,} tokens"
+        own.progress.say(f"{run_out} and will be rejected, each with its reason")
+
+
+def _fingerprint(run: Run) -> str | None:
+    """A hash of all that the prompts are read by. None for a source that is not files."""
+    source, config = run.recipe.source, run.recipe.generate
+    if run.source is not None or source is None or source.path is None or config is None:
+        return None
+    path = run.recipe.folder / Path(source.path).expanduser()
+    return fingerprint_of(path, source.model_dump(mode="json"), config.existing)
