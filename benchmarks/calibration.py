@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from dprm_data.labels.geometry import wasserstein
 from dprm_data.labels.space import LabelSpace
 from dprm_data.labels.statistics import Resamples
-from dprm_data.recipe.recipe import FitConfig
+from dprm_data.recipe.fit_config import FitConfig
 from dprm_data.review.annotator_model import PanelAnswers
 from dprm_data.review.cross_validation import People, cross_validate
 

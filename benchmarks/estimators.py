@@ -37,7 +37,7 @@ from dprm_data.preference.sampling import predictive_means  # noqa: E402
 from dprm_data.preference.scores import hold_out, log_likelihood, ranked_probability_score  # noqa: E402
 from dprm_data.preference.smoothing import smooth  # noqa: E402
 from dprm_data.preference.updater import update  # noqa: E402
-from dprm_data.recipe.recipe import SmoothingConfig  # noqa: E402
+from dprm_data.recipe.fit_config import SmoothingConfig  # noqa: E402
 
 DATA = next(
     (p / "shared" / "data" for p in ROOT.parents if (p / "shared" / "data").is_dir()), ROOT.parent / "shared" / "data"

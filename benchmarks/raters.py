@@ -30,7 +30,7 @@ from dprm_data.preference.fitting import Fit, fit  # noqa: E402
 from dprm_data.preference.mean_shift import mean_shift  # noqa: E402
 from dprm_data.preference.rater_units import difference  # noqa: E402
 from dprm_data.preference.scores import LEAST, ranked_probability_score  # noqa: E402
-from dprm_data.recipe.recipe import SmoothingConfig  # noqa: E402
+from dprm_data.recipe.fit_config import SmoothingConfig  # noqa: E402
 
 DATA = next(
     (p / "shared" / "data" for p in ROOT.parents if (p / "shared" / "data").is_dir()), ROOT.parent / "shared" / "data"

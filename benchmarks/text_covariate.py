@@ -30,7 +30,7 @@ from dprm_data.labels.space import LabelSpace  # noqa: E402
 from dprm_data.preference.fitting import Fit, fit  # noqa: E402
 from dprm_data.preference.scores import ranked_probability_score  # noqa: E402
 from dprm_data.preference.text_features import encoded  # noqa: E402
-from dprm_data.recipe.recipe import SmoothingConfig  # noqa: E402
+from dprm_data.recipe.fit_config import SmoothingConfig  # noqa: E402
 
 LEVELS = {"convabuse": 5, "chaosnli": 3, "polis": 3}
 NAMED = {"convabuse", "polis"}  # sets whose raters have ids

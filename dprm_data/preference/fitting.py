@@ -31,7 +31,7 @@ from dprm_data.preference.soft_labels import soft_worth
 from dprm_data.preference.stated import estimate_strength, pseudo_votes
 from dprm_data.preference.text_effects import Texts, evaluate_read, learn_texts
 from dprm_data.preference.text_reading import TextReading
-from dprm_data.recipe.recipe import SmoothingConfig
+from dprm_data.recipe.fit_config import SmoothingConfig
 
 TABLE_COLUMNS = tuple(name for name in DISTRIBUTIONS.names if name not in FROM_ITEMS)
 

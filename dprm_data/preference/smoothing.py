@@ -23,7 +23,7 @@ import numpy as np
 from dprm_data.core.arrays import Floats
 from dprm_data.core.registry import SMOOTHINGS
 from dprm_data.labels.space import LabelSpace
-from dprm_data.recipe.recipe import SmoothingConfig
+from dprm_data.recipe.fit_config import SmoothingConfig
 
 Kind = Callable[[Floats, LabelSpace, SmoothingConfig], Floats]
 Registered = TypeVar("Registered", bound=Kind)

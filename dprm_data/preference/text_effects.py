@@ -26,7 +26,7 @@ from dprm_data.preference.prior import BetaPart, Prior
 from dprm_data.preference.text_features import TfIdf, encoded, standardised
 from dprm_data.preference.text_reading import TextReading, joined, judge_of, learn_reading
 from dprm_data.preference.text_ridge import FOLDS, folds, out_of_fold
-from dprm_data.recipe.recipe import text_source
+from dprm_data.recipe.fit_config import text_source
 
 FEWEST_ITEMS = 20
 MOST_LEARNED = 20_000  # items that a regression is learned from

@@ -25,7 +25,7 @@ from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.fitting import Fit, fit
 from dprm_data.preference.prior import Prior
 from dprm_data.preference.shared_error import SharedError
-from dprm_data.recipe.recipe import SmoothingConfig
+from dprm_data.recipe.fit_config import SmoothingConfig
 
 RELEARNED = (
     "the published prior was learned from items with one vote each: a new one was learned from old and new votes"

@@ -33,7 +33,8 @@ from dprm_data.preference.prior import Prior
 from dprm_data.publish.configs import ANNOTATED, CONFIGS, CONVERSATIONS, SCHEMAS, Config, map_metadata
 from dprm_data.publish.conversations import texts_and_originals
 from dprm_data.publish.hub import MARKER, Marker
-from dprm_data.recipe.recipe import FitConfig, Recipe
+from dprm_data.recipe.fit_config import FitConfig
+from dprm_data.recipe.recipe import Recipe
 from dprm_data.review.annotator_model import AnnotatorModel
 from dprm_data.review.calibrate import Calibration
 from dprm_data.review.compare import Comparison

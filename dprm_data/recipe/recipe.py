@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 
@@ -21,10 +20,11 @@ from pydantic_core import core_schema
 
 from dprm_data.core.errors import InputError, RecipeError
 from dprm_data.core.ledger_address import LedgerAddress
-from dprm_data.core.registry import ELICITATIONS, FAMILIES, SMOOTHINGS, Registry
+from dprm_data.core.registry import ELICITATIONS
 from dprm_data.core.validation import FieldError
 from dprm_data.core.yamlfile import read_model, validated
 from dprm_data.recipe.consistency import AUTO, check_together, lacks_logprobs
+from dprm_data.recipe.fit_config import FitConfig
 from dprm_data.recipe.generate_config import GenerateConfig, generators
 from dprm_data.recipe.label_names import checked_labels
 from dprm_data.recipe.model_config import Design, ModelConfig, check_distinct, only_model
@@ -32,20 +32,11 @@ from dprm_data.recipe.people_config import RatingsConfig
 from dprm_data.recipe.preferences_config import PreferencesConfig
 from dprm_data.recipe.provider_config import EndpointConfig, ProviderConfig
 from dprm_data.recipe.ray_config import RayConfig
-from dprm_data.recipe.section import NotNegative, Positive, Section, is_frozen
-
-
-def _registered(registry: Registry[Any]) -> Callable[[str, ValidationInfo], str]:
-    """A check that the name is registered. A run may be read where its extension is not installed (`Recipe.load(frozen=True)`)."""
-
-    def check(name: str, info: ValidationInfo) -> str:
-        return name if is_frozen(info) else registry.check(name)
-
-    return check
+from dprm_data.recipe.section import NotNegative, Positive, Section, is_frozen, registered
 
 
 def _elicitation(name: str, info: ValidationInfo) -> str:
-    return name if name == AUTO else _registered(ELICITATIONS)(name, info)
+    return name if name == AUTO else registered(ELICITATIONS)(name, info)
 
 
 class SourceConfig(Section):
@@ -122,53 +113,6 @@ class PriorConfig(Section):
     """Also ask the model once per item for the distribution over a whole population (the paper's prior)."""
 
     strength: Positive | Literal["auto"] = 2.0  # how many votes the stated distribution counts for
-
-
-class SmoothingConfig(Section):
-    """Targeted label smoothing: only where the top probability exceeds `threshold`."""
-
-    kind: Annotated[str, AfterValidator(_registered(SMOOTHINGS))] = "targeted"
-    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.95
-    epsilon: Annotated[float, Field(ge=0, lt=1)] = 0.05
-
-    @field_validator("epsilon")
-    @classmethod
-    def _keeps_the_order(cls, epsilon: float, info: ValidationInfo) -> float:
-        if info.data.get("kind") == "targeted" and epsilon > 0.5:
-            raise ValueError(
-                f"targeted smoothing with {epsilon:g} would leave the most likely label less than half, and another would "
-                "overtake it (allowed: 0 to 0.5; kind: uniform and kind: cost take more)"
-            )
-        return epsilon
-
-
-def _switch(value: object) -> object:
-    """YAML reads on and off as booleans."""
-    return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
-
-
-def text_source(how: str) -> str:
-    """How a fit reads texts: a word, or a kind with a name. Raises `ValueError`."""
-    kind, colon, name = how.partition(":")
-    if how in ("off", "auto", "tfidf") or (kind in ("column", "encoder") and colon and name.strip()):
-        return how
-    raise ValueError(
-        f"{how!r} is unknown (allowed: off, auto, tfidf, column:NAME, encoder:PATH or the name of a model)"
-    )
-
-
-class FitConfig(Section):
-    """How votes become distributions. None of this is sent to a model: change it and run `dprm ratings fit` again at no cost."""
-
-    family: Annotated[str, AfterValidator(_registered(FAMILIES))] = "beta"
-    raters: Annotated[Literal["auto", "on", "off"], BeforeValidator(_switch)] = (
-        "auto"  # whether rater effects are in the model
-    )
-    # whether what the items' texts say is in the model, and how they are read
-    text: Annotated[str, BeforeValidator(_switch), AfterValidator(text_source)] = "off"
-    smoothing: SmoothingConfig = SmoothingConfig()
-    interval: Annotated[float, Field(gt=0, lt=1)] = 0.9
-    human_weight: Positive = 1.0
 
 
 Share = Annotated[float, Field(ge=0, lt=1)]

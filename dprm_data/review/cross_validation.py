@@ -34,7 +34,7 @@ from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.fitting import Fit
 from dprm_data.preference.fitting import fit as fit_votes
 from dprm_data.preference.prior import Prior
-from dprm_data.recipe.recipe import FitConfig
+from dprm_data.recipe.fit_config import FitConfig
 from dprm_data.review.annotator_model import AnnotatorModel, PanelAnswers, Strength, learn
 
 STRENGTHS = (

@@ -28,7 +28,7 @@ from dprm_data.preference.fitting import Fit
 from dprm_data.preference.prior import Prior
 from dprm_data.preference.rater_units import RaterUnits
 from dprm_data.preference.shared_error import SharedError, votes_of_panel
-from dprm_data.recipe.recipe import SmoothingConfig
+from dprm_data.recipe.fit_config import SmoothingConfig
 from dprm_data.runs.folder import RunFolder
 
 _KEY = b"dprm_fit"

@@ -31,8 +31,9 @@ from dprm_data.panel.panel_sources import load_panel
 from dprm_data.panel.personas import Panel
 from dprm_data.providers.provider import BaseProvider, Provider, provider_class
 from dprm_data.recipe.consistency import AUTO
+from dprm_data.recipe.fit_config import FitConfig
 from dprm_data.recipe.model_config import ModelConfig
-from dprm_data.recipe.recipe import FitConfig, PublishConfig, Recipe
+from dprm_data.recipe.recipe import PublishConfig, Recipe
 from dprm_data.recipe.trust import check
 from dprm_data.runs import auto_elicitation
 from dprm_data.runs.begun import began_with_prompt, begun_panel

@@ -12,7 +12,7 @@ from dprm_data import LabelSpace, Votes, fit, update
 from dprm_data.core.errors import DprmError, InputError
 from dprm_data.preference.posterior_checks import quality
 from dprm_data.preference.prior import Prior
-from dprm_data.recipe.recipe import SmoothingConfig
+from dprm_data.recipe.fit_config import SmoothingConfig
 from dprm_data.runs.published import read_published
 from tests.extending.package import install
 from tests.helpers import ROOT, dprm

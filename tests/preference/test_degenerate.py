@@ -8,7 +8,7 @@ import pytest
 from dprm_data.ingest.votes import Votes
 from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.fitting import fit
-from dprm_data.recipe.recipe import SmoothingConfig
+from dprm_data.recipe.fit_config import SmoothingConfig
 
 
 @pytest.mark.parametrize("K", [2, 3, 5])

@@ -21,7 +21,7 @@ from dprm_data.preference.fitting import fit
 from dprm_data.preference.prior import Prior
 from dprm_data.preference.scores import hold_out, ranked_probability_score
 from dprm_data.preference.updater import update
-from dprm_data.recipe.recipe import SmoothingConfig
+from dprm_data.recipe.fit_config import SmoothingConfig
 from tests.preference import real_votes
 from tests.processes import environ
 

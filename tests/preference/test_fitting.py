@@ -24,7 +24,7 @@ from dprm_data.preference.model_selection import learn_prior
 from dprm_data.preference.posterior import evaluate
 from dprm_data.preference.prior import Prior
 from dprm_data.preference.sampling import draw, predictive_interval, predictive_means
-from dprm_data.recipe.recipe import SmoothingConfig
+from dprm_data.recipe.fit_config import SmoothingConfig
 
 FAMILIES = [name for name in registry.FAMILIES.names() if name != "auto"]
 HH6 = LabelSpace.load("hh6")

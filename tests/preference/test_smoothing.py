@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as hnp
 from dprm_data.core.arrays import Floats
 from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.smoothing import smooth
-from dprm_data.recipe.recipe import SmoothingConfig
+from dprm_data.recipe.fit_config import SmoothingConfig
 
 HH6 = LabelSpace.load("hh6")
 TARGETED = SmoothingConfig()

@@ -19,7 +19,7 @@ from dprm_data.preference import text_reading
 from dprm_data.preference.beta import cells
 from dprm_data.preference.fitting import Fit, fit
 from dprm_data.preference.prior import BetaPart
-from dprm_data.recipe.recipe import SmoothingConfig
+from dprm_data.recipe.fit_config import SmoothingConfig
 
 SPACE = LabelSpace.ordinal(5)
 RAW = SmoothingConfig(kind="none")

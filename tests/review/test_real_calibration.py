@@ -7,7 +7,7 @@ import pytest
 from benchmarks.calibration import read_labels, trial
 from benchmarks.instrument import faces, methods, scored
 from dprm_data.labels.space import LabelSpace
-from dprm_data.recipe.recipe import FitConfig
+from dprm_data.recipe.fit_config import FitConfig
 from tests.helpers import ROOT
 
 FACES = ROOT.parent / "shared" / "data" / "faceratings.parquet"

@@ -22,7 +22,7 @@ from dprm_data.preference.posterior_checks import Quality, quality
 from dprm_data.publish.panel_findings import PanelFindings, panel_findings
 from dprm_data.publish.report import item_selection
 from dprm_data.publish.report.spending import Spending, spending
-from dprm_data.recipe.recipe import FitConfig
+from dprm_data.recipe.fit_config import FitConfig
 from dprm_data.review.apply_calibration import fit_calibrated
 from dprm_data.runs.panel_variance import PanelVariance, panel_variance
 from dprm_data.runs.raters import raters
