@@ -50,9 +50,10 @@ class Scale:
         found = np.exp(logs - logs.max(axis=1, keepdims=True))
         return np.asarray(found / found.sum(axis=1, keepdims=True))
 
-    def moments(self, difference: Floats) -> tuple[Floats, Floats]:
-        """Mean and variance of the score k/(2m), (C,) each: times the slope, the derivatives of the log normaliser."""
-        return self._moments(self.probabilities(difference))
+    def moments(self, difference: Floats, error: Floats) -> tuple[Floats, Floats]:
+        """Mean and variance of the score k/(2m), (C,) each: times the slope, the derivatives of the log normaliser. Means over differences with this mean and standard deviation (C,)."""
+        low, high = (self._moments(self.probabilities(difference + side * error)) for side in (-1.0, 1.0))
+        return 0.5 * (low[0] + high[0]), 0.5 * (low[1] + high[1])
 
     def _moments(self, p: Floats) -> tuple[Floats, Floats]:
         score = np.arange(-self.most, self.most + 1) / (2 * self.most)

@@ -11,13 +11,14 @@ steps' probabilities are about people.
 A response's ratings are a measurement of its utility: expected reward = c_prompt + b u + error. The error has the variance of what the ratings alone say (the posterior without its prior, which
 would otherwise count twice), and s² beside it, because ratings and comparisons may ask for different things. So a prompt's uncompared pairs are known by its compared ones and by ratings.
 
-τ², the steps, δ, ω², b and s² are learned over all prompts by EM with a Laplace approximation of each prompt's posterior; sums over a posterior are taken at its mean plus and minus a standard
-deviation. From more than 3,000 prompts, that many are drawn to learn from.
+τ², the steps, δ, ω², b and s² are learned over all prompts by EM. Each prompt's posterior is approximated by a normal distribution: the one under which the mean of the score is 0 and the mean of the information
+is its precision (a Gaussian variational approximation; at the mode alone, as in Laplace's, τ² comes out too small where a pair has few answers). Means over a posterior are taken at its mean plus
+and minus a standard deviation. From more than 3,000 prompts, that many are drawn to learn from.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,7 +86,12 @@ class _Posterior:
 
     batch: Batch
     mean: Floats
-    covariance: Floats = field(default_factory=lambda: np.zeros(0))
+    covariance: Floats
+
+    @classmethod
+    def prior(cls, batch: Batch, spread: float) -> _Posterior:
+        prompts, size = batch.items.shape
+        return cls(batch, np.zeros((prompts, size)), np.tile(spread * np.eye(size), (prompts, 1, 1)))
 
 
 @dataclass(frozen=True)
@@ -175,7 +181,7 @@ def _iterated(
     """Rounds of EM until nothing changes. only_order: what all prompts share is known, but for annotators who were not in the sample."""
     rated = learned.reward.precision > 0 if learned.reward else np.zeros(len(data.group), dtype=bool)
     laid_out = batches(data.group, data.first, data.second, data.annotator, data.weight, rated)
-    posteriors = [_Posterior(batch, np.zeros(batch.items.shape)) for batch in laid_out]
+    posteriors = [_Posterior.prior(batch, learned.spread) for batch in laid_out]
     for _ in range(rounds):
         before = learned
         moved = max(_step(data, learned, posterior) for posterior in posteriors)
@@ -187,13 +193,13 @@ def _iterated(
     return learned, posteriors
 
 
-def _answers(data: Comparisons, learned: Learned, rows: Ints, difference: Floats) -> tuple[Floats, Floats]:
-    """Standardised residual and information about the difference of these answers, (M,) each."""
+def _answers(data: Comparisons, learned: Learned, rows: Ints, difference: Floats, error: Floats) -> tuple[Floats, Floats]:
+    """Standardised residual and information about the difference of these answers, (M,) each: means over differences with this mean and standard deviation."""
     residual, information = np.zeros(len(rows)), np.zeros(len(rows))
     shown = difference + learned.order.of_annotator[data.annotator[rows]]
     for steps, scale in learned.scales.items():
         here = np.flatnonzero(data.steps[rows] == steps)
-        mean, variance = scale.moments(shown[here])
+        mean, variance = scale.moments(shown[here], error[here])
         residual[here] = (data.answer[rows[here]] / (2 * scale.most) - mean) / np.sqrt(variance)
         information[here] = scale.slope**2 * variance
     return residual, information
@@ -202,7 +208,8 @@ def _answers(data: Comparisons, learned: Learned, rows: Ints, difference: Floats
 def _step(data: Comparisons, learned: Learned, posterior: _Posterior) -> float:
     """One step of Fisher's scoring in all prompts of a batch. Returns the largest change."""
     batch, mean = posterior.batch, posterior.mean
-    residual, information = _answers(data, learned, batch.answers, batch.differences(mean))
+    error = np.sqrt(batch.variances(posterior.covariance))
+    residual, information = _answers(data, learned, batch.answers, batch.differences(mean), error)
     score, found = batch.evidence(residual, information, learned.correlation)
     if learned.reward:
         gain, more = learned.reward.evidence(batch.items, mean)
@@ -234,10 +241,8 @@ def _relearned(data: Comparisons, learned: Learned, posteriors: list[_Posterior]
     squares = sum(float((each.mean**2).sum() + np.trace(each.covariance, axis1=1, axis2=2).sum()) for each in posteriors)
     free = sum(each.mean.size for each in posteriors) - sum(len(each.mean) for each in posteriors)
     spread = (squares - sum(len(each.mean) for each in posteriors) * learned.spread + 1.0) / (free + 1.0)
-    sums = sum(
-        each.batch.agreement(_answers(data, learned, each.batch.answers, each.batch.differences(each.mean))[0])
-        for each in posteriors
-    )
+    residual, _ = _answers(data, learned, np.arange(len(data)), difference, error)
+    sums = sum(each.batch.agreement(residual[each.batch.answers]) for each in posteriors)
     reward = learned.reward
     if reward:
         parts = [(each.batch.items, each.mean, each.covariance) for each in posteriors]
@@ -247,14 +252,10 @@ def _relearned(data: Comparisons, learned: Learned, posteriors: list[_Posterior]
 
 def _order(data: Comparisons, learned: Learned, difference: Floats, error: Floats) -> OrderEffects:
     """The order effects after one more step."""
-    score, curve = np.zeros(len(data)), np.zeros(len(data))
-    for side in (-1.0, 1.0):
-        residual, information = _answers(data, learned, np.arange(len(data)), difference + side * error)
-        score += 0.5 * residual * np.sqrt(information)
-        curve += 0.5 * information
-    size = len(data.kind)
-    score, curve = (np.bincount(data.annotator, data.weight * each, minlength=size) for each in (score, curve))
-    return learned.order.learned(score, curve, np.bincount(data.annotator, minlength=size))
+    residual, information = _answers(data, learned, np.arange(len(data)), difference, error)
+    each = (residual * np.sqrt(information), information)
+    score, curve = (np.bincount(data.annotator, data.weight * part, minlength=len(data.kind)) for part in each)
+    return learned.order.learned(score, curve, np.bincount(data.annotator, minlength=len(data.kind)))
 
 
 def _fitted(data: Comparisons, learned: Learned, posteriors: list[_Posterior], level: float) -> UtilityFit:

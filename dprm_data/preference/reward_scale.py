@@ -76,11 +76,11 @@ class RewardScale:
             total = np.maximum(w.sum(axis=1, keepdims=True), 1e-300)
             left = value - self.slope * mean
             left = left - (w * left).sum(axis=1, keepdims=True) / total
-            # The error beside the measurement's: its posterior, given what is left.
+            # The error beside the measurement's: its posterior, given what is left. (Of the utilities' mean nothing is known, and nothing is asked: τ²/n of each variance.)
             precision = self.precision[items]
             kept = self.extra * precision / (1 + self.extra * precision)
             variance = self.extra / (1 + self.extra * precision) + kept**2 * (
-                self.slope**2 * np.diagonal(covariance, axis1=1, axis2=2) + 1 / total
+                self.slope**2 * (np.diagonal(covariance, axis1=1, axis2=2) - spread / mean.shape[1]) + 1 / total
             )
             squares += float(np.where(used, (kept * left) ** 2 + variance, 0.0).sum())
             free += float(used.sum())
