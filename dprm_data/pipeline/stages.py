@@ -28,6 +28,7 @@ from dprm_data.ingest.items import ItemsReport, StoredItems, load_items, store_i
 from dprm_data.ledger.factory import exists
 from dprm_data.ledger.ledger import Ledger
 from dprm_data.panel.personas import panel_table
+from dprm_data.pipeline.compared_people import comparisons_bring_items, ingest_comparisons
 from dprm_data.pipeline.fingerprint import fingerprint_of
 from dprm_data.pipeline.item_lengths import say_what_is_giant, say_what_is_too_long
 from dprm_data.pipeline.kept_tables import KeptTables
@@ -37,6 +38,7 @@ from dprm_data.providers.construction import make_batch_provider
 from dprm_data.providers.provider import BaseProvider, provider_class
 from dprm_data.recipe.model_config import ModelConfig
 from dprm_data.recipe.trust import pending
+from dprm_data.runs.comparison_table import write_comparisons
 from dprm_data.runs.run import Run
 from dprm_data.runs.worker import Worker, check_budget
 
@@ -55,10 +57,11 @@ def prepare(run: Run) -> None:
     if broken:
         run.progress.say(f"the ground cost of {run.space.name} is not a metric: {broken[0]}")
     with run.by_turns():
-        if not bring_items(run):
+        if not (bring_items(run) or comparisons_bring_items(run)):
             ingest(run)
         if has_people(run):
             ingest_ratings(run)
+        ingest_comparisons(run)
     if known := [context for context in contexts if context]:
         say_what_is_too_long(run, min(known))
 
@@ -326,7 +329,7 @@ def collect(run: Run) -> int:
         answers = annotation_batches(run.work, ledger, items) if ledger else ()
         rows = write_parquet(run.folder.table("annotations"), ANNOTATIONS, with_people(answers, run.folder))
     write_parquet(run.folder.table("personas"), PERSONAS, [panel_table(run.panel)])
-    return rows
+    return rows + write_comparisons(run.folder, None)
 
 
 def fit(run: Run, **settings: Any) -> None:

@@ -163,9 +163,10 @@ def fit_comparisons(
     prompts = np.unique(data.group[data.first])
     chosen = np.random.default_rng(0).permutation(prompts)[:_PROMPTS]
     sample = data if len(chosen) == len(prompts) else data.take(np.flatnonzero(np.isin(data.group[data.first], chosen)))
-    learned, posteriors = _iterated(sample, learned, _ROUNDS)
+    rated = np.zeros(len(data.group), dtype=bool) if reward is None else np.isfinite(reward)
+    learned, posteriors = _iterated(sample, learned, rated, _ROUNDS)
     if sample is not data:
-        learned, posteriors = _iterated(data, learned, _LAST_ROUNDS, only_order=True)
+        learned, posteriors = _iterated(data, learned, rated, _LAST_ROUNDS, only_order=True)
     return _fitted(data, learned, posteriors, level)
 
 
@@ -176,10 +177,9 @@ def _by_frequency(steps: Ints) -> Ints:
 
 
 def _iterated(
-    data: Comparisons, learned: Learned, rounds: int, *, only_order: bool = False
+    data: Comparisons, learned: Learned, rated: NDArray[np.bool_], rounds: int, *, only_order: bool = False
 ) -> tuple[Learned, list[_Posterior]]:
-    """Rounds of EM until nothing changes. only_order: what all prompts share is known, but for annotators who were not in the sample."""
-    rated = learned.reward.precision > 0 if learned.reward else np.zeros(len(data.group), dtype=bool)
+    """Rounds of EM until nothing changes. rated (N,): items that are in it beside those compared; only_order: what all prompts share is known, but for annotators who were not in the sample."""
     laid_out = batches(data.group, data.first, data.second, data.annotator, data.weight, rated)
     posteriors = [_Posterior.prior(batch, learned.spread) for batch in laid_out]
     for _ in range(rounds):
@@ -193,7 +193,9 @@ def _iterated(
     return learned, posteriors
 
 
-def _answers(data: Comparisons, learned: Learned, rows: Ints, difference: Floats, error: Floats) -> tuple[Floats, Floats]:
+def _answers(
+    data: Comparisons, learned: Learned, rows: Ints, difference: Floats, error: Floats
+) -> tuple[Floats, Floats]:
     """Standardised residual and information about the difference of these answers, (M,) each: means over differences with this mean and standard deviation."""
     residual, information = np.zeros(len(rows)), np.zeros(len(rows))
     shown = difference + learned.order.of_annotator[data.annotator[rows]]
@@ -238,7 +240,9 @@ def _relearned(data: Comparisons, learned: Learned, posteriors: list[_Posterior]
         scales[steps] = scale.learned(
             shown[here], error[here], data.answer[here], data.weight[here], with_slope=number > 0
         )
-    squares = sum(float((each.mean**2).sum() + np.trace(each.covariance, axis1=1, axis2=2).sum()) for each in posteriors)
+    squares = sum(
+        float((each.mean**2).sum() + np.trace(each.covariance, axis1=1, axis2=2).sum()) for each in posteriors
+    )
     free = sum(each.mean.size for each in posteriors) - sum(len(each.mean) for each in posteriors)
     spread = (squares - sum(len(each.mean) for each in posteriors) * learned.spread + 1.0) / (free + 1.0)
     residual, _ = _answers(data, learned, np.arange(len(data)), difference, error)

@@ -92,6 +92,4 @@ class RewardScale:
         prior = _WORTH * mean_weight * spread
         slope = (together + prior * guess) / (alone + prior)
         extra = (squares + _WORTH * 0.1 * self.guess**2) / (free + _WORTH)
-        return replace(
-            self, slope=float(max(slope, 1e-3 * guess)), extra=float(max(extra, 1e-6 * self.guess**2))
-        )
+        return replace(self, slope=float(max(slope, 1e-3 * guess)), extra=float(max(extra, 1e-6 * self.guess**2)))

@@ -58,7 +58,7 @@ def check_people(recipe: Any) -> None:
     for name in _ABOUT_CALLS:
         if name in recipe.model_fields_set and getattr(recipe, name) is not None:
             raise FieldError(name, "is about what a model is asked; with annotators: people, leave it out")
-    if "labels" not in recipe.model_fields_set:
+    if "labels" not in recipe.model_fields_set and (recipe.ratings or not recipe.comparisons):
         raise FieldError(
             "labels",
             "missing: say what people rated on: a number of levels, the name of a bundled label space, or a file",

@@ -24,6 +24,7 @@ from dprm_data.core.ledger_address import LedgerAddress
 from dprm_data.core.registry import ELICITATIONS, FAMILIES, SMOOTHINGS, Registry
 from dprm_data.core.validation import FieldError
 from dprm_data.core.yamlfile import read_model, validated
+from dprm_data.recipe.comparisons_config import ComparisonsConfig
 from dprm_data.recipe.consistency import AUTO, check_together, lacks_logprobs
 from dprm_data.recipe.label_names import checked_labels
 from dprm_data.recipe.model_config import Design, ModelConfig, check_distinct, only_model
@@ -214,6 +215,7 @@ class Recipe(Section):
     source: SourceConfig | None = None
     annotators: Literal["people"] | None = None  # no model is asked: people's ratings are the labels (docs/ratings.md)
     ratings: RatingsConfig | None = None  # people's ratings, the only ones or beside a model's
+    comparisons: ComparisonsConfig | None = None  # people's comparisons of two responses (docs/comparisons.md)
     labels: Annotated[str | int | list[str] | dict[str, Any], BeforeValidator(checked_labels)] = "hh6"
     panel: Annotated[PanelConfig, BeforeValidator(_panel)] = PanelConfig()
     elicitation: Annotated[str, AfterValidator(_elicitation)] = AUTO

@@ -14,6 +14,7 @@ from dprm_data.core.failure_reasons import grouped
 from dprm_data.core.tables import ANNOTATIONS
 from dprm_data.ingest.votes import shares_of
 from dprm_data.labels.space import LabelSpace
+from dprm_data.runs.comparison_findings import comparison_sentences
 from dprm_data.runs.dataset import pair_accuracy
 from dprm_data.runs.folder import RunFolder
 from dprm_data.runs.panel_worth import worth_sentences
@@ -143,7 +144,7 @@ def summarise(folder: RunFolder, space: LabelSpace, *, first: int = 12, divided:
         divided=_lines(folder, most_divided.tolist()),
         pair_accuracy=pair_accuracy(folder.needs("items"), judged),
         longer_accuracy=pair_accuracy(folder.needs("items"), np.where(np.isnan(judged), np.nan, _lengths(folder))),
-        spread=recorded_sentences(manifest) + worth_sentences(manifest),
+        spread=recorded_sentences(manifest) + worth_sentences(manifest) + comparison_sentences(manifest),
     )
 
 
