@@ -90,8 +90,9 @@ class Work:
                 if juror.prior:
                     yield juror.prior.task(prefix, weighted(POPULATION, juror.weight), 0)
         prefix = self.elicitation.open(item)
-        personas = self.panel.for_item(item.item_id, self.panel_config)
-        for persona, juror in self.jury.seats(item.item_id, personas):
+        drawn_by = self.elicitation.drawn_by(item)
+        personas = self.elicitation.answering(item, self.panel.for_item(drawn_by, self.panel_config))
+        for persona, juror in self.jury.seats(drawn_by, personas):
             if self.only is None or juror.id == self.only.id:
                 for replicate in range(self.replicates):
                     yield juror.elicitation.task(prefix, persona, replicate)
@@ -101,7 +102,9 @@ class Work:
         """The number of tasks of an item: the mean, where items differ (a part of a balanced jury)."""
         if not self.asked:
             return 0
-        people = self.jury.answers_per_item(self.panel, self.panel_config.sample, self.only)
+        people = (
+            self.jury.answers_per_item(self.panel, self.panel_config.sample, self.only) * self.elicitation.part_asked
+        )
         return round(people * self.replicates) + sum(juror.prior is not None for juror in self.asked)
 
     def calibration_tasks(self) -> list[Task]:
@@ -151,11 +154,15 @@ def _identity(elicitation: Elicitation) -> dict[str, Any]:
     identity = {name: getattr(elicitation, name) for name in names}
     if elicitation.show_reasoning:
         identity["show_reasoning"] = True
-    return identity | {
-        "kind": elicitation.name,
-        "space": elicitation.space.model_dump(mode="json"),
-        "template": elicitation.template.version,
-    }
+    return (
+        identity
+        | elicitation.identity
+        | {
+            "kind": elicitation.name,
+            "space": elicitation.space.model_dump(mode="json"),
+            "template": elicitation.template.version,
+        }
+    )
 
 
 def make_work(
@@ -177,7 +184,7 @@ def make_work(
 
     def made(entry: ModelConfig, cls: type[Elicitation], template: PromptTemplate, *, rationale: bool) -> Elicitation:
         return cls(
-            space=space,
+            **{"space": space} | cls.settings(recipe),
             template=template,
             family=entry.name,
             model=(names or {}).get(entry.id, entry.model),

@@ -11,7 +11,19 @@ from dprm_data.recipe.section import Section
 
 # What is said about how a model is asked, and so means nothing where none is.
 _ABOUT_CALLS = (
-    *("panel", "elicitation", "prompt", "rationale", "prior", "design", "replicates", "max_reasks", "mode", "engine"),
+    *(
+        "panel",
+        "elicitation",
+        "compare",
+        "prompt",
+        "rationale",
+        "prior",
+        "design",
+        "replicates",
+        "max_reasks",
+        "mode",
+        "engine",
+    ),
     *("ray", "early_stop", "limits", "budget", "ledger"),
 )
 

@@ -24,7 +24,7 @@ from dprm_data.core.ledger_address import LedgerAddress
 from dprm_data.core.registry import ELICITATIONS, FAMILIES, SMOOTHINGS, Registry
 from dprm_data.core.validation import FieldError
 from dprm_data.core.yamlfile import read_model, validated
-from dprm_data.recipe.comparisons_config import ComparisonsConfig
+from dprm_data.recipe.comparisons_config import CompareConfig, ComparisonsConfig
 from dprm_data.recipe.consistency import AUTO, check_together, lacks_logprobs
 from dprm_data.recipe.label_names import checked_labels
 from dprm_data.recipe.model_config import Design, ModelConfig, check_distinct, only_model
@@ -219,6 +219,7 @@ class Recipe(Section):
     labels: Annotated[str | int | list[str] | dict[str, Any], BeforeValidator(checked_labels)] = "hh6"
     panel: Annotated[PanelConfig, BeforeValidator(_panel)] = PanelConfig()
     elicitation: Annotated[str, AfterValidator(_elicitation)] = AUTO
+    compare: CompareConfig = CompareConfig()  # for elicitation: compare
     prompt: str | None = None  # a bundled template's name or a .jinja file; default: the elicitation's
     rationale: bool = False  # also ask for a one-sentence reason, if the elicitation supports it
     show_reasoning: bool = False  # show annotators what the judged model thought, where the messages have it

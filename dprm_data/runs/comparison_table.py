@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dprm_data.core.arrays import Floats, Ints
-from dprm_data.core.tables import COMPARISONS, write_parquet
+from dprm_data.core.tables import ANNOTATIONS, COMPARISONS, conformed, part, write_parquet
 from dprm_data.preference.comparisons import Comparisons, UtilityFit, fit_comparisons
 from dprm_data.preference.fitting import Fit
 from dprm_data.preference.pairs import group_numbers
@@ -26,14 +27,24 @@ def people_file(folder: RunFolder) -> Path:
 
 def write_comparisons(folder: RunFolder, asked: Iterable[pa.RecordBatch | pa.Table] | None) -> int:
     """Write the run's comparisons: those of models, where they were asked for any, then people's. Returns their number; writes no table where there are none."""
-    parts = list(asked or ())
-    if people_file(folder).is_file():
-        parts.append(pq.read_table(people_file(folder), schema=COMPARISONS))
-    path = folder.table("comparisons")
-    if asked is None and not parts:
+    path, people = folder.table("comparisons"), people_file(folder)
+    given = [pq.read_table(people, schema=COMPARISONS)] if people.is_file() else []
+    if asked is None and not given:
         path.unlink(missing_ok=True)
         return 0
-    return write_parquet(path, COMPARISONS, parts)
+    return write_parquet(path, COMPARISONS, chain(asked or (), given))
+
+
+def judgements(folder: RunFolder, columns: list[str]) -> pa.Table:
+    """The run's annotations, and its comparisons as annotations of the response that was shown first: for counts and costs, whatever was asked. A comparison has no label."""
+    table = pq.read_table(folder.needs("annotations"), columns=columns, schema=ANNOTATIONS)  # an older one lacks some
+    if not folder.table("comparisons").is_file():
+        return table
+    compared = pq.read_table(folder.needs("comparisons"))
+    compared = compared.rename_columns(
+        ["item_id" if name == "first_item_id" else name for name in compared.column_names]
+    )
+    return pa.concat_tables([table, conformed(compared, part(ANNOTATIONS, columns))])
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dprm_data.core.errors import InputError, PanelError, RecipeError
@@ -35,6 +36,7 @@ from dprm_data.recipe.model_config import ModelConfig
 from dprm_data.recipe.recipe import FitConfig, PublishConfig, Recipe
 from dprm_data.recipe.trust import check
 from dprm_data.runs import auto_elicitation
+from dprm_data.runs.asked_pairs import pairs_file
 from dprm_data.runs.begun import began_with_prompt, begun_panel
 from dprm_data.runs.folder import RunFolder
 
@@ -136,6 +138,16 @@ class Run:
     def states_population(self) -> bool:
         """Whether every annotation is a model's statement about a whole population, so that there are no votes."""
         return self.asks_models and self.elicitation.states_population
+
+    @property
+    def compares(self) -> bool:
+        """Whether models are asked to compare two responses, rather than to judge one."""
+        return self.asks_models and self.elicitation.compares
+
+    @property
+    def asked_items(self) -> Path:
+        """The table of what models are asked about: the items, or pairs of them. Raises `InputError` if it is not there."""
+        return pairs_file(self.folder) if self.compares else self.folder.needs("items")
 
     @cached_property
     def panel(self) -> Panel:
