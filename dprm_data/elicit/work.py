@@ -100,12 +100,15 @@ class Work:
     @property
     def annotations_per_item(self) -> int:
         """The number of tasks of an item: the mean, where items differ (a part of a balanced jury)."""
+        return self.annotations_of(1)
+
+    def annotations_of(self, items: int) -> int:
+        """The number of tasks of so many items."""
         if not self.asked:
             return 0
-        people = (
-            self.jury.answers_per_item(self.panel, self.panel_config.sample, self.only) * self.elicitation.part_asked
-        )
-        return round(people * self.replicates) + sum(juror.prior is not None for juror in self.asked)
+        people = self.jury.answers_per_item(self.panel, self.panel_config.sample, self.only)
+        votes = people * self.elicitation.part_asked * self.replicates
+        return round(items * votes) + items * sum(juror.prior is not None for juror in self.asked)
 
     def calibration_tasks(self) -> list[Task]:
         """What must be asked to calibrate each model, once per run."""

@@ -10,7 +10,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Literal
 
 from dprm_data.ingest.items import Item
@@ -63,7 +63,7 @@ def paired(items: Iterable[Item], groups: Iterable[str], chosen: Chosen, seed: i
 
 def _chosen(responses: list[Item], chosen: Chosen, seed: int) -> list[tuple[Item, Item]]:
     if chosen == "adjacent":
-        return list(zip(responses, responses[1:], strict=False))
+        return list(pairwise(responses))
     pairs = list(combinations(responses, 2))
     if chosen == "all":
         return pairs

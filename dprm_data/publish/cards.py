@@ -113,7 +113,7 @@ def _values(
         "states_population": run.states_population,
         "replicates": recipe.replicates,
         "early_stop": recipe.early_stop is not None,
-        "expected": summary.items * run.work.annotations_per_item,
+        "expected": run.expected_annotations,
         "prior_strength": recipe.prior.strength if recipe.prior else None,
         "fit": manifest["fit"],
         "versions": manifest.get("versions", {}),

@@ -47,6 +47,25 @@ def judgements(folder: RunFolder, columns: list[str]) -> pa.Table:
     return pa.concat_tables([table, conformed(compared, part(ANNOTATIONS, columns))])
 
 
+def judged_items(folder: RunFolder) -> int:
+    """How many items have a vote or were compared."""
+    table = pq.read_table(folder.needs("distributions"), columns=["item_id", "evidence"])
+    found = pc.greater(table["evidence"], 0)
+    if folder.table("comparisons").is_file():
+        given = pq.read_table(folder.needs("comparisons"))
+        given = given.filter(pc.is_valid(given["preference"]))
+        for name in ("first_item_id", "second_item_id"):
+            found = pc.or_(found, pc.is_in(table["item_id"], value_set=given[name].combine_chunks()))
+    return int(pc.sum(found).as_py() or 0)
+
+
+def joint_probabilities(folder: RunFolder) -> Floats | None:
+    """The probabilities of all published pairs; None in a run without comparisons."""
+    if not folder.table("comparisons").is_file():
+        return None
+    return np.asarray(pq.read_table(folder.needs("preferences"), columns=["probability"])["probability"].to_numpy())
+
+
 @dataclass(frozen=True)
 class Compared:
     """The comparisons of N items, fitted. fit: utilities, with ratings; data: the comparisons; annotators: their ids; kinds: the names of the kinds of annotators; by (N,): annotators who compared the

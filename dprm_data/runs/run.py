@@ -13,6 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow.parquet as pq
+
 from dprm_data.core.errors import InputError, PanelError, RecipeError
 from dprm_data.core.ledger_address import LedgerAddress
 from dprm_data.core.registry import ELICITATIONS
@@ -148,6 +150,11 @@ class Run:
     def asked_items(self) -> Path:
         """The table of what models are asked about: the items, or pairs of them. Raises `InputError` if it is not there."""
         return pairs_file(self.folder) if self.compares else self.folder.needs("items")
+
+    @property
+    def expected_annotations(self) -> int:
+        """How many annotations (or comparisons) the recipe asks models for. Raises `InputError` before there are items."""
+        return self.work.annotations_of(pq.read_metadata(self.asked_items).num_rows) if self.asks_models else 0
 
     @cached_property
     def panel(self) -> Panel:

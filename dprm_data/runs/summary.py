@@ -14,7 +14,7 @@ from dprm_data.core.failure_reasons import grouped
 from dprm_data.ingest.votes import shares_of
 from dprm_data.labels.space import LabelSpace
 from dprm_data.runs.comparison_findings import comparison_sentences
-from dprm_data.runs.comparison_table import judgements
+from dprm_data.runs.comparison_table import judged_items, judgements
 from dprm_data.runs.dataset import pair_accuracy
 from dprm_data.runs.folder import RunFolder
 from dprm_data.runs.panel_worth import worth_sentences
@@ -121,7 +121,7 @@ def summarise(folder: RunFolder, space: LabelSpace, *, first: int = 12, divided:
         labels=space.names,
         rewards=space.rewards.tolist(),
         items=len(rewards),
-        voted_items=int(voted.sum()),
+        voted_items=judged_items(folder),
         pairs=pq.read_metadata(folder.needs("preferences")).num_rows,
         annotations=annotations.num_rows,
         simulated=_number_of(annotations, "annotator_kind", "persona"),

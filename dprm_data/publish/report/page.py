@@ -81,7 +81,7 @@ def _values(run: Run, found: Findings, other: Comparison | None) -> dict[str, An
         "states_population": run.states_population,
         "models_asked": models_asked(run),
         "prompts": prompts_sent(run),
-        "expected": found.summary.items * run.work.annotations_per_item,
+        "expected": run.expected_annotations,
         "last": manifest.get("last_annotate", {}),
         "spending": found.spending,
         "annotators": found.annotators,
