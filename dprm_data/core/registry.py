@@ -136,6 +136,7 @@ ELICITATIONS: Registry[Any] = Registry(
     "elicitation",
     {
         "choice": "dprm_data.elicit.choice",
+        "compare": "dprm_data.elicit.side_by_side",
         "logprobs": "dprm_data.elicit.logprobs",
         "distribution": "dprm_data.elicit.distribution",
     },

@@ -113,6 +113,26 @@ ANNOTATIONS = _schema(
     ("created_at", pa.timestamp("us", tz="UTC")),
 )
 
+COMPARISONS = _schema(
+    ("group_id", pa.string()),  # the prompt
+    ("first_item_id", pa.string()),  # the responses, in the order in which they were shown
+    ("second_item_id", pa.string()),
+    ("annotator_id", pa.string()),
+    ("annotator_kind", pa.string()),  # persona, human
+    (
+        "preference",
+        pa.int8(),
+    ),  # by how many steps the first is better; 0 for a tie, below 0 if the second is; null where there is none
+    ("steps", pa.int8()),  # of an answer: 2 (-1, 1), 3 (-1, 0, 1), 5, 7 (-3 to 3)
+    ("ordered", pa.bool_()),  # whether the order is known in which they were shown
+    *[
+        (name, ANNOTATIONS.field(name).type)
+        for name in ("weight", "replicate", "status", "reason", "model", "model_id")
+    ],
+    *[(name, ANNOTATIONS.field(name).type) for name in ("prompt_version", "rationale", "call_key", "cost")],
+    *[(name, ANNOTATIONS.field(name).type) for name in ("estimated_calls", "reasoning_tokens", "created_at")],
+)
+
 ORIGIN = ("source_id", "source", "metadata")  # by which a row is joined back to the source
 ORIGINALS = ("prompt_original", "completion_original")
 
@@ -142,14 +162,20 @@ PREFERENCES = _schema(
     ("prompt", MESSAGES),
     ("chosen", MESSAGES),
     ("rejected", MESSAGES),
-    ("margin", pa.float32()),  # expected reward of chosen minus that of rejected
+    (
+        "margin",
+        pa.float32(),
+    ),  # expected reward of chosen minus that of rejected; in log odds of a comparison where nothing was rated
     ("probability", pa.float32()),  # that the population's expected reward of chosen is above that of rejected
     ("share", pa.float32()),  # of people who prefer chosen
     ("share_low", pa.float32()),  # its 90 % interval
     ("share_high", pa.float32()),
     ("tie", pa.float32()),  # share of people without a preference
-    ("votes", pa.float32()),  # evidence of both responses, in effective annotators
-    ("basis", pa.string()),  # ratings
+    (
+        "votes",
+        pa.float32(),
+    ),  # evidence of both responses, in effective annotators; whoever compares a response is half of one for it
+    ("basis", pa.string()),  # ratings, comparisons, both
     ("chosen_distribution", FLOATS),
     ("rejected_distribution", FLOATS),
     *[(f"{side}_{name}", pa.string()) for name in ("item_id", *ORIGIN) for side in ("chosen", "rejected")],
@@ -162,6 +188,7 @@ SCHEMAS = {
     "items": ITEMS,
     "personas": PERSONAS,
     "annotations": ANNOTATIONS,
+    "comparisons": COMPARISONS,
     "distributions": DISTRIBUTIONS,
     "preferences": PREFERENCES,
 }

@@ -114,6 +114,7 @@ class Elicitation:
     gives: ClassVar[str] = "a label"  # what is wanted of an answer, in messages
     limit_setting: ClassVar[str] = "provider: max_tokens"  # where a recipe sets the answers' limit
     states_population: ClassVar[bool] = False  # an answer is a whole population's distribution and not a vote
+    compares: ClassVar[bool] = False  # asks about pairs of items (`ingest/item_pairs.py`): its labels are preferences
 
     space: LabelSpace
     template: PromptTemplate
@@ -157,6 +158,29 @@ class Elicitation:
     def values(self, question: Question) -> dict[str, Any]:
         """What the block `persona` of the template may use for this question, beside what every elicitation gives it."""
         return {"options": [self.labels[i] for i in question.order]}
+
+    @classmethod
+    def settings(cls, recipe: Any) -> dict[str, Any]:
+        """Fields of this class that a recipe sets, beside those that all have."""
+        return {}
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides, of the fields that this class alone has, what is asked."""
+        return {}
+
+    @property
+    def part_asked(self) -> float:
+        """The part of an item's annotators whom `answering` keeps."""
+        return 1.0
+
+    def drawn_by(self, item: Item) -> str:
+        """What an item's annotators are drawn by: items that have it in common have the same."""
+        return item.item_id
+
+    def answering(self, item: Item, personas: Sequence[Persona]) -> Sequence[Persona]:
+        """Those of an item's annotators who are asked about it."""
+        return personas
 
     def texts(self, item: Item) -> tuple[list[Message], str]:
         """The item's prompt and response as the block `item` of the template gets them."""

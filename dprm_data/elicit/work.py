@@ -90,8 +90,9 @@ class Work:
                 if juror.prior:
                     yield juror.prior.task(prefix, weighted(POPULATION, juror.weight), 0)
         prefix = self.elicitation.open(item)
-        personas = self.panel.for_item(item.item_id, self.panel_config)
-        for persona, juror in self.jury.seats(item.item_id, personas):
+        drawn_by = self.elicitation.drawn_by(item)
+        personas = self.elicitation.answering(item, self.panel.for_item(drawn_by, self.panel_config))
+        for persona, juror in self.jury.seats(drawn_by, personas):
             if self.only is None or juror.id == self.only.id:
                 for replicate in range(self.replicates):
                     yield juror.elicitation.task(prefix, persona, replicate)
@@ -99,10 +100,15 @@ class Work:
     @property
     def annotations_per_item(self) -> int:
         """The number of tasks of an item: the mean, where items differ (a part of a balanced jury)."""
+        return self.annotations_of(1)
+
+    def annotations_of(self, items: int) -> int:
+        """The number of tasks of so many items."""
         if not self.asked:
             return 0
         people = self.jury.answers_per_item(self.panel, self.panel_config.sample, self.only)
-        return round(people * self.replicates) + sum(juror.prior is not None for juror in self.asked)
+        votes = people * self.elicitation.part_asked * self.replicates
+        return round(items * votes) + items * sum(juror.prior is not None for juror in self.asked)
 
     def calibration_tasks(self) -> list[Task]:
         """What must be asked to calibrate each model, once per run."""
@@ -151,11 +157,15 @@ def _identity(elicitation: Elicitation) -> dict[str, Any]:
     identity = {name: getattr(elicitation, name) for name in names}
     if elicitation.show_reasoning:
         identity["show_reasoning"] = True
-    return identity | {
-        "kind": elicitation.name,
-        "space": elicitation.space.model_dump(mode="json"),
-        "template": elicitation.template.version,
-    }
+    return (
+        identity
+        | elicitation.identity
+        | {
+            "kind": elicitation.name,
+            "space": elicitation.space.model_dump(mode="json"),
+            "template": elicitation.template.version,
+        }
+    )
 
 
 def make_work(
@@ -177,7 +187,7 @@ def make_work(
 
     def made(entry: ModelConfig, cls: type[Elicitation], template: PromptTemplate, *, rationale: bool) -> Elicitation:
         return cls(
-            space=space,
+            **{"space": space} | cls.settings(recipe),
             template=template,
             family=entry.name,
             model=(names or {}).get(entry.id, entry.model),

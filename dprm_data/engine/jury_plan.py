@@ -39,7 +39,7 @@ def make_jury_plan(work: Work, items_file: Path, prices: Mapping[str, Prices], l
     return replace(
         first,
         annotators=work.annotations_per_item,
-        annotations=first.items * work.annotations_per_item,
+        annotations=work.annotations_of(first.items),
         prices=price_sources(prices),
         # Large runs are estimated from the same items for every model, so the errors do not cancel out.
         error=sum(plan.error * plan.calls_needed for plan in plans.values()) / calls,

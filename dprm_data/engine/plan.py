@@ -116,7 +116,7 @@ def make_plan(
     return Plan(
         items=total,
         annotators=work.annotations_per_item,
-        annotations=total * work.annotations_per_item,
+        annotations=work.annotations_of(total),
         calls_known=round(whole.known),
         calls_needed=round(whole.needed),
         input_tokens=round(whole.tokens_in),

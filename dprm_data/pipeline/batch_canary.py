@@ -39,7 +39,7 @@ async def try_directly(
     [entry] = recipe.entries  # more are refused in this mode
     prices = prices_for(entry, allow_unknown=recipe.budget.allow_unknown_price or run.provider is not None)
     provider = make_provider(entry, say=run.progress.say) if run.provider is None else run.provider
-    items = list(itertools.islice(load_items(run.folder.needs("items")), _ITEMS))
+    items = list(itertools.islice(load_items(run.asked_items), _ITEMS))
     voices = {voice_of(task) for item in items[:1] for task in run.work.tasks(item)}
 
     def labelled() -> None:

@@ -19,6 +19,8 @@ from dprm_data.preference.fitting import Fit
 from dprm_data.providers.provider import provider_class
 from dprm_data.publish.cards import dataset_card
 from dprm_data.review.apply_calibration import applied_calibration, fit_calibrated, uncalibrated_file
+from dprm_data.runs.comparison_findings import comparison_record
+from dprm_data.runs.comparison_table import compared_of
 from dprm_data.runs.dataset import write_distributions
 from dprm_data.runs.fit import counts_people, fit_annotations, panel_worth_record
 from dprm_data.runs.preferences import Preferences, write_preferences
@@ -51,16 +53,18 @@ def fit_run(run: Run) -> Fit:
 
 
 def _preferences(run: Run, annotations: pa.Table, fitted: Fit) -> dict[str, Any]:
-    """Write the pairs. Returns what the manifest says of them."""
+    """Write the pairs, and fit the comparisons for them. Returns what the manifest says of both."""
     coupling = learn_coupling(
         ratings_of_items(annotations, run.space, fitted.votes.item_ids),
         fitted.distribution,
         fitted.reward_error,
         run.space,
     )
-    how = Preferences(run.space.rewards, run.recipe.preferences, coupling or TYPICAL, fitted.level)
+    found = compared_of(run.folder, fitted)
+    how = Preferences(run.space.rewards, run.recipe.preferences, coupling or TYPICAL, fitted.level, found)
     counts = write_preferences(run.folder.table("distributions"), run.folder.table("preferences"), how)
-    return counts.to_dict() | {"coupling": asdict(how.coupling), "coupling_learned": coupling is not None}
+    record = counts.to_dict() | {"coupling": asdict(how.coupling), "coupling_learned": coupling is not None}
+    return record | ({"compared": comparison_record(found)} if found else {})
 
 
 def _manifest(run: Run, fitted: Fit) -> dict[str, Any]:

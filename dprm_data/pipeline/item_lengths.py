@@ -22,7 +22,7 @@ _GIANT, _GIANT_TIMES = 50_000, 20  # bytes of an item, and times the median, fro
 
 def say_what_is_too_long(run: Run, context: int) -> None:
     """Say how many items have a prompt that, by its characters, leaves no room for the answer in so many tokens."""
-    items = list(itertools.islice(load_items(run.folder.needs("items")), _MOST))
+    items = list(itertools.islice(load_items(run.asked_items), _MOST))
     too_long = sum(_tokens(run, item) > context for item in items)
     if too_long:
         run.progress.say(
@@ -41,7 +41,7 @@ def say_what_is_giant(run: Run) -> None:
     if longest < _GIANT or not giants:
         return
     share = lengths[lengths > _GIANT_TIMES * max(median, 1.0)].sum() / max(1, lengths.sum())
-    item = next(itertools.islice(load_items(run.folder.needs("items")), int(lengths.argmax()), None))
+    item = next(itertools.islice(load_items(run.asked_items), int(lengths.argmax()), None))
     which = "1 item is" if giants == 1 else f"{giants:,} items are"
     run.progress.say(
         f"{which} far longer than the others, with {percent(float(share))} of all text: the longest has {size(longest)} (half of the items have less than "
@@ -51,7 +51,7 @@ def say_what_is_giant(run: Run) -> None:
 
 def _lengths(run: Run) -> Iterator[np.ndarray[Any, np.dtype[np.int64]]]:
     """Bytes of every item's prompt and response."""
-    with pq.ParquetFile(run.folder.needs("items")) as file:
+    with pq.ParquetFile(run.asked_items) as file:
         for batch in file.iter_batches(columns=["prompt", "completion"]):
             summed = np.zeros(batch.num_rows, dtype=np.int64)
             for column in batch.columns:

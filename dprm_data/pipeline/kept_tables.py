@@ -18,15 +18,16 @@ import orjson
 from dprm_data.core.registry import FAMILIES, SMOOTHINGS
 from dprm_data.core.resources import bundled_folder
 from dprm_data.core.tables import write_text
+from dprm_data.runs.comparison_table import people_file
 from dprm_data.runs.raters import ratings_file
 
 if TYPE_CHECKING:
     from dprm_data.runs.run import Run
 
 _LIBRARIES = ("numpy", "scipy", "pyarrow", "orjson")
-_TABLES = ("annotations", "personas")
+_TABLES = ("annotations", "personas", "comparisons")
 _FITTED = ("distributions", "preferences", "uncalibrated")
-_MANIFEST = ("source", "ratings", "review", "calibration")  # parts that the card or the fit reads
+_MANIFEST = ("source", "ratings", "comparisons", "review", "calibration")  # parts that the card or the fit reads
 
 
 class KeptTables:
@@ -74,7 +75,7 @@ def _inputs(run: Run) -> str | None:
         return None
     manifest = folder.read_manifest()
     people = [*sorted((folder.path / "review").rglob("*")), folder.path / "tables" / "human_annotations.parquet"]
-    people.append(ratings_file(folder))
+    people += [ratings_file(folder), people_file(folder)]
     content = [
         *(_code(), platform.python_version(), [version(name) for name in _LIBRARIES]),
         *(calls, run.ledger_address.shown, run.work.plan_key().hex(), run.space.model_dump(mode="json")),

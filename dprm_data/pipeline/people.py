@@ -30,7 +30,7 @@ from dprm_data.runs.run import Run
 
 def has_people(run: Run) -> bool:
     """Whether the recipe has people's ratings, alone or beside a model's."""
-    return run.recipe.ratings is not None or not run.asks_models
+    return run.recipe.ratings is not None or not (run.asks_models or run.recipe.comparisons)
 
 
 def bring_items(run: Run) -> bool:
@@ -55,9 +55,7 @@ def ingest_ratings(run: Run) -> None:
         report = store_items(_Stream(read), path, progress=run.progress.items)
         run.folder.update_manifest(source=source_record(report, path, None))
     who = (
-        _pseudonyms(run.folder, read.ratings.annotator_ids)
-        if read.named
-        else {n: n for n in read.ratings.annotator_ids}
+        pseudonyms(run.folder, read.ratings.annotator_ids) if read.named else {n: n for n in read.ratings.annotator_ids}
     )
     write_parquet(ratings_file(run.folder), ANNOTATIONS, [_annotations(read.ratings, run.space, who)])
     write_parquet(raters_file(run.folder), RATERS, [_raters(read, who)])
@@ -153,7 +151,7 @@ class _Stream(Iterator[Item]):
         return next(self._items)
 
 
-def _pseudonyms(folder: RunFolder, names: list[str]) -> dict[str, str]:
+def pseudonyms(folder: RunFolder, names: list[str]) -> dict[str, str]:
     """The raters' ids in the run, by name: those that they have in a review, unless two names differ in upper and lower case only."""
     alike = Counter(name.casefold() for name in names)
     return {

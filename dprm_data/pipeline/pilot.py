@@ -104,6 +104,11 @@ def check_can_ask(run: Run, what: str, command: str) -> None:
             f"{run.folder} has no responses yet, and {what} asks about some of them",
             hint="Make them first: dprm generate RECIPE. The run does not pay for them again.",
         )
+    if run.compares:
+        raise InputError(
+            f"elicitation: compare: {what} looks at labels, and comparisons have none",
+            hint="dprm plan RECIPE says what it costs; budget: {max_cost: ...} ends it early, and nothing is paid twice.",
+        )
     if run.is_pulled():
         raise InputError(
             f"{run.folder} was pulled from a published dataset, without the ledger of its calls: {what} would pay for them again",

@@ -28,9 +28,11 @@ from dprm_data.ingest.items import ItemsReport, StoredItems, load_items, store_i
 from dprm_data.ledger.factory import exists
 from dprm_data.ledger.ledger import Ledger
 from dprm_data.panel.personas import panel_table
+from dprm_data.pipeline.compared_people import comparisons_bring_items, ingest_comparisons
 from dprm_data.pipeline.fingerprint import fingerprint_of
 from dprm_data.pipeline.item_lengths import say_what_is_giant, say_what_is_too_long
 from dprm_data.pipeline.kept_tables import KeptTables
+from dprm_data.pipeline.pair_items import pair_items
 from dprm_data.pipeline.people import bring_items, has_people, ingest_ratings, source_record
 from dprm_data.pipeline.prompt_stage import prepare_prompts
 from dprm_data.preference.family import check_family
@@ -38,6 +40,8 @@ from dprm_data.providers.construction import make_batch_provider
 from dprm_data.providers.provider import BaseProvider, provider_class
 from dprm_data.recipe.model_config import ModelConfig
 from dprm_data.recipe.trust import pending
+from dprm_data.runs.asked_pairs import comparison_batches
+from dprm_data.runs.comparison_table import judgements, write_comparisons
 from dprm_data.runs.run import Run
 from dprm_data.runs.worker import Worker, check_budget
 
@@ -59,10 +63,12 @@ def prepare(run: Run) -> None:
         prepare_prompts(run)
         return
     with run.by_turns():
-        if not bring_items(run):
+        if not (bring_items(run) or comparisons_bring_items(run)):
             ingest(run)
         if has_people(run):
             ingest_ratings(run)
+        ingest_comparisons(run)
+        pair_items(run)
     if known := [context for context in contexts if context]:
         say_what_is_too_long(run, min(known))
 
@@ -146,7 +152,7 @@ def _kept_by_another(run: Run, began: float, fitted: bool) -> bool:
 def _check_labels(run: Run) -> None:
     import pyarrow.compute as pc  # slow to import, and a rerun with nothing new needs none
 
-    table = pq.read_table(run.folder.needs("annotations"), columns=["status", "reason"])
+    table = judgements(run.folder, ["status", "reason"])
     if table.num_rows and not pc.any(pc.equal(table["status"], "ok")).as_py():
         most = max(pc.value_counts(table["reason"]).to_pylist(), key=lambda entry: entry["counts"])
         raise DprmError(
@@ -156,7 +162,7 @@ def _check_labels(run: Run) -> None:
 
 
 def _count(run: Run) -> int:
-    return int(pq.read_metadata(run.folder.needs("items")).num_rows)
+    return int(pq.read_metadata(run.asked_items).num_rows)
 
 
 # -- stages -----------------------------------------------------------------------------------------------------------
@@ -212,7 +218,7 @@ def estimate(run: Run) -> Plan:
     if not run.asks_models:
         return no_calls(_count(run))
     with run.ledger(readonly=True) if exists(run.ledger_address) else nullcontext() as ledger:
-        return make_jury_plan(run.work, run.folder.table("items"), run.prices, ledger)
+        return make_jury_plan(run.work, run.asked_items, run.prices, ledger)
 
 
 def annotate(run: Run, *, max_cost: float | None = None, retry_failed: bool = False) -> Counters:
@@ -258,7 +264,7 @@ async def make_calls(run: Run, ledger: Ledger, limit: float | None, counters: Co
     async with Worker(run, ledger, max_cost=limit, retry_failed=retry_failed, total_items=total) as worker:
         engine = worker.engine(counters)
         async with _watched(run, engine):
-            await engine.run(run.work, StoredItems(run.folder.needs("items")))
+            await engine.run(run.work, StoredItems(run.asked_items))
 
 
 async def _annotate_on_ray(run: Run, limit: float | None, counters: Counters, retry_failed: bool) -> None:
@@ -296,7 +302,7 @@ async def _annotate_in_batches(
     )
     try:
         async with _watched(run, engine):
-            await engine.run(run.work, lambda: load_items(run.folder.needs("items")))
+            await engine.run(run.work, lambda: load_items(run.asked_items))
     finally:
         await provider.aclose()
 
@@ -328,9 +334,11 @@ def collect(run: Run) -> int:
         return merge(run.folder)
     run.progress.stage("collecting annotations")
     with run.ledger(readonly=True) if run.asks_models else nullcontext() as ledger:
-        items = load_items(run.folder.needs("items"))
-        answers = annotation_batches(run.work, ledger, items) if ledger else ()
-        rows = write_parquet(run.folder.table("annotations"), ANNOTATIONS, with_people(answers, run.folder))
+        answers = annotation_batches(run.work, ledger, load_items(run.asked_items)) if ledger else ()
+        asked = comparison_batches(answers, run.asked_items, run.work.elicitation) if run.compares else None
+        rows = write_comparisons(run.folder, asked)
+        labels = with_people(() if run.compares else answers, run.folder)
+        rows += write_parquet(run.folder.table("annotations"), ANNOTATIONS, labels)
     write_parquet(run.folder.table("personas"), PERSONAS, [panel_table(run.panel)])
     return rows
 

@@ -23,6 +23,7 @@ from dprm_data.publish.card_figures import CAPTIONS
 from dprm_data.publish.configs import CONFIGS, Config, dataset_info
 from dprm_data.publish.models import models_asked, prompts_sent
 from dprm_data.publish.panel_findings import PanelFindings, panel_findings
+from dprm_data.runs.comparison_findings import comparison_sentences
 from dprm_data.runs.verdict import Verdict, verdict
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def _values(
         "states_population": run.states_population,
         "replicates": recipe.replicates,
         "early_stop": recipe.early_stop is not None,
-        "expected": summary.items * run.work.annotations_per_item,
+        "expected": run.expected_annotations,
         "prior_strength": recipe.prior.strength if recipe.prior else None,
         "fit": manifest["fit"],
         "versions": manifest.get("versions", {}),
@@ -121,6 +122,7 @@ def _values(
         "agreement": findings.agreement,
         "positions": findings.positions,
         "compared": findings.rows,
+        "compared_by": comparison_sentences(manifest),
         "soft": findings.soft,
         "validation": found.validated and found.validated.on_items,
         "review": manifest.get("review"),

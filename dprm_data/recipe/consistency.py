@@ -23,10 +23,22 @@ def check_together(recipe: Recipe) -> None:
         _check_several_models(recipe)
     elif "design" in recipe.model_fields_set and not recipe.models:
         raise FieldError("design", "says which of several models answer as which personas; give models")
+    _check_compare(recipe)
     if recipe.mode == "batch":
         _check_batches(recipe)
     if recipe.engine == "ray":
         _check_ray(recipe)
+
+
+def _check_compare(recipe: Recipe) -> None:
+    """Comparisons are no labels of an item."""
+    if recipe.elicitation != "compare":
+        if "compare" in recipe.model_fields_set:
+            raise FieldError("compare", "says how responses are compared; give elicitation: compare, or leave it out")
+        return
+    for name in ("early_stop", "prior"):
+        if getattr(recipe, name):
+            raise FieldError(name, "is about the labels of an item; with elicitation: compare, leave it out")
 
 
 def _check_several_models(recipe: Recipe) -> None:

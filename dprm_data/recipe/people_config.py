@@ -11,8 +11,8 @@ from dprm_data.recipe.section import Section
 
 # What is said about how a model is asked, and so means nothing where none is.
 _ABOUT_CALLS = (
-    *("panel", "elicitation", "prompt", "rationale", "prior", "design", "replicates", "max_reasks", "mode", "engine"),
-    *("ray", "early_stop", "limits", "budget", "ledger", "generate"),
+    *("panel", "elicitation", "compare", "prompt", "rationale", "prior", "design", "replicates", "max_reasks", "mode"),
+    *("engine", "ray", "early_stop", "limits", "budget", "ledger", "generate"),
 )
 
 
@@ -58,7 +58,7 @@ def check_people(recipe: Any) -> None:
     for name in _ABOUT_CALLS:
         if name in recipe.model_fields_set and getattr(recipe, name) is not None:
             raise FieldError(name, "is about what a model is asked; with annotators: people, leave it out")
-    if "labels" not in recipe.model_fields_set:
+    if "labels" not in recipe.model_fields_set and (recipe.ratings or not recipe.comparisons):
         raise FieldError(
             "labels",
             "missing: say what people rated on: a number of levels, the name of a bundled label space, or a file",

@@ -23,6 +23,7 @@ from dprm_data.core.ledger_address import LedgerAddress
 from dprm_data.core.registry import ELICITATIONS
 from dprm_data.core.validation import FieldError
 from dprm_data.core.yamlfile import read_model, validated
+from dprm_data.recipe.comparisons_config import CompareConfig, ComparisonsConfig
 from dprm_data.recipe.consistency import AUTO, check_together, lacks_logprobs
 from dprm_data.recipe.fit_config import FitConfig
 from dprm_data.recipe.generate_config import GenerateConfig, generators
@@ -171,9 +172,11 @@ class Recipe(Section):
     source: SourceConfig | None = None
     annotators: Literal["people"] | None = None  # no model is asked: people's ratings are the labels (docs/ratings.md)
     ratings: RatingsConfig | None = None  # people's ratings, the only ones or beside a model's
+    comparisons: ComparisonsConfig | None = None  # people's comparisons of two responses (docs/comparisons.md)
     labels: Annotated[str | int | list[str] | dict[str, Any], BeforeValidator(checked_labels)] = "hh6"
     panel: Annotated[PanelConfig, BeforeValidator(_panel)] = PanelConfig()
     elicitation: Annotated[str, AfterValidator(_elicitation)] = AUTO
+    compare: CompareConfig = CompareConfig()  # for elicitation: compare
     prompt: str | None = None  # a bundled template's name or a .jinja file; default: the elicitation's
     rationale: bool = False  # also ask for a one-sentence reason, if the elicitation supports it
     show_reasoning: bool = False  # show annotators what the judged model thought, where the messages have it

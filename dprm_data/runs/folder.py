@@ -3,7 +3,7 @@
 recipe.yaml            the recipe as it was run, with its panel and label space
 prompts/*.jinja        the prompt templates
 ledger.sqlite          every paid call
-tables/*.parquet       items, personas, annotations, distributions, preferences (`dprm_data/core/tables.py`)
+tables/*.parquet       items, personas, annotations, comparisons, distributions, preferences (`dprm_data/core/tables.py`)
 README.md              the dataset card; `datasets.load_dataset` opens the folder by it
 manifest.json          versions, seeds, hashes, models, counts, cost, the fitted prior
 """
@@ -35,7 +35,7 @@ _Dumper: type[yaml.SafeDumper] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
-Table = Literal["items", "personas", "annotations", "distributions", "preferences"]
+Table = Literal["items", "personas", "annotations", "comparisons", "distributions", "preferences"]
 
 
 def is_run_folder(path: str | os.PathLike[str]) -> bool:
@@ -173,7 +173,8 @@ class RunFolder:
     def freeze(self, recipe: Recipe, *, labels: dict[str, Any], panel: dict[str, Any], prompts: dict[str, str]) -> None:
         """Write the recipe with everything it names, so that the folder is self-contained. Without a model there are no prompts, and no panel."""
         content = recipe.model_dump(mode="json", exclude_defaults=True)
-        for name, section in (("source", recipe.source), ("ratings", recipe.ratings)):
+        sections = (("source", recipe.source), ("ratings", recipe.ratings), ("comparisons", recipe.comparisons))
+        for name, section in sections:
             if section and section.path:
                 content[name]["path"] = str((recipe.folder / Path(section.path).expanduser()).absolute())
         content |= {"labels": labels, "output": str(self.path.absolute())}

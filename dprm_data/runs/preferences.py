@@ -18,6 +18,7 @@ from dprm_data.preference.coupling import TYPICAL
 from dprm_data.preference.pair_shares import Coupling, Side, pair_shares
 from dprm_data.preference.pairs import group_numbers, preferred_pairs, probabilities, surest
 from dprm_data.recipe.preferences_config import PreferencesConfig
+from dprm_data.runs.comparison_table import Compared
 
 _BATCH = 10_000
 _OF_PAIRS = tables.part(
@@ -30,12 +31,13 @@ RATINGS = "ratings"
 @dataclass(frozen=True)
 class Preferences:
     """How the pairs are made. rewards (K,): of the labels; chosen: which pairs are kept; coupling: how one person's rewards of two responses go together; level: of the
-    intervals."""
+    intervals; compared: what comparisons say of the responses."""
 
     rewards: Floats
     chosen: PreferencesConfig = field(default_factory=PreferencesConfig)
     coupling: Coupling = TYPICAL
     level: float = 0.9
+    compared: Compared | None = None
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,8 @@ def left_out(manifest: dict[str, Any]) -> list[str]:
 def write_preferences(distributions: Path, out: Path, how: Preferences) -> PairCounts:
     """Write the pairs of responses to one prompt (`preferred_pairs`), the one with the higher expected reward first.
 
-    A response without votes has the prior's reward only, which is no preference: it is in no pair. Texts are held in memory until all responses to their prompt
+    A response without votes has the prior's reward only, which is no preference: it is in no pair, unless it was compared. Where responses to a prompt were compared, they are in the order of their
+    utilities. Texts are held in memory until all responses to their prompt
     have been read.
     """
     with pq.ParquetFile(distributions) as file:
@@ -83,7 +86,7 @@ def write_preferences(distributions: Path, out: Path, how: Preferences) -> PairC
         error = _error(file)
     reward = judged["expected_reward"].to_numpy().astype(np.float64)
     reward[judged["evidence"].to_numpy() <= 0] = np.nan
-    pairs, counts = _selected(judged["group_id"], reward, error, how.chosen)
+    pairs, counts = _selected(judged["group_id"], reward, error, how)
     tables.write_parquet(out, tables.PREFERENCES, _tables(distributions, judged["group_id"], pairs, how))
     return counts
 
@@ -96,12 +99,15 @@ def _error(file: pq.ParquetFile) -> Floats:
     return np.asarray(column.to_numpy().astype(np.float64))
 
 
-def _selected(
-    groups: pa.ChunkedArray, reward: Floats, error: Floats, chosen: PreferencesConfig
-) -> tuple[Ints, PairCounts]:
-    pairs = preferred_pairs(groups, reward, ties=True)
-    margin = reward[pairs[:, 0]] - reward[pairs[:, 1]]
+def _selected(groups: pa.ChunkedArray, reward: Floats, error: Floats, how: Preferences) -> tuple[Ints, PairCounts]:
+    chosen = how.chosen
+    score = how.compared.scores(reward) if how.compared else reward
+    pairs = preferred_pairs(groups, score, ties=True)
+    margin = score[pairs[:, 0]] - score[pairs[:, 1]]
     probability = np.nan_to_num(probabilities(reward, error**2, pairs), nan=1.0)
+    if how.compared:
+        joint = how.compared.fit.has(pairs)
+        probability[joint] = how.compared.fit.probability(pairs[joint])
     tie = (margin == 0) & (not chosen.ties)
     improbable = ~tie & (probability < chosen.min_probability)
     close = ~tie & ~improbable & (margin < chosen.min_margin)
@@ -163,7 +169,7 @@ def _pair_table(held: list[tuple[Ints, pa.RecordBatch]], pairs: Ints, how: Prefe
         "prompt": chosen["prompt"],
         "chosen": chosen["completion"],
         "rejected": rejected["completion"],
-        **_figures(found, place.reshape(-1, 2), how),
+        **_joined(_figures(found, place.reshape(-1, 2), how), pairs, how.compared),
         "chosen_distribution": chosen["label_distribution"],
         "rejected_distribution": rejected["label_distribution"],
         "prompt_original": chosen["prompt_original"],
@@ -199,3 +205,22 @@ def _figures(rows: pa.Table, pairs: Ints, how: Preferences) -> dict[str, Any]:
         "votes": votes[first] + votes[second],
         "basis": pa.array([RATINGS] * len(pairs)),
     }
+
+
+def _joined(figures: dict[str, Any], pairs: Ints, compared: Compared | None) -> dict[str, Any]:
+    """The figures of pairs (P, 2), with those of the comparisons and ratings together where responses were compared."""
+    joint = np.flatnonzero(compared.fit.has(pairs)) if compared else ()
+    if compared is None or not len(joint):
+        return figures
+    here = pairs[joint]
+    found = dict(zip(("share", "share_low", "share_high", "tie"), compared.fit.shares(here), strict=True))
+    found["probability"] = compared.fit.probability(here)
+    found["margin"] = compared.slope * compared.fit.differences(here)[0]
+    columns = dict(figures)
+    for name, values in found.items():
+        column = np.array(pa.array(figures[name]).to_numpy(zero_copy_only=False), dtype=np.float64)
+        column[joint] = values
+        columns[name] = pa.array(column, pa.float32(), mask=np.isnan(column))
+    columns["votes"] = figures["votes"] + compared.by[pairs].sum(axis=1)
+    columns["basis"] = pa.array(compared.basis(pairs))
+    return columns

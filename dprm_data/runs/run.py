@@ -10,7 +10,10 @@ import os
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
 
 from dprm_data.core.errors import InputError, PanelError, RecipeError
 from dprm_data.core.ledger_address import LedgerAddress
@@ -36,6 +39,7 @@ from dprm_data.recipe.model_config import ModelConfig
 from dprm_data.recipe.recipe import PublishConfig, Recipe
 from dprm_data.recipe.trust import check
 from dprm_data.runs import auto_elicitation
+from dprm_data.runs.asked_pairs import pairs_file
 from dprm_data.runs.begun import began_with_prompt, begun_panel
 from dprm_data.runs.folder import RunFolder
 
@@ -137,6 +141,21 @@ class Run:
     def states_population(self) -> bool:
         """Whether every annotation is a model's statement about a whole population, so that there are no votes."""
         return self.asks_models and self.elicitation.states_population
+
+    @property
+    def compares(self) -> bool:
+        """Whether models are asked to compare two responses, rather than to judge one."""
+        return self.asks_models and self.elicitation.compares
+
+    @property
+    def asked_items(self) -> Path:
+        """The table of what models are asked about: the items, or pairs of them. Raises `InputError` if it is not there."""
+        return pairs_file(self.folder) if self.compares else self.folder.needs("items")
+
+    @property
+    def expected_annotations(self) -> int:
+        """How many annotations (or comparisons) the recipe asks models for. Raises `InputError` before there are items."""
+        return self.work.annotations_of(pq.read_metadata(self.asked_items).num_rows) if self.asks_models else 0
 
     @cached_property
     def panel(self) -> Panel:

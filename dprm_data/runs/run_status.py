@@ -24,6 +24,7 @@ from dprm_data.ledger.factory import exists
 from dprm_data.ledger.ledger import Ledger
 from dprm_data.ledger.stats import Stats, stats_of
 from dprm_data.recipe.recipe import Recipe
+from dprm_data.runs.asked_pairs import pairs_path
 from dprm_data.runs.folder import RunFolder, Table, is_run_folder
 from dprm_data.runs.run import Run
 
@@ -128,6 +129,9 @@ def _read_run(folder: RunFolder, found: RunStatus) -> None:
     if not is_run_folder(folder.path):
         return
     run = Run.open(folder.path)
+    if found.items is not None and run.compares:
+        pairs = pairs_path(folder)
+        found.items = pq.read_metadata(pairs).num_rows if pairs.is_file() else None
     found.name, found.budget = run.recipe.name, run.recipe.budget.max_cost
     if exists(run.ledger_address):
         with run.ledger(readonly=True) as ledger:
@@ -154,7 +158,7 @@ def _read_ledger(run: Run, ledger: Ledger, found: RunStatus) -> None:
 
 
 def _read_plan(run: Run, ledger: Ledger | None, found: RunStatus) -> None:
-    plan = make_jury_plan(run.work, run.folder.needs("items"), run.prices, ledger)
+    plan = make_jury_plan(run.work, run.asked_items, run.prices, ledger)
     found.annotations, found.calls_left, found.cost_left = plan.annotations, plan.calls_needed, plan.cost
     if found.items and found.items_done == found.items:
         found.calls_left, found.cost_left = 0, 0.0  # early stopping asks no more
@@ -177,7 +181,7 @@ def _given_up(ledger: Ledger, run: str) -> Counter[str]:
 
 def _items_done(run: Run, ledger: Ledger) -> int:
     plan, done = run.work.plan_key(), 0
-    with pq.ParquetFile(run.folder.needs("items")) as file:
+    with pq.ParquetFile(run.asked_items) as file:
         for batch in file.iter_batches(columns=["item_id"]):
             for ids in chunks(batch.column(0).to_pylist(), 5_000):
                 done += len(ledger.find_done(plan, [id_.encode() for id_ in ids]))

@@ -11,9 +11,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dprm_data.core.failure_reasons import grouped
-from dprm_data.core.tables import ANNOTATIONS
 from dprm_data.ingest.votes import shares_of
 from dprm_data.labels.space import LabelSpace
+from dprm_data.runs.comparison_findings import comparison_sentences
+from dprm_data.runs.comparison_table import judged_items, judgements
 from dprm_data.runs.dataset import pair_accuracy
 from dprm_data.runs.folder import RunFolder
 from dprm_data.runs.panel_worth import worth_sentences
@@ -100,13 +101,12 @@ class Summary:
 
 def summarise(folder: RunFolder, space: LabelSpace, *, first: int = 12, divided: int = 3) -> Summary:
     """Read the run's tables into a summary."""
-    annotations = pq.read_table(
-        folder.needs("annotations"),
-        columns=[
+    annotations = judgements(
+        folder,
+        [
             *("item_id", "annotator_id", "annotator_kind", "label", "probs", "status", "reason", "model", "model_id"),
             *("cost", "estimated_calls", "reasoning_tokens"),
         ],
-        schema=ANNOTATIONS,  # an older table lacks some
     )
     figures = pq.read_table(
         folder.needs("distributions"), columns=["expected_reward", "disagreement", "evidence", "label_distribution"]
@@ -122,7 +122,7 @@ def summarise(folder: RunFolder, space: LabelSpace, *, first: int = 12, divided:
         labels=space.names,
         rewards=space.rewards.tolist(),
         items=len(rewards),
-        voted_items=int(voted.sum()),
+        voted_items=judged_items(folder),
         pairs=pq.read_metadata(folder.needs("preferences")).num_rows,
         annotations=annotations.num_rows,
         simulated=_number_of(annotations, "annotator_kind", "persona"),
@@ -144,7 +144,10 @@ def summarise(folder: RunFolder, space: LabelSpace, *, first: int = 12, divided:
         divided=_lines(folder, most_divided.tolist()),
         pair_accuracy=pair_accuracy(folder.needs("items"), judged),
         longer_accuracy=pair_accuracy(folder.needs("items"), np.where(np.isnan(judged), np.nan, _lengths(folder))),
-        spread=recorded_sentences(manifest) + worth_sentences(manifest) + left_out(manifest),
+        spread=[
+            *(*recorded_sentences(manifest), *worth_sentences(manifest)),
+            *(*comparison_sentences(manifest), *left_out(manifest)),
+        ],
     )
 
 

@@ -24,11 +24,13 @@ import pyarrow.parquet as pq
 from dprm_data.core.errors import DprmError
 from dprm_data.core.failure_reasons import grouped
 from dprm_data.core.format import money, number, percent
-from dprm_data.core.tables import ANNOTATIONS, DISTRIBUTIONS
+from dprm_data.core.tables import DISTRIBUTIONS
 from dprm_data.core.text import one_line
 from dprm_data.elicit.work import POPULATION
 from dprm_data.labels.statistics import NOTHING, Interval
 from dprm_data.preference.pairs import preferred_pairs, probabilities
+from dprm_data.runs.comparison_table import joint_probabilities, judged_items, judgements
+from dprm_data.runs.folder import RunFolder
 from dprm_data.runs.human_agreement import Validation, validation
 from dprm_data.runs.panel_variance import PanelVariance, panel_variance
 from dprm_data.runs.self_preference import OwnResponses, own_responses
@@ -252,8 +254,7 @@ class Verdict:
 def verdict(run: Run) -> Verdict:
     """The verdict on a fitted run, from its tables and its manifest. Makes no call. Raises `InputError` if the run is not fitted."""
     folder, manifest = run.folder, run.folder.read_manifest()
-    # An older table lacks some columns.
-    table = pq.read_table(folder.needs("annotations"), columns=_COLUMNS, schema=ANNOTATIONS)
+    table = judgements(folder, _COLUMNS)
     human = pc.fill_null(pc.equal(table["annotator_kind"], "human"), False)
     by_models, by_people = table.filter(pc.invert(human)), table.filter(human)
     columns = ["group_id", "expected_reward", "evidence", "reward_error"]
@@ -263,7 +264,7 @@ def verdict(run: Run) -> Verdict:
         _labels(by_models, by_people, manifest),
         _completeness(run, table, by_models.num_rows, fitted, manifest),
         _signal(run, manifest, people=by_people.num_rows > 0, stated=asks and stated),
-        _pairs(fitted, (_dict(manifest.get("panel_worth")) or {}).get("assumed"), by_models=asks),
+        _pairs(fitted, folder, (_dict(manifest.get("panel_worth")) or {}).get("assumed"), by_models=asks),
         _cost(run, by_models) if asks else None,
         Validated(validation(folder, run.space), _dict(manifest.get("review"))) if asks else None,
         own_responses(run) if asks else None,
@@ -289,9 +290,9 @@ def _completeness(run: Run, table: pa.Table, asked: int, fitted: pa.Table, manif
     stopped = (_dict(manifest.get("last_annotate")) or {}).get("stopped")
     return Completeness(
         items=fitted.num_rows,
-        voted=pc.sum(pc.greater(fitted["evidence"], 0)).as_py() or 0,
+        voted=judged_items(run.folder),
         asked=asked,
-        expected=_expected(run, fitted.num_rows, asked),
+        expected=_expected(run, asked),
         at_most=run.recipe.early_stop is not None,
         failed=failed.num_rows,
         reasons=grouped({each["values"]: each["counts"] for each in reasons}, most=5),
@@ -299,10 +300,10 @@ def _completeness(run: Run, table: pa.Table, asked: int, fitted: pa.Table, manif
     )
 
 
-def _expected(run: Run, items: int, asked: int) -> int:
+def _expected(run: Run, asked: int) -> int:
     """How many annotations the recipe asks for; if an extension is not installed, how many there are."""
     try:
-        return items * run.work.annotations_per_item
+        return run.expected_annotations
     except DprmError:
         return asked
 
@@ -330,14 +331,16 @@ def _alpha(found: PanelVariance | None) -> Interval:
     return min(different, key=lambda line: len(line.shares)).alpha if different else NOTHING
 
 
-def _pairs(fitted: pa.Table, assumed: bool | None, *, by_models: bool) -> PairCertainty:
-    reward = fitted["expected_reward"].to_numpy().astype(np.float64)
-    pairs = preferred_pairs(fitted["group_id"], np.where(fitted["evidence"].to_numpy() > 0, reward, np.nan))
-    if fitted["reward_error"].null_count:  # an older version's folder
-        return PairCertainty(len(pairs), None, None, by_models, assumed)
-    found = probabilities(reward, fitted["reward_error"].to_numpy().astype(np.float64) ** 2, pairs)
+def _pairs(fitted: pa.Table, folder: RunFolder, assumed: bool | None, *, by_models: bool) -> PairCertainty:
+    found = joint_probabilities(folder)
+    if found is None:
+        reward = fitted["expected_reward"].to_numpy().astype(np.float64)
+        pairs = preferred_pairs(fitted["group_id"], np.where(fitted["evidence"].to_numpy() > 0, reward, np.nan))
+        if fitted["reward_error"].null_count:  # an older version's folder
+            return PairCertainty(len(pairs), None, None, by_models, assumed)
+        found = probabilities(reward, fitted["reward_error"].to_numpy().astype(np.float64) ** 2, pairs)
     median = float(np.median(found)) if len(found) else None
-    return PairCertainty(len(pairs), int((found > SURE).sum()), median, by_models, assumed)
+    return PairCertainty(len(found), int((found > SURE).sum()), median, by_models, assumed)
 
 
 def _cost(run: Run, by_models: pa.Table) -> Cost:

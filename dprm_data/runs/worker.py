@@ -91,7 +91,7 @@ class Worker:
     def _canary(self, id_: str, total_items: int | None) -> Canary:
         """One model's, for all engines that ask it."""
         run, part = self._run, self._run.work.parts[id_]
-        prices, items = run.prices[id_], run.folder.table("items")
+        prices, items = run.prices[id_], run.asked_items
 
         async def say_forecast(first: list[TaskState]) -> None:
             what = "the whole run" if len(run.prices) == 1 else f"the part of {id_}"

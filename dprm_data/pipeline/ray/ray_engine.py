@@ -113,7 +113,7 @@ class RayEngine:
 
     def _dataset(self) -> Any:
         data, config = self._ray.data, self._run.recipe.ray
-        items = self._run.folder.needs("items").absolute()
+        items = self._run.asked_items.absolute()
         fewest, most = config.fewest_and_most
         size = config.batch_size or batch_size(self._run, most)
         # Read on this node, so that no other needs the file; that takes hardly any processor time.
@@ -134,7 +134,7 @@ class RayEngine:
 
 def batch_size(run: Run, actors: int) -> int:
     """Items per batch: large enough that its end, with few calls in flight, hardly matters; small enough that each actor gets several."""
-    items = int(pq.read_metadata(run.folder.needs("items")).num_rows)
+    items = int(pq.read_metadata(run.asked_items).num_rows)
     long_enough = math.ceil(_ROUNDS * run.recipe.calls_at_once / run.work.annotations_per_item)
     fair = math.ceil(items / (actors * _SHARES))
     return max(1, min(long_enough, fair, _MOST_ITEMS))

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from dprm_data.core.arrays import Floats, Ints
 from dprm_data.core.errors import RecipeError
+from dprm_data.core.tables import ANNOTATIONS
 from dprm_data.core.yamlfile import validated
 from dprm_data.ingest.ratings import ratings_from_annotations
 from dprm_data.preference.agreement import Annotators
@@ -24,6 +25,7 @@ from dprm_data.publish.report import item_selection
 from dprm_data.publish.report.spending import Spending, spending
 from dprm_data.recipe.fit_config import FitConfig
 from dprm_data.review.apply_calibration import fit_calibrated
+from dprm_data.runs.comparison_table import judgements
 from dprm_data.runs.panel_variance import PanelVariance, panel_variance
 from dprm_data.runs.raters import raters
 from dprm_data.runs.summary import Summary, known_cost, summarise
@@ -114,8 +116,8 @@ def find(run: Run) -> Findings:
         fit=fit,
         quality=checked,
         worst=worst,
-        spending=spending(run, summary.items),
-        annotators=_annotators(run, annotations, panel, fit),
+        spending=spending(run),
+        annotators=_annotators(run, judgements(run.folder, ANNOTATIONS.names), panel, fit),
         items_by={column: _items_by(fit, values) for column, values in groupings.items()},
         people_by=_people_by(run, annotations, fit),
         observed=counts / max(counts.sum(), 1e-12),

@@ -28,7 +28,8 @@ from dprm_data.publish.report.variance_section import variance_section
 
 if TYPE_CHECKING:
     from dprm_data.core.arrays import Floats
-    from dprm_data.runs.run import Run
+    from dprm_data.runs.comparison_findings import comparison_sentences
+from dprm_data.runs.run import Run
 
 _MOST_IN_MATRIX = 60
 _CELLS = (48, 26)  # columns and rows of a density map
@@ -81,7 +82,7 @@ def _values(run: Run, found: Findings, other: Comparison | None) -> dict[str, An
         "states_population": run.states_population,
         "models_asked": models_asked(run),
         "prompts": prompts_sent(run),
-        "expected": found.summary.items * run.work.annotations_per_item,
+        "expected": run.expected_annotations,
         "last": manifest.get("last_annotate", {}),
         "spending": found.spending,
         "annotators": found.annotators,
@@ -91,6 +92,7 @@ def _values(run: Run, found: Findings, other: Comparison | None) -> dict[str, An
         "positions": found.panel.positions,
         "matrix": _matrix(run, found),
         "spread": _spread(found),
+        "compared_by": comparison_sentences(manifest),
         "fit": fit,
         "quality": found.quality,
         "calibration": _calibration(found),

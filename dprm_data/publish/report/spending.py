@@ -6,6 +6,8 @@ import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import pyarrow.parquet as pq
+
 from dprm_data.core.errors import DprmError
 from dprm_data.engine.replay import replay
 from dprm_data.ingest.items import load_items
@@ -50,15 +52,16 @@ class Spending:
         return total
 
 
-def spending(run: Run, items: int) -> Spending | None:
-    """The spending of a run with `items` items; None if it has no ledger (as a pulled dataset)."""
+def spending(run: Run) -> Spending | None:
+    """The spending of a run; None if it has no ledger (as a pulled dataset)."""
     if not run.asks_models:
         return None
+    items = pq.read_metadata(run.asked_items).num_rows
     replayed = max(1, min(items, MOST_ANNOTATIONS // max(run.work.annotations_per_item, 1)))
     by: dict[str, Spent] = {}
     try:
         with run.ledger(readonly=True) as ledger:
-            some = itertools.islice(load_items(run.folder.needs("items")), replayed)
+            some = itertools.islice(load_items(run.asked_items), replayed)
             for _, states in replay(run.work, ledger, some):
                 for state in states:
                     spent = by.setdefault(state.task.annotator.id, Spent())

@@ -1,0 +1,31 @@
+"""The pairs of a run's items are stored, where its models are asked to compare. Makes no call."""
+
+from __future__ import annotations
+
+import pyarrow.parquet as pq
+
+from dprm_data.core.errors import SourceError
+from dprm_data.core.tables import ITEMS, damage, sha256_of
+from dprm_data.ingest.item_pairs import paired
+from dprm_data.ingest.items import load_items, store_items
+from dprm_data.runs.asked_pairs import pairs_path
+from dprm_data.runs.run import Run
+
+
+def pair_items(run: Run) -> None:
+    """Write the table of pairs, unless it is there and neither the items nor what is paired have changed. Raises `SourceError` if no prompt has two responses."""
+    if not run.compares:
+        return
+    items, path, config = run.folder.needs("items"), pairs_path(run.folder), run.recipe.compare
+    made_of = {"items": sha256_of(items), "pairs": config.pairs, "seed": run.recipe.seed}
+    if path.is_file() and not damage(path, ITEMS) and run.folder.read_manifest().get("pairs", {}).get("of") == made_of:
+        return
+    groups = pq.read_table(items, columns=["group_id"])["group_id"].to_pylist()
+    if len(set(groups)) == len(groups):
+        raise SourceError(
+            "elicitation: compare: no prompt of the source has two responses",
+            hint="Give several rows with one prompt, or columns such as chosen and rejected, or responses.",
+        )
+    report = store_items(paired(load_items(items), groups, config.pairs, run.recipe.seed), path)
+    run.progress.say(f"{report.items // 2:,} pairs of responses, each shown both ways round")
+    run.folder.update_manifest(pairs={"of": made_of, "pairs": report.items // 2})

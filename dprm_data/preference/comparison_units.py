@@ -1,0 +1,147 @@
+"""Comparisons laid out for the fit: prompts of equal size together, and in them the answers that one annotator gave about one prompt (a unit).
+
+A unit's answers are about one person's utilities, so they go together: two answers that share a response more than two that do not. With x = e_first - e_second for an answer, the
+correlation of the residuals of two answers is ρ x·x'/2: ρ where one pair is judged twice, -ρ where it was turned, half of it where one response is shared. A unit then says
+
+    information  X'A½ R⁻¹ A½X,  score  X'A½ R⁻¹ A⁻½(y - μ),  R = (1-ρ) I + ρ/2 XX'
+
+(a generalised estimating equation; with ρ = 0 the likelihood's own). By Woodbury's identity this needs matrices of the prompt's size only. A unit with one answer counts in full; many answers
+of one annotator count at most as one person.
+
+Source: Liang and Zeger, Biometrika 73 (1986).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dprm_data.core.arrays import Floats, Ints
+
+
+@dataclass(frozen=True)
+class Batch:
+    """G prompts of n compared responses each, U units and M answers. items (G, n): rows; answers (M,): rows of the comparisons, units together; first, second (M,): places in the prompt;
+    unit (M,); prompt (U,), ascending; weight (U,)."""
+
+    items: Ints
+    answers: Ints
+    first: Ints
+    second: Ints
+    unit: Ints
+    prompt: Ints
+    weight: Floats
+
+    @property
+    def of_prompt(self) -> Ints:
+        """The prompt of every answer, (M,)."""
+        return self.prompt[self.unit]
+
+    def differences(self, utility: Floats) -> Floats:
+        """Of every answer, (M,), from utilities (G, n)."""
+        return utility[self.of_prompt, self.first] - utility[self.of_prompt, self.second]
+
+    def variances(self, covariance: Floats) -> Floats:
+        """Of the difference of every answer, (M,), from covariances (G, n, n)."""
+        g, a, b = self.of_prompt, self.first, self.second
+        return np.maximum(covariance[g, a, a] + covariance[g, b, b] - 2 * covariance[g, a, b], 0.0)
+
+    def crossed(self, values: Floats) -> Floats:
+        """X' diag(values) X of every unit, (U, n, n)."""
+        n, a, b = self.items.shape[1], self.first, self.second
+        at = self.unit * n * n
+        index = np.concatenate([at + a * n + a, at + b * n + b, at + a * n + b, at + b * n + a])
+        signed = np.concatenate([values, values, -values, -values])
+        return np.bincount(index, signed, minlength=len(self.prompt) * n * n).reshape(-1, n, n)
+
+    def summed(self, values: Floats) -> Floats:
+        """X' values of every unit, (U, n)."""
+        n, at = self.items.shape[1], self.unit * self.items.shape[1]
+        index = np.concatenate([at + self.first, at + self.second])
+        return np.bincount(index, np.concatenate([values, -values]), minlength=len(self.prompt) * n).reshape(-1, n)
+
+    def by_prompt(self, values: Floats) -> Floats:
+        """The sum over each prompt's units, (G, …), of values (U, …)."""
+        return np.asarray(np.add.reduceat(values, np.searchsorted(self.prompt, np.arange(len(self.items)))))
+
+    def evidence(self, residual: Floats, information: Floats, correlation: float) -> tuple[Floats, Floats]:
+        """Score (G, n) and information (G, n, n) of every prompt. residual (M,): standardised; information (M,): of one answer about its difference."""
+        root = np.sqrt(information)
+        score, found = self.summed(root * residual), self.crossed(information)
+        if correlation > 0:
+            n = self.items.shape[1]
+            mixed, ridge = self.crossed(root), 2 * (1 - correlation) / correlation
+            inner = np.linalg.solve(
+                ridge * np.eye(n) + self.crossed(np.ones_like(root)),
+                np.concatenate([mixed, self.summed(residual)[..., None]], axis=2),
+            )
+            score = (score - np.einsum("uij,uj->ui", mixed, inner[..., -1])) / (1 - correlation)
+            found = (found - mixed @ inner[..., :-1]) / (1 - correlation)
+        weight = self.weight[:, None]
+        return self.by_prompt(weight * score), self.by_prompt(weight[..., None] * found)
+
+    def agreement(self, residual: Floats) -> Floats:
+        """The sums from which ρ is estimated, and what each is a multiple of: (2, 3) of answers with themselves, of a unit's answers with each other, and of those of different units."""
+        sums, one = self.summed(residual), self.crossed(np.ones_like(residual))
+        own, crossed = float(residual @ residual), float((sums**2).sum())
+        all_ = float((self.by_prompt(sums) ** 2).sum())
+        size, pairs = float(len(residual)), float((one**2).sum())
+        everything = float((self.by_prompt(one) ** 2).sum())
+        return np.array(
+            [
+                [own, crossed - 2 * own, all_ - crossed],
+                [size, (pairs - 4 * size) / 2, (everything - pairs) / 2],
+            ]
+        )
+
+
+def correlation_of(sums: Floats) -> float:
+    """ρ from the sums of `Batch.agreement`: how much more one annotator's answers go together than those of different ones. The second removes what the fit of the utilities does to all residuals.
+
+    0 where nobody gave two answers about a prompt.
+    """
+    own, within, between = (value / scale if scale > 0 else 0.0 for value, scale in sums.T)
+    if sums[1, 1] <= 0 or own <= between:
+        return 0.0
+    return float(np.clip((within - between) / (own - between), 0.0, 0.95))
+
+
+def batches(
+    group: Ints, first: Ints, second: Ints, annotator: Ints, weight: Floats, also: NDArray[np.bool_]
+) -> list[Batch]:
+    """Lay out comparisons (C,) of items whose prompts are `group` (N,). A prompt with a comparison is in it, with the items that were compared and those of `also` (N,).
+
+    annotator (C,); a unit weighs as much as its answers on average.
+    """
+    if not len(first):
+        return []
+    wanted = also.copy()
+    wanted[first], wanted[second] = True, True
+    kept = np.flatnonzero(wanted & np.isin(group, group[first]))
+    order = kept[np.argsort(group[kept], kind="stable")]
+    prompts, start, size = np.unique(group[order], return_index=True, return_counts=True)
+    place = np.zeros(len(group), dtype=np.int64)
+    place[order] = np.arange(len(order)) - np.repeat(start, size)
+    prompt = np.searchsorted(prompts, group[first])
+    rows = np.lexsort((annotator, prompt))
+    found = []
+    for n in np.unique(size):
+        these = np.flatnonzero(size == n)
+        mine = rows[size[prompt[rows]] == n]
+        key = np.stack([prompt[mine], annotator[mine]])
+        unit = np.concatenate([[0], np.cumsum((key[:, 1:] != key[:, :-1]).any(axis=0))])
+        _, begin = np.unique(unit, return_index=True)
+        found.append(
+            Batch(
+                items=order[start[these][:, None] + np.arange(n)],
+                answers=mine,
+                first=place[first[mine]],
+                second=place[second[mine]],
+                unit=unit,
+                prompt=np.searchsorted(these, prompt[mine][begin]),
+                weight=np.bincount(unit, weight[mine]) / np.bincount(unit),
+            )
+        )
+    return found

@@ -1,0 +1,157 @@
+"""The comparisons of a run: its table, and the fit of them with the ratings. Makes no call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from dprm_data.core.arrays import Floats, Ints
+from dprm_data.core.tables import ANNOTATIONS, COMPARISONS, conformed, part, write_parquet
+from dprm_data.preference.comparisons import Comparisons, UtilityFit, fit_comparisons
+from dprm_data.preference.fitting import Fit
+from dprm_data.preference.pairs import group_numbers
+from dprm_data.runs.folder import RunFolder
+
+
+def people_file(folder: RunFolder) -> Path:
+    """People's comparisons, as they were read from the recipe's table."""
+    return folder.path / "tables" / "people_comparisons.parquet"
+
+
+def write_comparisons(folder: RunFolder, asked: Iterable[pa.RecordBatch | pa.Table] | None) -> int:
+    """Write the run's comparisons: those of models, where they were asked for any, then people's. Returns their number; writes no table where there are none."""
+    path, people = folder.table("comparisons"), people_file(folder)
+    given = [pq.read_table(people, schema=COMPARISONS)] if people.is_file() else []
+    if asked is None and not given:
+        path.unlink(missing_ok=True)
+        return 0
+    return write_parquet(path, COMPARISONS, chain(asked or (), given))
+
+
+def judgements(folder: RunFolder, columns: list[str]) -> pa.Table:
+    """The run's annotations, and its comparisons as annotations of the response that was shown first: for counts and costs, whatever was asked. A comparison has no label."""
+    table = pq.read_table(folder.needs("annotations"), columns=columns, schema=ANNOTATIONS)  # an older one lacks some
+    if not folder.table("comparisons").is_file():
+        return table
+    compared = pq.read_table(folder.needs("comparisons"))
+    compared = compared.rename_columns(
+        ["item_id" if name == "first_item_id" else name for name in compared.column_names]
+    )
+    return pa.concat_tables([table, conformed(compared, part(ANNOTATIONS, columns))])
+
+
+def judged_items(folder: RunFolder) -> int:
+    """How many items have a vote or were compared."""
+    table = pq.read_table(folder.needs("distributions"), columns=["item_id", "evidence"])
+    found = pc.greater(table["evidence"], 0)
+    if folder.table("comparisons").is_file():
+        given = pq.read_table(folder.needs("comparisons"))
+        given = given.filter(pc.is_valid(given["preference"]))
+        for name in ("first_item_id", "second_item_id"):
+            found = pc.or_(found, pc.is_in(table["item_id"], value_set=given[name].combine_chunks()))
+    return int(pc.sum(found).as_py() or 0)
+
+
+def joint_probabilities(folder: RunFolder) -> Floats | None:
+    """The probabilities of all published pairs; None in a run without comparisons."""
+    if not folder.table("comparisons").is_file():
+        return None
+    return np.asarray(pq.read_table(folder.needs("preferences"), columns=["probability"])["probability"].to_numpy())
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The comparisons of N items, fitted. fit: utilities, with ratings; data: the comparisons; annotators: their ids; kinds: the names of the kinds of annotators; by (N,): annotators who compared the
+    item, each half; rated (N,): whether it has ratings."""
+
+    fit: UtilityFit
+    data: Comparisons
+    annotators: list[str]
+    kinds: list[str]
+    by: Floats
+    rated: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
+
+    @property
+    def slope(self) -> float:
+        """Reward per unit of utility; 1 where nothing was rated."""
+        return self.fit.learned.reward.slope if self.fit.learned.reward else 1.0
+
+    def scores(self, reward: Floats) -> Floats:
+        """What responses are put in order by, (N,): the utility in rewards where there is one, else the reward."""
+        return np.where(np.isnan(self.fit.mean), reward, self.slope * self.fit.mean)
+
+    def basis(self, pairs: Ints) -> list[str]:
+        """What is known of each of the pairs (P, 2): ratings, comparisons or both."""
+        rated, compared = self.rated[pairs].any(axis=1), (self.by[pairs] > 0).any(axis=1) & self.fit.has(pairs)
+        names = np.where(~compared, "ratings", np.where(rated, "both", "comparisons"))
+        return [str(name) for name in names]
+
+
+def compared_of(folder: RunFolder, fitted: Fit) -> Compared | None:
+    """Fit the run's comparisons, with its ratings as they were fitted. None where there are no comparisons with an answer."""
+    path = folder.table("comparisons")
+    if not path.is_file():
+        return None
+    table = pq.read_table(folder.needs("comparisons"))
+    table = table.filter(pc.and_(pc.equal(table["status"], "ok"), pc.is_valid(table["preference"])))
+    ids = pa.array(fitted.votes.item_ids, pa.string())
+    sides = [pc.index_in(table[name], value_set=ids) for name in ("first_item_id", "second_item_id")]
+    there = pc.and_(*(pc.is_valid(side) for side in sides))
+    table = table.filter(there)
+    if not table.num_rows:
+        return None
+    first, second = (side.filter(there).to_numpy().astype(np.int64) for side in sides)
+    kinds, kind = _codes(table["annotator_kind"])
+    who, annotator = _codes(pc.binary_join_element_wise(table["annotator_kind"], table["annotator_id"], "\0"))
+    of = np.zeros(len(who), dtype=np.int64)
+    of[annotator] = kind
+    ordered = np.zeros(len(who), dtype=bool)
+    ordered[annotator] = table["ordered"].to_numpy(zero_copy_only=False).astype(bool)
+    data = Comparisons(
+        group=group_numbers(pq.read_table(folder.needs("items"), columns=["group_id"])["group_id"]),
+        first=first,
+        second=second,
+        annotator=annotator,
+        answer=table["preference"].to_numpy().astype(np.int64),
+        steps=table["steps"].to_numpy().astype(np.int64),
+        weight=_weights(table, kind),
+        kind=of,
+        ordered=ordered,
+    )
+    kept = np.flatnonzero(data.weight > 0)
+    if not len(kept):
+        return None
+    data = data.take(kept)
+    rated = np.asarray(fitted.evidence > 0)
+    reward, error = (np.where(rated, each, np.nan) for each in (fitted.expected_reward, fitted.reward_error))
+    fit = fit_comparisons(data, reward, error, fitted.level)
+    names = [name.partition("\0")[2] for name in who]
+    return Compared(fit, data, names, kinds, _half_votes(data), rated)
+
+
+def _codes(column: pa.ChunkedArray) -> tuple[list[str], Ints]:
+    """The distinct values in ascending order, and each row's number: which rows come first changes nothing."""
+    names = sorted(pc.unique(column).to_pylist())
+    return names, pc.index_in(column, value_set=pa.array(names, pa.string())).to_numpy().astype(np.int64)
+
+
+def _weights(table: pa.Table, kind: Ints) -> Floats:
+    """Every comparison's weight; of each kind of annotators they sum to the effective number of votes."""
+    weight = np.asarray(pc.fill_null(table["weight"], 1.0).to_numpy().astype(np.float64))
+    total, squares = (np.bincount(kind, values) for values in (weight, weight**2))
+    return np.asarray(weight * np.divide(total, squares, out=np.ones_like(total), where=squares > 0)[kind])
+
+
+def _half_votes(data: Comparisons) -> Floats:
+    """How many annotators compared each item, (N,): by weight, each counted half, so that a pair that is compared by ten people has ten votes."""
+    item = np.concatenate([data.first, data.second])
+    key, first = np.unique(item * (int(data.annotator.max()) + 1) + np.tile(data.annotator, 2), return_index=True)
+    del key
+    return np.bincount(item[first], 0.5 * np.tile(data.weight, 2)[first], minlength=len(data.group))

@@ -1,0 +1,154 @@
+"""People's comparisons in a run: from a table to preferences, alone and beside ratings."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from dprm_data.core.tables import COMPARISONS
+from tests.helpers import dprm
+from tests.pipeline.test_people_run import ratings, write_csv, write_people
+
+PROMPTS = 25
+LIKED = {"kind": 1.5, "plain": 0.0, "rude": -1.5}
+
+
+def comparisons() -> list[dict[str, Any]]:
+    """Six people compare two of three responses to each prompt, the one shown first at an advantage; the seventh always says the first."""
+    draw, rows = random.Random(3), []
+    for prompt in range(PROMPTS):
+        for who in range(7):
+            first, second = draw.sample(sorted(LIKED), 2)
+            felt = LIKED[first] - LIKED[second] + 0.5 + draw.gauss(0, 1)
+            said = 0 if abs(felt) < 0.3 else 1 if felt > 0 or who == 6 else -1
+            row = {"prompt": f"what is {prompt}", "first": f"one {first} {prompt}", "second": f"one {second} {prompt}"}
+            rows.append(row | {"rater": f"rater {who}", "preference": 1 if who == 6 else said})
+    return rows
+
+
+def write_compared(folder: Path, rows: list[dict[str, Any]], **changes: Any) -> None:
+    write_csv(folder / "comparisons.csv", rows)
+    content = {"name": "compared", "annotators": "people", "comparisons": {"path": "comparisons.csv"}, "output": "run"}
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(content | changes))
+
+
+def preferences(folder: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = pq.read_table(folder / "run" / "tables" / "preferences.parquet").to_pylist()
+    return rows
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    folder = tmp_path_factory.mktemp("compared")
+    write_compared(folder, comparisons())
+    done = dprm("run", "recipe.yaml", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout + done.stderr
+
+
+def test_every_pair_of_a_prompt_has_its_probability_and_share(finished: tuple[Path, str]) -> None:
+    rows = preferences(finished[0])
+    assert len(rows) == 3 * PROMPTS  # also those that nobody compared
+    assert {row["basis"] for row in rows} == {"comparisons"}
+    for row in rows:
+        assert 0.5 <= row["probability"] <= 1
+        assert 0 <= row["share_low"] <= row["share"] <= row["share_high"] <= 1
+        assert row["margin"] >= 0
+        assert 0 < row["tie"] < 0.5
+    best = [row for row in rows if "rude" in row["rejected"][0]["content"] and "kind" in row["chosen"][0]["content"]]
+    assert len(best) > 0.9 * PROMPTS
+    assert sum(row["share"] for row in best) / len(best) > 0.8
+
+
+def test_the_summary_says_the_order_effect_and_who_looks_at_the_place_alone(finished: tuple[Path, str]) -> None:
+    said = " ".join(finished[1].split())
+    assert "Order effect: of two equal responses people choose the one shown first in" in said
+    assert f"chose the first in {PROMPTS} of {PROMPTS} comparisons" in said
+    found = json.loads((finished[0] / "run" / "manifest.json").read_text())["preferences"]["compared"]
+    effect = found["order"]["human"]
+    assert effect["low"] < effect["effect"] < effect["high"]
+    assert effect["share_low"] < effect["share"] < effect["share_high"]
+    assert len(found["places"]) == 1
+
+
+def test_the_table_of_comparisons_names_nobody(finished: tuple[Path, str]) -> None:
+    table = pq.read_table(finished[0] / "run" / "tables" / "comparisons.parquet")
+    assert table.schema.equals(COMPARISONS)
+    assert table.num_rows == 7 * PROMPTS
+    assert all(name.startswith("person-") for name in table["annotator_id"].to_pylist())
+
+
+def test_a_run_again_reads_nothing_and_changes_nothing(finished: tuple[Path, str]) -> None:
+    folder = finished[0]
+    before = (folder / "run" / "tables" / "preferences.parquet").stat().st_mtime_ns
+    done = dprm("run", "recipe.yaml", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "reading comparisons" not in done.stderr
+    assert (folder / "run" / "tables" / "preferences.parquet").stat().st_mtime_ns == before
+
+
+def test_ratings_and_comparisons_together(tmp_path: Path) -> None:
+    pairs = [row for row in comparisons() if "plain" not in row["first"] + row["second"] and row["rater"] != "rater 6"]
+    rated = ratings(20)
+    write_people(tmp_path, rated, comparisons={"path": "comparisons.csv"})
+    write_csv(tmp_path / "comparisons.csv", [row for row in pairs if int(row["prompt"].split()[-1]) < 30])
+    done = dprm("run", "recipe.yaml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = preferences(tmp_path)
+    bases = {row["prompt"][0]["content"]: row["basis"] for row in rows}
+    assert set(bases.values()) <= {"both", "ratings"}
+    assert list(bases.values()).count("both") > 5
+    assert "are of responses that the run does not have" in done.stderr  # prompts 20 to 24 are not rated
+    slope = json.loads((tmp_path / "run" / "manifest.json").read_text())["preferences"]["compared"]["slope"]
+    assert slope > 0
+
+
+def test_runs_without_comparisons_say_nothing_of_them(tmp_path: Path) -> None:
+    write_people(tmp_path, ratings(5))
+    assert dprm("run", "recipe.yaml", cwd=tmp_path).returncode == 0
+    assert not (tmp_path / "run" / "tables" / "comparisons.parquet").exists()
+    assert "compared" not in json.loads((tmp_path / "run" / "manifest.json").read_text())["preferences"]
+
+
+SOURCE = [{"id": f"{p}{s}", "prompt": f"what is {p}", "response": f"one {s}"} for p in (1, 2) for s in "ab"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "changes", "said"),
+    [
+        ([("1a", "2b", 1)], {}, "comparisons.csv:2: the two responses are to different prompts"),
+        ([("1a", "1b", 1), ("1a", "9z", 1)], {}, "comparisons.csv:3: no such response: 9z"),
+        ([("1a", "1b", 1), ("1a", "1a", 1)], {}, "comparisons.csv:3: a response is compared with itself"),
+        ([("1a", "1b", 1), ("1a", "1b", "perhaps")], {}, "comparisons.csv:3: preference: found 'perhaps'"),
+        ([("1a", "1b", 2)], {"steps": 3}, "a preference of 2 does not fit comparisons.steps: 3"),
+        ([("1a", "1b", 1)], {"columns": {"preference": "liked"}}, "no column 'liked' for preference"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, rows: Any, changes: dict[str, Any], said: str) -> None:
+    (tmp_path / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in SOURCE))
+    table = [
+        {"first_item_id": a, "second_item_id": b, "annotator": f"p{i}", "preference": v}
+        for i, (a, b, v) in enumerate(rows)
+    ]
+    write_compared(tmp_path, table, source={"path": "items.jsonl"}, comparisons={"path": "comparisons.csv"} | changes)
+    done = dprm("run", "recipe.yaml", cwd=tmp_path)
+    assert said in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_table_that_lists_the_preferred_one_first_says_nothing_of_the_order(tmp_path: Path) -> None:
+    rows = [row for row in comparisons() if row["preference"]]
+    turned = [row if row["preference"] > 0 else row | {"first": row["second"], "second": row["first"]} for row in rows]
+    write_compared(tmp_path, [row | {"preference": 1} for row in turned])
+    done = dprm("run", "recipe.yaml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "every comparison prefers the first" in done.stderr
+    assert "Order effect" not in done.stdout
+    kind = [row for row in preferences(tmp_path) if "kind" in row["chosen"][0]["content"]]
+    assert len(kind) > PROMPTS
