@@ -23,15 +23,14 @@ from dprm_data.publish.gate import check_repo_name
 from dprm_data.publish.hub import Head, Marker, connect, persist, read_head
 from dprm_data.publish.pulled import (
     Faults,
-    check_ids,
     check_parts,
     checked_manifest,
     data_files,
     prompts_of,
-    read_rows,
     refused,
     standalone_recipe,
 )
+from dprm_data.publish.pulled_rows import check_ids, read_rows
 from dprm_data.publish.push import Known
 from dprm_data.publish.run_texts import MANIFEST, RECIPE
 from dprm_data.runs.folder import RunFolder

@@ -16,7 +16,7 @@ from dprm_data.core.errors import DprmError, PublishError
 from dprm_data.ingest.items import load_items
 from dprm_data.publish.configs import SCHEMAS, schema_of
 from dprm_data.publish.publication import prepared
-from dprm_data.publish.pulled import read_rows
+from dprm_data.publish.pulled_rows import read_rows
 from dprm_data.runs.origins import metadata_columns
 from dprm_data.runs.run import Run
 from dprm_trainers.data.rows import load_data
