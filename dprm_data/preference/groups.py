@@ -137,8 +137,8 @@ class _Groups:
         for node, part in zip(nodes(chain(space)), prior.parts, strict=True):
             assert isinstance(part, BetaPart)
             level_of = np.full(space.K, -1, dtype=np.int64)
-            for level, branch in enumerate(node.branches):
-                level_of[list(branch)] = level
+            for number_of, branch in enumerate(node.branches):
+                level_of[list(branch)] = number_of
             votes = np.stack([node.votes(one) for one in counts])
             level = level_of[ratings.label]
             here = np.flatnonzero(level >= 0)

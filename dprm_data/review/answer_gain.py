@@ -65,7 +65,7 @@ class Knowledge:
             _, first = _parameters(instrument, prior, panel[answered], nobody, space)
             number = people[answered].sum(axis=1)
             known = known + np.einsum("n,npq->pq", _repeats(before[1] * before[2], number), first)
-        return cls(reward, variance, precision, slope, information, np.linalg.inv(known))
+        return cls(reward, variance, precision, slope, information, np.asarray(np.linalg.inv(known), dtype=np.float64))
 
     def after(self, answers: Ints) -> Knowledge:
         """What would be known on average after so many more answers on each item (N,)."""
