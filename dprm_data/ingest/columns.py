@@ -130,10 +130,7 @@ class Shape:
         if self.kind == "conversations":
             turns = read_conversation(self._value(row, "messages"), self.columns["messages"])
             return turns[-1]["role"] == "assistant"
-        values = [row.get(self.columns[field]) for field in ANSWERS.get(self.kind, ())]
-        return any(
-            not (value is None or (isinstance(value, str) and not value.strip()) or value == []) for value in values
-        )
+        return any(not _is_nothing(row.get(self.columns[field])) for field in ANSWERS.get(self.kind, ()))
 
     def _pair(self, row: Mapping[str, Any], source: str, metadata: dict[str, Any]) -> list[Item]:
         chosen, chosen_whole = read_reply(self._value(row, "chosen"), self.columns["chosen"])
@@ -214,6 +211,13 @@ class Shape:
             return {column: row[column] for column in self.kept if column in row}
         used = self.columns.values()
         return {column: value for column, value in row.items() if column not in used}
+
+
+def _is_nothing(value: object) -> bool:
+    """Whether a column says nothing in this row."""
+    return value is None or (
+        isinstance(value, str | list | tuple) and not (value.strip() if isinstance(value, str) else value)
+    )
 
 
 def _blank(messages: Messages) -> bool:

@@ -8,6 +8,7 @@ Only the calls cost money; `responses.parquet` and the items are made of the led
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -52,14 +53,12 @@ def generate(run: Run, *, max_cost: float | None = None, retry_failed: bool = Fa
     run.progress.stage("generating responses")
     try:
         _make_calls(own, max_cost, counters, retry_failed)
-    except Interrupted as stopped:
-        if not stopped.at_once:
-            _write(run, own)
+    except DprmError as stopped:
+        if not (isinstance(stopped, Interrupted) and stopped.at_once):
+            with suppress(DprmError, KeyboardInterrupt):  # what stopped it is reported
+                _write(run, own, anew=True)
         raise
-    except DprmError:
-        _write(run, own)
-        raise
-    _write(run, own)
+    _write(run, own, anew=retry_failed)
     return counters
 
 
@@ -104,10 +103,10 @@ def _made_of(own: GenerationRun) -> list[str]:
     return [own.work.plan_key().hex(), sha256_of(own.folder.table("items"))]
 
 
-def _write(run: Run, own: GenerationRun) -> None:
-    """Write the responses that the ledger has and, once none is missing, the items."""
+def _write(run: Run, own: GenerationRun, *, anew: bool) -> None:
+    """Write the responses that the ledger has and, once none is missing, the items. anew: even if they are current."""
     with run.by_turns():
-        if run.shared and is_current(run, own):
+        if not anew and is_current(run, own):
             return  # another worker was faster
         with own.ledger(readonly=True) as ledger:
             found = write_responses(own.work, ledger, own.folder.table("items"), own.responses_file)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
 
 from dprm_data.core.errors import RecipeError
 from dprm_data.core.message_parts import ToolCall, ToolResult, parts_of
@@ -20,6 +24,8 @@ from dprm_data.providers.provider import provider_class
 from dprm_data.providers.token_estimates import estimated_input_tokens
 from dprm_data.runs.generation_run import GenerationRun
 from dprm_data.runs.run import Run
+
+_MOST = 5_000  # prompts whose length is looked at
 
 
 def prepare_prompts(run: Run) -> None:
@@ -54,10 +60,11 @@ def _store_prompts(run: Run, own: GenerationRun) -> None:
     run.progress.stage("reading prompts")
     stream = _Prompts(read_items(source, base=run.recipe.folder, prompts=True), own.config.existing == "rate")
     report = store_items(stream, path, progress=run.progress.items, refuse=unanswerable)
-    prompts = report.items - stream.kept
-    for line in _lines(report, prompts, stream):
+    stored = pq.read_table(path, columns=["item_id", "group_id"])
+    prompts = int(np.sum(stored["item_id"].to_numpy() == stored["group_id"].to_numpy()))
+    counts = {"prompts": prompts, "given": report.items - prompts, "left_out": stream.left_out}
+    for line in _lines(report, counts):
         run.progress.say(line)
-    counts = {"prompts": prompts, "given": stream.kept, "left_out": stream.left_out}
     run.folder.update_manifest(prompts_source=source_record(report, path, fingerprint) | counts)
 
 
@@ -72,17 +79,11 @@ class _Prompts(Iterator[Item | Refused]):
 
     stream: ItemStream
     rated: bool
-    kept: int = 0
     left_out: int = 0
-    _seen: set[str] = field(default_factory=set)
 
     def __next__(self) -> Item | Refused:
         for found in self.stream:
-            if isinstance(found, Refused) or not found.completion:
-                return found
-            if self.rated:
-                self.kept += found.item_id not in self._seen
-                self._seen.add(found.item_id)
+            if isinstance(found, Refused) or not found.completion or self.rated:
                 return found
             self.left_out += 1
         raise StopIteration
@@ -100,18 +101,19 @@ class _Prompts(Iterator[Item | Refused]):
         return self.stream.times
 
 
-def _lines(report: ItemsReport, prompts: int, stream: _Prompts) -> Iterator[str]:
-    first, *rest = [line for line in report.lines() if not line.startswith(f"{report.items:,} items from")] or [""]
-    yield from filter(None, [first] if report.shapes else [])
-    yield f"{prompts:,} prompts from {report.rows:,} rows"
-    if stream.kept:
+def _lines(report: ItemsReport, counts: dict[str, int]) -> Iterator[str]:
+    """What was read, in sentences."""
+    said = [line for line in report.lines() if not line.startswith(f"{report.items:,} items from")]
+    yield from said[: len(report.shapes)]
+    yield f"{counts['prompts']:,} prompts from {report.rows:,} rows"
+    if counts["given"]:
         yield (
-            f"{stream.kept:,} responses are in the source already: they are rated beside the generated ones "
+            f"{counts['given']:,} responses are in the source already: they are rated beside the generated ones "
             "(generate: {existing: leave_out} leaves them out)"
         )
-    if stream.left_out:
-        yield f"{stream.left_out:,} responses of the source are left out"
-    yield from rest if report.shapes else filter(None, [first, *rest])
+    if counts["left_out"]:
+        yield f"{counts['left_out']:,} responses of the source are left out"
+    yield from said[len(report.shapes) :]
 
 
 def unanswerable(item: Item) -> str | None:
@@ -127,7 +129,7 @@ def unanswerable(item: Item) -> str | None:
 def _say_what_is_too_long(own: GenerationRun, context: int) -> None:
     """Say how many prompts are longer than a model's context in tokens, by their characters: they will be rejected, each with its reason."""
     count = too_long = 0
-    for item in load_items(own.folder.needs("items")):
+    for item in itertools.islice(load_items(own.folder.needs("items")), _MOST):
         steps = [task.next(()) for task in own.work.tasks(item)]
         asked = [estimated_input_tokens(step.request) for step in steps if isinstance(step, Call)]
         count += not item.completion

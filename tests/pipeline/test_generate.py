@@ -279,3 +279,24 @@ def test_one_response_makes_no_pair_and_a_recipe_without_generate_is_told(server
     refused = dprm("plan", plain, cwd=tmp_path)
     assert refused.returncode == 2 and "generate: {models" in refused.stderr
     assert "it has no generate" in dprm("generate", plain, cwd=tmp_path).stderr
+
+
+def test_spread_that_cannot_be_read_is_asked_again_and_too_few_are_said(server: LLMServer, tmp_path: Path) -> None:
+    few = json.dumps({"response_1": "One thing.", "response_2": "Quite another thing altogether."})
+    server.says = lambda data: few if "number 0" in str(data) and "could not be read" in str(data) else "no JSON at all"
+    spread = {"strategy": "spread", "per_prompt": 3, "models": [model(server.url, "writer-a")]}
+    path = recipe(tmp_path, server.url, PROMPTS[:2], generate=spread, limits={"concurrency": 1, "give_up_unusable": 0})
+    assert dprm("generate", path, cwd=tmp_path).returncode == 0
+    rows = responses(tmp_path)
+    assert [row["status"] for row in rows] == ["ok", "ok", "missing", *["unparsable"] * 3]
+    assert rows[2]["reason"] == "asked for 3 responses, and 2 came" and "JSON" in rows[3]["reason"]
+    assert sum(row["output_tokens"] for row in rows) == server.tally.billed[1]
+
+
+def test_a_refusal_that_the_provider_marks_is_a_row(server: LLMServer, tmp_path: Path) -> None:
+    server.script({"queue": ["refusal"]})
+    path = recipe(tmp_path, server.url, PROMPTS[:1], limits={"concurrency": 1})
+    assert dprm("generate", path, cwd=tmp_path).returncode == 0
+    assert Counter(row["status"] for row in responses(tmp_path)) == {"ok": 2, "refusal": 1}
+    assert dprm("generate", path, "--retry-failed", cwd=tmp_path).returncode == 0
+    assert {row["status"] for row in responses(tmp_path)} == {"ok"}
