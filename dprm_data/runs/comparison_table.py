@@ -152,6 +152,7 @@ def _weights(table: pa.Table, kind: Ints) -> Floats:
 def _half_votes(data: Comparisons) -> Floats:
     """How many annotators compared each item, (N,): by weight, each counted half, so that a pair that is compared by ten people has ten votes."""
     item = np.concatenate([data.first, data.second])
-    key, first = np.unique(item * (int(data.annotator.max()) + 1) + np.tile(data.annotator, 2), return_index=True)
-    del key
-    return np.bincount(item[first], 0.5 * np.tile(data.weight, 2)[first], minlength=len(data.group))
+    key = item * (int(data.annotator.max()) + 1) + np.tile(data.annotator, 2)
+    once = np.unique(key, return_index=True)[1]
+    halves = 0.5 * np.tile(data.weight, 2)[once]
+    return np.bincount(item[once], halves, minlength=len(data.group)).astype(np.float64)
