@@ -35,6 +35,11 @@ def write_comparisons(folder: RunFolder, asked: Iterable[pa.RecordBatch | pa.Tab
     return write_parquet(path, COMPARISONS, chain(asked or (), given))
 
 
+def comparisons_in(folder: RunFolder) -> int:
+    """How many comparisons the run has, with or without an answer."""
+    return pq.read_metadata(path).num_rows if (path := folder.table("comparisons")).is_file() else 0
+
+
 def judgements(folder: RunFolder, columns: list[str]) -> pa.Table:
     """The run's annotations, and its comparisons as annotations of the response that was shown first: for counts and costs, whatever was asked. A comparison has no label."""
     table = pq.read_table(folder.needs("annotations"), columns=columns, schema=ANNOTATIONS)  # an older one lacks some
