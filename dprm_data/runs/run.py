@@ -144,7 +144,8 @@ class Run:
     @property
     def compares(self) -> bool:
         """Whether models are asked to compare two responses, rather than to judge one."""
-        return self.asks_models and self.elicitation.compares
+        name = self.recipe.elicitation  # `auto` never compares, and an extension may not be installed here
+        return self.asks_models and name in ELICITATIONS and bool(ELICITATIONS.get(name).compares)
 
     @property
     def asked_items(self) -> Path:
