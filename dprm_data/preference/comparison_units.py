@@ -54,13 +54,14 @@ class Batch:
         at = self.unit * n * n
         index = np.concatenate([at + a * n + a, at + b * n + b, at + a * n + b, at + b * n + a])
         signed = np.concatenate([values, values, -values, -values])
-        return np.bincount(index, signed, minlength=len(self.prompt) * n * n).reshape(-1, n, n)
+        return np.bincount(index, signed, minlength=len(self.prompt) * n * n).astype(np.float64).reshape(-1, n, n)
 
     def summed(self, values: Floats) -> Floats:
         """X' values of every unit, (U, n)."""
         n, at = self.items.shape[1], self.unit * self.items.shape[1]
         index = np.concatenate([at + self.first, at + self.second])
-        return np.bincount(index, np.concatenate([values, -values]), minlength=len(self.prompt) * n).reshape(-1, n)
+        signed = np.concatenate([values, -values])
+        return np.bincount(index, signed, minlength=len(self.prompt) * n).astype(np.float64).reshape(-1, n)
 
     def by_prompt(self, values: Floats) -> Floats:
         """The sum over each prompt's units, (G, …), of values (U, …)."""

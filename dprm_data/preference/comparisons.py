@@ -220,7 +220,7 @@ def _step(data: Comparisons, learned: Learned, posterior: _Posterior) -> float:
     step = np.linalg.solve(precision, (score - mean / learned.spread)[..., None])[..., 0]
     step *= np.minimum(1.0, _LARGEST_STEP / np.maximum(np.abs(step).max(axis=1, keepdims=True), 1e-12))
     posterior.mean = mean + step
-    posterior.covariance = np.linalg.inv(precision)
+    posterior.covariance = np.asarray(np.linalg.inv(precision), dtype=np.float64)
     return float(np.abs(step).max())
 
 
@@ -257,9 +257,10 @@ def _relearned(data: Comparisons, learned: Learned, posteriors: list[_Posterior]
 def _order(data: Comparisons, learned: Learned, difference: Floats, error: Floats) -> OrderEffects:
     """The order effects after one more step."""
     residual, information = _answers(data, learned, np.arange(len(data)), difference, error)
-    each = (residual * np.sqrt(information), information)
-    score, curve = (np.bincount(data.annotator, data.weight * part, minlength=len(data.kind)) for part in each)
-    return learned.order.learned(score, curve, np.bincount(data.annotator, minlength=len(data.kind)))
+    who, size = data.annotator, len(data.kind)
+    score = np.bincount(who, data.weight * residual * np.sqrt(information), minlength=size).astype(np.float64)
+    curve = np.bincount(who, data.weight * information, minlength=size).astype(np.float64)
+    return learned.order.learned(score, curve, np.bincount(who, minlength=size))
 
 
 def _fitted(data: Comparisons, learned: Learned, posteriors: list[_Posterior], level: float) -> UtilityFit:

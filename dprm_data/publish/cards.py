@@ -218,12 +218,16 @@ def _local_configs(summary: Summary) -> list[dict[str, Any]]:
         for config in CONFIGS
         if config != "run"  # its texts are files of the folder
     }
+    rows = {
+        "preferences": summary.pairs,
+        "personas": summary.simulated,
+        "annotations": summary.annotations - summary.comparisons,
+        "comparisons": summary.comparisons,
+    }
     return [
         _config(config, {"train": path})
         for config, path in files.items()
-        if {"preferences": summary.pairs, "personas": summary.simulated}.get(
-            config, 1
-        )  # one without a row cannot be loaded
+        if rows.get(config, 1)  # one without a row cannot be loaded
     ]
 
 

@@ -1,8 +1,9 @@
-"""The five configs of a published dataset, with schemas that `datasets` and the Hub understand.
+"""The configs of a published dataset, with schemas that `datasets` and the Hub understand.
 
     default        an item with its distribution and its origin
     preferences    two responses to one prompt, the preferred one first
     annotations    one annotator's label for one item, with its status
+    comparisons    one annotator's comparison of two responses, in a run that has any
     personas       one persona of the panel
     run            the texts from which everything can be computed again: recipe, manifest, label space, prior, panel, prompts
 
@@ -26,7 +27,7 @@ from dprm_data.labels.space import LabelSpace
 if TYPE_CHECKING:
     from datasets import Features
 
-Config = Literal["default", "preferences", "annotations", "personas", "run"]
+Config = Literal["default", "preferences", "annotations", "comparisons", "personas", "run"]
 CONFIGS: tuple[Config, ...] = get_args(Config)
 WHOLE: tuple[Config, ...] = ("personas", "run")  # not split into train and test
 
@@ -64,6 +65,7 @@ SCHEMAS: dict[Config, pa.Schema] = {
             *[tables.ITEMS.field(name) for name in ANNOTATED],
         ]
     ),
+    "comparisons": pa.schema(list(tables.COMPARISONS)),
     "personas": pa.schema(list(tables.PERSONAS)),
     "run": pa.schema([("name", pa.string()), ("media_type", pa.string()), ("content", pa.string())]),
 }

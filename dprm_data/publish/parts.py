@@ -18,6 +18,7 @@ from dprm_data.ingest.splits import TRAIN, Splits
 from dprm_data.publish.configs import ANNOTATED, CONFIGS, SCHEMAS, WHOLE, Config, map_metadata, typed_schema
 from dprm_data.publish.conversations import has_more_than_texts, whole_messages
 from dprm_data.publish.run_texts import run_texts
+from dprm_data.runs.comparison_table import comparisons_in
 from dprm_data.runs.origins import metadata_columns
 
 if TYPE_CHECKING:
@@ -54,12 +55,14 @@ def write_parts(run: Run, folder: Path) -> Parts:
         "default": _default(run),
         "preferences": _preferences(run.folder.needs("preferences")),
         "annotations": _annotations(run),
+        "comparisons": _comparisons(run),
         "personas": _plain(run.folder.needs("personas"), "personas"),
         "run": iter([pa.Table.from_pylist(run_texts(run), schema=SCHEMAS["run"])]),
     }
     by_group = _groups(run.folder.needs("items"), splits)
     for config in CONFIGS:
-        key, where = ("group_id", by_group) if config == "preferences" else ("item_id", splits.elsewhere)
+        of_prompts = config in ("preferences", "comparisons")
+        key, where = ("group_id", by_group) if of_prompts else ("item_id", splits.elsewhere)
         schema = typed_schema(config, run.space, metadata.struct_type, whole=parts.whole)
         typed = (map_metadata(table, metadata.struct) for table in batches[config])
         shaped = (_shaped(table, config, schema, parts.whole) for table in typed)
@@ -206,6 +209,14 @@ def _annotations(run: Run) -> Iterator[pa.Table]:
         for name, origin in origins.items():
             table = table.append_column(name, origin.take(item))
         yield table
+
+
+def _comparisons(run: Run) -> Iterator[pa.Table]:
+    hosts = local_hosts(place.base_url for place in run.recipe.places)
+    if comparisons_in(run.folder):
+        for table in _plain(run.folder.needs("comparisons"), "comparisons"):
+            at = table.column_names.index("reason")
+            yield table.set_column(at, table.schema.field(at), _public_texts(table["reason"], hosts))
 
 
 def _held(run: Run, schema: pa.Schema) -> list[str]:

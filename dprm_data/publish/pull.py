@@ -124,6 +124,9 @@ def _unpack(files: Path, folder: RunFolder, repo: str, head: Head) -> None:
     annotations = _of_items(_read(files, head, "annotations", space), ids)
     whole = (_named(table, names) for table in annotations)
     write_parquet(folder.table("annotations"), tables.ANNOTATIONS, _as(tables.ANNOTATIONS, whole))
+    compared = [*_of_items(_read(files, head, "comparisons", space), ids)]
+    if compared:
+        write_parquet(folder.table("comparisons"), tables.COMPARISONS, _as(tables.COMPARISONS, iter(compared)))
     pairs, people = _read(files, head, "preferences", space), _read(files, head, "personas", space)
     write_parquet(folder.table("preferences"), tables.PREFERENCES, _as(tables.PREFERENCES, pairs))
     write_parquet(folder.table("personas"), tables.PERSONAS, _as(tables.PERSONAS, people))

@@ -38,6 +38,7 @@ _LATER = {
 _OPTIONAL = {
     *(
         "label",
+        "preference",
         "role",
         "probs",
         "reason",
@@ -140,7 +141,9 @@ def _as_json(column: pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
 
 
 def check_ids(items: set[str], table: pa.Table, path: str) -> None:
-    """Check that the annotations are of these items. Raises `PublishError`."""
-    unknown = next((item for item in pc.unique(table["item_id"]).to_pylist() if item not in items), None)
-    if unknown is not None:
-        raise PublishError(f"{path}: item_id: {one_line(unknown, 60)!r} is no item of the dataset")
+    """Check that the annotations, or both sides of the comparisons, are of these items. Raises `PublishError`."""
+    for name in ("item_id", "first_item_id", "second_item_id"):
+        found = pc.unique(table[name]).to_pylist() if name in table.column_names else []
+        unknown = next((item for item in found if item not in items), None)
+        if unknown is not None:
+            raise PublishError(f"{path}: {name}: {one_line(unknown, 60)!r} is no item of the dataset")

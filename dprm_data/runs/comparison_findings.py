@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dprm_data.core.arrays import Floats
+from dprm_data.core.arrays import Floats, Ints
 from dprm_data.core.format import percent
 from dprm_data.runs.comparison_table import Compared
 
@@ -70,7 +70,7 @@ def _places(compared: Compared) -> list[dict[str, Any]]:
     ]
 
 
-def _wilson(successes: Floats, total: Floats) -> tuple[Floats, Floats]:
+def _wilson(successes: Ints, total: Ints) -> tuple[Floats, Floats]:
     """Wilson's interval for a share, (A,) each."""
     n = np.maximum(total, 1)
     p, z2 = successes / n, _Z90**2

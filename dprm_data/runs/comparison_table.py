@@ -35,6 +35,11 @@ def write_comparisons(folder: RunFolder, asked: Iterable[pa.RecordBatch | pa.Tab
     return write_parquet(path, COMPARISONS, chain(asked or (), given))
 
 
+def comparisons_in(folder: RunFolder) -> int:
+    """How many comparisons the run has, with or without an answer."""
+    return pq.read_metadata(path).num_rows if (path := folder.table("comparisons")).is_file() else 0
+
+
 def judgements(folder: RunFolder, columns: list[str]) -> pa.Table:
     """The run's annotations, and its comparisons as annotations of the response that was shown first: for counts and costs, whatever was asked. A comparison has no label."""
     table = pq.read_table(folder.needs("annotations"), columns=columns, schema=ANNOTATIONS)  # an older one lacks some
@@ -152,6 +157,7 @@ def _weights(table: pa.Table, kind: Ints) -> Floats:
 def _half_votes(data: Comparisons) -> Floats:
     """How many annotators compared each item, (N,): by weight, each counted half, so that a pair that is compared by ten people has ten votes."""
     item = np.concatenate([data.first, data.second])
-    key, first = np.unique(item * (int(data.annotator.max()) + 1) + np.tile(data.annotator, 2), return_index=True)
-    del key
-    return np.bincount(item[first], 0.5 * np.tile(data.weight, 2)[first], minlength=len(data.group))
+    key = item * (int(data.annotator.max()) + 1) + np.tile(data.annotator, 2)
+    once = np.unique(key, return_index=True)[1]
+    halves = 0.5 * np.tile(data.weight, 2)[once]
+    return np.bincount(item[once], halves, minlength=len(data.group)).astype(np.float64)

@@ -145,7 +145,8 @@ class Run:
     @property
     def compares(self) -> bool:
         """Whether models are asked to compare two responses, rather than to judge one."""
-        return self.asks_models and self.elicitation.compares
+        name = self.recipe.elicitation  # `auto` never compares, and an extension may not be installed here
+        return self.asks_models and name in ELICITATIONS and bool(ELICITATIONS.get(name).compares)
 
     @property
     def asked_items(self) -> Path:
@@ -155,6 +156,8 @@ class Run:
     @property
     def expected_annotations(self) -> int:
         """How many annotations (or comparisons) the recipe asks models for. Raises `InputError` before there are items."""
+        if self.compares and self.is_pulled():
+            return pq.read_metadata(self.folder.needs("comparisons")).num_rows
         return self.work.annotations_of(pq.read_metadata(self.asked_items).num_rows) if self.asks_models else 0
 
     @cached_property

@@ -14,7 +14,7 @@ from dprm_data.core.failure_reasons import grouped
 from dprm_data.ingest.votes import shares_of
 from dprm_data.labels.space import LabelSpace
 from dprm_data.runs.comparison_findings import comparison_sentences
-from dprm_data.runs.comparison_table import judged_items, judgements
+from dprm_data.runs.comparison_table import comparisons_in, judged_items, judgements
 from dprm_data.runs.dataset import pair_accuracy
 from dprm_data.runs.folder import RunFolder
 from dprm_data.runs.panel_worth import worth_sentences
@@ -64,7 +64,7 @@ class Summary:
     """A run's figures. models: as providers name what answered; by_model: the recipe's models, where there are several. first: the first few
     items; divided: those on which the panel disagrees most.
 
-    voted_items: items with a vote; simulated: annotations by a model; human: annotations by people. estimated_calls: calls whose tokens the server did not report; cost
+    voted_items: items with a vote, or compared; annotations: comparisons included; simulated: those by a model; human: those by people. estimated_calls: calls whose tokens the server did not report; cost
     counts each at its upper bound. reasoning_tokens: tokens of thought, part of the output that was billed. pair_accuracy: (share, pairs) of agreement
     with the source's own chosen/rejected, if it has them; longer_accuracy: the same for "the longer response is better". spread: sentences about
     what makes ratings differ, and how many people the panel is worth.
@@ -94,6 +94,7 @@ class Summary:
     pair_accuracy: tuple[float, int] | None
     longer_accuracy: tuple[float, int] | None
     spread: list[str]
+    comparisons: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -148,6 +149,7 @@ def summarise(folder: RunFolder, space: LabelSpace, *, first: int = 12, divided:
             *(*recorded_sentences(manifest), *worth_sentences(manifest)),
             *(*comparison_sentences(manifest), *left_out(manifest)),
         ],
+        comparisons=comparisons_in(folder),
     )
 
 

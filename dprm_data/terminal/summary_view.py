@@ -138,7 +138,10 @@ def _figures(summary: Summary, counters: Counters | None, *, said: str) -> Text:
     failed = sum(count for status, count in summary.statuses.items() if status != "ok")
     text = Text()
     some = f"{summary.voted_items:,} of " if summary.voted_items < summary.items else ""
-    text.append(f"{some}{summary.items:,} items, {summary.annotations:,} annotations", style="bold")
+    labels = summary.annotations - summary.comparisons
+    counts = [f"{labels:,} annotations"] if labels or not summary.comparisons else []
+    counts += [f"{summary.comparisons:,} comparisons"] if summary.comparisons else []
+    text.append(f"{some}{summary.items:,} items, {', '.join(counts)}", style="bold")
     text.append(f" ({failed:,} without a label)" if failed else " (all with a label)")
     reward = number(summary.mean_expected_reward, 2, sign=True)
     text.append(f", {summary.pairs:,} preference pairs, mean expected reward {reward}")

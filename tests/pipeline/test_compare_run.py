@@ -10,6 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.helpers import PAIRS, answer, dprm, write_recipe, write_rows
+from tests.publish.conftest import hub_environment
+from tests.servers.hub import Hub
 from tests.servers.llm import LLMServer
 
 THREE = [
@@ -79,6 +81,24 @@ def test_a_report_and_a_card_are_written(finished: Any) -> None:
     done = dprm("report", "run", cwd=finished[0])
     assert done.returncode == 0, done.stderr
     assert "Order effect" in (finished[0] / "run" / "README.md").read_text()
+
+
+def test_over_a_hub_and_back(finished: Any, tmp_path: Path) -> None:
+    with Hub() as hub:
+        environment = hub_environment(hub, tmp_path / "hf")
+        pushed = dprm("publish", "run", "--repo", "acme/pairs", "--license", "mit", cwd=finished[0], **environment)
+        assert pushed.returncode == 0, pushed.stderr
+        pulled = dprm("pull", "acme/pairs", str(tmp_path / "run"), cwd=tmp_path, **environment)
+        assert pulled.returncode == 0, pulled.stderr
+    for name in ("comparisons", "preferences"):
+        here, there = (sorted(map(str, table(folder, name))) for folder in (finished[0], tmp_path))
+        assert len(here) == len(there) > 0
+    for command in (("ratings", "fit", "run"), ("show", "run"), ("report", "run")):
+        done = dprm(*command, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    again = {(row["chosen_item_id"], row["rejected_item_id"]): row for row in table(tmp_path, "preferences")}
+    for row in table(finished[0], "preferences"):
+        assert again[row["chosen_item_id"], row["rejected_item_id"]]["probability"] == pytest.approx(row["probability"])
 
 
 def test_half_of_the_panel_each_way(double: LLMServer, tmp_path: Path) -> None:

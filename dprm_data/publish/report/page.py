@@ -25,11 +25,11 @@ from dprm_data.publish.panel_findings import clustered
 from dprm_data.publish.report.comparison import Comparison, compare
 from dprm_data.publish.report.findings import Findings, find
 from dprm_data.publish.report.variance_section import variance_section
+from dprm_data.runs.comparison_findings import comparison_sentences
 
 if TYPE_CHECKING:
     from dprm_data.core.arrays import Floats
-    from dprm_data.runs.comparison_findings import comparison_sentences
-from dprm_data.runs.run import Run
+    from dprm_data.runs.run import Run
 
 _MOST_IN_MATRIX = 60
 _CELLS = (48, 26)  # columns and rows of a density map

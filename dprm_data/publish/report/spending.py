@@ -56,10 +56,10 @@ def spending(run: Run) -> Spending | None:
     """The spending of a run; None if it has no ledger (as a pulled dataset)."""
     if not run.asks_models:
         return None
-    items = pq.read_metadata(run.asked_items).num_rows
-    replayed = max(1, min(items, MOST_ANNOTATIONS // max(run.work.annotations_per_item, 1)))
     by: dict[str, Spent] = {}
     try:
+        items = pq.read_metadata(run.asked_items).num_rows
+        replayed = max(1, min(items, MOST_ANNOTATIONS // max(run.work.annotations_per_item, 1)))
         with run.ledger(readonly=True) as ledger:
             some = itertools.islice(load_items(run.asked_items), replayed)
             for _, states in replay(run.work, ledger, some):
