@@ -94,3 +94,16 @@ def test_a_wrong_setting_is_named(tmp_path: Path, wrong: dict[str, Any], said: s
     done = dprm("run", str(rated(tmp_path, **wrong)), cwd=tmp_path)
     assert done.returncode == 2
     assert said in done.stderr
+
+
+def test_the_report_shows_the_surest_and_the_most_divided_pairs(tmp_path: Path) -> None:
+    assert dprm("run", str(rated(tmp_path)), cwd=tmp_path).returncode == 0
+    done = dprm("report", "run", "--output", "report.html", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "report.html").read_text()
+    section = page[page.index('id="pairs"') : page.index("</section>", page.index('id="pairs"'))]
+    assert "2 pairs of responses" in section and "shares of people" in section
+    surest, divided = section[section.index("Surest") :].split("Most divided")
+    assert surest.index("p0") < surest.index("p1")
+    assert divided.index("p1") < divided.index("p0")
+    assert "By generator" not in section  # nobody knows who wrote them

@@ -26,6 +26,7 @@ from dprm_data.publish.report.comparison import Comparison, compare
 from dprm_data.publish.report.findings import Findings, find
 from dprm_data.publish.report.variance_section import variance_section
 from dprm_data.runs.comparison_findings import comparison_sentences
+from dprm_data.runs.pair_findings import pair_findings
 
 if TYPE_CHECKING:
     from dprm_data.core.arrays import Floats
@@ -46,6 +47,7 @@ def report(run: Run, against: Run | None = None) -> str:
         "number": _number,
         "dollars": _dollars,
         "minus": _minus,
+        "excerpt": lambda text: one_line(text, 90),
     }
     other = compare(run, against) if against else None
     parts = {name: inlined(f"report.{name}") for name in ("css", "js")}
@@ -92,6 +94,7 @@ def _values(run: Run, found: Findings, other: Comparison | None) -> dict[str, An
         "positions": found.panel.positions,
         "matrix": _matrix(run, found),
         "spread": _spread(found),
+        "pairs": pair_findings(run),
         "compared_by": comparison_sentences(manifest),
         "fit": fit,
         "quality": found.quality,
