@@ -111,14 +111,23 @@ def _truth(held: Ints, prompts: list[Ints]) -> tuple[Floats, ...]:
 
 
 def tables(found: dict[tuple[str, int], dict[str, dict[str, Floats]]]) -> dict[str, list[str]]:
-    sure = ["| set | people | fitted | right | " + " | ".join(f"{a:g} to {b:g}" for a, b in pairwise(PROBABILITIES)) + " |"]
+    sure = [
+        "| set | people | fitted | right | " + " | ".join(f"{a:g} to {b:g}" for a, b in pairwise(PROBABILITIES)) + " |"
+    ]
     sure.append("|---|---|---|---|" + "---|" * (len(PROBABILITIES) - 1))
-    shared = ["| set | people | fitted | " + " | ".join(f"{d / 5:g} to {d / 5 + 0.2:g}" for d in range(5)) + " | tie | in the interval |"]
+    shared = [
+        "| set | people | fitted | "
+        + " | ".join(f"{d / 5:g} to {d / 5 + 0.2:g}" for d in range(5))
+        + " | tie | in the interval |"
+    ]
     shared.append("|---|---|---|" + "---|" * 7)
     for (name, people), by in found.items():
         for fitted, pair in by.items():
             up = pair["probability"] >= 0.5
-            p, right = np.where(up, pair["probability"], 1 - pair["probability"]), np.where(up, pair["agrees"], 1 - pair["agrees"])
+            p, right = (
+                np.where(up, pair["probability"], 1 - pair["probability"]),
+                np.where(up, pair["agrees"], 1 - pair["agrees"]),
+            )
             cells = []
             for low, high in pairwise(PROBABILITIES):
                 here = (p >= low) & (p <= high)
