@@ -83,30 +83,18 @@ class Batch:
         weight = self.weight[:, None]
         return self.by_prompt(weight * score), self.by_prompt(weight[..., None] * found)
 
-    def agreement(self, residual: Floats) -> Floats:
-        """The sums from which ρ is estimated, and what each is a multiple of: (2, 3) of answers with themselves, of a unit's answers with each other, and of those of different units."""
-        sums, one = self.summed(residual), self.crossed(np.ones_like(residual))
-        own, crossed = float(residual @ residual), float((sums**2).sum())
-        all_ = float((self.by_prompt(sums) ** 2).sum())
-        size, pairs = float(len(residual)), float((one**2).sum())
-        everything = float((self.by_prompt(one) ** 2).sum())
+    def agreement(self, answer: Floats) -> Floats:
+        """Sums of products of answers (M,), centred, and what each is a multiple of, (2, 3): of answers with themselves, of a unit's answers with each other, and of those of different units."""
+        sums, one = self.summed(answer), self.crossed(np.ones_like(answer))
+        own, crossed = float(answer @ answer), float((sums**2).sum())
+        size, pairs = float(len(answer)), float((one**2).sum())
+        all_, everything = (float((self.by_prompt(each) ** 2).sum()) for each in (sums, one))
         return np.array(
             [
                 [own, crossed - 2 * own, all_ - crossed],
                 [size, (pairs - 4 * size) / 2, (everything - pairs) / 2],
             ]
         )
-
-
-def correlation_of(sums: Floats) -> float:
-    """ρ from the sums of `Batch.agreement`: how much more one annotator's answers go together than those of different ones. The second removes what the fit of the utilities does to all residuals.
-
-    0 where nobody gave two answers about a prompt.
-    """
-    own, within, between = (value / scale if scale > 0 else 0.0 for value, scale in sums.T)
-    if sums[1, 1] <= 0 or own <= between:
-        return 0.0
-    return float(np.clip((within - between) / (own - between), 0.0, 0.95))
 
 
 def batches(

@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 
 from dprm_data.core.arrays import Floats, Ints
 from dprm_data.preference.comparison_scale import Scale
-from dprm_data.preference.comparison_units import Batch, batches, correlation_of
+from dprm_data.preference.comparison_spread import CORRELATION, SPREAD, spread_and_correlation
+from dprm_data.preference.comparison_units import Batch, batches
 from dprm_data.preference.order_effect import OrderEffects
 from dprm_data.preference.reward_scale import RewardScale
 
@@ -154,9 +155,9 @@ def fit_comparisons(
         raise ValueError("there are no comparisons")
     scale = RewardScale.of(reward, error) if reward is not None and error is not None else None
     learned = Learned(
-        spread=1.0,
+        spread=SPREAD,
         scales={int(n): Scale.of(int(n)) for n in _by_frequency(data.steps)},
-        correlation=0.0,
+        correlation=CORRELATION,
         order=OrderEffects.none(data.kind, data.ordered),
         reward=scale,
     )
@@ -233,25 +234,29 @@ def _relearned(data: Comparisons, learned: Learned, posteriors: list[_Posterior]
     order = _order(data, learned, difference, error)
     if only_order:
         return replace(learned, order=order.with_mean(learned.order))
-    shown = difference + learned.order.of_annotator[data.annotator]
+    own = learned.order.of_annotator[data.annotator]
+    shown, shift = difference + own, own.mean()
     scales = {}
     for number, (steps, scale) in enumerate(learned.scales.items()):
         here = np.flatnonzero(data.steps == steps)
         scales[steps] = scale.learned(
             shown[here], error[here], data.answer[here], data.weight[here], with_slope=number > 0
         )
-    squares = sum(
-        float((each.mean**2).sum() + np.trace(each.covariance, axis1=1, axis2=2).sum()) for each in posteriors
+    spread, correlation = spread_and_correlation(
+        [each.batch for each in posteriors], _centred(data, learned), next(iter(scales.values())), float(shift)
     )
-    free = sum(each.mean.size for each in posteriors) - sum(len(each.mean) for each in posteriors)
-    spread = (squares - sum(len(each.mean) for each in posteriors) * learned.spread + 1.0) / (free + 1.0)
-    residual, _ = _answers(data, learned, np.arange(len(data)), difference, error)
-    sums = sum(each.batch.agreement(residual[each.batch.answers]) for each in posteriors)
     reward = learned.reward
     if reward:
         parts = [(each.batch.items, each.mean, each.covariance) for each in posteriors]
         reward = reward.learned(parts, learned.spread)
-    return Learned(float(np.clip(spread, 1e-3, 100.0)), scales, correlation_of(np.asarray(sums)), order, reward)
+    return Learned(spread, scales, correlation, order, reward)
+
+
+def _centred(data: Comparisons, learned: Learned) -> Floats:
+    """Answers on the most frequent scale, less what is answered about equal responses, (C,); NaN on the others."""
+    steps, scale = next(iter(learned.scales.items()))
+    mean, _ = scale.moments(learned.order.of_annotator[data.annotator], np.zeros(len(data)))
+    return np.where(data.steps == steps, data.answer / (2 * scale.most) - mean, np.nan)
 
 
 def _order(data: Comparisons, learned: Learned, difference: Floats, error: Floats) -> OrderEffects:

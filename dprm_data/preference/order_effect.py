@@ -38,7 +38,8 @@ class OrderEffects:
         asked = self.known & (curve > 0)
         several = asked & (answers >= _FEWEST)
         noise = 1.0 / np.where(asked, curve, 1.0)
-        alone = self.of_annotator + np.clip(score * noise, -_LARGEST, _LARGEST)
+        step = score * noise
+        alone = self.of_annotator + np.where(several, np.clip(step, -_LARGEST, _LARGEST), step)
         between = np.where(several, self.variance, 0.0)
         weight = np.where(asked, 1.0 / (between + noise), 0.0)
         total = 1.0 + np.bincount(self.kind, weight, minlength=len(self.mean))  # prior: N(0, 1)

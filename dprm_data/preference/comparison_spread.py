@@ -1,0 +1,63 @@
+"""How much responses differ (τ²) and how much people do (ρ), from how answers go together.
+
+An answer is y = k/(2m), centred on what is answered where two responses are equal. For two answers with x·x' = 2 (one pair, judged twice)
+
+    of different annotators   E[y y'] = B = E[μ(d)²],  d ~ N(0, 2τ²)
+    of one annotator          E[y y'] = W = B + ρ (D - B),  D = E[y²]
+
+and for pairs that share one response nearly half of both. So B gives τ², and (W - B)/(D - B) gives ρ. Neither needs the utilities to be known: where a prompt has few annotators, each of whom answers
+several times, the likelihood of a fitted prompt takes one person's taste for everybody's, and τ² would come out far too large. A prior that is worth a few
+prompts (for ρ: units) keeps the moments of little data within reason, and is what there is where no prompt has two annotators.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from dprm_data.core.arrays import Floats
+from dprm_data.preference.comparison_scale import Scale
+from dprm_data.preference.comparison_units import Batch
+
+SPREAD, CORRELATION = 1.0, 0.5  # typical of people who compare
+_WORTH, _UNITS = 5.0, 20.0  # what they are worth: prompts, and units with several answers
+_LOWEST, _HIGHEST = 0.01, 50.0
+_NODES = 20
+
+
+def spread_and_correlation(batches: Sequence[Batch], answer: Floats, scale: Scale, shift: float) -> tuple[float, float]:
+    """τ² and ρ. answer (C,): centred, NaN for one on another scale than `scale`; shift: the mean order effect."""
+    sums, prompts, repeated = np.zeros((2, 3)), 0, 0
+    for batch in batches:
+        given = answer[batch.answers]
+        found = batch.agreement(np.where(np.isnan(given), 0.0, given))
+        sums += found
+        prompts += len(batch.items) if found[1, 2] > 0 else 0
+        repeated += int((np.bincount(batch.unit) > 1).sum())
+    own, within, between = (value / number if number > 0 else np.nan for value, number in sums.T)
+    typical = _signal(SPREAD, scale, shift)
+    between = (prompts * np.nan_to_num(between) + _WORTH * typical) / (prompts + _WORTH)
+    raw = (within - between) / max(own - between, 1e-9) if repeated else 0.0
+    correlation = (repeated * float(np.clip(raw, 0.0, 1.0)) + _UNITS * CORRELATION) / (repeated + _UNITS)
+    return _spread(between, scale, shift), min(correlation, 0.95)
+
+
+def _signal(spread: float, scale: Scale, shift: float) -> float:
+    """E[μ(d)²] for d ~ N(0, 2τ²), where μ is half of how much more the answer is for the first than for the second: both orders occur equally often among pairs of answers."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(_NODES)
+    d = nodes * np.sqrt(2 * spread)
+    ahead, back = (scale.moments(side * d + shift, np.zeros_like(d))[0] for side in (1.0, -1.0))
+    return float(weights @ (0.5 * (ahead - back)) ** 2 / weights.sum())
+
+
+def _spread(signal: float, scale: Scale, shift: float) -> float:
+    from scipy.optimize import brentq
+
+    def over(log: float) -> float:
+        return _signal(float(np.exp(log)), scale, shift) - signal
+
+    low, high = np.log(_LOWEST), np.log(_HIGHEST)
+    if over(low) >= 0:
+        return _LOWEST
+    return float(np.exp(brentq(over, low, high, xtol=1e-4))) if over(high) > 0 else _HIGHEST
