@@ -23,6 +23,7 @@ class Begin(StrEnum):
 
     prompts = "prompts"
     pairs = "pairs"
+    ratings = "ratings"
 
 
 @app.command()
@@ -43,7 +44,8 @@ def init(
     begin: Annotated[
         Begin,
         typer.Option(
-            "--from", help="What there is: prompts (responses are generated first), or pairs: prompts with responses."
+            "--from",
+            help="What there is: prompts (responses are generated first), pairs (prompts with responses), or people's ratings of responses.",
         ),
     ] = Begin.pairs,
     panel: Annotated[str, typer.Option("--panel", help="A panel from `dprm panel list`, or a file.")] = "paper",
@@ -51,7 +53,13 @@ def init(
     as_json: Json = False,
 ) -> None:
     """Write a commented recipe, for your data if you name it."""
-    from dprm_data.recipe.scaffold import name_of, prompts_recipe_text, recipe_text, write_recipe
+    from dprm_data.recipe.scaffold import (
+        name_of,
+        prompts_recipe_text,
+        ratings_recipe_text,
+        recipe_text,
+        write_recipe,
+    )
 
     if data and data.suffix in _YAML and not data.is_dir():
         if output:
@@ -60,10 +68,13 @@ def init(
     path = output or Path("recipe.yaml")
     _check_provider(provider, model)
     prompts = begin is Begin.prompts
-    found = _look(data, path, prompts) if data else None
+    found = _look(data, path, begin) if data else None
     name = name_of(data or path) if data or path.stem != "recipe" else "my-run"
-    make = prompts_recipe_text if prompts else recipe_text
-    text = make(name, found, provider=provider, model=model, panel=_panel(panel, path))
+    if begin is Begin.ratings:
+        text = ratings_recipe_text(name, found)
+    else:
+        make = prompts_recipe_text if prompts else recipe_text
+        text = make(name, found, provider=provider, model=model, panel=_panel(panel, path))
     write_recipe(path, text, force=overwrite)
     notes = _notes(path) if data else []
     if as_json:
@@ -72,12 +83,18 @@ def init(
     say(f"wrote {path}")
     for note in notes:
         say(note)
-    if found and not found.shape:
+    if found and found.shape == "":
         say(
             f"Its columns are {', '.join(found.columns)}: set source.columns in the recipe to {'that with the prompt' if prompts else 'those with the prompt and the response'}."
         )
-    first = "plan" if prompts else "try"  # there is nothing to try before there are responses
-    say(f"Next: dprm {first} {path}" if data else f"Next: edit it, then dprm plan {path}")
+    first = {"prompts": "plan", "pairs": "try", "ratings": "run"}[
+        begin
+    ]  # before there are responses, there is nothing to try
+    say(
+        f"Next: dprm {first} {path}"
+        if data
+        else f"Next: edit it, then dprm {'run' if begin is Begin.ratings else 'plan'} {path}"
+    )
 
 
 def _check_provider(name: str, model: str | None) -> None:
@@ -93,12 +110,12 @@ def _check_provider(name: str, model: str | None) -> None:
         )
 
 
-def _look(data: Path, recipe: Path, prompts: bool) -> DataFound:
+def _look(data: Path, recipe: Path, begin: Begin) -> DataFound:
     from dprm_data.ingest.peek import peek
     from dprm_data.recipe.scaffold import DataFound
 
-    columns, shape, row = peek(data, prompts=prompts)
-    return DataFound(_from(recipe, data), columns, shape, row)
+    columns, shape, row = peek(data, prompts=begin is Begin.prompts)
+    return DataFound(_from(recipe, data), columns, None if begin is Begin.ratings else shape, row)
 
 
 def _panel(panel: str, recipe: Path) -> str:

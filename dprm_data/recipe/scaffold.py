@@ -66,6 +66,18 @@ provider: {provider}
 budget: {{max_cost: 5.00}}       # dollars, for responses and ratings; `dprm plan` says what they will be
 """
 
+FROM_RATINGS = """\
+# People's ratings become distributions, pairs and a reward model's data. No model is asked. All keys: docs/ratings.md.
+name: {name}
+annotators: people
+ratings:
+  path: {path}                 # a row per rating: prompt, response, rater, label
+{found}  # columns: {{rater: annotator, label: score}}   # ours: yours, where they are not found by their names
+  # base: 1                    # the number of the lowest label, 0 or 1, where the data cannot say
+labels: 5                      # a number of levels, or names from the worst to the best, such as [bad, fair, good]
+# fit: {{raters: auto}}        # `dprm ratings fit` fits again at no cost
+"""
+
 # A model of each of these, for a recipe that names none.
 MODELS = {
     "openai": "gpt-6-luna",
@@ -78,11 +90,11 @@ _LONGEST = 100  # characters of a value that is shown
 
 @dataclass(frozen=True)
 class DataFound:
-    """What was found in a file of data. shape: how its columns are read, "" where that must be said; row: the first, by column."""
+    """What was found in a file of data. shape: how its columns are read, "" where that must be said, None where it is not looked for; row: the first, by column."""
 
     path: str
     columns: list[str]
-    shape: str
+    shape: str | None
     row: dict[str, object]
 
 
@@ -129,6 +141,13 @@ def prompts_recipe_text(
     )
 
 
+def ratings_recipe_text(name: str, data: DataFound | None = None) -> str:
+    """A recipe that fits people's ratings."""
+    return FROM_RATINGS.format(
+        name=name, path=_scalar(data.path) if data else "ratings.csv", found=_found(data) if data else ""
+    )
+
+
 def _asked(provider: str, model: str | None) -> str:
     """A model as a recipe names it."""
     return f"{{name: {provider}, model: {_scalar(model)}}}" if model else f"{{name: {provider}}}"
@@ -150,11 +169,12 @@ def name_of(path: Path) -> str:
 def _found(data: DataFound) -> str:
     columns = ", ".join(_shown(column) for column in data.columns)
     lines = [f"columns found: {cut(columns, 500)}"]
-    lines.append(
-        f"read as: {_shown(data.shape)}"
-        if data.shape
-        else "which of them hold what is not clear: say it by `columns`, below"
-    )
+    if data.shape is not None:
+        lines.append(
+            f"read as: {_shown(data.shape)}"
+            if data.shape
+            else "which of them hold what is not clear: say it by `columns`, below"
+        )
     lines.append("the first row:")
     lines += [f"  {_shown(column)}: {cut(json_line(value), _LONGEST)}" for column, value in list(data.row.items())[:20]]
     return "".join(f"  # {line}\n" for line in lines)

@@ -126,7 +126,7 @@ class Signal:
         question, shown = "Agreement beyond chance?", self.alpha if self.alpha.value is not None else self.people_alpha
         if shown.value is None:
             why = "Each annotation states the whole population's distribution." if self.states_population else ""
-            return Line(question, "Not measured", why or "No item was judged by two annotators.", concern=True)
+            return Line(question, "Not measured", why or "Too few items were judged by two annotators.", concern=True)
         by_panel, beyond = shown is self.alpha, shown.low is not None and shown.low > 0
         few = self.items < _FEW
         what = f"from {counted(self.items, 'item')} only" if few else _meaning(shown)

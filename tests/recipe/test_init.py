@@ -153,3 +153,17 @@ def test_from_prompts_with_the_bundled_model(local_llm: object, tmp_path: Path) 
     before = (tmp_path / "runs/prompts/ledger.sqlite").stat().st_size
     assert dprm("run", "recipe.yaml", cwd=tmp_path).returncode == 0
     assert (tmp_path / "runs/prompts/ledger.sqlite").stat().st_size == before
+
+
+def test_from_ratings(tmp_path: Path) -> None:
+    rows = [
+        f"p{i // 2},r{i % 2},{who},{1 + (i + k) % 5}" for i in range(8) for k, who in enumerate(("ann", "bo", "cy"))
+    ]
+    (tmp_path / "ratings.csv").write_text("prompt,response,rater,label\n" + "\n".join(rows) + "\n")
+    made = dprm("init", "ratings.csv", "--from", "ratings", cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    assert "columns found: prompt, response, rater, label" in (tmp_path / "recipe.yaml").read_text()
+    assert "Next: dprm run recipe.yaml" in made.stdout
+    done = dprm("run", "recipe.yaml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "24 labels by 3 people" in done.stdout
