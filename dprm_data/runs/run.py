@@ -156,7 +156,7 @@ class Run:
     def expected_annotations(self) -> int:
         """How many annotations (or comparisons) the recipe asks models for. Raises `InputError` before there are items."""
         if self.compares and self.is_pulled():
-            return pq.read_metadata(self.folder.needs("comparisons")).num_rows
+            return int(pq.read_metadata(self.folder.needs("comparisons")).num_rows)
         return self.work.annotations_of(pq.read_metadata(self.asked_items).num_rows) if self.asks_models else 0
 
     @cached_property
