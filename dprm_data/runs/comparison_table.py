@@ -13,7 +13,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dprm_data.core.arrays import Floats, Ints
+from dprm_data.core.errors import InputError
 from dprm_data.core.tables import ANNOTATIONS, COMPARISONS, conformed, part, write_parquet
+from dprm_data.preference.comparison_scale import STEPS
 from dprm_data.preference.comparisons import Comparisons, UtilityFit, fit_comparisons
 from dprm_data.preference.fitting import Fit
 from dprm_data.preference.pairs import group_numbers
@@ -130,6 +132,7 @@ def compared_of(folder: RunFolder, fitted: Fit) -> Compared | None:
         kind=of,
         ordered=ordered,
     )
+    _check(data, path)
     kept = np.flatnonzero(data.weight > 0)
     if not len(kept):
         return None
@@ -139,6 +142,24 @@ def compared_of(folder: RunFolder, fitted: Fit) -> Compared | None:
     fit = fit_comparisons(data, reward, error, fitted.level)
     names = [name.partition("\0")[2] for name in who]
     return Compared(fit, data, names, kinds, _half_votes(data), rated)
+
+
+def _check(data: Comparisons, path: Path) -> None:
+    """Check a table that another program may have written. Raises `InputError`."""
+    wrong = {
+        "a number of steps that is not known": ~np.isin(data.steps, STEPS),
+        "a preference beyond its steps": (np.abs(data.answer) > data.steps // 2)
+        | ((data.answer == 0) & (data.steps % 2 == 0)),
+        "responses to different prompts": data.group[data.first] != data.group[data.second],
+        "a response compared with itself": data.first == data.second,
+        "a weight that is not a finite number from 0": ~(np.isfinite(data.weight) & (data.weight >= 0)),
+    }
+    for what, rows in wrong.items():
+        if rows.any():
+            raise InputError(
+                f"{path}: a comparison has {what} (row {int(np.argmax(rows)) + 1} of those that count)",
+                hint="Delete it, and dprm run writes it again.",
+            )
 
 
 def _codes(column: pa.ChunkedArray) -> tuple[list[str], Ints]:
