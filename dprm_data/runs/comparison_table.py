@@ -75,7 +75,7 @@ def joint_probabilities(folder: RunFolder) -> Floats | None:
 
 @dataclass(frozen=True)
 class Compared:
-    """The comparisons of N items, fitted. fit: utilities, with ratings; data: the comparisons; annotators: their ids; kinds: the names of the kinds of annotators; by (N,): annotators who compared the
+    """The comparisons of N items, fitted. fit: utilities, with ratings; data: the comparisons; annotators: their ids; kinds: the names of the kinds of annotators (human, persona, or persona and model); by (N,): annotators who compared the
     item, each half; rated (N,): whether it has ratings."""
 
     fit: UtilityFit
@@ -115,8 +115,9 @@ def compared_of(folder: RunFolder, fitted: Fit) -> Compared | None:
     if not table.num_rows:
         return None
     first, second = (side.filter(there).to_numpy().astype(np.int64) for side in sides)
-    kinds, kind = _codes(table["annotator_kind"])
-    who, annotator = _codes(pc.binary_join_element_wise(table["annotator_kind"], table["annotator_id"], "\0"))
+    kinds, kind = _codes(_kinds(table))
+    model = pc.coalesce(table["model_id"], "")
+    who, annotator = _codes(pc.binary_join_element_wise(table["annotator_kind"], model, table["annotator_id"], "\0"))
     of = np.zeros(len(who), dtype=np.int64)
     of[annotator] = kind
     ordered = np.zeros(len(who), dtype=bool)
@@ -140,8 +141,17 @@ def compared_of(folder: RunFolder, fitted: Fit) -> Compared | None:
     rated = np.asarray(fitted.evidence > 0)
     reward, error = (np.where(rated, each, np.nan) for each in (fitted.expected_reward, fitted.reward_error))
     fit = fit_comparisons(data, reward, error, fitted.level)
-    names = [name.partition("\0")[2] for name in who]
+    names = [name.split("\0")[2] for name in who]
     return Compared(fit, data, names, kinds, _half_votes(data), rated)
+
+
+def _kinds(table: pa.Table) -> pa.ChunkedArray:
+    """Whose order effect is learned together: human, persona, or where there are several models, persona and the model."""
+    persona = pc.equal(table["annotator_kind"], "persona")
+    if len(pc.unique(table["model_id"].filter(persona))) < 2:
+        return table["annotator_kind"]
+    played = pc.binary_join_element_wise("persona", pc.coalesce(table["model_id"], ""), ": ")
+    return pc.if_else(persona, played, table["annotator_kind"])
 
 
 def _check(data: Comparisons, path: Path) -> None:
