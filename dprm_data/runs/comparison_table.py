@@ -101,8 +101,8 @@ class Compared:
         return [str(name) for name in names]
 
 
-def compared_of(folder: RunFolder, fitted: Fit) -> Compared | None:
-    """Fit the run's comparisons, with its ratings as they were fitted. None where there are no comparisons with an answer."""
+def compared_of(folder: RunFolder, fitted: Fit, human_weight: float = 1.0) -> Compared | None:
+    """Fit the run's comparisons, with its ratings as they were fitted. None where there are no comparisons with an answer. human_weight: what a person's answer counts for."""
     path = folder.table("comparisons")
     if not path.is_file():
         return None
@@ -129,7 +129,7 @@ def compared_of(folder: RunFolder, fitted: Fit) -> Compared | None:
         annotator=annotator,
         answer=table["preference"].to_numpy().astype(np.int64),
         steps=table["steps"].to_numpy().astype(np.int64),
-        weight=_weights(table, kind),
+        weight=_weights(table, kind) * np.where([kinds[i] == "human" for i in kind], human_weight, 1.0),
         kind=of,
         ordered=ordered,
     )

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+import dprm_data
 from tests.helpers import PAIRS, answer, dprm, write_recipe, write_rows
 from tests.publish.conftest import hub_environment
 from tests.servers.hub import Hub
@@ -73,6 +74,9 @@ def test_cost_and_labels_are_counted(finished: Any) -> None:
     assert said["annotations"] == len(rows)
     assert said["cost"] == pytest.approx(sum(row["cost"] for row in rows))
     assert said["voted_items"] == said["items"] == 5
+    opened = dprm_data.open_run(str(finished[0] / "run"))
+    assert opened.comparisons.num_rows == len(rows)
+    assert opened.cost == pytest.approx(said["cost"])
     status = answer(dprm("status", "run", "--json", cwd=finished[0]))
     assert status["items_done"] == 8
     assert not status["calls_left"]
