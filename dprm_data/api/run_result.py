@@ -53,8 +53,9 @@ class RunResult:
         """A row per comparison of two responses, in the order in which they were shown; no rows where nothing was compared."""
         from dprm_data.core.tables import COMPARISONS
 
-        there = self.folder.table("comparisons").is_file()
-        return self._table("comparisons") if there else COMPARISONS.empty_table()
+        if not self.folder.table("comparisons").is_file():
+            return self._read.setdefault("no comparisons", ((0, 0), COMPARISONS.empty_table()))[1]
+        return self._table("comparisons")
 
     @property
     def distributions(self) -> pa.Table:
