@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dprm_data.core.format import money
+from dprm_data.runs.comparison_table import judged_items, judgements
 from dprm_data.runs.folder import RunFolder
 from dprm_data.runs.summary import LINE_COLUMNS, ItemLine, item_line, known_cost
 
@@ -55,14 +56,13 @@ def overview_of(folder: RunFolder, *, first: int = 0) -> Overview:
     labelled = simulated = 0
     lines: list[ItemLine] = []
     if folder.table("annotations").is_file():
-        table = pq.read_table(folder.needs("annotations"), columns=["annotator_kind", "status", "cost"])
+        table = judgements(folder, ["annotator_kind", "status", "cost"])
         annotations = table.num_rows
         labelled = _count(pc.equal(table["status"], "ok"))
         simulated = _count(pc.equal(table["annotator_kind"], "persona"))
         cost = known_cost(table)
     if folder.table("distributions").is_file():
-        fitted = folder.needs("distributions")
-        voted = _count(pc.greater(pq.read_table(fitted, columns=["evidence"])["evidence"], 0))
+        voted = judged_items(folder)
         lines = _first(folder, first) if first else []
     if folder.table("preferences").is_file():
         pairs = pq.read_metadata(folder.needs("preferences")).num_rows

@@ -49,6 +49,15 @@ class RunResult:
         return self._table("annotations")
 
     @property
+    def comparisons(self) -> pa.Table:
+        """A row per comparison of two responses, in the order in which they were shown; no rows where nothing was compared."""
+        from dprm_data.core.tables import COMPARISONS
+
+        if not self.folder.table("comparisons").is_file():
+            return self._read.setdefault("no comparisons", ((0, 0), COMPARISONS.empty_table()))[1]
+        return self._table("comparisons")
+
+    @property
     def distributions(self) -> pa.Table:
         """A row per item: the fitted distribution over the labels, expected reward with its interval, disagreement."""
         return self._table("distributions")

@@ -60,7 +60,7 @@ def _preferences(run: Run, annotations: pa.Table, fitted: Fit) -> dict[str, Any]
         fitted.reward_error,
         run.space,
     )
-    found = compared_of(run.folder, fitted)
+    found = compared_of(run.folder, fitted, run.recipe.fit.human_weight)
     how = Preferences(run.space.rewards, run.recipe.preferences, coupling or TYPICAL, fitted.level, found)
     counts = write_preferences(run.folder.table("distributions"), run.folder.table("preferences"), how)
     record = counts.to_dict() | {"coupling": asdict(how.coupling), "coupling_learned": coupling is not None}

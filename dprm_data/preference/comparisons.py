@@ -11,9 +11,9 @@ steps' probabilities are about people.
 A response's ratings are a measurement of its utility: expected reward = c_prompt + b u + error. The error has the variance of what the ratings alone say (the posterior without its prior, which
 would otherwise count twice), and s² beside it, because ratings and comparisons may ask for different things. So a prompt's uncompared pairs are known by its compared ones and by ratings.
 
-τ², the steps, δ, ω², b and s² are learned over all prompts by EM. Each prompt's posterior is approximated by a normal distribution: the one under which the mean of the score is 0 and the mean of the information
-is its precision (a Gaussian variational approximation; at the mode alone, as in Laplace's, τ² comes out too small where a pair has few answers). Means over a posterior are taken at its mean plus
-and minus a standard deviation. From more than 3,000 prompts, that many are drawn to learn from.
+τ² and how answers go together are learned from products of answers (`comparison_spread`); the steps, δ, ω², b and s² by EM. Each prompt's posterior is approximated by a normal distribution: the
+one under which the mean of the score is 0 and the mean of the information is its precision (a Gaussian variational approximation). Means over a posterior are taken at its mean plus and minus a
+standard deviation. From more than 3,000 prompts, that many are drawn to learn from.
 """
 
 from __future__ import annotations

@@ -83,13 +83,13 @@ def comparison_sentences(manifest: Mapping[str, Any]) -> list[str]:
     found = (manifest.get("preferences") or {}).get("compared")
     if not found:
         return []
-    by = " and ".join(f"{count:,} {_KINDS[kind][count != 1]}" for kind, count in found["annotators"].items() if count)
+    by = " and ".join(f"{count:,} {_said(kind, count)}" for kind, count in found["annotators"].items() if count)
     sentences = [f"{found['comparisons']:,} comparisons by {by} count."]
     for kind, effect in found["order"].items():
         interval = f"{percent(effect['share_low'])}–{percent(effect['share_high'])}"
         what = "beyond chance, and taken out" if effect["low"] > 0 or effect["high"] < 0 else "no more than chance"
         sentences.append(
-            f"Order effect: of two equal responses {_KINDS[kind][1]} choose the one shown first in {percent(effect['share'])} of their choices ({interval}), {what}."
+            f"Order effect: of two equal responses {_said(kind, 2)} choose the one shown first in {percent(effect['share'])} of their choices ({interval}), {what}."
         )
     for each in found["places"][:_NAMED]:
         first = 2 * each["first"] >= each["chose"]
@@ -103,3 +103,9 @@ def comparison_sentences(manifest: Mapping[str, Any]) -> list[str]:
     if len(found["places"]) > _NAMED:
         sentences.append(f"{len(found['places']) - _NAMED:,} more annotators nearly always chose one place.")
     return sentences
+
+
+def _said(kind: str, count: int) -> str:
+    """The noun of a kind of annotators: personas, people, personas played by a model."""
+    name, _, model = kind.partition(": ")
+    return _KINDS[name][count != 1] + (f" played by {model}" if model else "")

@@ -13,7 +13,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dprm_data.core.arrays import Floats, Ints
+from dprm_data.core.errors import InputError
 from dprm_data.core.tables import ANNOTATIONS, COMPARISONS, conformed, part, write_parquet
+from dprm_data.preference.comparison_scale import STEPS
 from dprm_data.preference.comparisons import Comparisons, UtilityFit, fit_comparisons
 from dprm_data.preference.fitting import Fit
 from dprm_data.preference.pairs import group_numbers
@@ -73,7 +75,7 @@ def joint_probabilities(folder: RunFolder) -> Floats | None:
 
 @dataclass(frozen=True)
 class Compared:
-    """The comparisons of N items, fitted. fit: utilities, with ratings; data: the comparisons; annotators: their ids; kinds: the names of the kinds of annotators; by (N,): annotators who compared the
+    """The comparisons of N items, fitted. fit: utilities, with ratings; data: the comparisons; annotators: their ids; kinds: the names of the kinds of annotators (human, persona, or persona and model); by (N,): annotators who compared the
     item, each half; rated (N,): whether it has ratings."""
 
     fit: UtilityFit
@@ -99,8 +101,8 @@ class Compared:
         return [str(name) for name in names]
 
 
-def compared_of(folder: RunFolder, fitted: Fit) -> Compared | None:
-    """Fit the run's comparisons, with its ratings as they were fitted. None where there are no comparisons with an answer."""
+def compared_of(folder: RunFolder, fitted: Fit, human_weight: float = 1.0) -> Compared | None:
+    """Fit the run's comparisons, with its ratings as they were fitted. None where there are no comparisons with an answer. human_weight: what a person's answer counts for."""
     path = folder.table("comparisons")
     if not path.is_file():
         return None
@@ -113,8 +115,9 @@ def compared_of(folder: RunFolder, fitted: Fit) -> Compared | None:
     if not table.num_rows:
         return None
     first, second = (side.filter(there).to_numpy().astype(np.int64) for side in sides)
-    kinds, kind = _codes(table["annotator_kind"])
-    who, annotator = _codes(pc.binary_join_element_wise(table["annotator_kind"], table["annotator_id"], "\0"))
+    kinds, kind = _codes(_kinds(table))
+    model = pc.coalesce(table["model_id"], "")
+    who, annotator = _codes(pc.binary_join_element_wise(table["annotator_kind"], model, table["annotator_id"], "\0"))
     of = np.zeros(len(who), dtype=np.int64)
     of[annotator] = kind
     ordered = np.zeros(len(who), dtype=bool)
@@ -126,10 +129,11 @@ def compared_of(folder: RunFolder, fitted: Fit) -> Compared | None:
         annotator=annotator,
         answer=table["preference"].to_numpy().astype(np.int64),
         steps=table["steps"].to_numpy().astype(np.int64),
-        weight=_weights(table, kind),
+        weight=_weights(table, kind) * np.where([kinds[i] == "human" for i in kind], human_weight, 1.0),
         kind=of,
         ordered=ordered,
     )
+    _check(data, path)
     kept = np.flatnonzero(data.weight > 0)
     if not len(kept):
         return None
@@ -137,8 +141,35 @@ def compared_of(folder: RunFolder, fitted: Fit) -> Compared | None:
     rated = np.asarray(fitted.evidence > 0)
     reward, error = (np.where(rated, each, np.nan) for each in (fitted.expected_reward, fitted.reward_error))
     fit = fit_comparisons(data, reward, error, fitted.level)
-    names = [name.partition("\0")[2] for name in who]
+    names = [name.split("\0")[2] for name in who]
     return Compared(fit, data, names, kinds, _half_votes(data), rated)
+
+
+def _kinds(table: pa.Table) -> pa.ChunkedArray:
+    """Whose order effect is learned together: human, persona, or where there are several models, persona and the model."""
+    persona = pc.equal(table["annotator_kind"], "persona")
+    if len(pc.unique(table["model_id"].filter(persona))) < 2:
+        return table["annotator_kind"]
+    played = pc.binary_join_element_wise("persona", pc.coalesce(table["model_id"], ""), ": ")
+    return pc.if_else(persona, played, table["annotator_kind"])
+
+
+def _check(data: Comparisons, path: Path) -> None:
+    """Check a table that another program may have written. Raises `InputError`."""
+    wrong = {
+        "a number of steps that is not known": ~np.isin(data.steps, STEPS),
+        "a preference beyond its steps": (np.abs(data.answer) > data.steps // 2)
+        | ((data.answer == 0) & (data.steps % 2 == 0)),
+        "responses to different prompts": data.group[data.first] != data.group[data.second],
+        "a response compared with itself": data.first == data.second,
+        "a weight that is not a finite number from 0": ~(np.isfinite(data.weight) & (data.weight >= 0)),
+    }
+    for what, rows in wrong.items():
+        if rows.any():
+            raise InputError(
+                f"{path}: a comparison has {what} (row {int(np.argmax(rows)) + 1} of those that count)",
+                hint="Delete it, and dprm run writes it again.",
+            )
 
 
 def _codes(column: pa.ChunkedArray) -> tuple[list[str], Ints]:

@@ -8,7 +8,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
+import dprm_data
 from tests.helpers import PAIRS, answer, dprm, write_recipe, write_rows
 from tests.publish.conftest import hub_environment
 from tests.servers.hub import Hub
@@ -72,6 +74,9 @@ def test_cost_and_labels_are_counted(finished: Any) -> None:
     assert said["annotations"] == len(rows)
     assert said["cost"] == pytest.approx(sum(row["cost"] for row in rows))
     assert said["voted_items"] == said["items"] == 5
+    opened = dprm_data.open_run(str(finished[0] / "run"))
+    assert opened.comparisons.num_rows == len(rows)
+    assert opened.cost == pytest.approx(said["cost"])
     status = answer(dprm("status", "run", "--json", cwd=finished[0]))
     assert status["items_done"] == 8
     assert not status["calls_left"]
@@ -114,6 +119,22 @@ def test_half_of_the_panel_each_way(double: LLMServer, tmp_path: Path) -> None:
     assert len(
         {(frozenset((row["first_item_id"], row["second_item_id"])), row["annotator_id"]) for row in rows}
     ) == len(rows)
+
+
+def test_each_model_of_a_jury_has_its_order_effect(double: LLMServer, tmp_path: Path) -> None:
+    write_compare(tmp_path, double.url)
+    recipe = yaml.safe_load((tmp_path / "recipe.yaml").read_text())
+    entry = recipe.pop("provider")
+    recipe |= {"models": [entry | {"id": "one"}, entry | {"id": "two", "model": "gpt-4.1-mini"}], "design": "balanced"}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    done = dprm("run", "recipe.yaml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "personas played by two choose the one shown first" in " ".join(done.stdout.split())
+    played = Counter(
+        (frozenset((row["first_item_id"], row["second_item_id"])), row["annotator_id"], row["model_id"])
+        for row in table(tmp_path, "comparisons")
+    )
+    assert set(played.values()) == {2}  # the same model answers as a persona both ways round
 
 
 def test_a_new_response_is_compared_and_nothing_is_paid_twice(double: LLMServer, tmp_path: Path) -> None:

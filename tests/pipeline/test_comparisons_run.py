@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from dprm_data.core.errors import InputError
 from dprm_data.core.tables import COMPARISONS
+from dprm_data.pipeline.fit_stage import fit_run
+from dprm_data.runs.run import Run
 from tests.helpers import dprm
 from tests.pipeline.test_people_run import ratings, write_csv, write_people
 
@@ -114,6 +119,29 @@ def test_runs_without_comparisons_say_nothing_of_them(tmp_path: Path) -> None:
     assert dprm("run", "recipe.yaml", cwd=tmp_path).returncode == 0
     assert not (tmp_path / "run" / "tables" / "comparisons.parquet").exists()
     assert "compared" not in json.loads((tmp_path / "run" / "manifest.json").read_text())["preferences"]
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "said"),
+    [
+        ("steps", 100, "steps that is not known"),
+        ("preference", 3, "beyond its steps"),
+        ("weight", float("nan"), "weight"),
+    ],
+)
+def test_a_table_that_makes_no_sense_is_refused(
+    finished: tuple[Path, str], tmp_path: Path, column: str, value: float, said: str
+) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(finished[0] / "run", copy)
+    path = copy / "tables" / "comparisons.parquet"
+    rows = pq.read_table(path).to_pylist()
+    rows[4][column] = value
+    pq.write_table(pa.Table.from_pylist(rows, schema=COMPARISONS), path)
+    for file in copy.glob("tables/people_*"):
+        file.unlink()
+    with pytest.raises(InputError, match=said):
+        fit_run(Run.open(copy))
 
 
 SOURCE = [{"id": f"{p}{s}", "prompt": f"what is {p}", "response": f"one {s}"} for p in (1, 2) for s in "ab"]

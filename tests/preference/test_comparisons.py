@@ -68,11 +68,11 @@ def test_with_many_answers_the_fit_is_maximum_likelihood(steps: int) -> None:
         assert found.scale.theta[0] == pytest.approx(best[5], abs=0.03)
 
 
-@pytest.mark.parametrize(("size", "people", "differ"), [(2, 8, 0.0), (2, 8, 1.2), (4, 3, 1.2)])
+@pytest.mark.parametrize(("size", "people", "differ"), [(2, 8, 0.0), (2, 8, 1.2), (4, 3, 1.2), (4, 2, 4.0)])
 def test_a_probability_is_right_as_often_as_it_says(size: int, people: int, differ: float) -> None:
     said, right = [], []
     for seed in range(3):
-        data, utility = simulated(150, size, people, differ=differ, order=0.5, seed=seed)
+        data, utility = simulated(150, size, people, spread=max(1.0, differ), differ=differ, order=0.5, seed=seed)
         pairs, truth = pairs_of(150, size), utility.ravel()
         probability = fit_comparisons(data).probability(pairs)
         above = truth[pairs[:, 0]] > truth[pairs[:, 1]]
