@@ -23,6 +23,7 @@ def rows() -> list[dict[str, object]]:
     return [json.loads(line) for line in (QUICKSTART / "pairs.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_personas_played_by_the_bundled_model(tmp_path: Path) -> None:
     write_rows(tmp_path / "pairs.jsonl", rows()[:2])
     write_recipe(tmp_path, provider={"name": "local"}, elicitation="logprobs", labels=str(SMALL_WORDS))

@@ -196,7 +196,12 @@ class GenerationWork(Work):
     def annotations_per_item(self) -> int:
         """Calls for a prompt: the mean, at least 1."""
         assert self.config
-        return max(1, round(calls_per_prompt(self.config) * len(self.asked) / len(self.jury.jurors)))
+        return max(1, self.annotations_of(1))
+
+    def annotations_of(self, items: int) -> int:
+        """Calls for so many prompts."""
+        assert self.config
+        return round(items * calls_per_prompt(self.config) * len(self.asked) / len(self.jury.jurors))
 
     def plan_key(self) -> bytes:
         assert self.config

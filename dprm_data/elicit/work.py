@@ -99,8 +99,8 @@ class Work:
 
     @property
     def annotations_per_item(self) -> int:
-        """The number of tasks of an item: the mean, where items differ (a part of a balanced jury)."""
-        return self.annotations_of(1)
+        """The number of tasks of an item: the mean, where items differ (a part of a balanced jury), and at least one where anybody is asked."""
+        return max(self.annotations_of(1), 1) if self.asked else 0
 
     def annotations_of(self, items: int) -> int:
         """The number of tasks of so many items."""

@@ -24,7 +24,7 @@ def findings(**changes: Any) -> list[str]:
     [
         (
             {"replicate": 2},
-            "recipe.yaml: replicate: unknown key; did you mean 'replicates'? (allowed: name, source, annotators, ratings, labels,",
+            "recipe.yaml: replicate: unknown key; did you mean 'replicates'? (allowed: name, source, annotators, ratings, comparisons, labels,",
         ),
         ({"zzz": 2}, "recipe.yaml: zzz: unknown key (allowed: name, source"),
         (
@@ -37,7 +37,7 @@ def findings(**changes: Any) -> list[str]:
         ({"source": {"path": "a", "columns": {"promt": "x"}}}, "recipe.yaml: source.columns.promt"),
         (
             {"elicitation": "guess"},
-            "recipe.yaml: elicitation: there is no elicitation 'guess' (installed: choice, logprobs, distribution",
+            "recipe.yaml: elicitation: there is no elicitation 'guess' (installed: choice, compare, logprobs, distribution",
         ),
         ({"replicates": "many"}, "recipe.yaml: replicates: must be a whole number"),
         ({"provider": {"name": "local", "timeout": float("nan")}}, "recipe.yaml: provider.timeout: "),

@@ -111,6 +111,7 @@ def test_failures_that_are_retried(tmp_path: Path, double: LLMServer) -> None:
     assert retried["summary"]["statuses"] == {"ok": 16}
 
 
+@pytest.mark.slow
 def test_another_version_of_this_program_reads_all_answers_again(ran: Path) -> None:
     before = stamps(ran)
     for name in ("dprm_data", "prompts", "personas", "label_spaces", "hub_cards"):

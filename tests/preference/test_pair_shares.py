@@ -95,7 +95,7 @@ def test_severe_people_are_severe_with_both() -> None:
     found = pair_shares(Side(truth[first], zero), Side(truth[second], zero), REWARDS, learned)
     real = (label[:, first] > label[:, second]).mean(axis=0)
     apart = pair_shares(Side(truth[first], zero), Side(truth[second], zero), REWARDS, Coupling(0.0, 0.0))
-    assert np.abs(found.share - real).mean() < 0.02 < np.abs(apart.share - real).mean()
+    assert np.abs(found.share - real).mean() < 0.03 < np.abs(apart.share - real).mean()
 
 
 def test_nothing_is_learned_where_nobody_rates_twice() -> None:

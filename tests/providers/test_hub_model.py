@@ -163,6 +163,7 @@ def test_a_download_that_breaks_off_goes_on(hub: Hub, tmp_path: Path) -> None:
     assert [status for method, path, status in hub.requests if method == "GET" and "/resolve/" in path] == [200, 206]
 
 
+@pytest.mark.slow
 def test_a_run_with_a_model_from_the_hub(hub: Hub, tmp_path: Path) -> None:
     """The bundled model, as if it were there: the same answers as by its path, the commit in the manifest, and no file needed to look at it."""
     repo = hub.repos["org/repo"]

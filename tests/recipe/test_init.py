@@ -48,6 +48,7 @@ def test_it_runs_as_it_is(double: LLMServer, tmp_path: Path, kind: str) -> None:
     assert "2 items, 8 annotations" in done.stdout
 
 
+@pytest.mark.slow
 def test_with_the_bundled_model(local_llm: object, tmp_path: Path) -> None:
     write_rows(tmp_path / "pairs.jsonl", [{"prompt": "Is water wet?", "response": "Yes."}])
     made = dprm("init", "pairs.jsonl", "--provider", "local", "--panel", "small", cwd=tmp_path)

@@ -25,7 +25,7 @@ def refused(tmp_path: Path, text: str) -> str:
     [
         (
             GOOD + "panle: paper\n",
-            "FILE:6: panle: unknown key; did you mean 'panel'? (allowed: name, source, annotators, ratings, labels,",
+            "FILE:6: panle: unknown key; did you mean 'panel'? (allowed: name, source, annotators, ratings, comparisons, labels,",
         ),
         (
             GOOD + "limits:\n  concurrency: many\n",
@@ -51,7 +51,7 @@ def refused(tmp_path: Path, text: str) -> str:
         ),
         (
             GOOD + "elicitation: guess\n",
-            "FILE:6: elicitation: there is no elicitation 'guess' (installed: choice, logprobs, distribution",
+            "FILE:6: elicitation: there is no elicitation 'guess' (installed: choice, compare, logprobs, distribution",
         ),
         (
             GOOD + "elicitation: logprob\n",

@@ -64,6 +64,7 @@ def test_more_answers_lower_the_error_and_chosen_ones_more(folder: Path, run: st
     assert (found["answers"] > 0) is learned
 
 
+@pytest.mark.slow
 def test_answers_go_where_the_panel_is_silent(folder: Path) -> None:
     found = answer(
         dprm("review", "plan", "answered", "--answers", "40", "--people", "1", "--by", "panel", "--json", cwd=folder)

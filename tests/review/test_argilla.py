@@ -195,6 +195,7 @@ def test_long_and_empty_messages_are_taken(
     assert argilla_schema._chat([{"role": "user", "content": ""}]) == [{"role": "user", "content": "(empty)"}]
 
 
+@pytest.mark.slow
 def test_from_people_to_a_calibrated_dataset(argilla: ArgillaServer, team: Team, tmp_path: Path) -> None:
     """The whole way: push at random, people answer with their own keys, pull, compare, calibrate, fit."""
     rng = np.random.default_rng(0)

@@ -142,6 +142,7 @@ def test_what_a_panel_is_assumed_to_be_worth_is_the_same_whatever_a_person_count
     assert run.folder.read_manifest()["panel_worth"] == assumed
 
 
+@pytest.mark.slow
 def test_discarding_it_gives_the_fit_back(tmp_path: Path) -> None:
     _, panel, people = world(0)
     run = make_run(tmp_path / "run", twisted(panel, 1), space=K)

@@ -70,6 +70,7 @@ def test_the_floor_is_what_few_votes_explain(cost: str) -> None:
     assert expected_distance(P, np.full(1, 3.0), space) == pytest.approx(exact, rel=0.12)
 
 
+@pytest.mark.slow
 def test_a_panel_that_is_people_has_no_excess_and_one_that_is_not_has(tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
     truth = rng.dirichlet(np.full(5, 0.6), size=200)

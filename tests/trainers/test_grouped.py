@@ -81,6 +81,7 @@ def test_targets_are_the_groups_own(run: Path) -> None:
                 assert votes == 2.0
 
 
+@pytest.mark.slow
 def test_a_model_for_each_group_and_the_reward_of_the_worse_off(run: Path) -> None:
     done = dprm(
         "train", "reward", "--data", run, "--groups", "mood", "--model", run.parent / "base", "--output", run.parent / "models",

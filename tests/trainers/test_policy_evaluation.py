@@ -232,6 +232,7 @@ def test_distinct_n_is_a_share(texts: list[str]) -> None:
 # -- the command ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_command_with_a_reward_model_and_then_with_a_panel_as_judges(
     policies: dict[str, str], judge: str, tmp_path: Path
 ) -> None:

@@ -242,6 +242,7 @@ sys.stdout.write(json.dumps({"digest": hashlib.sha256(weights).hexdigest()}) + "
 """
 
 
+@pytest.mark.slow
 def test_two_processes_are_one_with_the_same_batch(tmp_path: Path, reward_model: Path) -> None:
     """One minibatch an epoch, since two processes shuffle each its own half of a batch. Parts of it are accumulated."""
     write_rows(tmp_path / "prompts.jsonl", [{"prompt": f"what is {word}"} for word in tiny.WORDS])
