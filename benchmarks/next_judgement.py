@@ -4,15 +4,17 @@
 
 FOLDER holds faceratings.parquet (item_id, rater_id, label, K). 240 prompts of four faces, or 120 of eight, are drawn; half of the raters answer, the other half says what is true. Each judgement is a
 real one: a rating by a rater of that half who was not asked about the face yet, or a comparison of two faces by one who was not asked about the pair yet (whoever rated one higher prefers it, equal ratings are a tie, which of
-the two is first is drawn). Everything begins with one judgement of each item (ratings), or a chain through each prompt (comparisons). Then rounds follow, each a tenth more judgements than there are: the fit, with its prior
+the two is first is drawn). Everything begins with one judgement of each item (ratings), or a chain through each prompt (comparisons). Then rounds follow, each a fifth more judgements than there are: the fit, with its prior
 learned anew, says what is next.
 
     active       where the preferences are expected to change most (`preference/next_judgement.py`)
     round robin  every item, or pair, as often as any other
     random       any item, or pair
 
-tau: Kendall's, of the order of a prompt's responses to that of the other half's means. accuracy: of the pairs, where the first is the better one more often than not. saved: how many judgements active needs for the tau that
-the other has after as many as the line says.
+tau       Kendall's, of the order of a prompt's responses to that of the other half's means
+accuracy  how many of the other half, of those with a preference, have the one that was found; mean of all pairs
+over      by how much tau is higher, with its standard error over seeds (of which all policies have the same prompts and halves)
+needs     how many judgements active needs for the tau that the other has, as a part of the other's
 """
 
 from __future__ import annotations
@@ -40,18 +42,21 @@ from dprm_data.preference.fitting import fit  # noqa: E402
 from dprm_data.preference.next_judgement import compared, next_judgements, rated  # noqa: E402
 
 ITEMS = 960
-GROWTH = 1.1
-MOST = 30.0  # judgements per item
+GROWTH = 1.2  # of the judgements, in one round
 LINES = (2, 4, 8, 16)  # judgements per item, in the table
+POLICIES = ("active", "round robin", "random")
+HEAD = "| judgements | responses | per response | tau: active | round robin | random | accuracy: active | round robin | random | over round robin | needs | over random | needs |"
 
 
 @dataclass
 class World:
-    """Prompts of `size` faces. label (R, N): by the raters who answer, -1 for none; truth (N,): the other half's mean."""
+    """Prompts of `size` faces. label (R, N): by the raters who answer, -1 for none; truth (N,): the other half's mean; share (P,): those of it who
+    prefer the first of each pair, of those with a preference."""
 
     size: int
     label: Ints
     truth: Floats
+    share: Floats
     K: int
     rng: np.random.Generator
 
@@ -63,7 +68,9 @@ class World:
         half = rng.random(len(label)) < 0.5
         faces = np.concatenate([rng.choice(label.shape[1], size, replace=False) for _ in range(ITEMS // size)])
         held = np.ma.masked_less(label[~half], 0).mean(axis=0).filled(np.nan)
-        return cls(size, label[half][:, faces], held[faces], votes.K, rng)
+        wins = np.array([[_wins(label[~half], a, b) for b in range(label.shape[1])] for a in range(label.shape[1])])
+        a, b = faces[_pairs(size)].T
+        return cls(size, label[half][:, faces], held[faces], wins[a, b] / (wins[a, b] + wins[b, a]), votes.K, rng)
 
     @property
     def groups(self) -> Ints:
@@ -71,15 +78,25 @@ class World:
 
     @property
     def pairs(self) -> Ints:
-        """Every pair of a prompt, (P, 2)."""
-        inner = np.array(list(combinations(range(self.size), 2)))
-        return np.asarray((np.arange(ITEMS // self.size)[:, None, None] * self.size + inner).reshape(-1, 2))
+        return _pairs(self.size)
 
     def scored(self, found: Floats) -> tuple[float, float]:
         """Tau and accuracy of what was found of every item, (N,)."""
         a, b = self.pairs.T
-        agree = np.sign(found[a] - found[b]) * np.sign(self.truth[a] - self.truth[b])
-        return float(agree.mean()), float(0.5 + 0.5 * agree.mean())
+        said = np.sign(found[a] - found[b])
+        right = 0.5 + said * (self.share - 0.5)
+        return float((said * np.sign(self.truth[a] - self.truth[b])).mean()), float(right.mean())
+
+
+def _pairs(size: int) -> Ints:
+    """Every pair of a prompt, (P, 2)."""
+    inner = np.array(list(combinations(range(size), 2)))
+    return np.asarray((np.arange(ITEMS // size)[:, None, None] * size + inner).reshape(-1, 2))
+
+
+def _wins(label: Ints, a: int, b: int) -> int:
+    both = (label[:, a] >= 0) & (label[:, b] >= 0)
+    return int((label[both, a] > label[both, b]).sum())
 
 
 @dataclass
@@ -147,66 +164,77 @@ class Compared:
         return found.mean, lambda count: next_judgements(compared(found), count)
 
 
-def curve(judged: Rated | Compared, policy: str, most: float) -> Floats:
-    """Judgements per item, tau and accuracy after every round, (rounds, 3)."""
-    rng, made = judged.world.rng, ITEMS if isinstance(judged, Rated) else ITEMS - ITEMS // judged.world.size
-    order, rows = rng.permutation(len(judged.kinds)), []
-    at = 0
-    while True:
-        found, choose = judged.fitted()
-        rows.append((made / ITEMS, *judged.world.scored(found)))
-        if made >= most * ITEMS:
-            return np.array(rows)
-        count = int(made * (GROWTH - 1)) + 1
-        if policy == "active":
-            chosen = choose(count)
-        elif policy == "random":
-            chosen = judged.kinds[rng.integers(0, len(judged.kinds), count)]
-        else:
-            chosen = judged.kinds[order[np.arange(at, at + count) % len(order)]]
-            at += count
-        judged.ask(chosen)
-        made += len(chosen)
+def curve(judged: Rated | Compared, policy: str) -> Floats:
+    """Judgements per item, tau and accuracy, (rounds, 3): after every round of `active`, else at the lines."""
+    rng, size = judged.world.rng, judged.world.size
+    made = ITEMS if isinstance(judged, Rated) else ITEMS - ITEMS // size
+    order, at, rows = rng.permutation(len(judged.kinds)), 0, []
+    for line in LINES:
+        while made < line * ITEMS:
+            count = min(int(made * (GROWTH - 1)) + 1, line * ITEMS - made)
+            if policy == "active":
+                found, choose = judged.fitted()
+                rows.append((made / ITEMS, *judged.world.scored(found)))
+                chosen = choose(count)
+            elif policy == "random":
+                chosen = judged.kinds[rng.integers(0, len(judged.kinds), count)]
+            else:
+                chosen = judged.kinds[order[np.arange(at, at + count) % len(order)]]
+            judged.ask(chosen)
+            made, at = made + len(chosen), at + len(chosen)
+        rows.append((line, *judged.world.scored(judged.fitted()[0])))
+    return np.array(rows)
 
 
-def needed(one: Floats, tau: float) -> float:
-    """Judgements per item until the curve (rounds, 3) has this tau, between its rounds."""
-    best = np.maximum.accumulate(one[:, 1])
-    return float(np.interp(tau, best, one[:, 0], right=np.nan))
+def saved(active: Floats, other: Floats) -> Floats:
+    """How many judgements active needs for what the other has at each line, as a part of them, (lines,)."""
+    at = np.searchsorted(other[:, 0], LINES)
+    return np.interp(other[at, 1], np.maximum.accumulate(active[:, 1]), active[:, 0]) / other[at, 0]
 
 
-POLICIES = ("active", "round robin", "random")
+def lines_of(way: str, size: int, curves: dict[str, list[Floats]]) -> list[str]:
+    """The table's rows."""
+    rows = []
+    for number, line in enumerate(LINES):
+        cells = [way, str(size), str(line)]
+        found = {name: np.array([each[each[:, 0] == line][-1, 1:] for each in curves[name]]) for name in POLICIES}
+        for figure in (0, 1):
+            cells += [f"{found[name][:, figure].mean():.3f}" for name in POLICIES]
+        for name in POLICIES[1:]:
+            gain = found["active"][:, 0] - found[name][:, 0]
+            cells.append(f"{gain.mean():+.3f} ± {_error(gain):.3f}")
+            parts = np.array([saved(*both)[number] for both in zip(curves["active"], curves[name], strict=True)])
+            cells.append(f"{parts.mean():.2f} ± {_error(parts):.2f}")
+        rows.append("| " + " | ".join(cells) + " |")
+    return rows
+
+
+def _error(values: Floats) -> float:
+    return float(values.std(ddof=1) / np.sqrt(len(values)))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--most", type=float, default=MOST)
-    parser.add_argument("--only", default="")
-    parser.add_argument("--write", action="store_true", help="put the tables into docs/preferences.md")
+    parser.add_argument("--seeds", type=int, default=4, help="two or more")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/preferences.md")
     given = parser.parse_args()
     votes = Votes.load(given.folder / "faceratings.parquet")
-    for way, size in ((Rated, 4), (Rated, 8), (Compared, 4), (Compared, 8)):
-        if given.only and given.only not in f"{way.__name__}{size}":
-            continue
-        curves = {}
-        for policy in POLICIES:
-            began = time.process_time()
-            curves[policy] = [curve(way(World.drawn(votes, size, s)), policy, given.most) for s in range(given.seeds)]
-            print(way.__name__, size, policy, f"{time.process_time() - began:.0f} s")
-        for n in LINES:
-            if n > given.most:
-                continue
-            line = f"{n:3d}"
-            tau = {p: np.array([np.interp(n, c[:, 0], c[:, 1]) for c in curves[p]]) for p in POLICIES}
-            for p in POLICIES:
-                line += f" | {p} {tau[p].mean():.3f} +- {tau[p].std(ddof=1) / len(tau[p]) ** 0.5:.3f}"
-            for p in POLICIES[1:]:
-                mean = lambda p: np.mean(np.array([np.column_stack([np.full(1, 0)])]))
-                ratio = [needed(a, t) / n for a, t in zip(curves["active"], tau[p])]
-                line += f" | vs {p} {np.mean(ratio):.2f}"
-            print(line)
+    table = [HEAD, "|---|---|---|" + "---|" * 10]
+    for way, name, size in (
+        (Rated, "ratings", 4),
+        (Rated, "ratings", 8),
+        (Compared, "comparisons", 4),
+        (Compared, "comparisons", 8),
+    ):
+        curves = {
+            policy: [curve(way(World.drawn(votes, size, seed)), policy) for seed in range(given.seeds)]
+            for policy in POLICIES
+        }
+        table += lines_of(name, size, curves)
+        print(*table[-len(LINES) :], f"{time.process_time():.0f} s", sep="\n", flush=True)
+    if given.write:
+        document.write({"which judgement next": table}, ROOT / "docs" / "preferences.md")
 
 
 if __name__ == "__main__":
