@@ -19,7 +19,7 @@ Sources: Owen, Ann. Math. Statist. 27 (1956), Φ2 by T; Frazier and Powell, Deci
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 
 import numpy as np
@@ -48,7 +48,8 @@ def wrong(difference: Floats, variance: Floats, left: Floats) -> Floats:
 @dataclass
 class Prompts:
     """G prompts of n responses each, with P pairs and M kinds of judgements. items (G, n): rows; mean (G, n), covariance (G, n, n): of the utilities, before what is chosen here; pairs (G, P, n),
-    judged (G, M, n): as directions; noise (G, M): the variance of one judgement; kinds (G, M, …): the rows that a judgement is about; left: the covariance after what was chosen."""
+    judged (G, M, n): as directions; noise (G, M): the variance of one judgement; kinds (G, M, 1 or 2): the rows that a judgement is about; left: the covariance after
+    what was chosen; free (G, M): what may be chosen."""
 
     items: Ints
     mean: Floats
@@ -57,17 +58,22 @@ class Prompts:
     judged: Floats
     noise: Floats
     kinds: Ints
-    left: Floats
+    left: Floats = field(init=False)
+    free: NDArray[np.bool_] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.left = self.covariance.copy()
+        self.free = np.ones(self.noise.shape, dtype=bool)
 
     def wrong(self) -> Floats:
         """The expected number of pairs that are the wrong way round after what was chosen, (G,)."""
         return np.asarray(wrong(*self._differences(slice(None))).sum(axis=1))
 
     def worth(self, prompts: Ints) -> Floats:
-        """What a judgement of each kind gains in these prompts, (g, M): pairs put right."""
+        """What a judgement of each kind gains in these prompts, (g, M): pairs put right; -1 if it may not be chosen."""
         size = max(1, _CELLS // (self.pairs.shape[1] * self.judged.shape[1]))
         parts = [self._worth(prompts[start : start + size]) for start in range(0, len(prompts), size)]
-        return np.concatenate(parts) if parts else np.zeros((0, self.judged.shape[1]))
+        return np.where(self.free[prompts], np.concatenate(parts), -1.0)
 
     def choose(self, prompts: Ints, kinds: Ints, each: int) -> None:
         """Take it that in these prompts (g,), each once, so many judgements of these kinds (g,) are made."""
@@ -105,9 +111,7 @@ def rated(groups: Ints, mean: Floats, variance: Floats, noise: Floats) -> list[P
         covariance = variance[items][:, :, None] * np.eye(size)
         every = np.tile(np.eye(size), (len(items), 1, 1))
         pairs = _directions(_published(mean[items]), size)
-        found.append(
-            Prompts(items, mean[items], covariance, pairs, every, noise[items], items[:, :, None], covariance.copy())
-        )
+        found.append(Prompts(items, mean[items], covariance, pairs, every, noise[items], items[:, :, None]))
     return found
 
 
@@ -124,25 +128,25 @@ def compared(fit: UtilityFit, answers: float = 1.0) -> list[Prompts]:
         _, variance = fit.scale.moments(difference.ravel(), error.ravel())
         noise = 1.0 / (answers * fit.scale.slope**2 * variance.reshape(difference.shape))
         kinds = np.take_along_axis(items[:, None, :], places, axis=2)
-        found.append(Prompts(items, mean, C.copy(), D, D, noise, kinds, C.copy()))
+        found.append(Prompts(items, mean, C, D, D, noise, kinds))
     return found
 
 
-def next_judgements(parts: Sequence[Prompts], count: int, *, each: int = 1, once: bool = False) -> Ints:
+def next_judgements(
+    parts: Sequence[Prompts], count: int, *, each: int = 1, once: bool = False, settled: bool = False
+) -> Ints:
     """The rows that the next judgements are about, (count, 1 or 2), the best first; fewer if no more gain anything.
 
-    each: judgements made of a kind whenever it is chosen; once: a kind is chosen once only, and those that gain nothing come last. Changes `parts`: what is chosen counts as made.
+    each: judgements made of a kind whenever it is chosen; once: a kind is chosen once only; settled: those that gain nothing are chosen, too, after the others. Changes `parts`: what is chosen counts as made.
     """
     worth = [part.worth(np.arange(len(part.items))) for part in parts]
     number = np.repeat(np.arange(len(parts)), [len(part.items) for part in parts])
-    prompt = np.concatenate([np.arange(len(part.items)) for part in parts] or [np.zeros(0, dtype=np.int64)])
+    prompt = np.concatenate([np.arange(len(part.items)) for part in parts]) if parts else number
     chosen: list[Ints] = []
-    done = 0
-    while done < count and len(prompt):
+    while (left := count - sum(map(len, chosen))) > 0 and len(prompt):
         best = np.concatenate([gains.max(axis=1) for gains in worth])
-        wanted = min(max(1, (count - done) // _AT_ONCE), count - done)
-        top = np.argsort(-best, kind="stable")[:wanted]
-        top = top[best[top] >= 0.0] if once else top[best[top] > 0.0]
+        top = np.argsort(-best, kind="stable")[: max(1, left // _AT_ONCE)]
+        top = top[best[top] >= 0.0] if settled else top[best[top] > 0.0]
         if not len(top):
             break
         order = np.zeros((len(top), parts[0].kinds.shape[2]), dtype=np.int64)
@@ -152,12 +156,11 @@ def next_judgements(parts: Sequence[Prompts], count: int, *, each: int = 1, once
             kinds = worth[at][rows].argmax(axis=1)
             order[here] = part.kinds[rows, kinds]
             part.choose(rows, kinds, each)
-            used: NDArray[np.bool_] = worth[at][rows] < 0.0
-            used[np.arange(len(rows)), kinds] = once
-            worth[at][rows] = np.where(used, -1.0, part.worth(rows))
+            if once:
+                part.free[rows, kinds] = False
+            worth[at][rows] = part.worth(rows)
         chosen.append(order)
-        done += len(top)
-    return np.concatenate(chosen) if chosen else np.zeros((0, 1), dtype=np.int64)
+    return np.concatenate(chosen) if chosen else np.zeros((0, 2), dtype=np.int64)
 
 
 def _by_size(groups: Ints, mean: Floats, variance: Floats) -> list[Ints]:

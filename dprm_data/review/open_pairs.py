@@ -47,6 +47,6 @@ def order_of_preferences(run: Run, view: PanelView, count: int, each: int) -> In
             "--select preferences: no prompt has two responses, so there are no pairs",
             hint="Choose items with --select uncertain, or gain.",
         )
-    rows = next_judgements(parts, count, each=each, once=True).ravel()
+    rows = next_judgements(parts, count, each=each, once=True, settled=True).ravel()
     ids = pa.array(view.fit.votes.item_ids, pa.string())
     return np.asarray(pc.index_in(table["item_id"], value_set=ids).to_numpy()[rows], dtype=np.int64)

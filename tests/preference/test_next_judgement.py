@@ -38,7 +38,7 @@ def test_the_expected_number_of_wrong_pairs_is_that_of_a_simulation(kinds: list[
 def test_comparisons_of_utilities_that_go_together_are_as_in_a_simulation() -> None:
     [part] = _prompts([0.0, 0.2, 0.9], [1.0, 1.0, 1.0])
     C = np.array([[1.0, 0.6, 0.1], [0.6, 1.2, -0.3], [0.1, -0.3, 0.9]])[None]
-    part = Prompts(part.items, part.mean, C, part.pairs, part.pairs, np.full((1, 3), 2.0), part.kinds, C.copy())
+    part = Prompts(part.items, part.mean, C, part.pairs, part.pairs, np.full((1, 3), 2.0), part.kinds)
     part.choose(np.array([0]), np.array([2]), 1)
     assert float(part.wrong()[0]) == pytest.approx(_simulated(part, [2])[1], abs=0.006)
 
@@ -83,7 +83,7 @@ def test_the_order_of_items_does_not_matter() -> None:
 
 def test_each_item_once_is_an_order_of_all() -> None:
     [part] = _prompts([0.0, 0.3, 0.5, 50.0], [1.0, 0.5, 0.8, 0.1])
-    chosen = next_judgements([part], 10, each=3, once=True).ravel()
+    chosen = next_judgements([part], 10, each=3, once=True, settled=True).ravel()
     assert sorted(chosen) == [0, 1, 2, 3] and chosen[-1] == 3
 
 
