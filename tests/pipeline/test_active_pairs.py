@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import random
+import signal
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -9,8 +13,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from dprm_data.runs.asked_pairs import pairs_path
+from dprm_data.runs.folder import RunFolder
 from tests.helpers import answer, dprm, write_recipe, write_rows
-from tests.servers.llm import LLMServer
+from tests.processes import zygote
+from tests.servers.llm import LLMProcess, LLMServer
 
 PROMPTS, SIZE = 6, 5
 CHAIN, ALL = PROMPTS * (SIZE - 1), PROMPTS * SIZE * (SIZE - 1) // 2
@@ -69,6 +76,26 @@ def test_a_larger_budget_adds_pairs(finished: Any, tmp_path: Path) -> None:
         assert dprm("run", "recipe.yaml", cwd=tmp_path).returncode == 0
         assert server.tally.requests == 72
     assert chain < set(_pairs(tmp_path)) == set(_pairs(finished[0]))  # as in one go
+
+
+def test_killed_in_any_round(finished: Any, tmp_path: Path) -> None:
+    """The same pairs in the end, none of them asked twice but for what was in flight."""
+    moments, processes, kills, seen = random.Random(1), zygote(), 12, []
+    with LLMProcess("--latency", "0.05") as server:
+        _write(tmp_path, server.url, 36, limits={"concurrency": 3})
+        for _ in range(kills):
+            pid = processes.start("run", "recipe.yaml", cwd=tmp_path)
+            time.sleep(moments.uniform(0.3, 0.8))
+            os.kill(pid, signal.SIGKILL)
+            processes.end()
+            pairs = pairs_path(RunFolder(tmp_path / "run"))
+            seen.append(pq.read_metadata(pairs).num_rows // 2 if pairs.is_file() else 0)
+        assert dprm("run", "recipe.yaml", cwd=tmp_path).returncode == 0
+        stats = server.stats()
+    assert seen == sorted(seen) and len({each for each in seen if each > CHAIN}) > 0, seen
+    assert stats["distinct"] == stats["answered_distinct"] == 72
+    assert stats["answered"] - 72 <= 5 * kills
+    assert set(_pairs(tmp_path)) == set(_pairs(finished[0]))
 
 
 def test_too_small_a_budget_is_refused(tmp_path: Path) -> None:
