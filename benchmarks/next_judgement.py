@@ -133,6 +133,7 @@ class Compared:
     """Replayed comparisons: judgements are about two items."""
 
     world: World
+    chosen: bool = False  # whether pairs are chosen for earlier answers
 
     def __post_init__(self) -> None:
         self._rows: list[tuple[int, int, int, int]] = []
@@ -156,10 +157,22 @@ class Compared:
         first, second, person, answer = np.array(self._rows, dtype=np.int64).T
         people, annotator = np.unique(person, return_inverse=True)
         n = len(first)
+        later = np.arange(n) >= ITEMS - ITEMS // self.world.size
         kind, ordered = np.zeros(len(people), dtype=np.int64), np.ones(len(people), dtype=bool)
         steps, ones = np.full(n, 3), np.ones(n)
         found = fit_comparisons(
-            Comparisons(self.world.groups, first, second, annotator, answer, steps, ones, kind, ordered)
+            Comparisons(
+                self.world.groups,
+                first,
+                second,
+                annotator,
+                answer,
+                steps,
+                ones,
+                kind,
+                ordered,
+                later if self.chosen else None,
+            )
         )
         return found.mean, lambda count: next_judgements(compared(found), count)
 
@@ -168,6 +181,7 @@ def curve(judged: Rated | Compared, policy: str) -> Floats:
     """Judgements per item, tau and accuracy, (rounds, 3): after every round of `active`, else at the lines."""
     rng, size = judged.world.rng, judged.world.size
     made = ITEMS if isinstance(judged, Rated) else ITEMS - ITEMS // size
+    judged.chosen = policy == "active"
     order, at, rows = rng.permutation(len(judged.kinds)), 0, []
     for line in LINES:
         while made < line * ITEMS:

@@ -29,9 +29,13 @@ from dprm_data.runs.run import Run
 _ROUND = 5  # a round adds one pair for so many that are there
 
 
+def asks_actively(run: Run) -> bool:
+    return run.compares and run.recipe.compare.pairs == "active"
+
+
 def pairs_left(run: Run) -> int:
     """How many more pairs the budget is enough for; 0 in a run whose pairs are chosen beforehand."""
-    budget = run.recipe.compare.budget if run.compares else None
+    budget = run.recipe.compare.budget if asks_actively(run) else None
     return 0 if budget is None else max(0, budget // run.work.annotations_of(2) - _pairs_in(run))
 
 
@@ -111,7 +115,7 @@ def _add_pairs(run: Run) -> bool:
 def _next_pairs(run: Run, count: int) -> Ints:
     """Rows of the items, (P, 2), the earlier one first."""
     fitted = fit_annotations(run, pq.read_table(run.folder.needs("annotations")))
-    found = compared_of(run.folder, fitted)
+    found = compared_of(run.folder, fitted, active=asks_actively(run))
     if found is None:
         return np.zeros((0, 2), dtype=np.int64)
     ids = fitted.votes.item_ids

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from dprm_data.core.arrays import Floats, Ints
 from dprm_data.core.tables import ANNOTATIONS, COMPARISONS, conformed, part, write_parquet
@@ -99,8 +100,9 @@ class Compared:
         return [str(name) for name in names]
 
 
-def compared_of(folder: RunFolder, fitted: Fit) -> Compared | None:
-    """Fit the run's comparisons, with its ratings as they were fitted. None where there are no comparisons with an answer."""
+def compared_of(folder: RunFolder, fitted: Fit, *, active: bool = False) -> Compared | None:
+    """Fit the run's comparisons, with its ratings as they were fitted. None where there are no comparisons with an answer. active: the pairs that models compared were chosen for earlier answers, but for those of
+    neighbours (`pipeline/active_pairs.py`)."""
     path = folder.table("comparisons")
     if not path.is_file():
         return None
@@ -119,8 +121,9 @@ def compared_of(folder: RunFolder, fitted: Fit) -> Compared | None:
     of[annotator] = kind
     ordered = np.zeros(len(who), dtype=bool)
     ordered[annotator] = table["ordered"].to_numpy(zero_copy_only=False).astype(bool)
+    group = group_numbers(pq.read_table(folder.needs("items"), columns=["group_id"])["group_id"])
     data = Comparisons(
-        group=group_numbers(pq.read_table(folder.needs("items"), columns=["group_id"])["group_id"]),
+        group=group,
         first=first,
         second=second,
         annotator=annotator,
@@ -129,6 +132,7 @@ def compared_of(folder: RunFolder, fitted: Fit) -> Compared | None:
         weight=_weights(table, kind),
         kind=of,
         ordered=ordered,
+        chosen=_chosen(group, first, second) & (np.array(kinds)[kind] != "human") if active else None,
     )
     kept = np.flatnonzero(data.weight > 0)
     if not len(kept):
@@ -139,6 +143,13 @@ def compared_of(folder: RunFolder, fitted: Fit) -> Compared | None:
     fit = fit_comparisons(data, reward, error, fitted.level)
     names = [name.partition("\0")[2] for name in who]
     return Compared(fit, data, names, kinds, _half_votes(data), rated)
+
+
+def _chosen(group: Ints, first: Ints, second: Ints) -> NDArray[np.bool_]:
+    """Which pairs are not of a response and the next one of its prompt, (C,)."""
+    place = np.empty(len(group), dtype=np.int64)
+    place[np.argsort(group, kind="stable")] = np.arange(len(group))
+    return np.asarray(np.abs(place[first] - place[second]) != 1)
 
 
 def _codes(column: pa.ChunkedArray) -> tuple[list[str], Ints]:

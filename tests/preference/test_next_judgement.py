@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -110,3 +112,33 @@ def test_of_many_responses_the_best_is_settled_first() -> None:
     mean = np.concatenate([[5.0, 4.9], np.zeros(100)])
     chosen = next_judgements(_prompts(list(mean), [0.3] * 102), 2)
     assert sorted(chosen.ravel()) == [0, 1]
+
+
+def test_pairs_that_were_chosen_do_not_make_responses_look_alike() -> None:
+    """A chain through 200 prompts, then many answers to the pair that is closest: how much responses differ is learned as from the chain."""
+    rng = np.random.default_rng(5)
+    utility = rng.normal(0.0, 1.5, 800)
+    rows = [(4 * p + i, 4 * p + i + 1, False) for p in range(200) for i in range(3) for _ in range(3)]
+    for p in range(200):
+        a, b = min(
+            ((4 * p + i, 4 * p + j) for i in range(4) for j in range(i)),
+            key=lambda ab: abs(utility[ab[0]] - utility[ab[1]]),
+        )
+        rows += [(a, b, True)] * 20
+    first, second, chosen = np.array(rows).T
+    difference = utility[first] - utility[second]
+    answer = np.where(rng.random(len(rows)) < 1 / (1 + np.exp(-difference)), 1, -1)
+    n = len(rows)
+    data = Comparisons(
+        np.repeat(np.arange(200), 4),
+        first,
+        second,
+        np.arange(n),
+        answer,
+        np.full(n, 2),
+        np.ones(n),
+        np.zeros(n, dtype=np.int64),
+        np.ones(n, dtype=bool),
+    )
+    spread = [fit_comparisons(replace(data, chosen=each)).learned.spread for each in (None, chosen.astype(bool))]
+    assert spread[0] < 0.3 < 1.0 < spread[1] < 3.0  # it is 2.25
