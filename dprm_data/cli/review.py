@@ -18,6 +18,7 @@ class Select(StrEnum):
     divided = "divided"
     uncertain = "uncertain"
     gain = "gain"
+    preferences = "preferences"
     random = "random"
     stratified = "stratified"
     ids = "ids"
@@ -27,7 +28,7 @@ Purpose = Annotated[
     Select,
     typer.Option(
         "--select",
-        help="Which items. divided: the panel disagrees most; uncertain: the reward is least certain; gain: answers lower the error of all items most (see review plan); random: figures hold for all items; "
+        help="Which items. divided: the panel disagrees most; uncertain: the reward is least certain; gain: answers lower the error of all items most (see review plan); preferences: answers put most published pairs in their right order; random: figures hold for all items; "
         "stratified: equally many of each most likely label; ids: those given with --id.",
     ),
 ]

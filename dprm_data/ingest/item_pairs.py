@@ -15,7 +15,7 @@ from typing import Literal
 
 from dprm_data.ingest.items import Item
 
-Chosen = Literal["all", "adjacent"] | int
+Chosen = Literal["all", "adjacent", "active"] | int
 
 
 def pair_of(first: Item, second: Item) -> Item:
@@ -49,7 +49,7 @@ def unordered(pair: Item) -> str:
 def paired(items: Iterable[Item], groups: Iterable[str], chosen: Chosen, seed: int) -> Iterator[Item]:
     """The chosen pairs of the items of each prompt, in both orders; groups: of all items.
 
-    all: every pair; adjacent: each response with the next one of its prompt; a number: so many per prompt, drawn by their ids. Texts are held until all responses to their prompt are there.
+    all: every pair; adjacent: each response with the next one of its prompt (with these active begins); a number: so many per prompt, drawn by their ids. Texts are held until all responses to their prompt are there.
     """
     left, held = Counter(groups), dict[str, list[Item]]()
     for item in items:
@@ -62,7 +62,7 @@ def paired(items: Iterable[Item], groups: Iterable[str], chosen: Chosen, seed: i
 
 
 def _chosen(responses: list[Item], chosen: Chosen, seed: int) -> list[tuple[Item, Item]]:
-    if chosen == "adjacent":
+    if chosen in ("adjacent", "active"):
         return list(pairwise(responses))
     pairs = list(combinations(responses, 2))
     if chosen == "all":

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from dprm_data.core.scrub import without_secrets
 from dprm_data.core.tables import write_text
 from dprm_data.ingest.ratings import ratings_of_items
+from dprm_data.pipeline.active_pairs import asks_actively
 from dprm_data.preference.coupling import TYPICAL, learn_coupling
 from dprm_data.preference.fitting import Fit
 from dprm_data.providers.provider import provider_class
@@ -60,7 +61,7 @@ def _preferences(run: Run, annotations: pa.Table, fitted: Fit) -> dict[str, Any]
         fitted.reward_error,
         run.space,
     )
-    found = compared_of(run.folder, fitted, run.recipe.fit.human_weight)
+    found = compared_of(run.folder, fitted, run.recipe.fit.human_weight, active=asks_actively(run))
     how = Preferences(run.space.rewards, run.recipe.preferences, coupling or TYPICAL, fitted.level, found)
     counts = write_preferences(run.folder.table("distributions"), run.folder.table("preferences"), how)
     record = counts.to_dict() | {"coupling": asdict(how.coupling), "coupling_learned": coupling is not None}

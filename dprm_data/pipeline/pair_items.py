@@ -8,6 +8,7 @@ from dprm_data.core.errors import SourceError
 from dprm_data.core.tables import ITEMS, damage, sha256_of
 from dprm_data.ingest.item_pairs import paired
 from dprm_data.ingest.items import load_items, store_items
+from dprm_data.pipeline.active_pairs import check_chain
 from dprm_data.runs.asked_pairs import pairs_path
 from dprm_data.runs.run import Run
 
@@ -26,6 +27,7 @@ def pair_items(run: Run) -> None:
             "elicitation: compare: no prompt of the source has two responses",
             hint="Give several rows with one prompt, or columns such as chosen and rejected, or responses.",
         )
-    report = store_items(paired(load_items(items), groups, config.pairs, run.recipe.seed), path)
+    check_chain(run, len(groups) - len(set(groups)))
+    report = store_items(paired(load_items(items), groups, config.pairs, run.recipe.seed), path, with_dropped=False)
     run.progress.say(f"{report.items // 2:,} pairs of responses, each shown both ways round")
     run.folder.update_manifest(pairs={"of": made_of, "pairs": report.items // 2})

@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,6 +29,7 @@ from dprm_data.ingest.items import ItemsReport, StoredItems, load_items, store_i
 from dprm_data.ledger.factory import exists
 from dprm_data.ledger.ledger import Ledger
 from dprm_data.panel.personas import panel_table
+from dprm_data.pipeline.active_pairs import in_rounds, planned
 from dprm_data.pipeline.compared_people import comparisons_bring_items, ingest_comparisons
 from dprm_data.pipeline.fingerprint import fingerprint_of
 from dprm_data.pipeline.item_lengths import say_what_is_giant, say_what_is_too_long
@@ -107,7 +109,11 @@ def annotate_and_keep(
     """
     began = time.time()
     try:
-        counters = annotate(run, max_cost=max_cost, retry_failed=retry_failed)
+        counters = in_rounds(
+            run,
+            lambda again: annotate(run, max_cost=max_cost, retry_failed=retry_failed and not again),
+            partial(collect, run),
+        )
     except (BudgetReached, ProviderUnusable, Interrupted) as stopped:
         if isinstance(stopped, Interrupted):
             if stopped.at_once:
@@ -218,7 +224,8 @@ def estimate(run: Run) -> Plan:
     if not run.asks_models:
         return no_calls(_count(run))
     with run.ledger(readonly=True) if exists(run.ledger_address) else nullcontext() as ledger:
-        return make_jury_plan(run.work, run.asked_items, run.prices, ledger)
+        found = make_jury_plan(run.work, run.asked_items, run.prices, ledger)
+    return planned(run, found, lambda: make_jury_plan(run.work, run.asked_items, run.prices, None))
 
 
 def annotate(run: Run, *, max_cost: float | None = None, retry_failed: bool = False) -> Counters:

@@ -27,14 +27,14 @@ _NODES = 20
 
 
 def spread_and_correlation(batches: Sequence[Batch], answer: Floats, scale: Scale, shift: float) -> tuple[float, float]:
-    """τ² and ρ. answer (C,): centred, NaN for one on another scale than `scale`; shift: the mean order effect."""
+    """τ² and ρ. answer (C,): centred, NaN for one that is left out (on another scale than `scale`, or of a pair that was chosen); shift: the mean order effect."""
     sums, prompts, repeated = np.zeros((2, 3)), 0, 0
     for batch in batches:
         given = answer[batch.answers]
-        found = batch.agreement(np.where(np.isnan(given), 0.0, given))
+        found = batch.agreement(given)
         sums += found
         prompts += len(batch.items) if found[1, 2] > 0 else 0
-        repeated += int((np.bincount(batch.unit) > 1).sum())
+        repeated += int((np.bincount(batch.unit, ~np.isnan(given)) > 1).sum())
     own, within, between = (value / number if number > 0 else np.nan for value, number in sums.T)
     typical = _signal(SPREAD, scale, shift)
     between = (prompts * np.nan_to_num(between) + _WORTH * typical) / (prompts + _WORTH)

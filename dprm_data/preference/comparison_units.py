@@ -84,10 +84,13 @@ class Batch:
         return self.by_prompt(weight * score), self.by_prompt(weight[..., None] * found)
 
     def agreement(self, answer: Floats) -> Floats:
-        """Sums of products of answers (M,), centred, and what each is a multiple of, (2, 3): of answers with themselves, of a unit's answers with each other, and of those of different units."""
-        sums, one = self.summed(answer), self.crossed(np.ones_like(answer))
+        """Sums of products of answers (M,), centred, and what each is a multiple of, (2, 3): of answers with themselves, of a unit's answers with each other, and of those of different units. NaN is left
+        out."""
+        there = ~np.isnan(answer)
+        answer = np.where(there, answer, 0.0)
+        sums, one = self.summed(answer), self.crossed(there.astype(np.float64))
         own, crossed = float(answer @ answer), float((sums**2).sum())
-        size, pairs = float(len(answer)), float((one**2).sum())
+        size, pairs = float(there.sum()), float((one**2).sum())
         all_, everything = (float((self.by_prompt(each) ** 2).sum()) for each in (sums, one))
         return np.array(
             [

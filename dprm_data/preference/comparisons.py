@@ -42,6 +42,7 @@ class Comparisons:
 
     group (N,): of the items; first, second (C,): items, as they were shown; annotator (C,); answer (C,): -m … m, more than 0 if the first is better; steps (C,): 2m+1, or 2m where there is no 0;
     weight (C,); kind (A,): of the annotators, the order effect is learned for each; ordered (A,): whether the order in which they were shown is known.
+    chosen (C,): whether the pair was chosen for the answers to others, None if none was. Such pairs differ less than any two responses, so how much responses differ is not learned from them.
     """
 
     group: Ints
@@ -53,6 +54,7 @@ class Comparisons:
     weight: Floats
     kind: Ints
     ordered: NDArray[np.bool_]
+    chosen: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.first)
@@ -60,7 +62,8 @@ class Comparisons:
     def take(self, rows: Ints) -> Comparisons:
         """These of the comparisons."""
         names = ("first", "second", "annotator", "answer", "steps", "weight")
-        return replace(self, **{name: getattr(self, name)[rows] for name in names})
+        chosen = None if self.chosen is None else self.chosen[rows]
+        return replace(self, chosen=chosen, **{name: getattr(self, name)[rows] for name in names})
 
 
 @dataclass(frozen=True)
@@ -253,10 +256,11 @@ def _relearned(data: Comparisons, learned: Learned, posteriors: list[_Posterior]
 
 
 def _centred(data: Comparisons, learned: Learned) -> Floats:
-    """Answers on the most frequent scale, less what is answered about equal responses, (C,); NaN on the others."""
+    """Answers on the most frequent scale, less what is answered about equal responses, (C,); NaN on the others, and where the pair was chosen."""
     steps, scale = next(iter(learned.scales.items()))
     mean, _ = scale.moments(learned.order.of_annotator[data.annotator], np.zeros(len(data)))
-    return np.where(data.steps == steps, data.answer / (2 * scale.most) - mean, np.nan)
+    used = data.steps == steps if data.chosen is None else (data.steps == steps) & ~data.chosen
+    return np.where(used, data.answer / (2 * scale.most) - mean, np.nan)
 
 
 def _order(data: Comparisons, learned: Learned, difference: Floats, error: Floats) -> OrderEffects:

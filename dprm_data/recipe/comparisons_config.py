@@ -39,7 +39,11 @@ class ComparisonsConfig(Section):
 class CompareConfig(Section):
     """`elicitation: compare`: which responses to a prompt are compared, and how an annotator is asked."""
 
-    pairs: Literal["all", "adjacent"] | Annotated[int, Field(gt=0)] = "all"  # a number: so many per prompt, at random
+    # adjacent: each response with the next one of its prompt; active: those first, then where preferences are expected to change most; a number: so many per prompt, at random
+    pairs: Literal["all", "adjacent", "active"] | Annotated[int, Field(gt=0)] = "all"
+    budget: Annotated[int, Field(gt=0)] | None = (
+        None  # of pairs: active: judgements in all (comparisons by an annotator)
+    )
     steps: Literal[2, 3, 7] = 3  # of an answer: 2 has no tie
     orders: Literal["both", "half"] = "both"  # each annotator both ways, or half of the panel each way
     criterion: Annotated[str, Field(min_length=1, max_length=4_000)] = CRITERION
@@ -48,4 +52,8 @@ class CompareConfig(Section):
     def _says_something(self) -> CompareConfig:
         if not self.criterion.strip():
             raise ValueError("criterion is empty: say in words what makes a response better")
+        if (self.pairs == "active") != (self.budget is not None):
+            raise ValueError(
+                "pairs: active and budget (how many judgements to ask for) go together; give both or neither"
+            )
         return self

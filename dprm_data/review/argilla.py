@@ -15,7 +15,7 @@ from dprm_data.review.argilla_records import answer_of, read_record
 from dprm_data.review.argilla_schema import check_same, payload, settings
 from dprm_data.review.argilla_server import Server
 from dprm_data.review.human_annotations import Answer, Stored, merge, pseudonym, store
-from dprm_data.review.panel_knowledge import order_of_gain
+from dprm_data.review.open_pairs import best_order
 from dprm_data.review.records import panel_view, records
 from dprm_data.review.selection import select
 from dprm_data.review.sent_log import SentLog
@@ -87,8 +87,8 @@ def push(
     ours = list(
         dict.fromkeys(item for r in there if (item := read_record(r).external_id) is not None and item in known)
     )
-    gain = partial(order_of_gain, run, panel, each=people)
-    chosen = select(panel.fit, purpose, count, seed=seed, ids=ids, already=ours, gain=gain)
+    best = partial(best_order, run, panel, purpose=purpose, each=people)
+    chosen = select(panel.fit, purpose, count, seed=seed, ids=ids, already=ours, best=best)
     register = SentLog.of(run.folder)
     register.add(chosen, item_ids)
     if target is None:

@@ -26,7 +26,7 @@ from dprm_data.labels.space import LabelSpace
 from dprm_data.review.answer_tables import read_answers
 from dprm_data.review.cells import defused
 from dprm_data.review.human_annotations import Stored, merge, store
-from dprm_data.review.panel_knowledge import order_of_gain
+from dprm_data.review.open_pairs import best_order
 from dprm_data.review.records import Record, panel_view, records
 from dprm_data.review.selection import select
 from dprm_data.review.sent_log import SentLog
@@ -62,8 +62,8 @@ def export(
         raise InputError(f"{file}: unknown kind of file", hint="Name it .csv or .jsonl.")
     panel = panel_view(run, blind=blind)
     item_ids = panel.fit.votes.item_ids
-    gain = partial(order_of_gain, run, panel, each=1)
-    chosen = select(panel.fit, purpose, count, seed=seed, ids=ids, gain=gain)
+    best = partial(best_order, run, panel, purpose=purpose, each=1)
+    chosen = select(panel.fit, purpose, count, seed=seed, ids=ids, best=best)
     register = SentLog.of(run.folder)
     register.add(chosen, item_ids)
     register.went({"kind": "file", "file": file.name, "blind": blind, "at": _now()}, ("file",))

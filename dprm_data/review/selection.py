@@ -3,12 +3,13 @@
     divided      the panel disagrees most (the chance that two of its personas choose differently)
     uncertain    the expected reward is least certain (the widest credible interval)
     gain         people's answers lower the expected error of all items most (`answer_gain.py`)
+    preferences  people's answers put most pairs of responses to one prompt in their right order (`open_pairs.py`)
     random       every item with the same chance: figures hold for the whole run
     stratified   equally many of each most likely label, so that rare categories are included
     ids          the items named
 
 `weights` are the number of the run's items that a chosen one represents (one over its chance to be chosen): figures over reviewed items, weighted by them, are
-figures over the run. The first three purposes pick extremes, which represent only themselves; their weight is 1.
+figures over the run. The first four purposes pick extremes, which represent only themselves; their weight is 1.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from dprm_data.core.arrays import Floats, Ints
 from dprm_data.core.errors import InputError
 from dprm_data.preference.fitting import Fit
 
-Purpose = Literal["divided", "uncertain", "gain", "random", "stratified", "ids"]
+Purpose = Literal["divided", "uncertain", "gain", "preferences", "random", "stratified", "ids"]
 PURPOSES: tuple[str, ...] = get_args(Purpose)
 REPRESENTATIVE = ("random", "stratified")
 
@@ -45,12 +46,12 @@ def select(
     seed: int = 0,
     ids: Sequence[str] = (),
     already: Collection[str] = (),
-    gain: Callable[[int], Ints] | None = None,
+    best: Callable[[int], Ints] | None = None,
 ) -> Selection:
     """Choose items so that, with those `already` under review, there are `count`.
 
     seed: for `random`, `stratified` and ties; a greater count with the same seed only adds items. ids: for the purpose `ids`,
-    each an item's id or the beginning of one. gain: for the purpose `gain`, gives so many rows, the best first.
+    each an item's id or the beginning of one. best: for the purposes `gain` and `preferences`, gives so many rows, the best first.
 
     Raises InputError for a purpose, a count or an id that cannot be used.
     """
@@ -66,10 +67,10 @@ def select(
     seen = set(already)
     free = np.array([item_id not in seen for item_id in fit.votes.item_ids], dtype=bool)
     # Ordering all items makes a greater count a superset of a smaller one.
-    if purpose == "gain":
-        if gain is None:
-            raise InputError("--select gain needs a run's panel")
-        order, chance = gain(count + int((~free).sum())), np.ones(len(fit))
+    if purpose in ("gain", "preferences"):
+        if best is None:
+            raise InputError(f"--select {purpose} needs a run's panel")
+        order, chance = best(count + int((~free).sum())), np.ones(len(fit))
     else:
         order, chance = _orders(fit, purpose, count, seed)
     rows = order[free[order]][: max(0, count - int((~free).sum()))]

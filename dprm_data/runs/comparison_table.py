@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from dprm_data.core.arrays import Floats, Ints
 from dprm_data.core.errors import InputError
@@ -101,8 +102,9 @@ class Compared:
         return [str(name) for name in names]
 
 
-def compared_of(folder: RunFolder, fitted: Fit, human_weight: float = 1.0) -> Compared | None:
-    """Fit the run's comparisons, with its ratings as they were fitted. None where there are no comparisons with an answer. human_weight: what a person's answer counts for."""
+def compared_of(folder: RunFolder, fitted: Fit, human_weight: float = 1.0, *, active: bool = False) -> Compared | None:
+    """Fit the run's comparisons, with its ratings as they were fitted. None where there are no comparisons with an answer. human_weight: what a person's answer counts for. active: the pairs
+    that models compared were chosen for earlier answers, but for those of neighbours (`pipeline/active_pairs.py`)."""
     path = folder.table("comparisons")
     if not path.is_file():
         return None
@@ -122,8 +124,9 @@ def compared_of(folder: RunFolder, fitted: Fit, human_weight: float = 1.0) -> Co
     of[annotator] = kind
     ordered = np.zeros(len(who), dtype=bool)
     ordered[annotator] = table["ordered"].to_numpy(zero_copy_only=False).astype(bool)
+    group = group_numbers(pq.read_table(folder.needs("items"), columns=["group_id"])["group_id"])
     data = Comparisons(
-        group=group_numbers(pq.read_table(folder.needs("items"), columns=["group_id"])["group_id"]),
+        group=group,
         first=first,
         second=second,
         annotator=annotator,
@@ -132,6 +135,7 @@ def compared_of(folder: RunFolder, fitted: Fit, human_weight: float = 1.0) -> Co
         weight=_weights(table, kind) * np.where([kinds[i] == "human" for i in kind], human_weight, 1.0),
         kind=of,
         ordered=ordered,
+        chosen=_chosen(group, first, second) & (np.array(kinds)[kind] != "human") if active else None,
     )
     _check(data, path)
     kept = np.flatnonzero(data.weight > 0)
@@ -170,6 +174,13 @@ def _check(data: Comparisons, path: Path) -> None:
                 f"{path}: a comparison has {what} (row {int(np.argmax(rows)) + 1} of those that count)",
                 hint="Delete it, and dprm run writes it again.",
             )
+
+
+def _chosen(group: Ints, first: Ints, second: Ints) -> NDArray[np.bool_]:
+    """Which pairs are not of a response and the next one of its prompt, (C,)."""
+    place = np.empty(len(group), dtype=np.int64)
+    place[np.argsort(group, kind="stable")] = np.arange(len(group))
+    return np.asarray(np.abs(place[first] - place[second]) != 1)
 
 
 def _codes(column: pa.ChunkedArray) -> tuple[list[str], Ints]:

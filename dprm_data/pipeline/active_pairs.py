@@ -1,0 +1,156 @@
+"""`compare: {pairs: active, budget: N}`: in rounds, the pairs whose comparison is expected to put most preferences in their right order, until N judgements are asked for. Makes no call.
+
+The table of pairs begins with a chain through each prompt, so that all its responses are compared with each other at least indirectly. When all that is in the table has been asked, the fit of the answers says
+which pairs come next, a fifth more each time; they are added to the table, and asked like any others. So whatever holds for a run's pairs holds for them: the table says what was chosen, after a kill too, and nothing is asked twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import chain
+
+import numpy as np
+import orjson
+import pyarrow.parquet as pq
+
+from dprm_data.core.arrays import Ints
+from dprm_data.core.errors import RecipeError
+from dprm_data.engine.counters import Counters
+from dprm_data.engine.plan import Plan
+from dprm_data.ingest.item_pairs import pair_of
+from dprm_data.ingest.items import Item, load_items, store_items
+from dprm_data.preference.next_judgement import compared, next_judgements
+from dprm_data.runs.asked_pairs import pairs_path
+from dprm_data.runs.comparison_table import compared_of
+from dprm_data.runs.fit import fit_annotations
+from dprm_data.runs.run import Run
+
+_ROUND = 5  # a round adds one pair for so many that are there
+
+
+def asks_actively(run: Run) -> bool:
+    return run.compares and run.recipe.compare.pairs == "active"
+
+
+def pairs_left(run: Run) -> int:
+    """How many more pairs the budget is enough for; 0 in a run whose pairs are chosen beforehand."""
+    budget = run.recipe.compare.budget if asks_actively(run) else None
+    return 0 if budget is None else max(0, budget // run.work.annotations_of(2) - _pairs_in(run))
+
+
+def check_chain(run: Run, pairs: int) -> None:
+    """Raise `RecipeError` if the budget is not enough for these pairs, the first."""
+    budget, needed = run.recipe.compare.budget, pairs * run.work.annotations_of(2)
+    if budget is not None and budget < needed:
+        raise RecipeError(
+            f"compare.budget: {budget:,} judgements, and the first comparisons, a chain through the responses to each prompt, are {needed:,}",
+            hint=f"Give {needed:,} or more, or fewer personas (panel.sample), or orders: half.",
+        )
+
+
+def in_rounds(run: Run, annotate: Callable[[bool], Counters], collect: Callable[[], object]) -> Counters:
+    """Ask about the pairs that are there, then about those chosen from the answers, until the budget is used or nothing more is to be gained. annotate takes whether
+    it is called again. Returns what was counted in all rounds."""
+    asked = _pairs_in(run) if run.compares else 0
+    counters = annotate(False)
+    while pairs_left(run):
+        with run.by_turns():
+            if _pairs_in(run) == asked:  # else another worker has chosen
+                collect()
+                if not _add_pairs(run):
+                    break
+            asked = _pairs_in(run)
+        counters = _together(counters, annotate(True))
+    return counters
+
+
+def planned(run: Run, found: Plan, whole: Callable[[], Plan]) -> Plan:
+    """A plan that also has the pairs still to be chosen: each at the mean price of those that are there. whole: the plan of these as if nothing were answered."""
+    left = pairs_left(run)
+    if not left:
+        return found
+    new, part = whole(), left / _pairs_in(run)
+    low_high = None
+    if found.cost_range and new.cost_range:
+        low_high = (found.cost_range[0] + part * new.cost_range[0], found.cost_range[1] + part * new.cost_range[1])
+    return replace(
+        found,
+        items=found.items + 2 * left,
+        annotations=found.annotations + round(part * new.annotations),
+        calls_needed=found.calls_needed + round(part * new.calls_needed),
+        input_tokens=found.input_tokens + round(part * new.input_tokens),
+        output_tokens=found.output_tokens + round(part * new.output_tokens),
+        cost=_sum(found.cost, new.cost, part),
+        cost_range=low_high,
+        cost_at_most=_sum(found.cost_at_most, new.cost_at_most, part),
+        assumptions=(*found.assumptions, f"{left:,} pairs are chosen later, from the answers: of the same mean length"),
+    )
+
+
+def _sum(one: float | None, other: float | None, part: float) -> float | None:
+    return None if one is None or other is None else one + part * other
+
+
+def _pairs_in(run: Run) -> int:
+    return int(pq.read_metadata(run.asked_items).num_rows) // 2
+
+
+def _add_pairs(run: Run) -> bool:
+    """Add the next pairs to the table. Returns whether there are any that gain something."""
+    chosen = _next_pairs(run, min(pairs_left(run), max(1, _pairs_in(run) // _ROUND)))
+    if not len(chosen):
+        run.progress.say(
+            "no further comparison is expected to change the preferences; the rest of compare.budget is left"
+        )
+        return False
+    path = pairs_path(run.folder)
+    report = store_items(chain(load_items(path), _items(run, chosen)), path, with_dropped=False)
+    pairs = run.folder.read_manifest()["pairs"]
+    run.folder.update_manifest(pairs=pairs | {"pairs": report.items // 2})
+    run.progress.say(f"{len(chosen):,} more pairs, chosen from the answers: {report.items // 2:,} so far")
+    return True
+
+
+def _next_pairs(run: Run, count: int) -> Ints:
+    """Rows of the items, (P, 2), the earlier one first."""
+    fitted = fit_annotations(run, pq.read_table(run.folder.needs("annotations")))
+    found = compared_of(run.folder, fitted, run.recipe.fit.human_weight, active=asks_actively(run))
+    if found is None:
+        return np.zeros((0, 2), dtype=np.int64)
+    ids = fitted.votes.item_ids
+    row = {id_: at for at, id_ in enumerate(ids)}
+    asked = [
+        orjson.loads(each) for each in pq.read_table(run.asked_items, columns=["metadata"])["metadata"].to_pylist()
+    ]
+    known = [_key(np.array([row[pair["first"]], row[pair["second"]]]), len(ids)) for pair in asked]
+    each = run.work.annotations_of(2)
+    parts = compared(found.fit)
+    for part in parts:
+        part.free = ~np.isin(_key(part.kinds, len(ids)), known)
+    return np.sort(next_judgements(parts, count, each=each, once=True), axis=1)
+
+
+def _key(pairs: Ints, items: int) -> Ints:
+    """A number for each pair (…, 2), whichever is first."""
+    return np.asarray(pairs.min(axis=-1) * items + pairs.max(axis=-1))
+
+
+def _items(run: Run, pairs: Ints) -> Iterator[Item]:
+    """The pairs as items, in both orders."""
+    wanted = set(pairs.ravel().tolist())
+    responses = {at: item for at, item in enumerate(load_items(run.folder.needs("items"))) if at in wanted}
+    for first, second in pairs.tolist():
+        yield pair_of(responses[first], responses[second])
+        yield pair_of(responses[second], responses[first])
+
+
+def _together(before: Counters, last: Counters) -> Counters:
+    """The last round's counts, which include what earlier rounds asked as replayed, with the calls of those."""
+    last.replayed -= before.annotations - before.replayed - before.elsewhere
+    last.add_calls(before)
+    for name, each in last.models.items():
+        if name in before.models:
+            each.add_calls(before.models[name])
+    last.started = before.started
+    return last
