@@ -4,7 +4,7 @@
 
 FOLDER holds faceratings.parquet (item_id, rater_id, label, K). 240 prompts of four faces, or 120 of eight, are drawn; half of the raters answer, the other half says what is true. Each judgement is a
 real one: a rating by a rater of that half who was not asked about the face yet, or a comparison of two faces by one who was not asked about the pair yet (whoever rated one higher prefers it, equal ratings are a tie, which of
-the two is first is drawn). Everything begins with one judgement of each item (ratings), or a chain through each prompt (comparisons). Then rounds follow, each a fifth more judgements than there are: the fit, with its prior
+the two is first is drawn). In "ideal ratings" the faces' values and the ratings are drawn from normal distributions that the choice knows. Everything begins with one judgement of each item (ratings), or a chain through each prompt (comparisons). Then rounds follow, each a fifth more judgements than there are: the fit, with its prior
 learned anew, says what is next.
 
     active       where the preferences are expected to change most (`preference/next_judgement.py`)
@@ -129,6 +129,34 @@ class Rated:
 
 
 @dataclass
+class Normal:
+    """Ratings in a world that is as the formulas say: normal, with known variances, those of the faces. What choosing can save at best."""
+
+    world: World
+
+    def __post_init__(self) -> None:
+        rng, label = self.world.rng, self.world.label
+        given = [label[label[:, i] >= 0, i] for i in range(ITEMS)]
+        self.noise, self.spread = float(np.mean([np.var(each) for each in given])), float(np.var(self.world.truth))
+        self.world.truth = rng.normal(size=ITEMS) * np.sqrt(self.spread)
+        a, b = self.world.pairs.T
+        self.world.share = np.where(self.world.truth[a] > self.world.truth[b], 1.0, 0.0)
+        self.number, self.sum = np.zeros(ITEMS), np.zeros(ITEMS)
+        self.kinds = np.arange(ITEMS)[:, None]
+        self.ask(self.kinds)
+
+    def ask(self, rows: Ints) -> None:
+        more = np.bincount(rows[:, 0], minlength=ITEMS)
+        self.number += more
+        self.sum += more * self.world.truth + self.world.rng.normal(size=ITEMS) * np.sqrt(self.noise * more)
+
+    def fitted(self) -> tuple[Floats, Callable[[int], Ints]]:
+        variance = 1.0 / (1.0 / self.spread + self.number / self.noise)
+        mean, noise = variance * self.sum / self.noise, np.full(ITEMS, self.noise)
+        return mean, lambda count: next_judgements(rated(self.world.groups, mean, variance, noise), count)
+
+
+@dataclass
 class Compared:
     """Replayed comparisons: judgements are about two items."""
 
@@ -177,11 +205,12 @@ class Compared:
         return found.mean, lambda count: next_judgements(compared(found), count)
 
 
-def curve(judged: Rated | Compared, policy: str) -> Floats:
+def curve(judged: Rated | Compared | Normal, policy: str) -> Floats:
     """Judgements per item, tau and accuracy, (rounds, 3): after every round of `active`, else at the lines."""
     rng, size = judged.world.rng, judged.world.size
-    made = ITEMS if isinstance(judged, Rated) else ITEMS - ITEMS // size
-    judged.chosen = policy == "active"
+    made = ITEMS - ITEMS // size if isinstance(judged, Compared) else ITEMS
+    if isinstance(judged, Compared):
+        judged.chosen = policy == "active"
     order, at, rows = rng.permutation(len(judged.kinds)), 0, []
     for line in LINES:
         while made < line * ITEMS:
@@ -230,7 +259,7 @@ def _error(values: Floats) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--seeds", type=int, default=4, help="two or more")
+    parser.add_argument("--seeds", type=int, default=3, help="two or more")
     parser.add_argument("--write", action="store_true", help="put the table into docs/preferences.md")
     given = parser.parse_args()
     votes = Votes.load(given.folder / "faceratings.parquet")
@@ -240,6 +269,8 @@ def main() -> None:
         (Rated, "ratings", 8),
         (Compared, "comparisons", 4),
         (Compared, "comparisons", 8),
+        (Normal, "ideal ratings", 4),
+        (Normal, "ideal ratings", 8),
     ):
         curves = {
             policy: [curve(way(World.drawn(votes, size, seed)), policy) for seed in range(given.seeds)]
