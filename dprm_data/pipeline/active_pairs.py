@@ -6,6 +6,7 @@ which pairs come next, a fifth more each time; they are added to the table, and 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import chain
@@ -30,13 +31,18 @@ _ROUND = 5  # a round adds one pair for so many that are there
 
 
 def asks_actively(run: Run) -> bool:
+    """Whether the run's pairs are chosen from its answers."""
     return run.compares and run.recipe.compare.pairs == "active"
 
 
 def pairs_left(run: Run) -> int:
-    """How many more pairs the budget is enough for; 0 in a run whose pairs are chosen beforehand."""
+    """How many more pairs the budget is enough for, as far as there are any; 0 in a run whose pairs are chosen beforehand."""
     budget = run.recipe.compare.budget if asks_actively(run) else None
-    return 0 if budget is None else max(0, budget // run.work.annotations_of(2) - _pairs_in(run))
+    if budget is None:
+        return 0
+    sizes = Counter(pq.read_table(run.folder.needs("items"), columns=["group_id"])["group_id"].to_pylist()).values()
+    most = min(budget // run.work.annotations_of(2), sum(size * (size - 1) // 2 for size in sizes))
+    return max(0, most - _pairs_in(run))
 
 
 def check_chain(run: Run, pairs: int) -> None:

@@ -74,7 +74,12 @@ def test_a_larger_budget_adds_pairs(finished: Any, tmp_path: Path) -> None:
         _write(tmp_path, server.url, 36)
         assert dprm("run", "recipe.yaml", cwd=tmp_path).returncode == 0
         assert server.tally.requests == 72
-    assert chain < set(_pairs(tmp_path)) == set(_pairs(finished[0]))  # as in one go
+        assert chain < set(_pairs(tmp_path)) == set(_pairs(finished[0]))  # as in one go
+        _write(tmp_path, server.url, 10 * ALL)
+        planned = answer(dprm("plan", "recipe.yaml", "--json", cwd=tmp_path))
+        assert (planned["annotations"], planned["calls_needed"]) == (2 * ALL, 2 * ALL - 72)
+        assert dprm("run", "recipe.yaml", cwd=tmp_path).returncode == 0
+        assert server.tally.requests == 2 * ALL  # there are no more
 
 
 def test_killed_in_any_round(finished: Any, tmp_path: Path) -> None:
