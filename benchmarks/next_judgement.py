@@ -24,7 +24,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import document  # noqa: E402
-from benchmarks.preferences import Votes  # noqa: E402
+from benchmarks.preferences import PROBABILITIES, Votes  # noqa: E402
 from dprm_data.core.arrays import Floats, Ints  # noqa: E402
 from dprm_data.ingest.votes import Votes as Counts  # noqa: E402
 from dprm_data.labels.space import LabelSpace  # noqa: E402
@@ -202,7 +202,15 @@ class Compared:
                 later if self.chosen else None,
             )
         )
+        self.probability = found.probability(self.world.pairs)
         return found.mean, lambda count: next_judgements(compared(found), count)
+
+    def right(self) -> Floats:
+        """Of every pair as it would be published: its probability, and whether the other half's mean agrees, (2, P)."""
+        a, b = self.world.pairs.T
+        first = self.world.truth[a] > self.world.truth[b]
+        up = self.probability >= 0.5
+        return np.stack([np.where(up, self.probability, 1 - self.probability), first == up])
 
 
 def curve(judged: Rated | Compared | Normal, policy: str) -> Floats:
@@ -252,6 +260,15 @@ def lines_of(way: str, size: int, curves: dict[str, list[Floats]]) -> list[str]:
     return rows
 
 
+def published(size: int, policy: str, pairs: Floats) -> str:
+    """The row of the probabilities of these pairs, (2, P)."""
+    cells = [str(size), policy]
+    for low, high in pairwise(PROBABILITIES):
+        here = (pairs[0] >= low) & (pairs[0] <= high)
+        cells.append(f"{pairs[0][here].mean():.2f}: {pairs[1][here].mean():.2f}" if here.sum() >= 100 else "")
+    return "| " + " | ".join(cells) + " |"
+
+
 def _error(values: Floats) -> float:
     return float(values.std(ddof=1) / np.sqrt(len(values)))
 
@@ -264,6 +281,8 @@ def main() -> None:
     given = parser.parse_args()
     votes = Votes.load(given.folder / "faceratings.parquet")
     table = [HEAD, "|---|---|---|" + "---|" * 10]
+    sure = ["| responses | asked | " + " | ".join(f"{a:g} to {b:g}" for a, b in pairwise(PROBABILITIES)) + " |"]
+    sure.append("|---|---|" + "---|" * (len(PROBABILITIES) - 1))
     for way, name, size in (
         (Rated, "ratings", 4),
         (Rated, "ratings", 8),
@@ -272,14 +291,19 @@ def main() -> None:
         (Normal, "ideal ratings", 4),
         (Normal, "ideal ratings", 8),
     ):
-        curves = {
-            policy: [curve(way(World.drawn(votes, size, seed)), policy) for seed in range(given.seeds)]
-            for policy in POLICIES
-        }
+        curves = {}
+        for policy in POLICIES:
+            judged = [way(World.drawn(votes, size, seed)) for seed in range(given.seeds)]
+            curves[policy] = [curve(each, policy) for each in judged]
+            if way is Compared:
+                sure.append(published(size, policy, np.concatenate([each.right() for each in judged], axis=1)))
         table += lines_of(name, size, curves)
         print(*table[-len(LINES) :], f"{time.process_time():.0f} s", sep="\n", flush=True)
+    print(*sure, sep="\n")
     if given.write:
-        document.write({"which judgement next": table}, ROOT / "docs" / "preferences.md")
+        document.write(
+            {"which judgement next": table, "probability of chosen pairs": sure}, ROOT / "docs" / "preferences.md"
+        )
 
 
 if __name__ == "__main__":
