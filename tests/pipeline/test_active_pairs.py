@@ -94,6 +94,8 @@ def test_killed_in_any_round(finished: Any, tmp_path: Path) -> None:
             os.kill(pid, signal.SIGKILL)
             processes.end()
             seen.append(pq.read_metadata(pairs_path(RunFolder(tmp_path / "run"))).num_rows // 2)
+            status = answer(dprm("status", "run", "--json", cwd=tmp_path))
+            assert status["calls_made"] + status["calls_left"] == 72  # those of pairs that are not chosen yet, too
         assert dprm("run", "recipe.yaml", cwd=tmp_path).returncode == 0
         stats = server.stats()
     assert seen == sorted(seen) and seen[0] == CHAIN < seen[2] < 36, seen
