@@ -41,7 +41,7 @@ def check_chain(run: Run, pairs: int) -> None:
 def in_rounds(run: Run, annotate: Callable[[bool], Counters], collect: Callable[[], object]) -> Counters:
     """Ask about the pairs that are there, then about those chosen from the answers, until the budget is used or nothing more is to be gained. annotate takes whether
     it is called again. Returns what was counted in all rounds."""
-    asked = pairs_in(run) if run.compares else 0
+    asked = pairs_in(run) if asks_actively(run) and not run.is_pulled() else 0
     counters = annotate(False)
     while pairs_left(run):
         with run.by_turns():
