@@ -4,7 +4,7 @@
 
 FOLDER holds faceratings.parquet (item_id, rater_id, label, K). 240 prompts of four faces, or 120 of eight, are drawn; half of the raters answer, the other half says what is true. Each judgement is a
 real one: a rating by a rater of that half who was not asked about the face yet, or a comparison of two faces by one who was not asked about the pair yet (whoever rated one higher prefers it, equal ratings are a tie, which of
-the two is first is drawn). Everything begins with one judgement of each item (ratings), or a chain through each prompt (comparisons). Then rounds follow, each a fifth more judgements than there are: the fit, with its prior
+the two is first is drawn). In "ideal ratings" the faces' values and the ratings are drawn from normal distributions that the choice knows. Everything begins with one judgement of each item (ratings), or a chain through each prompt (comparisons). Then rounds follow, each a fifth more judgements than there are: the fit, with its prior
 learned anew, says what is next.
 
     active       where the preferences are expected to change most (`preference/next_judgement.py`)
@@ -24,7 +24,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import document  # noqa: E402
-from benchmarks.preferences import Votes  # noqa: E402
+from benchmarks.preferences import PROBABILITIES, Votes  # noqa: E402
 from dprm_data.core.arrays import Floats, Ints  # noqa: E402
 from dprm_data.ingest.votes import Votes as Counts  # noqa: E402
 from dprm_data.labels.space import LabelSpace  # noqa: E402
@@ -129,6 +129,34 @@ class Rated:
 
 
 @dataclass
+class Normal:
+    """Ratings in a world that is as the formulas say: normal, with known variances, those of the faces. What choosing can save at best."""
+
+    world: World
+
+    def __post_init__(self) -> None:
+        rng, label = self.world.rng, self.world.label
+        given = [label[label[:, i] >= 0, i] for i in range(ITEMS)]
+        self.noise, self.spread = float(np.mean([np.var(each) for each in given])), float(np.var(self.world.truth))
+        self.world.truth = rng.normal(size=ITEMS) * np.sqrt(self.spread)
+        a, b = self.world.pairs.T
+        self.world.share = np.where(self.world.truth[a] > self.world.truth[b], 1.0, 0.0)
+        self.number, self.sum = np.zeros(ITEMS), np.zeros(ITEMS)
+        self.kinds = np.arange(ITEMS)[:, None]
+        self.ask(self.kinds)
+
+    def ask(self, rows: Ints) -> None:
+        more = np.bincount(rows[:, 0], minlength=ITEMS)
+        self.number += more
+        self.sum += more * self.world.truth + self.world.rng.normal(size=ITEMS) * np.sqrt(self.noise * more)
+
+    def fitted(self) -> tuple[Floats, Callable[[int], Ints]]:
+        variance = 1.0 / (1.0 / self.spread + self.number / self.noise)
+        mean, noise = variance * self.sum / self.noise, np.full(ITEMS, self.noise)
+        return mean, lambda count: next_judgements(rated(self.world.groups, mean, variance, noise), count)
+
+
+@dataclass
 class Compared:
     """Replayed comparisons: judgements are about two items."""
 
@@ -174,14 +202,23 @@ class Compared:
                 later if self.chosen else None,
             )
         )
+        self.probability = found.probability(self.world.pairs)
         return found.mean, lambda count: next_judgements(compared(found), count)
 
+    def right(self) -> Floats:
+        """Of every pair as it would be published: its probability, and whether the other half's mean agrees, (2, P)."""
+        a, b = self.world.pairs.T
+        first = self.world.truth[a] > self.world.truth[b]
+        up = self.probability >= 0.5
+        return np.stack([np.where(up, self.probability, 1 - self.probability), first == up])
 
-def curve(judged: Rated | Compared, policy: str) -> Floats:
+
+def curve(judged: Rated | Compared | Normal, policy: str) -> Floats:
     """Judgements per item, tau and accuracy, (rounds, 3): after every round of `active`, else at the lines."""
     rng, size = judged.world.rng, judged.world.size
-    made = ITEMS if isinstance(judged, Rated) else ITEMS - ITEMS // size
-    judged.chosen = policy == "active"
+    made = ITEMS - ITEMS // size if isinstance(judged, Compared) else ITEMS
+    if isinstance(judged, Compared):
+        judged.chosen = policy == "active"
     order, at, rows = rng.permutation(len(judged.kinds)), 0, []
     for line in LINES:
         while made < line * ITEMS:
@@ -223,6 +260,15 @@ def lines_of(way: str, size: int, curves: dict[str, list[Floats]]) -> list[str]:
     return rows
 
 
+def published(size: int, policy: str, pairs: Floats) -> str:
+    """The row of the probabilities of these pairs, (2, P)."""
+    cells = [str(size), policy]
+    for low, high in pairwise(PROBABILITIES):
+        here = (pairs[0] >= low) & (pairs[0] <= high)
+        cells.append(f"{pairs[0][here].mean():.2f}: {pairs[1][here].mean():.2f}" if here.sum() >= 100 else "")
+    return "| " + " | ".join(cells) + " |"
+
+
 def _error(values: Floats) -> float:
     return float(values.std(ddof=1) / np.sqrt(len(values)))
 
@@ -230,25 +276,34 @@ def _error(values: Floats) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--seeds", type=int, default=4, help="two or more")
+    parser.add_argument("--seeds", type=int, default=3, help="two or more")
     parser.add_argument("--write", action="store_true", help="put the table into docs/preferences.md")
     given = parser.parse_args()
     votes = Votes.load(given.folder / "faceratings.parquet")
     table = [HEAD, "|---|---|---|" + "---|" * 10]
+    sure = ["| responses | asked | " + " | ".join(f"{a:g} to {b:g}" for a, b in pairwise(PROBABILITIES)) + " |"]
+    sure.append("|---|---|" + "---|" * (len(PROBABILITIES) - 1))
     for way, name, size in (
         (Rated, "ratings", 4),
         (Rated, "ratings", 8),
         (Compared, "comparisons", 4),
         (Compared, "comparisons", 8),
+        (Normal, "ideal ratings", 4),
+        (Normal, "ideal ratings", 8),
     ):
-        curves = {
-            policy: [curve(way(World.drawn(votes, size, seed)), policy) for seed in range(given.seeds)]
-            for policy in POLICIES
-        }
+        curves = {}
+        for policy in POLICIES:
+            judged = [way(World.drawn(votes, size, seed)) for seed in range(given.seeds)]
+            curves[policy] = [curve(each, policy) for each in judged]
+            if way is Compared:
+                sure.append(published(size, policy, np.concatenate([each.right() for each in judged], axis=1)))
         table += lines_of(name, size, curves)
         print(*table[-len(LINES) :], f"{time.process_time():.0f} s", sep="\n", flush=True)
+    print(*sure, sep="\n")
     if given.write:
-        document.write({"which judgement next": table}, ROOT / "docs" / "preferences.md")
+        document.write(
+            {"which judgement next": table, "probability of chosen pairs": sure}, ROOT / "docs" / "preferences.md"
+        )
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ which pairs come next, a fifth more each time; they are added to the table, and 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from itertools import chain
 
 import numpy as np
@@ -17,26 +16,16 @@ import pyarrow.parquet as pq
 from dprm_data.core.arrays import Ints
 from dprm_data.core.errors import RecipeError
 from dprm_data.engine.counters import Counters
-from dprm_data.engine.plan import Plan
 from dprm_data.ingest.item_pairs import pair_of
 from dprm_data.ingest.items import Item, load_items, store_items
 from dprm_data.preference.next_judgement import compared, next_judgements
+from dprm_data.runs.active_budget import asks_actively, pairs_in, pairs_left
 from dprm_data.runs.asked_pairs import pairs_path
 from dprm_data.runs.comparison_table import compared_of
 from dprm_data.runs.fit import fit_annotations
 from dprm_data.runs.run import Run
 
 _ROUND = 5  # a round adds one pair for so many that are there
-
-
-def asks_actively(run: Run) -> bool:
-    return run.compares and run.recipe.compare.pairs == "active"
-
-
-def pairs_left(run: Run) -> int:
-    """How many more pairs the budget is enough for; 0 in a run whose pairs are chosen beforehand."""
-    budget = run.recipe.compare.budget if asks_actively(run) else None
-    return 0 if budget is None else max(0, budget // run.work.annotations_of(2) - _pairs_in(run))
 
 
 def check_chain(run: Run, pairs: int) -> None:
@@ -52,53 +41,22 @@ def check_chain(run: Run, pairs: int) -> None:
 def in_rounds(run: Run, annotate: Callable[[bool], Counters], collect: Callable[[], object]) -> Counters:
     """Ask about the pairs that are there, then about those chosen from the answers, until the budget is used or nothing more is to be gained. annotate takes whether
     it is called again. Returns what was counted in all rounds."""
-    asked = _pairs_in(run) if run.compares else 0
+    asked = pairs_in(run) if asks_actively(run) and not run.is_pulled() else 0
     counters = annotate(False)
     while pairs_left(run):
         with run.by_turns():
-            if _pairs_in(run) == asked:  # else another worker has chosen
+            if pairs_in(run) == asked:  # else another worker has chosen
                 collect()
                 if not _add_pairs(run):
                     break
-            asked = _pairs_in(run)
+            asked = pairs_in(run)
         counters = _together(counters, annotate(True))
     return counters
 
 
-def planned(run: Run, found: Plan, whole: Callable[[], Plan]) -> Plan:
-    """A plan that also has the pairs still to be chosen: each at the mean price of those that are there. whole: the plan of these as if nothing were answered."""
-    left = pairs_left(run)
-    if not left:
-        return found
-    new, part = whole(), left / _pairs_in(run)
-    low_high = None
-    if found.cost_range and new.cost_range:
-        low_high = (found.cost_range[0] + part * new.cost_range[0], found.cost_range[1] + part * new.cost_range[1])
-    return replace(
-        found,
-        items=found.items + 2 * left,
-        annotations=found.annotations + round(part * new.annotations),
-        calls_needed=found.calls_needed + round(part * new.calls_needed),
-        input_tokens=found.input_tokens + round(part * new.input_tokens),
-        output_tokens=found.output_tokens + round(part * new.output_tokens),
-        cost=_sum(found.cost, new.cost, part),
-        cost_range=low_high,
-        cost_at_most=_sum(found.cost_at_most, new.cost_at_most, part),
-        assumptions=(*found.assumptions, f"{left:,} pairs are chosen later, from the answers: of the same mean length"),
-    )
-
-
-def _sum(one: float | None, other: float | None, part: float) -> float | None:
-    return None if one is None or other is None else one + part * other
-
-
-def _pairs_in(run: Run) -> int:
-    return int(pq.read_metadata(run.asked_items).num_rows) // 2
-
-
 def _add_pairs(run: Run) -> bool:
     """Add the next pairs to the table. Returns whether there are any that gain something."""
-    chosen = _next_pairs(run, min(pairs_left(run), max(1, _pairs_in(run) // _ROUND)))
+    chosen = _next_pairs(run, min(pairs_left(run), max(1, pairs_in(run) // _ROUND)))
     if not len(chosen):
         run.progress.say(
             "no further comparison is expected to change the preferences; the rest of compare.budget is left"

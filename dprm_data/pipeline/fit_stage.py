@@ -14,12 +14,12 @@ import pyarrow.parquet as pq
 from dprm_data.core.scrub import without_secrets
 from dprm_data.core.tables import write_text
 from dprm_data.ingest.ratings import ratings_of_items
-from dprm_data.pipeline.active_pairs import asks_actively
 from dprm_data.preference.coupling import TYPICAL, learn_coupling
 from dprm_data.preference.fitting import Fit
 from dprm_data.providers.provider import provider_class
 from dprm_data.publish.cards import dataset_card
 from dprm_data.review.apply_calibration import applied_calibration, fit_calibrated, uncalibrated_file
+from dprm_data.runs.active_budget import asks_actively
 from dprm_data.runs.comparison_findings import comparison_record
 from dprm_data.runs.comparison_table import compared_of
 from dprm_data.runs.dataset import write_distributions

@@ -29,7 +29,7 @@ from dprm_data.ingest.items import ItemsReport, StoredItems, load_items, store_i
 from dprm_data.ledger.factory import exists
 from dprm_data.ledger.ledger import Ledger
 from dprm_data.panel.personas import panel_table
-from dprm_data.pipeline.active_pairs import in_rounds, planned
+from dprm_data.pipeline.active_pairs import in_rounds
 from dprm_data.pipeline.compared_people import comparisons_bring_items, ingest_comparisons
 from dprm_data.pipeline.fingerprint import fingerprint_of
 from dprm_data.pipeline.item_lengths import say_what_is_giant, say_what_is_too_long
@@ -42,6 +42,7 @@ from dprm_data.providers.construction import make_batch_provider
 from dprm_data.providers.provider import BaseProvider, provider_class
 from dprm_data.recipe.model_config import ModelConfig
 from dprm_data.recipe.trust import pending
+from dprm_data.runs.active_budget import planned
 from dprm_data.runs.asked_pairs import comparison_batches
 from dprm_data.runs.comparison_table import judgements, write_comparisons
 from dprm_data.runs.run import Run

@@ -32,6 +32,7 @@ from dprm_data.preference.pairs import ALL_PAIRS_UP_TO
 _AHEAD = (1, 2, 4, 8, 16)  # judgements of a kind
 _MOST = 64  # responses of one prompt that are looked at: those whose order to the best is least sure
 _CELLS = 2_000_000  # pairs times judgements at once
+_LEAST = 1e-6  # pairs that one judgement puts right: less is nothing
 _AT_ONCE = 16  # the part of the judgements that is chosen before gains are computed again: one in so many
 
 
@@ -40,7 +41,7 @@ def wrong(difference: Floats, variance: Floats, left: Floats) -> Floats:
     from scipy.special import owens_t
 
     spread = np.sqrt(np.maximum(variance, 1e-300))
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         slope = np.sqrt(np.maximum(left, 0.0) / np.maximum(variance - left, 0.0))
     return np.where(variance > 0, 2.0 * owens_t(difference / spread, slope), 0.0)
 
@@ -146,7 +147,7 @@ def next_judgements(
     while (left := count - sum(map(len, chosen))) > 0 and len(prompt):
         best = np.concatenate([gains.max(axis=1) for gains in worth])
         top = np.argsort(-best, kind="stable")[: max(1, left // _AT_ONCE)]
-        top = top[best[top] >= 0.0] if settled else top[best[top] > 0.0]
+        top = top[best[top] >= 0.0] if settled else top[best[top] > _LEAST]
         if not len(top):
             break
         order = np.zeros((len(top), parts[0].kinds.shape[2]), dtype=np.int64)

@@ -24,6 +24,7 @@ from dprm_data.ledger.factory import exists
 from dprm_data.ledger.ledger import Ledger
 from dprm_data.ledger.stats import Stats, stats_of
 from dprm_data.recipe.recipe import Recipe
+from dprm_data.runs.active_budget import pairs_left, planned
 from dprm_data.runs.asked_pairs import pairs_path
 from dprm_data.runs.folder import RunFolder, Table, is_run_folder
 from dprm_data.runs.run import Run
@@ -159,8 +160,9 @@ def _read_ledger(run: Run, ledger: Ledger, found: RunStatus) -> None:
 
 def _read_plan(run: Run, ledger: Ledger | None, found: RunStatus) -> None:
     plan = make_jury_plan(run.work, run.asked_items, run.prices, ledger)
+    plan = planned(run, plan, lambda: make_jury_plan(run.work, run.asked_items, run.prices, None))
     found.annotations, found.calls_left, found.cost_left = plan.annotations, plan.calls_needed, plan.cost
-    if found.items and found.items_done == found.items:
+    if found.items and found.items_done == found.items and not pairs_left(run):
         found.calls_left, found.cost_left = 0, 0.0  # early stopping asks no more
 
 

@@ -74,7 +74,12 @@ def test_a_larger_budget_adds_pairs(finished: Any, tmp_path: Path) -> None:
         _write(tmp_path, server.url, 36)
         assert dprm("run", "recipe.yaml", cwd=tmp_path).returncode == 0
         assert server.tally.requests == 72
-    assert chain < set(_pairs(tmp_path)) == set(_pairs(finished[0]))  # as in one go
+        assert chain < set(_pairs(tmp_path)) == set(_pairs(finished[0]))  # as in one go
+        _write(tmp_path, server.url, 10 * ALL)
+        planned = answer(dprm("plan", "recipe.yaml", "--json", cwd=tmp_path))
+        assert (planned["annotations"], planned["calls_needed"]) == (2 * ALL, 2 * ALL - 72)
+        assert dprm("run", "recipe.yaml", cwd=tmp_path).returncode == 0
+        assert server.tally.requests == 2 * ALL  # there are no more
 
 
 def test_killed_in_any_round(finished: Any, tmp_path: Path) -> None:
@@ -89,6 +94,8 @@ def test_killed_in_any_round(finished: Any, tmp_path: Path) -> None:
             os.kill(pid, signal.SIGKILL)
             processes.end()
             seen.append(pq.read_metadata(pairs_path(RunFolder(tmp_path / "run"))).num_rows // 2)
+            status = answer(dprm("status", "run", "--json", cwd=tmp_path))
+            assert status["calls_made"] + status["calls_left"] == 72  # those of pairs that are not chosen yet, too
         assert dprm("run", "recipe.yaml", cwd=tmp_path).returncode == 0
         stats = server.stats()
     assert seen == sorted(seen) and seen[0] == CHAIN < seen[2] < 36, seen
