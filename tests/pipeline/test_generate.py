@@ -263,6 +263,7 @@ def test_weak_and_strong_come_with_their_roles(server: LLMServer, tmp_path: Path
         ({"generate": {"strategy": "weak_strong", "models": []}}, "generate.models"),
         ({"mode": "batch"}, "mode: a run's batches belong to one model; with several in generate"),
         ({"engine": "ray", "ledger": "postgresql://me@localhost/db"}, "engine: the actors of a cluster rate"),
+        ({"elicitation": "compare"}, "elicitation: compare needs responses that are there"),
         ({"generate": {"temperatures": [1, 1.0]}}, "generate.temperatures: has one of them twice"),
     ],
 )
