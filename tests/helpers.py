@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -46,3 +47,17 @@ def write_recipe(folder: Path, url: str = "http://127.0.0.1:9", **changes: Any) 
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(content | changes, sort_keys=False))
     return path
+
+
+def calls_in(folder: Path) -> int:
+    """How many answers the ledger of the run in `folder` holds; 0 before there is one."""
+    path = folder / "run" / "ledger.sqlite"
+    if not path.exists():
+        return 0
+    db = sqlite3.connect(path)
+    try:
+        return int(db.execute("SELECT COUNT(*) FROM calls").fetchone()[0])
+    except sqlite3.OperationalError:  # killed before there was a table
+        return 0
+    finally:
+        db.close()

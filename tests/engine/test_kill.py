@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import random
 import signal
-import sqlite3
 import time
 from pathlib import Path
 
-from tests.helpers import write_recipe, write_rows
+from tests.helpers import calls_in, write_recipe, write_rows
 from tests.processes import dprm, zygote
 from tests.servers.llm import LLMProcess
 
@@ -37,7 +36,7 @@ def test_killed_sixty_times(tmp_path: Path) -> None:
             assert ended.returncode == -9, ended
             kills += 1
             before_answered, before_acknowledged = answered, acknowledged
-            answered, acknowledged = _settled(server), _rows(tmp_path)
+            answered, acknowledged = _settled(server), calls_in(tmp_path)
             assert acknowledged >= before_acknowledged, "an acknowledged reply is gone"
             lost = (answered - before_answered) - (acknowledged - before_acknowledged)
             assert 0 <= lost <= WORKERS, "more than what was in flight is paid for again"
@@ -47,7 +46,7 @@ def test_killed_sixty_times(tmp_path: Path) -> None:
         assert ended.returncode == 0, ended
         stats = server.stats()
     assert kills >= 50, f"it was through after {kills} kills: make it slower"
-    assert stats["distinct"] == stats["answered_distinct"] == _rows(tmp_path) == ITEMS * PERSONAS
+    assert stats["distinct"] == stats["answered_distinct"] == calls_in(tmp_path) == ITEMS * PERSONAS
     assert stats["answered"] - stats["answered_distinct"] <= kills * WORKERS
     print(
         f"{kills} kills, {stats['answered'] - stats['answered_distinct']} of {stats['answered']} calls paid for twice"
@@ -59,16 +58,3 @@ def _settled(server: LLMProcess) -> int:
     while (stats := server.stats())["in_flight"]:
         time.sleep(0.005)
     return int(stats["answered"])
-
-
-def _rows(folder: Path) -> int:
-    path = folder / "run" / "ledger.sqlite"
-    if not path.exists():
-        return 0
-    db = sqlite3.connect(path)
-    try:
-        return int(db.execute("SELECT COUNT(*) FROM calls").fetchone()[0])
-    except sqlite3.OperationalError:  # killed before there was a table
-        return 0
-    finally:
-        db.close()

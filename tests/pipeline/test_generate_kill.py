@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import random
 import signal
-import sqlite3
 import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from tests.helpers import dprm, write_recipe, write_rows
+from tests.helpers import calls_in, dprm, write_recipe, write_rows
 from tests.processes import zygote
 from tests.servers.llm import LLMProcess
 
@@ -40,26 +39,13 @@ def test_killed_in_both_stages(tmp_path: Path) -> None:
             time.sleep(moments.uniform(0.15, 0.6))
             os.kill(pid, signal.SIGKILL)
             processes.end()
-            killed_at.append(_rows(tmp_path))
+            killed_at.append(calls_in(tmp_path))
         ended = dprm("run", recipe, cwd=tmp_path)
         assert ended.returncode == 0, ended
         stats = server.stats()
     assert any(0 < rows < RESPONSES for rows in killed_at), f"never killed while generating: {killed_at}"
     assert any(RESPONSES < rows < RESPONSES * (1 + PERSONAS) for rows in killed_at), f"nor while rating: {killed_at}"
     assert killed_at == sorted(killed_at), "an acknowledged reply is gone"
-    assert stats["distinct"] == stats["answered_distinct"] == _rows(tmp_path) == RESPONSES * (1 + PERSONAS)
+    assert stats["distinct"] == stats["answered_distinct"] == calls_in(tmp_path) == RESPONSES * (1 + PERSONAS)
     assert stats["answered"] - stats["answered_distinct"] <= KILLS * WORKERS
     assert pq.read_metadata(tmp_path / "run/tables/items.parquet").num_rows == RESPONSES
-
-
-def _rows(folder: Path) -> int:
-    path = folder / "run" / "ledger.sqlite"
-    if not path.exists():
-        return 0
-    db = sqlite3.connect(path)
-    try:
-        return int(db.execute("SELECT COUNT(*) FROM calls").fetchone()[0])
-    except sqlite3.OperationalError:  # killed before there was a table
-        return 0
-    finally:
-        db.close()
