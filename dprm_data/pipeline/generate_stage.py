@@ -18,7 +18,6 @@ from dprm_data.core.failure_reasons import grouped
 from dprm_data.core.format import money
 from dprm_data.core.tables import ITEMS, RESPONSES, damage, sha256_of
 from dprm_data.engine.counters import Counters
-from dprm_data.engine.event_loop import run_in_loop
 from dprm_data.engine.replay import chunks, row_id
 from dprm_data.ingest.items import load_items, store_items
 from dprm_data.ledger.ledger import Ledger
@@ -27,7 +26,6 @@ from dprm_data.pipeline.people import has_people, ingest_ratings, source_record
 from dprm_data.runs.generated import Generated, generated_items, write_responses
 from dprm_data.runs.generation_run import GenerationRun
 from dprm_data.runs.run import Run
-from dprm_data.runs.worker import check_budget
 
 _KEPT = "generated"  # the part of the manifest that says of what the responses and items were made
 
@@ -52,7 +50,7 @@ def generate(run: Run, *, max_cost: float | None = None, retry_failed: bool = Fa
         return counters
     run.progress.stage("generating responses")
     try:
-        _make_calls(own, max_cost, counters, retry_failed)
+        stages.make_calls(own, counters, max_cost, retry_failed, lambda ledger: _check_batches(own, ledger))
     except DprmError as stopped:
         if not (isinstance(stopped, Interrupted) and stopped.at_once):
             with suppress(DprmError, KeyboardInterrupt):  # what stopped it is reported
@@ -60,23 +58,6 @@ def generate(run: Run, *, max_cost: float | None = None, retry_failed: bool = Fa
         raise
     _write(run, own, anew=retry_failed)
     return counters
-
-
-def _make_calls(own: GenerationRun, max_cost: float | None, counters: Counters, retry_failed: bool) -> None:
-    with own.ledger() as ledger:
-        limit = max_cost if max_cost is not None else own.recipe.budget.max_cost
-        check_budget(own, limit)
-        counters.possibly_billed = ledger.possibly_billed()
-        _check_batches(own, ledger)
-        stopped: str | None = "interrupted"
-        try:
-            run_in_loop(stages.make_calls(own, ledger, limit, counters, retry_failed))
-            stopped = None
-        except DprmError as error:
-            stopped = error.message
-            raise
-        finally:
-            own.folder.update_manifest(last_annotate=counters.as_dict() | {"stopped": stopped})
 
 
 def _check_batches(own: GenerationRun, ledger: Ledger) -> None:

@@ -13,12 +13,11 @@ import pyarrow.parquet as pq
 
 from dprm_data.core.errors import RecipeError
 from dprm_data.core.message_parts import ToolCall, ToolResult, parts_of
-from dprm_data.core.tables import ITEMS, damage
 from dprm_data.ingest.items import Item, ItemsReport, Refused, load_items, store_items
 from dprm_data.ingest.messages import unseen
 from dprm_data.ingest.sources import ItemStream, read_items
 from dprm_data.ledger.call import Call
-from dprm_data.pipeline.fingerprint import fingerprint_of
+from dprm_data.pipeline.fingerprint import fingerprint_of, is_stored
 from dprm_data.pipeline.people import source_record
 from dprm_data.providers.provider import provider_class
 from dprm_data.providers.token_estimates import estimated_input_tokens
@@ -44,12 +43,7 @@ def prepare_prompts(run: Run) -> None:
 
 def _store_prompts(run: Run, own: GenerationRun) -> None:
     path, fingerprint = own.folder.table("items"), _fingerprint(run)
-    if (
-        fingerprint
-        and path.is_file()
-        and not damage(path, ITEMS)
-        and run.folder.read_manifest().get("prompts_source", {}).get("fingerprint") == fingerprint
-    ):
+    if is_stored(path, run.folder.read_manifest().get("prompts_source", {}), fingerprint):
         return
     source: Any = run.source if run.source is not None else run.recipe.source
     if source is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any, cast
 import pyarrow.parquet as pq
 
 from dprm_data.core.errors import BudgetReached, DprmError, InputError, Interrupted, ProviderUnusable, RecipeError
-from dprm_data.core.tables import ANNOTATIONS, ITEMS, PERSONAS, damage, write_parquet
+from dprm_data.core.tables import ANNOTATIONS, PERSONAS, write_parquet
 from dprm_data.engine.budget import Budget
 from dprm_data.engine.counters import Counters
 from dprm_data.engine.early_stopping import round_policy_for
@@ -31,7 +31,7 @@ from dprm_data.ledger.ledger import Ledger
 from dprm_data.panel.personas import panel_table
 from dprm_data.pipeline.active_pairs import in_rounds
 from dprm_data.pipeline.compared_people import comparisons_bring_items, ingest_comparisons
-from dprm_data.pipeline.fingerprint import fingerprint_of
+from dprm_data.pipeline.fingerprint import fingerprint_of, is_stored
 from dprm_data.pipeline.item_lengths import say_what_is_giant, say_what_is_too_long
 from dprm_data.pipeline.kept_tables import KeptTables
 from dprm_data.pipeline.pair_items import pair_items
@@ -179,12 +179,7 @@ def ingest(run: Run) -> ItemsReport | None:
     """Store the source's items in the folder. Returns None if they are there already and the source has not changed."""
     path = run.folder.table("items")
     fingerprint = _fingerprint(run)
-    if (
-        fingerprint
-        and path.is_file()
-        and not damage(path, ITEMS)
-        and run.folder.read_manifest().get("source", {}).get("fingerprint") == fingerprint
-    ):
+    if is_stored(path, run.folder.read_manifest().get("source", {}), fingerprint):
         return None
     from dprm_data.ingest.messages import unseen
     from dprm_data.ingest.sources import read_items
@@ -244,23 +239,35 @@ def annotate(run: Run, *, max_cost: float | None = None, retry_failed: bool = Fa
         run.progress.say(run.why_elicitation)
     counters = Counters(total_items=_count(run))
     run.progress.stage("annotating")
+    make_calls(run, counters, max_cost, retry_failed)
+    return counters
+
+
+def make_calls(
+    run: Run,
+    counters: Counters,
+    max_cost: float | None,
+    retry_failed: bool,
+    check: Callable[[Ledger], None] = lambda ledger: None,
+) -> None:
+    """Make the missing calls of the run's work under its budget; the manifest says how that ended. check: raises what forbids them."""
     with run.ledger() as ledger:
         limit = max_cost if max_cost is not None else run.recipe.budget.max_cost
         check_budget(run, limit)
         counters.possibly_billed = ledger.possibly_billed()
+        check(ledger)
         stopped: str | None = "interrupted"
         try:
-            run_in_loop(make_calls(run, ledger, limit, counters, retry_failed))
+            run_in_loop(_make_calls(run, ledger, limit, counters, retry_failed))
             stopped = None
         except DprmError as error:
             stopped = error.message
             raise
         finally:
             run.folder.update_manifest(last_annotate=counters.as_dict() | {"stopped": stopped})
-    return counters
 
 
-async def make_calls(run: Run, ledger: Ledger, limit: float | None, counters: Counters, retry_failed: bool) -> None:
+async def _make_calls(run: Run, ledger: Ledger, limit: float | None, counters: Counters, retry_failed: bool) -> None:
     """Make the missing calls of the run's work, as its recipe says: directly, in batches, or on a cluster."""
     if run.recipe.mode == "batch":
         await _annotate_in_batches(run, ledger, limit, counters, retry_failed)
