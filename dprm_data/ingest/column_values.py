@@ -1,4 +1,4 @@
-"""The values of an Arrow column, however they are encoded."""
+"""The values of an Arrow column, however they are encoded, and of a row's cell."""
 
 from __future__ import annotations
 
@@ -9,6 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import DTypeLike
+
+
+def cell(value: Any) -> Any:
+    """The value of a row's cell; None for one in which there is nothing."""
+    if isinstance(value, str):
+        return value.strip() or None
+    return None if isinstance(value, float) and value != value else value
 
 
 def is_text(kind: pa.DataType) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dprm_data.core.errors import VotesError
+from dprm_data.ingest.column_values import cell
 from dprm_data.ingest.columns import Shape, detect
 from dprm_data.ingest.items import Item, Refused
 from dprm_data.ingest.messages import BadRow
@@ -130,7 +131,7 @@ class _Reader:
 
     def _row(self, row: Row, place: str, where: Mapping[str, str], shape: Shape | None) -> None:
         sides = self._sides(row, place, where, shape)
-        cells = {name: _cell(row.get(column)) for name, column in where.items()}
+        cells = {name: cell(row.get(column)) for name, column in where.items()}
         if cells["preference"] is None:
             self.read.unanswered += 1
             return
@@ -176,7 +177,7 @@ class _Reader:
                 return [(item.item_id, item.group_id) for item in items]
             named = [item.item_id for item in items]
         else:
-            cells = [(where[name], _cell(row.get(where[name]))) for name in ("first_item_id", "second_item_id")]
+            cells = [(where[name], cell(row.get(where[name]))) for name in ("first_item_id", "second_item_id")]
             empty = next((column for column, cell in cells if cell is None), None)
             if empty:
                 raise BadRow(f"{empty} is empty: it does not say which response was compared")
@@ -229,13 +230,6 @@ def _where(columns: Sequence[str], config: ComparisonsConfig, name: str) -> dict
                 hint=f"Name the column: comparisons: {{columns: {{{each}: NAME}}}}.",
             )
     return where
-
-
-def _cell(value: Any) -> Any:
-    """The value; None for a cell in which there is nothing."""
-    if isinstance(value, str):
-        return value.strip() or None
-    return None if isinstance(value, float) and value != value else value
 
 
 def _preference(value: Any, column: str) -> int:

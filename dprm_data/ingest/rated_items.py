@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from dprm_data.core.arrays import Ints
 from dprm_data.core.errors import VotesError
+from dprm_data.ingest.column_values import cell
 from dprm_data.ingest.columns import Shape, detect
 from dprm_data.ingest.faults import Faults
 from dprm_data.ingest.items import Item, Refused
@@ -136,7 +137,7 @@ class _Reader:
         return shape
 
     def _row(self, row: Row, place: str, where: Mapping[str, str], shape: Shape | None) -> None:
-        cells = {name: _cell(row.get(column)) for name, column in where.items()}
+        cells = {name: cell(row.get(column)) for name, column in where.items()}
         item_id = self._item(row, cells, place, where, shape)
         if cells["label"] is None:
             self.unrated += 1
@@ -157,7 +158,7 @@ class _Reader:
         self.places.append(place)
         known = self.attributes.setdefault(str(who), {})
         for name in self.config.attributes:
-            if (value := _cell(row.get(name))) is not None:
+            if (value := cell(row.get(name))) is not None:
                 known.setdefault(name, value)
 
     def _item(
@@ -248,13 +249,6 @@ def _where(columns: Sequence[str], config: RatingsConfig, name: str) -> dict[str
         setting = "attributes" if missing in config.attributes else "keep"
         raise VotesError(f"{name}: ratings.{setting}: no column {missing!r} (found: {', '.join(columns)})")
     return where
-
-
-def _cell(value: Any) -> Any:
-    """The value; None for a cell in which there is nothing."""
-    if isinstance(value, str):
-        return value.strip() or None
-    return None if isinstance(value, float) and value != value else value
 
 
 def _weight(value: Any, column: str) -> float:
