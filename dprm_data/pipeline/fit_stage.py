@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dprm_data.core.scrub import without_secrets
@@ -16,6 +17,7 @@ from dprm_data.core.tables import write_text
 from dprm_data.ingest.ratings import ratings_of_items
 from dprm_data.preference.coupling import TYPICAL, learn_coupling
 from dprm_data.preference.fitting import Fit
+from dprm_data.preference.pair_shares import Coupling
 from dprm_data.providers.provider import provider_class
 from dprm_data.publish.cards import dataset_card
 from dprm_data.review.apply_calibration import applied_calibration, fit_calibrated, uncalibrated_file
@@ -55,17 +57,21 @@ def fit_run(run: Run) -> Fit:
 
 def _preferences(run: Run, annotations: pa.Table, fitted: Fit) -> dict[str, Any]:
     """Write the pairs, and fit the comparisons for them. Returns what the manifest says of both."""
-    coupling = learn_coupling(
-        ratings_of_items(annotations, run.space, fitted.votes.item_ids),
-        fitted.distribution,
-        fitted.reward_error,
-        run.space,
-    )
+    coupling = _coupling(run, annotations, fitted)
     found = compared_of(run.folder, fitted, run.recipe.fit.human_weight, active=asks_actively(run))
     how = Preferences(run.space.rewards, run.recipe.preferences, coupling or TYPICAL, fitted.level, found)
     counts = write_preferences(run.folder.table("distributions"), run.folder.table("preferences"), how)
     record = counts.to_dict() | {"coupling": asdict(how.coupling), "coupling_learned": coupling is not None}
     return record | ({"compared": comparison_record(found)} if found else {})
+
+
+def _coupling(run: Run, annotations: pa.Table, fitted: Fit) -> Coupling | None:
+    """How one person's rewards of two responses go together; None if nothing tells, or no prompt has two responses."""
+    groups = pq.read_table(run.folder.needs("items"), columns=["group_id"])["group_id"]
+    if pc.count_distinct(groups).as_py() == len(groups):
+        return None
+    ratings = ratings_of_items(annotations, run.space, fitted.votes.item_ids)
+    return learn_coupling(ratings, fitted.distribution, fitted.reward_error, run.space)
 
 
 def _manifest(run: Run, fitted: Fit) -> dict[str, Any]:

@@ -78,7 +78,7 @@ def pair_covariances(first: Side, second: Side, rewards: Floats, correlation: fl
     values, x, y, together = _levels(first, second, rewards)
     steps = np.diff(values)
     h, k = _scores(x), _scores(y)
-    excess = _bivariate(h, k, correlation * together) - _bivariate(h, k, np.zeros(len(x)))
+    excess = _dependence(h, k, correlation * together)
     return np.asarray(np.einsum("pab,a,b->p", excess[:, :-1, :-1], steps, steps))
 
 
@@ -135,14 +135,19 @@ def _bivariate(h: Floats, k: Floats, correlation: Floats) -> Floats:
     """Phi2 at every pair of scores, (P, L, L); correlation (P,)."""
     from scipy.special import ndtr
 
+    return np.asarray(ndtr(h[:, :, None]) * ndtr(k[:, None, :]) + _dependence(h, k, correlation))
+
+
+def _dependence(h: Floats, k: Floats, correlation: Floats) -> Floats:
+    """Phi2 less the product of the two distribution functions: the integral, (P, L, L)."""
     h, k = h[:, :, None], k[:, None, :]
-    found = ndtr(h) * ndtr(k)
+    found = np.zeros(np.broadcast_shapes(h.shape, k.shape))
     squares, product = h * h + k * k, 2.0 * h * k
     top = np.arcsin(correlation)[:, None, None]
     for node, weight in zip(*np.polynomial.legendre.leggauss(_NODES), strict=True):
         angle = 0.5 * top * (node + 1.0)
         found += weight * top / (4.0 * np.pi) * np.exp((np.sin(angle) * product - squares) / (2.0 * np.cos(angle) ** 2))
-    return np.asarray(found)
+    return found
 
 
 def _moved(p: Floats, rewards: Floats, by: Floats) -> Floats:

@@ -184,8 +184,9 @@ def _pair_table(held: list[tuple[Ints, pa.RecordBatch]], pairs: Ints, how: Prefe
 def _figures(rows: pa.Table, pairs: Ints, how: Preferences) -> dict[str, Any]:
     """The columns that say how sure a preference is, of pairs (P, 2) of these rows. Null where the distributions do not say how exact they are (an older version's)."""
     reward = rows["expected_reward"].to_numpy().astype(np.float64)
-    error = pa.array(rows["reward_error"].to_pylist(), pa.float64()).to_numpy(zero_copy_only=False)
-    shares = np.stack(rows["label_distribution"].to_numpy(zero_copy_only=False)).astype(np.float64)
+    error = rows["reward_error"].to_numpy().astype(np.float64)
+    shares = rows["label_distribution"].combine_chunks().flatten().to_numpy().astype(np.float64)
+    shares = shares.reshape(len(rows), -1)
     votes = rows["evidence"].to_numpy().astype(np.float64)
     first, second = pairs.T
     found = pair_shares(
