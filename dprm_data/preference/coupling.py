@@ -3,8 +3,8 @@
     correlation    with it, rewards that one person gives have the covariance that was observed: the variance between raters, beyond the items' means (`rater_units.components`)
     indifference   with it, as many pairs of ratings by one person have the same reward as were observed
 
-If fewer than 200 pairs of ratings were given by one person, nothing is learned, and `TYPICAL` stands: between what is learned from all raters of three sets of people's votes
-(`benchmarks/preferences.py`).
+If fewer than 200 pairs of ratings were given by one person, nothing is learned, and `TYPICAL` is used: values between those that three sets of people's votes give
+(`benchmarks/preferences.py` prints them as r and v).
 """
 
 from __future__ import annotations
