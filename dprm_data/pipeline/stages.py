@@ -51,17 +51,7 @@ from dprm_data.runs.worker import Worker, check_budget
 
 def prepare(run: Run) -> None:
     """Prepare the first call: check the recipe's parts before anything is read, then store the items."""
-    run.prices  # noqa: B018 - raises for an unknown price
-    contexts = [] if run.provider else [_made_ready(run, entry) for entry in run.recipe.entries]
-    run.settle_elicitation()
-    run.work  # noqa: B018 - raises for an unusable panel, prompt or label space
-    _check_fit(run)
-    if isinstance(run.recipe.labels, list):
-        rewards = ", ".join(f"{label.name} {label.reward:g}" for label in run.space.labels)
-        run.progress.say(f"labels, from the worst to the best, with their rewards: {rewards}")
-    broken = run.space.triangle_violations()
-    if broken:
-        run.progress.say(f"the ground cost of {run.space.name} is not a metric: {broken[0]}")
+    contexts = check_parts(run)
     if run.recipe.generate:
         prepare_prompts(run)
         return
@@ -74,6 +64,22 @@ def prepare(run: Run) -> None:
         pair_items(run)
     if known := [context for context in contexts if context]:
         say_what_is_too_long(run, min(known))
+
+
+def check_parts(run: Run) -> list[int | None]:
+    """Check the recipe's parts and its models before anything is read. Returns the models' contexts in tokens, None where one is not known."""
+    run.prices  # noqa: B018 - raises for an unknown price
+    contexts = [] if run.provider else [_made_ready(run, entry) for entry in run.recipe.entries]
+    run.settle_elicitation()
+    run.work  # noqa: B018 - raises for an unusable panel, prompt or label space
+    _check_fit(run)
+    if isinstance(run.recipe.labels, list):
+        rewards = ", ".join(f"{label.name} {label.reward:g}" for label in run.space.labels)
+        run.progress.say(f"labels, from the worst to the best, with their rewards: {rewards}")
+    broken = run.space.triangle_violations()
+    if broken:
+        run.progress.say(f"the ground cost of {run.space.name} is not a metric: {broken[0]}")
+    return contexts
 
 
 def _made_ready(run: Run, entry: ModelConfig) -> int | None:
