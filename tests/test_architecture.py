@@ -30,6 +30,7 @@ ORDER = [
     "dprm_data.engine.shared",  # … with other processes on one PostgreSQL ledger
     "dprm_data.runs",  # one recipe in one folder
     "dprm_data.review",  # people look at simulated labels
+    "dprm_data.validation",  # how far a panel is from a crowd
     "dprm_data.publish",  # a run as a dataset repository
     "dprm_data.publish.report",  # a run as one HTML page
     "dprm_data.pipeline.ray",  # a run spread over a Ray cluster

@@ -95,7 +95,7 @@ class VoteOptions(dict[str, Any]):
     def settings(self) -> dict[str, Any]:
         """The settings of `read_votes`. Raises `InputError`."""
         given = {name: value for name, value in self.items() if value is not None and name != "column"}
-        return {"columns": _pairs(self["column"]), **{name: _plain(value) for name, value in given.items()}}
+        return {"columns": column_pairs(self["column"]), **{name: _plain(value) for name, value in given.items()}}
 
 
 def vote_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -123,8 +123,8 @@ def _plain(value: Any) -> Any:
     return value.value if isinstance(value, StrEnum) else value
 
 
-def _pairs(columns: list[str] | None) -> dict[str, str]:
-    """The values of --column, ours=yours, as a mapping."""
+def column_pairs(columns: list[str] | None) -> dict[str, str]:
+    """The values of --column, ours=yours, as a mapping. Raises `InputError`."""
     wrong = next((pair for pair in columns or [] if "=" not in pair), None)
     if wrong:
         raise InputError(f"--column {wrong}: must be ours=yours, such as item_id=question")

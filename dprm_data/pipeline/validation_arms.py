@@ -19,6 +19,7 @@ from dprm_data.ingest.items import Item, store_items
 from dprm_data.panel.panel_sources import load_panel
 from dprm_data.panel.personas import Panel
 from dprm_data.pipeline import stages
+from dprm_data.providers.provider import Provider
 from dprm_data.recipe.consistency import AUTO, lacks_logprobs
 from dprm_data.recipe.model_config import default_id
 from dprm_data.recipe.recipe import FitConfig, PanelConfig, Recipe
@@ -92,9 +93,11 @@ def check_can_validate(recipe: Recipe) -> None:
         )
 
 
-def run_of(arm: Arm, output: Path, items: Sequence[Item], progress: Progress | None) -> Run:
+def run_of(
+    arm: Arm, output: Path, items: Sequence[Item], progress: Progress | None, provider: Provider | None = None
+) -> Run:
     """The arm's run, with the items stored and everything checked. Makes no call."""
-    run = Run(arm.recipe, RunFolder(output / "arms" / arm.folder), progress=progress)
+    run = Run(arm.recipe, RunFolder(output / "arms" / arm.folder), progress=progress, provider=provider)
     store_items(iter(items), run.folder.table("items"), with_dropped=False)
     stages.check_parts(run)
     return run

@@ -208,7 +208,7 @@ class Run:
         if not self.asks_models:
             return Work(Jury(()), self.panel, self.recipe.panel, replicates=1)
         self.settle_elicitation()
-        names = self._model_names()
+        names = self.model_names()
         return make_work(self.recipe, self.space, self.panel, self.template, self.prior_template, names=names)
 
     @cached_property
@@ -242,7 +242,7 @@ class Run:
         elif any(sources.values()):
             self.folder.update_manifest(model_sources={id_: source for id_, source in sources.items() if source})
 
-    def _model_names(self) -> dict[str, str]:
+    def model_names(self) -> dict[str, str]:
         """The models' names in requests, by id. The manifest has them where a model file may be missing: pulled runs, and runs of another machine."""
         manifest, entries, pulled = self.folder.read_manifest(), self.recipe.entries, self.is_pulled()
         kept = {id_: str(model["model"]) for id_, model in manifest.get("models", {}).items()}

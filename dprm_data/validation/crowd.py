@@ -84,17 +84,17 @@ def read_crowd(
     columns: Mapping[str, str] | None = None,
     attributes: Iterable[str] = (),
     base: int | None = None,
-    duplicates: str = "error",
+    anonymous: bool = False,
 ) -> Crowd:
-    """People's votes in a long table with texts (`ingest.rated_items`). Raises `VotesError`, `SourceError` or `InputError`."""
+    """People's votes in a long table with texts (`ingest.rated_items`). anonymous: the annotators' ids are placeholders, by which they cannot be told apart. Raises `VotesError`, `SourceError` or `InputError`."""
     content = {
         "path": str(path.absolute()),
         "columns": dict(columns or {}),
         "attributes": list(attributes),
         "base": base,
-        "duplicates": duplicates,
     }
-    return crowd_of(RatingsConfig.model_validate(content), space, path.name)
+    crowd = crowd_of(RatingsConfig.model_validate(content), space, path.name)
+    return replace(crowd, named=False, attributes={}) if anonymous else crowd
 
 
 def crowd_of(config: RatingsConfig, space: LabelSpace, name: str, *, rows: Any = None, **about: Any) -> Crowd:

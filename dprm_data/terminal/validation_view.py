@@ -1,0 +1,67 @@
+"""Terminal views of a validation: what it means, then the table of distances."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from dprm_data.core.format import money
+from dprm_data.pipeline.validate import PAGE, Prepared
+from dprm_data.terminal.table import facts, table
+from dprm_data.validation.score_file import FILE
+from dprm_data.validation.validation_sentences import between, findings
+
+
+def validation_price(prepared: Prepared) -> str:
+    """What the validation will ask, in one line."""
+    crowd, cost = prepared.crowd, prepared.cost
+    calls = f"{prepared.calls:,} calls" if prepared.calls else "no call is left to make"
+    price = "" if cost is None or not prepared.calls else f", about {money(cost)}"
+    ways = f"{len(prepared.arms)} way{'s' if len(prepared.arms) != 1 else ''} of asking"
+    people = f" by {crowd.people:,} people" if crowd.named else ""
+    return f"{len(crowd):,} items of {crowd.title or crowd.name}, {int(crowd.counts.sum()):,} answers{people}; {ways}: {calls}{price}"
+
+
+def validation_view(content: Mapping[str, Any], folder: Path) -> RenderableType:
+    """The panels' findings, the table of all predictions, notes, and where the page is."""
+    parts: list[RenderableType] = []
+    for arm in content["arms"]:
+        if arm["role"] == "panel":
+            parts += [Text(arm["name"], style="bold"), _findings(content, arm), Text()]
+    parts += [_distances(content), Text()]
+    parts += [Text(f"note: {note}", style="yellow") for note in content["notes"]]
+    parts.append(Text(f"The page: {folder / PAGE}    All figures: {folder / FILE}"))
+    return Group(*parts)
+
+
+def _findings(content: Mapping[str, Any], arm: Mapping[str, Any]) -> RenderableType:
+    rows = facts()
+    for question, answer, concern in findings(content, arm):
+        rows.add_row(question, Text(answer, style="yellow" if concern else ""))
+    return rows
+
+
+def _distances(content: Mapping[str, Any]) -> RenderableType:
+    made = table("prediction", "items", "RPS", "W1", "log", "skill")
+    for row in content["distances"]:
+        made.add_row(
+            row["name"],
+            f"{row['items']:,}",
+            between(row["rps"], 3),
+            between(row["w1"]),
+            between(row["log"]),
+            between(row["skill"]),
+        )
+    return made
+
+
+def sets_view(rows: list[tuple[str, ...]]) -> RenderableType:
+    """The named sets."""
+    made = table("set", "what people judged", "levels", "licence", left=("what people judged", "licence"))
+    for row in rows:
+        made.add_row(*row)
+    return made
