@@ -49,3 +49,57 @@ def dices(folder: Path, size: int = 350) -> None:
         for n, (item, rater, gender, overall) in enumerate(said)
     ]
     write_csv(folder / str(size) / f"diverse_safety_adversarial_dialog_{size}.csv", rows)
+
+
+def helpsteer2(folder: Path) -> None:
+    rows = [
+        {"prompt": "Name a fruit.", "response": "Apple.", "helpfulness": [4, 4, 3], "verbosity": [0, 1, 0]},
+        {
+            "prompt": "Hi.\n\n<extra_id_1>Assistant\nHello!\n\n<extra_id_1>User\nA fruit?\n",
+            "response": "Pear.",
+            "helpfulness": [0, 2],
+            "verbosity": [0, 0],
+        },
+    ]
+    write_lines(folder / "disagreements" / "disagreements.jsonl.gz", rows)
+
+
+def helpsteer3(folder: Path) -> None:
+    turns = [{"role": "user", "content": "Hi."}, {"role": "assistant", "content": "Hello!"}]
+    rows = [
+        {
+            "domain": "general",
+            "language": "english",
+            "context": [*turns, {"role": "user", "content": "A fruit?"}],
+            "response1": "Apple.",
+            "response2": "A stone.",
+            "overall_preference": -2,
+            "individual_preference": [
+                {"score": score, "reasoning": "", "feedback1": "", "feedback2": ""} for score in (-3, -3, 1)
+            ],
+        }
+    ]
+    write_lines(folder / "preference" / "train.jsonl.gz", rows)
+    write_lines(folder / "preference" / "validation.jsonl.gz", [rows[0] | {"response1": "Pear."}])
+
+
+def prism(folder: Path) -> None:
+    survey = {
+        "user_id": "user0",
+        "age": "18-24 years old",
+        "gender": "Female",
+        "religion": {"self_described": "none", "categorised": "No Affiliation", "simplified": "No Affiliation"},
+        "ethnicity": {"self_described": "white", "categorised": "White", "simplified": "White"},
+        "location": {"birth_region": "Europe", "reside_region": "Americas", "reside_country": "Chile"},
+    }
+    said = {"conversation_id": "c0", "user_id": "user0", "turn": 0, "user_prompt": "Is it wrong?", "if_chosen": True}
+    write_lines(folder / "survey.jsonl", [survey])
+    write_lines(
+        folder / "utterances.jsonl",
+        [
+            said | {"utterance_id": "ut0", "model_response": "Yes.", "score": 100},
+            said | {"utterance_id": "ut1", "model_response": "No.", "score": 11},
+            said | {"utterance_id": "ut2", "model_response": "Perhaps.", "score": 10},
+            said | {"utterance_id": "ut3", "model_response": "As I said.", "score": 50, "turn": 1},
+        ],
+    )

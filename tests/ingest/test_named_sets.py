@@ -41,6 +41,49 @@ def test_dices(tmp_path: Path) -> None:
     assert loaded.about.unit == "vote" and not loaded.notes
 
 
+def by_text(loaded: LoadedSet) -> Counter[tuple[str, str]]:
+    """How much weight each response's label has."""
+    found: Counter[tuple[str, str]] = Counter()
+    for row in loaded.votes.to_pylist():
+        found[row["response"], row["label"]] += row["weight"]
+    return found
+
+
+def test_helpsteer2_counts_what_nobody_signed(tmp_path: Path) -> None:
+    set_samples.helpsteer2(tmp_path)
+    loaded = load_named("helpsteer2", tmp_path)
+    assert by_text(loaded) == {
+        ("Apple.", "extremely helpful"): 2,
+        ("Apple.", "mostly helpful"): 1,
+        ("Pear.", "not helpful"): 1,
+        ("Pear.", "partially helpful"): 1,
+    }
+    assert loaded.about.unit == "count" and loaded.votes["rater_id"].null_count == loaded.votes.num_rows
+    assert loaded.votes["prompt"].to_pylist()[-1] == "user: Hi.\n\nassistant: Hello!\n\nuser: A fruit?\n"
+
+
+def test_helpsteer3_has_both_responses(tmp_path: Path) -> None:
+    set_samples.helpsteer3(tmp_path)
+    loaded = load_named("helpsteer3", tmp_path)
+    both = "Response 1:\nApple.\n\nResponse 2:\nA stone."
+    assert by_text(loaded)[both, "response 1 is much better"] == 2
+    assert by_text(loaded)[both, "response 2 is slightly better"] == 1
+    assert loaded.votes["weight"].to_numpy().sum() == 6
+    assert loaded.labels.rewards.tolist() == [-3, -2, -1, 0, 1, 2, 3]
+    assert loaded.votes["prompt"].to_pylist()[0] == "user: Hi.\n\nassistant: Hello!\n\nuser: A fruit?"
+
+
+def test_prism_joins_the_survey(tmp_path: Path) -> None:
+    set_samples.prism(tmp_path)
+    loaded = load_named("prism", tmp_path)
+    assert by_text(loaded) == {("Yes.", "91 to 100"): 1, ("No.", "11 to 20"): 1, ("Perhaps.", "1 to 10"): 1}
+    row = loaded.votes.to_pylist()[0]
+    assert (row["rater_id"], row["age"], row["reside_country"]) == ("user0", "18-24 years old", "Chile")
+    assert (row["ethnicity"], row["religion"]) == ("White", "No Affiliation")
+    assert any(note.startswith("answers in later turns") and note.endswith(": 1") for note in loaded.notes)
+    assert loaded.labels.rewards.tolist()[:2] == [5.5, 15.5]
+
+
 # -- what all have in common ------------------------------------------------------------------------------------------
 
 

@@ -122,3 +122,8 @@ def _texts(values: list[Any]) -> pa.Array:
 def text_id(*texts: str) -> str:
     """An id for an item of a set that has none: a hash of its texts."""
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
+
+
+def listed(texts: Mapping[str, str]) -> str:
+    """Several responses as one text, each under its name: what people chose among."""
+    return "\n\n".join(f"{name}:\n{text}" for name, text in texts.items())
