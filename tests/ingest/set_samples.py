@@ -103,3 +103,90 @@ def prism(folder: Path) -> None:
             said | {"utterance_id": "ut3", "model_response": "As I said.", "score": 50, "turn": 1},
         ],
     )
+
+
+FAVOUR = "['Very favorable', 'Somewhat favorable', 'Very unfavorable', 'DK/Refused']"
+
+
+def globalopinionqa(folder: Path) -> None:
+    def selections(**shares: list[float]) -> str:
+        return f"defaultdict(<class 'list'>, {shares!r})"
+
+    rows = [
+        {
+            "question": "Do you have a favorable view of France?",
+            "selections": selections(France=[0.5, 0.25, 0.05, 0.2], Japan=[0.1, 0.3, 0.5, 0.1]),
+            "options": FAVOUR,
+            "source": "GAS",
+        },
+        {
+            "question": "And of Japan?",
+            "selections": selections(France=[1, 0, 0, 0]),
+            "options": FAVOUR,
+            "source": "GAS",
+        },
+        {"question": "Yes?", "selections": selections(Japan=[0.4, 0.6]), "options": "['Yes', 'No']", "source": "WVS"},
+        {"question": "", "selections": selections(Japan=[0.4, 0.6]), "options": "['Yes', 'No']", "source": "WVS"},
+    ]
+    write_csv(folder / "data" / "global_opinions.csv", rows)
+
+
+def opinionqa(folder: Path) -> None:
+    safe = "['Safer', 'Less safe', 'No more or less safe', 'Refused']"
+    yes = "['Yes', \"No, I don't\", 'Refused']"
+    waves = {
+        "W26": [("GUNSAFE_W26", "Does a gun make you feel", safe, "[1.0, 2.0, 1.5]"), ("GUN_W26", "Own?", yes, "[1.0, 2.0]")],
+        "W27": [("CAR_W27", "Does a driverless car make you feel", safe, "[1.0, 2.0, 1.5]")],
+    }  # fmt: skip
+    for wave, questions in waves.items():
+        at = folder / "human_resp" / f"American_Trends_Panel_{wave}"
+        names = ("key", "question", "references", "option_ordinal")
+        write_csv(at / "info.csv", [dict(zip(names, question, strict=True)) for question in questions])
+    people = [("100", "Safer", "Yes", "18-29", "0.5"), ("101", "No more or less safe", "", "Refused", "1.5"), ("102", "Refused", "Yes", "65+", "1")]  # fmt: skip
+    w26 = [dict(zip(("QKEY", "GUNSAFE_W26", "GUN_W26", "AGE", "WEIGHT_W26"), person, strict=True)) for person in people]
+    write_csv(folder / "human_resp/American_Trends_Panel_W26/responses.csv", w26)
+    write_csv(
+        folder / "human_resp/American_Trends_Panel_W27/responses.csv", [{"CAR_W27": "Less safe", "SEX": "Female"}]
+    )
+
+
+def subpop(folder: Path) -> None:
+    row = {
+        "qkey": "A_W96",
+        "attribute": "POLPARTY",
+        "group": "Democrat",
+        "question": "How much do you trust it?",
+        "options": ["A lot", "Some", "Not at all", "Refused"],
+        "responses": [0.5, 0.25, 0.25],
+        "refusal_rate": 0.01,
+        "ordinal": [1, 2, 3],
+    }
+    write_lines(
+        folder / "subpop_train.jsonl",
+        [row, row | {"attribute": "AGE", "group": "65+", "responses": [0, 0, 1]}],
+    )
+    other = {"qkey": "gss", "options": ["Yes", "No", "Refused"], "responses": [0.5, 0.5], "ordinal": [1, 2]}
+    write_lines(folder / "subpop_eval.jsonl", [row | {"qkey": "B"}, row | other])
+
+
+def simbench(folder: Path) -> None:
+    row = {
+        "dataset_name": "OpinionQA",
+        "group_prompt_template": "You are from {country}.",
+        "group_prompt_variable_map": "{'country': 'Kenya', 'age_group': '18-29'}",
+        "input_template": "Do you agree?\nOptions:\n(A): Yes\n(B): No\n(C): Don't know",
+        "human_answer": "{'A': 0.5, 'B': 0.3, 'C': 0.2}",
+        "group_size": 200,
+        "auxiliary": "{}",
+    }
+    write_csv(
+        folder / "SimBenchPop.csv", [row, row | {"input_template": "Guess a number.", "dataset_name": "NumberGame"}]
+    )
+    texts = {"input_template": "Do you agree?", "answer_options": "{'A': 'Yes', 'B': 'No', 'C': 'Refused'}"}
+    write_csv(
+        folder / "SimBenchGrouped.csv",
+        [
+            row | texts,
+            row | texts | {"group_prompt_variable_map": "{'country': 'Mali'}", "human_answer": "{'A': 100, 'B': 0}"},
+        ],
+    )

@@ -84,6 +84,95 @@ def test_prism_joins_the_survey(tmp_path: Path) -> None:
     assert loaded.labels.rewards.tolist()[:2] == [5.5, 15.5]
 
 
+# -- surveys: each question has options of its own ---------------------------------------------------------------------
+
+
+def by_group(loaded: LoadedSet, item: str, group: str) -> dict[str, dict[str, float]]:
+    """The weight of each label of an item, by group."""
+    found: dict[str, dict[str, float]] = {}
+    for row in loaded.votes.to_pylist():
+        if item in (row["prompt"], row["item_id"]):
+            found.setdefault(row[group], {})[row["label"]] = pytest.approx(row["weight"])
+    return found
+
+
+def test_globalopinionqa_reads_the_scale_of_most_questions(tmp_path: Path) -> None:
+    set_samples.globalopinionqa(tmp_path)
+    loaded = load_named("globalopinionqa", tmp_path)
+    assert loaded.labels.names == ["Very favorable", "Somewhat favorable", "Very unfavorable"]
+    assert by_group(loaded, "Do you have a favorable view of France?", "country") == {
+        "France": {"Very favorable": 0.625, "Somewhat favorable": 0.3125, "Very unfavorable": 0.0625},
+        "Japan": {"Very favorable": 1 / 9, "Somewhat favorable": 3 / 9, "Very unfavorable": 5 / 9},
+    }
+    assert loaded.about.unit == "share"
+    assert any("2 of 3 questions are read" in note and "Yes | No (1)" in note for note in loaded.notes)
+    assert any("1 row left out: without a question" in note for note in loaded.notes)
+
+
+def test_a_scale_is_chosen(tmp_path: Path) -> None:
+    set_samples.globalopinionqa(tmp_path)
+    loaded = load_named("globalopinionqa", tmp_path, scale="yes|no")
+    assert loaded.labels.names == ["Yes", "No"]
+    assert by_group(loaded, "Yes?", "country") == {"Japan": {"Yes": 0.4, "No": 0.6}}
+    with pytest.raises(VotesError, match=r"no question has the options 'Good \| Bad'") as caught:
+        load_named("globalopinionqa", tmp_path, scale="Good | Bad")
+    assert "Very favorable | Somewhat favorable | Very unfavorable (2)" in str(caught.value.hint)
+
+
+def test_a_cell_that_python_did_not_write(tmp_path: Path) -> None:
+    set_samples.globalopinionqa(tmp_path)
+    file = tmp_path / "data/global_opinions.csv"
+    file.write_text(file.read_text().replace("['Yes', 'No']", "__import__('os').getcwd()"))
+    with pytest.raises(VotesError, match=r"global_opinions\.csv:4: options must hold a list, found"):
+        load_named("globalopinionqa", tmp_path)
+    set_samples.globalopinionqa(tmp_path)
+    file.write_text(file.read_text().replace("0.25,", "'many',"))
+    with pytest.raises(VotesError, match="selections must be a number from 0, found 'many'"):
+        load_named("globalopinionqa", tmp_path)
+
+
+def test_opinionqa_has_people_and_their_weights(tmp_path: Path) -> None:
+    set_samples.opinionqa(tmp_path)
+    loaded = load_named("opinionqa", tmp_path)
+    assert loaded.labels.names == ["Safer", "No more or less safe", "Less safe"]  # by the survey's own places
+    assert loaded.labels.rewards.tolist() == [1, 1.5, 2]
+    assert votes(loaded) == {
+        ("GUNSAFE_W26", "100", "Safer"): 0.5,
+        ("GUNSAFE_W26", "101", "No more or less safe"): 1.5,
+        ("CAR_W27", "W27-0", "Less safe"): 1,
+    }
+    assert [row.get("age") for row in loaded.votes.to_pylist()] == ["18-29", None, None]
+    assert any("1 row left out: the answer is 'Refused'" in note for note in loaded.notes)
+    (tmp_path / "human_resp/American_Trends_Panel_W27/responses.csv").unlink()
+    with pytest.raises(VotesError, match=r"W27: no file responses\.csv") as caught:
+        load_named("opinionqa", tmp_path)
+    assert "codalab" in str(caught.value.hint)
+
+
+def test_subpop_by_group(tmp_path: Path) -> None:
+    set_samples.subpop(tmp_path)
+    loaded = load_named("subpop", tmp_path)
+    assert loaded.labels.names == ["A lot", "Some", "Not at all"]
+    assert by_group(loaded, "A_W96", "polparty") == {
+        "Democrat": {"A lot": 0.5, "Some": 0.25, "Not at all": 0.25},
+        None: {"Not at all": 1},
+    }
+    assert by_group(loaded, "A_W96", "age")["65+"] == {"Not at all": 1}
+    assert set(loaded.attributes) == {"polparty", "age"}
+
+
+def test_simbench_counts_people(tmp_path: Path) -> None:
+    set_samples.simbench(tmp_path)
+    whole = load_named("simbench", tmp_path)
+    assert whole.about.name == "simbench-pop" and whole.labels.names == ["Yes", "No"]
+    prompt = "Do you agree?\nOptions:\n(A): Yes\n(B): No\n(C): Don't know"
+    assert by_group(whole, prompt, "country") == {"Kenya": {"Yes": 125, "No": 75}}
+    assert any("the texts of the options are not known" in note for note in whole.notes)
+    grouped = load_named("simbench-grouped", tmp_path)
+    assert by_group(grouped, "Do you agree?", "country") == {"Kenya": {"Yes": 125, "No": 75}, "Mali": {"Yes": 200}}
+    assert grouped.attributes == ("country", "age_group", "study")
+
+
 # -- what all have in common ------------------------------------------------------------------------------------------
 
 

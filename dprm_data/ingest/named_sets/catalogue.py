@@ -8,12 +8,18 @@ from types import MappingProxyType
 
 from dprm_data.core.errors import VotesError
 from dprm_data.core.text import did_you_mean
-from dprm_data.ingest.named_sets import dices, helpsteer, prism
+from dprm_data.ingest.named_sets import dices, global_opinions, helpsteer, opinionqa, prism, simbench, subpop
 from dprm_data.ingest.named_sets.named_set import LoadedSet, NamedSet
 from dprm_data.ingest.named_sets.set_files import SetFiles, hub_folder
 from dprm_data.ingest.named_sets.vote_rows import VoteRows
 
-_SETS = MappingProxyType({each.name: each for module in (dices, helpsteer, prism) for each in module.SETS})
+_SETS = MappingProxyType(
+    {
+        each.name: each
+        for module in (dices, helpsteer, prism, global_opinions, opinionqa, subpop, simbench)
+        for each in module.SETS
+    }
+)
 
 
 def named_sets() -> Mapping[str, NamedSet]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
@@ -102,6 +103,16 @@ class SetFiles:
             words = {list: "a list", dict: "a mapping"}.get(kind, kind.__name__)
             raise self._broken(place, f"{column} must hold {words}, found {one_line(str(text), 80)!r}")
         return value
+
+    def number(self, value: Any, column: str, place: str) -> float:
+        """The number in a cell, from 0. Raises `VotesError`."""
+        try:
+            found = float(value)
+        except (TypeError, ValueError):
+            found = math.nan
+        if not 0 <= found < math.inf:
+            raise self._broken(place, f"{column} must be a number from 0, found {one_line(str(value), 80)!r}")
+        return found
 
     def _broken(self, place: str, reason: str) -> VotesError:
         return VotesError(f"{place}: {reason}", hint=f"Fetch the file of {self._name} again from {self._source}.")
