@@ -190,3 +190,78 @@ def simbench(folder: Path) -> None:
             row | texts | {"group_prompt_variable_map": "{'country': 'Mali'}", "human_answer": "{'A': 100, 'B': 0}"},
         ],
     )
+
+
+def chaosnli(folder: Path) -> None:
+    row = {
+        "uid": "46359n",
+        "label_counter": {"e": 76, "n": 24},
+        "label_count": [76, 24, 0],
+        "example": {"uid": "46359n", "premise": "It rains.", "hypothesis": "It is wet.", "source": "mnli_agree_3"},
+        "old_label": "n",
+    }
+    write_lines(folder / "chaosNLI_v1.0" / "chaosNLI_mnli_m.jsonl", [row])
+    write_lines(folder / "chaosNLI_v1.0" / "chaosNLI_snli.jsonl", [row | {"uid": "2.jpg", "label_count": [0, 0, 100]}])
+
+
+def convabuse(folder: Path) -> None:
+    degrees = ["1", "0", "-1", "-2", "-3"]
+
+    def row(who: str, degree: str, before: str = "_") -> dict[str, Any]:
+        turns = {"prev_agent": before, "prev_user": before, "agent": "Please go on.", "user": "You fool"}
+        marks = {f"is_abuse.{each}": int(each == degree) for each in degrees}
+        return {"example_no": 0, "annotator_id": who, "conv_id": "1.0"} | turns | {"bot": "E.L.I.Z.A."} | marks
+
+    rows = [row("Annotator7", "-1"), row("Annotator1", "1"), row("Annotator7", "-3"), row("Annotator1", "0", "Hi.")]
+    write_csv(folder / "1_full" / "ConvAbuseEMNLPfull.csv", rows)
+
+
+def popquorn(folder: Path) -> None:
+    about = {
+        "gender": "Man",
+        "race": "White",
+        "age": "35-39",
+        "occupation": "Unemployed",
+        "education": "College degree",
+    }
+    said = {"instance_id": 530, "user_id": 0, "text": "What a day."}
+    write_csv(folder / "dataset/offensiveness/raw_data.csv", [said | {"offensiveness": "1.0"} | about])
+    write_csv(folder / "dataset/politeness_rating/raw_data.csv", [said | {"politeness": "5.0"} | about])
+
+
+def community_alignment(folder: Path) -> None:
+    responses = {f"first_turn_response_{letter}": f"Answer {letter}." for letter in "abcd"}
+    row = {
+        "conversation_id": "c1",
+        "annotator_id": "a1",
+        "assigned_lang": "en",
+        "annotator_country": "india",
+        "annotator_age": "18-34",
+        "annotator_gender": "female",
+        "first_turn_prompt": "What shall I read?",
+        **responses,
+        "first_turn_preferred_response": "response_b",
+    }
+    other = {"annotator_id": "a2", "first_turn_preferred_response": "response_d", "annotator_country": "france"}
+    empty = {"first_turn_response_d": "EMPTY STRING"}
+    write_csv(folder / "community_alignment.csv", [row, row | other, row | empty])
+
+
+def lewidi(folder: Path) -> None:
+    def item(text: Any, said: Any, **more: Any) -> dict[str, Any]:
+        people = ",".join(said) if isinstance(said, dict) else "Ann1,Ann2,Ann3"
+        return {"text": text, "annotators": people, "annotations": said, "lang": "en", "split": "dev"} | more
+
+    sarcasm = item({"context": "Steve sighs.", "response": "Great."}, {"Ann64": "1", "Ann65": "6"})
+    write_json(folder / "CSC/CSC_dev.json", {"3944": sarcasm})
+    write_json(folder / "CSC/CSC_annotators_meta.json", {"64": {"Age": 19.0, "Gender": "DATA_EXPIRED"}})
+    nli = item(
+        {"context": "He built it.", "statement": "It is old."}, {"Ann1": "neutral", "Ann2": "entailment,neutral"}
+    )
+    write_json(folder / "VariErrNLI/VariErrNLI_dev.json", {"49807": nli})
+    trailing = '{\n\t"Ann1":{\n\t\t"Gender":"Male",\n\t\t"Education":"master, student",\n\t},\n}'
+    (folder / "VariErrNLI/VariErrNLI_annotators_meta.json").write_text(trailing)
+    groups = {"other_info": {"Annotators_group": "group1,group1,group2"}}
+    write_json(folder / "HS-Brexit_dataset/HS-Brexit_dev.json", {"1": item("Leave!", "0,1,0", **groups)})
+    turns = json.dumps({"prev_agent": "_", "prev_user": "_", "agent": "Go on.", "user": "No"})
+    write_json(folder / "ConvAbuse_dataset/ConvAbuse_dev.json", {"1": item(turns, "-3,1,0")})

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from dprm_data.core.errors import SourceError, VotesError
 from dprm_data.ingest.named_sets.catalogue import load_named, named_sets, set_rows
 from dprm_data.ingest.named_sets.named_set import LoadedSet
+from tests.helpers import environ
 from tests.ingest import set_samples
-
-OURS = ["item_id", "prompt", "response", "rater_id", "label", "weight"]
+from tests.servers.hub import Hub
 
 
 def votes(loaded: LoadedSet) -> Counter[tuple[Any, ...]]:
@@ -82,6 +86,83 @@ def test_prism_joins_the_survey(tmp_path: Path) -> None:
     assert (row["ethnicity"], row["religion"]) == ("White", "No Affiliation")
     assert any(note.startswith("answers in later turns") and note.endswith(": 1") for note in loaded.notes)
     assert loaded.labels.rewards.tolist()[:2] == [5.5, 15.5]
+
+
+def test_chaosnli_counts(tmp_path: Path) -> None:
+    set_samples.chaosnli(tmp_path)
+    assert votes(load_named("chaosnli", tmp_path)) == {
+        ("46359n", None, "entailment"): 76,
+        ("46359n", None, "neutral"): 24,
+        ("2.jpg", None, "contradiction"): 100,
+    }
+
+
+def test_convabuse_is_one_of_five_columns(tmp_path: Path) -> None:
+    set_samples.convabuse(tmp_path)
+    loaded = load_named("convabuse", tmp_path)
+    rows = loaded.votes.to_pylist()
+    assert [(row["rater_id"], row["label"], row["replicate"]) for row in rows] == [
+        ("Annotator7", "mildly abusive", ""),
+        ("Annotator1", "not abusive", ""),
+        ("Annotator7", "very strongly abusive", "2"),
+        ("Annotator1", "ambiguous", ""),
+    ]
+    assert (rows[0]["prompt"], rows[0]["response"]) == ("AGENT: Please go on.", "USER: You fool")
+    assert (
+        rows[3]["prompt"] == "AGENT: Hi.\nUSER: Hi.\nAGENT: Please go on." and rows[3]["item_id"] != rows[0]["item_id"]
+    )
+
+
+def test_popquorn(tmp_path: Path) -> None:
+    set_samples.popquorn(tmp_path)
+    for name, label in (("popquorn", "1"), ("popquorn-politeness", "5")):
+        [row] = load_named(name, tmp_path).votes.to_pylist()
+        assert (row["item_id"], row["response"], row["rater_id"], row["label"]) == ("530", "What a day.", "0", label)
+        assert (row["race"], row["occupation"]) == ("White", "Unemployed")
+    assert load_named("popquorn", tmp_path).labels.rewards.tolist() == [-1, -2, -3, -4, -5]
+
+
+def test_community_alignment_is_a_choice_among_four(tmp_path: Path) -> None:
+    set_samples.community_alignment(tmp_path)
+    loaded = load_named("community-alignment", tmp_path)
+    rows = loaded.votes.to_pylist()
+    assert [(row["rater_id"], row["label"], row["country"]) for row in rows] == [
+        ("a1", "response B", "india"),
+        ("a2", "response D", "france"),
+    ]
+    assert rows[0]["item_id"] == rows[1]["item_id"] and rows[0]["response"].startswith("Response A:\nAnswer a.\n\n")
+    assert (loaded.labels.ground_cost == 1 - np.eye(4)).all()  # no option is nearer than another
+    assert any("1 row left out: without four responses" in note for note in loaded.notes)
+
+
+def test_lewidi_2025(tmp_path: Path) -> None:
+    set_samples.lewidi(tmp_path)
+    loaded = load_named("lewidi", tmp_path)
+    assert votes(loaded) == {("CSC_dev-3944", "Ann64", "1"): 1, ("CSC_dev-3944", "Ann65", "6"): 1}
+    assert [row["age"] for row in loaded.votes.to_pylist()] == ["19.0", None]
+    assert loaded.attributes == ("age",)  # a gender that has expired is not known
+    several = load_named("lewidi-varierrnli", tmp_path)
+    item = "VariErrNLI_dev-49807"
+    assert votes(several) == {
+        (item, "Ann1", "neutral"): 1,
+        (item, "Ann2", "entailment"): 0.5,
+        (item, "Ann2", "neutral"): 0.5,
+    }
+    assert "replicate" not in several.votes.column_names  # two labels at once are one judgement
+    assert several.votes["education"].to_pylist() == ["master, student", None, None]
+
+
+def test_lewidi_2023(tmp_path: Path) -> None:
+    set_samples.lewidi(tmp_path)
+    brexit = load_named("lewidi-hs-brexit", tmp_path).votes.to_pylist()
+    assert [(row["rater_id"], row["label"], row["group"]) for row in brexit] == [
+        ("Ann1", "no hate speech", "group1"),
+        ("Ann2", "hate speech", "group1"),
+        ("Ann3", "no hate speech", "group2"),
+    ]
+    abuse = load_named("lewidi-convabuse", tmp_path / "ConvAbuse_dataset/ConvAbuse_dev.json").votes.to_pylist()
+    assert [row["label"] for row in abuse] == ["very strongly abusive", "not abusive", "ambiguous"]
+    assert (abuse[0]["prompt"], abuse[0]["response"]) == ("AGENT: Go on.", "USER: No")
 
 
 # -- surveys: each question has options of its own ---------------------------------------------------------------------
@@ -206,6 +287,14 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         load_named("dices-350", tmp_path / "nowhere")
 
 
+def test_a_file_that_is_there_twice(tmp_path: Path) -> None:
+    for folder in ("old", "new", ".git"):
+        set_samples.helpsteer2(tmp_path / folder)
+    with pytest.raises(VotesError, match=r"2 files disagreements/disagreements\.jsonl\.gz") as caught:
+        load_named("helpsteer2", tmp_path)
+    assert "new/disagreements/disagreements.jsonl.gz" in str(caught.value.hint)
+
+
 def test_a_missing_column_is_named(tmp_path: Path) -> None:
     set_samples.dices(tmp_path)
     file = tmp_path / "350/diverse_safety_adversarial_dialog_350.csv"
@@ -248,6 +337,41 @@ def test_a_rater_who_judged_twice_is_numbered(tmp_path: Path) -> None:
 def test_a_name_that_nothing_has() -> None:
     with pytest.raises(VotesError, match="no set of people's votes is called 'dice-350'; did you mean 'dices-350'"):
         load_named("dice-350")
+
+
+SCRIPT = """
+import json, sys
+from dprm_data.core.errors import VotesError
+from dprm_data.ingest.named_sets.catalogue import load_named
+for name in sys.argv[1:]:
+    try:
+        print(json.dumps(load_named(name).votes.to_pylist()))
+    except VotesError as error:
+        print(json.dumps([error.message, error.hint]))
+"""
+
+
+def test_a_set_comes_from_the_hub(tmp_path: Path) -> None:
+    """In a process of its own: the Hub's client reads its settings when it is imported."""
+    set_samples.helpsteer2(tmp_path / "files")
+    file = "disagreements/disagreements.jsonl.gz"
+    with Hub() as hub:
+        hub.create("nvidia/HelpSteer2", private=False).write(file, (tmp_path / "files" / file).read_bytes())
+        hub.repos["nvidia/HelpSteer2"].write("train.jsonl.gz", b"not asked for")
+        settings = {"HF_HOME": str(tmp_path / "cache"), "HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1"}
+        done = subprocess.run(
+            [sys.executable, "-c", SCRIPT, "helpsteer2", "subpop"],
+            env=environ(**settings),
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=True,
+        )
+        fetched = [path for method, path, _ in hub.requests if method == "GET" and "/resolve/" in path]
+    rows, (message, hint) = map(json.loads, done.stdout.splitlines())
+    assert rows == load_named("helpsteer2", tmp_path / "files").votes.to_pylist()
+    assert [path.rpartition("/")[2] for path in fetched] == ["disagreements.jsonl.gz"]
+    assert "subpop: the dataset jjssuh/subpop cannot be fetched" in message and "HF_TOKEN" in hint
 
 
 def test_a_set_that_is_not_on_the_hub() -> None:

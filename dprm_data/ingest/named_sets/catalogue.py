@@ -8,18 +8,29 @@ from types import MappingProxyType
 
 from dprm_data.core.errors import VotesError
 from dprm_data.core.text import did_you_mean
-from dprm_data.ingest.named_sets import dices, global_opinions, helpsteer, opinionqa, prism, simbench, subpop
+from dprm_data.ingest.named_sets import (
+    chaosnli,
+    community_alignment,
+    convabuse,
+    dices,
+    global_opinions,
+    helpsteer,
+    lewidi,
+    opinionqa,
+    popquorn,
+    prism,
+    simbench,
+    subpop,
+)
 from dprm_data.ingest.named_sets.named_set import LoadedSet, NamedSet
 from dprm_data.ingest.named_sets.set_files import SetFiles, hub_folder
 from dprm_data.ingest.named_sets.vote_rows import VoteRows
 
-_SETS = MappingProxyType(
-    {
-        each.name: each
-        for module in (dices, helpsteer, prism, global_opinions, opinionqa, subpop, simbench)
-        for each in module.SETS
-    }
+_MODULES = (
+    *(dices, helpsteer, prism, community_alignment, global_opinions, opinionqa, subpop, simbench),
+    *(chaosnli, convabuse, popquorn, lewidi),
 )
+_SETS = MappingProxyType({each.name: each for module in _MODULES for each in module.SETS})
 
 
 def named_sets() -> Mapping[str, NamedSet]:

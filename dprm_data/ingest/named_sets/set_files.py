@@ -28,7 +28,12 @@ class SetFiles:
             raise VotesError(f"{data}: no such file or folder{neighbour(data)}", hint=f"{name} is at {source}.")
         self._name, self._data, self._source = name, data, source
         below = [data] if data.is_file() else data.rglob("*")
-        self._files = sorted(path for path in below if path.is_file())
+        self._files = sorted(path for path in below if path.is_file() and not _hidden(path.relative_to(data)))
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether there may be files beside the one that is read."""
+        return self._data.is_dir()
 
     def every(self, pattern: str) -> list[Path]:
         """The files with this name or path (with wildcards), packed or not. Raises `VotesError` if there is none."""
@@ -36,7 +41,7 @@ class SetFiles:
         for names in (wanted, tuple(PurePath(name).name for name in wanted)):  # as the repository has them, else flat
             if found := [path for path in self._files if any(path.match(name) for name in names)]:
                 return found
-        if self._data.is_file():
+        if not self.is_folder:
             return [self._data]
         held = [str(path.relative_to(self._data)) for path in self._files]
         more = f" and {len(held) - _SHOWN} more" if len(held) > _SHOWN else ""
@@ -116,6 +121,10 @@ class SetFiles:
 
     def _broken(self, place: str, reason: str) -> VotesError:
         return VotesError(f"{place}: {reason}", hint=f"Fetch the file of {self._name} again from {self._source}.")
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _is_table(place: str) -> bool:

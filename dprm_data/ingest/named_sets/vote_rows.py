@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,7 +32,7 @@ class VoteRows:
         self._weights: list[float] = []
         self._replicates: list[str] = []
         self._attributes: list[Mapping[str, Any]] = []
-        self._times: Counter[tuple[int, str]] = Counter()  # how often a rater judged an item
+        self._judged: dict[tuple[int, str], tuple[int, str]] = {}  # how often a rater judged an item, and where last
         self._left_out: dict[str, tuple[int, str]] = {}  # by reason: how many, and where first
 
     def add(
@@ -63,18 +62,21 @@ class VoteRows:
             self.leave_out("an item with another text than before", place)
         elif weight > 0:  # nobody gave the other labels
             self._items[item] = (number, prompt, response)
-            self._append(number, None if rater is None else str(rater), index, weight, attributes or {})
+            self._append(number, None if rater is None else str(rater), index, weight, attributes or {}, place)
 
-    def _append(self, number: int, rater: str | None, label: int, weight: float, attributes: Mapping[str, Any]) -> None:
+    def _append(
+        self, number: int, rater: str | None, label: int, weight: float, attributes: Mapping[str, Any], place: str
+    ) -> None:
         times = 0
         if rater is not None:
-            times = self._times[number, rater]
-            self._times[number, rater] += 1
+            times, before = self._judged.get((number, rater), (0, ""))
+            times += place != before  # several labels in one place are one judgement
+            self._judged[number, rater] = (times, place)
         self._numbers.append(number)
         self._raters.append(rater)
         self._labels.append(label)
         self._weights.append(weight)
-        self._replicates.append(str(times + 1) if times else "")
+        self._replicates.append(str(times) if times > 1 else "")
         self._attributes.append(attributes)
 
     def leave_out(self, reason: str, place: str) -> None:
