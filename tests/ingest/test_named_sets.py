@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from dprm_data.core.errors import SourceError, VotesError
-from dprm_data.ingest.named_sets.catalogue import load_named, named_sets, set_rows
+from dprm_data.ingest.named_sets.collection import load_named, named_sets, set_rows
 from dprm_data.ingest.named_sets.named_set import LoadedSet
 from tests.helpers import environ
 from tests.ingest import set_samples
@@ -342,7 +342,7 @@ def test_a_name_that_nothing_has() -> None:
 SCRIPT = """
 import json, sys
 from dprm_data.core.errors import VotesError
-from dprm_data.ingest.named_sets.catalogue import load_named
+from dprm_data.ingest.named_sets.collection import load_named
 for name in sys.argv[1:]:
     try:
         print(json.dumps(load_named(name).votes.to_pylist()))

@@ -14,7 +14,7 @@ from dprm_data.ingest.named_sets import (
     convabuse,
     dices,
     global_opinions,
-    helpsteer,
+    helpsteer_votes,
     lewidi,
     opinionqa,
     popquorn,
@@ -27,7 +27,7 @@ from dprm_data.ingest.named_sets.set_files import SetFiles, hub_folder
 from dprm_data.ingest.named_sets.vote_rows import VoteRows
 
 _MODULES = (
-    *(dices, helpsteer, prism, community_alignment, global_opinions, opinionqa, subpop, simbench),
+    *(dices, helpsteer_votes, prism, community_alignment, global_opinions, opinionqa, subpop, simbench),
     *(chaosnli, convabuse, popquorn, lewidi),
 )
 _SETS = MappingProxyType({each.name: each for module in _MODULES for each in module.SETS})
