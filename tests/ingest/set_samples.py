@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,29 @@ def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 def write_json(path: Path, content: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=4), encoding="utf-8")
+
+
+def changed(file: Path) -> Iterator[bytes]:
+    """The file's content with another value in one field of its first row, for each field."""
+    if file.suffix == ".csv":
+        header, *rows = csv.reader(file.read_text(encoding="utf-8").splitlines())
+        for at in range(len(header)):
+            for value in ("", "[7", "{'a': [None]}"):
+                content = io.StringIO()
+                csv.writer(content).writerows([header, [*rows[0][:at], value, *rows[0][at + 1 :]], *rows[1:]])
+                yield content.getvalue().encode()
+        return
+    packed = file.suffix == ".gz"
+    text = (gzip.decompress(file.read_bytes()) if packed else file.read_bytes()).decode()
+    first, *rest = [text] if file.suffix == ".json" else text.splitlines()
+    row = json.loads(first)
+    inner = row if file.suffix == ".json" else {"": row}
+    for key, entry in inner.items():
+        for name in entry:
+            for value in (None, 7, "x", [None], {"a": []}):
+                other = entry | {name: value}
+                content = "\n".join([json.dumps(row | {key: other} if key else other), *rest]).encode()
+                yield gzip.compress(content) if packed else content
 
 
 def dices(folder: Path, size: int = 350) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -12,10 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dprm_data.core.errors import SourceError, VotesError
+from dprm_data.core.errors import DprmError, SourceError, VotesError
+from dprm_data.core.text import markdown_row
 from dprm_data.ingest.named_sets.collection import load_named, named_sets, set_rows
 from dprm_data.ingest.named_sets.named_set import LoadedSet
-from tests.helpers import environ
+from dprm_data.ingest.rated_items import read_rated_items
+from dprm_data.recipe.people_config import RatingsConfig
+from tests.helpers import ROOT, environ
 from tests.ingest import set_samples
 from tests.servers.hub import Hub
 
@@ -267,6 +271,12 @@ def test_every_set_says_what_it_is() -> None:
     assert all(all(row.values()) for row in set_rows())
 
 
+def test_the_documents_list_them() -> None:
+    text = (ROOT / "docs/people-sets.md").read_text(encoding="utf-8")
+    for row in set_rows():
+        assert markdown_row(list(row.values())).rstrip("|") in text, row["name"]
+
+
 def test_a_family_is_its_first_set(tmp_path: Path) -> None:
     set_samples.dices(tmp_path)
     assert load_named("dices", tmp_path).about.name == "dices-350"
@@ -378,6 +388,50 @@ def test_a_set_that_is_not_on_the_hub() -> None:
     with pytest.raises(VotesError, match="dices-350 is not on the Hugging Face Hub") as caught:
         load_named("dices-350")
     assert "--data" in str(caught.value.hint) and "github.com" in str(caught.value.hint)
+
+
+WRITTEN = {
+    "dices-350": set_samples.dices,
+    "helpsteer2": set_samples.helpsteer2,
+    "helpsteer3": set_samples.helpsteer3,
+    "prism": set_samples.prism,
+    "community-alignment": set_samples.community_alignment,
+    "globalopinionqa": set_samples.globalopinionqa,
+    "opinionqa": set_samples.opinionqa,
+    "subpop": set_samples.subpop,
+    "simbench-grouped": set_samples.simbench,
+    "chaosnli": set_samples.chaosnli,
+    "convabuse": set_samples.convabuse,
+    "popquorn": set_samples.popquorn,
+    "lewidi-csc": set_samples.lewidi,
+    "lewidi-convabuse": set_samples.lewidi,
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_the_votes_are_ratings(name: str, tmp_path: Path) -> None:
+    """A recipe's own reader of people's ratings takes each of them, with its texts, raters and weights."""
+    WRITTEN[name](tmp_path)
+    loaded = load_named(name, tmp_path)
+    config = RatingsConfig(attributes=list(loaded.attributes), duplicates="all")
+    read = read_rated_items(config, loaded.labels, base=tmp_path, rows=loaded.ratings.to_pylist())
+    assert not read.refused and not read.unrated
+    texts = {(row["prompt"], row["response"]) for row in loaded.votes.to_pylist()}
+    assert len(read.items) == len(texts)
+    assert read.ratings.weight.sum() == pytest.approx(sum(loaded.votes["weight"].to_pylist()))
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_no_value_makes_a_traceback(name: str, tmp_path: Path) -> None:
+    """Each field of the first row of each file holds something else: what comes is votes, or an error in words."""
+    WRITTEN[name](tmp_path)
+    for file in [path for path in tmp_path.rglob("*") if path.is_file() and not path.name.endswith("meta.json")]:
+        whole = file.read_bytes()
+        for changed in set_samples.changed(file):
+            file.write_bytes(changed)
+            with contextlib.suppress(DprmError):
+                assert load_named(name, tmp_path).votes.num_rows
+        file.write_bytes(whole)
 
 
 def test_a_scale_where_there_is_one(tmp_path: Path) -> None:

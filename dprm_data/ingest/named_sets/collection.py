@@ -30,7 +30,7 @@ _MODULES = (
     *(dices, helpsteer_votes, prism, community_alignment, global_opinions, opinionqa, subpop, simbench),
     *(chaosnli, convabuse, popquorn, lewidi),
 )
-_SETS = MappingProxyType({each.name: each for module in _MODULES for each in module.SETS})
+_SETS: Mapping[str, NamedSet] = MappingProxyType({each.name: each for module in _MODULES for each in module.SETS})
 
 
 def named_sets() -> Mapping[str, NamedSet]:

@@ -18,7 +18,7 @@ from dprm_data.ingest.named_sets.scales import steps
 from dprm_data.ingest.named_sets.set_files import SetFiles
 from dprm_data.ingest.named_sets.vote_rows import VoteRows, listed, text_id
 
-_TURN = re.compile(r"\n*<extra_id_1>(User|Assistant)\n")
+_TURN = re.compile(r"\n*<extra_id_1>(User|Assistant)\n?")
 HELPFULNESS = steps(
     "helpsteer2-helpfulness",
     "How helpful the response is to the prompt.",
@@ -50,19 +50,22 @@ def _read_helpsteer2(files: SetFiles, votes: VoteRows) -> None:
     path = files.one("disagreements/disagreements.jsonl.gz")
     for place, row in files.rows(path, "prompt", "response", "helpfulness"):
         prompt, response = _conversation(str(row["prompt"])), str(row["response"])
-        _add_counts(votes, text_id(prompt, response), prompt, response, row["helpfulness"] or [], 0, place)
+        ratings = files.literal(row["helpfulness"], list, "helpfulness", place)
+        _add_counts(votes, text_id(prompt, response), prompt, response, ratings, 0, place)
 
 
 def _read_helpsteer3(files: SetFiles, votes: VoteRows) -> None:
     for path in files.every("preference/*.jsonl.gz"):
         for place, row in files.rows(path, "context", "response1", "response2", "individual_preference"):
-            for turn in row["context"]:
+            context = files.literal(row["context"], list, "context", place)
+            preferences = files.literal(row["individual_preference"], list, "individual_preference", place)
+            for turn in context:
                 files.require(turn, ("role", "content"), f"{place}: context")
-            for said in row["individual_preference"]:
+            for said in preferences:
                 files.require(said, ("score",), f"{place}: individual_preference")
-            prompt = text_of(row["context"])
+            prompt = text_of(context) if context else ""
             response = listed({"Response 1": str(row["response1"]), "Response 2": str(row["response2"])})
-            scores = [said["score"] for said in row["individual_preference"]]
+            scores = [said["score"] for said in preferences]
             _add_counts(votes, text_id(prompt, response), prompt, response, scores, -3, place)
 
 
@@ -71,7 +74,7 @@ def _add_counts(
 ) -> None:
     """How many people gave each rating; `lowest` is the number of the first label."""
     assert votes.labels is not None
-    for rating, times in Counter(ratings).items():
+    for rating, times in Counter(each if isinstance(each, int | float) else str(each) for each in ratings).items():
         at = rating - lowest if isinstance(rating, int | float) and rating == int(rating) else -1
         label = votes.labels.names[int(at)] if 0 <= at < votes.labels.K else rating
         votes.add(item, prompt, response, label, place, weight=times)
@@ -101,7 +104,7 @@ SETS = (
         citation="Wang et al. 2024, HelpSteer2: Open-source dataset for training top-performing reward models, arXiv 2406.08673",
         source="https://huggingface.co/datasets/nvidia/HelpSteer2",
         files=("disagreements/disagreements.jsonl.gz",),
-        leakage="Public since June 2024 (the single ratings since October 2024), and widely used to train models and reward models.",
+        leakage="Public since June 2024 (the single ratings since late 2024), and widely used to train models and reward models.",
         read=_read_helpsteer2,
         hub="nvidia/HelpSteer2",
     ),

@@ -63,3 +63,8 @@ class LoadedSet:
     votes: pa.Table
     attributes: tuple[str, ...]
     notes: list[str]
+
+    @property
+    def ratings(self) -> pa.Table:
+        """The votes as a recipe's `ratings` are read: without ids of raters where nobody is named. (What is then a row is a vote of many.)"""
+        return self.votes if self.about.unit == "vote" else self.votes.drop_columns(["rater_id"])

@@ -93,7 +93,7 @@ class SetFiles:
                 hint=f"Found: {one_line(', '.join(map(str, row)), 400)}. The original is at {self._source}.",
             )
 
-    def literal(self, text: Any, kind: type, column: str, place: str) -> Any:
+    def literal(self, text: Any, kind: type[list[Any]] | type[dict[str, Any]], column: str, place: str) -> Any:
         """The value that a cell holds as Python writes it, such as "['a', 'b']". Nothing is run. Raises `VotesError`."""
         if isinstance(text, kind):
             return text
@@ -105,7 +105,7 @@ class SetFiles:
         except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
             value = None
         if not isinstance(value, kind):
-            words = {list: "a list", dict: "a mapping"}.get(kind, kind.__name__)
+            words = "a list" if kind is list else "a mapping"
             raise self._broken(place, f"{column} must hold {words}, found {one_line(str(text), 80)!r}")
         return value
 

@@ -28,8 +28,8 @@ def _reader(file: str) -> Callable[[SetFiles, VoteRows], None]:
             shares = files.literal(row["human_answer"], dict, "human_answer", place)
             texts = _option_texts(files, row, place)
             known = [texts[letter] for letter in map(str, shares) if letter in texts]
-            if len(known) < len(shares):
-                votes.leave_out("the texts of the options are not known", place)
+            if len(set(known)) < len(shares):
+                votes.leave_out("the texts of the options are not known, or not distinct", place)
                 continue
             rows.append((place, row, dict(zip(known, shares.values(), strict=True))))
         asked = {str(row["input_template"]): Options.of(list(shares)) for _, row, shares in rows}

@@ -24,7 +24,7 @@ def _read(files: SetFiles, votes: VoteRows) -> None:
                 votes.leave_out("the options are not those of the responses, and a refusal", place)
                 continue
             options = Options.of(list(map(str, given[:-1])), ordinal)
-            asked[row["qkey"]] = options
+            asked[str(row["qkey"])] = options
             rows.append((place, row, options))
     scale = choose_scale(votes, asked.values())
     for place, row, options in rows:

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from dprm_data.core.errors import VotesError
 from dprm_data.core.text import one_line
@@ -32,11 +33,11 @@ class Options:
     ordinal: tuple[float, ...] | None = None
 
     @classmethod
-    def of(cls, options: Sequence[str], ordinal: Sequence[float] | None = None) -> Options:
+    def of(cls, options: Sequence[str], ordinal: Sequence[Any] | None = None) -> Options:
         """Without those that are no answers. ordinal: for those that are."""
         names = tuple(option.strip() for option in options if is_answer(option))
-        fits = ordinal is not None and len(ordinal) == len(names)
-        return cls(names, tuple(map(float, ordinal or ())) if fits else None)
+        places = tuple(float(place) for place in ordinal or () if isinstance(place, int | float))
+        return cls(names, places if len(places) == len(names) else None)
 
     @property
     def words(self) -> str:
