@@ -9,7 +9,7 @@ from pathlib import Path
 from dprm_data.api.recipes import RecipeLike
 from dprm_data.pipeline.validate import Grid, prepare_validation
 from dprm_data.pipeline.validate import validate as run_validation
-from dprm_data.pipeline.validation_arms import check_can_validate
+from dprm_data.pipeline.validation_arms import check_can_validate, with_labels
 from dprm_data.providers.provider import Provider
 from dprm_data.recipe.recipe import Recipe
 from dprm_data.recipe.trust import check
@@ -24,6 +24,8 @@ def validate(
     recipe: RecipeLike,
     against: str | os.PathLike[str],
     *,
+    data: str | os.PathLike[str] | None = None,
+    scale: str | None = None,
     items: int = 200,
     models: Sequence[str] = (),
     panels: Sequence[str] = (),
@@ -42,7 +44,7 @@ def validate(
 ) -> Validation:
     """Have the recipe's panel and model judge items that people have judged, and measure how far they are from the crowd.
 
-    against: a long table with texts, a label and a rater in every row. The other arguments are the options of `dprm validate`, which docs/validation.md explains; those of `run` mean what they
+    against: a long table with texts, a label and a rater in every row, or the name of a public set. The other arguments are the options of `dprm validate`, which docs/validation.md explains; those of `run` mean what they
     mean there. Writes `scores.json` and `validation.html` to the output folder. Interrupted, the same call goes on. Raises `DprmError`.
     """
     loaded = Recipe.of(recipe, provider=provider)
@@ -50,11 +52,26 @@ def validate(
     check_can_validate(loaded)
     folder = Path(output) if output else loaded.output_folder / "validation" / Path(against).stem
     with shown_progress(progress) as shown:
-        crowd = read_crowd(
-            Path(against), Run(loaded).space, columns=columns, attributes=attributes, base=base, anonymous=anonymous
+        crowd, space = read_crowd(
+            os.fspath(against),
+            Run(loaded).space,
+            data=Path(data) if data else None,
+            scale=scale,
+            columns=columns,
+            attributes=attributes,
+            base=base,
+            anonymous=anonymous,
         )
         grid = Grid(models, panels, elicitations, rivals)
         prepared = prepare_validation(
-            loaded, crowd, folder, items=items, grid=grid, seed=seed, max_cost=max_cost, progress=shown, provider=provider
+            with_labels(loaded, space),
+            crowd,
+            folder,
+            items=items,
+            grid=grid,
+            seed=seed,
+            max_cost=max_cost,
+            progress=shown,
+            provider=provider,
         )
         return run_validation(prepared, folder, max_cost=max_cost, epsilon=epsilon, seed=seed)

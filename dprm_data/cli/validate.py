@@ -27,17 +27,37 @@ def _comma(text: str | None) -> list[str]:
     return [part.strip() for part in (text or "").split(",") if part.strip()]
 
 
+def _list_sets(wanted: bool) -> None:
+    if wanted:
+        from dprm_data.ingest.named_sets.collection import set_rows
+        from dprm_data.terminal.validation_view import sets_view
+
+        answer({}, lambda: sets_view(set_rows()), False)
+        raise typer.Exit
+
+
 @app.command()
 def validate(
     recipe: RecipeFile,
     against: Annotated[
-        Path,
+        str,
         typer.Option(
             "--against",
             metavar="PEOPLE",
-            help="People's votes: a long table with texts, a label and a rater in every row.",
+            help="People's votes: a long table with texts, a label and a rater in every row; or the name of a public set (--sets).",
         ),
     ],
+    sets: Annotated[
+        bool,
+        typer.Option("--sets", help="List the public sets that are known by name.", callback=_list_sets, is_eager=True),
+    ] = False,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="The folder with a public set's files, in place of the Hub.")
+    ] = None,
+    scale: Annotated[
+        str | None,
+        typer.Option("--scale", help="For a survey: the options that its questions have, such as 'Yes | No'."),
+    ] = None,
     items: Annotated[
         int, typer.Option("--items", min=2, help="How many items, equally many from the least to the most divided.")
     ] = 200,
@@ -103,7 +123,7 @@ def validate(
 
     from dprm_data.pipeline.validate import Grid, prepare_validation
     from dprm_data.pipeline.validate import validate as run_validation
-    from dprm_data.pipeline.validation_arms import check_can_validate
+    from dprm_data.pipeline.validation_arms import check_can_validate, with_labels
     from dprm_data.recipe.recipe import Recipe
     from dprm_data.recipe.trust import check
     from dprm_data.runs.run import Run
@@ -115,11 +135,13 @@ def validate(
     check(loaded, calls=True)
     check_can_validate(loaded)
     pa.set_memory_pool(pa.system_memory_pool())
-    folder = output or loaded.output_folder / "validation" / against.stem
+    folder = output or loaded.output_folder / "validation" / Path(against).stem
     with TerminalProgress(stderr(), quiet=quiet or as_json) as progress, interrupts_in_words(folder, progress):
-        crowd = read_crowd(
+        crowd, space = read_crowd(
             against,
             Run(loaded).space,
+            data=data,
+            scale=scale,
             columns=column_pairs(column),
             attributes=attribute or [],
             base=base,
@@ -127,7 +149,14 @@ def validate(
         )
         grid = Grid(_comma(models), _comma(panels), _comma(elicitations), rivals)
         prepared = prepare_validation(
-            loaded, crowd, folder, items=items, grid=grid, seed=seed, max_cost=max_cost, progress=progress
+            with_labels(loaded, space),
+            crowd,
+            folder,
+            items=items,
+            grid=grid,
+            seed=seed,
+            max_cost=max_cost,
+            progress=progress,
         )
         progress.say(validation_price(prepared))
         if prepared.calls and prepared.cost != 0 and not (yes or quiet or as_json):

@@ -16,6 +16,7 @@ from dprm_data.core.errors import InputError, RecipeError
 from dprm_data.core.ledger_address import LedgerAddress
 from dprm_data.core.text import did_you_mean
 from dprm_data.ingest.items import Item, store_items
+from dprm_data.labels.space import LabelSpace
 from dprm_data.panel.panel_sources import load_panel
 from dprm_data.panel.personas import Panel
 from dprm_data.pipeline import stages
@@ -91,6 +92,13 @@ def check_can_validate(recipe: Recipe) -> None:
             "elicitation: compare: a validation looks at labels of single responses, and comparisons have none",
             hint="Give --elicitations choice, or another recipe.",
         )
+
+
+def with_labels(recipe: Recipe, space: LabelSpace) -> Recipe:
+    """The recipe, asking for these labels: a public set's own, where people were asked another question."""
+    if space == Run(recipe).space:
+        return recipe
+    return recipe.model_copy(update={"labels": space.model_dump(mode="json"), "prompt": None})
 
 
 def run_of(

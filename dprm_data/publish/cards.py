@@ -23,6 +23,7 @@ from dprm_data.publish.card_figures import CAPTIONS
 from dprm_data.publish.configs import CONFIGS, Config, dataset_info
 from dprm_data.publish.models import models_asked, prompts_sent
 from dprm_data.publish.panel_findings import PanelFindings, panel_findings
+from dprm_data.publish.validation_section import validation_section
 from dprm_data.runs.comparison_findings import comparison_sentences
 from dprm_data.runs.verdict import Verdict, verdict
 
@@ -125,6 +126,7 @@ def _values(
         "compared_by": comparison_sentences(manifest),
         "soft": findings.soft,
         "validation": found.validated and found.validated.on_items,
+        "validated": validation_section(run),
         "review": manifest.get("review"),
         "ratings": manifest.get("ratings"),
         "publish": recipe.publish.model_dump(),

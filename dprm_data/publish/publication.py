@@ -3,6 +3,7 @@
     README.md                              the card
     pictures/*.svg                         the card's pictures
     data/<config>/<split>-00000-of-….parquet
+    validation/<set>/scores.json           validations of this very panel, prompt and model
 
 The same run gives the same bytes, so a repeated push finds nothing to do.
 """
@@ -75,6 +76,7 @@ def prepared(run: Run, repo: str, *, allow_key_shapes: bool = False) -> Iterator
     from dprm_data.publish.card_figures import card_pictures
     from dprm_data.publish.cards import dataset_card
     from dprm_data.publish.panel_findings import panel_findings
+    from dprm_data.publish.validation_section import write_own_scores
     from dprm_data.runs.summary import summarise
 
     check_metadata(run.recipe.publish)
@@ -85,6 +87,7 @@ def prepared(run: Run, repo: str, *, allow_key_shapes: bool = False) -> Iterator
         pictures = card_pictures(run, summary, findings)
         for name, svg in pictures.items():
             write_text(folder / "pictures" / f"{name}.svg", svg)
+        write_own_scores(run, folder)
         card = dataset_card(run, summary, findings=findings, repo=repo, parts=parts, pictures=pictures)
         write_text(folder / CARD, card)
         secrets = secrets_here(run, shapes=not allow_key_shapes)

@@ -40,8 +40,11 @@ def validation_view(content: Mapping[str, Any], folder: Path) -> RenderableType:
 
 def _findings(content: Mapping[str, Any], arm: Mapping[str, Any]) -> RenderableType:
     rows = facts()
-    for question, answer, concern in findings(content, arm):
-        rows.add_row(question, Text(answer, style="yellow" if concern else ""))
+    for line in findings(content, arm):
+        said = Text(line.answer, style="bold yellow" if line.concern else "bold")
+        if line.detail:
+            said.append(f"  {line.detail}", style="not bold dim")
+        rows.add_row(line.question, said)
     return rows
 
 
@@ -59,9 +62,21 @@ def _distances(content: Mapping[str, Any]) -> RenderableType:
     return made
 
 
-def sets_view(rows: list[tuple[str, ...]]) -> RenderableType:
-    """The named sets."""
-    made = table("set", "what people judged", "levels", "licence", left=("what people judged", "licence"))
+def sets_view(rows: list[dict[str, str]]) -> RenderableType:
+    """The public sets that are known by name."""
+    made = table(
+        "set",
+        "levels",
+        "raters an item",
+        "what people judged",
+        "licence",
+        left=("levels", "raters an item", "what people judged", "licence"),
+    )
     for row in rows:
-        made.add_row(*row)
-    return made
+        made.add_row(row["name"], row["levels"], row["raters an item"], row["what people judged"], row["licence"])
+    return Group(
+        made,
+        Text(
+            "--against NAME fetches a set from the Hub, or reads it from the folder of --data. Details: docs/people-sets.md"
+        ),
+    )

@@ -15,16 +15,19 @@ from typing import Any
 
 import numpy as np
 import orjson
+import pyarrow.compute as pc
 
 from dprm_data.core.arrays import Floats, Ints
 from dprm_data.core.errors import InputError
 from dprm_data.ingest.items import Item
+from dprm_data.ingest.named_sets.collection import load_named, named_sets
 from dprm_data.ingest.rated_items import read_rated_items
 from dprm_data.ingest.ratings import Ratings
 from dprm_data.labels.space import LabelSpace
 from dprm_data.recipe.people_config import RatingsConfig
 
 STRATA = 3
+_PEOPLE = 1_000  # behind a share of people whose number is not known
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,8 @@ class Crowd:
 
     @property
     def counts(self) -> Floats:
-        """People's label counts (N, K)."""
-        return self.ratings.votes().counts
+        """People's label counts (N, K), in whole votes."""
+        return np.asarray(np.rint(self.ratings.votes().counts))
 
     @property
     def people(self) -> int:
@@ -78,15 +81,33 @@ class Crowd:
 
 
 def read_crowd(
-    path: Path,
+    against: str,
     space: LabelSpace,
     *,
+    data: Path | None = None,
+    scale: str | None = None,
     columns: Mapping[str, str] | None = None,
     attributes: Iterable[str] = (),
     base: int | None = None,
     anonymous: bool = False,
-) -> Crowd:
-    """People's votes in a long table with texts (`ingest.rated_items`). anonymous: the annotators' ids are placeholders, by which they cannot be told apart. Raises `VotesError`, `SourceError` or `InputError`."""
+) -> tuple[Crowd, LabelSpace]:
+    """People's votes in a long table with texts (`ingest.rated_items`), or a named set's; and the labels that they are on: the recipe's, or the named set's own.
+
+    anonymous: the annotators' ids are placeholders, by which they cannot be told apart. data, scale: of a named set. Raises `VotesError`, `SourceError` or `InputError`.
+    """
+    path = Path(against).expanduser()
+    if not path.exists() and not path.suffix:
+        if columns or base is not None:
+            raise InputError(
+                f"--against {against}: a named set knows its own columns", hint="Leave --column and --base out."
+            )
+        crowd, space = named_crowd(against, data, scale=scale)
+        return (replace(crowd, named=False, attributes={}) if anonymous else crowd), space
+    if data is not None or scale is not None:
+        raise InputError(
+            f"--data and --scale belong to a named set, and {against} is a table of your own",
+            hint=f"The named sets: {', '.join(named_sets())}.",
+        )
     content = {
         "path": str(path.absolute()),
         "columns": dict(columns or {}),
@@ -94,7 +115,32 @@ def read_crowd(
         "base": base,
     }
     crowd = crowd_of(RatingsConfig.model_validate(content), space, path.name)
-    return replace(crowd, named=False, attributes={}) if anonymous else crowd
+    return (replace(crowd, named=False, attributes={}) if anonymous else crowd), space
+
+
+def named_crowd(name: str, data: Path | None = None, *, scale: str | None = None) -> tuple[Crowd, LabelSpace]:
+    """A named set's votes, and its labels. data: the folder with its files; None fetches them from the Hub. Raises `VotesError` or `SourceError`."""
+    loaded = load_named(name, data, scale=scale)
+    about, table = loaded.about, loaded.ratings
+    notes = list(loaded.notes)
+    if about.unit == "share":
+        table = table.set_column(table.column_names.index("weight"), "weight", pc.multiply(table["weight"], _PEOPLE))
+        notes.append(
+            f"The set has shares of unknown numbers of people: the floor is that of {_PEOPLE:,} people, which is assumed."
+        )
+    config = RatingsConfig(attributes=list(loaded.attributes) if about.unit == "vote" else [], duplicates="all")
+    crowd = crowd_of(
+        config,
+        loaded.labels,
+        about.name,
+        rows=table.to_pylist(),
+        title=about.title,
+        licence=about.licence,
+        citation=about.citation,
+        leakage=about.leakage,
+    )
+    notes.append(f"People were asked: {about.question}")
+    return replace(crowd, notes=[*crowd.notes, *notes], named=crowd.named and about.unit == "vote"), loaded.labels
 
 
 def crowd_of(config: RatingsConfig, space: LabelSpace, name: str, *, rows: Any = None, **about: Any) -> Crowd:
@@ -143,8 +189,12 @@ def sampled(crowd: Crowd, count: int, *, seed: int = 0) -> Crowd:
     """A sample of the items, with equally many from each stratum of dividedness, in the crowd's order (see the module). The whole crowd if it has no more."""
     if count >= len(crowd):
         return crowd
-    queue = np.array([hashlib.sha256(f"{seed}:{item.item_id}".encode()).hexdigest() for item in crowd.items])
-    by_division = np.lexsort((queue, dividedness(crowd.counts)))
+    # Equally divided items are cut into strata by one hash and queue up by another: with one, a stratum's last items would stand at the end of the queue, too.
+    ties, queue = (
+        np.array([hashlib.sha256(f"{use}{seed}:{item.item_id}".encode()).hexdigest() for item in crowd.items])
+        for use in ("stratum:", "")
+    )
+    by_division = np.lexsort((ties, dividedness(crowd.counts)))
     drawn: list[Ints] = []
     for i, stratum in enumerate(np.array_split(by_division, STRATA)):
         size = count // STRATA + (i < count % STRATA)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from dprm_data.core.format import number, percent
@@ -44,122 +45,139 @@ def score_of(content: Content, name: str) -> Content | None:
     return found
 
 
-def meaning(content: Content, arm: Content) -> tuple[str, bool]:
-    """What the validation means for replacing people by this panel, in one sentence; and whether that is a warning."""
-    score = score_of(content, f"{arm['name']}: {kind_of(arm)}")
-    calibrated = score_of(content, f"{arm['name']}: {CALIBRATED}")
-    people = arm["worth"][kind_of(arm)]["distribution"]
-    low = score["skill"]["low"] if score else None
-    better = (
-        f" Calibrated with people's answers to other items it is of use: skill {between(calibrated['skill'])}."
-        if _above(calibrated)
-        else ""
-    )
-    if low is None or low <= 0:
-        return (
-            f"Do not put this panel in the place of people here: it says no more of an item than the average of all items does.{better}",
-            True,
-        )
-    if people["people"] is not None and people["people"] < 1:
-        return (
-            f"One person's answer to an item is closer to the crowd than this whole panel; it is no substitute for people here.{better}",
-            True,
-        )
-    return (
-        "On items like these the panel can stand for a few people. Have people judge what matters, and calibrate with their answers.",
-        False,
-    )
+@dataclass(frozen=True)
+class Finding:
+    """One line of a validation: the answer in a few words, what it rests on, and whether it is a concern."""
+
+    question: str
+    answer: str
+    detail: str = ""
+    concern: bool = False
 
 
-def _above(score: Content | None) -> bool:
-    return score is not None and score["skill"]["low"] is not None and score["skill"]["low"] > 0
-
-
-def findings(content: Content, arm: Content) -> Iterator[tuple[str, str, bool]]:
-    """What is found of one panel, as (question, answer, whether it is a concern), the most important first."""
+def findings(content: Content, arm: Content) -> Iterator[Finding]:
+    """What was found of one panel, the most important first."""
     kind = kind_of(arm)
     worth, means = arm["worth"][kind], arm["means"]
-    said, concern = meaning(content, arm)
-    yield "May it replace people?", said, concern
-    yield (
+    yield meaning(content, arm)
+    yield Finding(
         "Worth",
-        f"{people_between(worth['distribution'])} for the whole distribution, {people_between(worth['mean'])} for the mean",
-        bool(worth["distribution"]["people"] is not None and worth["distribution"]["people"] < 1),
+        people_between(worth["distribution"]),
+        f"for the whole distribution; {people_between(worth['mean'])} for the mean",
+        worth["distribution"]["people"] is not None and worth["distribution"]["people"] < 1,
     )
-    yield "Skill", _skill(content, arm, kind), not _above(score_of(content, f"{arm['name']}: {kind}"))
+    yield _skill(content, arm, kind)
     yield from _errors(means)
     if arm["above_noise"] is not None:
-        answer = (
-            "differ beyond noise"
-            if arm["above_noise"]
-            else "do not differ beyond noise: they answer as one and the same annotator would"
-        )
-        yield "Personas", f"{answer}. {' '.join(arm['variance'])}".strip(), not arm["above_noise"]
+        answer = "differ beyond noise" if arm["above_noise"] else "do not differ beyond noise"
+        yield Finding("Personas", answer, " ".join(arm["variance"]), not arm["above_noise"])
     for group in arm["groups"]:
-        yield f"By {group['attribute']}", _group(group), group["p_value"] > 0.05
+        yield _by_group(group)
     if test := arm["alternative"]:
-        answer = "passed" if test["winning_rate"] >= 0.5 else "not passed"
-        yield (
+        yield Finding(
             "Alternative annotator test",
-            f"{answer}: it may replace {percent(test['winning_rate'])} of {test['people']} people (ε = {test['epsilon']:g}); "
-            f"at least as close to the others as one of them on {percent(test['advantage'])} of items",
+            "passed" if test["winning_rate"] >= 0.5 else "not passed",
+            f"it may replace {percent(test['winning_rate'])} of {test['people']} people (ε = {test['epsilon']:g}); "
+            f"on {percent(test['advantage'])} of items it is at least as close to the others as one of them is",
             test["winning_rate"] < 0.5,
         )
     if pairs := arm["pairwise"]:
         of = "of responses to one prompt" if pairs["same_prompt"] else "of random items"
-        yield (
+        yield Finding(
             "Pairs",
-            f"squared error of the share that prefers one {number(pairs['error']['value'], 3)}; half of the people {number(pairs['floor']['value'], 3)}, always one half "
-            f"{number(pairs['average']['value'], 3)}; on the crowd's side in {between(pairs['accuracy'])} of {pairs['pairs']:,} pairs {of}",
+            f"on the crowd's side in {percent(pairs['accuracy']['value'])}",
+            f"of {pairs['pairs']:,} pairs {of}; squared error of the share that prefers one: {number(pairs['error']['value'], 3)}, half of the people "
+            f"{number(pairs['floor']['value'], 3)}, always one half {number(pairs['average']['value'], 3)}",
             pairs["error"]["value"] > pairs["average"]["value"],
         )
 
 
-def _skill(content: Content, arm: Content, kind: str) -> str:
+def meaning(content: Content, arm: Content) -> Finding:
+    """What the validation means for replacing people by this panel."""
+    question = "May it replace people?"
+    score = score_of(content, f"{arm['name']}: {kind_of(arm)}")
+    calibrated = score_of(content, f"{arm['name']}: {CALIBRATED}")
+    people = arm["worth"][kind_of(arm)]["distribution"]["people"]
+    better = (
+        f" Calibrated with people's answers to other items it is of use (skill {between(calibrated['skill'])})."
+        if calibrated and _above(calibrated)
+        else ""
+    )
+    if not _above(score):
+        return Finding(
+            question, "no", f"of an item it says no more than the average of all items does.{better}", concern=True
+        )
+    if people is not None and people < 1:
+        return Finding(
+            question,
+            "no",
+            f"one person's answer to an item is closer to the crowd than this whole panel.{better}",
+            concern=True,
+        )
+    return Finding(
+        question,
+        "a few, on items like these",
+        "have people judge what matters, and calibrate the panel with their answers",
+    )
+
+
+def _above(score: Content | None) -> bool:
+    return score is not None and score["skill"]["low"] is not None and bool(score["skill"]["low"] > 0)
+
+
+def _skill(content: Content, arm: Content, kind: str) -> Finding:
+    own = score_of(content, f"{arm['name']}: {kind}")
     said = []
-    for name, label in (
-        (f"{arm['name']}: {kind}", ""),
-        (f"{arm['name']}: {CALIBRATED}", "calibrated "),
-        (HALF, "half of the people "),
-    ):
+    for name, label in ((f"{arm['name']}: {CALIBRATED}", "calibrated"), (HALF, HALF)):
         if score := score_of(content, name):
-            said.append(f"{label}{between(score['skill'])}")
+            said.append(f"{label} {between(score['skill'])}")
     for rival in content["arms"]:
         score = score_of(content, f"{rival['name']}: {RAW}")
         if rival["role"] != "panel" and score and rival["models"] == arm["models"]:
             named = "one neutral annotator" if rival["role"] == "neutral" else "one stated distribution"
             said.append(f"{named} {between(score['skill'])}")
-    return f"{'; '.join(said)}. 0: the {AVERAGE}; 1: the crowd itself"
+    return Finding(
+        "Skill",
+        between(own["skill"]) if own else "–",
+        f"0 is the {AVERAGE}, 1 the crowd itself; {'; '.join(said)}",
+        not _above(own),
+    )
 
 
-def _errors(means: Content) -> Iterator[tuple[str, str, bool]]:
+def _errors(means: Content) -> Iterator[Finding]:
     bias = means["bias"]
     sure = bias["low"] is not None and (bias["low"] > 0 or bias["high"] < 0)
     way = ("too lenient" if bias["value"] > 0 else "too harsh") if sure else "no bias found"
-    yield "Mean", f"{way}: {between(bias, sign=True)} in units of reward", sure
+    yield Finding("Mean", way, f"by {between(bias, sign=True)} in units of reward", sure)
     narrow = means["width"]["high"] is not None and means["width"]["high"] < 1
     wide = means["width"]["low"] is not None and means["width"]["low"] > 1
     way = "too narrow" if narrow else "too wide" if wide else "as wide as people's"
-    yield "Spread", f"{way}: {between(means['width'])} of the spread between people", narrow or wide
+    yield Finding("Spread", way, f"{between(means['width'])} of the spread between people", narrow or wide)
     if means["held"]["value"] is not None:
         unsure = means["held"]["high"] is not None and means["held"]["high"] < 0.9
-        yield (
-            "Intervals",
-            f"{'too sure: ' if unsure else ''}the 90 % interval holds people's mean in {percent(means['held']['value'])} of items",
-            unsure,
-        )
-    yield (
+        held = f"the 90 % interval holds people's mean in {percent(means['held']['value'])} of items"
+        yield Finding("Intervals", "too sure" if unsure else "not too sure", held, unsure)
+    yield Finding(
         "Items",
-        f"means correlate {between(means['means'])} with people's (two halves of the people: {between(means['means_of_people'])}); "
-        f"disagreement {between(means['disagreement'])} (people: {between(means['disagreement_of_people'])})",
+        f"means correlate {between(means['means'])}",
+        f"with people's (two halves of the people: {between(means['means_of_people'])}); disagreement {between(means['disagreement'])} "
+        f"(people: {between(means['disagreement_of_people'])})",
         means["means"]["low"] is None or means["means"]["low"] <= 0,
     )
 
 
-def _group(group: Content) -> str:
-    said = f"alignment {between(group['alignment'], 4, sign=True)}, of {between(group['possible'], 4, sign=True)} possible; p = {group['p_value']:.3f}"
+def _by_group(group: Content) -> Finding:
+    detail = f"alignment {between(group['alignment'], 4, sign=True)}, of {between(group['possible'], 4, sign=True)} possible; p = {group['p_value']:.3f}"
+    shown = group["p_value"] <= 0.05
     if group["possible"]["low"] is None or group["possible"]["low"] <= 0:
-        return f"{said}. People of these groups hardly differ on these items: nothing to reproduce"
-    if group["least"] > 0.05:
-        return f"{said}. So few personas cannot show an effect (least p: {group['least']:.2f})"
-    return f"{said}. {'Personas of a group answer as its people do, more than as others' if group['p_value'] <= 0.05 else 'Personas of a group answer no more like its people than like others'}"
+        answer = "people of these groups hardly differ on these items: there is nothing to reproduce"
+    elif shown:
+        answer = "personas of a group answer as its people do, more than as others do"
+    elif group["least"] > 0.05:
+        answer, detail = (
+            "too few personas to tell",
+            f"{detail}; the least p that they could give is {group['least']:.2f}",
+        )
+    else:
+        answer = "personas of a group answer no more like its people than like others"
+    return Finding(f"By {group['attribute']}", answer, detail, not shown)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -61,25 +62,31 @@ def write_crowd(
                 team = names[r % len(names)] if names else ""
                 shift = (groups or {}).get(team, 0.0) * sign[i]
                 label = labels_of(np.array(position[i] + shift), 0.9, rng.random())
-                out.writerow([f"Prompt {i // 2}", f"Answer {i}: [{position[i]:.6f} {sign[i]}]", f"r{r}", int(label) + 1, team])
+                out.writerow(
+                    [f"Prompt {i // 2}", f"Answer {i}: [{position[i]:.6f} {sign[i]}]", f"r{r}", int(label) + 1, team]
+                )
     return position
 
 
-def judge(
-    answer: Callable[[float, int, int, float], float], *, personas: int = 1
-) -> FunctionProvider:
-    """A model that knows the item. answer(position, sign, persona, uniform) -> the label, 1 … 5, that it gives."""
+Answer = Callable[[float, int, int, float], float]
+
+
+def judge(answer: Answer, *, shift: float = 0.0) -> FunctionProvider:
+    """A model that knows what people think. answer(position, sign, persona, uniform) -> the label, 1 … 5, that a persona gives (-1: the neutral annotator). Asked for a
+    distribution, it says people's, moved by `shift`."""
 
     def complete(request: Request) -> str:
         text = "\n".join(str(message["content"]) for message in request.messages)
         position, sign = re.findall(r"\[([\d.]+) (-?1)\]", text)[-1]
+        fields = request.params.get("schema", {}).get("properties", {})
+        if len(fields) == LEVELS:
+            edges = np.array([-np.inf, 1.5, 2.5, 3.5, 4.5, np.inf])
+            shares = np.diff(norm.cdf((edges - float(position) - shift) / 0.9))
+            return json.dumps(dict(zip(sorted(fields), (100 * shares).tolist(), strict=True)))
         found = re.search(r"persona number (\d+)", text)
-        who = int(found.group(1)) if found else -1
         digest = hashlib.sha256(text.encode()).digest()
         uniform = (int.from_bytes(digest[:6], "big") + 0.5) / 2**48
-        label = answer(float(position), int(sign), who, uniform)
-        if "label_distribution" in text or '"1": <' in text or "out of 100" in text:
-            return "{}"
-        return f'{{"label": "{round(label)}"}}'
+        label = answer(float(position), int(sign), int(found.group(1)) if found else -1, uniform)
+        return json.dumps({"label": str(round(label))})
 
     return FunctionProvider(complete, model="known")

@@ -25,6 +25,7 @@ from dprm_data.publish.panel_findings import clustered
 from dprm_data.publish.report.comparison import Comparison, compare
 from dprm_data.publish.report.findings import Findings, find
 from dprm_data.publish.report.variance_section import variance_section
+from dprm_data.publish.validation_section import validation_section
 from dprm_data.runs.comparison_findings import comparison_sentences
 from dprm_data.runs.pair_findings import pair_findings
 
@@ -116,6 +117,7 @@ def _values(run: Run, found: Findings, other: Comparison | None) -> dict[str, An
         "low": float(space.rewards.min()),
         "high": float(space.rewards.max()),
         "validation": found.verdict.validated and found.verdict.validated.on_items,
+        "validated": validation_section(run),
         "review": manifest.get("review"),
         "reading": manifest.get("calibration"),
         "against": other,
