@@ -22,8 +22,9 @@ from dprm_data.panel.personas import Panel
 from dprm_data.pipeline import stages
 from dprm_data.providers.provider import Provider
 from dprm_data.recipe.consistency import AUTO, lacks_logprobs
+from dprm_data.recipe.fit_config import FitConfig
 from dprm_data.recipe.model_config import default_id
-from dprm_data.recipe.recipe import FitConfig, PanelConfig, Recipe
+from dprm_data.recipe.recipe import PanelConfig, Recipe
 from dprm_data.runs.folder import RunFolder
 from dprm_data.runs.run import Progress, Run
 
@@ -143,7 +144,7 @@ def _asked(recipe: Recipe, panel: Panel, elicitation: str, output: Path) -> Reci
             raise RecipeError(f"{entry.id}: {reason}")
     own = elicitation == recipe.elicitation
     changes = {
-        "panel": PanelConfig(use=panel.model_dump(mode="json"), **_sampling(recipe, panel)),
+        "panel": _panel_config(recipe, panel),
         "elicitation": elicitation,
         "prompt": _absolute(recipe) if own else None,
         "rationale": recipe.rationale and own,
@@ -165,13 +166,14 @@ def _asked(recipe: Recipe, panel: Panel, elicitation: str, output: Path) -> Reci
     return recipe.model_copy(update=changes)
 
 
-def _sampling(recipe: Recipe, panel: Panel) -> dict[str, object]:
-    """How many personas judge an item: as the recipe says, for its own panel and others that are as large."""
+def _panel_config(recipe: Recipe, panel: Panel) -> PanelConfig:
+    """This panel, with as many personas an item as the recipe asks, if it has more."""
+    content = panel.model_dump(mode="json")
     sample = recipe.panel.sample
     if sample is None or sample >= len(panel.personas):
-        return {}
+        return PanelConfig(use=content)
     known = [name for name in recipe.panel.stratify if name in panel.attribute_names]
-    return {"sample": sample, "stratify": known, "seed": recipe.panel.seed}
+    return PanelConfig(use=content, sample=sample, stratify=known, seed=recipe.panel.seed)
 
 
 def _absolute(recipe: Recipe) -> str | None:

@@ -154,7 +154,7 @@ class _Cells:
             half[mine[: len(mine) // 2]] = True
         return self._take(half), self._take(~half)
 
-    def _take(self, rows: np.ndarray) -> _Cells:  # type: ignore[type-arg]
+    def _take(self, rows: np.ndarray) -> _Cells:
         return _Cells(self.sums[rows], self.number[rows], self.group[rows], self.groups)
 
     def of_groups(self, *, others: bool = False) -> tuple[Floats, Floats]:

@@ -82,7 +82,7 @@ def pairwise_calibration(
     )
 
 
-def _pairs(there: Ints, groups: np.ndarray, rng: np.random.Generator) -> tuple[Ints, bool]:  # type: ignore[type-arg]
+def _pairs(there: Ints, groups: np.ndarray, rng: np.random.Generator) -> tuple[Ints, bool]:
     """Pairs of items (M, 2), each in random order, and whether they are of one prompt."""
     of: dict[str, list[int]] = {}
     for i in there.tolist():

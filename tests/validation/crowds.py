@@ -13,7 +13,7 @@ import numpy as np
 from scipy.stats import norm
 
 from dprm_data import FunctionProvider
-from dprm_data.providers.request import Request
+from dprm_data.providers.request import Answer, Request, Usage
 
 LEVELS = 5
 RECIPE = {
@@ -68,14 +68,14 @@ def write_crowd(
     return position
 
 
-Answer = Callable[[float, int, int, float], float]
+Opinion = Callable[[float, int, int, float], float]
 
 
-def judge(answer: Answer, *, shift: float = 0.0) -> FunctionProvider:
+def judge(answer: Opinion, *, shift: float = 0.0) -> FunctionProvider:
     """A model that knows what people think. answer(position, sign, persona, uniform) -> the label, 1 … 5, that a persona gives (-1: the neutral annotator). Asked for a
     distribution, it says people's, moved by `shift`."""
 
-    def complete(request: Request) -> str:
+    def said(request: Request) -> str:
         text = "\n".join(str(message["content"]) for message in request.messages)
         position, sign = re.findall(r"\[([\d.]+) (-?1)\]", text)[-1]
         fields = request.params.get("schema", {}).get("properties", {})
@@ -88,5 +88,10 @@ def judge(answer: Answer, *, shift: float = 0.0) -> FunctionProvider:
         uniform = (int.from_bytes(digest[:6], "big") + 0.5) / 2**48
         label = answer(float(position), int(sign), int(found.group(1)) if found else -1, uniform)
         return json.dumps({"label": str(round(label))})
+
+    def complete(request: Request) -> Answer:
+        text = said(request)
+        read = sum(len(str(message["content"])) for message in request.messages) // 4
+        return Answer(text, "stop", Usage(read, len(text) // 4), "known")
 
     return FunctionProvider(complete, model="known")

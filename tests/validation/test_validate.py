@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from dprm_data import DprmError, FunctionProvider, validate
+from dprm_data import DprmError, FunctionProvider, Run, run, validate
 from dprm_data.providers.request import Request
+from dprm_data.publish.cards import dataset_card
+from dprm_data.publish.report.page import report
+from dprm_data.publish.validation_section import write_own_scores
+from dprm_data.runs.summary import summarise
 from dprm_data.validation.panel_validation import Validation
 from tests.validation.crowds import LEVELS, RECIPE, judge, labels_of, panel, write_crowd
 
@@ -137,3 +142,61 @@ def test_without_raters_nothing_is_said_of_groups(tmp_path: Path) -> None:
     )
     assert found.people == 0 and found.arms[0].alternative is None and not found.arms[0].groups
     assert any("does not say who judged" in note for note in found.notes)
+
+
+@pytest.fixture(scope="module")
+def published(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the same recipe, with a validation in its folder."""
+    folder = tmp_path_factory.mktemp("run") / "team"
+    recipe = RECIPE | {"panel": PANEL}
+    rows = [{"prompt": f"Prompt {i}", "response": f"Answer {i}: [{2 + i / 10:.6f} 1]"} for i in range(12)]
+    run(recipe, source=rows, output=folder, provider=judge(lenient), progress=False)
+    validate(
+        recipe,
+        people,
+        items=30,
+        rivals=False,
+        output=folder / "validation" / "people",
+        provider=judge(lenient),
+        progress=False,
+    )
+    return folder
+
+
+def _card_and_report(folder: Path) -> tuple[str, str]:
+    opened = Run.open(folder)
+    return dataset_card(opened, summarise(opened.folder, opened.space)), report(opened)
+
+
+def test_the_card_and_the_report_say_what_the_runs_own_validation_found(published: Path, tmp_path: Path) -> None:
+    for text in _card_and_report(published):
+        assert "Not validated.</b>" not in text and "**Not validated.**" not in text
+        assert "May it replace people?" in text and "240 answers" in text
+    opened = Run.open(published)
+    write_own_scores(opened, tmp_path)
+    copied, own = (folder / "validation/people/scores.json" for folder in (tmp_path, published))
+    assert copied.read_bytes() == own.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("panel", "another", "another panel"),
+        ("prompt", "another", "another question"),
+        ("models", ["b"], "another model"),
+    ],
+)
+def test_a_validation_of_something_else_validates_nothing(
+    published: Path, tmp_path: Path, name: str, value: object, says: str
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(published, folder)
+    file = folder / "validation/people/scores.json"
+    scores = json.loads(file.read_text())
+    scores["arms"][0]["identity"][name] = value
+    file.write_text(json.dumps(scores))
+    for text in _card_and_report(folder):
+        assert "Not validated." in text and says in text
+        assert "May it replace people?" not in text
+    write_own_scores(Run.open(folder), tmp_path / "publication")
+    assert not (tmp_path / "publication").exists()

@@ -72,7 +72,8 @@ def _skills(rows: list[Mapping[str, Any]]) -> Markup:
         for end in (row["skill"]["low"], row["skill"]["high"], row["skill"]["value"])
         if end is not None
     ]
-    low, high = max(min([0.0, *ends]), -3.0), 1.05
+    low: float = max(min([0.0, *ends]), -3.0)
+    high = 1.05
     height = _ROW * len(known) + 34
 
     def at(value: float) -> float:
