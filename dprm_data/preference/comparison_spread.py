@@ -34,7 +34,7 @@ def spread_and_correlation(batches: Sequence[Batch], answer: Floats, scale: Scal
         found = batch.agreement(given)
         sums += found
         prompts += len(batch.items) if found[1, 2] > 0 else 0
-        repeated += int((np.bincount(batch.unit, ~np.isnan(given)) > 1).sum())
+        repeated += batch.with_several(~np.isnan(given))
     own, within, between = (value / number if number > 0 else np.nan for value, number in sums.T)
     typical = _signal(SPREAD, scale, shift)
     between = (prompts * np.nan_to_num(between) + _WORTH * typical) / (prompts + _WORTH)

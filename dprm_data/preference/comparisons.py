@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from dprm_data.core.arrays import Floats, Ints
 from dprm_data.preference.comparison_scale import Scale
 from dprm_data.preference.comparison_spread import CORRELATION, SPREAD, spread_and_correlation
-from dprm_data.preference.comparison_units import Batch, batches
+from dprm_data.preference.comparison_units import Batch, batches, noise_of
 from dprm_data.preference.order_effect import OrderEffects
 from dprm_data.preference.reward_scale import RewardScale
 
@@ -43,6 +43,7 @@ class Comparisons:
     group (N,): of the items; first, second (C,): items, as they were shown; annotator (C,); answer (C,): -m … m, more than 0 if the first is better; steps (C,): 2m+1, or 2m where there is no 0;
     weight (C,); kind (A,): of the annotators, the order effect is learned for each; ordered (A,): whether the order in which they were shown is known.
     chosen (C,): whether the pair was chosen for the answers to others, None if none was. Such pairs differ less than any two responses, so how much responses differ is not learned from them.
+    reply (C,): the answer that a comparison follows from, None if each has one of its own. The best and the worst of a set are one answer, and several comparisons.
     """
 
     group: Ints
@@ -55,15 +56,21 @@ class Comparisons:
     kind: Ints
     ordered: NDArray[np.bool_]
     chosen: NDArray[np.bool_] | None = None
+    reply: Ints | None = None
+
+    @property
+    def replies(self) -> Ints:
+        """The answer that each comparison follows from, (C,)."""
+        return np.arange(len(self)) if self.reply is None else self.reply
 
     def __len__(self) -> int:
         return len(self.first)
 
     def take(self, rows: Ints) -> Comparisons:
         """These of the comparisons."""
-        names = ("first", "second", "annotator", "answer", "steps", "weight")
-        chosen = None if self.chosen is None else self.chosen[rows]
-        return replace(self, chosen=chosen, **{name: getattr(self, name)[rows] for name in names})
+        names = ("first", "second", "annotator", "answer", "steps", "weight", "chosen", "reply")
+        given = {name: getattr(self, name) for name in names}
+        return replace(self, **{name: each[rows] for name, each in given.items() if each is not None})
 
 
 @dataclass(frozen=True)
@@ -184,7 +191,7 @@ def _iterated(
     data: Comparisons, learned: Learned, rated: NDArray[np.bool_], rounds: int, *, only_order: bool = False
 ) -> tuple[Learned, list[_Posterior]]:
     """Rounds of EM until nothing changes. rated (N,): items that are in it beside those compared; only_order: what all prompts share is known, but for annotators who were not in the sample."""
-    laid_out = batches(data.group, data.first, data.second, data.annotator, data.weight, rated)
+    laid_out = batches(data.group, data.first, data.second, data.annotator, data.weight, data.replies, rated)
     posteriors = [_Posterior.prior(batch, learned.spread) for batch in laid_out]
     for _ in range(rounds):
         before = learned
@@ -266,10 +273,11 @@ def _centred(data: Comparisons, learned: Learned) -> Floats:
 def _order(data: Comparisons, learned: Learned, difference: Floats, error: Floats) -> OrderEffects:
     """The order effects after one more step."""
     residual, information = _answers(data, learned, np.arange(len(data)), difference, error)
-    who, size = data.annotator, len(data.kind)
-    score = np.bincount(who, data.weight * residual * np.sqrt(information), minlength=size).astype(np.float64)
-    curve = np.bincount(who, data.weight * information, minlength=size).astype(np.float64)
-    return learned.order.learned(score, curve, np.bincount(who, minlength=size))
+    who, size, weight = data.annotator, len(data.kind), data.weight / noise_of(data.replies)
+    score = np.bincount(who, weight * residual * np.sqrt(information), minlength=size).astype(np.float64)
+    curve = np.bincount(who, weight * information, minlength=size).astype(np.float64)
+    _, rows = np.unique(data.replies, return_index=True)
+    return learned.order.learned(score, curve, np.bincount(who[rows], minlength=size))
 
 
 def _fitted(data: Comparisons, learned: Learned, posteriors: list[_Posterior], level: float) -> UtilityFit:
