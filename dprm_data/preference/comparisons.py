@@ -19,6 +19,7 @@ standard deviation. From more than 3,000 prompts, that many are drawn to learn f
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,10 +59,21 @@ class Comparisons:
     chosen: NDArray[np.bool_] | None = None
     reply: Ints | None = None
 
-    @property
+    @cached_property
     def replies(self) -> Ints:
         """The answer that each comparison follows from, (C,)."""
         return np.arange(len(self)) if self.reply is None else self.reply
+
+    @cached_property
+    def noise(self) -> Floats:
+        """λ of each comparison (`comparison_units`), (C,)."""
+        return noise_of(self.replies)
+
+    @cached_property
+    def answers_by(self) -> Ints:
+        """The number of answers of every annotator, (A,)."""
+        _, rows = np.unique(self.replies, return_index=True)
+        return np.bincount(self.annotator[rows], minlength=len(self.kind))
 
     def __len__(self) -> int:
         return len(self.first)
@@ -273,11 +285,10 @@ def _centred(data: Comparisons, learned: Learned) -> Floats:
 def _order(data: Comparisons, learned: Learned, difference: Floats, error: Floats) -> OrderEffects:
     """The order effects after one more step."""
     residual, information = _answers(data, learned, np.arange(len(data)), difference, error)
-    who, size, weight = data.annotator, len(data.kind), data.weight / noise_of(data.replies)
+    who, size, weight = data.annotator, len(data.kind), data.weight / data.noise
     score = np.bincount(who, weight * residual * np.sqrt(information), minlength=size).astype(np.float64)
     curve = np.bincount(who, weight * information, minlength=size).astype(np.float64)
-    _, rows = np.unique(data.replies, return_index=True)
-    return learned.order.learned(score, curve, np.bincount(who[rows], minlength=size))
+    return learned.order.learned(score, curve, data.answers_by)
 
 
 def _fitted(data: Comparisons, learned: Learned, posteriors: list[_Posterior], level: float) -> UtilityFit:
