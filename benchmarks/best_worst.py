@@ -28,7 +28,7 @@ from dprm_data.ingest.item_sets import ORDERS, drawn_sets, in_order  # noqa: E40
 from dprm_data.preference.comparisons import Comparisons, fit_comparisons  # noqa: E402
 
 PROMPTS = 150
-CASES = ((4, 3), (4, 12), (6, 4), (8, 4), (8, 12))  # responses to a prompt, people
+CASES = ((4, 4), (6, 4), (8, 12))  # responses to a prompt, people
 DIFFER = (0.0, 1.0)
 PROBABILITIES = (0.5, 0.7, 0.9, 1.0)
 TIMES = (1, 2, 3)  # as many answers about pairs
@@ -110,7 +110,7 @@ def _comparisons(rows: Ints, people: PeopleWhoCompare) -> Comparisons:
 @dataclass(frozen=True)
 class Figures:
     """Of P pairs. answers: how many were given; said (P,): the probability of the side that is preferred; right (P,): whether it is better; share, true_share (P,): of people who prefer it; inside (P,): whether that lies in
-    the interval."""
+    the interval. A response that nobody was asked about has no probability: that counts as half right."""
 
     answers: int
     said: Floats
@@ -132,14 +132,14 @@ def figures(asked: Asked, people: PeopleWhoCompare) -> Figures:
     others = difference[:, None] + np.sqrt(2) * people.differ * nodes
     true = (weights / (1 + np.exp(-others))).sum(axis=1) / weights.sum()
     probability, (share, low, high, _) = found.probability(pairs), found.shares(pairs)
-    up = probability >= 0.5
+    up, known = probability >= 0.5, np.isfinite(probability)
     return Figures(
         answers=len(np.unique(data.replies)),
         said=np.where(up, probability, 1 - probability),
-        right=np.where(up, difference > 0, difference < 0).astype(np.float64),
+        right=np.where(known, np.where(up, difference > 0, difference < 0), 0.5),
         share=np.where(up, share, 1 - share),
         true_share=np.where(up, true, 1 - true),
-        inside=((low <= true) & (true <= high)).astype(np.float64),
+        inside=np.where(known, (low <= true) & (true <= high), np.nan),
     )
 
 
@@ -171,7 +171,7 @@ def table(seeds: int) -> list[str]:
                 lines.append(
                     f"| {size} | {number} | {differ:g} | {name} | {found[0].answers / PROMPTS:g} | {right.mean():.3f} | "
                     + " | ".join(cells)
-                    + f" | {(share - true).mean():+.3f} | {inside.mean():.2f} |"
+                    + f" | {np.nanmean(share - true):+.3f} | {np.nanmean(inside):.2f} |"
                 )
                 print(lines[-1], flush=True)
     return lines

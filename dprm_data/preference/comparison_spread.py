@@ -26,12 +26,15 @@ _LOWEST, _HIGHEST = 0.01, 50.0
 _NODES = 20
 
 
-def spread_and_correlation(batches: Sequence[Batch], answer: Floats, scale: Scale, shift: float) -> tuple[float, float]:
-    """τ² and ρ. answer (C,): centred, NaN for one that is left out (on another scale than `scale`, or of a pair that was chosen); shift: the mean order effect."""
+def spread_and_correlation(
+    batches: Sequence[Batch], answer: Floats, variance: Floats, scale: Scale, shift: float
+) -> tuple[float, float]:
+    """τ² and ρ. answer (C,): centred, NaN for one that is left out (on another scale than `scale`, or of a pair that was chosen); variance (C,): of an answer that is spread over several steps, within it; shift: the mean order effect."""
     sums, prompts, repeated = np.zeros((2, 3)), 0, 0
     for batch in batches:
         given = answer[batch.answers]
         found = batch.agreement(given)
+        found[0, 0] += variance[batch.answers][~np.isnan(given)].sum()  # E[y²] is that of a step drawn from the answer
         sums += found
         prompts += len(batch.items) if found[1, 2] > 0 else 0
         repeated += batch.with_several(~np.isnan(given))

@@ -34,6 +34,7 @@ from dprm_data.preference.reward_scale import RewardScale
 _PROMPTS = 3_000  # to learn from
 _ROUNDS, _LAST_ROUNDS, _CLOSE = 300, 30, 1e-3
 _LARGEST_STEP = 2.0  # of a difference of utilities, in one round
+_STEPS = np.arange(-3.0, 4.0)
 _NODES = 9  # of the quadrature over a pair's posterior
 
 
@@ -44,6 +45,7 @@ class Comparisons:
     group (N,): of the items; first, second (C,): items, as they were shown; annotator (C,); answer (C,): -m … m, more than 0 if the first is better; steps (C,): 2m+1, or 2m where there is no 0;
     weight (C,); kind (A,): of the annotators, the order effect is learned for each; ordered (A,): whether the order in which they were shown is known.
     chosen (C,): whether the pair was chosen for the answers to others, None if none was. Such pairs differ less than any two responses, so how much responses differ is not learned from them.
+    probs (C, 7): of the steps -3 … 3, where an answer gives each a probability (and `answer` is the most probable one); None if each is one step.
     reply (C,): the answer that a comparison follows from, None if each has one of its own. The best and the worst of a set are one answer, and several comparisons.
     """
 
@@ -58,11 +60,30 @@ class Comparisons:
     ordered: NDArray[np.bool_]
     chosen: NDArray[np.bool_] | None = None
     reply: Ints | None = None
+    probs: Floats | None = None
 
     @cached_property
     def replies(self) -> Ints:
         """The answer that each comparison follows from, (C,)."""
         return np.arange(len(self)) if self.reply is None else self.reply
+
+    @cached_property
+    def step(self) -> Floats:
+        """The mean step of every answer, (C,)."""
+        return self.answer.astype(np.float64) if self.probs is None else np.asarray(self.probs @ _STEPS)
+
+    @cached_property
+    def step_variance(self) -> Floats:
+        """Of the steps of one answer, (C,); 0 where it is one step."""
+        return np.zeros(len(self)) if self.probs is None else np.asarray(self.probs @ _STEPS**2) - self.step**2
+
+    def sizes(self, rows: Ints, most: int) -> Floats:
+        """The probabilities of |k| = 0 … most in these answers (M,), (M, most+1)."""
+        if self.probs is None:
+            return np.eye(most + 1)[np.abs(self.answer[rows])]
+        both = self.probs[rows] + self.probs[rows][:, ::-1]
+        both[:, 3] /= 2
+        return np.asarray(both[:, 3 : 3 + most + 1])
 
     @cached_property
     def noise(self) -> Floats:
@@ -80,7 +101,7 @@ class Comparisons:
 
     def take(self, rows: Ints) -> Comparisons:
         """These of the comparisons."""
-        names = ("first", "second", "annotator", "answer", "steps", "weight", "chosen", "reply")
+        names = ("first", "second", "annotator", "answer", "steps", "weight", "chosen", "reply", "probs")
         given = {name: getattr(self, name) for name in names}
         return replace(self, **{name: each[rows] for name, each in given.items() if each is not None})
 
@@ -225,7 +246,7 @@ def _answers(
     for steps, scale in learned.scales.items():
         here = np.flatnonzero(data.steps[rows] == steps)
         mean, variance = scale.moments(shown[here], error[here])
-        residual[here] = (data.answer[rows[here]] / (2 * scale.most) - mean) / np.sqrt(variance)
+        residual[here] = (data.step[rows[here]] / (2 * scale.most) - mean) / np.sqrt(variance)
         information[here] = scale.slope**2 * variance
     return residual, information
 
@@ -262,10 +283,16 @@ def _relearned(data: Comparisons, learned: Learned, posteriors: list[_Posterior]
     for number, (steps, scale) in enumerate(learned.scales.items()):
         here = np.flatnonzero(data.steps == steps)
         scales[steps] = scale.learned(
-            shown[here], error[here], data.answer[here], data.weight[here], with_slope=number > 0
+            *(shown[here], error[here], data.step[here], data.sizes(here, scale.most), data.weight[here]),
+            with_slope=number > 0,
         )
+    unit = next(iter(scales.values()))
     spread, correlation = spread_and_correlation(
-        [each.batch for each in posteriors], _centred(data, learned), next(iter(scales.values())), float(shift)
+        [each.batch for each in posteriors],
+        _centred(data, learned),
+        data.step_variance / (2 * unit.most) ** 2,
+        unit,
+        float(shift),
     )
     reward = learned.reward
     if reward:
@@ -279,7 +306,7 @@ def _centred(data: Comparisons, learned: Learned) -> Floats:
     steps, scale = next(iter(learned.scales.items()))
     mean, _ = scale.moments(learned.order.of_annotator[data.annotator], np.zeros(len(data)))
     used = data.steps == steps if data.chosen is None else (data.steps == steps) & ~data.chosen
-    return np.where(used, data.answer / (2 * scale.most) - mean, np.nan)
+    return np.where(used, data.step / (2 * scale.most) - mean, np.nan)
 
 
 def _order(data: Comparisons, learned: Learned, difference: Floats, error: Floats) -> OrderEffects:

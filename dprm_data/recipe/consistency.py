@@ -46,8 +46,6 @@ def _check_compare(recipe: Recipe) -> None:
             f"compare.{field}",
             f"says nothing to elicitation: {name}, which has {', '.join(sorted(asked.compare_settings))}; leave it out",
         )
-    if asked.needs_logprobs and recipe.compare.steps == 7:
-        raise FieldError("compare.steps", f"elicitation: {name} reads the probability of one word; give 2 or 3")
 
 
 def _check_several_models(recipe: Recipe) -> None:

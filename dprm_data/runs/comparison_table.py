@@ -146,6 +146,7 @@ def compared_of(folder: RunFolder, fitted: Fit, human_weight: float = 1.0, *, ac
         kind=of,
         ordered=ordered,
         reply=_replies(table, annotator),
+        probs=_step_probs(table, path),
         chosen=_chosen(group, first, second) & (np.array(kinds)[kind] != "human") if active else None,
     )
     _check(data, path)
@@ -178,6 +179,27 @@ def _replies(table: pa.Table, annotator: Ints) -> Ints | None:
         for numbers in (annotator, pc.fill_null(table["replicate"], 0).combine_chunks(), np.arange(table.num_rows))
     )
     return _codes(pc.coalesce(pc.binary_join_element_wise(table["set_id"], who, replicate, "\0"), row))[1]
+
+
+def _step_probs(table: pa.Table, path: Path) -> Floats | None:
+    """The probabilities of the steps -3 … 3 in every answer, (C, 7); None where each is one step. Raises `InputError` for what is no distribution over the steps."""
+    if table["step_probs"].null_count == table.num_rows:
+        return None
+    found = np.zeros((table.num_rows, 7))
+    columns = (table[name].to_pylist() for name in ("steps", "preference", "step_probs"))
+    for row, (steps, preference, probs) in enumerate(zip(*columns, strict=True)):
+        most = min(steps // 2, 3)
+        at = [3 + k for k in range(-most, most + 1) if k or steps % 2]
+        if probs is None:
+            found[row, np.clip(3 + preference, 0, 6)] = 1.0
+        elif len(probs) == len(at) and None not in probs and min(probs) >= 0 and abs(sum(probs) - 1) < 1e-3:
+            found[row, at] = np.array(probs) / sum(probs)
+        else:
+            raise InputError(
+                f"{path}: step_probs of a comparison are no probabilities of its {steps} steps (row {row + 1} of those that count)",
+                hint="Delete the file, and dprm run writes it again.",
+            )
+    return found
 
 
 def _check(data: Comparisons, path: Path) -> None:
