@@ -11,6 +11,9 @@ of one annotator count at most as one person.
 The best and the worst of a set of k are one answer and m = 2k-3 comparisons: the best wins all of its own, the worst none. Where all k are equal, the variance of the score of such an answer is that of m
 independent comparisons times λ = (k-1)²/m (9/5 for four), so I in R is multiplied by λ: of four, five comparisons count as 2.8. ρ is about different answers.
 
+Where answers give each step a probability, their own part of the variance is φ times as large (`comparison_spread`), and a unit says so much more as is left of the mean variance of the score X'A½(y - μ):
+((1-ρ)φ + ρκ) / ((1-ρ) + ρκ), κ = tr (X'X)² / (2 tr X'X). (φ within R would be the same where all pairs are asked, but lets the equation diverge where people differ much.)
+
 Source: Liang and Zeger, Biometrika 73 (1986).
 """
 
@@ -27,7 +30,7 @@ from dprm_data.core.arrays import Floats, Ints
 @dataclass(frozen=True)
 class Batch:
     """G prompts of n compared responses each, U units and M comparisons. items (G, n): rows; answers (M,): rows of the comparisons, units together; first, second (M,): places in the prompt;
-    unit (M,); reply (M,): the answer that it follows from, from 0; prompt (U,), ascending; weight (U,); noise (U,): λ."""
+    unit (M,); reply (M,): the answer that it follows from, from 0; prompt (U,), ascending; weight (U,); noise (U,): λ; spread (U,): the part of its answers that give each step a probability."""
 
     items: Ints
     answers: Ints
@@ -38,6 +41,7 @@ class Batch:
     prompt: Ints
     weight: Floats
     noise: Floats
+    spread: Floats
 
     @property
     def of_prompt(self) -> Ints:
@@ -76,21 +80,23 @@ class Batch:
         """The sum over each prompt's units, (G, …), of values (U, …)."""
         return np.asarray(np.add.reduceat(values, np.searchsorted(self.prompt, np.arange(len(self.items)))))
 
-    def evidence(self, residual: Floats, information: Floats, correlation: float) -> tuple[Floats, Floats]:
-        """Score (G, n) and information (G, n, n) of every prompt. residual (M,): standardised; information (M,): of one answer about its difference."""
-        root = np.sqrt(information)
+    def evidence(self, residual: Floats, information: Floats, correlation: float, own: float) -> tuple[Floats, Floats]:
+        """Score (G, n) and information (G, n, n) of every prompt. residual (M,): standardised; information (M,): of one answer about its difference; own: φ."""
+        root, pairs = np.sqrt(information), self.crossed(np.ones_like(information))
         score, found = self.summed(root * residual), self.crossed(information)
         alone = (1 - correlation) * self.noise
         if correlation > 0:
             n = self.items.shape[1]
             mixed, ridge = self.crossed(root), 2 * alone / correlation
             inner = np.linalg.solve(
-                ridge[:, None, None] * np.eye(n) + self.crossed(np.ones_like(root)),
+                ridge[:, None, None] * np.eye(n) + pairs,
                 np.concatenate([mixed, self.summed(residual)[..., None]], axis=2),
             )
             score = score - np.einsum("uij,uj->ui", mixed, inner[..., -1])
             found = found - mixed @ inner[..., :-1]
-        weight = (self.weight / alone)[:, None]
+        together = correlation * (pairs**2).sum(axis=(1, 2)) / (2 * pairs.trace(axis1=1, axis2=2))
+        varies = 1 - (1 - own) * self.spread * alone / (alone + together)
+        weight = (self.weight / alone / varies)[:, None]
         return self.by_prompt(weight * score), self.by_prompt(weight[..., None] * found)
 
     def agreement(self, answer: Floats) -> Floats:
@@ -124,11 +130,18 @@ def noise_of(reply: Ints) -> Floats:
 
 
 def batches(
-    group: Ints, first: Ints, second: Ints, annotator: Ints, weight: Floats, reply: Ints, also: NDArray[np.bool_]
+    group: Ints,
+    first: Ints,
+    second: Ints,
+    annotator: Ints,
+    weight: Floats,
+    reply: Ints,
+    spread: NDArray[np.bool_],
+    also: NDArray[np.bool_],
 ) -> list[Batch]:
     """Lay out comparisons (C,) of items whose prompts are `group` (N,). A prompt with a comparison is in it, with the items that were compared and those of `also` (N,).
 
-    annotator (C,); reply (C,): the answer that each follows from; a unit weighs as much as its comparisons on average.
+    annotator (C,); reply (C,): the answer that each follows from; spread (C,): whether it gives each step a probability; a unit weighs as much as its comparisons on average.
     """
     if not len(first):
         return []
@@ -159,6 +172,7 @@ def batches(
                 prompt=np.searchsorted(these, prompt[mine][begin]),
                 weight=np.bincount(unit, weight[mine]) / np.bincount(unit),
                 noise=np.bincount(unit, noise[mine]) / np.bincount(unit),
+                spread=np.bincount(unit, spread[mine]) / np.bincount(unit),
             )
         )
     return found

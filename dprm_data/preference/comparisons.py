@@ -108,17 +108,19 @@ class Comparisons:
 
 @dataclass(frozen=True)
 class Learned:
-    """What is shared by all prompts. spread: τ²; scales: by their number of steps; correlation: ρ; order: the order effects; reward: how ratings measure utilities, None without ratings."""
+    """What is shared by all prompts. spread: τ²; scales: by their number of steps; correlation: ρ; order: the order effects; reward: how ratings measure utilities, None without ratings;
+    own: φ, of answers that give each step a probability."""
 
     spread: float
     scales: dict[int, Scale]
     correlation: float
     order: OrderEffects
     reward: RewardScale | None = None
+    own: float = 1.0
 
     def numbers(self) -> Floats:
         """All of it as numbers whose changes can be compared."""
-        found = [np.log(self.spread), self.correlation, *self.order.mean]
+        found = [np.log(self.spread), self.correlation, self.own, *self.order.mean]
         for scale in self.scales.values():
             found += [scale.slope, *scale.theta[np.isfinite(scale.theta)]]
         return np.array(found + (self.reward.numbers() if self.reward else []))
@@ -224,7 +226,9 @@ def _iterated(
     data: Comparisons, learned: Learned, rated: NDArray[np.bool_], rounds: int, *, only_order: bool = False
 ) -> tuple[Learned, list[_Posterior]]:
     """Rounds of EM until nothing changes. rated (N,): items that are in it beside those compared; only_order: what all prompts share is known, but for annotators who were not in the sample."""
-    laid_out = batches(data.group, data.first, data.second, data.annotator, data.weight, data.replies, rated)
+    laid_out = batches(
+        data.group, data.first, data.second, data.annotator, data.weight, data.replies, data.step_variance > 0, rated
+    )
     posteriors = [_Posterior.prior(batch, learned.spread) for batch in laid_out]
     for _ in range(rounds):
         before = learned
@@ -256,7 +260,7 @@ def _step(data: Comparisons, learned: Learned, posterior: _Posterior) -> float:
     batch, mean = posterior.batch, posterior.mean
     error = np.sqrt(batch.variances(posterior.covariance))
     residual, information = _answers(data, learned, batch.answers, batch.differences(mean), error)
-    score, found = batch.evidence(residual, information, learned.correlation)
+    score, found = batch.evidence(residual, information, learned.correlation, learned.own)
     if learned.reward:
         gain, more = learned.reward.evidence(batch.items, mean)
         score, found = score + gain, found + more
@@ -287,7 +291,7 @@ def _relearned(data: Comparisons, learned: Learned, posteriors: list[_Posterior]
             with_slope=number > 0,
         )
     unit = next(iter(scales.values()))
-    spread, correlation = spread_and_correlation(
+    spread, correlation, own = spread_and_correlation(
         [each.batch for each in posteriors],
         _centred(data, learned),
         data.step_variance / (2 * unit.most) ** 2,
@@ -298,7 +302,7 @@ def _relearned(data: Comparisons, learned: Learned, posteriors: list[_Posterior]
     if reward:
         parts = [(each.batch.items, each.mean, each.covariance) for each in posteriors]
         reward = reward.learned(parts, learned.spread)
-    return Learned(spread, scales, correlation, order, reward)
+    return Learned(spread, scales, correlation, order, reward, own)
 
 
 def _centred(data: Comparisons, learned: Learned) -> Floats:

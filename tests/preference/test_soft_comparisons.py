@@ -71,11 +71,14 @@ def test_certain_probabilities_are_answers() -> None:
     assert fit_comparisons(replace(hard, probs=certain)).mean == pytest.approx(fit_comparisons(hard).mean, abs=1e-9)
 
 
-def test_probabilities_say_more_than_answers_drawn_from_them_and_not_too_much() -> None:
+@pytest.mark.parametrize(("size", "people", "differ"), [(4, 3, 1.0), (6, 3, 2.0), (2, 8, 1.0)])
+def test_probabilities_say_more_than_answers_drawn_from_them_and_no_more_than_that(
+    size: int, people: int, differ: float
+) -> None:
     found: dict[str, list[np.ndarray]] = {"soft": [], "hard": [], "said": []}
     for seed in range(3):
-        given, hard, utility = soft(150, 4, 3, differ=1.0, order=0.5, seed=seed)
-        pairs = pairs_of(150, 4)
+        given, hard, utility = soft(150, size, people, differ=differ, order=0.5, spread=max(1.0, differ), seed=seed)
+        pairs = pairs_of(150, size)
         above = utility.ravel()[pairs[:, 0]] > utility.ravel()[pairs[:, 1]]
         for name, data in (("soft", given), ("hard", hard)):
             probability = fit_comparisons(data).probability(pairs)
@@ -83,8 +86,8 @@ def test_probabilities_say_more_than_answers_drawn_from_them_and_not_too_much() 
             if name == "soft":
                 found["said"].append(np.maximum(probability, 1 - probability))
     right, said = np.concatenate(found["soft"]), np.concatenate(found["said"])
-    assert right.mean() > np.concatenate(found["hard"]).mean() + 0.02
+    assert right.mean() > np.concatenate(found["hard"]).mean() + 0.005
     for low, high in ((0.5, 0.7), (0.7, 0.9), (0.9, 1.01)):
         here = (said >= low) & (said < high)
-        assert right[here].mean() > said[here].mean() - 0.03 - 2 * np.sqrt(0.25 / here.sum()), (low, here.sum())
-    assert abs(said.mean() - right.mean()) < 0.08
+        error = 0.04 + 2 * np.sqrt(0.25 / here.sum())
+        assert abs(right[here].mean() - said[here].mean()) < error, (low, here.sum())
