@@ -291,7 +291,7 @@ def _relearned(data: Comparisons, learned: Learned, posteriors: list[_Posterior]
             with_slope=number > 0,
         )
     unit = next(iter(scales.values()))
-    spread, correlation, own = spread_and_correlation(
+    spread, correlation, varies = spread_and_correlation(
         [each.batch for each in posteriors],
         _centred(data, learned),
         data.step_variance / (2 * unit.most) ** 2,
@@ -302,7 +302,7 @@ def _relearned(data: Comparisons, learned: Learned, posteriors: list[_Posterior]
     if reward:
         parts = [(each.batch.items, each.mean, each.covariance) for each in posteriors]
         reward = reward.learned(parts, learned.spread)
-    return Learned(spread, scales, correlation, order, reward, own)
+    return Learned(spread, scales, correlation, order, reward, varies)
 
 
 def _centred(data: Comparisons, learned: Learned) -> Floats:

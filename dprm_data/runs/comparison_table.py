@@ -42,7 +42,7 @@ def comparisons_in(folder: RunFolder) -> int:
     """How many times somebody was asked to compare in the run, with or without an answer: a set counts once."""
     if not folder.table("comparisons").is_file():
         return 0
-    return _one_of_each_answer(_comparisons(folder, ["place"])).num_rows
+    return int(_one_of_each_answer(_comparisons(folder, ["place"])).num_rows)
 
 
 def _comparisons(folder: RunFolder, columns: list[str] | None = None) -> pa.Table:
