@@ -39,18 +39,18 @@ def sets_of(items: Iterable[Item], groups: Iterable[str], sets: int | Literal["a
 @cache
 def drawn_sets(size: int, sets: int | Literal["all"]) -> tuple[tuple[int, ...], ...]:
     """Sets of up to four of so many responses, by number. No set comes twice, so there may be fewer than `sets`."""
-    met, uses, found = Counter[frozenset[int]](), [0] * size, list[tuple[int, ...]]()
+    met, uses, found = Counter[frozenset[int]](), [0] * size, dict[frozenset[int], tuple[int, ...]]()
     while len(met) < size * (size - 1) // 2 if sets == "all" else size > 1 and len(found) < sets:
         members: list[int] = []
         while len(members) < min(LARGEST, size):
             members.append(_next(members, uses, met))
-        if set(members) in map(set, found):
+        if frozenset(members) in found:
             break
-        found.append(tuple(members))
+        found[frozenset(members)] = tuple(members)
         met.update(map(frozenset, combinations(members, 2)))
         for i in members:
             uses[i] += 1
-    return tuple(found)
+    return tuple(found.values())
 
 
 def in_order(members: tuple[int, ...], turn: int) -> list[int]:
