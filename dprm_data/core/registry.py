@@ -139,6 +139,8 @@ ELICITATIONS: Registry[Any] = Registry(
         "compare": "dprm_data.elicit.side_by_side",
         "logprobs": "dprm_data.elicit.logprobs",
         "distribution": "dprm_data.elicit.distribution",
+        "best_worst": "dprm_data.elicit.best_worst",
+        "compare_logprobs": "dprm_data.elicit.compare_logprobs",
     },
 )
 FAMILIES: Registry[Any] = Registry(

@@ -125,6 +125,10 @@ COMPARISONS = _schema(
     ),  # by how many steps the first is better; 0 for a tie, below 0 if the second is; null where there is none
     ("steps", pa.int8()),  # of an answer: 2 (-1, 1), 3 (-1, 0, 1), 5, 7 (-3 to 3)
     ("ordered", pa.bool_()),  # whether the order is known in which they were shown
+    # Of the best and the worst of a set: the set that was shown, and the place of this comparison among those of one answer, from 0. What the answer cost is with the first of them.
+    ("set_id", pa.string()),
+    ("place", pa.int8()),
+    ("step_probs", FLOATS),  # over the steps, from the second's side on, where the answer says more than one of them
     *[
         (name, ANNOTATIONS.field(name).type)
         for name in ("weight", "replicate", "status", "reason", "model", "model_id")
@@ -195,6 +199,7 @@ SCHEMAS = {
 # Columns that older versions did not write; of `ORIGIN`, their items had all but the id.
 _ADDED = frozenset(
     {"estimated_calls", "reasoning_tokens", "model_id", "source_id", "reward_error", "generator", *PREFERENCE_FIGURES}
+    | {"set_id", "place", "step_probs"}
 ) | frozenset(f"{name}_original" for name in ("prompt", "completion", "chosen", "rejected"))
 
 

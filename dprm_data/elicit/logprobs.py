@@ -30,7 +30,7 @@ from dprm_data.panel.personas import NEUTRAL
 
 _MAX_ORDERS = 6  # in which a question lists its words: each order is calibrated by calls of its own
 _CONTENT_FREE = ("N/A", "[MASK]", "...")
-_TOP_LOGPROBS = 1000
+TOP_LOGPROBS = 1000
 # How lines of the bundled template begin, perhaps indented or in Markdown's bold.
 _OWN_LINE = re.compile(
     r"[\s*_#]*(?:(?:person|assistant|response|rules for the assistant|system|user)[\s*_]*:|in my opinion, the response is)",
@@ -60,7 +60,7 @@ class Logprobs(Elicitation):
 
     @cached_property
     def request_params(self) -> dict[str, Any]:
-        return self.params | {"max_tokens": 1, "top_logprobs": self.params.get("top_logprobs", _TOP_LOGPROBS)}
+        return self.params | {"max_tokens": 1, "top_logprobs": self.params.get("top_logprobs", TOP_LOGPROBS)}
 
     @cached_property
     def words(self) -> list[list[str]]:
@@ -128,13 +128,13 @@ class Logprobs(Elicitation):
         return np.asarray(probs / probs.sum())
 
 
-def quote(text: str) -> str:
+def quote(text: str, own_line: re.Pattern[str] = _OWN_LINE) -> str:
     """The text with "> " before each line if a line after the first begins like one of the template's own; otherwise the text itself.
 
     The first line stands behind the template's own beginning and cannot be taken for one.
     """
     lines = text.splitlines()
-    if not any(_OWN_LINE.match(line) for line in lines[1:]):
+    if not any(own_line.match(line) for line in lines[1:]):
         return text
     return "\n".join(f"> {line}" for line in lines)
 

@@ -47,10 +47,10 @@ def read_choice(text: str, space: LabelSpace) -> tuple[int, str]:
             raise
     said = content.get("label")
     if not isinstance(said, str):
-        raise Unreadable(f'there is no "label" in {_short(text)}')
+        raise Unreadable(f'there is no "label" in {shortened(text)}')
     label = space.find(said)
     if label is None:
-        raise Unreadable(f"{_short(said)} is none of the categories")
+        raise Unreadable(f"{shortened(said)} is none of the categories")
     why = content.get("why")
     return label, why if isinstance(why, str) else ""
 
@@ -61,9 +61,9 @@ def read_distribution(text: str, space: LabelSpace) -> Floats:
     for said, number in json_object(text).items():
         label = space.find(said)
         if label is None:
-            raise Unreadable(f"{_short(said)} is none of the categories")
+            raise Unreadable(f"{shortened(said)} is none of the categories")
         if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number) or number < 0:
-            raise Unreadable(f"{_short(str(number))} for {said} is not a number of people")
+            raise Unreadable(f"{shortened(str(number))} for {said} is not a number of people")
         shares[label] += number
     if shares.sum() <= 0:
         raise Unreadable("the numbers are all 0")
@@ -116,13 +116,13 @@ def json_object(text: str) -> dict[str, object]:
     """The last whole JSON object in a text that may say other things around it. Raises `Unreadable` where there is none."""
     start, end = text.find("{"), text.rfind("}")
     if not 0 <= start < end:
-        raise Unreadable(f"there is no JSON object in {_short(text)}")
+        raise Unreadable(f"there is no JSON object in {shortened(text)}")
     try:
         content = orjson.loads(text[start : end + 1])
     except orjson.JSONDecodeError as error:
         last = _last_object(text)
         if last is None:
-            raise Unreadable(f"not valid JSON ({error}): {_short(text)}") from error
+            raise Unreadable(f"not valid JSON ({error}): {shortened(text)}") from error
         return last
     assert isinstance(content, dict)  # it begins with a brace
     return content
@@ -173,5 +173,5 @@ def _start_of_object(text: str, end: int) -> int | None:
     return None
 
 
-def _short(text: str) -> str:
+def shortened(text: str) -> str:
     return repr(cut(text, 80))

@@ -5,19 +5,17 @@ An item is a pair in one order (`ingest/item_pairs.py`), and both orders are ite
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from dprm_data.elicit.choice import Choice
-from dprm_data.elicit.elicitation import Outcome, Prefix, Question, elicitation
+from dprm_data.elicit.comparing import Comparing
+from dprm_data.elicit.elicitation import Outcome, Question, elicitation
 from dprm_data.elicit.parsing import Unreadable
-from dprm_data.elicit.template import fence
-from dprm_data.ingest.item_pairs import sides_of, unordered
+from dprm_data.ingest.item_pairs import paired, sides_of, unordered
 from dprm_data.ingest.items import Item
 from dprm_data.labels.space import LabelSpace
 from dprm_data.panel.personas import Persona
-from dprm_data.recipe.comparisons_config import CRITERION
 
 # What is said, from the second response's side to the first's; without the tie for two steps.
 _WORDS = {
@@ -44,18 +42,25 @@ def answer_space(steps: int) -> LabelSpace:
 
 @dataclass(frozen=True)
 @elicitation("compare")
-class SideBySide(Choice):
+class SideBySide(Comparing):
     prompt = "compare"
     rationale_prompt = "compare"
-    compares: ClassVar[bool] = True
+    compare_settings: ClassVar[frozenset[str]] = frozenset({"pairs", "budget", "steps", "orders", "criterion"})
 
-    criterion: str = CRITERION
     orders: str = "both"
 
     @classmethod
     def settings(cls, recipe: Any) -> dict[str, Any]:
         asked = recipe.compare
         return {"space": answer_space(asked.steps), "criterion": asked.criterion, "orders": asked.orders}
+
+    @classmethod
+    def shown_together(cls, items: Iterable[Item], groups: Iterable[str], recipe: Any) -> Iterator[Item]:
+        return paired(items, groups, recipe.compare.pairs, recipe.seed)
+
+    @classmethod
+    def said_of(cls, shown: int) -> str:
+        return f"{shown // 2:,} pairs of responses, each shown both ways round"
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -75,21 +80,20 @@ class SideBySide(Choice):
         first, second = item.metadata["first"], item.metadata["second"]
         return personas[(turn + (first < second)) % 2 :: 2] if first != second else personas
 
-    def open(self, item: Item) -> Prefix:
-        (prompt, first), (_, second) = (self.texts(side) for side in sides_of(item))
-        fenced = [first, second, *(f"{message['role']}\n{message['content']}" for message in prompt)]
-        mark = fence(item.item_id, fenced)
-        values = {"prompt": prompt, "first": first, "second": second, "fence": mark}
-        system = self.template.render("system", {"labels": self.labels, "criterion": self.criterion.strip()})
-        return Prefix(item, system, self.template.render("item", values), mark)
+    def responses(self, item: Item) -> Sequence[Item]:
+        return sides_of(item)
+
+    def texts_for(self, responses: list[str]) -> dict[str, Any]:
+        return {"first": responses[0], "second": responses[1]}
+
+    def comparisons(self, shown: Mapping[str, Any], label: str | None) -> list[tuple[str, str, int | None]]:
+        preference = None if label is None else int(self.space.rewards[self.space.names.index(label)])
+        return [(shown["first"], shown["second"], preference)]
 
     def questions(self, shuffle: Any) -> tuple[Question, ...]:
         """The answers are listed from one side to the other; which side begins is drawn."""
         order = range(self.space.K) if shuffle.random() < 0.5 else range(self.space.K - 1, -1, -1)
         return (Question(tuple(order)),)
-
-    def values(self, question: Question) -> dict[str, Any]:
-        return super().values(question) | {"criterion": self.criterion.strip()}
 
     def read(self, text: str) -> Outcome:
         try:

@@ -51,14 +51,20 @@ def paired(items: Iterable[Item], groups: Iterable[str], chosen: Chosen, seed: i
 
     all: every pair; adjacent: each response with the next one of its prompt (with these active begins); a number: so many per prompt, drawn by their ids. Texts are held until all responses to their prompt are there.
     """
+    for responses in held_together(items, groups):
+        for first, second in _chosen(responses, chosen, seed):
+            yield pair_of(first, second)
+            yield pair_of(second, first)
+
+
+def held_together(items: Iterable[Item], groups: Iterable[str]) -> Iterator[list[Item]]:
+    """The items of each prompt, as soon as all of them are there; groups: of all items."""
     left, held = Counter(groups), dict[str, list[Item]]()
     for item in items:
         held.setdefault(item.group_id, []).append(item)
         left[item.group_id] -= 1
         if not left[item.group_id]:
-            for first, second in _chosen(held.pop(item.group_id), chosen, seed):
-                yield pair_of(first, second)
-                yield pair_of(second, first)
+            yield held.pop(item.group_id)
 
 
 def _chosen(responses: list[Item], chosen: Chosen, seed: int) -> list[tuple[Item, Item]]:

@@ -1,4 +1,4 @@
-"""The pairs of a run's items are stored, where its models are asked to compare. Makes no call."""
+"""The pairs (or sets) of a run's items are stored, where its models are asked to compare. Makes no call."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import pyarrow.parquet as pq
 
 from dprm_data.core.errors import SourceError
 from dprm_data.core.tables import ITEMS, damage, sha256_of
-from dprm_data.ingest.item_pairs import paired
 from dprm_data.ingest.items import load_items, store_items
 from dprm_data.pipeline.active_pairs import check_chain
-from dprm_data.runs.asked_pairs import pairs_path
+from dprm_data.runs.asked_pairs import comparing, pairs_path
 from dprm_data.runs.run import Run
 
 
@@ -18,16 +17,19 @@ def pair_items(run: Run) -> None:
     if not run.compares:
         return
     items, path, config = run.folder.needs("items"), pairs_path(run.folder), run.recipe.compare
+    asked = comparing(run.elicitation)
     made_of = {"items": sha256_of(items), "pairs": config.pairs, "seed": run.recipe.seed}
+    if "sets" in asked.compare_settings:
+        made_of |= {"sets": config.sets}
     if path.is_file() and not damage(path, ITEMS) and run.folder.read_manifest().get("pairs", {}).get("of") == made_of:
         return
     groups = pq.read_table(items, columns=["group_id"])["group_id"].to_pylist()
     if len(set(groups)) == len(groups):
         raise SourceError(
-            "elicitation: compare: no prompt of the source has two responses",
+            f"elicitation: {asked.name}: no prompt of the source has two responses",
             hint="Give several rows with one prompt, or columns such as chosen and rejected, or responses.",
         )
     check_chain(run, len(groups) - len(set(groups)))
-    report = store_items(paired(load_items(items), groups, config.pairs, run.recipe.seed), path, with_dropped=False)
-    run.progress.say(f"{report.items // 2:,} pairs of responses, each shown both ways round")
+    report = store_items(asked.shown_together(load_items(items), groups, run.recipe), path, with_dropped=False)
+    run.progress.say(asked.said_of(report.items))
     run.folder.update_manifest(pairs={"of": made_of, "pairs": report.items // 2})

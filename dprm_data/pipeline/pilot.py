@@ -106,7 +106,7 @@ def check_can_ask(run: Run, what: str, command: str) -> None:
         )
     if run.compares:
         raise InputError(
-            f"elicitation: compare: {what} looks at labels, and comparisons have none",
+            f"elicitation: {run.recipe.elicitation}: {what} looks at labels, and comparisons have none",
             hint="dprm plan RECIPE says what it costs; budget: {max_cost: ...} ends it early, and nothing is paid twice.",
         )
     if run.is_pulled():

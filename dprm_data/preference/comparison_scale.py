@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dprm_data.core.arrays import Floats, Ints
+from dprm_data.core.arrays import Floats
 
 STEPS = (2, 3, 5, 7)  # numbers of steps that are understood
 _PSEUDO = 0.5  # answers added to each |k|, so that one nobody gave keeps a probability
@@ -66,11 +66,12 @@ class Scale:
         return p[:, self.most + 1 :].sum(axis=1), p[:, self.most]
 
     def learned(
-        self, difference: Floats, error: Floats, answer: Ints, weight: Floats, *, with_slope: bool = False
+        self, difference: Floats, error: Floats, answer: Floats, sizes: Floats, weight: Floats, *, with_slope: bool
     ) -> Scale:
-        """One step of EM for theta (iterative scaling) and the slope (Newton). difference, error (C,): posterior mean and standard deviation of d in every comparison."""
+        """One step of EM for theta (iterative scaling) and the slope (Newton). difference, error (C,): posterior mean and standard deviation of d in every comparison; answer (C,): the mean step, and sizes (C, m+1): the
+        probabilities of |k|, of an answer: all that the likelihood of one that is spread over several steps depends on."""
         size, k = self.most + 1, np.abs(np.arange(-self.most, self.most + 1))
-        seen = np.bincount(np.abs(answer), weights=weight, minlength=size) + _PSEUDO
+        seen = weight @ sizes + _PSEUDO
         expected, gain, curve = np.zeros(size), 0.0, 0.0
         for side in (-1.0, 1.0):  # the mean of a function of a normal variable, exact to the second order
             d = difference + side * error

@@ -19,6 +19,7 @@ standard deviation. From more than 3,000 prompts, that many are drawn to learn f
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,13 +27,14 @@ from numpy.typing import NDArray
 from dprm_data.core.arrays import Floats, Ints
 from dprm_data.preference.comparison_scale import Scale
 from dprm_data.preference.comparison_spread import CORRELATION, SPREAD, spread_and_correlation
-from dprm_data.preference.comparison_units import Batch, batches
+from dprm_data.preference.comparison_units import Batch, batches, noise_of
 from dprm_data.preference.order_effect import OrderEffects
 from dprm_data.preference.reward_scale import RewardScale
 
 _PROMPTS = 3_000  # to learn from
 _ROUNDS, _LAST_ROUNDS, _CLOSE = 300, 30, 1e-3
 _LARGEST_STEP = 2.0  # of a difference of utilities, in one round
+_STEPS = np.arange(-3.0, 4.0)
 _NODES = 9  # of the quadrature over a pair's posterior
 
 
@@ -43,6 +45,8 @@ class Comparisons:
     group (N,): of the items; first, second (C,): items, as they were shown; annotator (C,); answer (C,): -m … m, more than 0 if the first is better; steps (C,): 2m+1, or 2m where there is no 0;
     weight (C,); kind (A,): of the annotators, the order effect is learned for each; ordered (A,): whether the order in which they were shown is known.
     chosen (C,): whether the pair was chosen for the answers to others, None if none was. Such pairs differ less than any two responses, so how much responses differ is not learned from them.
+    probs (C, 7): of the steps -3 … 3, where an answer gives each a probability (and `answer` is the most probable one); None if each is one step.
+    reply (C,): the answer that a comparison follows from, None if each has one of its own. The best and the worst of a set are one answer, and several comparisons.
     """
 
     group: Ints
@@ -55,30 +59,68 @@ class Comparisons:
     kind: Ints
     ordered: NDArray[np.bool_]
     chosen: NDArray[np.bool_] | None = None
+    reply: Ints | None = None
+    probs: Floats | None = None
+
+    @cached_property
+    def replies(self) -> Ints:
+        """The answer that each comparison follows from, (C,)."""
+        return np.arange(len(self)) if self.reply is None else self.reply
+
+    @cached_property
+    def step(self) -> Floats:
+        """The mean step of every answer, (C,)."""
+        return self.answer.astype(np.float64) if self.probs is None else np.asarray(self.probs @ _STEPS)
+
+    @cached_property
+    def step_variance(self) -> Floats:
+        """Of the steps of one answer, (C,); 0 where it is one step."""
+        return np.zeros(len(self)) if self.probs is None else np.asarray(self.probs @ _STEPS**2) - self.step**2
+
+    def sizes(self, rows: Ints, most: int) -> Floats:
+        """The probabilities of |k| = 0 … most in these answers (M,), (M, most+1)."""
+        if self.probs is None:
+            return np.eye(most + 1)[np.abs(self.answer[rows])]
+        both = self.probs[rows] + self.probs[rows][:, ::-1]
+        both[:, 3] /= 2
+        return np.asarray(both[:, 3 : 3 + most + 1])
+
+    @cached_property
+    def noise(self) -> Floats:
+        """λ of each comparison (`comparison_units`), (C,)."""
+        return noise_of(self.replies)
+
+    @cached_property
+    def answers_by(self) -> Ints:
+        """The number of answers of every annotator, (A,)."""
+        _, rows = np.unique(self.replies, return_index=True)
+        return np.bincount(self.annotator[rows], minlength=len(self.kind))
 
     def __len__(self) -> int:
         return len(self.first)
 
     def take(self, rows: Ints) -> Comparisons:
         """These of the comparisons."""
-        names = ("first", "second", "annotator", "answer", "steps", "weight")
-        chosen = None if self.chosen is None else self.chosen[rows]
-        return replace(self, chosen=chosen, **{name: getattr(self, name)[rows] for name in names})
+        names = ("first", "second", "annotator", "answer", "steps", "weight", "chosen", "reply", "probs")
+        given = {name: getattr(self, name) for name in names}
+        return replace(self, **{name: each[rows] for name, each in given.items() if each is not None})
 
 
 @dataclass(frozen=True)
 class Learned:
-    """What is shared by all prompts. spread: τ²; scales: by their number of steps; correlation: ρ; order: the order effects; reward: how ratings measure utilities, None without ratings."""
+    """What is shared by all prompts. spread: τ²; scales: by their number of steps; correlation: ρ; order: the order effects; reward: how ratings measure utilities, None without ratings;
+    own: φ, of answers that give each step a probability."""
 
     spread: float
     scales: dict[int, Scale]
     correlation: float
     order: OrderEffects
     reward: RewardScale | None = None
+    own: float = 1.0
 
     def numbers(self) -> Floats:
         """All of it as numbers whose changes can be compared."""
-        found = [np.log(self.spread), self.correlation, *self.order.mean]
+        found = [np.log(self.spread), self.correlation, self.own, *self.order.mean]
         for scale in self.scales.values():
             found += [scale.slope, *scale.theta[np.isfinite(scale.theta)]]
         return np.array(found + (self.reward.numbers() if self.reward else []))
@@ -184,7 +226,9 @@ def _iterated(
     data: Comparisons, learned: Learned, rated: NDArray[np.bool_], rounds: int, *, only_order: bool = False
 ) -> tuple[Learned, list[_Posterior]]:
     """Rounds of EM until nothing changes. rated (N,): items that are in it beside those compared; only_order: what all prompts share is known, but for annotators who were not in the sample."""
-    laid_out = batches(data.group, data.first, data.second, data.annotator, data.weight, rated)
+    laid_out = batches(
+        data.group, data.first, data.second, data.annotator, data.weight, data.replies, data.step_variance > 0, rated
+    )
     posteriors = [_Posterior.prior(batch, learned.spread) for batch in laid_out]
     for _ in range(rounds):
         before = learned
@@ -206,7 +250,7 @@ def _answers(
     for steps, scale in learned.scales.items():
         here = np.flatnonzero(data.steps[rows] == steps)
         mean, variance = scale.moments(shown[here], error[here])
-        residual[here] = (data.answer[rows[here]] / (2 * scale.most) - mean) / np.sqrt(variance)
+        residual[here] = (data.step[rows[here]] / (2 * scale.most) - mean) / np.sqrt(variance)
         information[here] = scale.slope**2 * variance
     return residual, information
 
@@ -216,7 +260,7 @@ def _step(data: Comparisons, learned: Learned, posterior: _Posterior) -> float:
     batch, mean = posterior.batch, posterior.mean
     error = np.sqrt(batch.variances(posterior.covariance))
     residual, information = _answers(data, learned, batch.answers, batch.differences(mean), error)
-    score, found = batch.evidence(residual, information, learned.correlation)
+    score, found = batch.evidence(residual, information, learned.correlation, learned.own)
     if learned.reward:
         gain, more = learned.reward.evidence(batch.items, mean)
         score, found = score + gain, found + more
@@ -243,16 +287,22 @@ def _relearned(data: Comparisons, learned: Learned, posteriors: list[_Posterior]
     for number, (steps, scale) in enumerate(learned.scales.items()):
         here = np.flatnonzero(data.steps == steps)
         scales[steps] = scale.learned(
-            shown[here], error[here], data.answer[here], data.weight[here], with_slope=number > 0
+            *(shown[here], error[here], data.step[here], data.sizes(here, scale.most), data.weight[here]),
+            with_slope=number > 0,
         )
-    spread, correlation = spread_and_correlation(
-        [each.batch for each in posteriors], _centred(data, learned), next(iter(scales.values())), float(shift)
+    unit = next(iter(scales.values()))
+    spread, correlation, varies = spread_and_correlation(
+        [each.batch for each in posteriors],
+        _centred(data, learned),
+        data.step_variance / (2 * unit.most) ** 2,
+        unit,
+        float(shift),
     )
     reward = learned.reward
     if reward:
         parts = [(each.batch.items, each.mean, each.covariance) for each in posteriors]
         reward = reward.learned(parts, learned.spread)
-    return Learned(spread, scales, correlation, order, reward)
+    return Learned(spread, scales, correlation, order, reward, varies)
 
 
 def _centred(data: Comparisons, learned: Learned) -> Floats:
@@ -260,16 +310,16 @@ def _centred(data: Comparisons, learned: Learned) -> Floats:
     steps, scale = next(iter(learned.scales.items()))
     mean, _ = scale.moments(learned.order.of_annotator[data.annotator], np.zeros(len(data)))
     used = data.steps == steps if data.chosen is None else (data.steps == steps) & ~data.chosen
-    return np.where(used, data.answer / (2 * scale.most) - mean, np.nan)
+    return np.where(used, data.step / (2 * scale.most) - mean, np.nan)
 
 
 def _order(data: Comparisons, learned: Learned, difference: Floats, error: Floats) -> OrderEffects:
     """The order effects after one more step."""
     residual, information = _answers(data, learned, np.arange(len(data)), difference, error)
-    who, size = data.annotator, len(data.kind)
-    score = np.bincount(who, data.weight * residual * np.sqrt(information), minlength=size).astype(np.float64)
-    curve = np.bincount(who, data.weight * information, minlength=size).astype(np.float64)
-    return learned.order.learned(score, curve, np.bincount(who, minlength=size))
+    who, size, weight = data.annotator, len(data.kind), data.weight / data.noise
+    score = np.bincount(who, weight * residual * np.sqrt(information), minlength=size).astype(np.float64)
+    curve = np.bincount(who, weight * information, minlength=size).astype(np.float64)
+    return learned.order.learned(score, curve, data.answers_by)
 
 
 def _fitted(data: Comparisons, learned: Learned, posteriors: list[_Posterior], level: float) -> UtilityFit:

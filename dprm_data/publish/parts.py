@@ -214,7 +214,8 @@ def _annotations(run: Run) -> Iterator[pa.Table]:
 def _comparisons(run: Run) -> Iterator[pa.Table]:
     hosts = local_hosts(place.base_url for place in run.recipe.places)
     if comparisons_in(run.folder):
-        for table in _plain(run.folder.needs("comparisons"), "comparisons"):
+        for written in _plain(run.folder.needs("comparisons"), None):
+            table = tables.conformed(written, tables.COMPARISONS)
             at = table.column_names.index("reason")
             yield table.set_column(at, table.schema.field(at), _public_texts(table["reason"], hosts))
 

@@ -32,6 +32,7 @@ _LATER = {
         "chosen_item_id",
         "rejected_item_id",
     ),
+    *("set_id", "place", "step_probs"),
     *tables.PREFERENCE_FIGURES,
     *(_ORIGIN - {"source", "metadata"}),
 }
@@ -55,6 +56,7 @@ _OPTIONAL = {
     *_ORIGIN,
     *(tables.original(name) for names in CONVERSATIONS.values() for name in names),
     "generator",
+    *("set_id", "place", "step_probs"),
     *("chosen_item_id", "rejected_item_id", "created_at", "attributes", "alpha", "beta", "name", "media_type"),
 }
 _PER_LABEL = ("label_distribution", "votes", "probs", "chosen_distribution", "rejected_distribution")

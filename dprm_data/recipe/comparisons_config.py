@@ -37,8 +37,10 @@ class ComparisonsConfig(Section):
 
 
 class CompareConfig(Section):
-    """`elicitation: compare`: which responses to a prompt are compared, and how an annotator is asked."""
+    """`elicitation: compare`, `compare_logprobs` or `best_worst`: which responses to a prompt are compared, and how an annotator is asked."""
 
+    # best_worst, which has no other of these but criterion: sets of up to four per prompt; all: until every two responses have been in one set
+    sets: Literal["all"] | Annotated[int, Field(gt=0)] = "all"
     # adjacent: each response with the next one of its prompt; active: those first, then where preferences are expected to change most; a number: so many per prompt, at random
     pairs: Literal["all", "adjacent", "active"] | Annotated[int, Field(gt=0)] = "all"
     budget: Annotated[int, Field(gt=0)] | None = (

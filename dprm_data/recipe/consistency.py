@@ -31,14 +31,21 @@ def check_together(recipe: Recipe) -> None:
 
 
 def _check_compare(recipe: Recipe) -> None:
-    """Comparisons are no labels of an item."""
-    if recipe.elicitation != "compare":
+    """Comparisons are no labels of an item, and sets are no pairs."""
+    name, given = recipe.elicitation, recipe.compare.model_fields_set
+    asked = ELICITATIONS.get(name) if name in ELICITATIONS else None
+    if not (asked and asked.compares):
         if "compare" in recipe.model_fields_set:
             raise FieldError("compare", "says how responses are compared; give elicitation: compare, or leave it out")
         return
-    for name in ("early_stop", "prior"):
-        if getattr(recipe, name):
-            raise FieldError(name, "is about the labels of an item; with elicitation: compare, leave it out")
+    for field in ("early_stop", "prior"):
+        if getattr(recipe, field):
+            raise FieldError(field, f"is about the labels of an item; with elicitation: {name}, leave it out")
+    for field in sorted(given - asked.compare_settings):
+        raise FieldError(
+            f"compare.{field}",
+            f"says nothing to elicitation: {name}, which has {', '.join(sorted(asked.compare_settings))}; leave it out",
+        )
 
 
 def _check_several_models(recipe: Recipe) -> None:
@@ -90,11 +97,12 @@ def lacks_logprobs(provider: ProviderConfig, elicitation: str | None, *, frozen:
         or not ELICITATIONS.get(elicitation).needs_logprobs
     ):
         return None
+    other = "compare" if ELICITATIONS.get(elicitation).compares else "choice"
     if provider.kind and not provider.kind.has_logprobs:
-        return f"{provider.kind.title} gives no log-probabilities, which elicitation: {elicitation} reads; use choice"
+        return f"{provider.kind.title} gives no log-probabilities, which elicitation: {elicitation} reads; use {other}"
     if provider.kind and not frozen and provider.kind.capabilities(provider).logprobs is False:
         return (
-            f"{provider.model} gives no log-probabilities, which elicitation: {elicitation} reads; use choice "
+            f"{provider.model} gives no log-probabilities, which elicitation: {elicitation} reads; use {other} "
             "(or say otherwise in provider.capabilities.logprobs)"
         )
     return None

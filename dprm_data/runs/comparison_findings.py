@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dprm_data.core.arrays import Floats, Ints
+from dprm_data.core.arrays import Floats
 from dprm_data.core.format import percent
 from dprm_data.runs.comparison_table import Compared
 
@@ -25,6 +25,7 @@ def comparison_record(compared: Compared) -> dict[str, Any]:
     people = {name: len(np.unique(data.annotator[kind == i])) for i, name in enumerate(compared.kinds)}
     return {
         "comparisons": len(data),
+        "answers": len(np.unique(data.replies)),  # fewer, where sets were asked about
         "annotators": people,
         "steps": list(learned.scales),
         "spread": learned.spread,  # variance of utilities within a prompt, in log odds
@@ -55,7 +56,8 @@ def _places(compared: Compared) -> list[dict[str, Any]]:
     size = len(data.kind)
     total = np.bincount(data.annotator[chose], minlength=size)
     first = np.bincount(data.annotator[chose & (data.answer > 0)], minlength=size)
-    low, high = _wilson(first, total)
+    independent = np.bincount(data.annotator[chose], 1 / data.noise[chose], minlength=size) / np.maximum(total, 1)
+    low, high = _wilson(first * independent, total * independent)
     found = np.flatnonzero((total >= _FEWEST) & ((low > _NEARLY_ALWAYS) | (high < 1 - _NEARLY_ALWAYS)))
     return [
         {
@@ -70,7 +72,7 @@ def _places(compared: Compared) -> list[dict[str, Any]]:
     ]
 
 
-def _wilson(successes: Ints, total: Ints) -> tuple[Floats, Floats]:
+def _wilson(successes: Floats, total: Floats) -> tuple[Floats, Floats]:
     """Wilson's interval for a share, (A,) each."""
     n = np.maximum(total, 1)
     p, z2 = successes / n, _Z90**2
@@ -84,7 +86,9 @@ def comparison_sentences(manifest: Mapping[str, Any]) -> list[str]:
     if not found:
         return []
     by = " and ".join(f"{count:,} {_said(kind, count)}" for kind, count in found["annotators"].items() if count)
-    sentences = [f"{found['comparisons']:,} comparisons by {by} count."]
+    answers = found.get("answers", found["comparisons"])  # earlier versions did not say
+    sets = f", from {answers:,} answers that name the best and the worst," if answers < found["comparisons"] else ""
+    sentences = [f"{found['comparisons']:,} comparisons by {by}{sets} count."]
     for kind, effect in found["order"].items():
         interval = f"{percent(effect['share_low'])}–{percent(effect['share_high'])}"
         what = "beyond chance, and taken out" if effect["low"] > 0 or effect["high"] < 0 else "no more than chance"

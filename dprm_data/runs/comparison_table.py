@@ -39,16 +39,26 @@ def write_comparisons(folder: RunFolder, asked: Iterable[pa.RecordBatch | pa.Tab
 
 
 def comparisons_in(folder: RunFolder) -> int:
-    """How many comparisons the run has, with or without an answer."""
-    return pq.read_metadata(path).num_rows if (path := folder.table("comparisons")).is_file() else 0
+    """How many times somebody was asked to compare in the run, with or without an answer: a set counts once."""
+    if not folder.table("comparisons").is_file():
+        return 0
+    return int(_one_of_each_answer(_comparisons(folder, ["place"])).num_rows)
+
+
+def _comparisons(folder: RunFolder, columns: list[str] | None = None) -> pa.Table:
+    return pq.read_table(folder.needs("comparisons"), columns=columns, schema=COMPARISONS)  # an older one lacks some
+
+
+def _one_of_each_answer(table: pa.Table) -> pa.Table:
+    return table.filter(pc.equal(pc.fill_null(table["place"], 0), 0))
 
 
 def judgements(folder: RunFolder, columns: list[str]) -> pa.Table:
-    """The run's annotations, and its comparisons as annotations of the response that was shown first: for counts and costs, whatever was asked. A comparison has no label."""
+    """The run's annotations, and its comparisons as annotations of the response that was shown first: for counts and costs, whatever was asked. A comparison has no label; those that follow from one answer are one."""
     table = pq.read_table(folder.needs("annotations"), columns=columns, schema=ANNOTATIONS)  # an older one lacks some
     if not folder.table("comparisons").is_file():
         return table
-    compared = pq.read_table(folder.needs("comparisons"))
+    compared = _one_of_each_answer(_comparisons(folder))
     compared = compared.rename_columns(
         ["item_id" if name == "first_item_id" else name for name in compared.column_names]
     )
@@ -108,7 +118,7 @@ def compared_of(folder: RunFolder, fitted: Fit, human_weight: float = 1.0, *, ac
     path = folder.table("comparisons")
     if not path.is_file():
         return None
-    table = pq.read_table(folder.needs("comparisons"))
+    table = _comparisons(folder)
     table = table.filter(pc.and_(pc.equal(table["status"], "ok"), pc.is_valid(table["preference"])))
     ids = pa.array(fitted.votes.item_ids, pa.string())
     sides = [pc.index_in(table[name], value_set=ids) for name in ("first_item_id", "second_item_id")]
@@ -135,6 +145,8 @@ def compared_of(folder: RunFolder, fitted: Fit, human_weight: float = 1.0, *, ac
         weight=_weights(table, kind) * np.where([kinds[i] == "human" for i in kind], human_weight, 1.0),
         kind=of,
         ordered=ordered,
+        reply=_replies(table, annotator),
+        probs=_step_probs(table, path),
         chosen=_chosen(group, first, second) & (np.array(kinds)[kind] != "human") if active else None,
     )
     _check(data, path)
@@ -156,6 +168,38 @@ def _kinds(table: pa.Table) -> pa.ChunkedArray:
         return table["annotator_kind"]
     played = pc.binary_join_element_wise("persona", pc.coalesce(table["model_id"], ""), ": ")
     return pc.if_else(persona, played, table["annotator_kind"])
+
+
+def _replies(table: pa.Table, annotator: Ints) -> Ints | None:
+    """The answer that each comparison follows from, (C,); None where each has one of its own. annotator (C,)."""
+    if table["set_id"].null_count == table.num_rows:
+        return None
+    who, replicate, row = (
+        pa.array(numbers).cast(pa.string())
+        for numbers in (annotator, pc.fill_null(table["replicate"], 0).combine_chunks(), np.arange(table.num_rows))
+    )
+    return _codes(pc.coalesce(pc.binary_join_element_wise(table["set_id"], who, replicate, "\0"), row))[1]
+
+
+def _step_probs(table: pa.Table, path: Path) -> Floats | None:
+    """The probabilities of the steps -3 … 3 in every answer, (C, 7); None where each is one step. Raises `InputError` for what is no distribution over the steps."""
+    if table["step_probs"].null_count == table.num_rows:
+        return None
+    found = np.zeros((table.num_rows, 7))
+    columns = (table[name].to_pylist() for name in ("steps", "preference", "step_probs"))
+    for row, (steps, preference, probs) in enumerate(zip(*columns, strict=True)):
+        most = min(steps // 2, 3)
+        at = [3 + k for k in range(-most, most + 1) if k or steps % 2]
+        if probs is None:
+            found[row, np.clip(3 + preference, 0, 6)] = 1.0
+        elif len(probs) == len(at) and None not in probs and min(probs) >= 0 and abs(sum(probs) - 1) < 1e-3:
+            found[row, at] = np.array(probs) / sum(probs)
+        else:
+            raise InputError(
+                f"{path}: step_probs of a comparison are no probabilities of its {steps} steps (row {row + 1} of those that count)",
+                hint="Delete the file, and dprm run writes it again.",
+            )
+    return found
 
 
 def _check(data: Comparisons, path: Path) -> None:

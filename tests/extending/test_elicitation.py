@@ -102,7 +102,7 @@ def test_its_distributions_are_no_votes_where_it_states_a_population(
         (
             {"elicitation": "star"},
             "elicitation: there is no elicitation 'star'; did you mean 'stars'? (installed: choice, compare, "
-            "logprobs, distribution, crowd, stars)",
+            "logprobs, distribution, best_worst, compare_logprobs, crowd, stars)",
         ),
         ({"elicitation": "stars", "replicates": 2}, "replicates: elicitation: stars gets the same answer"),
         ({"elicitation": "stars", "rationale": True}, "rationale: elicitation: stars cannot say why"),

@@ -17,7 +17,7 @@ from dprm_data.core.errors import InputError
 from dprm_data.core.tables import COMPARISONS
 from dprm_data.pipeline.fit_stage import fit_run
 from dprm_data.runs.run import Run
-from tests.helpers import dprm
+from tests.helpers import answer, dprm
 from tests.pipeline.test_people_run import ratings, write_csv, write_people
 
 PROMPTS = 25
@@ -127,10 +127,12 @@ def test_runs_without_comparisons_say_nothing_of_them(tmp_path: Path) -> None:
         ("steps", 100, "steps that is not known"),
         ("preference", 3, "beyond its steps"),
         ("weight", float("nan"), "weight"),
+        ("step_probs", [0.5, 0.4, 0.2], "step_probs of a comparison are no probabilities of its 3 steps"),
+        ("step_probs", [0.5, None, 0.5], "are no probabilities"),
     ],
 )
 def test_a_table_that_makes_no_sense_is_refused(
-    finished: tuple[Path, str], tmp_path: Path, column: str, value: float, said: str
+    finished: tuple[Path, str], tmp_path: Path, column: str, value: Any, said: str
 ) -> None:
     copy = tmp_path / "run"
     shutil.copytree(finished[0] / "run", copy)
@@ -142,6 +144,19 @@ def test_a_table_that_makes_no_sense_is_refused(
         file.unlink()
     with pytest.raises(InputError, match=said):
         fit_run(Run.open(copy))
+
+
+def test_a_table_of_an_earlier_version_is_fitted_and_published(finished: tuple[Path, str], tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(finished[0] / "run", copy)
+    for path in (copy / "tables" / "comparisons.parquet", copy / "tables" / "people_comparisons.parquet"):
+        pq.write_table(pq.read_table(path).drop_columns(["set_id", "place", "step_probs"]), path)
+    before = pq.read_table(copy / "tables" / "preferences.parquet")
+    fit_run(Run.open(copy))
+    assert pq.read_table(copy / "tables" / "preferences.parquet").equals(before)
+    done = dprm("publish", "run", "--repo", "acme/pairs", "--dry-run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert answer(dprm("show", "run", "--json", cwd=tmp_path))["summary"]["comparisons"] > 0
 
 
 SOURCE = [{"id": f"{p}{s}", "prompt": f"what is {p}", "response": f"one {s}"} for p in (1, 2) for s in "ab"]

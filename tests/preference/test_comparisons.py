@@ -68,6 +68,18 @@ def test_with_many_answers_the_fit_is_maximum_likelihood(steps: int) -> None:
         assert found.scale.theta[0] == pytest.approx(best[5], abs=0.03)
 
 
+def test_with_two_steps_utilities_are_those_of_choix() -> None:
+    import choix
+
+    data, _ = simulated(1, 6, 100, steps=2, seed=11)
+    data = made(data.group, data.first, data.second, np.arange(len(data)), data.answer, 2)  # nobody answers twice
+    won = data.answer > 0
+    better, worse = np.where(won, data.first, data.second), np.where(won, data.second, data.first)
+    likely = choix.opt_pairwise(6, np.stack([better, worse], axis=1))
+    found = fit_comparisons(data)
+    assert found.mean == pytest.approx(likely - likely.mean(), abs=0.03)
+
+
 @pytest.mark.parametrize(("size", "people", "differ"), [(2, 8, 0.0), (2, 8, 1.2), (4, 3, 1.2), (4, 2, 4.0)])
 def test_a_probability_is_right_as_often_as_it_says(size: int, people: int, differ: float) -> None:
     said, right = [], []

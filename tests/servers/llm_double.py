@@ -65,6 +65,7 @@ class Double:
         # In a test's own process: the answer to a request, and why it is refused with 400.
         self.says: Callable[[dict[str, Any]], str | None] | None = None
         self.objects: Callable[[dict[str, Any]], str | None] | None = None
+        self.weighs: Callable[[dict[str, Any]], list[float]] | None = None  # likewise: the odds of `words`
         self.bills: Callable[[wire.Asked, str, dict[str, Any]], None] | None = None  # likewise: changes a reply's usage
         self._batches = Batches(self)
         self.script({})
@@ -144,7 +145,8 @@ class Double:
             text, finish = "", "content_filter"
         top = None
         if asked.top_logprobs and fault not in ("no_logprobs", "refusal", "filter"):
-            top = wire.logprobs_of(asked.digest, asked.top_logprobs, self.options.words)
+            weights = self.weighs(data) if self.weighs else None
+            top = wire.logprobs_of(asked.digest, asked.top_logprobs, self.options.words, weights)
             text = top[0]["token"]
         said = None
         if self.options.thoughts and finish == "stop" and not top and llm_thoughts.thinks(data):

@@ -117,9 +117,11 @@ def _draw(digest: bytes, salt: str) -> int:
     return int.from_bytes(hashlib.sha256(digest + salt.encode()).digest()[:6], "big")
 
 
-def logprobs_of(digest: bytes, many: int, words: Sequence[str]) -> list[dict[str, Any]]:
-    """The first token's alternatives, most probable first: the words in an order and with odds that the digest decides, then padding."""
-    weights = [_draw(digest, word) % 1000 + 1 for word in words]
+def logprobs_of(
+    digest: bytes, many: int, words: Sequence[str], weights: Sequence[float] | None = None
+) -> list[dict[str, Any]]:
+    """The first token's alternatives, most probable first: the words in an order and with odds that the digest decides (if there are no weights), then padding."""
+    weights = weights or [_draw(digest, word) % 1000 + 1 for word in words]
     total = sum(weights) * 1.02
     listed = sorted(((math.log(w / total), word) for w, word in zip(weights, words, strict=True)), reverse=True)
     rest = [(-12.0 - i / 100, f" token{i}") for i in range(max(0, many - len(listed)))]
