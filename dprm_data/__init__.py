@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dprm_data.api.rating import arate, rate
     from dprm_data.api.recipes import arun, pilot, plan, run
     from dprm_data.api.run_result import RunResult, open_run
-    from dprm_data.api.validation import validate
+    from dprm_data.api.crowd_validation import validate
     from dprm_data.core.errors import DprmError
     from dprm_data.engine.plan import Plan
     from dprm_data.ingest.items import Item
@@ -84,7 +84,7 @@ _HOMES = {
     "read_votes": "ingest.vote_tables",
     "run": "api.recipes",
     "update": "preference.updater",
-    "validate": "api.validation",
+    "validate": "api.crowd_validation",
 }
 
 __all__ = [
