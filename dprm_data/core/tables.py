@@ -182,6 +182,21 @@ PREFERENCES = _schema(
     *[(f"{name}_original", pa.string()) for name in ("prompt", "chosen", "rejected")],  # as in the items
 )
 
+UTILITIES = _schema(  # of the responses to prompts in which something was compared: by prompt, the best first
+    ("item_id", pa.string()),
+    ("group_id", pa.string()),
+    # By comparisons and ratings together. Where no response to the prompt is rated, differences from their mean; in log odds of a comparison where nothing was rated at all.
+    ("expected_reward", pa.float32()),
+    ("reward_low", pa.float32()),
+    ("reward_high", pa.float32()),
+    ("reward_error", pa.float32()),  # beside the mean of the prompt
+    ("evidence", pa.float32()),  # as in `votes` of the preferences
+    ("probability", pa.float32()),  # against the next one of its prompt, as in the preferences; null for the last
+    ("share", pa.float32()),
+    ("tie", pa.float32()),
+    ("basis", pa.string()),  # of the prompt: comparisons, both
+)
+
 PREFERENCE_FIGURES = ("probability", "share", "share_low", "share_high", "tie", "votes", "basis")
 
 SCHEMAS = {
@@ -191,6 +206,7 @@ SCHEMAS = {
     "comparisons": COMPARISONS,
     "distributions": DISTRIBUTIONS,
     "preferences": PREFERENCES,
+    "utilities": UTILITIES,
 }
 # Columns that older versions did not write; of `ORIGIN`, their items had all but the id.
 _ADDED = frozenset(

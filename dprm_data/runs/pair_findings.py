@@ -40,6 +40,7 @@ _TEXTS = ("prompt", "chosen", "rejected")
 class PairLine:
     """A pair with the last turns of its texts. against: the share of people who prefer rejected."""
 
+    group_id: str
     prompt: str
     chosen: str
     rejected: str
