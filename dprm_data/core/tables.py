@@ -180,6 +180,7 @@ PREFERENCES = _schema(
     ("rejected_distribution", FLOATS),
     *[(f"{side}_{name}", pa.string()) for name in ("item_id", *ORIGIN) for side in ("chosen", "rejected")],
     *[(f"{name}_original", pa.string()) for name in ("prompt", "chosen", "rejected")],  # as in the items
+    *[(f"{side}_generator", pa.string()) for side in ("chosen", "rejected")],  # as in the items
 )
 
 UTILITIES = _schema(  # of the responses to prompts in which something was compared: by prompt, the best first
@@ -197,6 +198,7 @@ UTILITIES = _schema(  # of the responses to prompts in which something was compa
     ("basis", pa.string()),  # of the prompt: comparisons, both
 )
 
+GENERATORS = ("generator", "chosen_generator", "rejected_generator")
 PREFERENCE_FIGURES = ("probability", "share", "share_low", "share_high", "tie", "votes", "basis")
 
 SCHEMAS = {
@@ -210,7 +212,7 @@ SCHEMAS = {
 }
 # Columns that older versions did not write; of `ORIGIN`, their items had all but the id.
 _ADDED = frozenset(
-    {"estimated_calls", "reasoning_tokens", "model_id", "source_id", "reward_error", "generator", *PREFERENCE_FIGURES}
+    {"estimated_calls", "reasoning_tokens", "model_id", "source_id", "reward_error", *GENERATORS, *PREFERENCE_FIGURES}
 ) | frozenset(f"{name}_original" for name in ("prompt", "completion", "chosen", "rejected"))
 
 

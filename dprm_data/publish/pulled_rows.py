@@ -25,13 +25,13 @@ _ORIGIN = {f"{side}{name}" for name in tables.ORIGIN for side in ("", "chosen_",
 _LATER = {
     *(
         "estimated_calls",
-        "generator",
         "reasoning_tokens",
         "model_id",
         "reward_error",
         "chosen_item_id",
         "rejected_item_id",
     ),
+    *tables.GENERATORS,
     *tables.PREFERENCE_FIGURES,
     *(_ORIGIN - {"source", "metadata"}),
 }
@@ -54,7 +54,7 @@ _OPTIONAL = {
     ),
     *_ORIGIN,
     *(tables.original(name) for names in CONVERSATIONS.values() for name in names),
-    "generator",
+    *tables.GENERATORS,
     *("chosen_item_id", "rejected_item_id", "created_at", "attributes", "alpha", "beta", "name", "media_type"),
 }
 _PER_LABEL = ("label_distribution", "votes", "probs", "chosen_distribution", "rejected_distribution")
