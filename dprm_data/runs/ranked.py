@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 RANKED = pa.schema(
     [
+        pa.field("group_id", pa.string()),
+        pa.field("item_ids", pa.list_(pa.string())),  # of the completions
         pa.field("prompt", tables.MESSAGES),
         pa.field("completions", pa.list_(tables.MESSAGES)),
         pa.field("rewards", pa.list_(pa.float64())),  # expected rewards, from the highest; see `tables.UTILITIES`
@@ -34,8 +36,16 @@ RANKED = pa.schema(
         pa.field("basis", pa.string()),  # ratings, comparisons, both
     ]
 )
+# Messages as they came, where text does not say all of them (`tables.ORIGINALS`).
+_ORIGINALS = [
+    pa.field("prompt_original", pa.string()),
+    pa.field("completions_original", pa.list_(pa.string())),
+]
+_WITH_ORIGINALS = pa.schema([*RANKED, *_ORIGINALS])
 _FIGURES = tables.part(tables.DISTRIBUTIONS, ["item_id", "group_id", "expected_reward", "reward_error", "evidence"])
-_TEXTS = tables.part(tables.DISTRIBUTIONS, ["prompt", "completion"])
+_TEXTS = tables.part(
+    tables.DISTRIBUTIONS, ["item_id", "group_id", "prompt", "completion", "prompt_original", "completion_original"]
+)
 
 
 @dataclass(frozen=True)
@@ -52,7 +62,7 @@ class _Order:
 
 
 def ranked(run: Run) -> FlatTable:
-    """A row per prompt with two or more responses that were rated or compared (`RANKED`). Texts are in memory until all responses to their prompt have been read. Raises `InputError` if there is
+    """A row per prompt with two or more responses that were rated or compared (`RANKED`, and messages as they came). Texts are in memory until all responses to their prompt have been read. Raises `InputError` if there is
     none, or if an older version fitted comparisons."""
     path = run.folder.needs("distributions")
     with pq.ParquetFile(path) as file:
@@ -86,30 +96,30 @@ def _order(figures: pa.Table, joint: pa.Table) -> _Order:
 
 def _lists(run: Run, group: Ints, size: Ints, order: _Order) -> Iterator[pa.Table]:
     """group (N,): of every row, -1 for one that is in no list; size: rows of each group's list."""
-    waiting: dict[int, list[tuple[int, Any]]] = defaultdict(list)  # by group: rows and their texts
-    prompts: dict[int, Any] = {}
+    waiting: dict[int, list[tuple[int, dict[str, Any]]]] = defaultdict(list)  # by group: rows and their texts
     row = 0
     with pq.ParquetFile(run.folder.needs("distributions")) as file:
         for texts in parts(file, _TEXTS):
             complete = []
-            for prompt, completion in zip(texts["prompt"].to_pylist(), texts["completion"].to_pylist(), strict=True):
+            for response in texts.to_pylist():
                 number = int(group[row])
                 if number >= 0:
-                    waiting[number].append((row, completion))
-                    prompts.setdefault(number, prompt)
+                    waiting[number].append((row, response))
                     if len(waiting[number]) == size[number]:
-                        complete.append(_list(prompts.pop(number), waiting.pop(number), order))
+                        complete.append(_list(waiting.pop(number), order))
                 row += 1
             if complete:
-                yield pa.Table.from_pylist(complete, schema=RANKED)
+                yield pa.Table.from_pylist(complete, schema=_WITH_ORIGINALS)
 
 
-def _list(prompt: Any, responses: list[tuple[int, Any]], order: _Order) -> dict[str, Any]:
-    responses = sorted(responses, key=lambda each: order.key[each[0]])
-    rows = np.array([row for row, _ in responses])
+def _list(found: list[tuple[int, dict[str, Any]]], order: _Order) -> dict[str, Any]:
+    found = sorted(found, key=lambda each: order.key[each[0]])
+    rows, responses = np.array([row for row, _ in found]), [response for _, response in found]
     return {
-        "prompt": prompt,
-        "completions": [completion for _, completion in responses],
+        **{name: responses[0][name] for name in ("group_id", "prompt", "prompt_original")},
+        "item_ids": [each["item_id"] for each in responses],
+        "completions": [each["completion"] for each in responses],
+        "completions_original": [each["completion_original"] for each in responses],
         "rewards": shortest(order.reward[rows]),
         "reward_errors": shortest(order.error[rows]),
         "probability": shortest(_above(rows, order)),
