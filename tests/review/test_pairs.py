@@ -104,8 +104,11 @@ def test_pairs_go_out_in_an_order_drawn_by_lot_and_come_back_as_comparisons(fold
     for pair in table(folder, "preferences"):
         first, second = (pair[side][0]["content"].split()[0] for side in ("chosen", "rejected"))
         assert (first, second) in (("odd", "bad"), ("odd", "good"), ("bad", "good"))
-        old = before[frozenset((pair["chosen_item_id"], pair["rejected_item_id"]))]
-        assert pair["probability"] > old["probability"] or old["probability"] > 0.95
+    assert any(
+        pair["chosen_item_id"]
+        != before[frozenset((pair["chosen_item_id"], pair["rejected_item_id"]))]["chosen_item_id"]
+        for pair in table(folder, "preferences")
+    )
     # Changed answers change, and those no longer in a file of this name are withdrawn.
     changed = [row | {"annotator": "p0", "preference": "tie"} for row in rows[:3]]
     write_csv(folder / "said.csv", changed)
