@@ -11,7 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from dprm_data.core.errors import ReviewError
 from dprm_data.core.tables import COMPARISONS, conformed, write_parquet
+from dprm_data.review.answer_ledger import ledger_file
 from dprm_data.review.human_annotations import latest_submitted
 from dprm_data.review.shown_pairs import ShownPair
 from dprm_data.runs.comparison_table import people_file, write_comparisons
@@ -25,12 +27,17 @@ def compared_answers(folder: RunFolder) -> pa.Table:
         return COMPARISONS.empty_table()
     items = pq.read_table(folder.needs("items"), columns=["item_id", "group_id"])
     group = dict(zip(items["item_id"].to_pylist(), items["group_id"].to_pylist(), strict=True))
-    rows = [_comparison(answer, pair, group) for answer in given if (pair := ShownPair.of(answer["item_id"]))]
+    rows = [_comparison(folder, answer, pair, group) for answer in given if (pair := ShownPair.of(answer["item_id"]))]
     return pa.Table.from_pylist([row for row in rows if row["group_id"] is not None], schema=COMPARISONS)
 
 
-def _comparison(answer: dict[str, Any], pair: ShownPair, group: dict[str, str]) -> dict[str, Any]:
-    at = pair.space.names.index(answer["label"])
+def _comparison(folder: RunFolder, answer: dict[str, Any], pair: ShownPair, group: dict[str, str]) -> dict[str, Any]:
+    at = pair.space.find(answer["label"] or "")
+    if at is None:
+        raise ReviewError(
+            f"{ledger_file(folder)}: an answer about the pair {pair.key} is {answer['label']!r}",
+            hint=f"Allowed: {', '.join(pair.space.names)}. The file was edited: restore it from a copy, or remove that line.",
+        )
     same = ("annotator_id", "annotator_kind", "weight", "replicate", "status", "rationale", "cost", "created_at")
     return {name: answer[name] for name in same} | {
         "group_id": group.get(pair.first) if pair.second in group else None,
@@ -44,12 +51,13 @@ def _comparison(answer: dict[str, Any], pair: ShownPair, group: dict[str, str]) 
 
 def merge_comparisons(folder: RunFolder) -> int:
     """Rewrite the run's comparisons with people's current answers. Returns the number of rows."""
-    path, given = folder.table("comparisons"), people_file(folder)
-    if not path.is_file():
-        return write_comparisons(folder, None, compared_answers(folder))
-    table = conformed(pq.read_table(folder.needs("comparisons")), COMPARISONS)
-    by_people = pc.equal(table["annotator_kind"], "human")
-    if not given.is_file() and "pulled" in folder.read_manifest():
-        write_parquet(given, COMPARISONS, [table.filter(by_people)])  # those that came with the dataset
-    models = table.filter(pc.invert(by_people))
-    return write_comparisons(folder, [models] if models.num_rows else None, compared_answers(folder))
+    path, given, answers = folder.table("comparisons"), people_file(folder), compared_answers(folder)
+    there = pq.read_table(folder.needs("comparisons")) if path.is_file() else COMPARISONS.empty_table()
+    by_people = pc.equal(there["annotator_kind"], "human")
+    if "pulled" in folder.read_manifest() and not given.is_file():
+        if not answers.num_rows:
+            return int(there.num_rows)
+        came = conformed(there.filter(by_people), COMPARISONS)
+        write_parquet(given, COMPARISONS, [came])  # before the first answers: those that came with the dataset
+    models = conformed(there.filter(pc.invert(by_people)), COMPARISONS)
+    return write_comparisons(folder, [models] if models.num_rows else None, answers)
