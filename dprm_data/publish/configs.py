@@ -91,7 +91,7 @@ def schema_of(config: Config, metadata: pa.DataType, *, whole: bool) -> pa.Schem
 
 def is_nested(kind: pa.DataType) -> bool:
     """Whether a column of this type holds lists of conversations."""
-    return pa.types.is_list(kind) and pa.types.is_list(kind.value_type)
+    return bool(pa.types.is_list(kind) and pa.types.is_list(kind.value_type))
 
 
 def features(config: Config, space: LabelSpace, metadata: pa.DataType, *, whole: bool = False) -> Features:

@@ -114,7 +114,7 @@ def push(
     else:
         _wait_for(server, target, people)
     # Written before the records are sent, so that whatever is on the server is in the log.
-    register.went(_place(server, space, target, people, kind.blind), ("dataset_id",))
+    register.went(_place(server, space, target, people, kind.blind) | {"what": what}, ("dataset_id",))
     register.write(run.folder)
     purposes = {id_: why for id_, (why, _) in register.chosen.items()}
     sent = server.upsert(

@@ -72,7 +72,7 @@ def export(
         rows = [_pair_row(record, run.recipe.compare.criterion) for record in pair_records(run, pairs)]
     else:
         rows = _item_rows(run, register, purpose, count, ids, seed, blind)
-    register.went({"kind": "file", "file": file.name, "blind": blind, "at": _now()}, ("file",))
+    register.went({"kind": "file", "file": file.name, "what": what, "blind": blind, "at": _now()}, ("file",))
     if file.suffix.lower() == ".csv":
         write_text(file, "\ufeff" + _csv(rows))
     else:

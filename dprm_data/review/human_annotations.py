@@ -235,8 +235,8 @@ def latest_submitted(folder: RunFolder, *, pairs: bool) -> pa.Table:
         table, [("item_id", "ascending"), ("annotator_id", "ascending"), ("created_at", "descending")]
     )
     table = table.take(order)
-    pairs = list(zip(table["item_id"].to_pylist(), table["annotator_id"].to_pylist(), strict=True))
-    first = pa.array([i == 0 or pair != pairs[i - 1] for i, pair in enumerate(pairs)], pa.bool_())
+    keys = list(zip(table["item_id"].to_pylist(), table["annotator_id"].to_pylist(), strict=True))
+    first = pa.array([i == 0 or key != keys[i - 1] for i, key in enumerate(keys)], pa.bool_())
     return table.filter(first).select(ANNOTATIONS.names).cast(ANNOTATIONS)
 
 

@@ -178,8 +178,8 @@ def _pair_table(held: list[tuple[Ints, pa.RecordBatch]], pairs: Ints, how: Prefe
         "rejected_original": rejected["completion_original"],
     }
     for side, rows in zip(("chosen", "rejected"), pairs.T, strict=True):
-        known = how.generator is not None
-        columns[f"{side}_generator"] = how.generator.take(rows) if known else pa.nulls(len(rows), pa.string())
+        made = how.generator
+        columns[f"{side}_generator"] = pa.nulls(len(rows), pa.string()) if made is None else made.take(pa.array(rows))
     for name in ("item_id", *tables.ORIGIN):
         columns |= {f"chosen_{name}": chosen[name], f"rejected_{name}": rejected[name]}
     return pa.table(columns).select(tables.PREFERENCES.names).cast(tables.PREFERENCES)
