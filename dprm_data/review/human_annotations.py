@@ -207,7 +207,7 @@ def submitted(folder: RunFolder) -> pa.Table:
     in a review to each item, ordered by item id. Of somebody who rated an item and answered for it, the answer counts."""
     if not ratings_file(folder).is_file():
         return _answers(folder)
-    answers = _answers(folder)
+    answers = _answers(folder) if has_answers(folder) else ANNOTATIONS.empty_table()
     ratings = pq.read_table(ratings_file(folder), schema=ANNOTATIONS)
     given, rated = (
         zip(*(table[key].to_pylist() for key in ("item_id", "annotator_id")), strict=True)
@@ -228,7 +228,7 @@ def _answers(folder: RunFolder) -> pa.Table:
 
 def latest_submitted(folder: RunFolder, *, pairs: bool) -> pa.Table:
     """Answers about items, or about pairs. Someone may have answered in two places; two answers of one person are not two people."""
-    table = _table(_current(AnswerLedger.of(folder).rows).values()) if has_answers(folder) else HUMAN.empty_table()
+    table = _table(_current(AnswerLedger.of(folder).rows).values())
     of_pair = pa.array([_is_of_pair(item) for item in table["item_id"].to_pylist()], pa.bool_())
     table = table.filter(pc.and_(pc.equal(table["status"], SUBMITTED), of_pair if pairs else pc.invert(of_pair)))
     order = pc.sort_indices(

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from dprm_data.core.errors import ReviewError
 from dprm_data.core.tables import COMPARISONS, conformed, write_parquet
 from dprm_data.review.answer_ledger import ledger_file
-from dprm_data.review.human_annotations import latest_submitted
+from dprm_data.review.human_annotations import has_answers, latest_submitted
 from dprm_data.review.shown_pairs import ShownPair
 from dprm_data.runs.comparison_table import people_file, write_comparisons
 from dprm_data.runs.folder import RunFolder
@@ -22,7 +22,7 @@ from dprm_data.runs.folder import RunFolder
 
 def compared_answers(folder: RunFolder) -> pa.Table:
     """Each person's latest submitted answer about each pair in each order, as comparisons (`tables.COMPARISONS`)."""
-    given = latest_submitted(folder, pairs=True).to_pylist()
+    given = latest_submitted(folder, pairs=True).to_pylist() if has_answers(folder) else []
     if not given:
         return COMPARISONS.empty_table()
     items = pq.read_table(folder.needs("items"), columns=["item_id", "group_id"])

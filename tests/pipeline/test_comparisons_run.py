@@ -142,6 +142,10 @@ def test_an_order_that_an_older_version_did_not_keep_is_asked_for(finished: tupl
     assert dprm("show", "run", "--prompt", group, cwd=tmp_path).returncode == 0
 
 
+def test_the_card_says_that_nothing_was_rated(finished: tuple[Path, str]) -> None:
+    assert "Responses were compared and not rated" in (finished[0] / "run" / "README.md").read_text()
+
+
 def test_the_table_of_comparisons_names_nobody(finished: tuple[Path, str]) -> None:
     table = pq.read_table(finished[0] / "run" / "tables" / "comparisons.parquet")
     assert table.schema.equals(COMPARISONS)
