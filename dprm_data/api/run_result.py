@@ -51,11 +51,13 @@ class RunResult:
     @property
     def comparisons(self) -> pa.Table:
         """A row per comparison of two responses, in the order in which they were shown; no rows where nothing was compared."""
-        from dprm_data.core.tables import COMPARISONS
+        return self._of_comparisons("comparisons")
 
-        if not self.folder.table("comparisons").is_file():
-            return self._read.setdefault("no comparisons", ((0, 0), COMPARISONS.empty_table()))[1]
-        return self._table("comparisons")
+    @property
+    def utilities(self) -> pa.Table:
+        """A row per response to a prompt in which something was compared, best first: its expected reward by comparisons and ratings, and how sure it is that it is better than the next; no rows where
+        nothing was compared."""
+        return self._of_comparisons("utilities")
 
     @property
     def distributions(self) -> pa.Table:
@@ -76,6 +78,13 @@ class RunResult:
     def cost(self) -> float | None:
         """Dollars of all annotations, including those of earlier processes; None if a price is not known."""
         return overview_of(self.folder).cost
+
+    def _of_comparisons(self, name: Table) -> pa.Table:
+        from dprm_data.core.tables import SCHEMAS
+
+        if not self.folder.table("comparisons").is_file():
+            return self._read.setdefault(f"no {name}", ((0, 0), SCHEMAS[name].empty_table()))[1]
+        return self._table(name)
 
     def _table(self, name: Table) -> pa.Table:
         import pyarrow.parquet as pq

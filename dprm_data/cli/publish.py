@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from dprm_data.cli.shared import Json, Quiet, RunArgument, answer, app, note, output_option
+
+
+class Also(StrEnum):
+    unpaired = "unpaired"
+    ranked = "ranked"
 
 
 @app.command()
@@ -45,6 +51,13 @@ def publish(
     language: Annotated[
         list[str] | None, typer.Option("--language", help="The language of the texts: en, de, … Repeatable.")
     ] = None,
+    also: Annotated[
+        list[Also] | None,
+        typer.Option(
+            "--also",
+            help="Also publish these configs. unpaired: responses labelled good or bad (KTO); ranked: a prompt's responses in order. Repeatable.",
+        ),
+    ] = None,
     personal_data: Annotated[
         str | None,
         typer.Option(
@@ -73,6 +86,7 @@ def publish(
     check_repo_name(repo)
     check_tag(tag)
     settings = {"test": test, "seed": seed, "license": license, "language": language, "personal_data": personal_data}
+    settings["also"] = [each.value for each in also or ()]
     job = Run.open(run).with_publish({name: value for name, value in settings.items() if value not in (None, [])})
     if public:
         if sys.stdin and sys.stdin.isatty() and sys.stderr.isatty():

@@ -24,11 +24,23 @@ class Select(StrEnum):
     ids = "ids"
 
 
+class What(StrEnum):
+    items = "items"
+    pairs = "pairs"
+
+
+Shown = Annotated[
+    What | None,
+    typer.Option(
+        "--what",
+        help="What people see. items: one response, to be labelled; pairs: two responses, which is better? By default pairs where the run has nothing but comparisons.",
+    ),
+]
 Purpose = Annotated[
     Select,
     typer.Option(
         "--select",
-        help="Which items. divided: the panel disagrees most; uncertain: the reward is least certain; gain: answers lower the error of all items most (see review plan); preferences: answers put most published pairs in their right order; random: figures hold for all items; "
+        help="Which items, or pairs (divided, uncertain, random, ids). divided: the panel disagrees most; uncertain: the reward is least certain; gain: answers lower the error of all items most (see review plan); preferences: answers put most published pairs in their right order; random: figures hold for all items; "
         "stratified: equally many of each most likely label; ids: those given with --id.",
     ),
 ]
@@ -46,6 +58,7 @@ def push(
     run: RunArgument,
     workspace: Annotated[str, typer.Option("--workspace", "-w", help="An existing Argilla workspace.")],
     dataset: Annotated[str, typer.Option("--dataset", "-d", help="The Argilla dataset to create or update.")],
+    what: Shown = None,
     select: Purpose = Select.divided,
     records: Records = 100,
     people: Annotated[int, typer.Option("--people", min=1, help="Answers requested per record.")] = 3,
@@ -58,11 +71,12 @@ def push(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Push items to Argilla for review.
+    """Push items, or pairs of responses, to Argilla for review.
 
     Repeated, it updates the records and keeps all answers. The server and account are ARGILLA_API_URL and ARGILLA_API_KEY.
     """
     from dprm_data.review.argilla import push as push_records
+    from dprm_data.review.shown_pairs import default_of
     from dprm_data.runs.run import Run
     from dprm_data.terminal.review_view import pushed_view
 
@@ -72,6 +86,7 @@ def push(
             job,
             workspace=workspace,
             dataset=dataset,
+            what=what.value if what else default_of(job),
             purpose=select.value,
             count=records,
             people=people,
@@ -202,6 +217,7 @@ def export(
     run: RunArgument,
     file: Annotated[Path | None, typer.Argument(hidden=True)] = None,
     output: Annotated[Path | None, output_option("The .csv or .jsonl file to write. Required.")] = None,
+    what: Shown = None,
     select: Purpose = Select.divided,
     records: Records = 100,
     ids: Ids = None,
@@ -209,15 +225,19 @@ def export(
     blind: Blind = False,
     as_json: Json = False,
 ) -> None:
-    """Write items to a table for people to fill in, without Argilla."""
+    """Write items, or pairs of responses, to a table for people to fill in, without Argilla."""
     from dprm_data.review.csv_exchange import export as export_items
+    from dprm_data.review.shown_pairs import default_of
     from dprm_data.runs.run import Run
     from dprm_data.terminal.review_view import exported_view
 
     path = output_or_file(output, file)
     job = Run.open(run)
     with job.folder.held():
-        done = export_items(job, path, purpose=select.value, count=records, ids=ids or [], seed=seed, blind=blind)
+        shown = what.value if what else default_of(job)
+        done = export_items(
+            job, path, what=shown, purpose=select.value, count=records, ids=ids or [], seed=seed, blind=blind
+        )
     answer(asdict(done), lambda: exported_view(done, run, path), as_json)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -133,16 +134,20 @@ Output = Annotated[Path | None, output_option("The run folder, overriding the re
 
 def show_summary(job: Any, counters: Any, as_json: bool) -> None:
     """Print the verdict on a run and its summary, with the counters of this process's calls if it made any."""
+    from dprm_data.runs.pair_findings import pair_findings
     from dprm_data.runs.summary import summarise
     from dprm_data.runs.verdict import verdict
     from dprm_data.terminal.summary_view import summary_view
 
     found, summary = verdict(job), summarise(job.folder, job.space)
     content = {"run": str(job.folder), "verdict": found.as_dict(), "summary": summary.as_dict()}
+    pairs = pair_findings(job) if summary.comparisons else None
+    if pairs:
+        content["pairs"] = asdict(pairs)
     if counters:
         content["annotate"] = counters.as_dict()
     demo = job.recipe.is_demo
-    answer(content, lambda: summary_view(found, summary, job.folder, counters, local=demo), as_json)
+    answer(content, lambda: summary_view(found, summary, job.folder, counters, local=demo, pairs=pairs), as_json)
 
 
 def output_or_file(output: Path | None, file: Path | None) -> Path:

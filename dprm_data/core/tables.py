@@ -184,8 +184,25 @@ PREFERENCES = _schema(
     ("rejected_distribution", FLOATS),
     *[(f"{side}_{name}", pa.string()) for name in ("item_id", *ORIGIN) for side in ("chosen", "rejected")],
     *[(f"{name}_original", pa.string()) for name in ("prompt", "chosen", "rejected")],  # as in the items
+    *[(f"{side}_generator", pa.string()) for side in ("chosen", "rejected")],  # as in the items
 )
 
+UTILITIES = _schema(  # of the responses to prompts in which something was compared: by prompt, the best first
+    ("item_id", pa.string()),
+    ("group_id", pa.string()),
+    # By comparisons and ratings together. Where no response to the prompt is rated, differences from their mean; in log odds of a comparison where nothing was rated at all.
+    ("expected_reward", pa.float32()),
+    ("reward_low", pa.float32()),
+    ("reward_high", pa.float32()),
+    ("reward_error", pa.float32()),  # beside the mean of the prompt
+    ("evidence", pa.float32()),  # as in `votes` of the preferences
+    ("probability", pa.float32()),  # against the next one of its prompt, as in the preferences; null for the last
+    ("share", pa.float32()),
+    ("tie", pa.float32()),
+    ("basis", pa.string()),  # of the prompt: comparisons, both
+)
+
+GENERATORS = ("generator", "chosen_generator", "rejected_generator")
 PREFERENCE_FIGURES = ("probability", "share", "share_low", "share_high", "tie", "votes", "basis")
 
 SCHEMAS = {
@@ -195,10 +212,11 @@ SCHEMAS = {
     "comparisons": COMPARISONS,
     "distributions": DISTRIBUTIONS,
     "preferences": PREFERENCES,
+    "utilities": UTILITIES,
 }
 # Columns that older versions did not write; of `ORIGIN`, their items had all but the id.
 _ADDED = frozenset(
-    {"estimated_calls", "reasoning_tokens", "model_id", "source_id", "reward_error", "generator", *PREFERENCE_FIGURES}
+    {"estimated_calls", "reasoning_tokens", "model_id", "source_id", "reward_error", *GENERATORS, *PREFERENCE_FIGURES}
     | {"set_id", "place", "step_probs"}
 ) | frozenset(f"{name}_original" for name in ("prompt", "completion", "chosen", "rejected"))
 

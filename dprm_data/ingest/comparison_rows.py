@@ -135,7 +135,7 @@ class _Reader:
         if cells["preference"] is None:
             self.read.unanswered += 1
             return
-        preference = _preference(cells["preference"], where["preference"])
+        preference = preference_of(cells["preference"], where["preference"])
         if sides is None:
             return
         (first, group), (second, other) = sides
@@ -232,7 +232,7 @@ def _where(columns: Sequence[str], config: ComparisonsConfig, name: str) -> dict
     return where
 
 
-def _preference(value: Any, column: str) -> int:
+def preference_of(value: Any, column: str) -> int:
     """A preference, above 0 for the first. Raises BadRow."""
     if isinstance(value, str) and value.casefold() in _WORDS:
         return _WORDS[value.casefold()]

@@ -31,6 +31,8 @@ def comparisons_bring_items(run: Run) -> bool:
 def ingest_comparisons(run: Run) -> None:
     """Read the comparisons, unless they are there already and nothing has changed. Writes the items where nothing else brings them. Raises `InputError`."""
     config = run.recipe.comparisons
+    if config is None and run.is_pulled():
+        return
     if config is None:
         people_file(run.folder).unlink(missing_ok=True)
         if "comparisons" in run.folder.read_manifest():

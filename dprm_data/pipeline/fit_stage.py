@@ -26,8 +26,10 @@ from dprm_data.runs.comparison_findings import comparison_record
 from dprm_data.runs.comparison_table import compared_of
 from dprm_data.runs.dataset import write_distributions
 from dprm_data.runs.fit import counts_people, fit_annotations, panel_worth_record
+from dprm_data.runs.origins import generators
 from dprm_data.runs.preferences import Preferences, write_preferences
 from dprm_data.runs.summary import summarise
+from dprm_data.runs.utilities import write_utilities
 from dprm_data.runs.variance_sentences import variance_record
 
 if TYPE_CHECKING:
@@ -56,11 +58,19 @@ def fit_run(run: Run) -> Fit:
 
 
 def _preferences(run: Run, annotations: pa.Table, fitted: Fit) -> dict[str, Any]:
-    """Write the pairs, and fit the comparisons for them. Returns what the manifest says of both."""
+    """Write the pairs, and fit the comparisons for them and for the order of the responses. Returns what the manifest says of both."""
     coupling = _coupling(run, annotations, fitted)
     found = compared_of(run.folder, fitted, run.recipe.fit.human_weight, active=asks_actively(run))
-    how = Preferences(run.space.rewards, run.recipe.preferences, coupling or TYPICAL, fitted.level, found)
+    how = Preferences(
+        rewards=run.space.rewards,
+        chosen=run.recipe.preferences,
+        coupling=coupling or TYPICAL,
+        level=fitted.level,
+        compared=found,
+        generator=generators(run.folder),
+    )
     counts = write_preferences(run.folder.table("distributions"), run.folder.table("preferences"), how)
+    write_utilities(run.folder, fitted, found)
     record = counts.to_dict() | {"coupling": asdict(how.coupling), "coupling_learned": coupling is not None}
     return record | ({"compared": comparison_record(found)} if found else {})
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _LIBRARIES = ("numpy", "scipy", "pyarrow", "orjson")
 _TABLES = ("annotations", "personas", "comparisons")
-_FITTED = ("distributions", "preferences", "uncalibrated")
+_FITTED = ("distributions", "preferences", "utilities", "uncalibrated")
 _MANIFEST = ("source", "ratings", "comparisons", "review", "calibration")  # parts that the card or the fit reads
 
 

@@ -350,14 +350,15 @@ def collect(run: Run) -> int:
     """Read the annotations from the ledger, and add those of people. Returns their number."""
     from dprm_data.engine.annotations import annotation_batches
     from dprm_data.review.human_annotations import merge, with_people
+    from dprm_data.review.pair_answers import compared_answers, merge_comparisons
 
     if run.is_pulled():  # it has annotations, but no ledger
-        return merge(run.folder)
+        return merge(run.folder) + merge_comparisons(run.folder)
     run.progress.stage("collecting annotations")
     with run.ledger(readonly=True) if run.asks_models else nullcontext() as ledger:
         answers = annotation_batches(run.work, ledger, load_items(run.asked_items)) if ledger else ()
         asked = comparison_batches(answers, run.asked_items, run.work.elicitation) if run.compares else None
-        rows = write_comparisons(run.folder, asked)
+        rows = write_comparisons(run.folder, asked, compared_answers(run.folder))
         labels = with_people(() if run.compares else answers, run.folder)
         rows += write_parquet(run.folder.table("annotations"), ANNOTATIONS, labels)
     write_parquet(run.folder.table("personas"), PERSONAS, [panel_table(run.panel)])

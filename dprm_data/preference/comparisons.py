@@ -174,18 +174,31 @@ class UtilityFit:
         difference, error = self.differences(pairs)
         return np.asarray(ndtr(difference / np.maximum(error, 1e-12)))
 
-    def shares(self, pairs: Ints) -> tuple[Floats, Floats, Floats, Floats]:
-        """Of pairs (P, 2): the share of people who prefer the first, its interval, and the share without a preference, (P,) each: means over the posterior."""
+    def errors(self) -> Floats:
+        """Posterior standard deviation of every item's utility less the mean of its prompt's, (N,): only differences matter. NaN where there is none."""
+        found = np.full(len(self.mean), np.nan)
+        for each in self.posteriors:
+            c = each.covariance
+            variance = np.diagonal(c, axis1=1, axis2=2) - 2 * c.mean(axis=2) + c.mean(axis=(1, 2))[:, None]
+            found[each.batch.items] = np.sqrt(np.maximum(variance, 0.0))
+        return found
+
+    def interval(self, mean: Floats, error: Floats) -> tuple[Floats, Floats]:
+        """The ends of the interval of a normal posterior, at the fit's level."""
         from scipy.special import ndtri
 
+        half = float(ndtri(0.5 + 0.5 * self.level)) * error
+        return mean - half, mean + half
+
+    def shares(self, pairs: Ints) -> tuple[Floats, Floats, Floats, Floats]:
+        """Of pairs (P, 2): the share of people who prefer the first, its interval, and the share without a preference, (P,) each: means over the posterior."""
         difference, error = self.differences(pairs)
         nodes, weights = np.polynomial.hermite_e.hermegauss(_NODES)
         share, tie = (
             sum(w * part for w, part in zip(weights / weights.sum(), parts, strict=True))
             for parts in zip(*(self.scale.preferred(difference + node * error) for node in nodes), strict=True)
         )
-        z = float(ndtri(0.5 + 0.5 * self.level))
-        low, high = (self.scale.preferred(difference + side * z * error)[0] for side in (-1.0, 1.0))
+        low, high = (self.scale.preferred(end)[0] for end in self.interval(difference, error))
         return share, np.minimum(low, share), np.maximum(high, share), tie
 
 

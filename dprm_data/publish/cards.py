@@ -20,7 +20,7 @@ from dprm_data.core.resources import bundled_folder
 from dprm_data.core.scrub import file_name, local_hosts, public_text
 from dprm_data.core.tables import ANNOTATIONS
 from dprm_data.publish.card_figures import CAPTIONS
-from dprm_data.publish.configs import CONFIGS, Config, dataset_info
+from dprm_data.publish.configs import CONFIGS, ON_REQUEST, Config, dataset_info
 from dprm_data.publish.models import models_asked, prompts_sent
 from dprm_data.publish.panel_findings import PanelFindings, panel_findings
 from dprm_data.publish.validation_section import validation_section
@@ -218,7 +218,7 @@ def _local_configs(summary: Summary) -> list[dict[str, Any]]:
     files = {
         config: f"tables/{'distributions' if config == 'default' else config}.parquet"
         for config in CONFIGS
-        if config != "run"  # its texts are files of the folder
+        if config != "run" and config not in ON_REQUEST  # its texts are files of the folder; these have none
     }
     rows = {
         "preferences": summary.pairs,

@@ -5,6 +5,8 @@
     annotations    one annotator's label for one item, with its status
     comparisons    one annotator's comparison of two responses, in a run that has any
     personas       one persona of the panel
+    unpaired       a response with whether it is good, on request
+    ranked         a prompt with its responses in order, on request
     run            the texts from which everything can be computed again: recipe, manifest, label space, prior, panel, prompts
 
 Labels are class labels in the label space's order; prompts and responses are lists of messages: role and text, or, where a run has messages
@@ -23,12 +25,14 @@ from dprm_data.core import tables
 from dprm_data.core.errors import PublishError
 from dprm_data.core.extras import extra
 from dprm_data.labels.space import LabelSpace
+from dprm_data.runs.ranked import RANKED
 
 if TYPE_CHECKING:
     from datasets import Features
 
-Config = Literal["default", "preferences", "annotations", "comparisons", "personas", "run"]
+Config = Literal["default", "preferences", "annotations", "comparisons", "unpaired", "ranked", "personas", "run"]
 CONFIGS: tuple[Config, ...] = get_args(Config)
+ON_REQUEST: tuple[Config, ...] = ("unpaired", "ranked")  # `publish.also`: made of the others, and so not pulled
 WHOLE: tuple[Config, ...] = ("personas", "run")  # not split into train and test
 
 _LABEL = pa.field("label", pa.int64())
@@ -39,6 +43,8 @@ _TEXTS = ("item_id", "group_id", "prompt", "completion")
 CONVERSATIONS: dict[Config, tuple[str, ...]] = {
     "default": ("prompt", "completion"),
     "preferences": ("prompt", "chosen", "rejected"),
+    "unpaired": ("prompt", "completion"),
+    "ranked": ("prompt", "completions"),  # the latter a list of conversations
 }
 ANNOTATED = ("source_id", "source")  # what annotations say of their item, beside its id
 _METADATA = (
@@ -66,6 +72,8 @@ SCHEMAS: dict[Config, pa.Schema] = {
         ]
     ),
     "comparisons": pa.schema(list(tables.COMPARISONS)),
+    "unpaired": pa.schema([*[tables.ITEMS.field(name) for name in _TEXTS], ("label", pa.bool_())]),
+    "ranked": RANKED,
     "personas": pa.schema(list(tables.PERSONAS)),
     "run": pa.schema([("name", pa.string()), ("media_type", pa.string()), ("content", pa.string())]),
 }
@@ -75,8 +83,15 @@ def schema_of(config: Config, metadata: pa.DataType, *, whole: bool) -> pa.Schem
     """The config's Arrow schema. metadata: the type of the source's other columns (`JsonColumns.struct_type`); whole: each message is a JSON text, as it came."""
     schema = pa.schema([field.with_type(metadata) if field.name in _METADATA else field for field in SCHEMAS[config]])
     for name in CONVERSATIONS.get(config, ()) if whole else ():
-        schema = schema.set(schema.get_field_index(name), pa.field(name, pa.list_(pa.string())))
+        at = schema.get_field_index(name)
+        as_came = pa.list_(pa.string())
+        schema = schema.set(at, pa.field(name, pa.list_(as_came) if is_nested(schema.field(at).type) else as_came))
     return schema
+
+
+def is_nested(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds lists of conversations."""
+    return bool(pa.types.is_list(kind) and pa.types.is_list(kind.value_type))
 
 
 def features(config: Config, space: LabelSpace, metadata: pa.DataType, *, whole: bool = False) -> Features:
@@ -86,8 +101,8 @@ def features(config: Config, space: LabelSpace, metadata: pa.DataType, *, whole:
 
     found = Features.from_arrow_schema(schema_of(config, metadata, whole=whole))
     for name in CONVERSATIONS.get(config, ()) if whole else ():
-        found[name] = _list_of_json()
-    if "label" in found:
+        found[name] = _lists_of_json(nested=is_nested(SCHEMAS[config].field(name).type))
+    if _LABEL in list(SCHEMAS[config]):
         found["label"] = ClassLabel(names=space.names)
     return found
 
@@ -100,7 +115,7 @@ def map_metadata(table: pa.Table, change: Callable[[pa.ChunkedArray], pa.Array])
     return table
 
 
-def _list_of_json() -> Any:
+def _lists_of_json(*, nested: bool) -> Any:
     try:
         from datasets import Json, List
     except ImportError as error:
@@ -108,7 +123,7 @@ def _list_of_json() -> Any:
             "messages with calls of tools or reasoning need a newer `datasets` to be published",
             hint="pip install -U 'datasets>=4.8'",
         ) from error
-    return List(Json())
+    return List(List(Json())) if nested else List(Json())
 
 
 def typed_schema(config: Config, space: LabelSpace, metadata: pa.DataType, *, whole: bool = False) -> pa.Schema:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,7 +19,7 @@ from dprm_data.core.conversation import Messages
 from dprm_data.core.errors import PublishError
 from dprm_data.ingest.message_columns import MessageColumn, messages_of
 from dprm_data.ingest.messages import BadRow, read_conversation
-from dprm_data.publish.configs import CONVERSATIONS, Config
+from dprm_data.publish.configs import CONVERSATIONS, Config, is_nested
 
 
 def has_more_than_texts(items_file: Path) -> bool:
@@ -35,13 +36,24 @@ def has_more_than_texts(items_file: Path) -> bool:
 def whole_messages(table: pa.Table, config: Config) -> pa.Table:
     """The table with its conversations as lists of JSON texts."""
     for name in CONVERSATIONS.get(config, ()):
-        rows = [
-            [orjson.dumps(message.get("original", message)).decode() for message in messages]
-            for messages in messages_of(table, name)
-        ]
-        column = pa.array(rows, pa.list_(pa.string()))
+        if is_nested(table.schema.field(name).type):
+            lists, beside = (table[each].combine_chunks() for each in (name, tables.original(name)))
+            each_alone = pa.table({name: lists.flatten(), tables.original(name): beside.flatten()})
+            ends = np.cumsum(lists.value_lengths().to_numpy())
+            column = pa.ListArray.from_arrays(pa.array([0, *ends], pa.int32()), _as_came(each_alone, name))
+        else:
+            column = _as_came(table, name)
         table = table.set_column(table.column_names.index(name), name, column)
     return table
+
+
+def _as_came(table: pa.Table, name: str) -> pa.Array:
+    """The conversations in a column as lists of JSON texts."""
+    rows = [
+        [orjson.dumps(message.get("original", message)).decode() for message in messages]
+        for messages in messages_of(table, name)
+    ]
+    return pa.array(rows, pa.list_(pa.string()))
 
 
 def texts_and_originals(table: pa.Table, config: Config, path: str) -> pa.Table:

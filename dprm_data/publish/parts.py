@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,9 @@ from dprm_data.publish.conversations import has_more_than_texts, whole_messages
 from dprm_data.publish.run_texts import run_texts
 from dprm_data.runs.comparison_table import comparisons_in
 from dprm_data.runs.origins import metadata_columns
+from dprm_data.runs.ranked import ranked
+from dprm_data.runs.table_parts import FlatTable
+from dprm_data.runs.unpaired import unpaired
 
 if TYPE_CHECKING:
     from dprm_data.runs.run import Run
@@ -56,13 +59,15 @@ def write_parts(run: Run, folder: Path) -> Parts:
         "preferences": _preferences(run.folder.needs("preferences")),
         "annotations": _annotations(run),
         "comparisons": _comparisons(run),
+        "unpaired": _on_request(run, "unpaired", unpaired),
+        "ranked": _on_request(run, "ranked", ranked),
         "personas": _plain(run.folder.needs("personas"), "personas"),
         "run": iter([pa.Table.from_pylist(run_texts(run), schema=SCHEMAS["run"])]),
     }
     by_group = _groups(run.folder.needs("items"), splits)
     for config in CONFIGS:
-        of_prompts = config in ("preferences", "comparisons")
-        key, where = ("group_id", by_group) if of_prompts else ("item_id", splits.elsewhere)
+        by_item = config in ("default", "annotations")
+        key, where = ("item_id", splits.elsewhere) if by_item else ("group_id", by_group)
         schema = typed_schema(config, run.space, metadata.struct_type, whole=parts.whole)
         typed = (map_metadata(table, metadata.struct) for table in batches[config])
         shaped = (_shaped(table, config, schema, parts.whole) for table in typed)
@@ -218,6 +223,12 @@ def _comparisons(run: Run) -> Iterator[pa.Table]:
             table = tables.conformed(written, tables.COMPARISONS)
             at = table.column_names.index("reason")
             yield table.set_column(at, table.schema.field(at), _public_texts(table["reason"], hosts))
+
+
+def _on_request(run: Run, config: Config, made: Callable[[Run], FlatTable]) -> Iterator[pa.Table]:
+    """The rows of a config that the recipe asks for, else none."""
+    if config in run.recipe.publish.also:
+        yield from made(run).rows
 
 
 def _held(run: Run, schema: pa.Schema) -> list[str]:

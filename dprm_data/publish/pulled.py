@@ -24,7 +24,7 @@ from dprm_data.core.validation import describe
 from dprm_data.core.yamlfile import parse_yaml, validated
 from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.prior import Prior
-from dprm_data.publish.configs import CONFIGS
+from dprm_data.publish.configs import CONFIGS, ON_REQUEST
 from dprm_data.publish.hub import MARKER, Marker
 from dprm_data.recipe.fit_config import FitConfig
 from dprm_data.recipe.recipe import Recipe
@@ -40,7 +40,7 @@ _MOST_LABELS = 1000
 
 
 def data_files(marker: Marker) -> dict[str, str]:
-    """The data files that `dprm.json` lists, with their SHA-256. Raises `PublishError` for a name that dprm gives to none."""
+    """The data files that `dprm.json` lists, but for those that are made of the others, with their SHA-256. Raises `PublishError` for a name that dprm gives to none."""
     found = {}
     for path, names in marker.files.items():
         if not path.startswith("data/"):
@@ -50,7 +50,8 @@ def data_files(marker: Marker) -> dict[str, str]:
         sha256 = names.get("sha256") if isinstance(names, dict) else None
         if not isinstance(sha256, str):
             raise PublishError(f"{MARKER}: files: {path} has no sha256")
-        found[path] = sha256
+        if path.split("/")[1] not in ON_REQUEST:
+            found[path] = sha256
     return found
 
 

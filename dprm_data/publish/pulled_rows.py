@@ -25,7 +25,6 @@ _ORIGIN = {f"{side}{name}" for name in tables.ORIGIN for side in ("", "chosen_",
 _LATER = {
     *(
         "estimated_calls",
-        "generator",
         "reasoning_tokens",
         "model_id",
         "reward_error",
@@ -33,6 +32,7 @@ _LATER = {
         "rejected_item_id",
     ),
     *("set_id", "place", "step_probs"),
+    *tables.GENERATORS,
     *tables.PREFERENCE_FIGURES,
     *(_ORIGIN - {"source", "metadata"}),
 }
@@ -55,8 +55,8 @@ _OPTIONAL = {
     ),
     *_ORIGIN,
     *(tables.original(name) for names in CONVERSATIONS.values() for name in names),
-    "generator",
     *("set_id", "place", "step_probs"),
+    *tables.GENERATORS,
     *("chosen_item_id", "rejected_item_id", "created_at", "attributes", "alpha", "beta", "name", "media_type"),
 }
 _PER_LABEL = ("label_distribution", "votes", "probs", "chosen_distribution", "rejected_distribution")

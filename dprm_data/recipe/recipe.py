@@ -128,6 +128,7 @@ class PublishConfig(Section):
     license: str | None = None  # as the Hub spells it: cc-by-4.0, mit, other, ...
     language: list[str] = []  # ISO 639: en, de, ...
     sources: list[str] = []  # origins of the texts, each with its licence
+    also: list[Literal["unpaired", "ranked"]] = []  # configs beside the others, which have their texts already
     personal_data: str | None = None  # which personal data it holds, and on what consent; needed to make it public
 
     @model_validator(mode="after")

@@ -1,9 +1,12 @@
-"""Tables of people's answers, CSV (with commas, semicolons or tabs) and JSONL: taken whole, or refused with every fault by row and column."""
+"""Tables of people's answers, CSV (with commas, semicolons or tabs) and JSONL: taken whole, or refused with every fault by row and column.
+
+A table is about items (item_id, label), or about pairs of responses (first_item_id, second_item_id, preference).
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,10 +19,12 @@ from dprm_data.ingest.faults import Faults
 from dprm_data.labels.space import LabelSpace
 from dprm_data.review.cells import restored
 from dprm_data.review.human_annotations import DISCARDED, DRAFT, SUBMITTED, Answer, answer_time, named_person
+from dprm_data.review.shown_pairs import ShownPair
 from dprm_data.runs.folder import RunFolder
 
 NEEDED = ("item_id", "annotator", "label")
-READ = (*NEEDED, "comment", "status", "at")
+PAIRS_NEED = ("first_item_id", "second_item_id", "annotator", "preference")
+OPTIONAL = ("comment", "status", "at", "steps")
 _STATUSES = {"": SUBMITTED, "submitted": SUBMITTED, "ok": SUBMITTED, "draft": DRAFT, "discarded": DISCARDED}
 
 Rows = Iterator[
@@ -28,20 +33,28 @@ Rows = Iterator[
 
 
 def read_answers(
-    folder: RunFolder, space: LabelSpace, files: Sequence[Path], items: Collection[str]
+    folder: RunFolder, space: LabelSpace, files: Sequence[Path], items: Mapping[str, str], steps: int
 ) -> list[list[Answer]]:
-    """The answers in each file, to these items. Raises InputError with all faults of all files."""
+    """The answers in each file, to these items (with their prompts' ids). steps: of a comparison whose table does not say it. Raises InputError with all faults of all files."""
     faults = Faults()
-    read = [_AnswerTable(folder, space, file, items, faults).answers() for file in files]
+    read = [_AnswerTable(folder, space, file, items, faults, steps).answers() for file in files]
     faults.raise_any()
     return read
 
 
 class _AnswerTable:
     def __init__(
-        self, folder: RunFolder, space: LabelSpace, file: Path, items: Collection[str], faults: Faults
+        self,
+        folder: RunFolder,
+        space: LabelSpace,
+        file: Path,
+        items: Mapping[str, str],
+        faults: Faults,
+        steps: int,
     ) -> None:
         self.folder, self.space, self.file, self.items, self.faults = folder, space, file, items, faults
+        self.steps = steps
+        self.needed: tuple[str, ...] = NEEDED  # columns
         self.seen: dict[tuple[str, str], int] = {}  # item and annotator to the row of their answer
 
     def answers(self) -> list[Answer]:
@@ -68,19 +81,22 @@ class _AnswerTable:
     def _answer(self, number: int, row: dict[str, str], written: datetime) -> Answer | None:
         """The answer in a row; None if it is not answered yet, or has faults."""
         faults_before = self.faults.count
-        item, who, label = (row[name].strip() for name in NEEDED)
+        *about, who, label = (row[name].strip() for name in self.needed)
         status = _STATUSES.get(row.get("status", "").strip().lower())
         if not label and status == SUBMITTED:
             return None
         if status is None:
             self._fault(number, "status", f"found {row['status']!r} (allowed: submitted, draft, discarded)")
-        if item not in self.items:
-            self._fault(number, "item_id", f"{item!r} is not an item of this run", "Check that it is this run's file.")
+        for name, item in zip(self.needed, about, strict=False):
+            if item not in self.items:
+                self._fault(number, name, f"{item!r} is not an item of this run", "Check that it is this run's file.")
+        pair = self._pair(number, about, row) if len(about) > 1 else None
+        item, space = (pair.key, pair.space) if pair else (about[0], self.space)
         if not who:
             self._fault(number, "annotator", "empty", "Give every annotator a name or code, always the same.")
-        index = self.space.find(label) if label else None
+        index = space.find((pair.label(label) or label) if pair else label) if label else None
         if label and index is None:
-            self._fault(number, "label", f"found {label!r} (allowed: {', '.join(self.space.names)})")
+            self._fault(number, self.needed[-1], f"found {label!r} (allowed: {', '.join(space.names)})")
         at = self._time(number, row.get("at", "").strip())
         before = self.seen.setdefault((item, who.casefold()), number)
         if who and before != number:
@@ -92,11 +108,22 @@ class _AnswerTable:
         return Answer(
             item_id=item,
             person=named_person(self.folder, who),
-            label=None if index is None else self.space.names[index],
+            label=None if index is None else space.names[index],
             status=status,
             comment=row.get("comment", "").strip() or None,
             at=at or written,
         )
+
+    def _pair(self, number: int, about: Sequence[str], row: dict[str, str]) -> ShownPair | None:
+        """The pair that a row is about; None if there is none."""
+        first, second = about
+        if first == second or self.items.get(first) != self.items.get(second):
+            self._fault(number, "second_item_id", "is not another response to the same prompt")
+        steps = row.get("steps", "").strip() or str(self.steps)
+        pair = ShownPair.of(f"{first}:{second}:{steps}")
+        if pair is None:
+            self._fault(number, "steps", f"found {steps!r} (allowed: 2, 3, 7)")
+        return pair
 
     def _time(self, number: int, text: str) -> datetime | None:
         if not text:
@@ -164,24 +191,32 @@ class _AnswerTable:
         if twice := next((name for name in names if names.count(name) > 1), None):
             self.faults.add(self.file, number, f"names {twice!r} twice")
             return None
-        if missing := next((name for name in NEEDED if name not in row), None):
-            self.faults.add(self.file, number, f"has no {missing!r}", f"Needed: {', '.join(NEEDED)}.")
+        self.needed = _needed(row)
+        if missing := next((name for name in self.needed if name not in row), None):
+            self.faults.add(self.file, number, f"has no {missing!r}", f"Needed: {', '.join(self.needed)}.")
             return None
-        if wrong := next((name for name in READ if not _is_plain(row.get(name))), None):
+        read = (*self.needed, *OPTIONAL)
+        if wrong := next((name for name in read if not _is_plain(row.get(name))), None):
             self._fault(number, wrong, f"found {str(row[wrong])[:100]} (allowed: text or a number)")
             return None
-        return {name: "" if row.get(name) is None else str(row[name]) for name in READ}
+        return {name: "" if row.get(name) is None else str(row[name]) for name in read}
 
     def _has_columns(self, header: list[str]) -> bool:
-        missing = [name for name in NEEDED if name not in header]
+        self.needed = _needed(header)
+        missing = [name for name in self.needed if name not in header]
         if missing:
             self.faults.add(
                 self.file,
                 0,
                 f"no column {missing[0]!r} (found: {', '.join(header) or 'none'})",
-                f"Needed: {', '.join(NEEDED)}; comment, status and at are optional.",
+                f"Needed: {', '.join(self.needed)}; comment, status and at are optional.",
             )
         return not missing
+
+
+def _needed(columns: Collection[str]) -> tuple[str, ...]:
+    """The columns that a table needs: of one about pairs, where it has one of those."""
+    return PAIRS_NEED if "first_item_id" in columns and "item_id" not in columns else NEEDED
 
 
 def _is_plain(value: Any) -> bool:

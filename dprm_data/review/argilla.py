@@ -1,24 +1,24 @@
-"""Push a run's items to an Argilla server, and pull people's answers."""
+"""Push a run's items, or pairs of responses, to an Argilla server, and pull people's answers."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from dprm_data.core.errors import InputError, ReviewError
 from dprm_data.core.scrub import public_url
+from dprm_data.review.argilla_items import ItemsForArgilla
+from dprm_data.review.argilla_pairs import PairsForArgilla
 from dprm_data.review.argilla_records import answer_of, read_record
-from dprm_data.review.argilla_schema import check_same, payload, settings
+from dprm_data.review.argilla_schema import check_same
 from dprm_data.review.argilla_server import Server
 from dprm_data.review.human_annotations import Answer, Stored, merge, pseudonym, store
-from dprm_data.review.open_pairs import best_order
-from dprm_data.review.records import panel_view, records
-from dprm_data.review.selection import select
+from dprm_data.review.pair_answers import merge_comparisons
 from dprm_data.review.sent_log import SentLog
+from dprm_data.review.shown_pairs import ShownPair, What
 from dprm_data.runs.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -29,6 +29,24 @@ if TYPE_CHECKING:
 
 def _quiet(text: str) -> None:
     """Discard the message."""
+
+
+class UnderReview(Protocol):
+    """What is pushed: items, or pairs of responses. A record's external id is an item's id, or a pair's key."""
+
+    blind: bool
+
+    def settings(self, people: int) -> argilla.Settings:
+        """Of the dataset."""
+
+    def knows(self, external_id: str) -> bool:
+        """Whether a record there is of this run."""
+
+    def choose(self, count: int, people: int, ours: Sequence[str], log: SentLog) -> list[str]:
+        """The ids of new records, so that with `ours` there are `count`; the log says how they were chosen."""
+
+    def payloads(self, keys: Sequence[str], question: str, purposes: dict[str, str]) -> Iterator[dict[str, Any]]:
+        """Records for the REST API. question: the id of the question about a label; purposes: why each was chosen."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +73,7 @@ def push(
     *,
     workspace: str,
     dataset: str,
+    what: What = "items",
     purpose: str = "divided",
     count: int = 100,
     people: int = 3,
@@ -65,46 +84,42 @@ def push(
     server: Server | None = None,
     say: Callable[[str], None] = _quiet,
 ) -> Pushed:
-    """Create or update an Argilla dataset, a record per chosen item.
+    """Create or update an Argilla dataset, a record per chosen item, or pair of responses.
 
-    purpose: how items are chosen (`dprm_data.review.selection`); count: total records in the dataset, including those of earlier pushes; people: answers requested
-    per record; blind: hide the panel's answers and figures; markdown: render messages as Markdown instead of plain text.
+    purpose: how items are chosen (`dprm_data.review.selection`), or pairs (`shown_pairs`); count: total records in the dataset, including those of earlier pushes; people: answers requested
+    per record; blind: hide the panel's answers and figures, which pairs never show; markdown: render messages as Markdown instead of plain text.
 
     Existing records are updated (suggestion, votes, metadata); people's answers stay. Raises ReviewError, InputError.
     """
     if people < 1:
         raise InputError(f"--people {people}: a record needs at least one person")
     server = server or Server()
-    panel = panel_view(run, blind=blind)
-    item_ids = panel.fit.votes.item_ids
+    kind: UnderReview = (
+        PairsForArgilla(run, purpose=purpose, seed=seed, ids=ids, markdown=markdown)
+        if what == "pairs"
+        else ItemsForArgilla(run, purpose=purpose, seed=seed, ids=ids, markdown=markdown, blind=blind)
+    )
     space = server.workspace(workspace)
-    wanted = settings(run.space, people=people, blind=blind, markdown=markdown)
+    wanted = kind.settings(people)
     target = server.dataset(space, dataset)
     if target is not None:
         check_same(target, wanted)
-    known = panel.row_of()
     there = [] if target is None else list(server.records(target.id, responses=False))
-    ours = list(
-        dict.fromkeys(item for r in there if (item := read_record(r).external_id) is not None and item in known)
-    )
-    best = partial(best_order, run, panel, purpose=purpose, each=people)
-    chosen = select(panel.fit, purpose, count, seed=seed, ids=ids, already=ours, best=best)
+    ours = list(dict.fromkeys(id_ for r in there if (id_ := read_record(r).external_id) and kind.knows(id_)))
     register = SentLog.of(run.folder)
-    register.add(chosen, item_ids)
+    all_ids = [*ours, *kind.choose(count, people, ours, register)]
     if target is None:
         target = _created(server, space, dataset, wanted)
         say(f"created the dataset {dataset} in {workspace}")
     else:
         _wait_for(server, target, people)
     # Written before the records are sent, so that whatever is on the server is in the log.
-    register.went(_place(server, space, target, people, blind), ("dataset_id",))
+    register.went(_place(server, space, target, people, kind.blind) | {"what": what}, ("dataset_id",))
     register.write(run.folder)
-    all_ids = [*ours, *(item_ids[int(row)] for row in chosen.rows)]
-    purposes = {item: why for item, (why, _) in register.chosen.items()}
-    question = str(target.settings.questions["label"].id)
+    purposes = {id_: why for id_, (why, _) in register.chosen.items()}
     sent = server.upsert(
         target.id,
-        (payload(record, panel.agent, question, blind=blind) for record in records(run, panel, all_ids, purposes)),
+        kind.payloads(all_ids, str(target.settings.questions["label"].id), purposes),
         sent=lambda total: say(f"{total:,} of {len(set(all_ids)):,} records"),
     )
     return Pushed(
@@ -116,8 +131,8 @@ def push(
         records=sent,
         other=len(there) - len(ours),
         people=people,
-        blind=blind,
-        purposes=dict(Counter(purposes.get(item, "ids") for item in set(all_ids))),
+        blind=kind.blind,
+        purposes=dict(Counter(purposes.get(id_, "ids") for id_ in set(all_ids))),
     )
 
 
@@ -195,6 +210,7 @@ def pull(
         )
         found.append(Pulled(space_name, name, stored, unknown))
     merge(run.folder)
+    merge_comparisons(run.folder)
     return found
 
 
@@ -216,7 +232,7 @@ def _places(folder: RunFolder, workspace: str | None, dataset: str | None) -> li
 
 
 def _answers(run: Run, server: Server, dataset: argilla.Dataset) -> tuple[list[Answer], set[str], int]:
-    """The answers to this run's items, the items that the dataset has, and the number of answers to other records."""
+    """The answers to this run's items and pairs, those that the dataset has, and the number of answers to other records."""
     import pyarrow.parquet as pq
 
     known = set(pq.read_table(run.folder.needs("items"), columns=["item_id"])["item_id"].to_pylist())
@@ -226,9 +242,11 @@ def _answers(run: Run, server: Server, dataset: argilla.Dataset) -> tuple[list[A
     for content in server.records(dataset.id):
         record = read_record(content)
         responses, item_id = record.responses or [], record.external_id
-        if item_id is None or item_id not in known:
+        pair = ShownPair.of(item_id or "")
+        if not (pair.sides if pair else {item_id}) <= known or item_id is None:
             unknown += len(responses)
             continue
         items.add(item_id)
-        answers += [answer_of(response, item_id, run.folder, run.space) for response in responses]
+        space = pair.space if pair else run.space
+        answers += [answer_of(response, item_id, run.folder, space) for response in responses]
     return answers, items, unknown

@@ -22,7 +22,7 @@ NUMBERS = {
 }
 WORDS = {"source": "source", "chosen_as": "chosen as"}
 _MESSAGE = 19_000  # characters of one message; the server takes 20,000
-_DESCRIPTION, _GUIDELINES = 1_000, 10_000  # the server's limits
+DESCRIPTION, GUIDELINES = 1_000, 10_000  # the server's limits
 
 
 def settings(space: LabelSpace, *, people: int, blind: bool, markdown: bool) -> argilla.Settings:
@@ -40,7 +40,7 @@ def settings(space: LabelSpace, *, people: int, blind: bool, markdown: bool) -> 
             rg.LabelQuestion(
                 "label",
                 title="How do you judge the last answer?",
-                description=cut(_descriptions(space), _DESCRIPTION),
+                description=cut(_descriptions(space), DESCRIPTION),
                 labels={label.name: label.said for label in space.labels},
                 visible_labels=space.K if space.K >= 3 else None,
             ),
@@ -77,7 +77,7 @@ def _guidelines(space: LabelSpace, blind: bool) -> str:
     )
     about = f"{space.description.strip()}\n\n" if space.description.strip() else ""
     return cut(
-        f"Read the conversation and judge its **last answer**.\n\n{about}{_descriptions(space)}\n\n{panel}", _GUIDELINES
+        f"Read the conversation and judge its **last answer**.\n\n{about}{_descriptions(space)}\n\n{panel}", GUIDELINES
     )
 
 
@@ -118,7 +118,7 @@ def _names(part: dict[str, str]) -> str:
 
 def payload(record: Record, agent: str, question_id: str, *, blind: bool) -> dict[str, Any]:
     """A record for the REST API. It contains no responses, so it cannot change any."""
-    fields: dict[str, Any] = {"conversation": _chat(record.conversation)}
+    fields: dict[str, Any] = {"conversation": chat(record.conversation)}
     suggestions = []
     if not blind:
         fields["panel"] = record.panel
@@ -138,8 +138,8 @@ def payload(record: Record, agent: str, question_id: str, *, blind: bool) -> dic
     }
 
 
-def _chat(conversation: list[dict[str, str]]) -> list[dict[str, str]]:
-    """The messages, none empty; one over the server's limit is split into several."""
+def chat(conversation: list[dict[str, str]]) -> list[dict[str, str]]:
+    """The messages of a chat field, none empty; one over the server's limit is split into several."""
     pieces = []
     for message in conversation:
         text = message["content"] or "(empty)"

@@ -29,15 +29,18 @@ import pyarrow.parquet as pq
 from dprm_data.core.errors import ReviewError
 from dprm_data.core.tables import ANNOTATIONS, conformed, write_parquet, write_text
 from dprm_data.review.answer_ledger import HUMAN, AnswerLedger, Row, human_file, ledger_file
+from dprm_data.review.shown_pairs import ShownPair
 from dprm_data.runs.folder import RunFolder
 from dprm_data.runs.raters import ratings_file
 
+PAIR = "compare"  # the elicitation of answers about pairs
 SUBMITTED, DRAFT, DISCARDED, WITHDRAWN = "ok", "draft", "discarded", "withdrawn"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One person's answer to one item. label: a name of the label space, None if there is none yet; status: submitted, draft or discarded."""
+    """One person's answer to one item, or about one pair under its key (`shown_pairs`). label: a name of the label space (of a pair: of its answers), None if there is none yet; status: submitted, draft or
+    discarded."""
 
     item_id: str
     person: str
@@ -51,7 +54,7 @@ class Answer:
 class Stored:
     """What a pull or an import changed, in answers; then the current answers of its origin, and how many people submitted some.
 
-    from_deleted_accounts: submitted answers whose annotator's account is gone. cut_off: whether an earlier write of answers was cut off.
+    from_deleted_accounts: submitted answers whose annotator's account is gone. cut_off: whether an earlier write of answers was cut off. items: that they are about, pairs: of these pairs of responses.
     """
 
     new: int
@@ -65,6 +68,7 @@ class Stored:
     items: int
     from_deleted_accounts: int = 0
     cut_off: bool = False
+    pairs: int = 0
 
     def as_dict(self) -> dict[str, int]:
         return asdict(self)
@@ -142,6 +146,7 @@ def store(
         items=len({row["item_id"] for row in submitted}),
         from_deleted_accounts=sum(not _has(accounts, row["annotator_id"]) for row in submitted),
         cut_off=ledger.torn > 0,
+        pairs=len({row["item_id"] for row in submitted if _is_of_pair(row["item_id"])}),
     )
 
 
@@ -184,7 +189,7 @@ def _row(answer: Answer, origin: str) -> Row:
         "item_id": answer.item_id,
         "annotator_id": answer.person,
         "annotator_kind": "human",
-        "elicitation": "vote",
+        "elicitation": PAIR if _is_of_pair(answer.item_id) else "vote",
         "label": answer.label,
         "weight": 1.0,
         "replicate": 0,
@@ -213,16 +218,25 @@ def submitted(folder: RunFolder) -> pa.Table:
     return pa.concat_tables([ratings.filter(kept), answers]) if known else ratings
 
 
+def _is_of_pair(item_id: str) -> bool:
+    return ShownPair.of(item_id) is not None
+
+
 def _answers(folder: RunFolder) -> pa.Table:
-    """Someone may have answered an item in two places; two answers of one person are not two people."""
+    return latest_submitted(folder, pairs=False)
+
+
+def latest_submitted(folder: RunFolder, *, pairs: bool) -> pa.Table:
+    """Answers about items, or about pairs. Someone may have answered in two places; two answers of one person are not two people."""
     table = _table(_current(AnswerLedger.of(folder).rows).values())
-    table = table.filter(pc.equal(table["status"], SUBMITTED))
+    of_pair = pa.array([_is_of_pair(item) for item in table["item_id"].to_pylist()], pa.bool_())
+    table = table.filter(pc.and_(pc.equal(table["status"], SUBMITTED), of_pair if pairs else pc.invert(of_pair)))
     order = pc.sort_indices(
         table, [("item_id", "ascending"), ("annotator_id", "ascending"), ("created_at", "descending")]
     )
     table = table.take(order)
-    pairs = list(zip(table["item_id"].to_pylist(), table["annotator_id"].to_pylist(), strict=True))
-    first = pa.array([i == 0 or pair != pairs[i - 1] for i, pair in enumerate(pairs)], pa.bool_())
+    keys = list(zip(table["item_id"].to_pylist(), table["annotator_id"].to_pylist(), strict=True))
+    first = pa.array([i == 0 or key != keys[i - 1] for i, key in enumerate(keys)], pa.bool_())
     return table.filter(first).select(ANNOTATIONS.names).cast(ANNOTATIONS)
 
 

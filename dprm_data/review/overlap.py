@@ -77,7 +77,7 @@ def reviewed(run: Run) -> Overlap:
     # Weights of different selections cannot be combined.
     representative = len(set(purposes)) == 1 and purposes[0] in REPRESENTATIVE
     about = pq.read_table(run.folder.needs("items"), columns=["group_id", "source"]).take(rows)
-    places = [place.get("blind") for place in register.places]
+    places = [place.get("blind") for place in register.places if place.get("what") != "pairs"]
     return Overlap(
         view=view,
         answers=answers.filter(pc.is_in(answers["item_id"], pa.array(ids, pa.string()))),

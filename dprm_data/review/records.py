@@ -71,6 +71,11 @@ def panel_view(run: Run, *, blind: bool = False) -> PanelView:
             hint="To have more people judge its items, send them without anybody's labels: --blind.",
         )
     annotations = annotations.filter(pc.equal(annotations["annotator_kind"], "persona"))
+    if not annotations.num_rows and run.compares:
+        raise ReviewError(
+            f"the models of {run.folder} compared responses, and labelled none",
+            hint="People can compare them, too: --what pairs.",
+        )
     if not annotations.num_rows:
         raise ReviewError(f"{run.folder} has no annotations from a panel", hint="Run it first: dprm run RECIPE.")
     models = ", ".join(sorted(set(annotations["model"].drop_null().unique().to_pylist()))) or "panel"

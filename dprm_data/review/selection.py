@@ -62,8 +62,7 @@ def select(
         return Selection(purpose, rows, np.ones(len(fit)))
     if ids:
         raise InputError(f"--id and --select {purpose} cannot be combined", hint="Use --select ids with --id.")
-    if count < 1:
-        raise InputError(f"--records {count}: must be at least 1")
+    check_count(count)
     seen = set(already)
     free = np.array([item_id not in seen for item_id in fit.votes.item_ids], dtype=bool)
     # Ordering all items makes a greater count a superset of a smaller one.
@@ -75,6 +74,12 @@ def select(
         order, chance = _orders(fit, purpose, count, seed)
     rows = order[free[order]][: max(0, count - int((~free).sum()))]
     return Selection(purpose, rows, 1.0 / chance)
+
+
+def check_count(count: int) -> None:
+    """Raises InputError for a number of records that cannot be had."""
+    if count < 1:
+        raise InputError(f"--records {count}: must be at least 1")
 
 
 def _by_ids(item_ids: Sequence[str], wanted: Sequence[str]) -> Ints:

@@ -28,10 +28,13 @@ def people_file(folder: RunFolder) -> Path:
     return folder.path / "tables" / "people_comparisons.parquet"
 
 
-def write_comparisons(folder: RunFolder, asked: Iterable[pa.RecordBatch | pa.Table] | None) -> int:
-    """Write the run's comparisons: those of models, where they were asked for any, then people's. Returns their number; writes no table where there are none."""
+def write_comparisons(
+    folder: RunFolder, asked: Iterable[pa.RecordBatch | pa.Table] | None, reviewed: pa.Table | None = None
+) -> int:
+    """Write the run's comparisons: those of models, where they were asked for any, then people's, from the recipe's table and from a review. Returns their number; writes no table where there are none."""
     path, people = folder.table("comparisons"), people_file(folder)
-    given = [pq.read_table(people, schema=COMPARISONS)] if people.is_file() else []
+    found = [pq.read_table(people, schema=COMPARISONS) if people.is_file() else None, reviewed]
+    given = [table for table in found if table is not None and table.num_rows]
     if asked is None and not given:
         path.unlink(missing_ok=True)
         return 0

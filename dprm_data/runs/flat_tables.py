@@ -101,10 +101,10 @@ def _preferences(run: Run, metadata: JsonColumns) -> FlatTable:
             f"an older version wrote these pairs without the source's ids; to add them: dprm ratings fit {run.folder}"
         ]
         metadata = JsonColumns({})
-    return FlatTable(_pairs(run, path, metadata), notes)
+    return FlatTable(_pairs(run, path, metadata, generated=run.recipe.generate is not None), notes)
 
 
-def _pairs(run: Run, path: object, metadata: JsonColumns) -> Iterator[pa.Table]:
+def _pairs(run: Run, path: object, metadata: JsonColumns, *, generated: bool) -> Iterator[pa.Table]:
     with pq.ParquetFile(path) as file:
         for pairs in parts(file, tables.PREFERENCES):
             columns: dict[str, pa.Array | pa.ChunkedArray] = {
@@ -117,6 +117,7 @@ def _pairs(run: Run, path: object, metadata: JsonColumns) -> Iterator[pa.Table]:
                     pairs[f"{side}source_id"],
                 )
                 columns[f"{side}source_file"], columns[f"{side}source_row"] = file_and_row(pairs[f"{side}source"])
+                columns |= {f"{side}generator": pairs[f"{side}generator"]} if generated else {}
                 columns |= _per_label(pairs[f"{side}distribution"], run.space.names, f"{side}p_")
             table = pa.table(columns)
             for side in ("chosen_", "rejected_"):

@@ -3,7 +3,7 @@
 recipe.yaml            the recipe as it was run, with its panel and label space
 prompts/*.jinja        the prompt templates
 ledger.sqlite          every paid call
-tables/*.parquet       items, personas, annotations, comparisons, distributions, preferences (`dprm_data/core/tables.py`)
+tables/*.parquet       items, personas, annotations, comparisons, distributions, preferences, utilities (`dprm_data/core/tables.py`)
 README.md              the dataset card; `datasets.load_dataset` opens the folder by it
 manifest.json          versions, seeds, hashes, models, counts, cost, the fitted prior
 """
@@ -35,7 +35,7 @@ _Dumper: type[yaml.SafeDumper] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
-Table = Literal["items", "personas", "annotations", "comparisons", "distributions", "preferences"]
+Table = Literal["items", "personas", "annotations", "comparisons", "distributions", "preferences", "utilities"]
 
 
 def is_run_folder(path: str | os.PathLike[str]) -> bool:
@@ -102,7 +102,7 @@ class RunFolder:
 
     def _how_to_write(self, name: Table) -> str:
         """The command that writes a table again."""
-        if name in ("distributions", "preferences"):
+        if name in ("distributions", "preferences", "utilities"):
             return f"To write it again, from the annotations: dprm ratings fit {self.path}"
         if "pulled" in self.read_manifest():
             return "Pull the dataset into another folder: dprm pull OWNER/NAME FOLDER"

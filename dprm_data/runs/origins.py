@@ -1,4 +1,4 @@
-"""Where a run's items come from: the file and row of the source, and its other columns with their types."""
+"""Where a run's items come from: the file and row of the source, its other columns with their types, and the model that made the response."""
 
 from __future__ import annotations
 
@@ -29,6 +29,14 @@ def _metadata(folder: RunFolder) -> Iterator[str | None]:
     with pq.ParquetFile(folder.needs("items")) as file:
         for batch in file.iter_batches(columns=["metadata"], batch_size=10_000):
             yield from batch.column("metadata").to_pylist()
+
+
+def generators(folder: RunFolder) -> pa.ChunkedArray:
+    """The model that made each item's response, (N,); null where the source has it, or an older version made the run."""
+    path = folder.needs("items")
+    if "generator" not in pq.read_schema(path).names:
+        return pa.chunked_array([pa.nulls(pq.read_metadata(path).num_rows, pa.string())])
+    return pq.read_table(path, columns=["generator"])["generator"]
 
 
 def file_and_row(source: pa.ChunkedArray) -> tuple[pa.Array, pa.Array]:

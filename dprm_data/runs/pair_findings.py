@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dprm_data.core import tables
@@ -22,8 +21,8 @@ _FIGURES = tables.part(
     tables.PREFERENCES,
     [
         "group_id",
-        "chosen_item_id",
-        "rejected_item_id",
+        "chosen_generator",
+        "rejected_generator",
         "margin",
         "probability",
         "share",
@@ -40,6 +39,7 @@ _TEXTS = ("prompt", "chosen", "rejected")
 class PairLine:
     """A pair with the last turns of its texts. against: the share of people who prefer rejected."""
 
+    group_id: str
     prompt: str
     chosen: str
     rejected: str
@@ -90,7 +90,7 @@ def pair_findings(run: Run) -> PairFindings | None:
         int((probability > 0.9).sum()),
         lines[: len(surest)],
         lines[len(surest) :],
-        _wins(run, pairs, share + 0.5 * tie),
+        _wins(pairs, share + 0.5 * tie),
     )
 
 
@@ -113,16 +113,10 @@ def _lines(run: Run, pairs: pa.Table, rows: Ints) -> list[PairLine]:
     return lines
 
 
-def _wins(run: Run, pairs: pa.Table, preferred: Floats) -> list[Wins]:
+def _wins(pairs: pa.Table, preferred: Floats) -> list[Wins]:
     """By generator. preferred (P,): how many people prefer chosen, those without a preference counting half."""
-    path = run.folder.needs("items")
-    if "generator" not in pq.read_schema(path).names:
-        return []
-    items = pq.read_table(path, columns=["item_id", "generator"])
-    ids = items["item_id"].combine_chunks()
     chosen, rejected = (
-        np.array(items["generator"].take(pc.index_in(pairs[name], value_set=ids)).to_pylist(), dtype=object)
-        for name in ("chosen_item_id", "rejected_item_id")
+        np.array(pairs[f"{side}_generator"].to_pylist(), dtype=object) for side in ("chosen", "rejected")
     )
     apart = np.array([a is not None and b is not None and a != b for a, b in zip(chosen, rejected, strict=True)])
     groups = pairs["group_id"].to_pylist()

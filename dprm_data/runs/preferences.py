@@ -31,13 +31,14 @@ RATINGS = "ratings"
 @dataclass(frozen=True)
 class Preferences:
     """How the pairs are made. rewards (K,): of the labels; chosen: which pairs are kept; coupling: how one person's rewards of two responses go together; level: of the
-    intervals; compared: what comparisons say of the responses."""
+    intervals; compared: what comparisons say of the responses; generator (N,): who made each response, None where nobody knows."""
 
     rewards: Floats
     chosen: PreferencesConfig = field(default_factory=PreferencesConfig)
     coupling: Coupling = TYPICAL
     level: float = 0.9
     compared: Compared | None = None
+    generator: pa.ChunkedArray | None = None
 
 
 @dataclass(frozen=True)
@@ -176,6 +177,9 @@ def _pair_table(held: list[tuple[Ints, pa.RecordBatch]], pairs: Ints, how: Prefe
         "chosen_original": chosen["completion_original"],
         "rejected_original": rejected["completion_original"],
     }
+    for side, rows in zip(("chosen", "rejected"), pairs.T, strict=True):
+        made = how.generator
+        columns[f"{side}_generator"] = pa.nulls(len(rows), pa.string()) if made is None else made.take(pa.array(rows))
     for name in ("item_id", *tables.ORIGIN):
         columns |= {f"chosen_{name}": chosen[name], f"rejected_{name}": rejected[name]}
     return pa.table(columns).select(tables.PREFERENCES.names).cast(tables.PREFERENCES)

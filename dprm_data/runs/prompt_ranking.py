@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
@@ -14,7 +15,8 @@ from dprm_data.core.arrays import Floats
 from dprm_data.core.errors import InputError
 from dprm_data.preference.pair_shares import Side, pair_shares
 from dprm_data.preference.pairs import probabilities
-from dprm_data.runs.preferences import published_coupling
+from dprm_data.runs.preferences import RATINGS, published_coupling
+from dprm_data.runs.utilities import read_utilities
 
 if TYPE_CHECKING:
     from dprm_data.runs.run import Run
@@ -27,12 +29,12 @@ _COLUMNS = [
 
 @dataclass(frozen=True)
 class RankedResponse:
-    """A response. probability, share, tie: that it is better than the next one, the share of people who prefer it to that one, and of those without a preference; None for the last, and
-    if an older version fitted the run."""
+    """A response. distribution: of its ratings, None without any. expected_reward: as in `tables.UTILITIES` where something was compared. probability, share, tie: that it is better than the next one,
+    the share of people who prefer it to that one, and of those without a preference; None for the last, and if an older version fitted the run."""
 
     item_id: str
     response: list[dict[str, str]]
-    distribution: list[float]
+    distribution: list[float] | None
     expected_reward: float
     reward_low: float
     reward_high: float
@@ -44,12 +46,13 @@ class RankedResponse:
 
 @dataclass(frozen=True)
 class PromptRanking:
-    """A prompt and its responses that have votes, the best first. without_votes: how many have none."""
+    """A prompt and its responses that were rated or compared, the best first. without_votes: how many were not; basis: of the order: ratings, comparisons or both."""
 
     group_id: str
     prompt: list[dict[str, str]]
     responses: list[RankedResponse]
     without_votes: int
+    basis: str = RATINGS
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -71,12 +74,32 @@ def find_prompt(run: Run, prefix: str) -> PromptRanking:
     schema = tables.part(tables.DISTRIBUTIONS, _COLUMNS)
     there = [name for name in _COLUMNS if name in pq.read_schema(path).names]
     rows = tables.conformed(pq.read_table(path, columns=there, filters=[("group_id", "=", group)]), schema)
-    judged = rows.filter(pc.greater(rows["evidence"], 0)).sort_by([("expected_reward", "descending")])
-    responses = [RankedResponse(**row) for row in _responses(run, judged.to_pylist())]
-    return PromptRanking(group, rows["prompt"][0].as_py(), responses, rows.num_rows - judged.num_rows)
+    joint = read_utilities(run.folder, group).to_pylist()
+    found = _compared(rows.to_pylist(), joint) if joint else _rated(run, rows)
+    responses = [RankedResponse(**row) for row in found]
+    basis = joint[0]["basis"] if joint else RATINGS
+    return PromptRanking(group, rows["prompt"][0].as_py(), responses, rows.num_rows - len(responses), basis)
 
 
-def _responses(run: Run, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _compared(rows: list[dict[str, Any]], joint: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The responses in the order of the joint fit, with its figures."""
+    about = {row["item_id"]: row for row in rows}
+    return [
+        {name: value for name, value in each.items() if name in RankedResponse.__dataclass_fields__}
+        | {
+            "response": about[each["item_id"]]["completion"],
+            "distribution": about[each["item_id"]]["label_distribution"]
+            if about[each["item_id"]]["evidence"]
+            else None,
+        }
+        for each in joint
+    ]
+
+
+def _rated(run: Run, table: pa.Table) -> list[dict[str, Any]]:
+    """The rated responses in the order of their expected rewards."""
+    judged = table.filter(pc.greater(table["evidence"], 0)).sort_by([("expected_reward", "descending")])
+    rows = judged.to_pylist()
     found = [
         {
             "item_id": row["item_id"],

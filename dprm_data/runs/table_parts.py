@@ -20,6 +20,10 @@ class FlatTable:
     rows: Iterator[pa.Table]
     notes: list[str] = field(default_factory=list)
 
+    def only(self, *names: str) -> FlatTable:
+        """The table with these columns."""
+        return FlatTable((part.select(list(names)) for part in self.rows), self.notes)
+
 
 def parts(file: pq.ParquetFile, schema: pa.Schema) -> Iterator[pa.Table]:
     """The rows of a table, with the schema's columns, the same number at a time whatever the row groups are; the last part may be shorter."""

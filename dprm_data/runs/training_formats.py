@@ -96,10 +96,11 @@ def _first_turn(prompt: list[dict[str, str]]) -> str:
     return next((message["content"] for message in prompt if message["role"] != "system"), prompt[0]["content"])
 
 
+_RANKED = ("prompt", "completions", "rewards", "reward_errors", "probability", "basis")
 TRAINING_FORMATS: dict[str, Callable[[Run], FlatTable]] = {
     "pairs": pairs,
-    "unpaired": unpaired,
-    "ranked": ranked,
+    "unpaired": lambda run: unpaired(run).only("prompt", "completion", "label"),
+    "ranked": lambda run: ranked(run).only(*_RANKED),
     "ultrafeedback": ultrafeedback,
     "helpsteer3": helpsteer3,
 }

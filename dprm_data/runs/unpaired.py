@@ -22,11 +22,12 @@ from dprm_data.runs.table_parts import FlatTable, parts
 if TYPE_CHECKING:
     from dprm_data.runs.run import Run
 
+_ITEM = tables.part(tables.ITEMS, ["item_id", "group_id", "prompt", "completion", *tables.ORIGINALS])
 _EVEN = 1e-6  # probabilities are stored in single precision
 
 
 def unpaired(run: Run) -> FlatTable:
-    """A row per response that is in a pair: prompt, completion, label (whether it is good). Raises `InputError` if none is left."""
+    """A row per response that is in a pair: its ids and texts, and label (whether it is good). Raises `InputError` if none is left."""
     lead = _lead(run)
     even = int((np.abs(lead) <= _EVEN).sum())
     good, bad = int((lead > _EVEN).sum()), int((lead < -_EVEN).sum())
@@ -54,7 +55,7 @@ def _lead(run: Run) -> Floats:
 def _rows(run: Run, lead: Floats) -> Iterator[pa.Table]:
     start = 0
     with pq.ParquetFile(run.folder.needs("items")) as file:
-        for items in parts(file, tables.part(tables.ITEMS, ["prompt", "completion"])):
+        for items in parts(file, _ITEM):
             here = lead[start : start + items.num_rows]
             table = items.append_column("label", pa.array(here > 0))
             yield table.filter(pa.array(np.abs(here) > _EVEN))

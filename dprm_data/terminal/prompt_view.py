@@ -13,6 +13,8 @@ from dprm_data.labels.space import LabelSpace
 from dprm_data.runs.prompt_ranking import PromptRanking, RankedResponse
 from dprm_data.terminal.bars import bar
 
+_BASIS = {"ratings": "ratings", "comparisons": "comparisons", "both": "ratings and comparisons"}
+
 
 def prompt_view(found: PromptRanking, space: LabelSpace) -> RenderableType:
     """The prompt, and every response, the best first."""
@@ -23,10 +25,11 @@ def prompt_view(found: PromptRanking, space: LabelSpace) -> RenderableType:
     rewards = space.rewards.tolist()
     parts: list[RenderableType] = [
         Panel(texts, title=Text(f"prompt {visible(found.group_id)}"), title_align="left"),
+        Text(f"Responses in order, by {_BASIS[found.basis]}", style="dim"),
         *(_response(place, each, rewards) for place, each in enumerate(found.responses, 1)),
     ]
     if found.without_votes:
-        parts.append(Text(f"{found.without_votes:,} more without votes"))
+        parts.append(Text(f"{found.without_votes:,} more neither rated nor compared"))
     return Group(*parts)
 
 
@@ -35,7 +38,8 @@ def _response(place: int, each: RankedResponse, rewards: list[float]) -> Rendera
     low, high = (number(value, 2, sign=True) for value in (each.reward_low, each.reward_high))
     head = Table.grid(padding=(0, 2))
     figures = f"{place}. {number(each.expected_reward, 2, sign=True)} ({low} … {high})"
-    head.add_row(Text(figures, style="bold"), bar(each.distribution, rewards, 16), Text(each.item_id[:8], style="dim"))
+    ratings = bar(each.distribution, rewards, 16) if each.distribution else Text()
+    head.add_row(Text(figures, style="bold"), ratings, Text(each.item_id[:8], style="dim"))
     text = Text(f"   {one_line(each.response[-1]['content'] if each.response else '', 76)}\n")
     if each.probability is not None and each.share is not None and each.tie is not None:
         text.append(

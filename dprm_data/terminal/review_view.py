@@ -39,14 +39,15 @@ def pulled_view(pulled: Sequence[Pulled], run: Path) -> RenderableType:
         text.append_text(_stored(each.stored))
         if each.unknown:
             text.append(f"  ignored {each.unknown:,} answers to records that are not from this run\n", style="yellow")
-    return text.append_text(_next_steps(run))
+    return text.append_text(_next_steps(run, [each.stored for each in pulled]))
 
 
 def exported_view(exported: Exported, run: Path, file: Path) -> RenderableType:
     """The table that was written, and how to bring it back."""
+    column = "preference" if exported.what == "pairs" else "label"
     return Text(
-        f"{exported.records:,} items in {exported.file}, selected as {exported.purpose}\n"
-        f"Fill in annotator and label, then: dprm review import {run} {file}"
+        f"{exported.records:,} {exported.what} in {exported.file}, selected as {exported.purpose}\n"
+        f"Fill in annotator and {column}, then: dprm review import {run} {file}"
     )
 
 
@@ -56,7 +57,7 @@ def imported_view(stored: Sequence[tuple[str, Stored]], run: Path) -> Renderable
     for name, answers in stored:
         text.append(f"{name}\n", style="bold")
         text.append_text(_stored(answers))
-    return text.append_text(_next_steps(run))
+    return text.append_text(_next_steps(run, [answers for _, answers in stored]))
 
 
 def discarded_view(existed: bool) -> RenderableType:
@@ -68,9 +69,15 @@ def discarded_view(existed: bool) -> RenderableType:
     )
 
 
+def _about(stored: Stored) -> str:
+    items = stored.items - stored.pairs
+    parts = [f"{items:,} items"] if items or not stored.pairs else []
+    return " and ".join([*parts, *([f"{stored.pairs:,} pairs"] if stored.pairs else [])])
+
+
 def _stored(stored: Stored) -> Text:
     """All answers from one place, and which of them are new."""
-    text = Text(f"  {stored.submitted:,} submitted answers by {stored.people} people on {stored.items:,} items\n")
+    text = Text(f"  {stored.submitted:,} submitted answers by {stored.people} people on {_about(stored)}\n")
     text.append(
         f"  {stored.new:,} new, {stored.changed:,} changed, {stored.withdrawn:,} withdrawn, {stored.unchanged:,} unchanged\n"
     )
@@ -85,8 +92,10 @@ def _stored(stored: Stored) -> Text:
     return text
 
 
-def _next_steps(run: Path) -> Text:
+def _next_steps(run: Path, stored: Sequence[Stored]) -> Text:
+    """What to do with the answers; only those about items are compared with the panel's."""
     text = Text("Next: ", style="dim")
-    for command in ("review compare", "review calibrate", "ratings fit"):
+    of_items = any(each.items > each.pairs or not each.items for each in stored)
+    for command in ("review compare", "review calibrate", "ratings fit") if of_items else ("ratings fit",):
         text.append(f"dprm {command} {run}   ", style="bold cyan not dim")
     return text

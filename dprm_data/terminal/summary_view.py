@@ -20,10 +20,12 @@ from dprm_data.core.format import money, number, percent
 from dprm_data.core.text import one_line
 from dprm_data.engine.counters import Counters
 from dprm_data.runs.folder import RunFolder
+from dprm_data.runs.pair_findings import PairFindings
 from dprm_data.runs.summary import ItemLine, ModelLine, Summary
 from dprm_data.runs.verdict import Verdict
 from dprm_data.terminal.bars import WIDTH, bar
 from dprm_data.terminal.counters_view import estimated_note, usage_line
+from dprm_data.terminal.pairs_view import pairs_view
 from dprm_data.terminal.table import table
 from dprm_data.terminal.verdict_view import verdict_view
 
@@ -31,21 +33,35 @@ _WIDE = 100  # columns of a terminal that has room for more figures
 
 
 def summary_view(
-    verdict: Verdict, summary: Summary, folder: RunFolder, counters: Counters | None, *, local: bool
+    verdict: Verdict,
+    summary: Summary,
+    folder: RunFolder,
+    counters: Counters | None,
+    *,
+    local: bool,
+    pairs: PairFindings | None = None,
 ) -> RenderableType:
-    """A run's verdict and summary. counters: of this process's calls, if it made any; local: whether the bundled model answered."""
+    """A run's verdict and summary. counters: of this process's calls, if it made any; local: whether the bundled model answered; pairs: of a run in which responses were compared."""
     parts: list[RenderableType] = [verdict_view(verdict), *([_demo_warning()] if local else [])]
-    parts += [_legend(summary), _first_items(summary)]
-    more = summary.items - len(summary.first)
-    if more > 0:
-        parts.append(Text(f"… and {more:,} more: dprm show {folder} --item ID", style="dim"))
+    if _rated(summary) or not pairs:
+        parts += [_legend(summary), _first_items(summary)]
+        more = summary.items - len(summary.first)
+        if more > 0:
+            parts.append(Text(f"… and {more:,} more: dprm show {folder} --item ID", style="dim"))
     parts.append(Text())
+    if pairs:
+        parts += [pairs_view(pairs), Text()]
     if summary.divided and summary.items > 3:
         parts += [_divided_items(summary), Text()]
     if summary.by_model:
         parts += [_models(summary.by_model), Text()]
-    parts += [_figures(summary, counters, said=verdict.signal.line().detail), _next_steps(summary, folder)]
+    parts += [_figures(summary, counters, said=verdict.signal.line().detail), _next_steps(summary, folder, pairs)]
     return Group(*parts)
+
+
+def _rated(summary: Summary) -> bool:
+    """Whether any item has a vote."""
+    return summary.mean_expected_reward is not None
 
 
 def _legend(summary: Summary) -> RenderableType:
@@ -142,9 +158,11 @@ def _figures(summary: Summary, counters: Counters | None, *, said: str) -> Text:
     counts = [f"{labels:,} annotations"] if labels or not summary.comparisons else []
     counts += [f"{summary.comparisons:,} comparisons"] if summary.comparisons else []
     text.append(f"{some}{summary.items:,} items, {', '.join(counts)}", style="bold")
-    text.append(f" ({failed:,} without a label)" if failed else " (all with a label)")
-    reward = number(summary.mean_expected_reward, 2, sign=True)
-    text.append(f", {summary.pairs:,} preference pairs, mean expected reward {reward}")
+    what = "a label" if labels or not summary.comparisons else "an answer"
+    text.append(f" ({failed:,} without {what})" if failed else f" (all with {what})")
+    text.append(f", {summary.pairs:,} preference pairs")
+    if _rated(summary) or not summary.comparisons:
+        text.append(f", mean expected reward {number(summary.mean_expected_reward, 2, sign=True)}")
     for reason, count in summary.failures.items():
         text.append(f"\n  {count:,} × {one_line(reason, 120)}", style="yellow")
     if failed:
@@ -175,16 +193,25 @@ def _demo_warning() -> Text:
     )
 
 
-def _next_steps(summary: Summary, folder: RunFolder) -> Text:
+def _next_steps(summary: Summary, folder: RunFolder, pairs: PairFindings | None) -> Text:
     text = Text("\nNext\n", style="bold")
     example = summary.divided[0].item_id[:8] if summary.divided else "ID"
     dprm = command_name()
-    for command, purpose in (
-        (f"{dprm} show {folder} --item {example}", "show one item with every vote"),
-        (f"{dprm} ratings fit {folder} --family dirichlet", "fit the same votes another way, without a call"),
-        (f"dprm_data.open_run({str(folder)!r}).distributions", "open its tables in Python"),
+    steps = []
+    if pairs:
+        prompt = pairs.divided[0].group_id[:8]
+        steps += [(f"{dprm} show {folder} --prompt {prompt}", "show one prompt with its responses in order")]
+    if _rated(summary) or not pairs:
+        steps += [
+            (f"{dprm} show {folder} --item {example}", "show one item with every vote"),
+            (f"{dprm} ratings fit {folder} --family dirichlet", "fit the same votes another way, without a call"),
+        ]
+    opened = "distributions" if _rated(summary) or not pairs else "preferences"
+    steps += [
+        (f"dprm_data.open_run({str(folder)!r}).{opened}", "open its tables in Python"),
         (f"{folder}/README.md", "read the dataset card"),
-    ):
+    ]
+    for command, purpose in steps:
         text.append(f"  {purpose}:\n", style="dim not bold")
         text.append(f"    {command}\n", style="bold cyan")
     return text

@@ -37,7 +37,8 @@ STEPS: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def repository(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: F811
     """The files of a publication, as they lie in the dataset repository."""
-    with prepared(Run.open(finished), "acme/prefs") as publication:
+    run = Run.open(finished).with_publish({"also": ["unpaired"]})
+    with prepared(run, "acme/prefs") as publication:
         return Path(
             shutil.copytree(publication.files["README.md"].local.parent, tmp_path_factory.mktemp("hub") / "prefs")
         )
@@ -117,7 +118,10 @@ def test_dpo_trainer(repository: Path, tokenizer: PreTrainedTokenizerFast, langu
     )
 
 
-def test_kto_trainer(repository: Path, tokenizer: PreTrainedTokenizerFast, language_model: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["preferences", "unpaired"])
+def test_kto_trainer(
+    repository: Path, tokenizer: PreTrainedTokenizerFast, language_model: str, tmp_path: Path, name: str
+) -> None:
     try:
         from trl import KTOConfig, KTOTrainer
     except ImportError:
@@ -127,7 +131,7 @@ def test_kto_trainer(repository: Path, tokenizer: PreTrainedTokenizerFast, langu
         KTOTrainer(
             model=language_model,
             args=KTOConfig(output_dir=str(tmp_path), max_length=512, **STEPS),
-            train_dataset=load_dataset(str(repository), "preferences", split="train"),
+            train_dataset=load_dataset(str(repository), name, split="train"),
             processing_class=tokenizer,
         )
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,69 @@ def test_the_summary_says_the_order_effect_and_who_looks_at_the_place_alone(fini
     assert len(found["places"]) == 1
 
 
+def test_a_prompt_shows_its_responses_in_the_order_of_the_comparisons(finished: tuple[Path, str]) -> None:
+    folder = finished[0]
+    pair = preferences(folder)[0]
+    by_sides = {(row["chosen_item_id"], row["rejected_item_id"]): row for row in preferences(folder)}
+    shown = answer(dprm("show", "run", "--prompt", pair["group_id"], "--json", cwd=folder))
+    responses = shown["responses"]
+    assert shown["basis"] == "comparisons"
+    assert len(responses) == 3 and shown["without_votes"] == 0
+    for each, after in pairwise(responses):
+        step = by_sides[each["item_id"], after["item_id"]]
+        for name in ("probability", "share", "tie"):
+            assert each[name] == pytest.approx(step[name], abs=1e-5)
+        assert each["expected_reward"] - after["expected_reward"] == pytest.approx(step["margin"], abs=1e-5)
+        assert each["evidence"] + after["evidence"] == pytest.approx(step["votes"], abs=1e-4)
+    assert all(each["distribution"] is None for each in responses)  # nobody rated them
+    assert all(each["reward_low"] < each["expected_reward"] < each["reward_high"] for each in responses)
+    view = dprm("show", "run", "--prompt", pair["group_id"], cwd=folder).stdout
+    assert "Better than the next with probability" in view and "by comparisons" in view
+
+
+def test_ranked_lists_follow_from_the_comparisons(finished: tuple[Path, str]) -> None:
+    folder = finished[0]
+    done = dprm("export", "run", "--what", "ranked", "--output", "ranked.jsonl", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    by_sides = {(row["chosen"][0]["content"], row["rejected"][0]["content"]): row for row in preferences(folder)}
+    lists = [json.loads(line) for line in (folder / "ranked.jsonl").read_text().splitlines()]
+    assert len(lists) == PROMPTS
+    for row in lists:
+        assert row["basis"] == "comparisons"
+        texts = [completion[0]["content"] for completion in row["completions"]]
+        steps = [by_sides[sides] for sides in pairwise(texts)]
+        assert row["probability"] == pytest.approx([step["probability"] for step in steps], abs=1e-5)
+        assert row["rewards"] == sorted(row["rewards"], reverse=True)
+        assert all(0 < error < 5 for error in row["reward_errors"])
+
+
+def test_a_run_of_comparisons_shows_its_pairs(finished: tuple[Path, str]) -> None:
+    said = dprm("show", "run", cwd=finished[0]).stdout
+    assert "no votes" not in said
+    assert "surest" in said and "most divided" in said
+    assert f"{3 * PROMPTS} preference pairs" in said
+    assert "dprm show run --prompt" in " ".join(said.split())
+    found = answer(dprm("show", "run", "--json", cwd=finished[0]))["pairs"]
+    assert found["pairs"] == 3 * PROMPTS
+    assert found["surest"][0]["probability"] >= found["surest"][-1]["probability"]
+
+
+def test_an_order_that_an_older_version_did_not_keep_is_asked_for(finished: tuple[Path, str], tmp_path: Path) -> None:
+    shutil.copytree(finished[0] / "run", tmp_path / "run")
+    (tmp_path / "run" / "tables" / "utilities.parquet").unlink()
+    group = preferences(tmp_path)[0]["group_id"]
+    for command in (("show", "run", "--prompt", group), ("export", "run", "--what", "ranked", "--to", "jsonl")):
+        done = dprm(*command, cwd=tmp_path)
+        assert done.returncode == 2
+        assert "dprm ratings fit" in done.stderr
+    assert dprm("ratings", "fit", "run", cwd=tmp_path).returncode == 0
+    assert dprm("show", "run", "--prompt", group, cwd=tmp_path).returncode == 0
+
+
+def test_the_card_says_that_nothing_was_rated(finished: tuple[Path, str]) -> None:
+    assert "Responses were compared and not rated" in (finished[0] / "run" / "README.md").read_text()
+
+
 def test_the_table_of_comparisons_names_nobody(finished: tuple[Path, str]) -> None:
     table = pq.read_table(finished[0] / "run" / "tables" / "comparisons.parquet")
     assert table.schema.equals(COMPARISONS)
@@ -102,7 +166,7 @@ def test_ratings_and_comparisons_together(tmp_path: Path) -> None:
     pairs = [row for row in comparisons() if "plain" not in row["first"] + row["second"] and row["rater"] != "rater 6"]
     rated = ratings(20)
     write_people(tmp_path, rated, comparisons={"path": "comparisons.csv"})
-    write_csv(tmp_path / "comparisons.csv", [row for row in pairs if int(row["prompt"].split()[-1]) < 30])
+    write_csv(tmp_path / "comparisons.csv", [row for row in pairs if 2 < int(row["prompt"].split()[-1]) < 30])
     done = dprm("run", "recipe.yaml", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     rows = preferences(tmp_path)
@@ -112,6 +176,23 @@ def test_ratings_and_comparisons_together(tmp_path: Path) -> None:
     assert "are of responses that the run does not have" in done.stderr  # prompts 20 to 24 are not rated
     slope = json.loads((tmp_path / "run" / "manifest.json").read_text())["preferences"]["compared"]["slope"]
     assert slope > 0
+    both = next(row for row in rows if row["basis"] == "both")
+    shown = answer(dprm("show", "run", "--prompt", both["group_id"], "--json", cwd=tmp_path))
+    assert shown["basis"] == "both"
+    first, second = shown["responses"]
+    assert (first["item_id"], second["item_id"]) == (both["chosen_item_id"], both["rejected_item_id"])
+    assert first["probability"] == pytest.approx(both["probability"], abs=1e-5)
+    assert first["expected_reward"] - second["expected_reward"] == pytest.approx(both["margin"], abs=1e-5)
+    judged = {row["item_id"]: row for row in pq.read_table(tmp_path / "run/tables/distributions.parquet").to_pylist()}
+    means = [
+        [of(row) for row in (first, second)]
+        for of in (lambda row: row["expected_reward"], lambda row: judged[row["item_id"]]["expected_reward"])
+    ]
+    assert sum(means[0]) == pytest.approx(sum(means[1]), abs=1e-4)  # on the scale of the ratings
+    done = dprm("export", "run", "--what", "ranked", "--output", "ranked.jsonl", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line)["basis"] for line in (tmp_path / "ranked.jsonl").read_text().splitlines()]
+    assert set(found) == {"both", "ratings"}
 
 
 def test_runs_without_comparisons_say_nothing_of_them(tmp_path: Path) -> None:

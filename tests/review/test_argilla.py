@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from dprm_data.core.errors import ReviewError
 from dprm_data.pipeline import stages
 from dprm_data.review.answer_ledger import human_file, ledger_file
 from dprm_data.review.argilla import Pushed, pull, push
@@ -192,7 +193,7 @@ def test_long_and_empty_messages_are_taken(
         )
         messages = record["fields"]["conversation"]
         assert "".join(m["content"] for m in messages if m["role"] == "assistant") == row["completion"][0]["content"]
-    assert argilla_schema._chat([{"role": "user", "content": ""}]) == [{"role": "user", "content": "(empty)"}]
+    assert argilla_schema.chat([{"role": "user", "content": ""}]) == [{"role": "user", "content": "(empty)"}]
 
 
 @pytest.mark.slow
@@ -261,3 +262,47 @@ def test_answers_of_deleted_accounts_and_records_stay(argilla: ArgillaServer, te
     admin = argilla.add_person("deleted-admin", workspace, role="admin")
     said = dprm("review", "pull", "run", cwd=tmp_path, **(where | {"ARGILLA_API_KEY": admin.key})).stdout
     assert "2 of the submitted answers are from accounts that no longer exist" in said
+
+
+def test_pairs_are_compared_by_people(argilla: ArgillaServer, team: Team, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", random_labels(12, 3, 6))
+    pushed = push(run, workspace="team", dataset="pairs", what="pairs", purpose="random", count=4, people=2)
+    assert (pushed.created, pushed.blind, pushed.purposes) == (4, True, {"random": 4})
+    more = push(run, workspace="team", dataset="pairs", what="pairs", purpose="random", count=6, people=2, seed=1)
+    assert (more.created, more.updated) == (2, 4)
+    texts = {row["item_id"]: row for row in pq.read_table(run.folder.table("items")).to_pylist()}
+    records = records_of(argilla, more)
+    shown = [record["external_id"].split(":") for record in records]
+    assert len({frozenset(ids[:2]) for ids in shown}) == 6  # no pair in both orders, also with another seed
+    for record, (first, second, steps) in zip(records, shown, strict=True):
+        assert steps == "3" and not record["suggestions"]
+        assert record["fields"]["conversation"] == texts[first]["prompt"] == texts[second]["prompt"]
+        assert record["fields"]["first"] == texts[first]["completion"][0]["content"]
+        assert record["fields"]["second"] == texts[second]["completion"][0]["content"]
+    ann, ben, _ = team[1]
+    ann.answer(records[0]["id"], "A_is_better", comment="shorter")
+    withdrawn = ben.answer(records[0]["id"], "B_is_better")
+    ben.answer(records[1]["id"], "neither_is_better")
+    ann.answer(records[1]["id"], "A_is_better", status="draft")
+    with pytest.raises(ReviewError, match="exists with other settings"):
+        push(run, workspace="team", dataset="pairs", count=4)
+
+    (pulled,) = pull(run)
+    assert (pulled.stored.submitted, pulled.stored.drafts, pulled.stored.pairs) == (3, 1, 2)
+    assert not human_rows(run)
+    path = run.folder.table("comparisons")
+    found = pq.read_table(path).to_pylist()
+    assert sorted((row["first_item_id"], row["second_item_id"], row["preference"]) for row in found) == sorted(
+        [(*shown[0][:2], 1), (*shown[0][:2], -1), (*shown[1][:2], 0)]
+    )
+    assert {row["annotator_kind"] for row in found} == {"human"}
+    assert [row["rationale"] for row in found if row["rationale"]] == ["shorter"]
+    ben.withdraw(withdrawn)
+    pull(run)
+    assert pq.read_table(path).num_rows == 2
+    stages.collect(run)
+    stages.fit(run)
+    pairs = pq.read_table(run.folder.table("preferences")).to_pylist()
+    assert {row["basis"] for row in pairs if {row["chosen_item_id"], row["rejected_item_id"]} == set(shown[0][:2])} == {
+        "both"
+    }
