@@ -20,11 +20,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dprm_data.api.crowd_validation import validate
     from dprm_data.api.preference_distribution import PreferenceDistribution
     from dprm_data.api.rating import arate, rate
     from dprm_data.api.recipes import arun, pilot, plan, run
     from dprm_data.api.run_result import RunResult, open_run
-    from dprm_data.api.crowd_validation import validate
     from dprm_data.core.errors import DprmError
     from dprm_data.engine.plan import Plan
     from dprm_data.ingest.items import Item
