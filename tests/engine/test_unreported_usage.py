@@ -49,7 +49,7 @@ def spent(folder: Path) -> float:
 
 
 @pytest.mark.parametrize("usage", UNREPORTED)
-@pytest.mark.parametrize("name", ["openai", "anthropic"])
+@pytest.mark.parametrize("name", ["openai", pytest.param("anthropic", marks=pytest.mark.slow)])
 def test_a_budget_holds(tmp_path: Path, double: LLMServer, name: str, usage: str) -> None:
     """Every call counts as the most it can cost; also to the process that comes after."""
     write_items(tmp_path)

@@ -26,6 +26,8 @@ from dprm_trainers.reward.reward_model import RewardModel
 from dprm_trainers.reward.reward_trainer import train_reward
 from tests.trainers import ppo_tiny, tiny
 
+pytestmark = pytest.mark.slow
+
 torch.set_num_threads(1)
 KILLED = 9
 EVERY = int(os.environ.get("DPRM_KILL_EVERY", "5"))  # 1 tries every point, in some minutes

@@ -36,6 +36,8 @@ from tests.ledger.test_ledger_command import CALLS, content, copied, make
 from tests.processes import dprm, zygote
 from tests.servers.llm import LLMServer
 
+pytestmark = pytest.mark.slow
+
 # -- a ledger's file without its content ------------------------------------------------------------------------------
 
 EMPTIED = {"nothing": b"", "a page without tables": None, "zeros": b"\0" * 8192, "a header": b"SQLite format 3\0"}

@@ -104,6 +104,7 @@ HALVES = {
 }
 
 
+@pytest.mark.slow
 def test_half_sent_requests_are_dropped(server: RewardServer) -> None:
     def one(name: str) -> tuple[bytes, float]:
         first, trickle = HALVES[name]
@@ -277,6 +278,7 @@ def test_malformed_requests(server: RewardServer, raw: bytes) -> None:
     assert server.ask("/health") == (200, {"status": "ready"})
 
 
+@pytest.mark.slow
 def test_the_key_may_be_any_text(model: str) -> None:
     with RewardServer("-m", model, "--api-key-env", "REWARD_KEY", REWARD_KEY=KEY) as server:
 

@@ -17,6 +17,8 @@ from dprm_data.cli import main
 from tests.helpers import dprm, environ, write_recipe
 from tests.servers.llm import LLMServer
 
+pytestmark = pytest.mark.slow
+
 TABLES = ["items", "personas", "annotations", "distributions", "preferences"]
 COMMANDS = {
     "show": ["show", "RUN"],

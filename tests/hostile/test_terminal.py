@@ -235,6 +235,7 @@ def test_no_command_sends_a_texts_control_characters(folder: Path) -> None:
         check(done.stdout + done.stderr, arguments)
 
 
+@pytest.mark.slow
 def test_no_command_sends_them_in_json(folder: Path) -> None:
     answered = 0
     for arguments in COMMANDS[:-4]:

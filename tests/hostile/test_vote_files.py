@@ -29,6 +29,8 @@ from dprm_data.runs.run import Run
 from tests.helpers import dprm
 from tests.review.helpers import annotation_table, items, make_run, random_labels
 
+pytestmark = pytest.mark.slow
+
 THREE = LabelSpace.ordinal(3)
 IDS = [one.item_id for one in items(12)]
 GOOD = "helpful_harmless"

@@ -36,7 +36,7 @@ def known_optimum(folder: Path, **changes: Any) -> list[dict[str, float]]:
     return run(alignment(config(folder, **(given | changes)), share_of("good", LONGEST)))
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 def test_the_best_reward_is_found(tmp_path: Path, seed: int) -> None:
     history = known_optimum(tmp_path, seed=seed)
     assert history[0]["reward"] < 0.1
@@ -60,6 +60,7 @@ def test_the_best_reward_is_found_also_with(tmp_path: Path, changes: dict[str, A
     assert np.mean([step["reward"] for step in history[-5:]]) >= 0.95
 
 
+@pytest.mark.slow
 def test_a_response_learns_to_end_where_that_is_paid_for(tmp_path: Path) -> None:
     settings = config(tmp_path, batch_size=32, update_epochs=4, steps=45, scheduler="cosine", missing_end_penalty=1.0)
     history = run(alignment(settings, by_text(lambda text: 0.0)))
