@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.document import replace
+from benchmarks.document import write
 from dprm_data import Progress, load_panel, validate
 from dprm_data.validation.validation_sentences import between, findings, kind_of, people_between
 
@@ -151,7 +151,7 @@ def main() -> None:
     lines = list(tables(found))
     print("\n".join(lines))
     if options.write:
-        replace(Path("docs/validation.md"), "measured", lines)
+        write({"measured": lines}, Path("docs/validation.md"))
 
 
 if __name__ == "__main__":

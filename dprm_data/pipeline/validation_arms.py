@@ -44,7 +44,7 @@ class Arm:
     @property
     def name(self) -> str:
         """ "paper, choice, gpt-x", for tables."""
-        return ", ".join(part for part in (self.panel, self.elicitation, self.model) if part)
+        return ", ".join(part for part in (self.panel, self.elicitation, self.model) if part and part != AUTO)
 
     @property
     def folder(self) -> str:

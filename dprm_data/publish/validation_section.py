@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dprm_data.core.tables import write_text
-from dprm_data.validation.score_file import FILE, RunValidation, validations_of
+from dprm_data.runs.validations import FILE, RunValidation, validations_of
 from dprm_data.validation.validation_sentences import between, findings
 
 if TYPE_CHECKING:

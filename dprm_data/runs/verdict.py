@@ -34,6 +34,7 @@ from dprm_data.runs.folder import RunFolder
 from dprm_data.runs.human_agreement import Validation, validation
 from dprm_data.runs.panel_variance import PanelVariance, panel_variance
 from dprm_data.runs.self_preference import OwnResponses, own_responses
+from dprm_data.runs.validations import validations_of
 from dprm_data.runs.variance_sentences import persona_sentence, recorded_variance, warns
 from dprm_data.runs.verdict_line import Line, counted
 
@@ -212,13 +213,16 @@ class Cost:
 
 @dataclass(frozen=True)
 class Validated:
-    """The panel against people: on the items that both judged, and in the review recorded in the manifest. Each is None if there is none."""
+    """The panel against people: on the items that both judged, and in the review recorded in the manifest. Each is None if there is none. elsewhere: what it was validated on instead."""
 
     on_items: Validation | None
     review: Mapping[str, Any] | None
+    elsewhere: str = ""
 
     def line(self) -> Line:
         question, found = "Validated?", self.on_items
+        if found is None and self.elsewhere:
+            return Line(question, "Against people, on other items", self.elsewhere)
         if found is None:
             return Line(question, "Not validated against people", concern=True)
         agree = "" if found.correlation is None else f"correlation of mean rewards {number(found.correlation, 2)}, "
@@ -266,9 +270,14 @@ def verdict(run: Run) -> Verdict:
         _signal(run, manifest, people=by_people.num_rows > 0, stated=asks and stated),
         _pairs(fitted, folder, (_dict(manifest.get("panel_worth")) or {}).get("assumed"), by_models=asks),
         _cost(run, by_models) if asks else None,
-        Validated(validation(folder, run.space), _dict(manifest.get("review"))) if asks else None,
+        _validated(run, manifest) if asks else None,
         own_responses(run) if asks else None,
     )
+
+
+def _validated(run: Run, manifest: Mapping[str, Any]) -> Validated:
+    own = [each.sentence for each in validations_of(run) if each.is_own]
+    return Validated(validation(run.folder, run.space), _dict(manifest.get("review")), "; ".join(own))
 
 
 def _labels(by_models: pa.Table, by_people: pa.Table, manifest: Mapping[str, Any]) -> Labels:

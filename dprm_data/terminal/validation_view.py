@@ -11,8 +11,8 @@ from rich.text import Text
 
 from dprm_data.core.format import money
 from dprm_data.pipeline.validate import PAGE, Prepared
+from dprm_data.runs.validations import FILE
 from dprm_data.terminal.table import facts, table
-from dprm_data.validation.score_file import FILE
 from dprm_data.validation.validation_sentences import between, findings
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from dprm_data.core.format import number, percent
+from dprm_data.runs.verdict_line import Line
 from dprm_data.validation.distance import AVERAGE, HALF
 from dprm_data.validation.panel_validation import CALIBRATED, PUBLISHED, RAW
 
@@ -45,22 +45,12 @@ def score_of(content: Content, name: str) -> Content | None:
     return found
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One line of a validation: the answer in a few words, what it rests on, and whether it is a concern."""
-
-    question: str
-    answer: str
-    detail: str = ""
-    concern: bool = False
-
-
-def findings(content: Content, arm: Content) -> Iterator[Finding]:
+def findings(content: Content, arm: Content) -> Iterator[Line]:
     """What was found of one panel, the most important first."""
     kind = kind_of(arm)
     worth, means = arm["worth"][kind], arm["means"]
     yield meaning(content, arm)
-    yield Finding(
+    yield Line(
         "Worth",
         people_between(worth["distribution"]),
         f"for the whole distribution; {people_between(worth['mean'])} for the mean",
@@ -70,11 +60,11 @@ def findings(content: Content, arm: Content) -> Iterator[Finding]:
     yield from _errors(means)
     if arm["above_noise"] is not None:
         answer = "differ beyond noise" if arm["above_noise"] else "do not differ beyond noise"
-        yield Finding("Personas", answer, " ".join(arm["variance"]), not arm["above_noise"])
+        yield Line("Personas", answer, " ".join(arm["variance"]), not arm["above_noise"])
     for group in arm["groups"]:
         yield _by_group(group)
     if test := arm["alternative"]:
-        yield Finding(
+        yield Line(
             "Alternative annotator test",
             "passed" if test["winning_rate"] >= 0.5 else "not passed",
             f"it may replace {percent(test['winning_rate'])} of {test['people']} people (ε = {test['epsilon']:g}); "
@@ -83,7 +73,7 @@ def findings(content: Content, arm: Content) -> Iterator[Finding]:
         )
     if pairs := arm["pairwise"]:
         of = "of responses to one prompt" if pairs["same_prompt"] else "of random items"
-        yield Finding(
+        yield Line(
             "Pairs",
             f"on the crowd's side in {percent(pairs['accuracy']['value'])}",
             f"of {pairs['pairs']:,} pairs {of}; squared error of the share that prefers one: {number(pairs['error']['value'], 3)}, half of the people "
@@ -92,7 +82,7 @@ def findings(content: Content, arm: Content) -> Iterator[Finding]:
         )
 
 
-def meaning(content: Content, arm: Content) -> Finding:
+def meaning(content: Content, arm: Content) -> Line:
     """What the validation means for replacing people by this panel."""
     question = "May it replace people?"
     score = score_of(content, f"{arm['name']}: {kind_of(arm)}")
@@ -104,17 +94,17 @@ def meaning(content: Content, arm: Content) -> Finding:
         else ""
     )
     if not _above(score):
-        return Finding(
+        return Line(
             question, "no", f"of an item it says no more than the average of all items does.{better}", concern=True
         )
     if people is not None and people < 1:
-        return Finding(
+        return Line(
             question,
             "no",
             f"one person's answer to an item is closer to the crowd than this whole panel.{better}",
             concern=True,
         )
-    return Finding(
+    return Line(
         question,
         "a few, on items like these",
         "have people judge what matters, and calibrate the panel with their answers",
@@ -125,7 +115,7 @@ def _above(score: Content | None) -> bool:
     return score is not None and score["skill"]["low"] is not None and bool(score["skill"]["low"] > 0)
 
 
-def _skill(content: Content, arm: Content, kind: str) -> Finding:
+def _skill(content: Content, arm: Content, kind: str) -> Line:
     own = score_of(content, f"{arm['name']}: {kind}")
     said = []
     for name, label in ((f"{arm['name']}: {CALIBRATED}", "calibrated"), (HALF, HALF)):
@@ -136,7 +126,7 @@ def _skill(content: Content, arm: Content, kind: str) -> Finding:
         if rival["role"] != "panel" and score and rival["models"] == arm["models"]:
             named = "one neutral annotator" if rival["role"] == "neutral" else "one stated distribution"
             said.append(f"{named} {between(score['skill'])}")
-    return Finding(
+    return Line(
         "Skill",
         between(own["skill"]) if own else "–",
         f"0 is the {AVERAGE}, 1 the crowd itself; {'; '.join(said)}",
@@ -144,20 +134,20 @@ def _skill(content: Content, arm: Content, kind: str) -> Finding:
     )
 
 
-def _errors(means: Content) -> Iterator[Finding]:
+def _errors(means: Content) -> Iterator[Line]:
     bias = means["bias"]
     sure = bias["low"] is not None and (bias["low"] > 0 or bias["high"] < 0)
     way = ("too lenient" if bias["value"] > 0 else "too harsh") if sure else "no bias found"
-    yield Finding("Mean", way, f"by {between(bias, sign=True)} in units of reward", sure)
+    yield Line("Mean", way, f"by {between(bias, sign=True)} in units of reward", sure)
     narrow = means["width"]["high"] is not None and means["width"]["high"] < 1
     wide = means["width"]["low"] is not None and means["width"]["low"] > 1
     way = "too narrow" if narrow else "too wide" if wide else "as wide as people's"
-    yield Finding("Spread", way, f"{between(means['width'])} of the spread between people", narrow or wide)
+    yield Line("Spread", way, f"{between(means['width'])} of the spread between people", narrow or wide)
     if means["held"]["value"] is not None:
         unsure = means["held"]["high"] is not None and means["held"]["high"] < 0.9
         held = f"the 90 % interval holds people's mean in {percent(means['held']['value'])} of items"
-        yield Finding("Intervals", "too sure" if unsure else "not too sure", held, unsure)
-    yield Finding(
+        yield Line("Intervals", "too sure" if unsure else "not too sure", held, unsure)
+    yield Line(
         "Items",
         f"means correlate {between(means['means'])}",
         f"with people's (two halves of the people: {between(means['means_of_people'])}); disagreement {between(means['disagreement'])} "
@@ -166,7 +156,7 @@ def _errors(means: Content) -> Iterator[Finding]:
     )
 
 
-def _by_group(group: Content) -> Finding:
+def _by_group(group: Content) -> Line:
     detail = f"alignment {between(group['alignment'], 4, sign=True)}, of {between(group['possible'], 4, sign=True)} possible; p = {group['p_value']:.3f}"
     shown = group["p_value"] <= 0.05
     if group["possible"]["low"] is None or group["possible"]["low"] <= 0:
@@ -180,4 +170,4 @@ def _by_group(group: Content) -> Finding:
         )
     else:
         answer = "personas of a group answer no more like its people than like others"
-    return Finding(f"By {group['attribute']}", answer, detail, not shown)
+    return Line(f"By {group['attribute']}", answer, detail, not shown)

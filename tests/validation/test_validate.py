@@ -172,6 +172,7 @@ def test_the_card_and_the_report_say_what_the_runs_own_validation_found(publishe
     for text in _card_and_report(published):
         assert "Not validated.</b>" not in text and "**Not validated.**" not in text
         assert "May it replace people?" in text and "240 answers" in text
+        assert "Against people, on other items" in text and "Not validated against people" not in text
     opened = Run.open(published)
     write_own_scores(opened, tmp_path)
     copied, own = (folder / "validation/people/scores.json" for folder in (tmp_path, published))
@@ -196,7 +197,7 @@ def test_a_validation_of_something_else_validates_nothing(
     scores["arms"][0]["identity"][name] = value
     file.write_text(json.dumps(scores))
     for text in _card_and_report(folder):
-        assert "Not validated." in text and says in text
+        assert "Not validated." in text and says in text and "Not validated against people" in text
         assert "May it replace people?" not in text
     write_own_scores(Run.open(folder), tmp_path / "publication")
     assert not (tmp_path / "publication").exists()
