@@ -61,6 +61,14 @@ def paired(items: Iterable[Item], groups: Iterable[str], chosen: Chosen, seed: i
                 yield pair_of(second, first)
 
 
+def pairs_of(size: int, chosen: Chosen) -> int:
+    """How many pairs `paired` makes of so many responses to a prompt."""
+    if chosen in ("adjacent", "active"):
+        return max(0, size - 1)
+    pairs = size * (size - 1) // 2
+    return pairs if chosen == "all" else min(pairs, int(chosen))
+
+
 def _chosen(responses: list[Item], chosen: Chosen, seed: int) -> list[tuple[Item, Item]]:
     if chosen in ("adjacent", "active"):
         return list(pairwise(responses))

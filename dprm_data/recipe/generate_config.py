@@ -79,11 +79,6 @@ def check_generate(recipe: Any) -> None:
         raise FieldError(
             "generate.per_prompt", "one response makes no pair, which preferences is about; give 2 or more"
         )
-    if recipe.elicitation == "compare":
-        raise FieldError(
-            "elicitation",
-            "compare needs responses that are there; make them with a recipe of its own (dprm generate), and compare with another one whose source is {path: RUN/tables/items.parquet}",
-        )
     if recipe.mode == "batch":
         _check_batches(config)
 

@@ -103,7 +103,7 @@ def test_generating_alone_then_running_pays_for_each_once(server: LLMServer, tmp
     assert asked(server) == Counter(found["responses"]["models"])
     rows = responses(tmp_path)
     assert found["responses"]["cost"] == pytest.approx(sum(row["cost"] for row in rows))
-    assert "12 to be rated" in dprm("generate", path, cwd=tmp_path).stdout
+    assert "12 usable" in dprm("generate", path, cwd=tmp_path).stdout
     assert dprm("run", path, cwd=tmp_path).returncode == 0
     assert len(SEEN) == 12 + 12 * 4
 
@@ -263,7 +263,6 @@ def test_weak_and_strong_come_with_their_roles(server: LLMServer, tmp_path: Path
         ({"generate": {"strategy": "weak_strong", "models": []}}, "generate.models"),
         ({"mode": "batch"}, "mode: a run's batches belong to one model; with several in generate"),
         ({"engine": "ray", "ledger": "postgresql://me@localhost/db"}, "engine: the actors of a cluster rate"),
-        ({"elicitation": "compare"}, "elicitation: compare needs responses that are there"),
         ({"generate": {"temperatures": [1, 1.0]}}, "generate.temperatures: has one of them twice"),
     ],
 )
