@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import pyarrow.parquet as pq
 
 from dprm_data.core.errors import SourceError
 from dprm_data.core.tables import ITEMS, damage, sha256_of
 from dprm_data.ingest.item_pairs import paired
 from dprm_data.ingest.items import load_items, store_items
-from dprm_data.pipeline.active_pairs import check_chain
+from dprm_data.pipeline.active_pairs import check_chain, chosen_before
 from dprm_data.runs.asked_pairs import pairs_path
 from dprm_data.runs.run import Run
 
@@ -28,6 +30,7 @@ def pair_items(run: Run) -> None:
             hint="Give several rows with one prompt, or columns such as chosen and rejected, or responses.",
         )
     check_chain(run, len(groups) - len(set(groups)))
-    report = store_items(paired(load_items(items), groups, config.pairs, run.recipe.seed), path, with_dropped=False)
+    pairs = chain(paired(load_items(items), groups, config.pairs, run.recipe.seed), chosen_before(run))
+    report = store_items(pairs, path, with_dropped=False)
     run.progress.say(f"{report.items // 2:,} pairs of responses, each shown both ways round")
     run.folder.update_manifest(pairs={"of": made_of, "pairs": report.items // 2})

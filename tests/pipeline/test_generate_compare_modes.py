@@ -114,3 +114,13 @@ def test_killed_in_both_stages(tmp_path: Path) -> None:
     assert stats["distinct"] == stats["answered_distinct"] == calls_in(tmp_path) == in_all
     assert stats["answered"] - in_all <= len(moments) * (concurrency + concurrency // 4 + 1)
     assert len(pairs(tmp_path)) == CHOSEN
+
+
+def test_pairs_that_were_chosen_stay_when_responses_are_added(double: LLMServer, tmp_path: Path) -> None:
+    assert dprm("run", recipe(tmp_path, double.url, compare=ACTIVE), cwd=tmp_path).returncode == 0
+    before, requests = pairs(tmp_path), double.tally.requests
+    more = {"pairs": "active", "budget": 2 * 30 * PERSONAS}
+    path = recipe(tmp_path, double.url, compare=more, generate={"per_prompt": PER_PROMPT + 1})
+    assert dprm("run", path, cwd=tmp_path).returncode == 0
+    assert before < pairs(tmp_path) and len(pairs(tmp_path)) == 30
+    assert double.tally.requests - requests == len(PROMPTS) + 2 * (30 - CHOSEN) * PERSONAS
