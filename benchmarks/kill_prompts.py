@@ -53,10 +53,10 @@ TOPICS = (
     "old bridges",
 )
 ASKED = (
-    *("Explain {} to a child.", "What do most people get wrong about {}?", "Give me two tips about {}."),
-    *("Why does {} matter?", "Write two lines of verse about {}."),
+    *("Explain {} to a child.", "What do most people get wrong about {}?", "Give me a tip about {}."),
+    *("Why does {} matter?", "What is the best thing about {}?"),
 )
-PRINCIPLES = ["Be as helpful as you can.", "Say only what is true.", "Be brief."]
+PRINCIPLES = ["Answer in one helpful sentence.", "Answer in one sentence that is true.", "Answer in five words."]
 VARIANTS: dict[str, dict[str, Any]] = {"ratings": {"elicitation": "choice"}, "compare": {"elicitation": "compare"}}
 COLUMNS = (
     "model",
@@ -284,7 +284,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=30)
     parser.add_argument("--per-prompt", type=int, default=4)
     parser.add_argument("--personas", type=int, default=2)
-    parser.add_argument("--max-tokens", type=int, default=60, help="of a response")
+    parser.add_argument("--max-tokens", type=int, default=200, help="of a response")
     parser.add_argument("--concurrency", type=int, default=4)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--max-cost", type=float, default=1.0)
