@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from dprm_data.core.arrays import Floats, Ints
 from dprm_data.core.format import percent
+from dprm_data.preference.contradictions import BY_CHANCE, circular_triples
 from dprm_data.runs.comparison_table import Compared
 
 _Z90 = 1.6449
@@ -32,6 +34,7 @@ def comparison_record(compared: Compared) -> dict[str, Any]:
         "slope": learned.reward.slope if learned.reward else None,  # reward per unit of utility
         "order": {name: effect for i, name in enumerate(compared.kinds) if (effect := _order_effect(compared, i))},
         "places": _places(compared),
+        "contradictions": asdict(circular_triples(data)),
     }
 
 
@@ -90,6 +93,12 @@ def comparison_sentences(manifest: Mapping[str, Any]) -> list[str]:
         what = "beyond chance, and taken out" if effect["low"] > 0 or effect["high"] < 0 else "no more than chance"
         sentences.append(
             f"Order effect: of two equal responses {_said(kind, 2)} choose the one shown first in {percent(effect['share'])} of their choices ({interval}), {what}."
+        )
+    against = found.get("contradictions", {})  # older versions did not count them
+    if against.get("circular"):
+        sentences.append(
+            f"Contradictions: in {percent(against['circular'] / against['triples'])} of {against['triples']:,} triples of responses the answers go round in a circle (A over B, B over C, C over A); "
+            f"of answers at random, {percent(BY_CHANCE)} would. No order of the responses explains them."
         )
     for each in found["places"][:_NAMED]:
         first = 2 * each["first"] >= each["chose"]
