@@ -97,8 +97,8 @@ def comparison_sentences(manifest: Mapping[str, Any]) -> list[str]:
     against = found.get("contradictions", {})  # older versions did not count them
     if against.get("circular"):
         sentences.append(
-            f"Contradictions: in {percent(against['circular'] / against['triples'])} of {against['triples']:,} triples of responses the answers go round in a circle (A over B, B over C, C over A); "
-            f"of answers at random, {percent(BY_CHANCE)} would. No order of the responses explains them."
+            f"Contradictions: in {against['circular']:,} of {against['triples']:,} triples of responses ({percent(against['circular'] / against['triples'])}) the answers go round in a circle "
+            f"(A over B, B over C, C over A), which no order explains; of answers at random, {percent(BY_CHANCE)} would."
         )
     for each in found["places"][:_NAMED]:
         first = 2 * each["first"] >= each["chose"]
