@@ -113,6 +113,7 @@ def test_a_further_response_pays_for_its_pairs_only(server: LLMServer, tmp_path:
 def test_what_is_compared_may_change_once_the_responses_are_there(server: LLMServer, tmp_path: Path) -> None:
     assert dprm("generate", recipe(tmp_path, server.url), cwd=tmp_path).returncode == 0
     assert server.tally.requests == RESPONSES
+    assert answer(dprm("status", "run", "--json", cwd=tmp_path))["calls_left"] == 2 * PAIRS * PERSONAS
     assert dprm("run", recipe(tmp_path, server.url, elicitation="choice"), cwd=tmp_path).returncode == 0
     assert server.tally.requests == RESPONSES + RESPONSES * PERSONAS  # they are rated
     path = recipe(tmp_path, server.url, compare={"pairs": "adjacent"})
