@@ -25,10 +25,16 @@ def pair_items(run: Run) -> None:
         return
     groups = pq.read_table(items, columns=["group_id"])["group_id"].to_pylist()
     if len(set(groups)) == len(groups):
-        raise SourceError(
-            "elicitation: compare: no prompt of the source has two responses",
-            hint="Give several rows with one prompt, or columns such as chosen and rejected, or responses.",
+        of, hint = (
+            " of the source",
+            "Give several rows with one prompt, or columns such as chosen and rejected, or responses.",
         )
+        if run.recipe.generate:
+            of, hint = (
+                "",
+                "tables/responses.parquet says what became of each. Add models, principles or temperatures to generate, and run again.",
+            )
+        raise SourceError(f"elicitation: compare: no prompt{of} has two responses", hint=hint)
     check_chain(run, len(groups) - len(set(groups)))
     pairs = chain(paired(load_items(items), groups, config.pairs, run.recipe.seed), chosen_before(run))
     report = store_items(pairs, path, with_dropped=False)

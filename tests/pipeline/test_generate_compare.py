@@ -189,6 +189,10 @@ def test_a_model_that_always_gives_the_same_response_has_nothing_compared(server
     stopped = dprm("run", recipe(tmp_path, server.url), cwd=tmp_path)
     assert stopped.returncode == 1 and "no prompt has two different responses" in stopped.stderr
     assert server.tally.requests == RESPONSES
+    rows = [row | {"response": "Yes."} for row in PROMPTS]
+    stopped = dprm("run", recipe(tmp_path, server.url, rows, output="like"), cwd=tmp_path)
+    assert stopped.returncode == 2 and "no prompt has two responses" in stopped.stderr
+    assert "responses.parquet says what became of each" in stopped.stderr
 
 
 def test_from_python(server: LLMServer, tmp_path: Path) -> None:
