@@ -5,7 +5,7 @@
     python benchmarks/kill_prompts.py --model FILE.gguf --kills 6      any model
 
 One recipe, one budget: `generate` and then ratings, or comparisons of all pairs. A proxy counts what is served; it waits for the model's answer, and counts it, also if whoever asked is dead.
-Each life of `dprm run` ends by SIGKILL after a random number of calls (--seed) and a random part of another one, until --kills are used up; then it is left alone.
+`dprm run` is ended by SIGKILL after random numbers of calls (--seed) and a random part of another one, half of the --kills in each stage, and started again; after the last it is left alone.
 
     served      calls answered by the model
     ledger      calls in the ledger in the end
@@ -176,9 +176,9 @@ class Run:
                 return 0
 
     def live(self, calls: int, part: float) -> bool:
-        """One life, ended after so many calls and a part of another one. Returns whether the run came to its end."""
-        process, began = self.start("run", "recipe.yaml", "--quiet"), self.proxy.arrived
-        while self.proxy.arrived < began + calls and process.poll() is None:
+        """One life, ended after so many different calls in all and a part of another one. Returns whether the run came to its end."""
+        process = self.start("run", "recipe.yaml", "--quiet")
+        while len(self.proxy.served) < calls and process.poll() is None:
             time.sleep(0.002)
         time.sleep(part * self.proxy.seconds)
         if process.poll() is None:
@@ -225,6 +225,12 @@ def write(folder: Path, url: str, name: str, given: argparse.Namespace, variant:
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe | VARIANTS[variant]))
 
 
+def _lives(moments: random.Random, responses: int, judgements: int, *, kills: int) -> list[int]:
+    """After how many different calls to kill, half of the times in each stage. The last fifth is left out: the plan takes all responses for usable."""
+    first, second = range(1, responses), range(responses + 1, responses + 4 * judgements // 5)
+    return sorted(moments.sample(first, kills - kills // 2)) + sorted(moments.sample(second, kills // 2))
+
+
 def measured(given: argparse.Namespace, variant: str) -> dict[str, Any]:
     """One recipe from its prompts to its pairs. Raises `SystemExit` if anything is lost or paid twice."""
     moments = random.Random(f"{given.seed} {variant}")
@@ -242,10 +248,10 @@ def measured(given: argparse.Namespace, variant: str) -> dict[str, Any]:
             text=True,
             check=True,
         )
-        most = 2 * json.loads(planned.stdout)["calls_needed"] // (given.kills + 1)
-        ended = False
-        while not ended and len(run.lost) < given.kills:
-            ended = run.live(moments.randint(1, max(1, most)), moments.random())
+        stages = [each["calls_needed"] for each in json.loads(planned.stdout)["stages"].values()]
+        lives, ended = _lives(moments, *stages, kills=given.kills), False
+        while not ended and lives:
+            ended = run.live(lives.pop(0), moments.random())
         ended = ended or run.live(sys.maxsize, 0.0)
         served, arrived, pairs = proxy.served, proxy.arrived, run.folder / "run" / "tables" / "preferences.parquet"
         found = {
