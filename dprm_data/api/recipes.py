@@ -131,7 +131,7 @@ def _made(job: Run, max_cost: float | None, retry_failed: bool) -> RunResult:
     with job.at_work():
         stages.prepare(job)
         generate_stage.generate(job, max_cost=max_cost, retry_failed=retry_failed)
-        generate_stage.check_usable(job)
+        generate_stage.make_usable(job)
         counters = stages.annotate_and_keep(job, max_cost=max_cost, retry_failed=retry_failed)
     return RunResult(job.folder, counters)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from dprm_data.cli.shared import Json, MaxCost, Output, Quiet, RecipeFile, RetryFailed, answer, app, open_job
-from dprm_data.core.errors import InputError
+from dprm_data.core.errors import DprmError, InputError
 
 
 @app.command()
@@ -17,7 +19,7 @@ def generate(
 ) -> None:
     """Make the responses of a recipe of prompts.
 
-    Writes tables/responses.parquet in the run folder, and the items to be rated. `dprm run` does this first, and rates them. Repeat to resume.
+    Writes tables/responses.parquet in the run folder, and the items to be rated or compared. `dprm run` does this first, and goes on. Repeat to resume.
     """
     from dprm_data.pipeline import generate_stage, stages
     from dprm_data.terminal.generated_view import generated_view
@@ -32,5 +34,7 @@ def generate(
         stages.prepare(job)
         counters = generate_stage.generate(job, max_cost=max_cost, retry_failed=retry_failed)
         found = generate_stage.record(job)
+        with suppress(DprmError):  # the pairs to be compared, if there are any; dprm run says why not
+            generate_stage.make_usable(job)
     content = {"run": str(job.folder), "responses": found, "generate": counters.as_dict() if counters else None}
     answer(content, lambda: generated_view(found, job.folder, recipe), as_json)

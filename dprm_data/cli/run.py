@@ -87,14 +87,14 @@ def run(
 
     No call is paid twice. With --no-fit several processes can share a run's ledger; `dprm ratings fit RUN` then writes the dataset.
     """
-    from dprm_data.pipeline.generate_stage import check_usable, generate
+    from dprm_data.pipeline.generate_stage import generate, make_usable
     from dprm_data.pipeline.stages import annotate_and_keep, prepare
     from dprm_data.terminal.counters_view import usage_line
 
     with open_job(recipe, output, quiet or as_json) as job:
         prepare(job)
         generate(job, max_cost=max_cost, retry_failed=retry_failed)
-        check_usable(job)
+        make_usable(job)
         counters = annotate_and_keep(job, max_cost=max_cost, retry_failed=retry_failed, fitted=not no_fit)
     if no_fit:
         answer({"run": str(job.folder), "annotate": counters.as_dict()}, lambda: usage_line(counters), as_json)

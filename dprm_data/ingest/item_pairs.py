@@ -67,6 +67,14 @@ def held_together(items: Iterable[Item], groups: Iterable[str]) -> Iterator[list
             yield held.pop(item.group_id)
 
 
+def pairs_of(size: int, chosen: Chosen) -> int:
+    """How many pairs `paired` makes of so many responses to a prompt."""
+    if chosen in ("adjacent", "active"):
+        return max(0, size - 1)
+    pairs = size * (size - 1) // 2
+    return pairs if chosen == "all" else min(pairs, int(chosen))
+
+
 def _chosen(responses: list[Item], chosen: Chosen, seed: int) -> list[tuple[Item, Item]]:
     if chosen in ("adjacent", "active"):
         return list(pairwise(responses))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import orjson
@@ -15,10 +16,12 @@ import pyarrow.parquet as pq
 
 from dprm_data.core.arrays import Ints
 from dprm_data.core.errors import RecipeError
+from dprm_data.core.tables import ITEMS, damage
 from dprm_data.engine.counters import Counters
 from dprm_data.ingest.item_pairs import pair_of
 from dprm_data.ingest.items import Item, load_items, store_items
 from dprm_data.preference.next_judgement import compared, next_judgements
+from dprm_data.preference.pairs import group_numbers
 from dprm_data.runs.active_budget import asks_actively, pairs_in, pairs_left
 from dprm_data.runs.asked_pairs import pairs_path
 from dprm_data.runs.comparison_table import compared_of
@@ -54,6 +57,22 @@ def in_rounds(run: Run, annotate: Callable[[bool], Counters], collect: Callable[
     return counters
 
 
+def chosen_before(run: Run) -> Iterator[Item]:
+    """The pairs that were chosen before the items changed, beyond the chain: those whose responses are still there, as far as the budget is enough for them."""
+    path, earlier = pairs_path(run.folder), run.folder.read_manifest().get("pairs", {}).get("of", {})
+    if not asks_actively(run) or earlier.get("pairs") != "active" or not path.is_file() or damage(path, ITEMS):
+        return
+    items = pq.read_table(run.folder.needs("items"), columns=["item_id", "group_id"])
+    group = group_numbers(items["group_id"])
+    order = np.argsort(group, kind="stable")
+    neighbours = np.stack([order[:-1], order[1:]], axis=1)[group[order[1:]] == group[order[:-1]]]
+    pairs = np.sort(_stored_pairs(path, items["item_id"].to_pylist()), axis=1)
+    pairs = pairs[pairs[:, 0] >= 0]
+    chosen = pairs[~np.isin(_key(pairs, len(group)), _key(neighbours, len(group)))]
+    room = (run.recipe.compare.budget or 0) // run.work.annotations_of(2) - len(neighbours)
+    yield from _items(run, chosen[: max(0, room)])
+
+
 def _add_pairs(run: Run) -> bool:
     """Add the next pairs to the table. Returns whether there are any that gain something."""
     chosen = _next_pairs(run, min(pairs_left(run), max(1, pairs_in(run) // _ROUND)))
@@ -77,16 +96,20 @@ def _next_pairs(run: Run, count: int) -> Ints:
     if found is None:
         return np.zeros((0, 2), dtype=np.int64)
     ids = fitted.votes.item_ids
-    row = {id_: at for at, id_ in enumerate(ids)}
-    asked = [
-        orjson.loads(each) for each in pq.read_table(run.asked_items, columns=["metadata"])["metadata"].to_pylist()
-    ]
-    known = [_key(np.array([row[pair["first"]], row[pair["second"]]]), len(ids)) for pair in asked]
+    known = _key(_stored_pairs(run.asked_items, ids), len(ids))
     each = run.work.annotations_of(2)
     parts = compared(found.fit)
     for part in parts:
         part.free = ~np.isin(_key(part.kinds, len(ids)), known)
     return np.sort(next_judgements(parts, count, each=each, once=True), axis=1)
+
+
+def _stored_pairs(path: Path, ids: list[str]) -> Ints:
+    """The pairs of a table as rows of the items with these ids, (P, 2); -1 for one that is not there."""
+    row = {id_: at for at, id_ in enumerate(ids)}
+    pairs = map(orjson.loads, pq.read_table(path, columns=["metadata"])["metadata"].to_pylist()[::2])
+    found = [[row.get(pair["first"], -1), row.get(pair["second"], -1)] for pair in pairs]
+    return np.array(found, dtype=np.int64).reshape(-1, 2)
 
 
 def _key(pairs: Ints, items: int) -> Ints:

@@ -22,6 +22,7 @@ from dprm_data.engine.replay import chunks, row_id
 from dprm_data.ingest.items import load_items, store_items
 from dprm_data.ledger.ledger import Ledger
 from dprm_data.pipeline import stages
+from dprm_data.pipeline.pair_items import pair_items
 from dprm_data.pipeline.people import has_people, ingest_ratings, source_record
 from dprm_data.runs.generated import Generated, generated_items, write_responses
 from dprm_data.runs.generation_run import GenerationRun
@@ -108,35 +109,37 @@ def _store_items(run: Run, own: GenerationRun) -> None:
         ingest_ratings(run)
 
 
-def check_usable(run: Run) -> None:
-    """Refuse to rate where the responses are not worth it. Raises `DprmError`."""
+def make_usable(run: Run) -> None:
+    """Pair the responses where they are compared. Raises `DprmError` where they are not worth being judged."""
     if run.recipe.generate is None:
         return
     kept = run.folder.read_manifest().get(_KEPT, {})
     if not kept.get("status", {}).get("ok") and not kept.get("given"):
         reasons = "\n".join(f"  {count:,} × {reason}" for reason, count in kept.get("reasons", {}).items())
         raise DprmError(
-            f"none of the {kept.get('responses', 0):,} responses can be rated\n{reasons}".rstrip(),
+            f"none of the {kept.get('responses', 0):,} responses can be used\n{reasons}".rstrip(),
             hint="Fix the cause, then run again with --retry-failed. All answers are in the ledger.",
         )
     alone = kept["single"] + kept["without"]
     if run.recipe.generate.per_prompt > 1 and alone == kept["prompts"] and not kept["given"]:
         raise DprmError(
-            "no prompt has two different responses, so there is nothing to compare; nothing was spent on rating",
+            "no prompt has two different responses, so there is nothing to compare; nothing was spent on judging them",
             hint="Raise the temperature (generate: temperatures), add models or principles; or set per_prompt: 1 to rate single responses.",
         )
+    with run.by_turns():
+        pair_items(run)
 
 
 def lines(found: Generated) -> Iterator[str]:
     """What was generated, in sentences."""
     ok, cost = found.status["ok"], "" if found.cost is None else f", {money(found.cost)}"
-    yield f"{found.responses:,} responses to {found.prompts:,} prompts, {ok:,} of them to be rated{cost}"
+    yield f"{found.responses:,} responses to {found.prompts:,} prompts, {ok:,} of them usable{cost}"
     alike = found.status["duplicate"], found.status["near_duplicate"]
     if any(alike):
-        yield f"{alike[0]:,} equal another response to their prompt, and {alike[1]:,} nearly do: kept, and not rated twice"
+        yield f"{alike[0]:,} equal another response to their prompt, and {alike[1]:,} nearly do: kept, and not judged twice"
     yield from (f"{count:,} × {reason}" for reason, count in grouped(found.reasons, 5).items())
     if found.single:
-        yield f"{found.single:,} prompts have one response to be rated: it makes no pair"
+        yield f"{found.single:,} prompts have one usable response: it makes no pair"
     if found.without:
         yield f"{found.without:,} prompts have none"
     if not found.complete:

@@ -17,10 +17,12 @@ from dprm_data.ingest.items import Item, ItemsReport, Refused, load_items, store
 from dprm_data.ingest.messages import unseen
 from dprm_data.ingest.sources import ItemStream, read_items
 from dprm_data.ledger.call import Call
+from dprm_data.pipeline.active_pairs import check_chain
 from dprm_data.pipeline.fingerprint import fingerprint_of, is_stored
 from dprm_data.pipeline.people import source_record
 from dprm_data.providers.provider import provider_class
 from dprm_data.providers.token_estimates import estimated_input_tokens
+from dprm_data.runs.active_budget import asks_actively
 from dprm_data.runs.generation_run import GenerationRun
 from dprm_data.runs.run import Run
 
@@ -35,8 +37,10 @@ def prepare_prompts(run: Run) -> None:
     own.work  # noqa: B018 - raises for a model that is not there
     with run.by_turns():
         _store_prompts(run, own)
-    if own.config.per_prompt == 1 and not _counts(run)["given"]:
-        run.progress.say("generate: per_prompt: 1 makes one response to each prompt: there will be no pairs")
+    if own.config.per_prompt == 1 and not own.given:
+        _say_no_pairs(run)
+    if asks_actively(run):
+        check_chain(run, own.prompts * (own.config.per_prompt - 1) + own.given)
     if known := [context for context in contexts if context]:
         _say_what_is_too_long(own, min(known))
 
@@ -62,9 +66,14 @@ def _store_prompts(run: Run, own: GenerationRun) -> None:
     run.folder.update_manifest(prompts_source=source_record(report, path, fingerprint) | counts)
 
 
-def _counts(run: Run) -> dict[str, Any]:
-    found: dict[str, Any] = run.folder.read_manifest().get("prompts_source", {"given": 0})
-    return found
+def _say_no_pairs(run: Run) -> None:
+    """Say that there will be none; raise `RecipeError` where they are what is asked about."""
+    if run.compares:
+        raise RecipeError(
+            "generate.per_prompt: 1 makes one response to each prompt, and elicitation: compare asks about two",
+            hint="Give per_prompt: 2 or more.",
+        )
+    run.progress.say("generate: per_prompt: 1 makes one response to each prompt: there will be no pairs")
 
 
 @dataclass
@@ -102,7 +111,7 @@ def _lines(report: ItemsReport, counts: dict[str, int]) -> Iterator[str]:
     yield f"{counts['prompts']:,} prompts from {report.rows:,} rows"
     if counts["given"]:
         yield (
-            f"{counts['given']:,} responses are in the source already: they are rated beside the generated ones "
+            f"{counts['given']:,} responses are in the source already: they are judged beside the generated ones "
             "(generate: {existing: leave_out} leaves them out)"
         )
     if counts["left_out"]:

@@ -217,7 +217,7 @@ def announce(run: Run) -> None:
         run.progress.say(f"{run.recipe.file}: {sending.sentence}")
     if run.why_elicitation:
         run.progress.say(run.why_elicitation)
-    if run.folder.table("items").is_file():  # not where responses are still to be made
+    with suppress(InputError):  # where responses are still to be made
         say_what_is_giant(run)
 
 

@@ -1,30 +1,37 @@
-"""The plan of a recipe that generates: what the responses will cost, and what rating them will, before any of them is there. Makes no call."""
+"""The plan of a recipe that generates: what the responses will cost, and what judging them will, before any of them is there. Makes no call."""
 
 from __future__ import annotations
 
 import itertools
 import tempfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from dprm_data.elicit.generation import ASSUMED_TOKENS
 from dprm_data.engine.jury_plan import make_jury_plan
 from dprm_data.engine.plan import Plan
 from dprm_data.engine.prices import price_sources
+from dprm_data.ingest.item_pairs import pairs_of
 from dprm_data.ingest.items import Item, ids_of, load_items, store_items
 from dprm_data.ledger.factory import exists
 from dprm_data.pipeline import stages
 from dprm_data.pipeline.generate_stage import is_current
+from dprm_data.pipeline.pair_items import pair_items
+from dprm_data.runs.active_budget import most_pairs
+from dprm_data.runs.asked_pairs import comparing
 from dprm_data.runs.generated import response_of
 from dprm_data.runs.generation_run import GenerationRun
 from dprm_data.runs.run import Run
 
-RESPONSES, RATINGS = "responses", "ratings"  # the stages' names
+RESPONSES, RATINGS, COMPARISONS = "responses", "ratings", "comparisons"  # the stages' names
 
-_PROMPTS = 200  # for whose responses rating is estimated
+_PROMPTS, _ROWS = 200, 20_000  # at most so many, and so many items of theirs, from which judging is estimated
 _CHARS = 4  # of a token, in English
 _SUMS = ("calls_known", "calls_needed", "input_tokens", "output_tokens", "cost", "cost_at_most", "corrected_by")
 
@@ -33,12 +40,15 @@ def plan(run: Run) -> Plan:
     """Estimate the calls, tokens and dollars of a prepared run; of both stages if it generates (`Plan.stages`). Makes no call."""
     if run.recipe.generate is None:
         return stages.plan(run)
-    stages.announce(run)
     own = GenerationRun(run)
+    if there := is_current(run, own):
+        with run.by_turns():
+            pair_items(run)
+    stages.announce(run)
     with run.ledger(readonly=True) if exists(run.ledger_address) else nullcontext() as ledger:
         responses = make_jury_plan(own.work, own.folder.table("items"), own.prices, ledger)
     responses = replace(responses, items=own.prompts, annotators=own.config.per_prompt)
-    ratings = stages.estimate(run) if is_current(run, own) else _assumed(run, own)
+    ratings = stages.estimate(run) if there else _assumed(run, own)
     return _both(run, own, responses, ratings)
 
 
@@ -53,7 +63,7 @@ def _both(run: Run, own: GenerationRun, responses: Plan, ratings: Plan) -> Plan:
         prices=price_sources({**own.prices, **run.prices}),
         assumptions=(*responses.assumptions, *ratings.assumptions),
         models={},
-        stages={RESPONSES: responses, RATINGS: ratings},
+        stages={RESPONSES: responses, COMPARISONS if run.compares else RATINGS: ratings},
     )
 
 
@@ -62,23 +72,53 @@ def _sum(one: float | None, other: float | None) -> float | None:
 
 
 def _assumed(run: Run, own: GenerationRun) -> Plan:
-    """The plan of rating responses that are not there yet: of an assumed length, all of them different."""
+    """The plan of judging responses that are not there yet: of an assumed length, all of them different."""
     tokens = min(ASSUMED_TOKENS, own.config.max_tokens)
-    step = max(1, own.prompts // _PROMPTS)
-    prompts = (item for item in load_items(own.folder.table("items")) if not item.completion)
+    sizes = _sizes(own)
+    if run.compares:
+        sizes = {prompt: size for prompt, size in sizes.items() if size > 1}
+    asked = _asked(run, sizes.values())
+    wanted = max(1, min(_PROMPTS, _ROWS * len(sizes) // asked)) if asked else _PROMPTS
+    prompts = (item for item in load_items(own.folder.table("items")) if not item.completion and item.group_id in sizes)
+    sample = list(itertools.islice(prompts, 0, None, max(1, len(sizes) // wanted)))
+    items = _responses(sample, sizes, tokens)
+    if run.compares:
+        groups = [prompt.group_id for prompt in sample for _ in range(sizes[prompt.group_id])]
+        items = comparing(run.elicitation).shown_together(items, groups, run.recipe)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "items.parquet"
-        report = store_items(_responses(itertools.islice(prompts, 0, None, step), own.config.per_prompt, tokens), file)
+        report = store_items(items, file)
         found = make_jury_plan(run.work, file, run.prices, None)
-    items = own.prompts * own.config.per_prompt + own.given
-    said = f"ratings: of {items:,} responses of {tokens:,} tokens each, which is a guess until they are there"
-    return _scaled(replace(found, assumptions=(said, *found.assumptions)), items / report.items)
+    asked = asked or round(report.items * len(sizes) / len(sample))
+    what = (
+        f"comparisons: {comparing(run.elicitation).said_of(asked)}"
+        if run.compares
+        else f"ratings: of {asked:,} responses"
+    )
+    said = f"{what} of {tokens:,} tokens each, which is a guess until they are there"
+    return _scaled(replace(found, assumptions=(said, *found.assumptions)), asked / report.items)
 
 
-def _responses(prompts: Iterator[Item], count: int, tokens: int) -> Iterator[Item]:
+def _sizes(own: GenerationRun) -> dict[str, int]:
+    """How many responses each prompt will have, by its id: those that are made, and those that the source has."""
+    stored = Counter(pq.read_table(own.folder.table("items"), columns=["group_id"])["group_id"].to_pylist())
+    return {prompt: rows - 1 + own.config.per_prompt for prompt, rows in stored.items()}
+
+
+def _asked(run: Run, sizes: Collection[int]) -> int:
+    """How many items there will be to ask about: responses, or pairs of them in both orders; 0 for sets, whose number only drawing them tells."""
+    if not run.compares:
+        return sum(sizes)
+    if comparing(run.elicitation).several:
+        return 0
+    pairs = run.recipe.compare.pairs
+    return 2 * (most_pairs(run, sizes) if pairs == "active" else sum(pairs_of(size, pairs) for size in sizes))
+
+
+def _responses(prompts: Iterable[Item], sizes: Mapping[str, int], tokens: int) -> Iterator[Item]:
     filler = "some " * (tokens * _CHARS // 5)
     for prompt in prompts:
-        for number in range(count):
+        for number in range(sizes[prompt.group_id]):
             completion = response_of(f"{number} {filler}")
             item_id, group_id = ids_of(prompt.prompt, completion)
             yield Item(item_id, prompt.prompt, completion, group_id, None, prompt.source, {})

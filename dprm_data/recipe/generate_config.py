@@ -6,7 +6,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
-from dprm_data.core.registry import ELICITATIONS
 from dprm_data.core.validation import FieldError
 from dprm_data.recipe.model_config import ModelConfig, check_distinct
 from dprm_data.recipe.section import NotNegative, Section, is_frozen
@@ -79,11 +78,6 @@ def check_generate(recipe: Any) -> None:
     if config.per_prompt == 1 and getattr(recipe, "preferences", None) and "preferences" in recipe.model_fields_set:
         raise FieldError(
             "generate.per_prompt", "one response makes no pair, which preferences is about; give 2 or more"
-        )
-    if recipe.elicitation in ELICITATIONS and ELICITATIONS.get(recipe.elicitation).compares:
-        raise FieldError(
-            "elicitation",
-            f"{recipe.elicitation} needs responses that are there; make them with a recipe of its own (dprm generate), and compare with another one whose source is {{path: RUN/tables/items.parquet}}",
         )
     if recipe.mode == "batch":
         _check_batches(config)

@@ -62,6 +62,7 @@ source: {{path: {path}}}   # prompts: a text, or a list of messages
     - Be honest about what you are and what you know; say so where you do not.
     - Say how sure you are of what you claim, in words.
 panel: {panel}                   # who rates: `dprm panel list` lists panels
+# elicitation: compare         # they compare each two responses instead (docs/comparisons.md)
 provider: {provider}
 budget: {{max_cost: 5.00}}       # dollars, for responses and ratings; `dprm plan` says what they will be
 """

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 
 from dprm_data.engine.plan import Plan
+from dprm_data.ingest.item_pairs import pairs_of
 
 if TYPE_CHECKING:
     from dprm_data.runs.run import Run
@@ -22,12 +23,16 @@ def asks_actively(run: Run) -> bool:
 
 def pairs_left(run: Run) -> int:
     """How many more pairs the budget is enough for, as far as there are any; 0 in a run whose pairs are chosen beforehand."""
-    budget = run.recipe.compare.budget if asks_actively(run) else None
-    if budget is None:
+    if not asks_actively(run):
         return 0
     sizes = Counter(pq.read_table(run.folder.needs("items"), columns=["group_id"])["group_id"].to_pylist()).values()
-    most = min(budget // run.work.annotations_of(2), sum(size * (size - 1) // 2 for size in sizes))
-    return max(0, most - pairs_in(run))
+    return max(0, most_pairs(run, sizes) - pairs_in(run))
+
+
+def most_pairs(run: Run, sizes: Iterable[int]) -> int:
+    """How many pairs the budget is enough for, as far as there are any of prompts with so many responses."""
+    each = run.work.annotations_of(2)
+    return min((run.recipe.compare.budget or 0) // each, sum(pairs_of(size, "all") for size in sizes))
 
 
 def pairs_in(run: Run) -> int:

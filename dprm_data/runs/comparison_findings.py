@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from dprm_data.core.arrays import Floats
 from dprm_data.core.format import percent
+from dprm_data.preference.contradictions import BY_CHANCE, circular_triples
 from dprm_data.runs.comparison_table import Compared
 
 _Z90 = 1.6449
@@ -33,6 +35,7 @@ def comparison_record(compared: Compared) -> dict[str, Any]:
         "slope": learned.reward.slope if learned.reward else None,  # reward per unit of utility
         "order": {name: effect for i, name in enumerate(compared.kinds) if (effect := _order_effect(compared, i))},
         "places": _places(compared),
+        "contradictions": asdict(circular_triples(data)),
     }
 
 
@@ -94,6 +97,12 @@ def comparison_sentences(manifest: Mapping[str, Any]) -> list[str]:
         what = "beyond chance, and taken out" if effect["low"] > 0 or effect["high"] < 0 else "no more than chance"
         sentences.append(
             f"Order effect: of two equal responses {_said(kind, 2)} choose the one shown first in {percent(effect['share'])} of their choices ({interval}), {what}."
+        )
+    against = found.get("contradictions", {})  # older versions did not count them
+    if against.get("circular"):
+        sentences.append(
+            f"Contradictions: in {against['circular']:,} of {against['triples']:,} triples of responses ({percent(against['circular'] / against['triples'])}) the answers go round in a circle "
+            f"(A over B, B over C, C over A), which no order explains; of answers at random, {percent(BY_CHANCE)} would."
         )
     for each in found["places"][:_NAMED]:
         first = 2 * each["first"] >= each["chose"]

@@ -33,6 +33,11 @@ class GenerationRun(Run):
         super().__init__(recipe, PromptFolder(run.folder.path), source=run.source, progress=run.progress)
 
     @property
+    def compares(self) -> bool:
+        """Never: it asks for responses, whatever is asked about them later."""
+        return False
+
+    @property
     def responses_file(self) -> Path:
         return self.folder.path / "tables" / "responses.parquet"
 

@@ -2,21 +2,25 @@
 
 For each prompt that has both, d_j = the mean reward that judge j gives to its own responses, minus that to the others. What its own are worth is
 in it, too; so where there are other judges, the same difference by them is taken off: mean over prompts of (d_j - d_others). The interval is a
-bootstrap over prompts. (Models do prefer what they wrote: Panickssery et al., arXiv 2404.13076.)
+bootstrap over prompts. Where responses are compared, d_j is the share of comparisons of its own with another's in which it prefers its own. (Models do prefer what they wrote: Panickssery et al., arXiv 2404.13076.)
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from dprm_data.core.arrays import Floats
-from dprm_data.core.tables import ANNOTATIONS, ITEMS, conformed, part
+from dprm_data.core.arrays import Floats, Ints
+from dprm_data.core.format import number, percent
+from dprm_data.core.tables import ANNOTATIONS, COMPARISONS, ITEMS, conformed, part
 from dprm_data.elicit.work import POPULATION
 from dprm_data.labels.statistics import NOTHING, Interval, Resamples
 from dprm_data.runs.verdict_line import Line, counted
@@ -26,27 +30,38 @@ if TYPE_CHECKING:
     from dprm_data.recipe.model_config import ModelConfig
     from dprm_data.runs.run import Run
 
+Bools = NDArray[np.bool_]
+# (a judge's id, whether it made each of N items, their prompts' numbers) -> for every prompt, by it and by the other judges, how its own fare against others' (G,) each; NaN where that is not known.
+Measure = Callable[[str, Bools, Ints], tuple[Floats, Floats]]
+
 _COLUMNS = ["item_id", "annotator_id", "annotator_kind", "status", "label", "probs", "weight", "model_id"]
 
 
 @dataclass(frozen=True)
 class SelfPreference:
-    """One judge that made responses. own: its reward for its own minus that for others'; beyond: that minus the same by the other judges (without a value
-    if there are none). Both in units of reward, with a 95 % interval over so many prompts, those with both."""
+    """One judge that made responses. own: its reward for its own minus that for others' or, in comparisons, the share in which it prefers its own (ties count half); beyond: that minus the same by the
+    other judges (without a value if there are none). Both with a 95 % interval over so many prompts, those with both."""
 
     judge: str
     prompts: int
     own: Interval
     beyond: Interval
+    compares: bool = False
 
     def sentence(self) -> str:
         """What was found."""
         if self.own.value is None:
             return f"{self.judge}: no prompt has both a response of its own and another's."
-        more = f"{self.judge} gives its own {_signed(self.own)} more reward than others', over {self.prompts:,} prompts"
+        signed = partial(number, digits=2, sign=True)
+        if self.compares:
+            found = f"prefers its own to others' in {_ends(self.own, percent)} of comparisons"
+        else:
+            found = f"gives its own {_ends(self.own, signed)} more reward than others'"
+        more = f"{self.judge} {found}, over {self.prompts:,} prompts"
         if self.beyond.value is None:
             return f"{more}; without another judge, it cannot be told whether they are better."
-        return f"{more}; beyond what the other judges do, that is {_signed(self.beyond)}."
+        beyond = _ends(self.beyond, partial(percent, sign=True) if self.compares else signed)
+        return f"{more}; beyond what the other judges do, that is {beyond}."
 
 
 @dataclass(frozen=True)
@@ -72,10 +87,16 @@ def own_responses(run: Run) -> OwnResponses | None:
         return None
     schema = part(ITEMS, ["item_id", "group_id", "generator"])
     items = conformed(pq.read_table(run.folder.needs("items"), columns=schema.names), schema)
-    rewards = _rewards(run, items)
     group = items["group_id"].combine_chunks().dictionary_encode().indices.to_numpy()
     generator = np.array(items["generator"].to_pylist(), dtype=object)
-    judges = (_of_judge(id_, np.isin(generator, list(own)), group, rewards) for id_, own in made.items())
+    measured = _shares(run, items) if run.compares else _differences_of(_rewards(run, items))
+    judges = []
+    for id_, own in made.items():
+        mine, theirs = measured(id_, np.isin(generator, list(own)), group)
+        known = np.isfinite(mine)
+        both = known & np.isfinite(theirs)
+        beyond = _interval((mine - theirs)[both])
+        judges.append(SelfPreference(id_, int(known.sum()), _interval(mine[known]), beyond, run.compares))
     return OwnResponses(tuple(judges))
 
 
@@ -116,14 +137,43 @@ def _reward_of(table: pa.Table, space: LabelSpace) -> Floats:
     return np.array([np.dot(probs, space.rewards) if probs else by_name.get(label, np.nan) for label, probs in rows])
 
 
-def _of_judge(id_: str, own: np.ndarray, group: np.ndarray, rewards: dict[str, Floats]) -> SelfPreference:
-    nothing = np.full(len(own), np.nan)
-    mine = _differences(rewards.get(id_, nothing), own, group)
-    others = [reward for other, reward in rewards.items() if other != id_]
-    theirs = _differences(_mean(others), own, group) if others else np.full(len(mine), np.nan)
-    both = np.isfinite(mine) & np.isfinite(theirs)
-    known = np.isfinite(mine)
-    return SelfPreference(id_, int(known.sum()), _interval(mine[known]), _interval((mine - theirs)[both]))
+def _differences_of(rewards: dict[str, Floats]) -> Measure:
+    """From the judges' rewards for the items (N,)."""
+
+    def measured(id_: str, own: Bools, group: Ints) -> tuple[Floats, Floats]:
+        nothing = np.full(len(own), np.nan)
+        others = [reward for other, reward in rewards.items() if other != id_]
+        theirs = _mean(others) if others else nothing
+        return _differences(rewards.get(id_, nothing), own, group), _differences(theirs, own, group)
+
+    return measured
+
+
+def _shares(run: Run, items: pa.Table) -> Measure:
+    """From the judges' comparisons of one response with another."""
+    table = pq.read_table(run.folder.needs("comparisons"), schema=COMPARISONS)
+    table = table.filter(pc.and_(pc.equal(table["annotator_kind"], "persona"), pc.is_valid(table["preference"])))
+    ids = items["item_id"].combine_chunks()
+    first, second = (pc.index_in(table[f"{side}_item_id"], value_set=ids) for side in ("first", "second"))
+    there = pc.and_(pc.is_valid(first), pc.is_valid(second))
+    first, second = (side.filter(there).to_numpy().astype(np.int64) for side in (first, second))
+    preference = np.sign(table["preference"].filter(there).to_numpy())
+    judge = np.array(table["model_id"].filter(there).to_pylist(), dtype=object)
+
+    def measured(id_: str, own: Bools, group: Ints) -> tuple[Floats, Floats]:
+        mixed, groups = own[first] != own[second], int(group.max(initial=-1)) + 1
+        for_own = (1 + np.where(own[first], preference, -preference)) / 2
+        found = {}
+        for each in dict.fromkeys(judge):
+            asked = mixed & (judge == each)
+            total = np.bincount(group[first[asked]], minlength=groups)
+            with np.errstate(invalid="ignore"):
+                found[each] = np.bincount(group[first[asked]], for_own[asked], groups) / total
+        nothing = np.full(groups, np.nan)
+        others = [share for other, share in found.items() if other != id_]
+        return found.get(id_, nothing), _mean(others) if others else nothing
+
+    return measured
 
 
 def _mean(values: list[Floats]) -> Floats:
@@ -147,6 +197,6 @@ def _interval(values: Floats) -> Interval:
     return Resamples.of(np.arange(len(values))).mean(values) if len(values) else NOTHING
 
 
-def _signed(found: Interval) -> str:
-    ends = "" if found.low is None else f" ({found.low:+.2f} to {found.high:+.2f})"
-    return f"{found.value:+.2f}{ends}"
+def _ends(found: Interval, shown: Callable[[float | None], str]) -> str:
+    ends = "" if found.low is None else f" ({shown(found.low)} to {shown(found.high)})"
+    return f"{shown(found.value)}{ends}"

@@ -21,9 +21,9 @@ def generated_view(found: dict[str, Any], folder: RunFolder, recipe: Path) -> Re
         rows.add_row("responses in the source", f"{found['given']:,}")
     rows.add_row("responses", Text(f"{found['responses']:,}", style="bold"))
     for status, count in sorted(found["status"].items(), key=lambda pair: (pair[0] != "ok", -pair[1])):
-        rows.add_row("", f"{count:,} {'to be rated' if status == 'ok' else status.replace('_', ' ')}")
+        rows.add_row("", f"{count:,} {'usable' if status == 'ok' else status.replace('_', ' ')}")
     for place, (model, count) in enumerate(sorted(found["models"].items())):
-        rows.add_row("" if place else "by model", f"{model}: {count:,} to be rated")
+        rows.add_row("" if place else "by model", f"{model}: {count:,} usable")
     for place, (reason, count) in enumerate(found["reasons"].items()):
         rows.add_row("" if place else "reasons", Text(f"{count:,} × {reason}"))
     rows.add_row("tokens", f"{found['input_tokens']:,} in, {found['output_tokens']:,} out")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from tests.helpers import answer, dprm, write_recipe, write_rows
+from dprm_data.runs.run import Run
+from dprm_data.runs.self_preference import own_responses
+from tests.helpers import ROOT, answer, dprm, write_recipe, write_rows
 from tests.servers.llm import LLMServer
 
 PROMPTS = [{"id": i, "prompt": f"What is so special about the number {i}?", "topic": "numbers"} for i in range(4)]
@@ -103,7 +106,7 @@ def test_generating_alone_then_running_pays_for_each_once(server: LLMServer, tmp
     assert asked(server) == Counter(found["responses"]["models"])
     rows = responses(tmp_path)
     assert found["responses"]["cost"] == pytest.approx(sum(row["cost"] for row in rows))
-    assert "12 to be rated" in dprm("generate", path, cwd=tmp_path).stdout
+    assert "12 usable" in dprm("generate", path, cwd=tmp_path).stdout
     assert dprm("run", path, cwd=tmp_path).returncode == 0
     assert len(SEEN) == 12 + 12 * 4
 
@@ -263,7 +266,6 @@ def test_weak_and_strong_come_with_their_roles(server: LLMServer, tmp_path: Path
         ({"generate": {"strategy": "weak_strong", "models": []}}, "generate.models"),
         ({"mode": "batch"}, "mode: a run's batches belong to one model; with several in generate"),
         ({"engine": "ray", "ledger": "postgresql://me@localhost/db"}, "engine: the actors of a cluster rate"),
-        ({"elicitation": "compare"}, "elicitation: compare needs responses that are there"),
         ({"generate": {"temperatures": [1, 1.0]}}, "generate.temperatures: has one of them twice"),
     ],
 )
@@ -301,3 +303,22 @@ def test_a_refusal_that_the_provider_marks_is_a_row(server: LLMServer, tmp_path:
     assert Counter(row["status"] for row in responses(tmp_path)) == {"ok": 2, "refusal": 1}
     assert dprm("generate", path, "--retry-failed", cwd=tmp_path).returncode == 0
     assert {row["status"] for row in responses(tmp_path)} == {"ok"}
+
+
+def test_ultrafeedbacks_pipeline_runs_as_it_is_written(server: LLMServer, tmp_path: Path) -> None:
+    """The recipe that docs/generate.md begins with; only where the providers are is said by the environment."""
+    [recipe, *_] = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "generate.md").read_text(), flags=re.DOTALL)
+    assert len(recipe.splitlines()) <= 10
+    (tmp_path / "recipe.yaml").write_text(recipe)
+    write_rows(tmp_path / "prompts.jsonl", PROMPTS[:2])
+    places = {"OPENAI_BASE_URL": f"{server.url}/v1", "ANTHROPIC_BASE_URL": server.url}
+    keys = dict.fromkeys(("OPENAI_API_KEY", "ANTHROPIC_API_KEY"), "a-key-of-nobody")
+    done = answer(dprm("run", "recipe.yaml", "--json", cwd=tmp_path, **places, **keys))
+    rows = pq.read_table(tmp_path / "runs/run/tables/responses.parquet").to_pylist()
+    assert Counter(row["model_id"] for row in rows) == dict.fromkeys({row["model_id"] for row in rows}, 2)
+    assert (
+        len(rows) == 8 and len({row["model_id"] for row in rows}) == 4 and len({row["principle"] for row in rows}) > 1
+    )
+    assert asked(server) == Counter({row["model_id"]: 2 for row in rows}) | {"gpt-5.4-mini": len(SEEN) - 8}
+    assert done["summary"]["pairs"] > 0 and done["summary"]["cost"] > 0
+    assert not own_responses(Run.open(tmp_path / "runs/run"))  # nobody judges what it wrote

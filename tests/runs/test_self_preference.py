@@ -33,13 +33,13 @@ def folder(double: LLMServer, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(folder: Path, double: LLMServer, judges: list[str], writers: list[str]) -> dict[str, Any]:
+def run(folder: Path, double: LLMServer, judges: list[str], writers: list[str], **more: Any) -> dict[str, Any]:
     def model(name: str) -> dict[str, Any]:
         price = {"input": 1.0, "output": 1.0}
         return {"name": "openai", "model": name, "base_url": f"{double.url}/v1", "price": price}
 
     generate = {"models": [model(name) for name in writers], "per_prompt": 2}
-    changes = {"provider": None, "models": [model(name) for name in judges], "labels": LABELS}
+    changes = {"provider": None, "models": [model(name) for name in judges], "labels": LABELS} | more
     path = write_recipe(folder, source={"path": "prompts.jsonl"}, generate=generate, **changes)
     verdict: dict[str, Any] = answer(dprm("run", path, "--json", cwd=folder))["verdict"]
     return verdict
@@ -66,3 +66,24 @@ def test_without_another_judge_it_is_flagged_and_said_to_be_unknown(double: LLMS
     assert "cannot be told" in found.line().detail
     run(folder, double, ["fair-judge"], ["Narcissus", "other"])
     assert own_responses(Run.open(folder / "run")) is None
+
+
+def compares(data: dict[str, Any]) -> str | None:
+    """narcissus prefers its own in every comparison; fair-judge in every other one of the prompts."""
+    text = "\n".join(message["content"] for message in data["messages"])
+    if "response_format" not in data:
+        return says(data)
+    own_is_first = text.index("narcissus says") < text.index("other says")
+    own_is_better = data["model"] == "narcissus" or int(text.split("the year ")[1][:4]) % 2
+    return f'{{"label": "{"A" if own_is_first == bool(own_is_better) else "B"}_is_better"}}'
+
+
+def test_in_comparisons_it_is_a_share(double: LLMServer, folder: Path) -> None:
+    double.says = compares
+    verdict = run(folder, double, ["narcissus", "fair-judge"], ["narcissus", "other"], elicitation="compare")
+    found = own_responses(Run.open(folder / "run"))
+    assert found is not None
+    [judge] = found.judges
+    assert judge.prompts == PROMPTS and judge.own.value == 1.0 and judge.beyond.value == pytest.approx(0.5)
+    [line] = [line for line in verdict["lines"] if line["question"] == "Own responses judged?"]
+    assert "narcissus prefers its own to others' in 100%" in line["detail"] and "+50%" in line["detail"]
