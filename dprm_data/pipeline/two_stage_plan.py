@@ -91,11 +91,11 @@ def _assumed(run: Run, own: GenerationRun) -> Plan:
         found = make_jury_plan(run.work, file, run.prices, None)
     asked = asked or round(report.items * len(sizes) / len(sample))
     what = (
-        f"comparisons: {comparing(run.elicitation).said_of(asked)}"
+        f"comparisons of {comparing(run.elicitation).said_of(asked)}"
         if run.compares
-        else f"ratings: of {asked:,} responses"
+        else f"ratings of {asked:,} responses"
     )
-    said = f"{what} of {tokens:,} tokens each, which is a guess until they are there"
+    said = f"{what}, with {tokens:,} tokens each, which is a guess until they are there"
     return _scaled(replace(found, assumptions=(said, *found.assumptions)), asked / report.items)
 
 

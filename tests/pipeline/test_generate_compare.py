@@ -199,3 +199,13 @@ def test_from_python(server: LLMServer, tmp_path: Path) -> None:
     path = recipe(tmp_path, server.url)
     found = dprm_data.run(path, output=tmp_path / "run", progress=False)
     assert found.counters is not None and len(found.preferences) == PAIRS
+
+
+def test_the_best_and_the_worst_of_what_was_generated(server: LLMServer, tmp_path: Path) -> None:
+    path = recipe(tmp_path, server.url, elicitation="best_worst")
+    planned = answer(dprm("plan", path, "--json", cwd=tmp_path))
+    done = dprm("run", path, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    answered = {(row["set_id"], row["annotator_id"]) for row in table(tmp_path, "comparisons")}
+    assert planned["stages"]["comparisons"]["calls_needed"] == len(answered) == len(PROMPTS) * PERSONAS
+    assert len(table(tmp_path, "preferences")) == PAIRS
