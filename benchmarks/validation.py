@@ -33,6 +33,7 @@ SETS: dict[str, dict[str, Any]] = {
         "name": "abuse5",
         "about": "How abusive a message to a chatbot is, on the five levels of ConvAbuse.",
         "first": -3,
+        "items": 50,
         "anonymous": False,
     },
     "chaosnli": {
@@ -46,6 +47,7 @@ SETS: dict[str, dict[str, Any]] = {
         "name": "nli3",
         "about": "Whether a hypothesis follows from a premise.",
         "first": -1,
+        "items": 30,
         "anonymous": True,  # the raters' ids are placeholders
     },
 }
@@ -136,7 +138,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--model", default="", help="a GGUF file, beside the bundled model")
-    parser.add_argument("--items", type=int, default=50)
+    parser.add_argument("--items", type=int, help="of each set; default: 50 of convabuse, 30 of chaosnli")
     parser.add_argument("--output", type=Path, default=Path("runs/validation"))
     parser.add_argument("--write", action="store_true", help="put the tables into docs/validation.md")
     options = parser.parse_args()
