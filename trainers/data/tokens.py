@@ -67,6 +67,30 @@ def prepare_tokenizer(
     return tokenizer
 
 
+def pad_apart_from_the_end(tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """Replace a pad token that conversations end with. Returns what was done, or None.
+
+    A classifier on a decoder reads the last token that is no padding: transformers looks for the last one with another id than the pad token, vLLM and SGLang take the last one of the text. Where
+    texts end with the pad token, these are two tokens, and one text has two scores. Raises `TrainingError` if the tokenizer has no other special token.
+    """
+    ids = template_ids(tokenizer, [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}])
+    if not ids or ids[-1] != tokenizer.pad_token_id:
+        return None
+    before = tokenizer.pad_token
+    others = [
+        token
+        for token in tokenizer.all_special_tokens
+        if tokenizer.convert_tokens_to_ids(token) not in (ids[-1], tokenizer.eos_token_id)
+    ]
+    if not others:
+        raise TrainingError(
+            f"the tokenizer of {tokenizer.name_or_path} pads with {before!r}, which texts end with: transformers would not read it, and vLLM would",
+            hint="Give pad_token: a token of its vocabulary that no text ends with.",
+        )
+    tokenizer.pad_token = others[0]
+    return f"padding with {others[0]!r}: texts end with {before!r}, and servers would read another token than transformers does"
+
+
 def context_length(config: Any, length: int | None) -> int:
     """Tokens per row: `length`, by default the model's context, at most 1,024.
 

@@ -26,7 +26,7 @@ from dprm_trainers.core.checkpoints import flush, last_whole
 from dprm_trainers.core.errors import TrainingDataError, TrainingError
 from dprm_trainers.core.outputs import in_bf16, output_folder, peak_memory, push_folder, whole_model
 from dprm_trainers.data.rows import Rows, TrainingData, load_data, preference_pairs
-from dprm_trainers.data.tokens import encode
+from dprm_trainers.data.tokens import encode, pad_apart_from_the_end
 from dprm_trainers.reward.batches import Collator, Examples
 from dprm_trainers.reward.features import FrozenHead, features_of, linear_head
 from dprm_trainers.reward.objective import Objective
@@ -118,6 +118,8 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
         found.split("validation")
     pairs = {name: _pairs(config, rows, space, name) for name, rows in (("train", train), ("validation", validation))}
     tokenizer, model_config, max_length = load_tokenizer(config, space)
+    if changed := pad_apart_from_the_end(tokenizer):
+        say(changed)
     encoded = {
         name: encode(
             tokenizer,
