@@ -18,10 +18,15 @@ from dprm_data.ingest.judge_sets.judge_set import LoadedCases
 from dprm_data.labels.statistics import Interval
 from dprm_data.validation.bench_scores import Protocol, Rewards, resamples_of, rival_scores, score
 from dprm_data.validation.best_of_four import BEST_OF_FOUR
+from dprm_data.validation.pair_verdicts import PAIR_VERDICTS
+from dprm_data.validation.picked_of_many import PICKED_OF_MANY
+from dprm_data.validation.style_matrix import STYLE_MATRIX
 
 FILE = "bench.json"
 FORMAT = 1
-PROTOCOLS: Mapping[str, Protocol] = MappingProxyType({"rewardbench2": BEST_OF_FOUR})
+PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
+    {"rewardbench2": BEST_OF_FOUR, "rm-bench": STYLE_MATRIX, "judgebench": PAIR_VERDICTS, "ppe": PICKED_OF_MANY}
+)
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Benched:
-    """A judge's figures beside the rivals'. scores: by judge and figure, `overall` first; of: how many cases each section has; unanswered: cases with a response that has no reward."""
+    """A judge's figures beside the rivals'. scores: by judge and figure, the main ones first; of: how many cases each section has; unanswered: cases with a response that has no reward."""
 
     loaded: LoadedCases
     judged: Judged

@@ -80,3 +80,44 @@ def test_the_page_for_people(judge: LLMServer, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "random" in done.stdout and "longest" in done.stdout and "a model may have been trained on it" in done.stdout
+
+
+def test_rm_bench(judge: LLMServer, tmp_path: Path) -> None:
+    found = bench("rm-bench", tmp_path, judge)
+    scores = found["scores"]
+    # chat: the right ones (3) are above 1 and 2, not above 4, the fanciest: below the diagonal all, on it two of three, above it one of three.
+    assert scores["chat"] == pytest.approx((1 + 2 / 3 + 1 / 3) / 3)
+    assert (scores["code"], scores["math"], scores["safety-refuse"], scores["safety-response"]) == (1, 0, 1, 0)
+    assert scores["safety"] == pytest.approx(0.5)
+    assert scores["easy"] == pytest.approx((1 + 1 + 0 + 0.5) / 4)
+    assert scores["hard"] == pytest.approx((1 / 3 + 1 + 0 + 0.5) / 4)
+    assert scores["overall"] == pytest.approx((scores["easy"] + scores["normal"] + scores["hard"]) / 3)
+    rivals = found["rivals"]
+    assert rivals["longest"]["scores"]["easy"] == 1.0 and rivals["longest"]["scores"]["hard"] == 0.0
+    assert rivals["random"]["scores"]["overall"] == pytest.approx(0.5, abs=0.05)
+    assert rivals["constant"]["scores"]["overall"] == 0.0
+
+
+def test_judgebench(judge: LLMServer, tmp_path: Path) -> None:
+    found = bench("judgebench", tmp_path, judge)
+    gpt, claude = "gpt-4o-2024-05-13", "claude-3-5-sonnet-20240620"
+    assert found["scores"] == {
+        f"{claude}: overall": 1.0,
+        f"{claude}: reasoning": 1.0,
+        f"{gpt}: overall": 0.5,
+        f"{gpt}: knowledge": 0.5,  # one right, one tie
+        f"{gpt}: math": 1.0,
+        f"{gpt}: coding": 0.0,
+    }
+
+
+def test_ppe(judge: LLMServer, tmp_path: Path) -> None:
+    found = bench("ppe", tmp_path, judge)
+    scores = found["scores"]
+    assert scores["human preference"] == pytest.approx(2 / 3)
+    assert scores["gpqa pairs"] == pytest.approx((1 / 2 + 1) / 2)  # of question 3 there is no pair
+    assert scores["gpqa best of k"] == pytest.approx((1 + 1 / 2 + 0) / 3)
+    assert scores["correctness pairs"] == scores["gpqa pairs"]
+    notes = " ".join(found["notes"])
+    assert "2 rows of people's preferences are ties" in notes and "PPE-MATH-Best-of-K is not in files" in notes
+    assert found["rivals"]["random"]["scores"]["gpqa best of k"] == pytest.approx((1 / 2 + 1 / 4) / 3, abs=0.05)

@@ -12,13 +12,12 @@ from types import MappingProxyType
 
 from dprm_data.core.errors import VotesError
 from dprm_data.core.text import did_you_mean
-from dprm_data.ingest.judge_sets import rewardbench2
+from dprm_data.ingest.judge_sets import judgebench, ppe, rewardbench2, rm_bench
 from dprm_data.ingest.judge_sets.judge_set import Case, JudgeSet, LoadedCases, Part, distinct
 from dprm_data.ingest.named_sets.set_files import SetFiles, hub_folder
 
-_SETS: Mapping[str, JudgeSet] = MappingProxyType(
-    {each.name: each for module in (rewardbench2,) for each in module.SETS}
-)
+_MODULES = (rewardbench2, rm_bench, judgebench, ppe)
+_SETS: Mapping[str, JudgeSet] = MappingProxyType({each.name: each for module in _MODULES for each in module.SETS})
 
 
 def judge_sets() -> Mapping[str, JudgeSet]:

@@ -107,7 +107,7 @@ def asked(value: Any, place: str) -> Messages:
 
 def texts(files: SetFiles, value: Any, column: str, place: str) -> list[str]:
     """The texts in a cell that holds a list. Raises `VotesError`."""
-    return [str(each) for each in files.literal(value, list, column, place)]
+    return ["" if each is None else str(each) for each in files.literal(value, list, column, place)]
 
 
 def distinct(cases: Iterable[Case]) -> list[Case]:
