@@ -1,6 +1,6 @@
 """A recipe's panel on a benchmark of judges: it rates every response in a run of its own, in the benchmark's folder, and the protocol sees the expected rewards.
 
-The expected reward of a response is that of its own votes (or of its stated distribution), not of the fitted one: a fit would move it by the answers to other cases.
+A recipe that compares is asked about the pairs, where the benchmark has pairs (`bench_pairs`). The expected reward of a response is that of its own votes (or of its stated distribution), not of the fitted one: a fit would move it by the answers to other cases.
 All answers are on the ledger: an interrupted benchmark goes on where it was, and a larger sample pays for what is new.
 """
 
@@ -19,6 +19,8 @@ from dprm_data.ingest.items import Item
 from dprm_data.ingest.judge_sets.judge_collection import sample_cases
 from dprm_data.ingest.judge_sets.judge_set import LoadedCases
 from dprm_data.pipeline import stages
+from dprm_data.pipeline.bench_pairs import compared_by_panel, comparing_arm
+from dprm_data.pipeline.pair_items import pair_items
 from dprm_data.pipeline.validation_arms import Arm, make_arms, run_of
 from dprm_data.providers.provider import Provider
 from dprm_data.recipe.recipe import Recipe
@@ -65,7 +67,7 @@ def prepare_bench(
     items: how many cases; all of them by default. provider: an object to ask in place of the recipe's. Raises `InputError`, and `BudgetReached` if the budget allows hardly any case.
     """
     progress = progress or Progress()
-    arm = make_arms(recipe, output, rivals=False)[0]
+    arm = comparing_arm(recipe, loaded, output) or make_arms(recipe, output, rivals=False)[0]
     sampled = sample_cases(loaded, items or len(loaded.cases), seed=seed)
     prepared = _planned(arm, sampled, output, progress, provider)
     limit = max_cost if max_cost is not None else arm.recipe.budget.max_cost
@@ -88,22 +90,25 @@ def _planned(
 ) -> PreparedBench:
     items = [item for case in loaded.cases for item in case.items()]
     run = run_of(arm, output, items, progress, provider)
+    pair_items(run)
     return PreparedBench(loaded, arm, run, stages.estimate(run))
 
 
 def ask_panel(prepared: PreparedBench, *, max_cost: float | None = None) -> Judged:
     """Ask what is missing, and read the rewards. Raises what stopped the run: the cases that are left would count as wrong."""
-    run = prepared.run
+    run, loaded = prepared.run, prepared.loaded
+    if run.compares:
+        return compared_by_panel(run, prepared.arm.name, loaded, max_cost=max_cost)
     with run.at_work():
         stages.annotate_and_keep(run, max_cost=max_cost)
-    items = {item.item_id for case in prepared.loaded.cases for item in case.items()}
+    items = {item.item_id for case in loaded.cases for item in case.items()}
     answers = read_answers(run, sorted(items))
     mean = np.where(answers.answered, np.round(answers.shares @ run.space.rewards, _DIGITS), np.nan)
     expected = dict(zip(sorted(items), mean.tolist(), strict=True))
     return Judged(
         name=prepared.arm.name,
         kind="panel",
-        rewards=[_rewards(expected, case.items()) for case in prepared.loaded.cases],
+        rewards=[_rewards(expected, case.items()) for case in loaded.cases],
         cost=answers.cost,
         calls=answers.asked,
         identity=asked_identity(run).as_dict(),

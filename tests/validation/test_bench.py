@@ -121,3 +121,26 @@ def test_ppe(judge: LLMServer, tmp_path: Path) -> None:
     notes = " ".join(found["notes"])
     assert "2 rows of people's preferences are ties" in notes and "PPE-MATH-Best-of-K is not in files" in notes
     assert found["rivals"]["random"]["scores"]["gpqa best of k"] == pytest.approx((1 / 2 + 1 / 4) / 3, abs=0.05)
+
+
+def comparing(request: dict[str, Any]) -> str:
+    """Prefers what is shown first, unless the other is better by two steps."""
+    first, second = re.findall(r"\[(\d)\]", json.dumps(request["messages"]))[:2]
+    return json.dumps({"label": "B is better" if int(second) >= int(first) + 2 else "A is better"})
+
+
+def test_pairs_are_compared_in_both_orders(tmp_path: Path) -> None:
+    with LLMServer() as server:
+        server.says = comparing
+        found = bench("judgebench", tmp_path, server, elicitation="compare", compare={"steps": 3})
+        assert found["calls"] == 10 and server.tally.requests == 10
+        scores = found["scores"]
+        gpt = "gpt-4o-2024-05-13"
+        # a: 4 against 2 both ways; b: a draw, once each way; c: both ways; d: both ways, for the wrong one; e: 5 against 4, once each way.
+        assert (scores[f"{gpt}: knowledge"], scores[f"{gpt}: math"], scores[f"{gpt}: coding"]) == (0.5, 1.0, 0.0)
+        assert scores["claude-3-5-sonnet-20240620: overall"] == 0.0
+        judge_samples.rm_bench(tmp_path / "more")
+        done = dprm(
+            *("bench", "rm-bench", tmp_path / "recipe.yaml", "--data", "more"), cwd=tmp_path, OPENAI_API_KEY="sk-test"
+        )
+    assert done.returncode == 2 and "is asked about two responses" in done.stderr
