@@ -70,6 +70,7 @@ def bench(
                 Path(judge), benchmark, data, items, seed, output, max_cost, progress, not (yes or quiet or as_json)
             )
         else:
+            _check_model(judge)
             folder = output or Path("bench") / f"{benchmark}-{_plain(judge)}"
             loaded = load_cases(benchmark, data)
             loaded = sample_cases(loaded, items or len(loaded.cases), seed=seed)
@@ -116,12 +117,19 @@ def _panel(
         return prepared.loaded, ask_panel(prepared, max_cost=max_cost), folder
 
 
-def _reward_model(name: str, loaded: Any, progress: Any) -> Any:
-    """What a trained reward model says of the cases."""
-    from dprm_data.cli.train import check_named, needs_trainers, quiet_libraries
+def _check_model(name: str) -> None:
+    from dprm_data.cli.train import needs_trainers
 
     needs_trainers()
-    check_named(reward_model=[name])
+    from dprm_trainers.core.references import check_model
+
+    check_model("RECIPE|MODEL", name)
+
+
+def _reward_model(name: str, loaded: Any, progress: Any) -> Any:
+    """What a trained reward model says of the cases."""
+    from dprm_data.cli.train import quiet_libraries
+
     quiet_libraries()
     from dprm_trainers.evaluation.bench_rewards import judged_by_model
 

@@ -12,6 +12,7 @@ import pytest
 
 from tests.helpers import answer, dprm, write_recipe
 from tests.ingest import judge_samples
+from tests.servers.hub import Hub
 from tests.servers.llm import LLMServer
 
 
@@ -144,3 +145,74 @@ def test_pairs_are_compared_in_both_orders(tmp_path: Path) -> None:
             *("bench", "rm-bench", tmp_path / "recipe.yaml", "--data", "more"), cwd=tmp_path, OPENAI_API_KEY="sk-test"
         )
     assert done.returncode == 2 and "is asked about two responses" in done.stderr
+
+
+def test_a_response_without_an_answer_counts_as_wrong(tmp_path: Path) -> None:
+    with LLMServer() as server:
+        server.says = lambda request: "I cannot say." if "[1]" in json.dumps(request["messages"]) else known(request)
+        found = bench("judgebench", tmp_path, server)
+    assert found["unanswered"] == 2 and any(
+        "2 of 5 cases have a response without an answer" in n for n in found["notes"]
+    )
+    assert found["scores"]["gpt-4o-2024-05-13: math"] == 0.0  # it finds the right one best, and does not rate the other
+
+
+def test_as_many_cases_as_the_budget_allows(judge: LLMServer, tmp_path: Path) -> None:
+    folder = tmp_path / "files" / "data"
+    folder.mkdir(parents=True)
+    rows = [
+        {"pair_id": i, "source": "livebench-math", "question": f"Question {i}?", "response_model": "m", "label": "A>B"}
+        | {"response_A": f"A {i}. [{1 + i % 5}]", "response_B": f"B {i}. [2]"}
+        for i in range(60)
+    ]
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    price = {
+        "provider": {
+            "name": "openai",
+            "model": "m",
+            "base_url": f"{judge.url}/v1",
+            "price": {"input": 10, "output": 10},
+        }
+    }
+    whole = bench("judgebench", tmp_path, judge, "--output", "whole", **price)
+    part = bench("judgebench", tmp_path, judge, "--output", "part", "--max-cost", whole["cost"], **price)
+    assert 20 <= part["cases"] < whole["cases"] == 60 and part["cost"] <= whole["cost"]
+    done = dprm(
+        *("bench", "judgebench", tmp_path / "recipe.yaml", "--data", "files", "-o", "none", "--max-cost", 0.001),
+        cwd=tmp_path,
+        OPENAI_API_KEY="sk-test",
+    )
+    assert done.returncode == 3 and "of 60 cases" in done.stderr
+
+
+def test_files_from_the_hub(judge: LLMServer, tmp_path: Path) -> None:
+    judge_samples.rm_bench(tmp_path / "files")
+    with Hub() as hub:
+        repository = hub.create("THU-KEG/RM-Bench", private=False)
+        repository.write("total_dataset.json", (tmp_path / "files" / "total_dataset.json").read_bytes())
+        repository.write("assets/picture.png", b"not asked for")
+        settings = {"HF_HOME": str(tmp_path / "cache"), "HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1"}
+        file = recipe(tmp_path, judge)
+        found = answer(dprm("bench", "rm-bench", file, "--json", cwd=tmp_path, OPENAI_API_KEY="sk-test", **settings))
+        missing = dprm("bench", "rewardbench2", file, cwd=tmp_path, OPENAI_API_KEY="sk-test", **settings)
+        fetched = [path for method, path, _ in hub.requests if method == "GET" and "/resolve/" in path]
+    assert found["cases"] == 5 and [path.rpartition("/")[2] for path in fetched] == ["total_dataset.json"]
+    assert missing.returncode == 2 and "allenai/reward-bench-2 cannot be fetched" in missing.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "files", "says"),
+    [
+        ("rewardbench", {}, "no benchmark of judges is called 'rewardbench'; did you mean 'rewardbench2'?"),
+        ("rm-bench", {"notes.txt": "x"}, "which rm-bench needs"),
+        ("rm-bench", {"total_dataset.json": '[{"id": 1, "prompt": "p"}]'}, "no field chosen, rejected, domain"),
+        ("rm-bench", {"total_dataset.json": "[1"}, "total_dataset.json"),
+        ("ppe", {"data.jsonl": "{}"}, "none of the folders of ppe"),
+    ],
+)
+def test_mistakes(judge: LLMServer, tmp_path: Path, name: str, files: dict[str, str], says: str) -> None:
+    (tmp_path / "files").mkdir()
+    for file, text in files.items():
+        (tmp_path / "files" / file).write_text(text)
+    done = dprm(*("bench", name, recipe(tmp_path, judge), "--data", "files"), cwd=tmp_path, OPENAI_API_KEY="sk-test")
+    assert done.returncode == 2 and says in " ".join(done.stderr.split()), done.stderr
