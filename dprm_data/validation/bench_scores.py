@@ -23,7 +23,11 @@ Credits = dict[str, Floats]  # by name (N,); NaN for cases that it is not about
 Means = Mapping[str, Floats]  # by name (1 + B,): of the sample, and of every resample
 
 OVERALL = "overall"
-_DRAWS = 200  # of a judge that answers at random
+_DRAWS, _LEAST_DRAWS, _MOST_DRAWN = (
+    200,
+    10,
+    200_000,
+)  # of a judge that answers at random; the more cases, the fewer are needed
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,8 @@ def score(protocol: Protocol, cases: Sequence[Case], rewards: Rewards, draws: Re
 def rival_scores(protocol: Protocol, cases: Sequence[Case], draws: Resamples) -> dict[str, dict[str, Interval]]:
     """The figures of judges that know nothing: random rewards (the expectation), the longer response, and the same reward for all."""
     rng = np.random.default_rng(0)
-    drawn = [protocol.credits(cases, [rng.random(len(case.responses)) for case in cases]) for _ in range(_DRAWS)]
+    times = min(_DRAWS, max(_LEAST_DRAWS, _MOST_DRAWN // max(1, len(cases))))
+    drawn = [protocol.credits(cases, [rng.random(len(case.responses)) for case in cases]) for _ in range(times)]
     expected = {name: np.mean([found[name] for found in drawn], axis=0) for name in drawn[0]}
     length = [np.array([float(len(text)) for text in case.responses]) for case in cases]
     return {
