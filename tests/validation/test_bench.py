@@ -44,8 +44,15 @@ def bench(name: str, folder: Path, judge: LLMServer, *options: object, **changes
     )
 
 
-def test_rewardbench2(judge: LLMServer, tmp_path: Path) -> None:
-    found = bench("rewardbench2", tmp_path, judge)
+@pytest.fixture(scope="module")
+def whole(judge: LLMServer, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """RewardBench 2, all of it: the folder, and what was said."""
+    folder = tmp_path_factory.mktemp("rewardbench2")
+    return folder, bench("rewardbench2", folder, judge)
+
+
+def test_rewardbench2(whole: tuple[Path, dict[str, Any]]) -> None:
+    folder, found = whole
     # Question 0: gap 4 - 2 = 2 above the spread 1; with its reference's 4, too. Question 1: gap 1, spread 2.
     margin = (0.7615941559557649 - 0.46211715726000975) / 2  # tanh(2/1 - 1), tanh(1/2 - 1)
     ties = 0.3 + 0.3 + 0.2 * 0.5 + 0.2 * 0.5 + 0.01 * margin
@@ -61,26 +68,22 @@ def test_rewardbench2(judge: LLMServer, tmp_path: Path) -> None:
     assert rivals["constant"]["Math"] == 0.25 and rivals["random"]["Math"] == pytest.approx(0.25, abs=0.05)
     assert rivals["longest"]["Math"] == 0.0 and rivals["constant"]["Ties"] == 0.0
     assert found["cost"] > 0 and found["calls"] == 29
-    assert json.loads((tmp_path / "run/bench/rewardbench2/bench.json").read_text())["scores"] == scores
+    assert json.loads((folder / "run/bench/rewardbench2/bench.json").read_text())["scores"] == scores
 
 
-def test_the_same_again_asks_nobody_and_a_part_of_it_neither(judge: LLMServer, tmp_path: Path) -> None:
-    first = bench("rewardbench2", tmp_path, judge)
+def test_the_same_again_asks_nobody_and_a_part_of_it_neither(
+    judge: LLMServer, whole: tuple[Path, dict[str, Any]]
+) -> None:
+    folder, found = whole
     asked = judge.tally.requests
-    again = bench("rewardbench2", tmp_path, judge)
-    assert again == first
-    part = bench("rewardbench2", tmp_path, judge, "--items", 5)
-    assert judge.tally.requests == asked
-    assert part["cases_by_section"]["Ties"] == 2 and part["cases_by_section"]["Math"] == 1
-
-
-def test_the_page_for_people(judge: LLMServer, tmp_path: Path) -> None:
-    judge_samples.rewardbench2(tmp_path / "files")
-    done = dprm(
-        *("bench", "rewardbench2", recipe(tmp_path, judge), "--data", "files"), cwd=tmp_path, OPENAI_API_KEY="sk-test"
-    )
+    command = ("bench", "rewardbench2", "recipe.yaml", "--data", "files")
+    done = dprm(*command, cwd=folder, OPENAI_API_KEY="sk-test")  # as people see it
     assert done.returncode == 0, done.stderr
     assert "random" in done.stdout and "longest" in done.stdout and "a model may have been trained on it" in done.stdout
+    assert f"{found['scores']['Ties']:.1%}" in done.stdout and "29 annotations" in done.stdout
+    part = bench("rewardbench2", folder, judge, "--items", 5)
+    assert judge.tally.requests == asked
+    assert part["cases_by_section"]["Ties"] == 2 and part["cases_by_section"]["Math"] == 1
 
 
 def test_rm_bench(judge: LLMServer, tmp_path: Path) -> None:
