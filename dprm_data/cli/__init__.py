@@ -12,6 +12,7 @@ from pathlib import Path
 
 # Importing a module adds its commands to the application.
 from dprm_data.cli import (
+    bench,  # noqa: F401
     evaluate,  # noqa: F401
     evaluate_policy,  # noqa: F401
     export,  # noqa: F401

@@ -12,7 +12,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "Prepare": ("init", "models", "panel", "labels"),
     "Annotate": ("plan", "generate", "try", "pilot", "run", "status"),
     "Inspect": ("show", "report"),
-    "People": ("validate", "ratings", "review"),
+    "People": ("validate", "bench", "ratings", "review"),
     "Share": ("export", "publish", "pull"),
     "Train": ("train", "eval", "serve"),
     "Maintain": ("ledger", "trust"),
