@@ -16,7 +16,12 @@ from dprm_data.preference.instrument import has_scales
 from dprm_data.preference.model_selection import learn_prior
 from dprm_data.review.read_panel import FAMILY, FOLDS, Reading
 from dprm_data.runs.variance_sentences import sentences, warns
-from dprm_data.validation.alternative_annotator import EPSILON, AlternativeAnnotator, alternative_annotator
+from dprm_data.validation.alternative_annotator import (
+    EPSILON,
+    LEAST_ITEMS,
+    AlternativeAnnotator,
+    alternative_annotator,
+)
 from dprm_data.validation.answers import Answers
 from dprm_data.validation.by_group import ByGroup, by_group, shared_attributes
 from dprm_data.validation.crowd import Crowd
@@ -109,6 +114,7 @@ def measure(
     draw = Resamples.of(np.asarray(groups), resamples=1000, level=level, seed=seed)
     predictions = {arm.name: _predictions(arm, counts, groups, space, seed) for arm in asked}
     named = {f"{name}: {kind}": p for name, kinds in predictions.items() for kind, p in kinds.items()}
+    arms = tuple(_arm(arm, predictions[arm.name], crowd, counts, space, draw, epsilon, seed) for arm in asked)
     return Validation(
         set_name=crowd.name,
         title=crowd.title or crowd.name,
@@ -123,8 +129,8 @@ def measure(
         level=level,
         digest=crowd.digest,
         distances=tuple(distances(named, counts, groups, space, draw, seed=seed)),
-        arms=tuple(_arm(arm, predictions[arm.name], crowd, counts, space, draw, epsilon, seed) for arm in asked),
-        notes=[*crowd.notes, *_notes(crowd, counts, asked)],
+        arms=arms,
+        notes=[*crowd.notes, *_notes(crowd, counts, asked, tested=any(arm.alternative for arm in arms))],
     )
 
 
@@ -230,8 +236,12 @@ def _groups(arm: Asked, crowd: Crowd, space: LabelSpace, draw: Resamples, seed: 
     return found
 
 
-def _notes(crowd: Crowd, counts: Floats, asked: Sequence[Asked]) -> list[str]:
+def _notes(crowd: Crowd, counts: Floats, asked: Sequence[Asked], *, tested: bool) -> list[str]:
     notes = []
+    if crowd.named and not tested:
+        notes.append(
+            f"Nobody judged {LEAST_ITEMS} of these items with two other people: no alternative annotator test."
+        )
     if not crowd.named:
         notes.append(
             "The set does not say who judged, so nothing is said by group, and the alternative annotator test needs raters."
