@@ -129,7 +129,7 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
         )
         for name, rows in (("train", train), ("validation", validation))
     }
-    notes = [f"{name}: {note}" for name, parts in encoded.items() for note in parts.notes]
+    notes = [*objective.notes, *(f"{name}: {note}" for name, parts in encoded.items() for note in parts.notes)]
     say(f"{len(train)} rows to train on, {len(validation)} to validate on ({found.how}); objective {config.objective}")
     for note in notes:
         say(note)
