@@ -24,7 +24,7 @@ from dprm_trainers.data.rows import Message, Rows, TrainingData
 
 CONSTANT, TEXT, LONGER = "constant", "TF-IDF + ridge", "the longer one"
 _SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)  # of the constant in the regression's predictions
-_NO_SKLEARN = f"{TEXT} is not compared: it needs scikit-learn (pip install 'dprm-data[text]')"
+_NO_SKLEARN = f"{TEXT} is not compared: it needs scikit-learn (pip install 'dprm-data[train]')"
 _TOO_LITTLE = f"{TEXT} is not compared: there are too few prompts, or no word occurs twice in the training rows"
 
 
