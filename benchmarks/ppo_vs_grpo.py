@@ -78,7 +78,7 @@ def measure_ppo(given: argparse.Namespace) -> list[float]:
     output = Path(given.folder) / "ppo"
     config = PPOConfig.of(
         prompts="-", policy=given.folder, reward_model="-", output=str(output), steps=given.steps, batch_size=given.batch,
-        max_new_tokens=given.new_tokens, min_new_tokens=given.new_tokens, update_epochs=1, minibatches=1,
+        max_new_tokens=given.new_tokens, min_new_tokens=given.new_tokens, update_epochs=1, minibatches=1, missing_end_penalty=0,
         learning_rate=1e-4, precision="fp32", save_every=0, samples_every=0,
     )  # fmt: skip
     asked = prompts(64)

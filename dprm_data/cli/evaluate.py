@@ -89,10 +89,11 @@ def evaluate_reward(
 def _evaluate_pairs(
     models: dict[str, Any], file: Path, reading: str, out: Path | None, batch_size: int, as_json: bool
 ) -> None:
-    from dprm_trainers.evaluation.pair_file import read_pairs, score_pairs
+    from dprm_trainers.evaluation.pair_file import read_pairs, score_lengths, score_pairs
+    from dprm_trainers.reward.rivals import LONGER
 
     pairs = read_pairs(file)
-    found = {}
+    found = {LONGER: score_lengths(pairs)}
     for i, (name, model) in enumerate(models.items()):
         target = out / f"{i:02d}-{Path(name).name}.jsonl" if out else None
         found[name] = score_pairs(model, pairs, reading=reading, batch_size=batch_size, out=target)

@@ -23,7 +23,7 @@ import numpy as np
 from dprm_data.core.arrays import Floats, Ints
 from dprm_data.labels.lipschitz import lipschitz_vertices
 
-TOLERANCE = 1e-9  # of a cost, relative to the greatest one or to 1
+TOLERANCE = 1e-9  # of a cost in double precision, relative to the greatest one
 
 # -- order --------------------------------------------------------------------------------------------------------------
 
@@ -103,7 +103,7 @@ def has_closed_form(cost: Floats) -> bool:
 
 
 def _unit(cost: Floats) -> float:
-    return max(float(cost.max()), 1.0)
+    return float(cost.max())
 
 
 def _vertices(cost: Floats) -> Floats | None:

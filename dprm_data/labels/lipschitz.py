@@ -22,19 +22,21 @@ How many there are depends on the metric: 2^(d-1) on a line with distinct points
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from dprm_data.core.arrays import Floats
 
 _MOST_LABELS = 12  # the search visits all 2^(d - 1) sets of labels; beyond, only degenerate metrics have few vertices
-_DIGITS = 9  # of a cost of at most 1: equal assignments found along different trees differ by rounding
 
 
-def lipschitz_vertices(cost: Floats, limit: int = 4096) -> Floats | None:
+def lipschitz_vertices(cost: Floats, limit: int = 4096, tolerance: float = 1e-9) -> Floats | None:
     """One of each pair of vertices v, -v of the Lipschitz polytope: (V, d), first column 0. None where more than `limit` would be kept at any stage, or for more than 12 labels.
 
-    cost: a symmetric metric (d, d) with zero diagonal, in any unit (the vertices are in the same). Time and memory grow with the number of vertices of
-    all sub-metrics: 0.1 s for 6 labels, seconds for 8 in general position.
+    cost: a symmetric metric (d, d) with zero diagonal, in any unit (the vertices are in the same). tolerance: of the costs, relative to the greatest one.
+    Equal sums of costs along different trees differ by it, and vertices that differ by less count as one. Time and memory grow with the number of vertices
+    of all sub-metrics: 0.1 s for 6 labels, seconds for 8 in general position.
     """
     d, unit = len(cost), float(cost.max())
     if d > _MOST_LABELS:
@@ -42,6 +44,7 @@ def lipschitz_vertices(cost: Floats, limit: int = 4096) -> Floats | None:
     if unit == 0:
         return np.zeros((1, d))
     c = cost / unit
+    digits = round(-math.log10(tolerance))
     # From a set of assigned labels (a bit mask) to the feasible assignments of these labels; NaN where there is none yet.
     first = np.full((1, d), np.nan)
     first[0, 0] = 0.0
@@ -52,38 +55,38 @@ def lipschitz_vertices(cost: Floats, limit: int = 4096) -> Floats | None:
             members = [i for i in range(d) if assigned >> i & 1]
             for new in range(d):
                 if not assigned >> new & 1:
-                    grown.setdefault(assigned | 1 << new, []).append(_with_label(values, members, new, c))
+                    grown.setdefault(assigned | 1 << new, []).append(_with_label(values, members, new, c, tolerance))
         stage, kept = {}, 0
         for assigned, parts in grown.items():
-            stage[assigned] = _distinct(np.vstack(parts))
+            stage[assigned] = _distinct(np.vstack(parts), digits)
             kept += len(stage[assigned])
             if len(stage[assigned]) > 2 * limit or kept > 32 * limit:
                 return None
     (vertices,) = stage.values()
-    half = vertices[_leading_sign(vertices) >= 0]
+    half = vertices[_leading_sign(vertices, tolerance) >= 0]
     return half * unit if len(half) <= limit else None
 
 
-def _with_label(values: Floats, members: list[int], new: int, c: Floats) -> Floats:
+def _with_label(values: Floats, members: list[int], new: int, c: Floats, tolerance: float) -> Floats:
     """All feasible assignments that give `new` a value tight to one of the members."""
     known = values[:, members]
     candidates = np.concatenate([known + c[members, new], known - c[members, new]], axis=1)  # (n, 2m)
     gap = np.abs(candidates[:, :, None] - known[:, None, :])
-    feasible = (gap <= c[members, new] + 1e-9).all(axis=2)
+    feasible = (gap <= c[members, new] + tolerance).all(axis=2)
     row, column = np.nonzero(feasible)
     out = values[row].copy()
     out[:, new] = candidates[row, column]
     return out
 
 
-def _distinct(values: Floats) -> Floats:
-    keys = np.round(np.nan_to_num(values, nan=9.0), _DIGITS) + 0.0  # + 0.0: no negative zeros
+def _distinct(values: Floats, digits: int) -> Floats:
+    keys = np.round(np.nan_to_num(values, nan=9.0), digits) + 0.0  # + 0.0: no negative zeros
     _, index = np.unique(keys, axis=0, return_index=True)
     return np.asarray(values[np.sort(index)])
 
 
-def _leading_sign(vertices: Floats) -> Floats:
+def _leading_sign(vertices: Floats, tolerance: float) -> Floats:
     """The sign of the first entry that is not 0."""
-    solid = np.abs(vertices) > 10.0**-_DIGITS
+    solid = np.abs(vertices) > tolerance
     at = solid.argmax(axis=1)
     return np.asarray(np.sign(vertices[np.arange(len(vertices)), at]))

@@ -61,7 +61,7 @@ def config(folder: Path, **changes: Any) -> PPOConfig:
     given: dict[str, Any] = {
         "prompts": "tests", "policy": str(folder / "base"), "reward_model": "none", "output": str(folder / "policy"),
         "max_new_tokens": 6, "batch_size": 8, "minibatches": 2, "update_epochs": 2, "steps": 3, "learning_rate": 3e-3,
-        "value_learning_rate": 1e-2, "kl_coefficient": 0.0, "warmup": 0.0, "precision": "fp32",
+        "value_learning_rate": 1e-2, "kl_coefficient": 0.0, "missing_end_penalty": 0.0, "warmup": 0.0, "precision": "fp32",
     }  # fmt: skip
     return PPOConfig.of(**(given | changes))
 

@@ -16,7 +16,7 @@ from dprm_data.core.errors import DprmError
 from dprm_data.labels.statistics import Resamples
 from dprm_data.preference.pairs import outcomes
 from dprm_trainers.data.rows import load_data, preference_pairs
-from dprm_trainers.evaluation.evaluate import CONSTANT, compare, evaluate
+from dprm_trainers.evaluation.evaluate import CONSTANT, LONGER, TEXT, compare, evaluate
 from dprm_trainers.evaluation.metrics import calibration_error, reliability, spearman
 from dprm_trainers.evaluation.pair_file import read_pairs, score_pairs
 from dprm_trainers.reward.reward_model import Judgement, RewardModel
@@ -172,7 +172,7 @@ def test_the_commands(trained: SimpleNamespace, tmp_path: Path) -> None:
         app, ["eval", "reward", "-m", str(tmp_path / "m"), "-m", trained.good, "--data", trained.data, "--json"]
     )
     assert done.exit_code == 0, done.output
-    assert set(json.loads(done.stdout)["figures"]) == {CONSTANT, str(tmp_path / "m"), trained.good}
+    assert set(json.loads(done.stdout)["figures"]) == {CONSTANT, TEXT, LONGER, str(tmp_path / "m"), trained.good}
 
 
 def test_a_settings_file(trained: SimpleNamespace, tmp_path: Path) -> None:

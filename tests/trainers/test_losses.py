@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 
 import hypothesis.strategies as st
 import numpy as np
@@ -104,6 +105,30 @@ def test_the_gradient_is_pot_s_where_it_is_unique(name: str) -> None:
     assert np.abs(z.grad.numpy() - expected).max() < 1e-6
 
 
+@settings(max_examples=60, deadline=None)
+@given(problems(), st.sampled_from([1e-6, 1.0, 0.3, 1e4]))
+def test_a_metric_in_float32_is_one_up_to_its_precision(
+    problem: tuple[np.ndarray, np.ndarray, np.ndarray], unit: float
+) -> None:
+    logits, target, cost = problem
+    for dtype, close in ((torch.float32, 1e-5), (torch.float64, 1e-9)):
+        rounded = torch.tensor(cost * unit, dtype=dtype)
+        transport = Transport(rounded)
+        assert transport.method in ("line", "vertices")
+        assert transport.note is None
+        p, q = torch.tensor(logits).softmax(0), torch.tensor(target)
+        exact = ot.emd2(p.numpy(), q.numpy(), rounded.double().numpy())
+        found = transport(p[None].to(dtype), q[None].to(dtype))
+        assert abs(found.item() - exact) <= close * float(rounded.max()) + 1e-300
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_rounding_makes_no_vertices(name: str) -> None:
+    third = METRICS[name] / 3  # in float32 no sum of two is a third any more
+    exact, rounded = (Transport(torch.tensor(third, dtype=d), "vertices") for d in (torch.float64, torch.float32))
+    assert rounded.solver.forms.shape == exact.solver.forms.shape
+
+
 @pytest.mark.parametrize(("name", "count"), [("line", 16), ("grid", 18)])
 def test_the_number_of_vertices(name: str, count: int) -> None:
     found = lipschitz_vertices(METRICS[name])
@@ -161,6 +186,12 @@ def test_a_cost_that_is_no_metric_is_still_solved_exactly() -> None:
     assert not is_metric(cost)
     transport = Transport(cost)
     assert transport.method == "emd"
+    assert "from label 0 to 2 it is 9, over 1 only 2" in str(transport.note)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("default")
+        for _ in range(2):
+            ot_loss(torch.zeros(1, 3), torch.full((1, 3), 1 / 3), torch.tensor(cost, dtype=torch.float32))
+    assert ["triangle" in str(each.message) for each in said] == [True]  # once, not for every batch
     one = torch.eye(3, dtype=torch.float64)
     assert float(transport(one[:1], one[2:])) == pytest.approx(9.0)  # with a metric it would be 2, over the middle
     z = torch.tensor([[0.3, -0.2, 0.5]], dtype=torch.float64, requires_grad=True)
@@ -240,6 +271,37 @@ def test_transport_learns_the_median_of_votes_and_the_others_their_mean() -> Non
 
 def test_bradley_terry() -> None:
     assert float(bradley_terry_loss(torch.tensor(2.0), torch.tensor(0.0))) == pytest.approx(np.log1p(np.exp(-2.0)))
+
+
+@pytest.mark.parametrize("cost", [REWARDS, GRID], ids=["line", "vertices"])
+def test_number_types_and_modes_change_nothing(cost: np.ndarray) -> None:
+    """bf16 logits with float32 targets, autocast, inference mode, and training after it."""
+    ground = torch.tensor(cost, dtype=torch.float32)
+    z = torch.randn(4, 6, generator=torch.Generator().manual_seed(0)).bfloat16()
+    q = torch.rand(4, 6, generator=torch.Generator().manual_seed(1)).softmax(-1)
+    losses = {
+        "ot": lambda z: ot_loss(z, q, ground),
+        "wasserstein": lambda z: wasserstein_loss(z, q),
+        "ce": lambda z: ce_loss(z, q),
+        "cramer": lambda z: cramer_loss(z, q, ground),
+        "bt": lambda z: bradley_terry_loss(z, q),
+    }
+    for name, loss in losses.items():
+        with torch.inference_mode():
+            found = {"inference": loss(z), "a cost made there": loss(z)}
+            if name == "ot":
+                made = ground.clone()
+                found["a cost made there"] = ot_loss(z, q, made)
+                assert torch.allclose(ot_loss(z, q, made.mul_(2)), 2 * found["inference"])
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found["autocast"] = loss(z)
+        wide = z.float().requires_grad_()
+        expected = loss(wide)
+        expected.sum().backward()  # what was prepared in inference mode serves a training
+        assert wide.grad is not None
+        for how, value in found.items():
+            assert value.dtype == torch.float32, (name, how)
+            assert torch.equal(value, expected), (name, how)
 
 
 def test_a_cost_that_changes_is_prepared_again() -> None:

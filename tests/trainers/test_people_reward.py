@@ -50,6 +50,8 @@ def three_commands(folder: Path, **changes: Any) -> str:
     assert "given by people" in card
     assert "simulated" not in card + "".join(said)
     assert "models/people" in said[-1]
+    for rival in ("constant", "TF-IDF + ridge", "the longer one", "half of the people", "the whole crowd"):
+        assert f"| {rival} |" in said[-1], rival
     return said[-1]
 
 

@@ -60,6 +60,19 @@ def test_the_best_reward_is_found_also_with(tmp_path: Path, changes: dict[str, A
     assert np.mean([step["reward"] for step in history[-5:]]) >= 0.95
 
 
+def test_by_default_a_response_that_was_cut_off_is_worth_no_more_than_the_worst(tmp_path: Path) -> None:
+    """The reward model likes long texts, of which it sees only the beginning: the policy learns to end all the same."""
+    changes: dict[str, Any] = {"batch_size": 32, "update_epochs": 4, "steps": 45, "scheduler": "cosine"}
+    reward = by_text(lambda text: len(text.split()) / LONGEST)
+    ended = {}
+    for penalty in (None, 0.0):
+        history = run(alignment(config(tmp_path, missing_end_penalty=penalty, **changes), reward))
+        ended[penalty] = history[-1]["ended"]
+        assert history[0]["ended"] < 0.3
+    assert ended[None] > 0.9
+    assert ended[0.0] < 0.1
+
+
 @pytest.mark.slow
 def test_a_response_learns_to_end_where_that_is_paid_for(tmp_path: Path) -> None:
     settings = config(tmp_path, batch_size=32, update_epochs=4, steps=45, scheduler="cosine", missing_end_penalty=1.0)

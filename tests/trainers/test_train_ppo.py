@@ -373,3 +373,16 @@ def test_responses_that_do_not_end_are_told(tmp_path: Path) -> None:
     assert aligned.figures["ended_last"] == 0
     assert any("only 0% of the first responses end within 6 tokens" in note for note in aligned.notes)
     assert any("raise max_new_tokens" in line for line in said)
+
+
+def test_policies_along_the_training_are_kept(tmp_path: Path) -> None:
+    """As plain models, and without a change to the training."""
+    changes: dict[str, Any] = {"lora": 2, "steps": 4, "learning_rate": 1e-2, "samples_every": 0}
+    train(config(tmp_path, output=str(tmp_path / "plain"), **changes))
+    train(config(tmp_path, policy_every=2, **changes))
+    kept = [tmp_path / "policy" / "checkpoints" / f"policy-0000000{step}" for step in (2, 4)]
+    a, b, last = (weights(folder) for folder in (*kept, tmp_path / "policy"))
+    assert any(not torch.equal(a[name], b[name]) for name in a)
+    assert all(torch.equal(b[name], last[name]) for name in b)
+    plain = weights(tmp_path / "plain")
+    assert all(torch.equal(plain[name], last[name]) for name in last)

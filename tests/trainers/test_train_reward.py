@@ -23,7 +23,7 @@ from tests.trainers import tiny
 def test_every_objective_learns(tmp_path: Path, objective: str) -> None:
     said: list[str] = []
     trained = train_reward(tiny.settings(tmp_path, objective=objective, epochs=6), said.append)
-    losses = [float(line.split("validation loss ")[1]) for line in said if "validation loss" in line]
+    losses = [float(line.split("validation loss ")[1].split()[0]) for line in said if "validation loss" in line]
     assert losses[-1] < losses[0]
     assert trained.figures["tokens_per_second"] > 0
     assert trained.figures["memory_mb"] > 0

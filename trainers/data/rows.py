@@ -41,7 +41,7 @@ class Rows:
     """N responses.
 
     prompts, completions: message lists. groups: (N,), equal for responses to one prompt. target: (N, K) distributions.
-    evidence: (N,), the votes behind each.
+    evidence: (N,), the votes behind each. votes: (N, K), the weighted counts of labels; None if the table has none.
     """
 
     prompts: list[list[Message]]
@@ -49,6 +49,7 @@ class Rows:
     groups: NDArray[np.str_]
     target: Floats
     evidence: Floats
+    votes: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.target)
@@ -61,6 +62,7 @@ class Rows:
             self.groups[index],
             self.target[index],
             self.evidence[index],
+            self.votes[index] if self.votes is not None else None,
         )
 
 
@@ -206,7 +208,14 @@ def checked_rows(table: pa.Table, space: LabelSpace, source: str) -> Rows:
         np.array([group or digest(prompt) for group, prompt in zip(groups, prompts, strict=True)]),
         target,
         np.array([1.0 if value is None else value for value in evidence], dtype=np.float64),
+        _votes(table, space.K),
     )
+
+
+def _votes(table: pa.Table, K: int) -> Floats | None:
+    """The column `votes`, where every row has one for each label."""
+    votes = table["votes"].to_pylist() if "votes" in table.column_names else [None]
+    return None if any(row is None or len(row) != K for row in votes) else np.array(votes, dtype=np.float64)
 
 
 def _messages(value: Any, source: str, row: int, column: str) -> list[Message]:

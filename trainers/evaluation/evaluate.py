@@ -1,21 +1,28 @@
-"""Evaluate reward models on held-out distributions, with a constant predictor as the baseline.
+"""Evaluate reward models on held-out distributions, beside the simplest rivals.
 
     ot          transport from the predicted to the held-out distribution under the ground cost, in units of reward
     w1          Wasserstein-1 at unit steps between the labels in the order of their rewards
+    rps         ranked probability score: a proper score that knows the order of the labels
     nll         cross-entropy of the held-out distribution, nats
     ece         expected calibration error of the cells, with the reliability picture
     entropy     of the prediction, nats: low is sharp (good only where nll is good too)
     spearman    rank correlation of predicted and held-out expected reward
     pairs       accuracy on pairs of responses, ordered by held-out expected reward; in bands of margin and disagreement
 
-**The constant predictor** gives every response the mean distribution of the training split. It knows the population but
-not the texts: the improvement over it is what a model learned from the texts. The first five metrics need a
-distribution, which a scalar model does not predict.
+**Rivals** (`dprm_trainers.reward.rivals`). The constant predictor gives every response the mean distribution of the
+training split: the improvement over it is what a model learned from the texts. TF-IDF + ridge has read the same texts:
+a model that does not beat it is not worth its size, and that is said. The longer one orders responses by length. The
+metrics of distributions do not apply to it or to a scalar model.
+
+**People's votes.** Where the held-out rows are rated by people alone, with two votes or more each, all are also scored
+against one half of every response's votes, beside the other half: what people themselves reach
+(`dprm_data.validation.distance`).
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -30,19 +37,22 @@ from dprm_data.ingest.splits import HeldOut
 from dprm_data.labels.space import LabelSpace
 from dprm_data.labels.statistics import Interval, Resamples
 from dprm_data.runs.folder import is_run_folder
+from dprm_data.validation.distance import Distance, distances
 from dprm_trainers.core.errors import TrainingDataError
-from dprm_trainers.data.rows import Split, TrainingData, load_data, preference_pairs
+from dprm_trainers.data.rows import Rows, Split, TrainingData, load_data, preference_pairs
 from dprm_trainers.evaluation.metrics import BAND, distribution_figures, reliability, reward_figures
+from dprm_trainers.reward.reward_card import simulated_share
 from dprm_trainers.reward.reward_model import Judgement, RewardModel
-
-CONSTANT = "constant"
+from dprm_trainers.reward.risk_measures import RiskMeasure, reward_std
+from dprm_trainers.reward.rivals import CONSTANT, LONGER, TEXT, by_text, constant, lengths, verdicts
 
 
 @dataclass
 class Evaluation:
     """Metrics by model and name, on `rows` responses and `pairs` pairs.
 
-    curves: the reliability of each model with a distribution.
+    curves: the reliability of each model with a distribution. notes: which models do not beat a rival. people: scores
+    against people's own votes, where there are some.
     """
 
     rows: int
@@ -52,6 +62,8 @@ class Evaluation:
     reading: str
     figures: dict[str, dict[str, Interval]] = field(default_factory=dict)
     curves: dict[str, list[tuple[float, float, int]]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    people: list[Distance] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -73,6 +85,15 @@ class Evaluation:
             for band in bands:
                 cells = [_shown(self.figures[model].get(band)) for model in models]
                 lines.append(markdown_row([band.removeprefix(BAND), *cells]))
+        if self.people:
+            columns = ["against half of people's own votes", "items", "w1", "rps", "log", "skill"]
+            lines += ["", markdown_row(columns), markdown_row(["---", *["---:"] * 5])]
+            lines += [
+                markdown_row([row.name, str(row.items), *map(_shown, (row.w1, row.rps, row.log, row.skill))])
+                for row in self.people
+            ]
+        if self.notes:
+            lines += ["", *(f"- {note}" for note in self.notes)]
         return "\n".join(lines) + "\n"
 
     def picture(self) -> str:
@@ -128,14 +149,49 @@ def evaluate(
         name: model.judge(rows.prompts, rows.completions, reading=reading, batch_size=batch_size)
         for name, model in models.items()
     }
-    train = data.splits["train"]
-    base = (train if len(train) else rows).target.mean(axis=0)
+    train = data.splits["train"] if len(data.splits["train"]) else rows
+    base = train.target.mean(axis=0)
+    text = by_text(train, rows) if train is not rows and split != "train" else "there are no other rows to learn from"
+    longer = lengths(rows.completions)
+    rivals = {LONGER: Judgement(longer, np.full(len(rows), np.nan), None)}
+    if not isinstance(text, str):
+        mean = RiskMeasure.of(reading)(text, data.space.rewards)
+        rivals = {TEXT: Judgement(mean, reward_std(text, data.space.rewards), text), **rivals}
     found = preference_pairs(rows, data.space.rewards, within=pairs or "group")
     if pairs is None and not len(found):
         found = preference_pairs(rows, data.space.rewards, within="any")
-    return compare(
-        judged, rows.target, base, data.space, rows.groups, found, split=split, reading=reading, resamples=resamples
+    result = compare(
+        judged,
+        rows.target,
+        base,
+        data.space,
+        rows.groups,
+        found,
+        split=split,
+        reading=reading,
+        resamples=resamples,
+        rivals=rivals,
     )
+    if isinstance(text, str):
+        result.notes.append(text)
+    result.people = _against_people({**rivals, **judged}, data, rows, constant(train, len(rows)), resamples)
+    return result
+
+
+def _against_people(
+    judged: Mapping[str, Judgement], data: TrainingData, rows: Rows, same: Floats, resamples: int
+) -> list[Distance]:
+    """The scores of distributions against people's own votes; none if a model voted, or votes are weighted."""
+    if rows.votes is None or simulated_share(Path(data.source)) != 0:
+        return []
+    some = np.flatnonzero(rows.votes.sum(axis=1) >= 2)
+    counts = rows.votes[some]
+    if not len(some) or not np.allclose(counts, np.rint(counts), atol=1e-4):
+        return []
+    predicted = {CONSTANT: same} | {name: j.distribution for name, j in judged.items() if j.distribution is not None}
+    groups = rows.groups[some].tolist()
+    draws = Resamples.of(groups, resamples=resamples)
+    return distances({name: p[some] for name, p in predicted.items()}, counts, groups, data.space, draws)
 
 
 def compare(
@@ -149,18 +205,25 @@ def compare(
     split: str = "test",
     reading: str = "mean",
     resamples: int = 500,
+    rivals: Mapping[str, Judgement] | None = None,
 ) -> Evaluation:
-    """The metrics of judgements of the same N rows, with the constant predictor `base` (K,)."""
+    """The metrics of judgements of the same N rows, with the constant predictor `base` (K,). rivals: other judgements
+    to beat."""
     draws = Resamples.of(groups, resamples=resamples)
     result = Evaluation(len(target), len(np.unique(groups)), len(pairs), split, reading)
     same = np.tile(base, (len(target), 1))
     result.figures[CONSTANT] = distribution_figures(same, target, space, draws)
-    for name, judgement in judged.items():
+    for name, judgement in {**(rivals or {}), **judged}.items():
         figures: dict[str, Interval] = {}
         if judgement.distribution is not None:
             figures |= distribution_figures(judgement.distribution, target, space, draws)
             result.curves[name] = reliability(judgement.distribution, target)
         result.figures[name] = figures | reward_figures(judgement.reward, target, space, pairs, draws)
+    known = {name: rival.distribution for name, rival in (rivals or {}).items() if rival.distribution is not None}
+    for name, judgement in judged.items():
+        result.notes += verdicts(
+            name, judgement.distribution, judgement.reward, {CONSTANT: same, **known}, target, space, draws, pairs
+        )
     return result
 
 

@@ -13,6 +13,7 @@ from dprm_data.labels.geometry import reward_order, wasserstein, wasserstein_in_
 from dprm_data.labels.space import LabelSpace
 from dprm_data.labels.statistics import Interval, Resamples
 from dprm_data.preference.pairs import outcomes
+from dprm_trainers.reward.rivals import rps
 
 _LEAST = 1e-12
 BINS = 10
@@ -75,6 +76,7 @@ def distribution_figures(p: Floats, q: Floats, space: LabelSpace, draws: Resampl
     return {
         "ot": draws.mean(wasserstein(p, q, space.ground_cost)),
         "w1": draws.mean(wasserstein_in_steps(p, q, reward_order(space.rewards))),
+        "rps": draws.mean(rps(p, q, space)),
         "nll": draws.mean(cross_entropy(p, q)),
         "ece": draws.statistic(lambda rows: calibration_error(p[rows], q[rows])),
         "entropy": draws.mean(entropy(p)),

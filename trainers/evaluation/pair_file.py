@@ -23,6 +23,7 @@ from dprm_data.preference.pairs import outcomes
 from dprm_trainers.core.errors import TrainingDataError
 from dprm_trainers.data.rows import Message
 from dprm_trainers.reward.reward_model import RewardModel
+from dprm_trainers.reward.rivals import lengths
 
 _NEEDED = ("prompt", "chosen", "rejected")
 
@@ -80,6 +81,15 @@ def score_pairs(
         model.judge(pairs.prompts, side, reading=reading, batch_size=batch_size).reward
         for side in (pairs.chosen, pairs.rejected)
     ]
+    return _by_subset(pairs, scores, out)
+
+
+def score_lengths(pairs: PairFile) -> dict[str, tuple[Interval, int]]:
+    """The accuracy of preferring the longer one, as `score_pairs`."""
+    return _by_subset(pairs, [lengths(side) for side in (pairs.chosen, pairs.rejected)], None)
+
+
+def _by_subset(pairs: PairFile, scores: list[Floats], out: Path | None) -> dict[str, tuple[Interval, int]]:
     N = len(scores[0])
     correct = outcomes(np.concatenate(scores), np.arange(2 * N).reshape(2, N).T)
     if out is not None:

@@ -96,8 +96,9 @@ class Alignment:
         )
         scores = torch.from_numpy(rewards).float().to(rollouts.ids.device)
         figures, distribution = self._rewards(scores, scored)
+        scores = shaped(scores, rollouts, config, least=float(accelerator.gather(scores).min()))
         if number == 0 and not config.whiten_rewards:
-            self._start_critic(judged, shaped(scores, rollouts, config), rollouts.mask)
+            self._start_critic(judged, scores, rollouts.mask)
         experience, found = experience_of(rollouts, judged, scores, config, self.control.coefficient, self._total)
         self.actor.train(config.checkpointing)  # there is no dropout: this mode only enables checkpointing
         figures |= found | self.updater(experience, number + 1)

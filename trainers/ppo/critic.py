@@ -3,8 +3,11 @@
 **Scalar.** V is fitted to the target A + V_old by least squares. Like the policy, it must not move further than a clip
 from its value when the responses were sampled (`value_loss`; in Schulman et al.'s implementation, not in their paper).
 
-**Quantiles.** The return of a state is a random variable Z: the policy samples, and a population disagrees. A head of N
-outputs theta_1..theta_N estimates its quantiles at the midpoints tau_i = (2 i - 1) / (2 N) by quantile regression
+**Quantiles.** The return of a state is a random variable Z, because the policy samples the tokens that follow. The
+reward of a whole response is one number, the reading of its predicted distribution, so Z does not spread with people's
+disagreement: the quantiles are a better estimate of V, not a distribution over people. (`population_std` and the
+readings of `dprm_trainers.reward.risk_measures` are about people.) A head of N outputs theta_1..theta_N estimates Z's
+quantiles at the midpoints tau_i = (2 i - 1) / (2 N) by quantile regression
 (QR-DQN: Dabney et al. 2018, arXiv 1710.10044): with u = z - theta_i for an observed return z,
 
     loss = mean_i |tau_i - [u < 0]| H_k(u) / k          H_k(u) = u^2 / 2 for |u| <= k, else k (|u| - k / 2)

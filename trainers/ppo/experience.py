@@ -122,18 +122,26 @@ def checked(scores: Floats, prompts: Sequence[list[Message]], responses: Sequenc
     return scores
 
 
-def shaped(scores: Tensor, rollouts: Rollouts, config: PPOConfig) -> Tensor:
-    """The scores (B,) after the penalty for a missing end and the clip of the settings."""
-    scores = scores - config.missing_end_penalty * (~rollouts.ended).float()
+def shaped(scores: Tensor, rollouts: Rollouts, config: PPOConfig, least: float) -> Tensor:
+    """The scores (B,) with what the settings say of responses that were cut off, and clipped. least: of the batch, over
+    all processes.
+
+    A reward model never saw half an answer in training, so its reward for one means nothing. By default none is better
+    than the worst response. (Ziegler et al. 2019, arXiv 1909.08593, give a fixed low score, TRL subtracts one.)
+    """
+    if config.missing_end_penalty is None:
+        scores = torch.where(rollouts.ended, scores, least)
+    else:
+        scores = scores - config.missing_end_penalty * (~rollouts.ended).float()
     return scores if config.reward_clip is None else scores.clamp(-config.reward_clip, config.reward_clip)
 
 
 def experience_of(
     rollouts: Rollouts, judged: Judged, scores: Tensor, config: PPOConfig, coefficient: float, total: Total
 ) -> tuple[Experience, dict[str, float]]:
-    """Advantages and targets of rollouts with scores (B,), and the batch's metrics over all processes."""
+    """Advantages and targets of rollouts with `shaped` scores (B,), and the batch's metrics over all processes."""
     mask = rollouts.mask
-    rewards = token_rewards(shaped(scores, rollouts, config), judged.logprobs, judged.reference, mask, coefficient)
+    rewards = token_rewards(scores, judged.logprobs, judged.reference, mask, coefficient)
     returns = observed_returns(rewards, mask, config.discount)
     figures = {
         "return": _mean(returns[:, 0], total),

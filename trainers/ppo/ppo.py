@@ -19,8 +19,8 @@ pi_ref) - KL(pi_ref || pi). So k1 is penalised and reported: far from the refere
 rare tokens dominate. k3 measures the small step from the sampling policy to the new one.
 
 **Advantages.** The state before token t is (x, y_<t), its value V_t the expected sum of gamma^k r_t+k from there on.
-The end of a response is terminal, even if the response was cut off, since the reward scores the text as it is. So V_T+1
-= 0, and generalised advantage estimation (`gae`; Schulman et al. 2015, arXiv 1506.02438) is
+The end of a response is terminal, even if the response was cut off: its reward then is not the reward model's
+(`shaped` in `dprm_trainers.ppo.experience`). So V_T+1 = 0, and generalised advantage estimation (`gae`; Schulman et al. 2015, arXiv 1506.02438) is
 
     delta_t = r_t + gamma V_t+1 - V_t          A_t = delta_t + gamma lambda A_t+1
 

@@ -67,8 +67,10 @@ class PPOConfig(BaseModel):
     top_p: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0, description="Sample from the most likely tokens of this mass; 1: off. PPO is then only approximate."
     )
-    missing_end_penalty: AtLeastZero = Field(
-        0.0, description="Subtracted from the reward of a response without an end token."
+    missing_end_penalty: AtLeastZero | None = Field(
+        None,
+        description="Subtracted from the reward of a response that was cut off; 0 judges it as if it had ended. "
+        "Default: it gets the least reward of its batch.",
     )
     chat_template: ChatTemplate = None
     pad_token: PadToken = None
@@ -134,6 +136,9 @@ class PPOConfig(BaseModel):
         "merged", description="With lora: a plain model, or the adapter alone."
     )
     save_every: CountOrZero = Field(50, description="Steps between checkpoints; 0: none.")
+    policy_every: CountOrZero = Field(
+        0, description="Steps between policies that are kept, as models in checkpoints/policy-STEP; 0: none."
+    )
     samples_every: CountOrZero = Field(10, description="Steps between tables of samples; 0: none.")
     samples: Count = Field(8, description="Rows of a table of samples.")
     overwrite: Overwrite = False

@@ -6,6 +6,7 @@ reported before training begins.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import math
@@ -41,6 +42,7 @@ _FREE = {
     "output",
     "save",
     "save_every",
+    "policy_every",
     "samples_every",
     "samples",
     "overwrite",
@@ -194,6 +196,8 @@ class _Run:
             self.say(_sentence(step + 1, steps, result))
         if log and config.save_every and (step + 1) % config.save_every == 0:
             self._save(step + 1)
+        if log and config.policy_every and (step + 1) % config.policy_every == 0:
+            self._keep(step + 1)
 
     def afterwards(self) -> str:
         """How to continue an interrupted training."""
@@ -203,9 +207,11 @@ class _Run:
 
     def _warn(self, step: int, figures: Mapping[str, float]) -> None:
         if step == 0 and figures["ended"] < 0.5:
+            penalty = self.config.missing_end_penalty
+            others = "get the least reward of their batch" if penalty is None else f"lose {penalty:g}"
             self._note(
                 f"only {figures['ended']:.0%} of the first responses end within {self.config.max_new_tokens} tokens: "
-                "raise max_new_tokens, or set a missing_end_penalty"
+                f"raise max_new_tokens. The others {others} (missing_end_penalty)"
             )
 
     def _note(self, text: str) -> None:
@@ -227,6 +233,13 @@ class _Run:
         state = alignment.optimizer.state_dict()
         checkpoint = Checkpoint(step, weights, state, alignment.control.coefficient, self.history, self._identity())
         save_checkpoint(self.output / "checkpoints", checkpoint)
+
+    def _keep(self, step: int) -> None:
+        """Keep the policy of this step as a model, for curves of what a judge says along the training."""
+        place = self.output / "checkpoints" / f"policy-{step:08d}"
+        place.mkdir(parents=True, exist_ok=True)
+        with whole_model(place) as folder:
+            save_policy(self.alignment, folder, training=True)
 
     def _resume(self) -> int:
         with self.alignment.accelerator.main_process_first():  # it sets broken ones aside
@@ -289,16 +302,20 @@ class _Run:
         write_policy_card(self.output, facts, labels=labels, repo=self.config.push_to_hub, folder=folder)
 
 
-def save_policy(alignment: Alignment, folder: Path) -> None:
-    """Save the policy with its tokenizer as a plain causal language model, or the adapter alone."""
+def save_policy(alignment: Alignment, folder: Path, *, training: bool = False) -> None:
+    """Save the policy with its tokenizer as a plain causal language model, or the adapter alone.
+
+    training: it goes on, so adapters are merged into a copy.
+    """
     config, model = alignment.config, alignment.actor.model
     if config.lora and config.save == "merged":
-        model = model.merge_and_unload()
+        model = (copy.deepcopy(model) if training else model).merge_and_unload()
     trained_with = model.config.to_dict()
-    for name, value in AutoConfig.from_pretrained(model_path(config.policy), **CONFIG).to_dict().items():
-        if isinstance(value, float) and trained_with.get(name) == 0.0:  # dropout, which training turned off
-            setattr(model.config, name, value)
+    base = AutoConfig.from_pretrained(model_path(config.policy), **CONFIG).to_dict()
+    dropout = {k: v for k, v in base.items() if isinstance(v, float) and trained_with.get(k) == 0.0}  # training: off
+    model.config.update(dropout)
     model.save_pretrained(folder)
+    model.config.update(dict.fromkeys(dropout, 0.0))
     alignment.tokenizer.save_pretrained(str(folder))
 
 

@@ -80,14 +80,17 @@ def features_of(
             kept = np.asarray(np.load(file, allow_pickle=False))
             if kept.shape == (len(ids), linear_head(model).in_features) and kept.any():
                 return kept
-    found = _computed(model, ids, batch_size, progress)
+    found = compute_features(model, ids, batch_size, progress)
     with whole_file(file) as temporary, temporary.open("wb") as out:
         np.save(out, found)
     return found
 
 
 @torch.inference_mode()
-def _computed(model: PreTrainedModel, ids: Sequence[Sequence[int]], batch_size: int, progress: Any) -> np.ndarray:
+def compute_features(
+    model: PreTrainedModel, ids: Sequence[Sequence[int]], batch_size: int, progress: Any = None
+) -> np.ndarray:
+    """What the head reads of every row (N, H), float32, in batches of similar length."""
     head = linear_head(model)
     seen: dict[str, Tensor] = {}
     hook = head.register_forward_pre_hook(lambda _, inputs: seen.update(x=inputs[0]))

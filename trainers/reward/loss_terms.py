@@ -37,11 +37,12 @@ class Loss(ABC):
     """A loss on one label space. The first line of a subclass's docstring describes it in the documentation.
 
     aliases: other names. scalar: whether it trains one reward per response, on pairs, instead of a distribution; an
-    objective has losses of one kind only.
+    objective has losses of one kind only. note: a sentence that a training says, e.g. that the loss is slow here.
     """
 
     aliases: ClassVar[tuple[str, ...]] = ()
     scalar: ClassVar[bool] = False
+    note: str | None = None
 
     def __init__(self, space: LabelSpace) -> None:  # noqa: B027 - a loss may have nothing to prepare
         """Prepare what depends on the label space alone. Raises `LossError` if the loss cannot be used on it."""
@@ -80,6 +81,7 @@ class OptimalTransport(Loss):
 
         self._unit = _greatest_cost(space)
         self._transport = Transport(space.ground_cost)
+        self.note = self._transport.note
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         cost: Tensor = self._transport(prediction.softmax(dim=-1), target)

@@ -80,6 +80,7 @@ class Objective:
         """Raises `LossError` for a spec that cannot be parsed, or a loss that cannot be used on this label space."""
         self.terms = [(weight, LOSSES.get(name)(space)) for name, weight in parse(spec).items()]
         self.scalar = is_scalar(spec)
+        self.notes = [loss.note for _, loss in self.terms if loss.note]
 
     def __call__(self, logits: Tensor, target: Tensor) -> Tensor:
         prediction, target = logits.float(), target.float()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainingArguments, set_seed
 from transformers.trainer_utils import rotate_checkpoints
 
 from dprm_data.core.arrays import Floats, Ints
@@ -27,12 +27,15 @@ from dprm_trainers.core.errors import TrainingDataError, TrainingError
 from dprm_trainers.core.outputs import in_bf16, output_folder, peak_memory, push_folder, whole_model
 from dprm_trainers.data.rows import Rows, TrainingData, load_data, preference_pairs
 from dprm_trainers.data.tokens import encode, pad_apart_from_the_end
+from dprm_trainers.reward.base_rate import start_at_base_rate
 from dprm_trainers.reward.batches import Collator, Examples
 from dprm_trainers.reward.features import FrozenHead, features_of, linear_head
+from dprm_trainers.reward.loss_report import LossReporter, constant_loss
 from dprm_trainers.reward.objective import Objective
 from dprm_trainers.reward.pretrained import load_model, load_tokenizer, with_lora
 from dprm_trainers.reward.reward_config import RewardConfig
-from dprm_trainers.reward.reward_model import RewardModel
+from dprm_trainers.reward.reward_model import Judgement, RewardModel
+from dprm_trainers.reward.rivals import on_validation
 from dprm_trainers.reward.temperature import into_head, temperature
 
 if TYPE_CHECKING:
@@ -131,12 +134,15 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
         )
         for name, rows in (("train", train), ("validation", validation))
     }
-    notes = [f"{name}: {note}" for name, parts in encoded.items() for note in parts.notes]
+    notes = [*objective.notes, *(f"{name}: {note}" for name, parts in encoded.items() for note in parts.notes)]
     say(f"{len(train)} rows to train on, {len(validation)} to validate on ({found.how}); objective {config.objective}")
     for note in notes:
         say(note)
     set_seed(config.seed)
+    trained_before = any(name.endswith("ForSequenceClassification") for name in model_config.architectures or [])
     model = load_model(config, model_config, tokenizer, space, max_length)
+    if not (config.scalar or config.frozen or trained_before or {"fsdp", "deepspeed"} & config.trainer.keys()):
+        start_at_base_rate(model, train.target.mean(axis=0), encoded["train"].ids)
     inputs: dict[str, Any] = {name: parts.ids for name, parts in encoded.items()}
     module: Any = model
     if config.frozen:
@@ -149,6 +155,8 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
         for name, rows in (("train", train), ("validation", validation))
     }
     trainer = make_trainer(config, output, module, examples, objective, tokenizer, say)
+    if len(validation):
+        trainer.add_callback(LossReporter(say, constant_loss(objective, train, validation)))
     result = _run(trainer, config, output, say)
     figures = _figures(result, trainer, examples["train"])
     say(
@@ -157,7 +165,11 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
     )
     if trainer.is_world_process_zero():
         with whole_model(output) as folder:
-            _finish(trainer, config, model, inputs, validation, figures, tokenizer, folder)
+            predicted = _finish(trainer, config, model, inputs, validation, figures, tokenizer, folder)
+            if predicted is not None:
+                for note in on_validation(found, predicted.distribution, predicted.reward, pairs["validation"]):
+                    say(note)
+                    notes.append(note)
             _write_record(config, found, figures, notes, folder, space)
     trainer.accelerator.wait_for_everyone()
     if config.push_to_hub and trainer.is_world_process_zero():
@@ -259,7 +271,6 @@ def make_trainer(
         train_dataset=examples["train"],
         eval_dataset=examples["validation"] if validated else None,
         objective=objective,
-        callbacks=[_LossReporter(say)],
     )
     trainer.remove_callback(PrinterCallback)
     if config.early_stopping:
@@ -267,19 +278,6 @@ def make_trainer(
     if trainer.is_fsdp_enabled and (config.lora or config.calibrate or config.frozen):
         raise TrainingError("FSDP does not support lora, calibrate or freeze", hint="Use DDP, or leave them out.")
     return trainer
-
-
-class _LossReporter(TrainerCallback):
-    """Reports the losses of each epoch."""
-
-    def __init__(self, say: Say) -> None:
-        self._say = say
-
-    def on_evaluate(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-        losses = [f"{entry['loss']:.4f}" for entry in state.log_history[-8:] if "loss" in entry][-1:]
-        trained = f"training loss {losses[0]}, " if losses else ""
-        if state.is_world_process_zero:
-            self._say(f"epoch {state.epoch:.3g}: {trained}validation loss {more['metrics']['eval_loss']:.4f}")
 
 
 # -- training and after ------------------------------------------------------------------------------------------------
@@ -333,8 +331,11 @@ def _finish(
     figures: dict[str, Any],
     tokenizer: PreTrainedTokenizerBase,
     folder: Path,
-) -> None:
-    """Save a plain classifier: adapters merged, the trained head folded in, the temperature in its weights."""
+) -> Judgement | None:
+    """Save a plain classifier: adapters merged, the trained head folded in, the temperature in its weights.
+
+    Returns its predictions on the validation split; None if that is empty or the weights are spread over processes.
+    """
     trained: Any = trainer.accelerator.unwrap_model(trainer.model)
     state = None
     if config.frozen:
@@ -352,6 +353,9 @@ def _finish(
         model.config.dprm["temperature"] = figures["temperature"]
     model.save_pretrained(folder, state_dict=state)
     tokenizer.save_pretrained(str(folder))
+    if state is not None or not len(validation):
+        return None
+    return RewardModel(model, tokenizer).read(_logits(config, model, tokenizer, inputs["validation"]))
 
 
 def _logits(config: RewardConfig, model: Any, tokenizer: PreTrainedTokenizerBase, inputs: Any) -> Floats:

@@ -1,0 +1,137 @@
+"""The simplest rivals of a reward model, made of the same training rows: what it must beat to be worth its size.
+
+constant         the mean distribution of the training rows: it knows the population, not the texts
+TF-IDF + ridge   ridge regression of the distributions on the words and characters of prompt and response
+the longer one   rewards by length: for the order of responses only
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from dprm_data.core.arrays import Floats, Ints
+from dprm_data.labels.geometry import cdf_difference, reward_order
+from dprm_data.labels.space import LabelSpace
+from dprm_data.labels.statistics import Resamples
+from dprm_data.preference.pairs import outcomes
+from dprm_data.preference.text_features import TfIdf
+from dprm_data.preference.text_ridge import FOLDS, folds, out_of_fold
+from dprm_trainers.data.rows import Message, Rows, TrainingData
+
+CONSTANT, TEXT, LONGER = "constant", "TF-IDF + ridge", "the longer one"
+_SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)  # of the constant in the regression's predictions
+_NO_SKLEARN = f"{TEXT} is not compared: it needs scikit-learn (pip install 'dprm-data[train]')"
+_TOO_LITTLE = f"{TEXT} is not compared: there are too few prompts, or no word occurs twice in the training rows"
+
+
+def constant(train: Rows, count: int) -> Floats:
+    """The mean distribution of the training rows, for `count` responses: (count, K)."""
+    return np.tile(train.target.mean(axis=0), (count, 1))
+
+
+def by_text(train: Rows, rows: Rows) -> Floats | str:
+    """The distributions (N, K) that TF-IDF and ridge regression predict for other rows; a sentence where they cannot.
+
+    Penalty and share of the constant (a regression's predictions may be negative) have the least error out of fold.
+    """
+    if importlib.util.find_spec("sklearn") is None or importlib.util.find_spec("threadpoolctl") is None:
+        return _NO_SKLEARN
+    fold = folds(np.array([_hash(group) for group in train.groups]))
+    words = TfIdf()
+    features = words.fit(_fields(train))
+    if len(np.unique(fold)) < FOLDS or not features.shape[1]:
+        return _TOO_LITTLE
+    found = out_of_fold(features, train.target, fold)
+    base = train.target.mean(axis=0)
+    errors = [_nll(_mixed(found.predicted, base, share), train.target) for share in _SHARES]
+    others = words.transform(_fields(rows))
+    mean = np.mean([model.predict(others).reshape(len(rows), -1) for model in found.models], axis=0)
+    return _mixed(mean, base, _SHARES[int(np.argmin(errors))])
+
+
+def lengths(completions: Sequence[list[Message]]) -> Floats:
+    """The characters of every response (N,)."""
+    return np.array([sum(len(turn["content"]) for turn in turns) for turns in completions], dtype=np.float64)
+
+
+def rps(p: Floats, q: Floats, space: LabelSpace) -> Floats:
+    """The ranked probability score of every row of p against q (N, K): the mean squared difference of their distribution
+    functions at the K - 1 cuts between labels in the order of their rewards, (N,). Proper."""
+    return np.asarray((cdf_difference(p, q, reward_order(space.rewards)) ** 2).mean(axis=1))
+
+
+def verdicts(
+    model: str,
+    predicted: Floats | None,
+    reward: Floats,
+    rivals: Mapping[str, Floats],
+    target: Floats,
+    space: LabelSpace,
+    draws: Resamples,
+    pairs: Ints,
+) -> list[str]:
+    """A sentence for every rival (name to distributions, (N, K)) that a model does not beat: by RPS, or, where it
+    predicts a scalar alone, by its errors on pairs (P, 2)."""
+    found = []
+    for rival, p in rivals.items():
+        if predicted is not None:
+            errors = rps(predicted, target, space), rps(p, target, space)
+            found.append(_not_beaten(model, rival, errors, "RPS", draws))
+        elif len(pairs) and rival != CONSTANT:
+            errors = 1 - outcomes(reward, pairs), 1 - outcomes(p @ space.rewards, pairs)
+            found.append(_not_beaten(model, rival, errors, "errors on pairs", draws, pairs[:, 0]))
+    return [sentence for sentence in found if sentence]
+
+
+def on_validation(data: TrainingData, predicted: Floats | None, reward: Floats, pairs: Ints | None) -> list[str]:
+    """What is to be said of a model's predictions on the validation split: the rivals that it does not beat."""
+    train, rows = data.splits["train"], data.splits["validation"]
+    text = by_text(train, rows)
+    rivals = {CONSTANT: constant(train, len(rows))} | ({} if isinstance(text, str) else {TEXT: text})
+    some = pairs if pairs is not None else np.zeros((0, 2), dtype=np.int64)
+    draws = Resamples.of(rows.groups)
+    found = verdicts("the model", predicted, reward, rivals, rows.target, data.space, draws, some)
+    return [f"on {len(rows)} validation rows {note}" for note in found] + ([text] if isinstance(text, str) else [])
+
+
+def _not_beaten(
+    model: str, rival: str, errors: tuple[Floats, Floats], what: str, draws: Resamples, rows: Ints | None = None
+) -> str | None:
+    """A sentence if the model's errors are not below the rival's beyond the 95 % interval of their paired difference.
+
+    errors: the model's and the rival's, of N responses or (with `rows`) of pairs.
+    """
+    own, other = errors
+    difference = draws.mean(own - other, rows)
+    if difference.high is not None and difference.high < 0:
+        return None
+    worse = difference.low is not None and difference.low > 0
+    return (
+        f"{model} {'is worse than' if worse else 'does not beat'} {rival}: {what} {own.mean():.3f} against "
+        f"{other.mean():.3f}, difference {difference}"
+    )
+
+
+def _fields(rows: Rows) -> list[list[str]]:
+    return [
+        ["\n".join(turn["content"] for turn in turns) for turns in part] for part in (rows.prompts, rows.completions)
+    ]
+
+
+def _mixed(predicted: Floats, base: Floats, share: float) -> Floats:
+    p = np.clip(predicted, 0.0, None)
+    total = p.sum(axis=1, keepdims=True)
+    p = np.where(total > 0, p / np.where(total > 0, total, 1.0), base)
+    return np.asarray((1 - share) * p + share * base)
+
+
+def _nll(p: Floats, q: Floats) -> float:
+    return float(-(q * np.log(np.maximum(p, 1e-12))).sum(axis=1).mean())
+
+
+def _hash(text: str) -> int:
+    return int(hashlib.sha256(str(text).encode()).hexdigest()[:15], 16)
