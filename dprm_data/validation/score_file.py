@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import orjson
 
 from dprm_data.core.errors import InputError
 from dprm_data.core.tables import write_text
+from dprm_data.core.version import __version__
 from dprm_data.runs.asked_identity import AskedIdentity, asked_identity
 from dprm_data.runs.run import Run
 from dprm_data.validation.panel_validation import Validation
@@ -49,7 +49,7 @@ def write_scores(found: Validation, folder: Path) -> Path:
     """Write the file, whole. Infinite numbers do not occur in it."""
     content = {
         "format": FORMAT,
-        "dprm_data": version("dprm-data"),
+        "dprm_data": __version__,
         "written": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         **found.as_dict(),
     }
