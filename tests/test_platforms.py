@@ -1,4 +1,4 @@
-"""What Windows lacks is done without. The process below has none of it; Windows itself is not tested."""
+"""What Windows lacks is done without, and nothing is sent anywhere. The process below has none of it; Windows itself is not tested."""
 
 from __future__ import annotations
 
@@ -68,6 +68,10 @@ def main() -> None:
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
 
+    connections: list[object] = []
+    sys.addaudithook(
+        lambda event, args: connections.append(args) if event in ("socket.connect", "socket.getaddrinfo") else None
+    )
     from dprm_data import FunctionProvider, run
     from dprm_data.cli import app
     from dprm_data.core.errors import Interrupted
@@ -96,6 +100,7 @@ def main() -> None:
     result = run(recipe, source=PAIRS, provider=provider, output="run")
     assert result.annotations.num_rows == len(PAIRS) * result.personas.num_rows
     assert 3 <= asked < calls == result.annotations.num_rows
+    assert not connections, "SECURITY.md says: no telemetry"
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ uv=$(pwd)/$tools/bin/uv
 "$uv" venv -q --clear -p "$python" "$oldest"
 "$uv" pip compile -q --resolution lowest-direct --python "$oldest/bin/python" --no-header --no-annotate \
     --extra hub --extra anthropic --extra pandas --extra excel --extra text --extra serve --extra postgres pyproject.toml > "$oldest/oldest.txt"
-"$uv" pip install -q --python "$oldest/bin/python" --only-binary :all: -r "$oldest/oldest.txt" pytest pytest-timeout hypothesis krippendorff
+"$uv" pip install -q --python "$oldest/bin/python" --only-binary :all: -r "$oldest/oldest.txt" pytest pytest-timeout hypothesis krippendorff POT
 "$uv" pip install -q --python "$oldest/bin/python" --no-deps -e .
 "$oldest/bin/python" -m pytest -p no:cacheprovider tests/release/test_imports.py tests/test_cli.py tests/labels tests/ledger/test_ledger.py \
     tests/providers/test_openai.py tests/providers/test_anthropic.py tests/ingest/test_sources.py tests/ingest/test_vote_tables.py \
