@@ -8,7 +8,7 @@ JOBS ?= 2
 # Every file that pip takes is verified. Where an index has builds of its own: make LOCK=constraints.txt, without hashes.
 LOCK ?= constraints.lock
 
-.PHONY: help quickstart test test-slow test-trl test-distributed lint format lock audit clean
+.PHONY: help quickstart test test-slow test-trl test-distributed test-oldest release-check lint format lock audit clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -28,6 +28,12 @@ test-trl: .venv-trl/.ready  ## published data in TRL's trainers, in an environme
 
 test-distributed: .venv-ray/.ready  ## runs on Ray, in an environment of its own
 	.venv-ray/bin/python -m pytest tests/optional_ray
+
+test-oldest: pyproject.toml  ## with the oldest versions that pyproject.toml allows, in an environment of its own
+	PYTHON=$(PYTHON) sh tests/release/oldest.sh
+
+release-check: .venv-release/.ready  ## build the wheel and the source distribution, and try them on every supported Python found
+	.venv-release/bin/python tests/release/try_release.py $(if $(TAG),--tag $(TAG))
 
 lint: $(VENV)/.test  ## style and types
 	$(BIN)/ruff check .
@@ -92,6 +98,11 @@ $(VENV)/.test: $(VENV)/.quickstart tests/argilla-server-constraints.txt
 	$(call new_environment,.venv-trl)
 	$(call install_torch,.venv-trl)
 	$(call install,.venv-trl,train hub,--group trl)
+	@touch $@
+
+.venv-release/.ready: pyproject.toml $(LOCK)
+	$(call new_environment,.venv-release)
+	.venv-release/bin/pip --disable-pip-version-check -q install --group release
 	@touch $@
 
 .venv-ray/.ready: pyproject.toml $(LOCK)

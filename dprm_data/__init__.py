@@ -19,6 +19,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from dprm_data.core.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from dprm_data.api.crowd_validation import validate
     from dprm_data.api.preference_distribution import PreferenceDistribution

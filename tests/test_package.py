@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
 import zipfile
+from importlib.metadata import version
 from pathlib import Path
 
 import dprm_data
@@ -71,3 +73,24 @@ def test_the_public_face(tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
     assert sorted(dprm_data.__all__) == dir(dprm_data)
+
+
+def test_the_version_is_stated_once(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "dprm_data.cli", "--version"],
+        cwd=tmp_path,
+        env=environ(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout == f"dprm-data {dprm_data.__version__}\n", done.stderr
+    assert version("dprm-data") == dprm_data.__version__, "the installed metadata is older: pip install -e ."
+    lines = [
+        f"{file.relative_to(ROOT)}: {line}"
+        for file in (ROOT / "pyproject.toml", *(ROOT / "dprm_data").rglob("*.py"), *(ROOT / "trainers").rglob("*.py"))
+        for line in file.read_text(encoding="utf-8").splitlines()
+        if re.match(rf"(__)?version(__)? = \"{re.escape(dprm_data.__version__)}\"", line)
+    ]
+    assert lines == [f'dprm_data/core/version.py: __version__ = "{dprm_data.__version__}"']
+    assert f"## {dprm_data.__version__} " in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")

@@ -14,6 +14,7 @@ from typer.core import TyperCommand
 from dprm_data.cli import renamed
 from dprm_data.core.errors import InputError, Interrupted
 from dprm_data.core.text import visible
+from dprm_data.core.version import __version__
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -82,9 +83,7 @@ def group(name: str, text: str) -> App:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
-
-        say(f"dprm-data {version('dprm-data')}")
+        say(f"dprm-data {__version__}")
         raise typer.Exit
 
 

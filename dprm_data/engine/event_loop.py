@@ -107,7 +107,18 @@ class Stoppable(Protocol):
     def stop(self, reason: BaseException) -> None: ...
 
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# SIGHUP is missing on Windows, which has SIGBREAK.
+_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
+
+
+def _hear(loop: asyncio.AbstractEventLoop, number: int, react: Callable[[], None]) -> Callable[[], object]:
+    """Let the loop call `react` on a signal. Returns what ends that."""
+    try:
+        loop.add_signal_handler(number, react)
+    except NotImplementedError:  # Windows
+        before = signal.signal(number, lambda *_: loop.call_soon_threadsafe(react))
+        return lambda: signal.signal(number, before)
+    return lambda: loop.remove_signal_handler(number)
 
 
 class interruptible:
@@ -130,15 +141,14 @@ class interruptible:
         self._heard.__enter__()
         if self._in_main_thread:
             # What is ignored stays ignored: nohup starts a command that way.
-            self._handled = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-            for number in self._handled:
-                self._loop.add_signal_handler(number, self._interrupt)
+            heard = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+            self._unhear = [_hear(self._loop, number, self._interrupt) for number in heard]
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         self._heard.__exit__(None, None, None)
         if self._in_main_thread:
-            for number in self._handled:
-                self._loop.remove_signal_handler(number)
+            for unhear in self._unhear:
+                unhear()
         if isinstance(error, asyncio.CancelledError) and self._interrupted:
             self._reason.at_once = True
             raise self._reason from None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 from functools import cache
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.compute as pc
@@ -19,6 +18,7 @@ from dprm_data.core.markdown import as_code, as_text, fence
 from dprm_data.core.resources import bundled_folder
 from dprm_data.core.scrub import file_name, local_hosts, public_text
 from dprm_data.core.tables import ANNOTATIONS
+from dprm_data.core.version import __version__
 from dprm_data.publish.card_figures import CAPTIONS
 from dprm_data.publish.configs import CONFIGS, ON_REQUEST, Config, dataset_info
 from dprm_data.publish.models import models_asked, prompts_sent
@@ -67,7 +67,7 @@ def render_card(name: str, metadata: dict[str, Any], values: dict[str, Any]) -> 
     """Render a card: `metadata` as its YAML block, then the template `hub_cards/<name>.md.jinja` with `values`."""
     template = _environment().get_template(f"{name}.md.jinja")
     block = yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True, width=120).strip()
-    body = template.render(values | {"version": version("dprm-data")})
+    body = template.render(values | {"version": __version__})
     return f"---\n{block}\n---\n{re.sub(chr(10) + '{3,}', chr(10) * 2, body).lstrip()}"
 
 

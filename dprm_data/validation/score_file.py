@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 import orjson
 
 from dprm_data.core.tables import write_text
+from dprm_data.core.version import __version__
 from dprm_data.runs.validations import FILE, FORMAT
 from dprm_data.validation.panel_validation import Validation
 
@@ -17,7 +17,7 @@ def write_scores(found: Validation, folder: Path) -> Path:
     """Write the file, whole. Infinite numbers do not occur in it."""
     content = {
         "format": FORMAT,
-        "dprm_data": version("dprm-data"),
+        "dprm_data": __version__,
         "written": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         **found.as_dict(),
     }

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from markupsafe import Markup
 
 from dprm_data.core import charts
 from dprm_data.core.html import inlined, page_template
+from dprm_data.core.version import __version__
 from dprm_trainers.progress.curves import curve, number, shares
 from dprm_trainers.progress.history import History, Point
 
@@ -51,7 +51,7 @@ def progress_page(
         "over": over,
         "written": f"{now:%Y-%m-%d %H:%M:%S} UTC",
         "written_at": int(now.timestamp() * 1000),
-        "version": version("dprm-data"),
+        "version": __version__,
         "steps": history.last.step if history.last else 0,
         "tiles": _tiles(history),
         "labels": _label_rows(history, labels, rewards),

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 
 from dprm_data.core.errors import InputError
+from dprm_data.core.version import __version__
 from dprm_data.elicit.template import PromptTemplate
 from dprm_data.labels.space import LabelSpace
 from dprm_data.panel.personas import Panel
@@ -69,4 +69,4 @@ class JobSpec:
 
 
 def _program() -> str:
-    return version("dprm-data")
+    return __version__

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from dprm_data.core import charts
 from dprm_data.core.format import count, money, number, percent, typographic
 from dprm_data.core.html import inlined, page_template
 from dprm_data.core.text import one_line
+from dprm_data.core.version import __version__
 from dprm_data.publish.models import models_asked, prompts_sent
 from dprm_data.publish.panel_findings import clustered
 from dprm_data.publish.report.comparison import Comparison, compare
@@ -68,7 +68,7 @@ def _values(run: Run, found: Findings, other: Comparison | None) -> dict[str, An
         "summary": found.summary,
         "local": recipe.is_demo,
         "written": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        "version": version("dprm-data"),
+        "version": __version__,
         "labels": [
             {
                 "name": label.name,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
@@ -13,6 +12,7 @@ from dprm_data.core import charts
 from dprm_data.core.format import count, money, number, percent, typographic
 from dprm_data.core.html import inlined, page_template
 from dprm_data.core.text import one_line
+from dprm_data.core.version import __version__
 from dprm_data.validation.validation_sentences import findings, people_between
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def validation_page(found: Validation) -> str:
             "digest": found.digest,
         },
         written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        version=version("dprm-data"),
+        version=__version__,
         distances=content["distances"],
         arms=content["arms"],
         panels=panels,
