@@ -8,7 +8,7 @@ JOBS ?= 2
 # Every file that pip takes is verified. Where an index has builds of its own: make LOCK=constraints.txt, without hashes.
 LOCK ?= constraints.lock
 
-.PHONY: help quickstart test test-slow test-trl test-distributed lint format lock audit clean
+.PHONY: help quickstart test test-slow test-trl test-distributed docs lint format lock audit clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -29,6 +29,9 @@ test-trl: .venv-trl/.ready  ## published data in TRL's trainers, in an environme
 test-distributed: .venv-ray/.ready  ## runs on Ray, in an environment of its own
 	.venv-ray/bin/python -m pytest tests/optional_ray
 
+docs: .venv-docs/.ready  ## the documentation as a site in site/: open site/index.html, no server needed
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
+
 lint: $(VENV)/.test  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -46,7 +49,7 @@ audit:  ## look for known vulnerabilities of the locked packages
 	.venv-audit/bin/pip-audit --strict --disable-pip --require-hashes -r constraints.lock
 
 clean:  ## remove what was built (not runs/)
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 # $(call new_environment,FOLDER): with the locked pip.
 define new_environment
@@ -98,4 +101,10 @@ $(VENV)/.test: $(VENV)/.quickstart tests/argilla-server-constraints.txt
 	$(call new_environment,.venv-ray)
 	$(call install,.venv-ray,postgres ray,--group distributed)
 	sh tests/setup_postgres.sh
+	@touch $@
+
+.venv-docs/.ready: LOCK = docs/constraints.lock
+.venv-docs/.ready: pyproject.toml docs/constraints.lock
+	$(call new_environment,.venv-docs)
+	.venv-docs/bin/pip --disable-pip-version-check -q install -c $(LOCK) --group docs
 	@touch $@
