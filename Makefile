@@ -8,7 +8,7 @@ JOBS ?= 2
 # Every file that pip takes is verified. Where an index has builds of its own: make LOCK=constraints.txt, without hashes.
 LOCK ?= constraints.lock
 
-.PHONY: help quickstart test test-slow test-trl test-distributed test-oldest release-check lint format lock audit clean
+.PHONY: help quickstart test test-slow test-trl test-distributed test-oldest release-check docs lint format lock audit clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -35,6 +35,9 @@ test-oldest: pyproject.toml  ## with the oldest versions that pyproject.toml all
 release-check: .venv-release/.ready  ## build the wheel and the source distribution, and try them on every supported Python found
 	.venv-release/bin/python tests/release/try_release.py $(if $(TAG),--tag $(TAG))
 
+docs: .venv-docs/.ready  ## the documentation as a site in site/: open site/index.html, no server needed
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
+
 lint: $(VENV)/.test  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -52,7 +55,7 @@ audit:  ## look for known vulnerabilities of the locked packages
 	.venv-audit/bin/pip-audit --strict --disable-pip --require-hashes -r constraints.lock
 
 clean:  ## remove what was built (not runs/)
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 # $(call new_environment,FOLDER): with the locked pip.
 define new_environment
@@ -109,4 +112,10 @@ $(VENV)/.test: $(VENV)/.quickstart tests/argilla-server-constraints.txt
 	$(call new_environment,.venv-ray)
 	$(call install,.venv-ray,postgres ray,--group distributed)
 	sh tests/setup_postgres.sh
+	@touch $@
+
+.venv-docs/.ready: LOCK = docs/constraints.lock
+.venv-docs/.ready: pyproject.toml docs/constraints.lock
+	$(call new_environment,.venv-docs)
+	.venv-docs/bin/pip --disable-pip-version-check -q install -c $(LOCK) --group docs
 	@touch $@

@@ -25,3 +25,9 @@ grep -q "$hash" "$lock" || sed -i.before "s/^torch==[^ ]* .*\$/&\\
     echo "# Written by make lock from constraints.txt and pyproject.toml; pip takes no file whose hash is not here."
     cat "$lock"
 } > constraints.lock
+# What `make docs` installs: nothing of it is shared with the project's own environment.
+{
+    echo "# Written by make lock from the group docs of pyproject.toml; pip takes no file whose hash is not here."
+    compile --group docs
+    grep -E '^pip==' constraints.txt | compile --no-deps -
+} > docs/constraints.lock

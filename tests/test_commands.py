@@ -190,7 +190,7 @@ def test_misspelt_actions_options_and_nonsense() -> None:
 
 TEXTS = [
     *ROOT.glob("*.md"),
-    *(ROOT / "docs").glob("*.md"),
+    *(ROOT / "docs").rglob("*.md"),
     *(ROOT / "docs").glob("*.html"),
     *(file for folder in ("dprm_data", "trainers", "examples", "benchmarks", "hub_cards", "docs") for file in (ROOT / folder).rglob("*.py")),
     *(file for folder in ("examples", "hub_cards", "personas", "label_spaces") for file in (ROOT / folder).rglob("*") if file.suffix in (".md", ".yaml", ".jinja", ".sh")),

@@ -30,7 +30,7 @@ def _schema(*fields: tuple[str, pa.DataType]) -> pa.Schema:
 
 
 ITEMS = _schema(
-    ("item_id", pa.string()),
+    ("item_id", pa.string()),  # a hash of prompt and response
     ("prompt", MESSAGES),
     ("completion", MESSAGES),
     ("group_id", pa.string()),  # the responses to one prompt
@@ -150,7 +150,7 @@ DISTRIBUTIONS = _schema(
     ("alpha", FLOATS),  # one per fitted beta (or Dirichlet component); empty where the family has none
     ("beta", FLOATS),
     ("evidence", pa.float32()),  # votes counted, in effective annotators
-    ("expected_reward", pa.float32()),
+    ("expected_reward", pa.float32()),  # mean reward over the population
     ("reward_std", pa.float32()),  # spread of the reward over the population
     ("reward_low", pa.float32()),  # 90 % credible interval of the expected reward
     ("reward_high", pa.float32()),
