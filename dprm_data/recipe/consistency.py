@@ -33,7 +33,7 @@ def check_together(recipe: Recipe) -> None:
 def _check_compare(recipe: Recipe) -> None:
     """Comparisons are no labels of an item, and sets are no pairs."""
     name, given = recipe.elicitation, recipe.compare.model_fields_set
-    asked = ELICITATIONS.get(name) if name in ELICITATIONS else None
+    asked = ELICITATIONS.get(name) if name != AUTO and name in ELICITATIONS else None
     if not (asked and asked.compares):
         if "compare" in recipe.model_fields_set:
             raise FieldError("compare", "says how responses are compared; give elicitation: compare, or leave it out")

@@ -221,10 +221,9 @@ class Validated:
 
     def line(self) -> Line:
         question, found = "Validated?", self.on_items
-        if found is None and self.elsewhere:
-            return Line(question, "Against people, on other items", self.elsewhere)
         if found is None:
-            return Line(question, "Not validated against people", concern=True)
+            there = "Against people, on other items" if self.elsewhere else "Not validated against people"
+            return Line(question, there, self.elsewhere, concern=not self.elsewhere)
         agree = "" if found.correlation is None else f"correlation of mean rewards {number(found.correlation, 2)}, "
         said = (
             f"{agree}mean difference (panel minus people) {number(found.mean_difference, 2, sign=True)}, "

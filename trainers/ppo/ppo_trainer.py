@@ -242,11 +242,18 @@ class _Run:
             save_policy(self.alignment, folder, training=True)
 
     def _resume(self) -> int:
+        identity = self._identity()
+        if self.config.missing_end_penalty is None:
+            identity.pop("missing_end_penalty")  # its default was 0 once
         with self.alignment.accelerator.main_process_first():  # it sets broken ones aside
-            checkpoint = load_checkpoint(self.output / "checkpoints", self._identity(), self.say)
+            checkpoint = load_checkpoint(self.output / "checkpoints", identity, self.say)
         if checkpoint is None:
             self.say("no checkpoint to resume from: starting from the beginning")
             return 0
+        began_with = checkpoint.identity.get("missing_end_penalty")
+        if began_with != self.config.missing_end_penalty:
+            self.config.missing_end_penalty = began_with
+            self.say(f"missing_end_penalty: {began_with:g}, as this training began")
         alignment = self.alignment
         with torch.no_grad():
             for name, weight in alignment.actor.trained().items():
