@@ -106,6 +106,7 @@ def test_a_budget_of_several_workers_holds(team: Callable[..., Team]) -> None:
     three.server.script(usage="whole")
 
 
+@pytest.mark.slow
 def test_the_limit_on_tokens_holds(tmp_path: Path) -> None:
     async def complete(request: Request) -> Answer:
         return label(usage=Usage())

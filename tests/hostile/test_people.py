@@ -330,6 +330,7 @@ def record(**changes: Any) -> dict[str, Any]:
         record(updated_at="2999-01-01T00:00:00"),
     ],
 )
+@pytest.mark.slow
 def test_records_of_any_form_end_in_words_and_record_nothing(run: Run, content: Any) -> None:
     with argilla_double(page([record(user_id="v"), content])) as server, pytest.raises(ReviewError):
         pull(run, workspace="w", dataset="d", server=server)

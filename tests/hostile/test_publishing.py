@@ -65,6 +65,7 @@ def with_column(folder: Path, table: str, name: str, value: str) -> None:
     "url",
     ["http://localhost:8000/v1", "http://127.0.0.1:8000/v1", "http://192.168.7.20:8000/v1", "http://[fd00::1]:8000/v1", "http://gpu-box-7:8000/v1", "http://gpu-box-7.lan/v1"],
 )  # fmt: skip
+@pytest.mark.slow
 def test_local_addresses_are_a_local_server(run_folder: Path, url: str) -> None:  # noqa: F811
     host = url.split("//")[1].removesuffix("/v1").removesuffix(":8000")
     with_column(run_folder, "annotations", "reason", f"no connection to {host.strip('[]')}:8000: refused")

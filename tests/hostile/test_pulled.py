@@ -272,6 +272,7 @@ FAULTS: dict[str, tuple[Callable[[Files], Files], str]] = {
 
 
 @pytest.mark.parametrize(("change", "says"), FAULTS.values(), ids=FAULTS.keys())
+@pytest.mark.slow
 def test_a_fault_is_a_sentence_and_leaves_nothing(
     change: Callable[[Files], Files],
     says: str,
@@ -378,6 +379,7 @@ def _killed_for(to: Path, killed: Callable[[], None]) -> Callable[..., Path]:
         ({"fit": {"smoothing": {"kind": "of_an_extension"}}}, "'of_an_extension'"),
     ],
 )
+@pytest.mark.slow
 def test_a_run_of_an_extension_that_is_not_installed_opens(
     changes: dict[str, Any],
     says: str,

@@ -122,6 +122,7 @@ def test_half_sent_requests_are_dropped(server: RewardServer) -> None:
     assert server.metric("requests_in_flight") == 0
 
 
+@pytest.mark.slow
 def test_hundreds_of_half_sent_requests(server: RewardServer) -> None:
     """Honest callers are served meanwhile, and none of the others is held afterwards."""
     held = [connected(server) for _ in range(300)]
@@ -269,6 +270,7 @@ def test_json_of_any_form_is_refused_in_words(server: RewardServer, path: str, n
         b"GET /score HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: x\r\n\r\n",
     ],
 )
+@pytest.mark.slow
 def test_malformed_requests(server: RewardServer, raw: bytes) -> None:
     connection = connected(server)
     with contextlib.suppress(OSError):

@@ -109,6 +109,7 @@ def test_a_twisted_panel_is_read_better_everywhere(tmp_path: Path) -> None:
     np.testing.assert_allclose(again.distribution, np.array(rows["label_distribution"].to_pylist()), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_honest_panel_is_not_harmed(tmp_path: Path) -> None:
     truth, panel, people = world(0)
     run, _ = calibrated(tmp_path / "run", panel, people)

@@ -157,6 +157,7 @@ def test_a_run_stopped_by_a_signal(double: LLMServer, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stage", ["reading items", "collecting annotations", "fitting distributions"])
+@pytest.mark.slow
 def test_ctrl_c_at_any_stage_has_words(double: LLMServer, tmp_path: Path, stage: str) -> None:
     """The stage is made long, in a process that is otherwise the command's own."""
     write_recipe(tmp_path, double.url)

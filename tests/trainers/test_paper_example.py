@@ -102,6 +102,7 @@ def test_the_way_from_prompts_to_the_table(finished: tuple[Path, str]) -> None:
         assert (out / "pictures" / f"{name}.svg").read_text().startswith("<svg")
 
 
+@pytest.mark.slow
 def test_a_stage_that_was_broken_off_is_done_again_and_no_other(finished: tuple[Path, str], server: LLMServer) -> None:
     folder, _ = finished
     out = folder / "out"

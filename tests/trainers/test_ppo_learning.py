@@ -82,6 +82,7 @@ def test_a_response_learns_to_end_where_that_is_paid_for(tmp_path: Path) -> None
     assert history[-1]["reward"] == 0  # the penalty is not the reward model's
 
 
+@pytest.mark.slow
 def test_a_large_coefficient_keeps_the_policy_at_the_reference(tmp_path: Path) -> None:
     """What is left is the noise of steps that have no direction: a hundredth of where the same steps go without the penalty (35 nats)."""
     history = known_optimum(tmp_path, kl_coefficient=20.0, learning_rate=1e-3)
@@ -94,6 +95,7 @@ def test_a_large_coefficient_keeps_the_policy_at_the_reference(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("changes", [{}, {"lora": 8, "lora_targets": WITH_OUTPUT}], ids=["all weights", "lora"])
+@pytest.mark.slow
 def test_a_bandit_goes_to_the_reference_tilted_by_the_reward(tmp_path: Path, changes: dict[str, Any]) -> None:
     """One prompt, responses of one token: the best policy is pi_ref exp(r / beta), normalised. Every token of the vocabulary is an arm."""
     beta, pay = 0.5, {"good": 1.0, "fine": 0.5, "kind": 0.5, "bad": -1.0, "awful": -1.0, "rude": -1.0}
