@@ -75,3 +75,8 @@ def _closest(own: AskedIdentity, content: dict[str, Any], file: Path) -> RunVali
     arms = [arm for arm in content["arms"] if arm["role"] == "panel" and arm.get("identity")]
     each = [RunValidation(file, content, arm, tuple(own.differs_in(arm["identity"]))) for arm in arms]
     return min(each, key=lambda one: len(one.differs), default=None)
+
+
+def validated_on(run: Run) -> str:
+    """The sets that what this very run asks was validated on, in words; "" where there are none."""
+    return "; ".join(each.sentence for each in validations_of(run) if each.is_own)

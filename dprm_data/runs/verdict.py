@@ -34,7 +34,7 @@ from dprm_data.runs.folder import RunFolder
 from dprm_data.runs.human_agreement import Validation, validation
 from dprm_data.runs.panel_variance import PanelVariance, panel_variance
 from dprm_data.runs.self_preference import OwnResponses, own_responses
-from dprm_data.runs.validations import validations_of
+from dprm_data.runs.validations import validated_on
 from dprm_data.runs.variance_sentences import persona_sentence, recorded_variance, warns
 from dprm_data.runs.verdict_line import Line, counted
 
@@ -269,14 +269,9 @@ def verdict(run: Run) -> Verdict:
         _signal(run, manifest, people=by_people.num_rows > 0, stated=asks and stated),
         _pairs(fitted, folder, (_dict(manifest.get("panel_worth")) or {}).get("assumed"), by_models=asks),
         _cost(run, by_models) if asks else None,
-        _validated(run, manifest) if asks else None,
+        Validated(validation(folder, run.space), _dict(manifest.get("review")), validated_on(run)) if asks else None,
         own_responses(run) if asks else None,
     )
-
-
-def _validated(run: Run, manifest: Mapping[str, Any]) -> Validated:
-    own = [each.sentence for each in validations_of(run) if each.is_own]
-    return Validated(validation(run.folder, run.space), _dict(manifest.get("review")), "; ".join(own))
 
 
 def _labels(by_models: pa.Table, by_people: pa.Table, manifest: Mapping[str, Any]) -> Labels:
