@@ -106,8 +106,12 @@ def tables(found: Mapping[tuple[str, str], dict[str, Any]]) -> Iterator[str]:
     """Scores of every prediction, then what was found of every panel."""
     yield "| set | model | prediction | RPS | skill | worth, distribution | worth, mean |"
     yield "|---|---|---|---|---|---|---|"
+    shown_before: set[tuple[str, str]] = set()
     for (name, model), content in found.items():
         for row in content["distances"]:
+            if (name, row["name"]) in shown_before:
+                continue  # what does not depend on the model
+            shown_before.add((name, row["name"]))
             arm, _, kind = row["name"].rpartition(": ")
             own = next((each for each in content["arms"] if each["name"] == arm), None)
             said = {"panel": "six personas", "neutral": "neutral annotator", "stated": "stated distribution"}
