@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +15,7 @@ from dprm_data.cli.shared import (
     Yes,
     answer,
     app,
+    confirm_start,
     interrupts_in_words,
     output_option,
     stderr,
@@ -111,9 +111,8 @@ def _panel(
             recipe, load_cases(benchmark, data), folder, items=items, seed=seed, max_cost=max_cost, progress=progress
         )
         progress.say(bench_price(prepared))
-        if prepared.calls and prepared.cost != 0 and asks and sys.stdin.isatty() and sys.stderr.isatty():
-            with progress.paused():
-                typer.confirm("Start?", default=True, abort=True, err=True)
+        if prepared.calls and prepared.cost != 0 and asks:
+            confirm_start(progress)
         return prepared.loaded, ask_panel(prepared, max_cost=max_cost), folder
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from dprm_data.cli.shared import Json, MaxCost, Output, Quiet, RecipeFile, Yes, answer, app, open_job
+from dprm_data.cli.shared import Json, MaxCost, Output, Quiet, RecipeFile, Yes, answer, app, confirm_start, open_job
 
 
 @app.command()
@@ -46,13 +45,6 @@ def pilot(
         planned, plan = prepare_pilot(job, items=items, replicates=replicates, seed=seed)
         job.progress.say(pilot_price(plan))
         if plan.calls_needed and plan.cost != 0 and not (yes or quiet or as_json):
-            _confirm(job.progress)
+            confirm_start(job.progress)
         found = run_pilot(job, planned, max_cost=max_cost)
     answer(found.as_dict(), lambda: pilot_view(found), as_json)
-
-
-def _confirm(progress: Any) -> None:
-    """Ask on a terminal whether to start."""
-    if sys.stdin.isatty() and sys.stderr.isatty():
-        with progress.paused():
-            typer.confirm("Start?", default=True, abort=True, err=True)

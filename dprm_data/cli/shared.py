@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -199,6 +200,13 @@ def stderr() -> Any:
     from dprm_data.terminal.console import stderr_console
 
     return stderr_console()
+
+
+def confirm_start(progress: Any) -> None:
+    """Ask on a terminal whether to start. A "no" ends the command."""
+    if sys.stdin.isatty() and sys.stderr.isatty():
+        with progress.paused():
+            typer.confirm("Start?", default=True, abort=True, err=True)
 
 
 @contextmanager

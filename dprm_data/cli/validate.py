@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -16,6 +15,7 @@ from dprm_data.cli.shared import (
     Yes,
     answer,
     app,
+    confirm_start,
     interrupts_in_words,
     output_option,
     stderr,
@@ -160,14 +160,7 @@ def validate(
         )
         progress.say(validation_price(prepared))
         if prepared.calls and prepared.cost != 0 and not (yes or quiet or as_json):
-            _confirm(progress)
+            confirm_start(progress)
         found = run_validation(prepared, folder, max_cost=max_cost, epsilon=epsilon, seed=seed)
     content = found.as_dict()
     answer({"folder": str(folder), **content}, lambda: validation_view(content, folder), as_json)
-
-
-def _confirm(progress: Any) -> None:
-    """Ask on a terminal whether to start."""
-    if sys.stdin.isatty() and sys.stderr.isatty():
-        with progress.paused():
-            typer.confirm("Start?", default=True, abort=True, err=True)

@@ -91,17 +91,16 @@ def by_group(
     names = sorted(set(ours.values()) & set(theirs.values()))
     if len(names) < 2:
         return None
-    N, rng = draw.weights.shape[1], np.random.default_rng(seed)
+    N = draw.weights.shape[1]
     said = _Cells.of(panel, ours, names, space, N)
     crowd = _Cells.of(people, theirs, names, space, N)
-    first, second = crowd.cut(rng)
+    first, second = crowd.cut(np.random.default_rng(seed))
     away = crowd.away()
-    departed = said.away()
-    rng = np.random.default_rng(seed)
-    alignment = _mean_product(departed, away)
+    alignment = _mean_product(said.away(), away)
     if not np.isfinite(alignment).any():
         return None
     observed = float(np.nanmean(alignment))
+    rng = np.random.default_rng(seed)
     limit = max(200, min(permutations, _MOST_CELLS // max(said.sums.size, 1)))
     permuted = np.array([np.nanmean(_mean_product(said.permuted(rng).away(), away)) for _ in range(limit)])
     sizes = [int((said.group == g).sum()) for g in range(len(names))]

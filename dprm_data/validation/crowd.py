@@ -148,11 +148,11 @@ def crowd_of(config: RatingsConfig, space: LabelSpace, name: str, *, rows: Any =
     read = read_rated_items(config, space, base=Path(), rows=rows)
     by_id = {item.item_id: item for item in read.items}
     notes = list(read.notes)
-    for number, what in ((len(read.refused), "cannot be used"), (read.unrated, "have no rating")):
-        if number:
-            notes.append(
-                f"{number:,} of {read.rows:,} rows {what}" + (f": {read.refused[0].reason}" * (what[0] == "c"))
-            )
+    if read.refused:
+        first = read.refused[0]
+        notes.append(f"{len(read.refused):,} of {read.rows:,} rows cannot be used, the first for: {first.reason}")
+    if read.unrated:
+        notes.append(f"{read.unrated:,} of {read.rows:,} rows have no rating")
     whole = Crowd(
         name,
         [by_id[id_] for id_ in read.ratings.item_ids],

@@ -45,12 +45,11 @@ class Halves:
     second: Floats
 
     @classmethod
-    def of(cls, counts: Floats, space: LabelSpace, *, seed: int = 0) -> Halves:
-        """Cut counts (N, K) of two votes or more; the second half has the odd vote."""
+    def of(cls, counts: Floats, *, cuts: int = 1, seed: int = 0) -> Halves:
+        """Cut counts (N, K) of two votes or more; the second half has the odd vote. More cuts with the same seed begin with the fewer."""
         rng = np.random.default_rng(seed)
         whole = np.rint(counts).astype(np.int64)
         sizes = whole.sum(axis=1) // 2
-        cuts = _CUTS if has_closed_form(space.ground_cost) else _CUTS_WITHOUT_CLOSED_FORM
         first = np.array(
             [
                 [rng.multivariate_hypergeometric(votes, size) for votes, size in zip(whole, sizes, strict=True)]
@@ -59,6 +58,11 @@ class Halves:
             dtype=np.float64,
         )
         return cls(first, whole[None] - first)
+
+    @property
+    def once(self) -> tuple[Floats, Floats]:
+        """Both halves (N, K) of the first cut."""
+        return self.first[0], self.second[0]
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,8 @@ def distances(
 ) -> list[Distance]:
     """Scores of predictions by name, each (N, K) with NaN for items that it leaves out, of people's counts (N, K); before them uniform and the average, after them half of the people and
     the whole crowd. A prediction that leaves items out is compared with the average and the crowd on its own items."""
-    halves = Halves.of(counts, space, seed=seed)
+    cuts = _CUTS if has_closed_form(space.ground_cost) else _CUTS_WITHOUT_CLOSED_FORM
+    halves = Halves.of(counts, cuts=cuts, seed=seed)
     average = average_of_others(counts, groups)
     bounds = {UNIFORM: np.full_like(average, 1.0 / space.K), AVERAGE: average}
     of_average = _rps(average, halves, space)
@@ -107,9 +112,8 @@ def distances(
         found.append(_distance(name, w1, rps, log, of_average, of_crowd, draw))
     first = halves.first
     own = first / first.sum(axis=2, keepdims=True)
-    likely = (first + average[None]) / (
-        first.sum(axis=2, keepdims=True) + 1.0
-    )  # with one vote of the average: a label nobody chose is not impossible
+    # With one vote of the average: a label that nobody chose is not impossible.
+    likely = (first + average[None]) / (first.sum(axis=2, keepdims=True) + 1.0)
     half = (_w1(own, halves, space), _rps(own, halves, space), _log(likely, halves))
     found.append(_distance(HALF, *half, of_average, of_crowd, draw))
     nothing = np.full(len(counts), np.nan)

@@ -24,7 +24,7 @@ from dprm_data.labels.space import LabelSpace
 from dprm_data.labels.statistics import NOTHING, Interval, Resamples, ratio, reward_variance
 from dprm_data.validation.crowd import dividedness
 from dprm_data.validation.distance import Halves
-from dprm_data.validation.worth import between_people, correlation
+from dprm_data.validation.worth import between_people
 
 _Z = 1.6448536269514722  # of a 90 % interval
 LEVEL = 0.9
@@ -64,7 +64,7 @@ def mean_and_spread(
     gap, own = predicted - means, reward_variance(prediction, space.rewards)
     own = np.where(np.isfinite(predicted), own, np.nan)
     divided = dividedness(counts) > np.median(dividedness(counts))
-    first, second = (half / half.sum(axis=2, keepdims=True) for half in _both(Halves.of(counts, space, seed=seed)))
+    first, second = (half / half.sum(axis=1, keepdims=True) for half in Halves.of(counts, seed=seed).once)
     rewards = space.rewards
     return MeanAndSpread(
         bias=draw.mean(gap),
@@ -77,14 +77,22 @@ def mean_and_spread(
         if low is not None and high is not None
         else NOTHING,
         means=correlation(predicted, means, draw),
-        means_of_people=correlation(first[0] @ rewards, second[0] @ rewards, draw),
+        means_of_people=correlation(first @ rewards, second @ rewards, draw),
         disagreement=correlation(own, variance, draw),
         disagreement_of_people=_disagreement_of_people(counts, space, draw, seed),
     )
 
 
-def _both(halves: Halves) -> tuple[Floats, Floats]:
-    return halves.first, halves.second
+def correlation(x: Floats, y: Floats, draw: Resamples) -> Interval:
+    """Pearson's correlation over the items where both are known, with its interval."""
+    there = np.isfinite(x) & np.isfinite(y)
+    if there.sum() < 3:
+        return NOTHING
+    w = draw.weights[:, there] / draw.weights[:, there].sum(axis=1, keepdims=True)
+    a, b = x[there], y[there]
+    covariance = w @ (a * b) - (w @ a) * (w @ b)
+    squares = (w @ a**2 - (w @ a) ** 2) * (w @ b**2 - (w @ b) ** 2)
+    return draw.interval(np.where(squares > 1e-18, covariance / np.sqrt(np.maximum(squares, 1e-18)), np.nan))
 
 
 def _ratio_of_means(own: Floats, theirs: Floats, draw: Resamples) -> Interval:
@@ -123,7 +131,6 @@ def _disagreement_of_people(counts: Floats, space: LabelSpace, draw: Resamples, 
     rows = np.flatnonzero(counts.sum(axis=1) >= 4)
     if len(rows) < 3:
         return NOTHING
-    halves = Halves.of(counts[rows], space, seed=seed)
     found = np.full((2, len(counts)), np.nan)
-    found[0, rows], found[1, rows] = (between_people(half[0], space) for half in _both(halves))
+    found[0, rows], found[1, rows] = (between_people(half, space) for half in Halves.of(counts[rows], seed=seed).once)
     return correlation(found[0], found[1], draw)

@@ -65,8 +65,7 @@ def pairwise_calibration(
     a, b = pairs.T
     shares = counts / counts.sum(axis=1, keepdims=True)
     said, true = (share_preferring(one[a], one[b], space) for one in (prediction, shares))
-    halves = Halves.of(counts, space, seed=seed)
-    first, second = (half[0] / half[0].sum(axis=1, keepdims=True) for half in (halves.first, halves.second))
+    first, second = (half / half.sum(axis=1, keepdims=True) for half in Halves.of(counts, seed=seed).once)
     target, half = share_preferring(second[a], second[b], space), share_preferring(first[a], first[b], space)
     draw = Resamples.of(np.asarray(groups)[a], level=level, seed=seed)
     divided = np.abs(true - 0.5) > 1e-9

@@ -20,7 +20,7 @@ import numpy as np
 
 from dprm_data.core.arrays import Floats
 from dprm_data.labels.space import LabelSpace
-from dprm_data.labels.statistics import Interval, Resamples, ratio, reward_variance
+from dprm_data.labels.statistics import Resamples, ratio, reward_variance
 from dprm_data.validation.distance import spread_between_people, squared_error
 
 
@@ -68,27 +68,14 @@ def _worth(spread: Floats, error: Floats, draw: Resamples, dollars: float | None
     weights = draw.weights[:, there]
     relative = draw.interval(ratio(weights @ error[there], weights @ spread[there]))
     people = _inverse(relative.value)
-    each = people if people is not None else None
     return Worth(
         people,
         _inverse(relative.high),
         _inverse(relative.low),
-        each / dollars if each is not None and dollars else None,
-        each / calls if each is not None and calls else None,
+        people / dollars if people is not None and dollars else None,
+        people / calls if people is not None and calls else None,
     )
 
 
 def _inverse(error: float | None) -> float | None:
     return None if error is None or error <= 0 else 1.0 / error
-
-
-def correlation(x: Floats, y: Floats, draw: Resamples) -> Interval:
-    """Pearson's correlation over the items where both are known, with its interval."""
-    there = np.isfinite(x) & np.isfinite(y)
-    if there.sum() < 3:
-        return Interval(None, None, None)
-    w = draw.weights[:, there] / draw.weights[:, there].sum(axis=1, keepdims=True)
-    a, b = x[there], y[there]
-    covariance = w @ (a * b) - (w @ a) * (w @ b)
-    squares = (w @ a**2 - (w @ a) ** 2) * (w @ b**2 - (w @ b) ** 2)
-    return draw.interval(np.where(squares > 1e-18, covariance / np.sqrt(np.maximum(squares, 1e-18)), np.nan))

@@ -97,7 +97,7 @@ def test_scores_agree_with_their_definitions() -> None:
     crowd, groups = votes(truth, 7, rng), [str(i // 2) for i in range(40)]
     draw = Resamples.of(np.asarray(groups), resamples=100)
     rows = {row.name: row for row in distances({"panel": truth}, crowd, groups, SPACE, draw, seed=5)}
-    second = Halves.of(crowd, SPACE, seed=5).second
+    second = Halves.of(crowd, cuts=20, seed=5).second
     shares = second / second.sum(axis=2, keepdims=True)
     cost = np.ascontiguousarray(SPACE.ground_cost)
     w1 = np.mean([[ot.emd2(p, q, cost) for p, q in zip(truth, cut, strict=True)] for cut in shares])
