@@ -24,3 +24,10 @@ def page_template(name: str, filters: dict[str, Callable[..., Any]]) -> Template
 def inlined(name: str) -> Markup:
     """A style sheet or script of `hub_cards/`, to embed in a page verbatim."""
     return Markup((bundled_folder("hub_cards") / name).read_text(encoding="utf-8"))
+
+
+def svg(body: str, width: float, height: float, title: str) -> Markup:
+    """A chart (`core/charts.py`) as part of a page, with its title for readers who do not see it. The body is escaped already."""
+    return Markup('<svg viewBox="0 0 {:.0f} {:.0f}" role="img" aria-label="{}"><title>{}</title>{}</svg>').format(
+        width, height, title, title, Markup(body)
+    )

@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from dprm_data.core import charts
 from dprm_data.core.format import count, money, number, percent, typographic
-from dprm_data.core.html import inlined, page_template
+from dprm_data.core.html import inlined, page_template, svg
 from dprm_data.core.text import one_line
 from dprm_data.core.version import __version__
 from dprm_data.publish.models import models_asked, prompts_sent
@@ -169,12 +169,12 @@ def _spread(found: Findings) -> dict[str, Any] | None:
     section = variance_section(found.variance)
     if section is None:
         return None
-    return section | {"figure": _svg(section["body"], section["width"], section["height"], "Shares of the spread")}
+    return section | {"figure": svg(section["body"], section["width"], section["height"], "Shares of the spread")}
 
 
 def _histogram(values: Floats, rewards: Floats) -> Markup:
     body = charts.histogram(values, float(rewards.min()), float(rewards.max()), *_CHART, "expected reward")
-    return _svg(body, *_CHART, "Histogram of the expected reward")
+    return svg(body, *_CHART, "Histogram of the expected reward")
 
 
 def _map(rewards: Floats, disagreement: Floats, scale: Floats) -> Markup:
@@ -232,14 +232,7 @@ def _density(
         )
     parts.append(charts.text(40 + (width - 40) / 2, height - 6, f"{below} →", "dim", "middle", 12))
     parts.append(charts.text(46, 18, f"↑ {one_line(beside, 40)}", "dim", "start", 12))
-    return _svg("".join(parts), width, height, f"{beside} against {below}")
-
-
-def _svg(body: str, width: float, height: float, title: str) -> Markup:
-    escaped = Markup.escape(title)
-    return Markup(
-        f'<svg viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-label="{escaped}"><title>{escaped}</title>{body}</svg>'
-    )
+    return svg("".join(parts), width, height, f"{beside} against {below}")
 
 
 # -- filters ----------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from dprm_data.core import charts
 from dprm_data.core.format import count, money, number, percent, typographic
-from dprm_data.core.html import inlined, page_template
+from dprm_data.core.html import inlined, page_template, svg
 from dprm_data.core.text import one_line
 from dprm_data.core.version import __version__
 from dprm_data.validation.validation_sentences import findings, people_between
@@ -93,7 +93,7 @@ def _skills(rows: list[Mapping[str, Any]]) -> Markup:
         parts.append(
             f'<circle class="bar" cx="{at(skill["value"]):.1f}" cy="{y}" r="5"><title>{number(skill["value"], 2)}</title></circle>'
         )
-    return _svg("".join(parts), _WIDTH, height, "Skill of every prediction")
+    return svg("".join(parts), _WIDTH, height, "Skill of every prediction")
 
 
 def _reliability(pairs: Mapping[str, Any] | None) -> Markup:
@@ -115,10 +115,4 @@ def _reliability(pairs: Mapping[str, Any] | None) -> Markup:
         parts.append(charts.text(left + size * share, size + 20, percent(share), "dim", "middle", 12))
         parts.append(charts.text(left - 6, 8 + size * (1 - share), percent(share), "dim", "end", 12))
     parts.append(charts.text(left + size / 2, size + 38, "the panel says →", "dim", "middle", 12))
-    return _svg("".join(parts), left + size + 20, size + 44, "Reliability of pairs")
-
-
-def _svg(body: str, width: float, height: float, title: str) -> Markup:
-    return Markup('<svg viewBox="0 0 {:.0f} {:.0f}" role="img" aria-label="{}"><title>{}</title>{}</svg>').format(
-        width, height, title, title, Markup(body)
-    )
+    return svg("".join(parts), left + size + 20, size + 44, "Reliability of pairs")
