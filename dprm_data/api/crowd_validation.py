@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dprm_data.api.recipes import RecipeLike
-from dprm_data.pipeline.validate import Grid, prepare_validation
+from dprm_data.pipeline.validate import Grid, prepare_validation, validation_folder
 from dprm_data.pipeline.validate import validate as run_validation
-from dprm_data.pipeline.validation_arms import check_can_validate, with_labels
+from dprm_data.pipeline.validation_arms import check_can_validate
 from dprm_data.providers.provider import Provider
 from dprm_data.recipe.recipe import Recipe
 from dprm_data.recipe.trust import check
@@ -50,9 +50,9 @@ def validate(
     loaded = Recipe.of(recipe, provider=provider)
     check(loaded, calls=provider is None)
     check_can_validate(loaded)
-    folder = Path(output) if output else loaded.output_folder / "validation" / Path(against).stem
+    folder = Path(output) if output else validation_folder(loaded, os.fspath(against))
     with shown_progress(progress) as shown:
-        crowd, space = read_crowd(
+        crowd = read_crowd(
             os.fspath(against),
             Run(loaded).space,
             data=Path(data) if data else None,
@@ -64,7 +64,7 @@ def validate(
         )
         grid = Grid(models, panels, elicitations, rivals)
         prepared = prepare_validation(
-            with_labels(loaded, space),
+            loaded,
             crowd,
             folder,
             items=items,

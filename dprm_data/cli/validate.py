@@ -121,9 +121,9 @@ def validate(
     """
     import pyarrow as pa
 
-    from dprm_data.pipeline.validate import Grid, prepare_validation
+    from dprm_data.pipeline.validate import Grid, prepare_validation, validation_folder
     from dprm_data.pipeline.validate import validate as run_validation
-    from dprm_data.pipeline.validation_arms import check_can_validate, with_labels
+    from dprm_data.pipeline.validation_arms import check_can_validate
     from dprm_data.recipe.recipe import Recipe
     from dprm_data.recipe.trust import check
     from dprm_data.runs.run import Run
@@ -135,9 +135,9 @@ def validate(
     check(loaded, calls=True)
     check_can_validate(loaded)
     pa.set_memory_pool(pa.system_memory_pool())
-    folder = output or loaded.output_folder / "validation" / Path(against).stem
+    folder = output or validation_folder(loaded, against)
     with TerminalProgress(stderr(), quiet=quiet or as_json) as progress, interrupts_in_words(folder, progress):
-        crowd, space = read_crowd(
+        crowd = read_crowd(
             against,
             Run(loaded).space,
             data=data,
@@ -149,7 +149,7 @@ def validate(
         )
         grid = Grid(_comma(models), _comma(panels), _comma(elicitations), rivals)
         prepared = prepare_validation(
-            with_labels(loaded, space),
+            loaded,
             crowd,
             folder,
             items=items,

@@ -11,13 +11,14 @@ from dprm_data.core.errors import BudgetReached, DprmError, Interrupted
 from dprm_data.core.tables import write_text
 from dprm_data.engine.plan import Plan
 from dprm_data.pipeline import stages
-from dprm_data.pipeline.validation_arms import Arm, make_arms, run_of
+from dprm_data.pipeline.validation_arms import Arm, make_arms, run_of, with_labels
 from dprm_data.providers.provider import Provider
 from dprm_data.publish.panel_findings import panel_findings
 from dprm_data.publish.report.validation_page import validation_page
 from dprm_data.recipe.recipe import Recipe
 from dprm_data.runs.asked_identity import asked_identity
 from dprm_data.runs.run import Progress, Run
+from dprm_data.runs.validations import VALIDATIONS
 from dprm_data.validation.alternative_annotator import EPSILON
 from dprm_data.validation.answers import read_answers
 from dprm_data.validation.crowd import Crowd, sampled
@@ -45,6 +46,11 @@ class Prepared:
     def cost(self) -> float | None:
         costs = [plan.cost for plan in self.plans]
         return None if any(cost is None for cost in costs) else sum(cost for cost in costs if cost is not None)
+
+
+def validation_folder(recipe: Recipe, against: str) -> Path:
+    """Where a validation is written by default: in the run's folder, where its card and report look (`runs/validations.py`)."""
+    return recipe.output_folder / VALIDATIONS / Path(against).stem
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,12 @@ def prepare_validation(
     """
     progress, grid = progress or Progress(), grid or Grid()
     arms = make_arms(
-        recipe, output, models=grid.models, panels=grid.panels, elicitations=grid.elicitations, rivals=grid.rivals
+        with_labels(recipe, crowd.space),
+        output,
+        models=grid.models,
+        panels=grid.panels,
+        elicitations=grid.elicitations,
+        rivals=grid.rivals,
     )
     prepared = _planned(arms, sampled(crowd, items, seed=seed), output, progress, provider)
     limit = max_cost if max_cost is not None else arms[0].recipe.budget.max_cost

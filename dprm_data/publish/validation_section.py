@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dprm_data.core.tables import write_text
-from dprm_data.runs.validations import FILE, RunValidation, validations_of
+from dprm_data.runs.validations import FILE, VALIDATIONS, RunValidation, validations_of
 from dprm_data.validation.validation_sentences import between, findings
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def write_own_scores(run: Run, folder: Path) -> None:
     """Copy the score files of the run's own validations into a publication, under their sets' names."""
     for each in validations_of(run):
         if each.is_own:
-            target = folder / "validation" / each.path.parent.name / FILE
+            target = folder / VALIDATIONS / each.path.parent.name / FILE
             write_text(target, each.path.read_text(encoding="utf-8"))
 
 
@@ -49,7 +49,7 @@ def _of_set(found: RunValidation) -> dict[str, Any]:
         "people": content["people"],
         "level": content["level"],
         "written": content["written"][:10],
-        "file": f"validation/{found.path.parent.name}/{FILE}",
+        "file": f"{VALIDATIONS}/{found.path.parent.name}/{FILE}",
         "findings": [asdict(line) for line, _ in zip(findings(content, found.arm), range(_SHOWN), strict=False)],
         "rows": list(_rows(found)),
         "leakage": content["leakage"],

@@ -17,6 +17,7 @@ from dprm_data.runs.asked_identity import AskedIdentity, asked_identity
 from dprm_data.runs.run import Run
 
 FILE = "scores.json"
+VALIDATIONS = "validation"  # the folder inside a run's, with a folder for each set
 FORMAT = 1
 
 
@@ -55,7 +56,7 @@ def validations_of(run: Run) -> list[RunValidation]:
     """The validations in the run's folder (validation/*/scores.json), its own first; a file that cannot be read is left out."""
     if not run.asks_models or run.compares:
         return []
-    files = sorted((run.folder.path / "validation").glob(f"*/{FILE}"))
+    files = sorted((run.folder.path / VALIDATIONS).glob(f"*/{FILE}"))
     if not files:
         return []
     own = asked_identity(run)

@@ -32,10 +32,11 @@ _PEOPLE = 1_000  # behind a share of people whose number is not known
 
 @dataclass(frozen=True)
 class Crowd:
-    """N items, in the order of `ratings.item_ids`, and people's ratings of them. attributes: what is known of each annotator. named: whether raters are known.
+    """N items, in the order of `ratings.item_ids`, and people's ratings of them. space: the labels that people had. attributes: what is known of each annotator. named: whether raters are known.
     title, licence, citation, leakage: of a named set; "" otherwise. notes: what was assumed or left out, for the reader."""
 
     name: str
+    space: LabelSpace
     items: list[Item]
     ratings: Ratings
     attributes: Mapping[str, Mapping[str, Any]]
@@ -90,8 +91,8 @@ def read_crowd(
     attributes: Iterable[str] = (),
     base: int | None = None,
     anonymous: bool = False,
-) -> tuple[Crowd, LabelSpace]:
-    """People's votes in a long table with texts (`ingest.rated_items`), or a named set's; and the labels that they are on: the recipe's, or the named set's own.
+) -> Crowd:
+    """People's votes in a long table with texts (`ingest.rated_items`), which are on these labels; or a named set's, which has labels of its own.
 
     anonymous: the annotators' ids are placeholders, by which they cannot be told apart. data, scale: of a named set. Raises `VotesError`, `SourceError` or `InputError`.
     """
@@ -101,8 +102,7 @@ def read_crowd(
             raise InputError(
                 f"--against {against}: a named set knows its own columns", hint="Leave --column and --base out."
             )
-        crowd, space = named_crowd(against, data, scale=scale)
-        return (replace(crowd, named=False, attributes={}) if anonymous else crowd), space
+        return _read(named_crowd(against, data, scale=scale), anonymous=anonymous)
     if data is not None or scale is not None:
         raise InputError(
             f"--data and --scale belong to a named set, and {against} is a table of your own",
@@ -114,12 +114,15 @@ def read_crowd(
         "attributes": list(attributes),
         "base": base,
     }
-    crowd = crowd_of(RatingsConfig.model_validate(content), space, path.name)
-    return (replace(crowd, named=False, attributes={}) if anonymous else crowd), space
+    return _read(crowd_of(RatingsConfig.model_validate(content), space, path.name), anonymous=anonymous)
 
 
-def named_crowd(name: str, data: Path | None = None, *, scale: str | None = None) -> tuple[Crowd, LabelSpace]:
-    """A named set's votes, and its labels. data: the folder with its files; None fetches them from the Hub. Raises `VotesError` or `SourceError`."""
+def _read(crowd: Crowd, *, anonymous: bool) -> Crowd:
+    return replace(crowd, named=False, attributes={}) if anonymous else crowd
+
+
+def named_crowd(name: str, data: Path | None = None, *, scale: str | None = None) -> Crowd:
+    """A named set's votes. data: the folder with its files; None fetches them from the Hub. Raises `VotesError` or `SourceError`."""
     loaded = load_named(name, data, scale=scale)
     about, table = loaded.about, loaded.ratings
     notes = list(loaded.notes)
@@ -140,7 +143,7 @@ def named_crowd(name: str, data: Path | None = None, *, scale: str | None = None
         leakage=about.leakage,
     )
     notes.append(f"People were asked: {about.question}")
-    return replace(crowd, notes=[*crowd.notes, *notes], named=crowd.named and about.unit == "vote"), loaded.labels
+    return replace(crowd, notes=[*crowd.notes, *notes], named=crowd.named and about.unit == "vote")
 
 
 def crowd_of(config: RatingsConfig, space: LabelSpace, name: str, *, rows: Any = None, **about: Any) -> Crowd:
@@ -155,6 +158,7 @@ def crowd_of(config: RatingsConfig, space: LabelSpace, name: str, *, rows: Any =
         notes.append(f"{read.unrated:,} of {read.rows:,} rows have no rating")
     whole = Crowd(
         name,
+        space,
         [by_id[id_] for id_ in read.ratings.item_ids],
         read.ratings,
         read.attributes,

@@ -252,7 +252,7 @@ def test_a_sample_holds_all_degrees_of_division_and_grows() -> None:
     labels = np.clip(np.rint(rng.normal(3, 1, (6, 300)) * rng.random(300)), 1, 5).astype(np.int64) - 1
     found = ratings(labels, [f"r{i}" for i in range(6)])
     items = [Item(str(i), (), (), str(i), None, "", {}) for i in range(300)]
-    whole = Crowd("set", items, found, {}, named=True)
+    whole = Crowd("set", SPACE, items, found, {}, named=True)
     few, more = sampled(whole, 30, seed=1), sampled(whole, 90, seed=1)
     assert {item.item_id for item in few.items} <= {item.item_id for item in more.items}
     gaps = [dividedness(sampled(whole, 90, seed=s).counts).mean() - dividedness(whole.counts).mean() for s in range(20)]
