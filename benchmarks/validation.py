@@ -149,7 +149,11 @@ def main() -> None:
     models = {"bundled, 135M": ""} | ({"1.5B": options.model} if options.model else {})
     found = {
         (name, said): scores(
-            options.data, name, model, options.items, options.output / f"{name}-{'model' if model else 'bundled'}"
+            options.data,
+            name,
+            model,
+            options.items or SETS[name]["items"],
+            options.output / f"{name}-{'model' if model else 'bundled'}",
         )
         for name in SETS
         for said, model in models.items()
