@@ -96,9 +96,6 @@ class Validation:
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
-    def distance(self, name: str) -> Distance | None:
-        return next((each for each in self.distances if each.name == name), None)
-
 
 def measure(
     crowd: Crowd,
