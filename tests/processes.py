@@ -22,6 +22,8 @@ import dprm_data.engine.annotations, dprm_data.engine.batch, dprm_data.preferenc
 import aiohttp, anthropic, dprm_data.providers.batch_openai, dprm_data.providers.batch_anthropic, dprm_data.providers.http, dprm_data.review.human_annotations, rich.live
 import scipy.optimize, scipy.stats
 import genai_prices.data, genai_prices.decompose, pyarrow.dataset, dprm_data.providers.openai, dprm_data.elicit.choice, dprm_data.preference.families, dprm_data.ledger.sqlite, dprm_data.engine.plan
+import dprm_data.publish.cards, dprm_data.publish.report.page, scipy.cluster.hierarchy, pyarrow.acero
+dprm_data.publish.cards._environment().get_template("dataset.md.jinja")  # compiled: a tenth of a small run
 try:
     import dprm_data.engine.shared.postgres_coordinator, psycopg, psycopg_pool
 except ImportError:

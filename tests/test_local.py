@@ -75,6 +75,7 @@ def test_the_quickstart_tells_good_from_bad(tmp_path: Path) -> None:
     assert longer == 5
 
 
+@pytest.mark.slow
 def test_the_local_model_is_asked_in_the_label_words_where_it_answers_in_them(tmp_path: Path) -> None:
     write_recipe(tmp_path, provider={"name": "local"})
     planned = dprm("plan", "recipe.yaml", cwd=tmp_path)

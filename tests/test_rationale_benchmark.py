@@ -23,6 +23,7 @@ def collapsing(body: dict[str, Any]) -> str:
     return json.dumps({"label": label, "why": "so"} if "why" in fields else {"label": label})
 
 
+@pytest.mark.slow
 def test_a_collapse_shows(double: LLMServer, tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
     double.says = collapsing
     source = ROOT / "examples/quickstart/pairs.jsonl"

@@ -67,6 +67,7 @@ def test_a_folder_pulled_by_an_earlier_version(tmp_path: Path, environment: dict
     assert json.loads(dprm_each([dry], cwd=tmp_path, **environment)[0])["rows"]
 
 
+@pytest.mark.slow
 def test_what_people_said_still_counts(tmp_path: Path, double: LLMServer) -> None:
     old = unpack("reviewed", tmp_path / "old", double.url)
     job = unpack("reviewed", tmp_path / "new", double.url)

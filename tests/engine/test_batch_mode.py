@@ -80,6 +80,7 @@ def wait_for_pending_batch(folder: Path) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_closed_and_collected_later(tmp_path: Path, how: int) -> None:
     rows_with(tmp_path, plain=6)
@@ -164,6 +165,7 @@ def test_the_budget_holds_for_what_is_pending(tmp_path: Path, double: LLMServer)
     assert answer(dprm("run", recipe, "--json", cwd=tmp_path))["summary"]["statuses"].keys() == {"ok"}
 
 
+@pytest.mark.slow
 def test_a_refused_batch_is_tried_smaller(tmp_path: Path, double: LLMServer) -> None:
     rows_with(tmp_path, plain=4)
     double.script({"batch_refusal": "token_limit_exceeded"})

@@ -36,7 +36,8 @@ def some_more(server: LLMProcess, requests: int) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("store", ["file", pytest.param("postgres", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("store", ["file", "postgres"])
 def test_six_kills_never_spend_more_than_the_budget(store: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     more: dict[str, Any] = {}
     environment: dict[str, str] = {}

@@ -64,6 +64,7 @@ def test_half_a_per_cent_of_the_plan_at_most() -> None:
     assert handful(100) == 8 and handful(None) == handful(10**6) == 20
 
 
+@pytest.mark.slow
 def test_what_a_stopped_run_cost(tmp_path: Path, double: LLMServer) -> None:
     """4,000 calls of a model that is cut off in its thoughts: through the command, priced by the table."""
     write_rows(tmp_path / "pairs.jsonl", [{"prompt": f"q{i}", "response": f"a{i} " * 50} for i in range(1000)])
@@ -150,6 +151,7 @@ def batch(folder: Path, url: str, **changes: Any) -> Path:
     return write_recipe(folder, url, mode="batch", limits={"poll_every": 0.05}, **changes)
 
 
+@pytest.mark.slow
 def test_batches_are_not_submitted_before_a_direct_call_gave_a_label(tmp_path: Path, double: LLMServer) -> None:
     recipe = batch(tmp_path, double.url)
     double.script({"chances": {"unparsable": 1.0}})

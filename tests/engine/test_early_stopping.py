@@ -73,6 +73,7 @@ def test_agreement_is_asked_less(tmp_path: Path, double: LLMServer, mode: str) -
     assert double.tally.requests == requests, "an item that was left early stays left"
 
 
+@pytest.mark.slow
 def test_everybody_is_left_out_sometimes(tmp_path: Path, double: LLMServer) -> None:
     opinions(double)
     rows = [{"prompt": f"item number {2 * i} ?", "response": "r"} for i in range(ITEMS)]
@@ -112,6 +113,7 @@ def people_in_full(people: Counter[str]) -> int:
     return sum(count == 15 for count in people.values())
 
 
+@pytest.mark.slow
 def test_a_run_that_left_the_population_out_asks_it_now(tmp_path: Path, double: LLMServer) -> None:
     """What a run had in which the population took its turn among the people is kept; only missing distributions are asked for."""
     opinions(double)

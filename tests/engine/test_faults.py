@@ -81,6 +81,7 @@ def test_failures_are_data_and_can_be_asked_again(tmp_path: Path, double: LLMSer
     assert double.tally.requests == requests + failed
 
 
+@pytest.mark.slow
 def test_a_stormy_server(tmp_path: Path, double: LLMServer) -> None:
     """Everything that can be mended by trying again is: nothing is lost, nothing is asked twice that was answered."""
     chances = {
@@ -104,6 +105,7 @@ def test_a_stormy_server(tmp_path: Path, double: LLMServer) -> None:
     assert db.execute("SELECT COUNT(*) FROM failures").fetchone()[0] == sum(done["annotate"]["retries"].values())
 
 
+@pytest.mark.slow
 def test_a_limited_server_is_asked_no_faster_than_it_allows(tmp_path: Path, double: LLMServer) -> None:
     """The recipe knows the limit: there is hardly a 429."""
     double.script({"rpm": 1200, "burst": 25})

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import pytest
 import yaml
 
 from dprm_data.engine.shared.factory import coordinator_for, scope_of
@@ -22,6 +23,7 @@ from tests.servers.postgres import Database
 ITEMS, MODELS = 8, 2
 
 
+@pytest.mark.slow
 def test_two_workers_and_one_is_killed(tmp_path: Path, postgres: Database) -> None:
     with ExitStack() as stack:
         servers = [stack.enter_context(LLMProcess("--latency", latency)) for latency in ("0.02", "0.06")]

@@ -188,6 +188,7 @@ def test_an_older_ledger_is_read_as_it_is_and_brought_up_to_date_when_it_is_writ
         assert sqlite_file.version_of(sqlite3.connect(tmp_path / "l.sqlite")) == sqlite_file.VERSION
 
 
+@pytest.mark.slow
 def test_an_older_table_of_annotations_is_read(tmp_path: Path, double: LLMServer) -> None:
     answer(dprm("run", write_recipe(tmp_path, double.url), "--json", cwd=tmp_path))
     path = tmp_path / "run/tables/annotations.parquet"

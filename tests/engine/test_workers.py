@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 
 import pyarrow.parquet as pq
+import pytest
 
 from tests.engine.team import IN_FLIGHT, Team
 from tests.processes import zygote
@@ -38,6 +39,7 @@ def test_one_is_killed(team: Callable[..., Team]) -> None:
     )
 
 
+@pytest.mark.slow
 def test_all_are_killed_and_started_again(team: Callable[..., Team]) -> None:
     three = team(30)
     for answered in (60, 180):
@@ -52,6 +54,7 @@ def test_all_are_killed_and_started_again(team: Callable[..., Team]) -> None:
     assert stats["answered"] - stats["answered_distinct"] <= 2 * 3 * IN_FLIGHT
 
 
+@pytest.mark.slow
 def test_one_sleeps_until_it_is_taken_for_dead(team: Callable[..., Team]) -> None:
     two = team(24, latency=0.04)
     asleep, awake = two.start(2)
@@ -74,6 +77,7 @@ def test_one_sleeps_until_it_is_taken_for_dead(team: Callable[..., Team]) -> Non
         assert tally["calls"] + tally["replayed"] + tally["elsewhere"] >= two.calls
 
 
+@pytest.mark.slow
 def test_two_recipes_share_their_calls(team: Callable[..., Team]) -> None:
     first = team(30)
     # The same questions to fewer people, and to people who say more than one word: half of the second recipe's calls are the first's.
@@ -85,6 +89,7 @@ def test_two_recipes_share_their_calls(team: Callable[..., Team]) -> None:
     assert pq.read_metadata(first.folder / "second/tables/annotations.parquet").num_rows == 30 * (8 + 1)
 
 
+@pytest.mark.slow
 def test_the_database_is_killed_and_comes_back(team: Callable[..., Team]) -> None:
     three = team(24, limits={"lease": 20})
     pids = three.start(3)
@@ -109,6 +114,7 @@ def test_one_of_several_workers_begins_and_all_stop_if_nothing_comes_of_it(team:
     assert three.server.stats()["distinct"] <= three.calls + 8
 
 
+@pytest.mark.slow
 def test_each_failure_is_retried_by_one_worker_only(team: Callable[..., Team]) -> None:
     two = team(8, limits={"attempts": 1})
     two.server.script(chances={"400": 0.3})
@@ -122,6 +128,7 @@ def test_each_failure_is_retried_by_one_worker_only(team: Callable[..., Team]) -
     assert after["requests"] - before["requests"] == failed, "each failure is asked again once"
 
 
+@pytest.mark.slow
 def test_what_calibrates_is_asked_once(team: Callable[..., Team]) -> None:
     three = team(4, latency=0.05, elicitation="logprobs", labels="hh6")
     three.end(*three.start(3))

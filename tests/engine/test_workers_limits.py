@@ -47,6 +47,7 @@ DEAR = {"input": 1000, "output": 1000}  # dollars per million tokens
 # -- real processes ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_four_workers_spend_one_budget_to_its_end(team: Callable[..., Team]) -> None:
     four = team(24)
     provider = {"name": "openai", "model": "gpt-4o-mini", "base_url": f"{four.server.url}/v1", "price": DEAR}
@@ -75,6 +76,7 @@ def test_three_workers_keep_one_pace(team: Callable[..., Team]) -> None:
         assert most <= rate * (seconds + VALID) + 1 + 2, f"{most} within {seconds} s"  # the wire may bunch two
 
 
+@pytest.mark.slow
 def test_a_429_cools_everyone(team: Callable[..., Team]) -> None:
     two = team(60, latency=0.03, limits={"lease": 5})
     pids = two.start(2)

@@ -85,6 +85,7 @@ def test_a_run_with_an_elicitation_of_another_package(double: LLMServer, site: P
     assert (tmp_path / "run/prompts/stars.jinja").read_text() == TEMPLATE
 
 
+@pytest.mark.slow
 def test_its_distributions_are_no_votes_where_it_states_a_population(
     double: LLMServer, site: Path, tmp_path: Path
 ) -> None:
@@ -96,6 +97,7 @@ def test_its_distributions_are_no_votes_where_it_states_a_population(
         assert 0 < row["evidence"] < 1 / SHARED  # a statement is one reading, however many personas stated it
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "says"),
     [

@@ -147,6 +147,7 @@ def command(site: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
     return dprm(*arguments, cwd=site.parent, PYTHONPATH=os.pathsep.join([str(ROOT), str(site)]))
 
 
+@pytest.mark.slow
 def test_a_run_on_a_store_of_another_package(site: Path, double: LLMServer) -> None:
     folder = site.parent
     address = f"jsonlines://{folder}/calls.jsonl"
@@ -177,6 +178,7 @@ def test_what_a_store_leaves_out_is_said(site: Path, double: LLMServer) -> None:
     assert missing.returncode == 1 and "no ledger at" in missing.stderr
 
 
+@pytest.mark.slow
 def test_a_store_brings_its_coordinator(site: Path, double: LLMServer) -> None:
     folder = site.parent
     recipe = write_recipe(folder, double.url, ledger=f"sharedlines://{folder}/calls.jsonl", limits={"lease": 7})

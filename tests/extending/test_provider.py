@@ -94,6 +94,7 @@ def test_an_installed_provider_is_planned_run_and_resumed(site: Path, tmp_path: 
     assert len(calls) == 16 and {call["model"] for call in calls} == {"polly-1"}
 
 
+@pytest.mark.slow
 def test_a_run_can_be_read_where_its_provider_is_not_installed(site: Path, tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path, provider=parrot(tmp_path))
     answer(command(site, tmp_path, "run", recipe, "--json"))
@@ -103,6 +104,7 @@ def test_a_run_can_be_read_where_its_provider_is_not_installed(site: Path, tmp_p
     assert refused.returncode == 2 and "there is no provider 'parrot'" in refused.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "settings", "says"),
     [

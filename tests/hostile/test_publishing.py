@@ -115,6 +115,7 @@ def test_endpoints_that_look_alike_are_still_a_recipe(run_folder: Path, hub_here
 # -- no change, no commit ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_fitting_again_changes_nothing(run_folder: Path) -> None:  # noqa: F811
     with prepared(Run.open(run_folder), REPO) as first:
         content = first.content
@@ -125,6 +126,7 @@ def test_fitting_again_changes_nothing(run_folder: Path) -> None:  # noqa: F811
         assert again.content == content
 
 
+@pytest.mark.slow
 def test_a_pulled_run_is_not_a_new_version(run_folder: Path, hub_here: Hub, tmp_path: Path) -> None:  # noqa: F811
     with prepared(Run.open(run_folder).with_publish({"test": 0.3}), REPO) as publication:
         push(publication, REPO, Known(run_folder))

@@ -81,6 +81,7 @@ def test_a_secret_in_the_providers_settings_is_refused(changes: dict[str, Any]) 
         assert secret not in str(refused.value)
 
 
+@pytest.mark.slow
 def test_a_refused_secret_is_not_printed(tmp_path: Path) -> None:
     write_recipe(tmp_path, **provider(base_url=f"https://user:{SECRET}@llm.example/v1"))
     done = dprm("plan", "recipe.yaml", cwd=tmp_path)
@@ -238,6 +239,7 @@ def test_many_secrets_are_searched_for_in_linear_time() -> None:
     assert time.perf_counter() - start < 5
 
 
+@pytest.mark.slow
 def test_secrets_of_an_old_run_folder_are_not_shown(run_folder: Path, tmp_path: Path) -> None:  # noqa: F811
     """Written by a version that still took them."""
     recipe = run_folder / "recipe.yaml"

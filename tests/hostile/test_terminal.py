@@ -250,6 +250,7 @@ def test_no_command_sends_them_in_json(folder: Path) -> None:
 OURS = re.compile(r"\x1b\[[\d;]*m|\x1b\[\?25[lh]|\x1b\[1A|\x1b\[2K|\r")  # colours, and a live line
 
 
+@pytest.mark.slow
 def test_on_a_terminal_only_our_own_sequences_are_sent(folder: Path) -> None:
     for arguments in ON_A_TERMINAL:
         seen = run_on_terminal(arguments, folder).decode()

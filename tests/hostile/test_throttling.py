@@ -21,6 +21,7 @@ DAY = 86_400.0  # seconds
 GARBAGE = ["nan", "inf", "-inf", "Infinity", "1e999", "", "soon", "9" * 400 + "s", "٣" * 3 + "s?", "0001-01-01", "\0"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fault", "most"), [("429_zero", 60), ("503_zero", 60)])
 def test_retry_after_zero_does_not_storm(tmp_path: Path, fault: str, most: int) -> None:
     """A server that always says "come back at once" gets ever fewer requests."""
@@ -51,6 +52,7 @@ class Unavailable(http.server.BaseHTTPRequestHandler):
         pass
 
 
+@pytest.mark.slow
 def test_a_batch_api_that_asks_for_no_wait_is_not_hammered(tmp_path: Path) -> None:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Unavailable) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -137,6 +137,7 @@ def test_numbers_that_fit_are_read() -> None:
     assert parse_yaml(text, InputError, "x") == yaml.safe_load(text)
 
 
+@pytest.mark.slow
 def test_a_large_file_without_aliases_is_read() -> None:
     entries = "\n".join(f"- {{id: p{n}, weight: {n}}}" for n in range(60_000))
     assert len(parse_yaml(entries, InputError, "x")) == 60_000

@@ -47,6 +47,7 @@ asyncio.run(go())
 """
 
 
+@pytest.mark.slow
 def test_many_writers_of_the_same_calls(postgres: Database) -> None:
     """Every reply was paid for: all are kept, numbered without gaps, and the sums are right."""
     pipe = subprocess.PIPE

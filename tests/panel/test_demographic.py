@@ -51,6 +51,7 @@ def test_the_earlier_wording_has_the_same_people() -> None:
 RAKED = {"source": "raked", "panel": "demographic", "margins": "margins.yaml"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("use", ["demographic", RAKED])
 def test_a_run_goes_on_with_the_words_it_began_with(
     tmp_path: Path, double: LLMServer, use: str | dict[str, str]

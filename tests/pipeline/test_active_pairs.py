@@ -64,6 +64,7 @@ def test_the_budget_is_used_and_nothing_is_asked_twice(finished: Any) -> None:
     assert len(_table(folder, "preferences")) == ALL  # compared or not
 
 
+@pytest.mark.slow
 def test_a_larger_budget_adds_pairs(finished: Any, tmp_path: Path) -> None:
     """And what was chosen before stays chosen."""
     with LLMServer() as server:
@@ -82,6 +83,7 @@ def test_a_larger_budget_adds_pairs(finished: Any, tmp_path: Path) -> None:
         assert server.tally.requests == 2 * ALL  # there are no more
 
 
+@pytest.mark.slow
 def test_killed_in_any_round(finished: Any, tmp_path: Path) -> None:
     """The same pairs in the end, none of them asked twice but for what was in flight."""
     processes, moments, seen = zygote(), (10, 30, 50, 57, 63), []

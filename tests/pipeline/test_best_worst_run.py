@@ -141,6 +141,7 @@ def test_an_answer_is_counted_and_paid_once(finished: Any) -> None:
     assert report.returncode == 0, report.stderr
 
 
+@pytest.mark.slow
 def test_over_a_hub_and_back(finished: Any, tmp_path: Path) -> None:
     with Hub() as hub:
         environment = hub_environment(hub, tmp_path / "hf")
@@ -184,6 +185,7 @@ def test_what_cannot_be_read_is_asked_again(tmp_path: Path) -> None:
     assert len(rows) == 5 * (PEOPLE - 1) + 1
 
 
+@pytest.mark.slow
 def test_sets_per_prompt_and_half_of_a_run_is_gone_on_with(tmp_path: Path) -> None:
     with LLMServer() as server:
         server.says = by_points

@@ -66,6 +66,7 @@ def test_nobody_ever_prefers_one(double: LLMServer, tmp_path: Path, compare: dic
     assert double.tally.requests == 2 * PAIRS * PERSONAS  # it ends, with every pair asked about once
 
 
+@pytest.mark.slow
 def test_everybody_says_the_first_in_rounds(double: LLMServer, tmp_path: Path) -> None:
     said, found = ran(tmp_path, double, FIRST, **ACTIVE)
     assert not found and f"Pairs that are not published: {PAIRS} with equal expected rewards" in said

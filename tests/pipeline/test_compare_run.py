@@ -88,6 +88,7 @@ def test_a_report_and_a_card_are_written(finished: Any) -> None:
     assert "Order effect" in (finished[0] / "run" / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_over_a_hub_and_back(finished: Any, tmp_path: Path) -> None:
     with Hub() as hub:
         environment = hub_environment(hub, tmp_path / "hf")

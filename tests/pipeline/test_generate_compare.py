@@ -100,6 +100,7 @@ def test_status_and_report_know_it(finished: Any) -> None:
     assert dprm("report", "run", cwd=folder).returncode == 0
 
 
+@pytest.mark.slow
 def test_a_further_response_pays_for_its_pairs_only(server: LLMServer, tmp_path: Path) -> None:
     assert dprm("run", recipe(tmp_path, server.url), cwd=tmp_path).returncode == 0
     before = server.tally.requests

@@ -57,6 +57,7 @@ def test_in_rounds_as_planned(double: LLMServer, tmp_path: Path) -> None:
     assert answer(dprm("run", path, "--json", cwd=tmp_path))["annotate"]["calls"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compare", [{}, ACTIVE])
 def test_in_batches(double: LLMServer, tmp_path: Path, compare: dict[str, Any]) -> None:
     path = recipe(tmp_path, double.url, mode="batch", limits={"poll_every": 0.05}, compare=compare)
@@ -94,6 +95,7 @@ def test_a_generator_behind_several_endpoints(tmp_path: Path) -> None:
         assert judge.tally.requests == 2 * ALL * PERSONAS
 
 
+@pytest.mark.slow
 def test_killed_in_both_stages(tmp_path: Path) -> None:
     """In rounds: the same calls in the end, and nothing paid twice beyond what was in flight."""
     moments, processes, concurrency = (2, 9, 15, 24, 40, 55, 61), zygote(), 3

@@ -57,6 +57,7 @@ def test_other_responses_are_not_asked_for_while_ratings_are_at_the_provider(dou
     assert refused.returncode == 2 and "batches of ratings are at the provider" in refused.stderr, refused.stderr
 
 
+@pytest.mark.slow
 def test_three_workers_on_one_ledger_send_every_call_once(tmp_path: Path, postgres: Database) -> None:
     with LLMProcess("--latency", "0.02") as server:
         limits = {"concurrency": 2, "lease": 1}

@@ -189,6 +189,7 @@ def test_one_model_down_does_not_end_the_others(tmp_path: Path, servers: list[LL
 # -- killed -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_without_a_call_paid_twice(tmp_path: Path) -> None:
     """Beyond what was in flight: each model's calls are counted by their content at its own server."""
     kills, concurrency = 4, 4

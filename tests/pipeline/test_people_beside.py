@@ -171,6 +171,7 @@ def test_rows_from_python(tmp_path: Path) -> None:
         dprm_data.run({"annotators": "people", "labels": 4}, output=tmp_path / "other")
 
 
+@pytest.mark.slow
 def test_a_review_adds_to_ratings_and_replaces_one_of_the_same_person(tmp_path: Path) -> None:
     rows = ratings(4)
     write_people(tmp_path, rows)
@@ -191,6 +192,7 @@ def test_a_review_adds_to_ratings_and_replaces_one_of_the_same_person(tmp_path: 
         assert len(mine) == 5
 
 
+@pytest.mark.slow
 def test_over_a_hub_and_back(tmp_path: Path) -> None:
     write_people(tmp_path, ratings())
     assert dprm("run", "recipe.yaml", cwd=tmp_path).returncode == 0

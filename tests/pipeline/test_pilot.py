@@ -112,6 +112,7 @@ def test_a_run_does_not_pay_the_pilots_calls_again(double: LLMServer, place: Pat
     assert drawn != items[:PILOT]
 
 
+@pytest.mark.slow
 def test_a_pilot_after_the_run_pays_only_what_the_run_did_not_ask(double: LLMServer, place: Path) -> None:
     write_recipe(place, double.url, prior={"strength": 2}, replicates=2)
     run(place / "recipe.yaml")

@@ -58,6 +58,7 @@ def test_the_run_says_what_its_texts_are_worth(finished: Path) -> None:
     assert "text is in the model" in (finished / "run" / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_command_line_decides_over_the_recipe(finished: Path) -> None:
     before = pq.read_table(finished / "run" / "tables" / "distributions.parquet")["expected_reward"]
     assert dprm("ratings", "fit", "run", "--text", "column:vector", cwd=finished).returncode == 0

@@ -38,6 +38,7 @@ def test_where_nothing_moved_alarms_are_as_rare_as_promised() -> None:
     assert abs(report.shift) < 4 * report.shift_error
 
 
+@pytest.mark.slow
 def test_items_that_moved_are_found_and_hardly_any_others() -> None:
     p = population(300, 0)
     q = p.copy()

@@ -121,6 +121,7 @@ def test_raters_who_come_back_tell_how_far_items_differ() -> None:
     assert fit(replace(ratings, annotator=rng.permutation(ratings.annotator)), space).raters is None
 
 
+@pytest.mark.slow
 def test_the_number_of_threads_changes_no_byte_of_what_is_published(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     rows = [f"i{i},p{j},{rng.binomial(6, q)}" for i, q in enumerate(rng.random(80)) for j in range(60)]

@@ -319,6 +319,7 @@ def test_a_space_without_axes_is_ordered_by_its_rewards_or_refused() -> None:
     assert fit(some_votes(3), nominal(1.0, 1.0, 2.0), family="auto").family in ("dirichlet", "mixture")
 
 
+@pytest.mark.slow
 def test_alpha_and_beta_are_the_latent_opinion() -> None:
     """With many votes and no misfit they are the parameters the votes were drawn with."""
     from dprm_data.preference.beta import cells

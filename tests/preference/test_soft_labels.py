@@ -64,6 +64,7 @@ def test_weights_of_annotators() -> None:
     assert soft_worth(item, shares, u).votes == pytest.approx(11.0, rel=0.12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("personas", [4, 15])
 @pytest.mark.parametrize("concentration", [5.0, 30.0])
 def test_the_fit_keeps_the_spread_of_the_items(personas: int, concentration: float) -> None:

@@ -52,6 +52,7 @@ def run_batch(name: str, url: str, rows: dict[str, Request]) -> dict[str, Answer
     return found
 
 
+@pytest.mark.slow
 @both
 def test_a_batch_gives_the_answers_that_direct_calls_give(double: LLMServer, name: str) -> None:
     rows = {f"row-{i}": request(f"hello {i}\u2028é", system="be fair", schema=CHOICE) for i in range(50)}

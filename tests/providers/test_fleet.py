@@ -101,6 +101,7 @@ def test_an_items_calls_go_to_one_endpoint_by_weight_and_nothing_is_paid_again(t
         assert answer(dprm("run", "--no-fit", one, "--json", cwd=tmp_path))["annotate"]["calls"] == 0
 
 
+@pytest.mark.slow
 def test_what_is_too_much_for_one_spills_over_and_limits_hold_at_every_server(tmp_path: Path) -> None:
     with LLMServer(latency=0.03) as three, LLMServer(latency=0.03) as five, LLMServer() as slow:
         endpoints = (

@@ -120,6 +120,7 @@ def downloads(hub: Hub) -> list[str]:
     return [path for method, path, status in hub.requests if method == "GET" and "/resolve/" in path]
 
 
+@pytest.mark.slow
 def test_it_is_fetched_once_and_then_offline(hub: Hub, tmp_path: Path) -> None:
     first = fetched(tmp_path, hub.url)
     assert (first["bytes"], first["name"], first["license"]) == (100_004, "m-q4_k_m.gguf", "apache-2.0")

@@ -121,6 +121,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 def test_the_provider_itself_is_silent_and_shuts_down() -> None:
     """In a process of its own: the native code writes to file descriptors and has threads that could outlive us."""
     done = subprocess.run(

@@ -87,6 +87,7 @@ def report(desk: Desk, run: str) -> str:
     return (desk.folder / run / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_dataset_and_a_folder_without_the_columns_go_on_working(desk: Desk) -> None:
     files = desk.hub.repos[REPO].files
     marker = json.loads(files["dprm.json"])

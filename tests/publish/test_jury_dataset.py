@@ -40,6 +40,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
         yield desk
 
 
+@pytest.mark.slow
 def test_the_card_names_every_model(desk: Desk) -> None:
     card = (desk.folder / "pulled" / "README.md").read_text()
     assert "- Model: `gpt-4o-mini`, gpt-4o-mini (openai, a local server)," in card

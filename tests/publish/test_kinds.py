@@ -35,6 +35,7 @@ def recipe(double: LLMServer, folder: Path, **changes: Any) -> dict[str, Any]:
     return {"name": "kind", "panel": "small", "provider": provider, "output": str(folder)} | changes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_is_reported_and_published(double: LLMServer, tmp_path: Path, kind: str) -> None:
     done = run(recipe(double, tmp_path / "run", **KINDS[kind]), source=PAIRS)

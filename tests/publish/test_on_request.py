@@ -50,6 +50,7 @@ print(json.dumps({{name: list(split) for name, split in load_dataset({REPO!r}, {
     return found
 
 
+@pytest.mark.slow
 def test_they_load_with_the_rows_of_the_exports_in_the_same_splits(desk: Desk) -> None:
     places = {row["group_id"]: split for split, rows in published(desk, "preferences").items() for row in rows}
     for what in ("unpaired", "ranked"):

@@ -181,6 +181,7 @@ def test_a_public_repository_is_not_pushed_to_by_accident(publish: Push, run_fol
         publish(of=public, public=True)
 
 
+@pytest.mark.slow
 def test_others_files_stay(publish: Push, run_folder: Path, hub: Hub) -> None:
     publish()
     hub.repos[REPO].write("notes.md", b"from a colleague")
@@ -203,6 +204,7 @@ def test_others_changes_of_our_files_are_not_written_over(
     assert b"better words" not in hub.repos[REPO].files["README.md"]
 
 
+@pytest.mark.slow
 def test_a_version_from_elsewhere_is_not_written_over(
     publish: Push, run_folder: Path, hub: Hub, tmp_path: Path
 ) -> None:
@@ -263,6 +265,7 @@ def test_what_passes_is_tried_again(
     assert paths(hub) == {*publication.files, "dprm.json", ".gitattributes"}
 
 
+@pytest.mark.slow
 def test_a_head_that_moves_meanwhile_is_read_again(publish: Push, run_folder: Path, hub: Hub) -> None:
     publish()
     hub.fault(*COMMIT, before=lambda: hub.repos[REPO].write("notes.md", b"just now"))
@@ -273,6 +276,7 @@ def test_a_head_that_moves_meanwhile_is_read_again(publish: Push, run_folder: Pa
     assert [status for _, path, status in hub.requests if "/commit/" in path] == [200, 412, 200]
 
 
+@pytest.mark.slow
 def test_a_head_that_moves_into_our_way_is_refused(publish: Push, run_folder: Path, hub: Hub) -> None:
     publish()
     hub.fault(*COMMIT, before=lambda: hub.repos[REPO].write("README.md", b"---\n---\njust now"))
@@ -281,6 +285,7 @@ def test_a_head_that_moves_into_our_way_is_refused(publish: Push, run_folder: Pa
     assert hub.repos[REPO].files["README.md"].endswith(b"just now")
 
 
+@pytest.mark.slow
 def test_an_interrupted_push_ends_as_an_uninterrupted_one(publish: Push, run_folder: Path, hub: Hub) -> None:
     """The commit arrives, but neither its answer nor the tag; before the next push the run has changed."""
     hub.fault(*COMMIT, lost=True)

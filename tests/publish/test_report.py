@@ -122,6 +122,7 @@ def test_texts_of_items_are_no_html(page_file: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_failures_are_counted(finished: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(finished, tmp_path / "run"))
     path = run / "tables/annotations.parquet"
@@ -138,6 +139,7 @@ def test_failures_are_counted(finished: Path, tmp_path: Path) -> None:
     assert f"{count} × &lt;b&gt;I cannot&lt;/b&gt;" in page.read_text()
 
 
+@pytest.mark.slow
 def test_runs_on_other_labels_are_not_compared(finished: Path, tmp_path: Path) -> None:
     other = Path(shutil.copytree(finished, tmp_path / "other"))
     recipe = other / "recipe.yaml"

@@ -141,6 +141,7 @@ def test_fitting_again_gives_the_same_distributions(desk: Desk, pulled: Path) ->
     assert desk.dprm("show", "pulled").returncode == 0
 
 
+@pytest.mark.slow
 def test_a_pulled_dataset_can_be_published_again(desk: Desk, pulled: Path) -> None:
     done = desk.dprm("publish", "pulled", "--repo", REPO, "--license", "cc0-1.0", "--json")
     pushed = answer(done)
@@ -152,6 +153,7 @@ def test_a_pulled_dataset_can_be_published_again(desk: Desk, pulled: Path) -> No
     )
 
 
+@pytest.mark.slow
 def test_a_pulled_run_does_not_need_the_model(desk: Desk, pulled: Path) -> None:
     """Whoever pulls labels of a local model need not have its file."""
     folder = Path(shutil.copytree(pulled, desk.folder / "without-model"))

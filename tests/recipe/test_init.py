@@ -96,6 +96,7 @@ def test_mistakes(tmp_path: Path) -> None:
     assert made.returncode == 0 and "did you mean 'gpt-4o-mini'" in made.stdout
 
 
+@pytest.mark.slow
 def test_places_that_cannot_be_written(double: LLMServer, tmp_path: Path) -> None:
     """A user's mistake, also for whoever may write anywhere."""
     from tests.helpers import write_recipe

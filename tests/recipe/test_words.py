@@ -110,6 +110,7 @@ def test_the_card_names_only_configs_that_exist(double: LLMServer, tmp_path: Pat
     assert '"default", split="train"' in card
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "small"), [("SmolLM2-135M-Instruct", True), ("/models/mine.gguf", False), ("org/repo:Q4_K_M", False)]
 )

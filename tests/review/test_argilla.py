@@ -84,6 +84,7 @@ def test_pushing_again_updates_and_keeps_every_answer(argilla: ArgillaServer, te
     assert (third.created, third.updated) == (0, 20)
 
 
+@pytest.mark.slow
 def test_pull_is_idempotent_and_keeps_drafts_and_discards_apart(
     argilla: ArgillaServer, team: Team, tmp_path: Path
 ) -> None:
@@ -228,6 +229,7 @@ def test_from_people_to_a_calibrated_dataset(argilla: ArgillaServer, team: Team,
     assert read < given
 
 
+@pytest.mark.slow
 def test_answers_of_deleted_accounts_and_records_stay(argilla: ArgillaServer, team: Team, tmp_path: Path) -> None:
     """Argilla deletes a user's responses with the account, and a record's with the record: nobody withdrew them."""
     run = make_run(tmp_path / "run", random_labels(6, 3, 6))

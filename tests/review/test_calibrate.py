@@ -117,6 +117,7 @@ def test_an_honest_panel_is_not_harmed(tmp_path: Path) -> None:
     assert far["distributions"] <= 1.06 * far["uncalibrated"]
 
 
+@pytest.mark.slow
 def test_labels_without_an_order_have_an_annotator_model(tmp_path: Path) -> None:
     """A space whose rewards tie and that has no axes: the panel is corrected label by label, if that helps."""
     _, panel, people = world(0)
@@ -131,6 +132,7 @@ def test_labels_without_an_order_have_an_annotator_model(tmp_path: Path) -> None
     assert run.folder.read_manifest()["fit"]["calibrated"] is found.applied
 
 
+@pytest.mark.slow
 def test_what_a_panel_is_assumed_to_be_worth_is_the_same_whatever_a_person_counts(tmp_path: Path) -> None:
     truth, panel, _ = world(0, 60)
     run = make_run(tmp_path / "run", panel, space=UNORDERED, fit={"family": "mixture"})
@@ -204,6 +206,7 @@ def test_the_score_is_proper() -> None:
         assert (answer_scores(others, space) @ truth >= best - 1e-12).all()
 
 
+@pytest.mark.slow
 def test_a_calibration_of_an_older_version_stays_in_force(tmp_path: Path) -> None:
     """Its manifest has an annotator model of labels with an order, and the weight of a person's vote."""
     _, panel, people = world(0)

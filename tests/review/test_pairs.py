@@ -187,6 +187,7 @@ def test_the_least_certain_and_the_most_divided_pairs(folder: Path) -> None:
         assert found == sorted(by_sides.values())[:3]
 
 
+@pytest.mark.slow
 def test_people_of_a_pulled_dataset_stay_beside_new_ones(folder: Path) -> None:
     rows = exported(folder, "pairs.csv", "--records", 4)
     write_csv(folder / "said.csv", [row | {"annotator": "ann", "preference": "A"} for row in rows])

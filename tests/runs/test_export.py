@@ -242,6 +242,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.slow
 def test_published_metadata_are_typed_and_pulled_back(run: Path, hub: Hub, tmp_path: Path) -> None:
     environment = hub_environment(hub, tmp_path / "hf")
     done = dprm("publish", run, "--repo", "acme/joined", "--license", "mit", cwd=tmp_path, **environment)

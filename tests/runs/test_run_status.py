@@ -56,6 +56,7 @@ def test_a_finished_run(double: LLMServer, tmp_path: Path) -> None:
     assert "complete" in shown.stdout and "4 of 4" in shown.stdout and "dprm show run" in shown.stdout
 
 
+@pytest.mark.slow
 def test_while_another_process_works_and_after_it_was_killed(double: LLMServer, tmp_path: Path) -> None:
     many(tmp_path, 200)
     write_recipe(tmp_path, double.url, limits={"concurrency": 4}, budget={"max_cost": 3})

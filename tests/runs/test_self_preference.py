@@ -59,6 +59,7 @@ def test_it_is_told_apart_from_quality_by_another_judge(double: LLMServer, folde
     assert "Own responses judged?" in (folder / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_without_another_judge_it_is_flagged_and_said_to_be_unknown(double: LLMServer, folder: Path) -> None:
     run(folder, double, ["narcissus"], ["Narcissus", "other"])
     found = own_responses(Run.open(folder / "run"))

@@ -237,6 +237,7 @@ def test_validated_against_people(twice: Run, soft: Run) -> None:
 # -- hard and soft ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_rewards_of_distributions_are_expected_rewards(soft: Run) -> None:
     """The figures beside the bars of an annotator are those of its bars."""
     rows, rewards = annotations(soft), soft.space.rewards

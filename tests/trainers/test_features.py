@@ -83,6 +83,7 @@ def test_what_does_not_change_features_finds_them(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("*.npy"))) == 1
 
 
+@pytest.mark.slow
 def test_a_warm_cache_gives_the_same_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DPRM_CACHE", str(tmp_path / "cache"))
     cold, warm = (

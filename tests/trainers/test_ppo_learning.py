@@ -60,6 +60,7 @@ def test_the_best_reward_is_found_also_with(tmp_path: Path, changes: dict[str, A
     assert np.mean([step["reward"] for step in history[-5:]]) >= 0.95
 
 
+@pytest.mark.slow
 def test_by_default_a_response_that_was_cut_off_is_worth_no_more_than_the_worst(tmp_path: Path) -> None:
     """The reward model likes long texts, of which it sees only the beginning: the policy learns to end all the same."""
     changes: dict[str, Any] = {"batch_size": 32, "update_epochs": 4, "steps": 45, "scheduler": "cosine"}

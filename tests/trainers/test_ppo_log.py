@@ -253,6 +253,7 @@ def test_it_opens_without_errors_and_texts_are_texts(context: BrowserContext, tm
     assert seen.wrong == []
 
 
+@pytest.mark.slow
 @in_a_browser
 def test_it_reads_itself_anew_and_comes_back_as_it_was(context: BrowserContext, tmp_path: Path) -> None:
     log = write(tmp_path, 40)

@@ -135,6 +135,7 @@ def test_openrlhf_as_it_posts(plain: RewardServer, models: list[str]) -> None:
         assert found["extra_logs"]["reward_std"] == pytest.approx([expected.std[row]], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_conversation_by_another_template(guarded: RewardServer, models: list[str], policy: str) -> None:
     """An agent's turns by the policy's template are put into the reward models' own."""
     turns = [*ASK, {"role": "assistant", "content": "blue"}, {"role": "user", "content": "not red"}]
@@ -346,6 +347,7 @@ def test_what_is_in_flight_is_answered_before_the_end(models: list[str]) -> None
     assert server.said == ("", "")
 
 
+@pytest.mark.slow
 def test_what_cannot_be_served_is_said(models: list[str], tmp_path: Path) -> None:
     none = dprm("serve", "-m", tmp_path / "none", "--port", 0, cwd=tmp_path)
     assert none.returncode == 2

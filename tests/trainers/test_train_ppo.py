@@ -97,6 +97,7 @@ def test_the_command_aligns_and_says_what_came_of_it(tmp_path: Path, reward_mode
 # -- what is saved --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_adapter_is_merged_or_saved_alone(tmp_path: Path) -> None:
     from peft import PeftModel
 

@@ -53,6 +53,7 @@ def http_date(seconds: float) -> str:
     return format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ahead, least, most", [(3, 1.8, 4.0), (-60, 0.0, 1.0)])
 def test_a_date_is_waited_for(ahead: float, least: float, most: float) -> None:
     with busy(http_date(ahead)) as (url, asked):

@@ -76,6 +76,7 @@ def test_the_files_hold_every_figure(done: tuple[Validation, Path]) -> None:
     assert "May it replace people?" in page and "too lenient" in page and "<script" not in page
 
 
+@pytest.mark.slow
 def test_the_same_again_asks_nobody(people: Path, done: tuple[Validation, Path]) -> None:
     found, folder = done
 
@@ -127,6 +128,7 @@ def test_a_table_that_cannot_be_used(tmp_path: Path, rows: str, says: str) -> No
         validate(RECIPE | {"panel": PANEL}, path, output=tmp_path / "out", provider=judge(lenient), progress=False)
 
 
+@pytest.mark.slow
 def test_without_raters_nothing_is_said_of_groups(tmp_path: Path) -> None:
     path = tmp_path / "people.csv"
     write_crowd(path, items=30, raters=9, each=4)
