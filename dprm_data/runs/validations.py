@@ -6,6 +6,7 @@ of asking.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ def read_scores(path: Path) -> dict[str, Any]:
 
 
 def validations_of(run: Run) -> list[RunValidation]:
-    """The validations in the run's folder (validation/*/scores.json), its own first; a file that cannot be read is left out."""
+    """The validations in the run's folder (validation/*/scores.json), its own first; a file that cannot be read is left out, and said."""
     if not run.asks_models or run.compares:
         return []
     files = sorted((run.folder.path / VALIDATIONS).glob(f"*/{FILE}"))
@@ -64,7 +65,8 @@ def validations_of(run: Run) -> list[RunValidation]:
     for file in files:
         try:
             content = read_scores(file)
-        except InputError:
+        except InputError as error:
+            warnings.warn(f"a validation of this run is left out: {error}", stacklevel=2)
             continue
         if best := _closest(own, content, file):
             found.append(best)

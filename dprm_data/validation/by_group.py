@@ -104,13 +104,15 @@ def by_group(
     limit = max(200, min(permutations, _MOST_CELLS // max(said.sums.size, 1)))
     permuted = np.array([np.nanmean(_mean_product(said.permuted(rng).away(), away)) for _ in range(limit)])
     sizes = [int((said.group == g).sum()) for g in range(len(names))]
+    least = max(1.0 / (1 + limit), prod(factorial(size) for size in sizes) / factorial(sum(sizes)))
+    as_large = float((1 + (permuted >= observed - 1e-15).sum()) / (1 + limit))
     return ByGroup(
         attribute,
         tuple(_group(names[g], g, said, crowd, draw) for g in range(len(names))),
         draw.mean(alignment),
         draw.mean(_mean_product(first.away(), second.away())),
-        float((1 + (permuted >= observed - 1e-15).sum()) / (1 + limit)),
-        max(1.0 / (1 + limit), prod(factorial(size) for size in sizes) / factorial(sum(sizes))),
+        max(as_large, least),  # the permutations are a sample, which may hold the observed one too rarely
+        least,
     )
 
 

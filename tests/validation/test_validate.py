@@ -74,6 +74,7 @@ def test_the_files_hold_every_figure(done: tuple[Validation, Path]) -> None:
     assert set(scores["arms"][0]["identity"]) == {"panel", "prompt", "models"}
     page = (folder / "validation.html").read_text()
     assert "May it replace people?" in page and "too lenient" in page and "<script" not in page
+    assert "Distance of personas from people, by team" in page
 
 
 @pytest.mark.slow
@@ -203,3 +204,12 @@ def test_a_validation_of_something_else_validates_nothing(
         assert "May it replace people?" not in text
     write_own_scores(Run.open(folder), tmp_path / "publication")
     assert not (tmp_path / "publication").exists()
+
+
+def test_scores_that_cannot_be_read_are_said_to_be_left_out(published: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(published, folder)
+    (folder / "validation/people/scores.json").write_text('{"format": 1, "arms"')
+    with pytest.warns(UserWarning, match=r"a validation of this run is left out: cannot read .*scores\.json"):
+        card, report = _card_and_report(folder)
+    assert "Not validated" in card and "Not validated" in report

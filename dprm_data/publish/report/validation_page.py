@@ -34,7 +34,12 @@ def validation_page(found: Validation) -> str:
         "people": people_between,
     }
     panels = [
-        {"arm": arm, "findings": list(findings(content, arm)), "reliability": _reliability(arm["pairwise"])}
+        {
+            "arm": arm,
+            "findings": list(findings(content, arm)),
+            "reliability": _reliability(arm["pairwise"]),
+            "groups": [(by, _groups(by)) for by in arm["groups"]],
+        }
         for arm in content["arms"]
         if arm["role"] == "panel"
     ]
@@ -64,55 +69,84 @@ def validation_page(found: Validation) -> str:
 
 
 def _skills(rows: list[Mapping[str, Any]]) -> Markup:
-    """Every prediction's skill with its interval, on one line from the worst to the crowd."""
-    known = [row for row in rows if row["skill"]["value"] is not None]
-    ends = [
-        end
-        for row in known
-        for end in (row["skill"]["low"], row["skill"]["high"], row["skill"]["value"])
-        if end is not None
+    """Every prediction's skill with its interval, from the worst to the crowd."""
+    known = [(row["name"], [("bar", row["skill"])]) for row in rows if row["skill"]["value"] is not None]
+    low = max(_least(known), -3.0)
+    return _dots(known, low, 1.05, {0.0: "0 average", 1.0: "1 crowd"}, "Skill of every prediction")
+
+
+def _groups(by: Mapping[str, Any]) -> Markup:
+    """How far the personas of every group are from its own people (full) and from the other people (hollow), with intervals."""
+    known = [
+        (each["name"], [("hollow", each["others"]), ("bar", each["own"])])
+        for each in by["groups"]
+        if each["own"]["value"] is not None
     ]
-    low: float = max(min([0.0, *ends]), -3.0)
-    high = 1.05
-    height = _ROW * len(known) + 34
+    if not known:
+        return Markup()
+    high = max(_ends(known)) * 1.05 or 1.0
+    low = min(_least(known), 0.0)
+    ticks = {0.0: "0 as its people", high / 1.05: number(high / 1.05, 3)}
+    return _dots(known, low, high, ticks, f"Distance of personas from people, by {by['attribute']}")
+
+
+_Rows = list[tuple[str, list[tuple[str, Mapping[str, Any]]]]]  # name, (class of the dot, interval) of each dot
+
+
+def _ends(rows: _Rows) -> list[float]:
+    values = [dot[end] for _, dots in rows for _, dot in dots for end in ("low", "value", "high")]
+    return [value for value in values if value is not None]
+
+
+def _least(rows: _Rows) -> float:
+    return min([0.0, *_ends(rows)])
+
+
+def _dots(rows: _Rows, low: float, high: float, ticks: Mapping[float, str], title: str) -> Markup:
+    """A row for every name: dots on one scale, each on a line that is its interval."""
+    height = _ROW * len(rows) + 34
 
     def at(value: float) -> float:
         return _NAMES + (min(max(value, low), high) - low) / (high - low) * (_WIDTH - _NAMES - 20)
 
     parts = []
-    for value, name in ((0.0, "0 average"), (1.0, "1 crowd")):
+    for value, name in ticks.items():
         parts.append(f'<line class="rule" x1="{at(value):.1f}" x2="{at(value):.1f}" y1="0" y2="{height - 24:.1f}"/>')
         parts.append(charts.text(at(value), height - 8, name, "dim", "middle", 12))
-    for i, row in enumerate(known):
-        y, skill = _ROW * i + 14, row["skill"]
-        parts.append(charts.text(_NAMES - 12, y + 4, one_line(row["name"], 44), "ink", "end", 12))
-        if skill["low"] is not None:
-            parts.append(
-                f'<line x1="{at(skill["low"]):.1f}" x2="{at(skill["high"]):.1f}" y1="{y}" y2="{y}" style="stroke:var(--accent,#0f766e);stroke-width:3;opacity:.45"/>'
-            )
-        parts.append(
-            f'<circle class="bar" cx="{at(skill["value"]):.1f}" cy="{y}" r="5"><title>{number(skill["value"], 2)}</title></circle>'
-        )
-    return svg("".join(parts), _WIDTH, height, "Skill of every prediction")
+    for i, (name, dots) in enumerate(rows):
+        y = _ROW * i + 14
+        parts.append(charts.text(_NAMES - 12, y + 4, one_line(name, 44), "ink", "end", 12))
+        for kind, dot in dots:
+            hollow = kind == "hollow"
+            if dot["low"] is not None:
+                colour = "var(--dim,#64748b)" if hollow else "var(--accent,#0f766e)"
+                ends = f'x1="{at(dot["low"]):.1f}" x2="{at(dot["high"]):.1f}" y1="{y}" y2="{y}"'
+                parts.append(f'<line {ends} style="stroke:{colour};stroke-width:3;opacity:.45"/>')
+            if dot["value"] is not None:
+                look = 'fill="none" style="stroke:var(--dim,#64748b);stroke-width:2"' if hollow else 'class="bar"'
+                parts.append(
+                    f'<circle {look} cx="{at(dot["value"]):.1f}" cy="{y}" r="5"><title>{number(dot["value"], 3 if len(dots) > 1 else 2)}</title></circle>'
+                )
+    return svg("".join(parts), _WIDTH, height, title)
 
 
 def _reliability(pairs: Mapping[str, Any] | None) -> Markup:
     """The crowd's share against the panel's, by tenth."""
     if not pairs:
         return Markup()
-    size, left = _SQUARE, 40.0
+    size, left, top = _SQUARE, 46.0, 10.0
     most = max(each["pairs"] for each in pairs["bins"])
     parts = [
-        f'<rect class="plot" x="{left}" y="4" width="{size}" height="{size}"/>',
-        f'<line class="rule" x1="{left}" y1="{size + 4}" x2="{left + size}" y2="4"/>',
+        f'<rect class="plot" x="{left}" y="{top}" width="{size}" height="{size}"/>',
+        f'<line class="rule" x1="{left}" y1="{size + top}" x2="{left + size}" y2="{top}"/>',
     ]
     for each in pairs["bins"]:
-        x, y, r = left + size * each["said"], 4 + size * (1 - each["true"]), 3 + 9 * (each["pairs"] / most) ** 0.5
+        x, y, r = left + size * each["said"], top + size * (1 - each["true"]), 3 + 9 * (each["pairs"] / most) ** 0.5
         parts.append(
             f'<circle class="bar" cx="{x:.1f}" cy="{y:.1f}" r="{r:.1f}" opacity=".7"><title>{each["pairs"]:,} pairs</title></circle>'
         )
     for share in (0.0, 0.5, 1.0):
-        parts.append(charts.text(left + size * share, size + 20, percent(share), "dim", "middle", 12))
-        parts.append(charts.text(left - 6, 8 + size * (1 - share), percent(share), "dim", "end", 12))
-    parts.append(charts.text(left + size / 2, size + 38, "the panel says →", "dim", "middle", 12))
-    return svg("".join(parts), left + size + 20, size + 44, "Reliability of pairs")
+        parts.append(charts.text(left + size * share, size + top + 16, percent(share), "dim", "middle", 12))
+        parts.append(charts.text(left - 6, top + 4 + size * (1 - share), percent(share), "dim", "end", 12))
+    parts.append(charts.text(left + size / 2, size + top + 34, "the panel says →", "dim", "middle", 12))
+    return svg("".join(parts), left + size + 20, size + top + 40, "Reliability of pairs")
