@@ -3,7 +3,7 @@
     python -m benchmarks.validation FOLDER [--model FILE.gguf] [--items 50] [--output FOLDER] [--write]
 
 FOLDER has convabuse.parquet (abuse of chatbots, five levels, about 3 raters an item) and chaosnli.parquet (entailment, three labels, 100 raters an item), each as a long table with
-context, response, rater_id and label. The bundled model is always asked, and --model beside it. Six of the fifteen personas of the bundled panel `paper`, by log-probabilities; the neutral
+context, response, rater_id and label. The bundled model is always asked, and --model beside it. Six of the fifteen personas of the bundled panel `paper`, by log-probabilities, each asked twice (the labels in another order); the neutral
 annotator alone; one stated distribution per item. What was interrupted goes on in --output. --write puts the tables into docs/validation.md.
 """
 
@@ -88,6 +88,7 @@ def scores(data: Path, name: str, model: str, items: int, output: Path) -> dict[
         "labels": labels(about),
         "panel": {"use": six_personas()},
         "elicitation": "logprobs",
+        "replicates": 2,  # the labels in another order: without it nobody knows whether a persona is more than noise
         "provider": provider,
     }
     found = validate(
