@@ -86,7 +86,7 @@ def fit_fold(
     for name, index in parts.items():
         part = rows.take(index)
         pairs = preference_pairs(part, space.rewards, within="any", seed=seed) if config.scalar else None
-        examples[name] = Examples(x[index], part.target, pairs)
+        examples[name] = Examples(x[index], part.target, pairs, rows=pairs is None)
     with tempfile.TemporaryDirectory() as folder:
         trainer = make_trainer(
             config, Path(folder), head, examples, Objective(config.objective, space), tokenizer, lambda text: None

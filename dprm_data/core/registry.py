@@ -164,7 +164,8 @@ LEDGER_STORES: Registry[Any] = Registry(
     },
 )
 LOSSES: Registry[Any] = Registry(
-    "loss", dict.fromkeys(("ot", "wasserstein", "ce", "cramer", "bt"), "dprm_trainers.reward.loss_terms")
+    "loss",
+    dict.fromkeys(("ot", "wasserstein", "ce", "cramer", "ordinal", "utility", "bt"), "dprm_trainers.reward.loss_terms"),
 )
 RISK_MEASURES: Registry[Any] = Registry(
     "risk measure",

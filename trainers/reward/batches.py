@@ -1,4 +1,4 @@
-"""Training examples and batches: rows with their targets, or pairs; token ids, or cached features."""
+"""Training examples and batches: rows with their targets, pairs, or both; token ids, or cached features."""
 
 from __future__ import annotations
 
@@ -17,39 +17,59 @@ Example = dict[str, Any]
 
 
 class Examples(Dataset[Example]):
-    """Rows (inputs and target), or, with `pairs` (P, 2), the chosen and the rejected row of each pair.
+    """R rows (inputs and target), then P pairs: the chosen and the rejected input of each, and the share of people who
+    prefer the chosen one.
 
-    inputs: token ids per row, or features (N, H).
+    inputs: token ids, or features (N, H), of everything that is read; the first R are the rows. target: (R, K).
+    pairs: (P, 2), places in inputs. share: (P,), 1 if not given. rows=False: the pairs alone are examples.
     """
 
-    def __init__(self, inputs: Sequence[list[int]] | np.ndarray, target: Floats, pairs: Ints | None = None) -> None:
+    def __init__(
+        self,
+        inputs: Sequence[list[int]] | np.ndarray,
+        target: Floats,
+        pairs: Ints | None = None,
+        share: Floats | None = None,
+        *,
+        rows: bool = True,
+    ) -> None:
         self._inputs = inputs
         self._target = torch.from_numpy(np.asarray(target, dtype=np.float32))
-        self._pairs = pairs
+        self._pairs = np.zeros((0, 2), dtype=np.int64) if pairs is None else pairs
+        self._share = torch.ones(len(self._pairs))
+        if share is not None:
+            self._share = torch.from_numpy(np.asarray(share, dtype=np.float32))
+        self._rows = len(self._target) if rows else 0
         self._name = "features" if isinstance(inputs, np.ndarray) else "input_ids"
 
     def __len__(self) -> int:
-        return len(self._inputs) if self._pairs is None else len(self._pairs)
+        return self._rows + len(self._pairs)
 
     def __getitem__(self, i: int) -> Example:
-        if self._pairs is None:
+        if i < self._rows:
             return {self._name: self._inputs[i], "labels": self._target[i]}
-        chosen, rejected = self._pairs[i].tolist()
-        return {self._name: self._inputs[chosen], "rejected": self._inputs[rejected], "labels": self._target[chosen]}
+        pair = i - self._rows
+        chosen, rejected = self._pairs[pair].tolist()
+        nothing = self._target[:0]
+        return {
+            self._name: self._inputs[chosen],
+            "rejected": self._inputs[rejected],
+            "labels": nothing,
+            "share": self._share[pair],
+        }
 
     @property
     def tokens(self) -> int:
         """Token ids, or rows of features, in one epoch."""
         if isinstance(self._inputs, np.ndarray):
-            return len(self) * (1 if self._pairs is None else 2)
+            return self._rows + 2 * len(self._pairs)
         lengths = np.array([len(row) for row in self._inputs])
-        return int(lengths.sum() if self._pairs is None else lengths[self._pairs].sum())
+        return int(lengths[: self._rows].sum() + lengths[self._pairs].sum())
 
 
 class Collator:
-    """Make a batch of examples: ids padded on the right, or features.
-
-    Of pairs, all chosen rows precede all rejected ones.
+    """Make a batch of examples: ids padded on the right, or features. In the order of `Objective`: the rows, then the
+    chosen responses of the pairs, then the rejected ones.
     """
 
     def __init__(self, pad: int) -> None:
@@ -57,8 +77,11 @@ class Collator:
 
     def __call__(self, examples: list[Example]) -> dict[str, Tensor]:
         name = "features" if "features" in examples[0] else "input_ids"
-        rows = [example[name] for example in examples]
-        if "rejected" in examples[0]:
-            rows += [example["rejected"] for example in examples]
-        inputs = {"features": torch.from_numpy(np.stack(rows))} if name == "features" else padded(rows, self.pad)
-        return inputs | {"labels": torch.stack([example["labels"] for example in examples])}
+        pairs = [example for example in examples if "rejected" in example]
+        rows = [example for example in examples if "rejected" not in example]
+        read = [example[name] for example in rows + pairs] + [example["rejected"] for example in pairs]
+        batch = {"features": torch.from_numpy(np.stack(read))} if name == "features" else padded(read, self.pad)
+        batch["labels"] = torch.stack([row["labels"] for row in rows]) if rows else examples[0]["labels"]
+        if pairs:
+            batch["share"] = torch.stack([pair["share"] for pair in pairs])
+        return batch

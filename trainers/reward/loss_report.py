@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from dprm_trainers.data.rows import Rows
+from dprm_data.core.arrays import Floats
 from dprm_trainers.reward.objective import Objective
-from dprm_trainers.reward.rivals import constant
+from dprm_trainers.reward.training_parts import Part
 
 
 class LossReporter(TrainerCallback):
@@ -30,9 +30,12 @@ class LossReporter(TrainerCallback):
             )
 
 
-def constant_loss(objective: Objective, train: Rows, validation: Rows) -> float:
-    """The validation loss of the training rows' mean distribution, or of equal rewards."""
-    target = torch.from_numpy(validation.target).float()
+def constant_loss(objective: Objective, base: Floats, validation: Part) -> float:
+    """The validation loss of one distribution (K,) for every response, or of equal rewards."""
     if objective.scalar:
-        return float(objective(torch.zeros(2, 1), target[:1]))
-    return float(objective(torch.from_numpy(constant(train, len(target))).clamp_min(1e-12).log(), target).mean())
+        return float(objective(torch.zeros(2, 1), torch.zeros(0, 0)))
+    target = torch.from_numpy(validation.rows.target).float()
+    share = torch.from_numpy(validation.share).float() if validation.share is not None else torch.zeros(0)
+    rows = len(target) if objective.on_rows else 0
+    logits = torch.from_numpy(base).float().clamp_min(1e-12).log().expand(rows + 2 * len(share), -1)
+    return float(objective(logits, target[:rows], share).mean())

@@ -36,12 +36,14 @@ LossClass = TypeVar("LossClass", bound="type[Loss]")
 class Loss(ABC):
     """A loss on one label space. The first line of a subclass's docstring describes it in the documentation.
 
-    aliases: other names. scalar: whether it trains one reward per response, on pairs, instead of a distribution; an
-    objective has losses of one kind only. note: a sentence that a training says, e.g. that the loss is slow here.
+    aliases: other names. scalar: whether it trains one reward per response, on pairs, instead of a distribution; such a
+    loss stands alone. paired: whether it trains distributions on pairs; it may be added to losses of distributions.
+    note: a sentence that a training says, e.g. that the loss is slow here.
     """
 
     aliases: ClassVar[tuple[str, ...]] = ()
     scalar: ClassVar[bool] = False
+    paired: ClassVar[bool] = False
     note: str | None = None
 
     def __init__(self, space: LabelSpace) -> None:  # noqa: B027 - a loss may have nothing to prepare
@@ -52,7 +54,8 @@ class Loss(ABC):
         """The loss of each row (B,), in float32.
 
         prediction: logits (B, K); target: distributions (B, K). Of a scalar loss: the rewards (B,) of the chosen
-        responses and those of the rejected ones.
+        responses and those of the rejected ones. Of a paired loss: logits (2B, K), the chosen responses before the
+        rejected ones, and the shares of people (B,) who prefer the chosen one.
         """
 
 
@@ -152,3 +155,43 @@ class BradleyTerry(Loss):
         from dprm_trainers.reward.losses import bradley_terry_loss
 
         return bradley_terry_loss(prediction, target)
+
+
+class _Paired(Loss):
+    """A loss of two distributions and the share of people who prefer the first response."""
+
+    paired = True
+
+    def __init__(self, space: LabelSpace) -> None:
+        import torch
+
+        if len(set(space.rewards.tolist())) < 2:
+            raise LossError(f"all labels of {space.name} have one reward: no label is better than another")
+        self._rewards = torch.from_numpy(space.rewards).float()
+
+    def _sides(self, prediction: Tensor) -> tuple[Tensor, Tensor]:
+        self._rewards = self._rewards.to(prediction.device)  # moved once
+        chosen, rejected = prediction.chunk(2)
+        return chosen, rejected
+
+
+@loss("ordinal")
+class Ordinal(_Paired):
+    """On pairs: the share of people who prefer a response, two of whom rate one response each."""
+
+    aliases = ("oprm",)
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        from dprm_trainers.reward.pair_losses import ordinal_loss
+
+        return ordinal_loss(*self._sides(prediction), target, self._rewards)
+
+
+@loss("utility")
+class Utility(_Paired):
+    """On pairs: Bradley-Terry on the expected rewards of the two distributions."""
+
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        from dprm_trainers.reward.pair_losses import utility_loss
+
+        return utility_loss(*self._sides(prediction), target, self._rewards)

@@ -2,6 +2,8 @@
 
 ot             one loss (`dprm_trainers.reward.loss_terms` registers ours)
 ot+0.1*ce      a sum; a weight is 1 if not given
+ordinal        a loss of pairs: trains the distributions on which of two responses people prefer
+ce+0.5*ordinal both: on the rows that have a distribution, and on pairs
 bt             a scalar loss: trains one reward per response on pairs, and cannot be added to losses of distributions
 """
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dprm_data.labels.space import LabelSpace
+    from dprm_trainers.reward.loss_terms import Loss
 
 _TERM = re.compile(r"(?:(?P<weight>(?:\d+\.?\d*|\.\d+)(?:e-?\d+)?)\s*\*\s*)?(?P<name>[a-z][a-z0-9_-]*)\Z")
 
@@ -64,27 +67,54 @@ def is_scalar(spec: str) -> bool:
     return any(LOSSES.get(name).scalar for name in parse(spec))
 
 
+def on_pairs(spec: str) -> bool:
+    """Whether the objective trains on pairs, be it a scalar or distributions."""
+    return any(LOSSES.get(name).scalar or LOSSES.get(name).paired for name in parse(spec))
+
+
+def on_rows(spec: str) -> bool:
+    """Whether the objective trains on rows with a distribution."""
+    return any(not LOSSES.get(name).scalar and not LOSSES.get(name).paired for name in parse(spec))
+
+
 def choices() -> str:
     """Every installed loss, for `--help`."""
-    names = [f"{name} (a scalar, on pairs)" if LOSSES.get(name).scalar else name for name in LOSSES.names()]
-    return ", ".join(names)
+    return ", ".join(f"{name}{_kind(LOSSES.get(name))}" for name in LOSSES.names())
+
+
+def _kind(loss: type[Loss]) -> str:
+    return " (a scalar, on pairs)" if loss.scalar else " (on pairs)" if loss.paired else ""
 
 
 class Objective:
-    """`objective(logits, target)`: logits (B, K) and target (B, K) to (B,).
+    """`objective(logits, target, share)`: the losses (R + P,) of R rows and P pairs.
 
-    A scalar objective takes scores (2B, 1), the chosen responses before the rejected ones, and ignores the target.
+    logits (R + 2P, K): the rows, then the chosen responses of the pairs, then the rejected ones. target (R, K): the rows'
+    distributions. share (P,): of people who prefer the chosen one; without it there are no pairs.
+
+    A scalar objective takes scores (2P, 1), the chosen responses before the rejected ones, and ignores the rest.
     """
 
     def __init__(self, spec: str, space: LabelSpace) -> None:
         """Raises `LossError` for a spec that cannot be parsed, or a loss that cannot be used on this label space."""
         self.terms = [(weight, LOSSES.get(name)(space)) for name, weight in parse(spec).items()]
-        self.scalar = is_scalar(spec)
+        self.scalar, self.on_rows, self.on_pairs = is_scalar(spec), on_rows(spec), on_pairs(spec)
         self.notes = [loss.note for _, loss in self.terms if loss.note]
 
-    def __call__(self, logits: Tensor, target: Tensor) -> Tensor:
+    def __call__(self, logits: Tensor, target: Tensor, share: Tensor | None = None) -> Tensor:
+        from torch import cat
+
         prediction, target = logits.float(), target.float()
         if self.scalar:
-            prediction, target = prediction.squeeze(-1).chunk(2)
-        parts: list[Tensor] = [weight * loss(prediction, target) for weight, loss in self.terms]
+            chosen, rejected = prediction.squeeze(-1).chunk(2)
+            return self._sum(chosen, rejected, paired=False)
+        rows, pairs = prediction[: len(target)], prediction[len(target) :]
+        parts = [self._sum(rows, target, paired=False)] if self.on_rows else []
+        parts += [self._sum(pairs, share.float(), paired=True)] if share is not None and len(share) else []
+        return cat(parts)
+
+    def _sum(self, prediction: Tensor, target: Tensor, *, paired: bool) -> Tensor:
+        parts: list[Tensor] = [
+            weight * loss(prediction, target) for weight, loss in self.terms if loss.paired is paired
+        ]
         return reduce(add, parts)

@@ -9,7 +9,7 @@ from dprm_data.core.tables import write_text
 from dprm_data.labels.space import LabelSpace
 from dprm_data.publish.model_cards import RewardModelCard, TrainedOn
 from dprm_trainers.core.cache import BUNDLED
-from dprm_trainers.reward.objective import is_scalar
+from dprm_trainers.reward.objective import is_scalar, on_pairs, on_rows
 
 _BUNDLED_FROM = "HuggingFaceTB/SmolLM2-135M-Instruct"
 _SMALL = (
@@ -34,6 +34,7 @@ def write_model_card(folder: Path, training: dict[str, Any], space: LabelSpace, 
         "steps": figures["steps"],
         "batch": settings["batch_size"] * settings["accumulation"] * figures["processes"],
         "seed": settings["seed"],
+        "preference pairs": training.get("pairs", {}).get("train"),
         "split": training["split"],
         "training loss": figures["training_loss"],
         "validation loss": figures["validation_loss"],
@@ -45,14 +46,21 @@ def write_model_card(folder: Path, training: dict[str, Any], space: LabelSpace, 
         data=TrainedOn(
             dataset=shown_reference(settings["data"]),
             simulated=simulated_share(Path(settings["data"])),
-            rows=training["rows"]["train"],
+            rows=training["rows"]["train"] or None,
         ),
         labels=[(label.name, label.reward) for label in space.labels],
-        loss=f"`{settings['objective']}` between the predicted and the fitted distribution",
+        loss=_loss(settings["objective"]),
         training={fact: value for fact, value in facts.items() if value is not None},
         notes=[*training["notes"], *([_SMALL] if base == BUNDLED else [])],
     )
     write_text(folder / "README.md", card.render())
+
+
+def _loss(objective: str) -> str:
+    """What the objective compares, in words."""
+    compared = ["the predicted and the fitted distribution"] if on_rows(objective) else []
+    compared += ["the predicted and the observed share of people who prefer a response"] if on_pairs(objective) else []
+    return f"{objective} between {', and between '.join(compared)}"
 
 
 def shown_reference(reference: str) -> str:

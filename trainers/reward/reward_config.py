@@ -30,7 +30,7 @@ from dprm_trainers.core.settings import (
     Warmup,
     given_settings,
 )
-from dprm_trainers.reward.objective import choices, is_scalar, parse
+from dprm_trainers.reward.objective import choices, is_scalar, on_pairs, on_rows, parse
 
 
 class RewardConfig(BaseModel):
@@ -45,6 +45,11 @@ class RewardConfig(BaseModel):
         description="The base model: a folder or a name on the Hub; smollm2-135m is the small bundled model."
     )
     output: Annotated[str, Flag("-o")] = Field("reward-model", description="The folder for the trained model.")
+    pair_data: str | None = Field(
+        None,
+        description="Preference pairs for an objective with a loss of pairs: JSON lines or Parquet with prompt, chosen, "
+        "rejected and optionally share, a run folder, or owner/name on the Hub. Default: those of data.",
+    )
     labels: str | int | dict[str, Any] | None = Field(
         None, description="The label space, where the data does not name it: a name, a number of levels, or YAML."
     )
@@ -108,6 +113,14 @@ class RewardConfig(BaseModel):
     @model_validator(mode="after")
     def _fits_together(self) -> RewardConfig:
         parse(self.objective)
+        if self.pair_data and (self.scalar or not on_pairs(self.objective)):
+            raise ValueError(
+                f"pair_data: the objective {self.objective} has no loss of pairs; add one, such as {self.objective}+ordinal"
+                if not self.scalar
+                else "pair_data: a scalar objective makes its pairs of the rows of data"
+            )
+        if self.calibrate and not on_rows(self.objective):
+            raise ValueError("calibrate: pairs alone have no distribution to calibrate on")
         if self.scalar and self.calibrate:
             raise ValueError("calibrate: a scalar model has no distribution to calibrate")
         if self.freeze == "backbone" and self.lora:

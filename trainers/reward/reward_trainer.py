@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -19,24 +19,25 @@ from torch import Tensor
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainingArguments, set_seed
 from transformers.trainer_utils import rotate_checkpoints
 
-from dprm_data.core.arrays import Floats, Ints
+from dprm_data.core.arrays import Floats
 from dprm_data.labels.space import LabelSpace
 from dprm_data.publish.hub import connect
 from dprm_trainers.core.checkpoints import flush, last_whole
 from dprm_trainers.core.errors import TrainingDataError, TrainingError
 from dprm_trainers.core.outputs import in_bf16, output_folder, peak_memory, push_folder, whole_model
-from dprm_trainers.data.rows import Rows, TrainingData, load_data, preference_pairs
+from dprm_trainers.data.rows import Rows, TrainingData, load_data
 from dprm_trainers.data.tokens import encode, pad_apart_from_the_end
 from dprm_trainers.reward.base_rate import start_at_base_rate
 from dprm_trainers.reward.batches import Collator, Examples
 from dprm_trainers.reward.features import FrozenHead, features_of, linear_head
 from dprm_trainers.reward.loss_report import LossReporter, constant_loss
-from dprm_trainers.reward.objective import Objective
+from dprm_trainers.reward.objective import Objective, on_rows
 from dprm_trainers.reward.pretrained import load_model, load_tokenizer, with_lora
 from dprm_trainers.reward.reward_config import RewardConfig
 from dprm_trainers.reward.reward_model import Judgement, RewardModel
 from dprm_trainers.reward.rivals import on_validation
 from dprm_trainers.reward.temperature import into_head, temperature
+from dprm_trainers.reward.training_parts import Part, no_rows, training_parts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -50,7 +51,7 @@ _CHECKPOINTING = next(
 
 
 class RewardTrainer(Trainer):
-    """A Trainer whose loss is `objective(logits, labels)`, the mean over the batch.
+    """A Trainer whose loss is `objective(logits, labels, share)`, the mean over the batch's rows and pairs.
 
     With a `save_total_limit` of at least 2, one whole checkpoint is on the disk at any time, and never more than the
     limit.
@@ -72,9 +73,8 @@ class RewardTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        target = inputs["labels"]
-        outputs = model(**{name: value for name, value in inputs.items() if name != "labels"})
-        loss = self.objective(outputs["logits"], target).mean()
+        outputs = model(**{name: value for name, value in inputs.items() if name not in ("labels", "share")})
+        loss = self.objective(outputs["logits"], inputs["labels"], inputs.get("share")).mean()
         return (loss, {"logits": outputs["logits"]}) if return_outputs else loss
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
@@ -106,57 +106,52 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
     output = output_folder(config.output, resume=config.resume, overwrite=config.overwrite)
     if config.push_to_hub:
         connect(needs_token=True)  # a missing token is reported now, not after the training
-    found = data or load_data(
-        config.data,
-        labels=config.labels,
-        test=config.test,
-        validation=config.validation,
-        seed=config.split_seed,
-        group=config.group,
-    )
+    found = data or _rows_of(config)
     space = found.space
     objective = Objective(config.objective, space)
-    train, validation = found.split("train"), found.splits["validation"]
-    if config.calibrate or config.early_stopping:
+    parts = training_parts(config, found, objective)
+    train, validation = (parts[name].rows for name in ("train", "validation"))
+    if config.calibrate or (config.early_stopping and not parts["validation"].held):
         found.split("validation")
-    pairs = {name: _pairs(config, rows, space, name) for name, rows in (("train", train), ("validation", validation))}
     tokenizer, model_config, max_length = load_tokenizer(config, space)
     if changed := pad_apart_from_the_end(tokenizer):
         say(changed)
     encoded = {
         name: encode(
             tokenizer,
-            rows.prompts,
-            rows.completions,
+            part.prompts,
+            part.completions,
             max_length,
             overlong=config.overlong,
             source=f"{found.source}, {name}",
         )
-        for name, rows in (("train", train), ("validation", validation))
+        for name, part in parts.items()
     }
-    notes = [*objective.notes, *(f"{name}: {note}" for name, parts in encoded.items() for note in parts.notes)]
-    say(f"{len(train)} rows to train on, {len(validation)} to validate on ({found.how}); objective {config.objective}")
+    notes = [*objective.notes, *(f"{name}: {note}" for name, each in encoded.items() for note in each.notes)]
+    sizes = [parts[name].size for name in ("train", "validation")]
+    say(f"{sizes[0]} to train on, {sizes[1]} to validate on ({found.how}); objective {config.objective}")
     for note in notes:
         say(note)
     set_seed(config.seed)
     trained_before = any(name.endswith("ForSequenceClassification") for name in model_config.architectures or [])
     model = load_model(config, model_config, tokenizer, space, max_length)
+    base = train.target.mean(axis=0) if len(train) else np.full(space.K, 1 / space.K)
     if not (config.scalar or config.frozen or trained_before or {"fsdp", "deepspeed"} & config.trainer.keys()):
-        start_at_base_rate(model, train.target.mean(axis=0), encoded["train"].ids)
-    inputs: dict[str, Any] = {name: parts.ids for name, parts in encoded.items()}
+        start_at_base_rate(model, base, encoded["train"].ids)
+    inputs: dict[str, Any] = {name: each.ids for name, each in encoded.items()}
     module: Any = model
     if config.frozen:
-        inputs = {name: _features(model, parts.ids, config, say) for name, parts in encoded.items()}
-        module = FrozenHead(inputs["train"], int(model.config.num_labels or 1), train.target.mean(axis=0))
+        inputs = {name: _features(model, each.ids, config, say) for name, each in encoded.items()}
+        module = FrozenHead(inputs["train"], int(model.config.num_labels or 1), base)
     elif config.lora:
         module = with_lora(model, rank=config.lora, alpha=config.lora_alpha, targets=config.lora_targets)
     examples = {
-        name: Examples(inputs[name], rows.target, pairs[name])
-        for name, rows in (("train", train), ("validation", validation))
+        name: Examples(inputs[name], part.rows.target, part.pairs, part.share, rows=objective.on_rows)
+        for name, part in parts.items()
     }
     trainer = make_trainer(config, output, module, examples, objective, tokenizer, say)
-    if len(validation):
-        trainer.add_callback(LossReporter(say, constant_loss(objective, train, validation)))
+    if len(examples["validation"]):
+        trainer.add_callback(LossReporter(say, constant_loss(objective, base, parts["validation"])))
     result = _run(trainer, config, output, say)
     figures = _figures(result, trainer, examples["train"])
     say(
@@ -166,11 +161,10 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
     if trainer.is_world_process_zero():
         with whole_model(output) as folder:
             predicted = _finish(trainer, config, model, inputs, validation, figures, tokenizer, folder)
-            if predicted is not None:
-                for note in on_validation(found, predicted.distribution, predicted.reward, pairs["validation"]):
-                    say(note)
-                    notes.append(note)
-            _write_record(config, found, figures, notes, folder, space)
+            for note in _said_of(predicted, found, parts["validation"]) if predicted else []:
+                say(note)
+                notes.append(note)
+            _write_record(config, found, figures, notes, folder, space, parts)
     trainer.accelerator.wait_for_everyone()
     if config.push_to_hub and trainer.is_world_process_zero():
         push_folder(config.push_to_hub, output, say)
@@ -180,16 +174,18 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
 # -- before ------------------------------------------------------------------------------------------------------------
 
 
-def _pairs(config: RewardConfig, rows: Rows, space: LabelSpace, name: str) -> Ints | None:
-    if not config.scalar:
-        return None
-    pairs = preference_pairs(rows, space.rewards, within=config.pairs, seed=config.split_seed)
-    if not len(pairs) and name == "train":
-        raise TrainingDataError(
-            f"{config.data}: {config.objective} trains on pairs, but no two responses to a prompt differ in reward",
-            hint="Set pairs: any to compare responses to different prompts, or choose another objective.",
-        )
-    return pairs
+def _rows_of(config: RewardConfig) -> TrainingData:
+    """The rows with distributions; none for an objective of pairs alone."""
+    if not config.scalar and not on_rows(config.objective):
+        return no_rows(config.data, config.labels)
+    return load_data(
+        config.data,
+        labels=config.labels,
+        test=config.test,
+        validation=config.validation,
+        seed=config.split_seed,
+        group=config.group,
+    )
 
 
 def _features(model: PreTrainedModel, ids: list[list[int]], config: RewardConfig, say: Say) -> np.ndarray:
@@ -348,12 +344,12 @@ def _finish(
         model = trained
     if config.calibrate:
         logits = _logits(config, model, tokenizer, inputs["validation"])
-        figures["temperature"] = temperature(logits, validation.target)
+        figures["temperature"] = temperature(logits[: len(validation)], validation.target)
         into_head(linear_head(model), figures["temperature"])
         model.config.dprm["temperature"] = figures["temperature"]
     model.save_pretrained(folder, state_dict=state)
     tokenizer.save_pretrained(str(folder))
-    if state is not None or not len(validation):
+    if state is not None or not len(inputs["validation"]):
         return None
     return RewardModel(model, tokenizer).read(_logits(config, model, tokenizer, inputs["validation"]))
 
@@ -366,13 +362,30 @@ def _logits(config: RewardConfig, model: Any, tokenizer: PreTrainedTokenizerBase
     return RewardModel(model, tokenizer).logits(inputs, config.batch_size)
 
 
+def _said_of(predicted: Judgement, data: TrainingData, part: Part) -> list[str]:
+    """Which rivals the model does not beat on the validation split, whose every text it has judged."""
+    rows = len(part.rows)
+    distribution = None if predicted.distribution is None else predicted.distribution[:rows]
+    scalar_pairs = part.pairs if part.share is None else None
+    on_rows = on_validation(data, distribution, predicted.reward[:rows], scalar_pairs) if rows else []
+    return [*on_rows, *part.said_of_pairs(predicted.reward)]
+
+
 def _write_record(
-    config: RewardConfig, data: TrainingData, figures: dict[str, Any], notes: list[str], folder: Path, space: LabelSpace
+    config: RewardConfig,
+    data: TrainingData,
+    figures: dict[str, Any],
+    notes: list[str],
+    folder: Path,
+    space: LabelSpace,
+    parts: dict[Literal["train", "validation"], Part],
 ) -> None:
     from dprm_trainers.reward.reward_card import write_model_card
 
     rows = {name: len(split) for name, split in data.splits.items()}
     content = {"settings": config.model_dump(mode="json"), "rows": rows, "split": data.how, "figures": figures}
     content["notes"] = notes
+    if parts["train"].share is not None:
+        content["pairs"] = {name: len(part.share) for name, part in parts.items() if part.share is not None}
     (folder / "dprm_training.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     write_model_card(folder, content, space, name=config.push_to_hub or Path(config.output).name)
