@@ -20,6 +20,8 @@ with suppress(ImportError):  # not in the environments of the optional tests
     from hypothesis import settings
 
     settings.register_profile("fuzz", max_examples=1_000, deadline=None)  # --hypothesis-profile=fuzz
+    settings.register_profile("tests", deadline=None)  # a busy machine is no failure
+    settings.load_profile("tests")
 
 
 @pytest.fixture
