@@ -105,7 +105,7 @@ def test_the_first_call_of_an_item_goes_ahead(tmp_path: object) -> None:
         begun.add(request.cache_hint)
         if not first and request.cache_hint not in answered:
             early.append(request.cache_hint)
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
         answered.add(request.cache_hint)
         return label()
 

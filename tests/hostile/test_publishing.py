@@ -279,7 +279,7 @@ def test_long_texts_are_escaped_in_linear_time() -> None:
         "a-" * 100_000,
         "1." * 100_000,
     ):
-        start = time.perf_counter()
+        start = time.process_time()
         as_text(text)
         public_text(text)
-        assert time.perf_counter() - start < 2, text[:3]
+        assert time.process_time() - start < 2, text[:3]
