@@ -134,7 +134,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--check", action="store_true", help="measured and simulated runs side by side")
     parser.add_argument("--plan", action="store_true", help="what a billion labels need")
-    parser.add_argument("--write", action="store_true", help="both, and the costs, into docs/scale.md and docs/scale-measured.md")
+    parser.add_argument(
+        "--write", action="store_true", help="both, and the costs, into docs/scale.md and docs/scale-measured.md"
+    )
     parser.add_argument("--quick", action="store_true", help="smaller runs, one round")
     given = parser.parse_args()
     if not (given.check or given.plan or given.write):
