@@ -1,4 +1,4 @@
-"""Do answers on chosen items (`dprm review push --select gain`) lower the error more than answers on random items? `python benchmarks/answer_gain.py --write` puts the tables into docs/review.md.
+"""Do answers on chosen items (`dprm review push --select gain`) lower the error more than answers on random items? `python benchmarks/answer_gain.py --write` puts the tables into docs/more-answers.md.
 
 *Simulated*: the world of benchmarks/instrument.py, 300 items with a known truth. *Real*: people of ../shared/data answer, beside a panel of other raters (faces, as in instrument.py) or a simulated one
 (ConvAbuse: 600 items; one rater of each item may be asked, the others are held out). Each draw starts with no answers or with some on random items, spends the same number on random and on chosen items, calibrates, and
@@ -188,7 +188,7 @@ def real(seeds: int, data: Path) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", type=int, default=8)
-    parser.add_argument("--write", action="store_true", help="put the tables into docs/review.md")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/more-answers.md")
     parser.add_argument("--data", type=Path, default=DATA, help="the folder of the real sets")
     parser.add_argument("--only", choices=("gain", "gain real"), nargs="+")
     args = parser.parse_args()
@@ -197,7 +197,7 @@ def main() -> None:
         if args.only is None or name in args.only:
             lines = compute()
             if args.write:
-                document.write({name: lines}, ROOT / "docs" / "review.md")
+                document.write({name: lines}, ROOT / "docs" / "more-answers.md")
 
 
 if __name__ == "__main__":

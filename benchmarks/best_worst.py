@@ -180,11 +180,11 @@ def table(seeds: int) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--write", action="store_true", help="put the table into docs/comparisons.md")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/comparisons-model.md")
     given = parser.parse_args()
     lines = table(given.seeds)
     if given.write:
-        document.write({"best and worst by what was asked": lines}, ROOT / "docs" / "comparisons.md")
+        document.write({"best and worst by what was asked": lines}, ROOT / "docs" / "comparisons-model.md")
 
 
 if __name__ == "__main__":

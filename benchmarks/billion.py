@@ -82,7 +82,7 @@ def _once(costs: Costs, ledger: dict[str, float]) -> list[str]:
 
 
 def scenarios(costs: Costs, ledger: dict[str, float]) -> list[str]:
-    """For docs/scale.md: slices of such runs, simulated, and what they come to for all of it."""
+    """For docs/scale-measured.md: slices of such runs, simulated, and what they come to for all of it."""
     write = max(ledger[f"{writers} writers"] for writers in (1, 2, 4)) / (1 + ROWS_PER_ITEM / PERSONAS)
     base = Model(
         calls_each=PERSONAS,

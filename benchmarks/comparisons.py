@@ -147,7 +147,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--write", action="store_true", help="put the tables into docs/comparisons.md")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/comparisons-model.md")
     given = parser.parse_args()
     found: dict[tuple[str, int], dict[str, dict[str, Floats]]] = {}
     for name in ("faceratings", "polis"):
@@ -162,7 +162,7 @@ def main() -> None:
     for title, lines in sections.items():
         print(title, *lines, sep="\n", end="\n\n")
     if given.write:
-        document.write(sections, ROOT / "docs" / "comparisons.md")
+        document.write(sections, ROOT / "docs" / "comparisons-model.md")
 
 
 if __name__ == "__main__":

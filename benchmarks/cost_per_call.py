@@ -183,7 +183,7 @@ def measure(rounds: int) -> Costs:
 
 
 def table(costs: Costs) -> list[str]:
-    """For docs/scale.md."""
+    """For docs/scale-measured.md."""
     return [
         "| per call | |",
         "|---|---:|",

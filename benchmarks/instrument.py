@@ -243,16 +243,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument(
-        "--write", action="store_true", help="put the tables into docs/statistics.md and docs/review.md"
+        "--write",
+        action="store_true",
+        help="put the tables into docs/statistics.md, docs/calibration.md and docs/more-answers.md",
     )
     parser.add_argument("--data", type=Path, default=DATA, help="the folder of faceratings.parquet")
     parser.add_argument("--only", choices=("soft labels", "means", "instrument", "instrument faces"), nargs="+")
     args = parser.parse_args()
     sections = {
         "soft labels": ("statistics.md", lambda: soft(args.seeds)),
-        "means": ("review.md", lambda: powered(500)),
-        "instrument": ("review.md", lambda: simulated(args.seeds)),
-        "instrument faces": ("review.md", lambda: real(args.seeds, args.data)),
+        "means": ("more-answers.md", lambda: powered(500)),
+        "instrument": ("calibration.md", lambda: simulated(args.seeds)),
+        "instrument faces": ("calibration.md", lambda: real(args.seeds, args.data)),
     }
     for name, (document_name, compute) in sections.items():
         if args.only is None or name in args.only:

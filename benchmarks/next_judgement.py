@@ -277,7 +277,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seeds", type=int, default=3, help="two or more")
-    parser.add_argument("--write", action="store_true", help="put the table into docs/preferences.md")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/preferences-measured.md")
     given = parser.parse_args()
     votes = Votes.load(given.folder / "faceratings.parquet")
     table = [HEAD, "|---|---|---|" + "---|" * 10]
@@ -302,7 +302,8 @@ def main() -> None:
     print(*sure, sep="\n")
     if given.write:
         document.write(
-            {"which judgement next": table, "probability of chosen pairs": sure}, ROOT / "docs" / "preferences.md"
+            {"which judgement next": table, "probability of chosen pairs": sure},
+            ROOT / "docs" / "preferences-measured.md",
         )
 
 

@@ -1,4 +1,4 @@
-"""Puts the table and the pictures of a finished run of examples/paper into docs/alignment.md: python benchmarks/paper_run.py runs/paper-tiny"""
+"""Puts the table and the pictures of a finished run of examples/paper into docs/alignment-measured.md: python benchmarks/paper_run.py runs/paper-tiny"""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def main(run: Path) -> None:
     for name, caption in PICTURES.items():
         shutil.copy(run / "pictures" / f"{name}.svg", folder / f"{name}.svg")
         lines += ["", f"![{caption}](pictures/paper/{name}.svg)"]
-    document.write({"tiny run": ["", *lines, ""]}, DOCS / "alignment.md")
+    document.write({"tiny run": ["", *lines, ""]}, DOCS / "alignment-measured.md")
 
 
 if __name__ == "__main__":

@@ -177,7 +177,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--write", action="store_true", help="put the tables into docs/preferences.md")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/preferences-measured.md")
     given = parser.parse_args()
     found = {}
     for name, sizes in SETTINGS.items():
@@ -189,7 +189,7 @@ def main() -> None:
     for title, lines in sections.items():
         print(title, *lines, sep="\n", end="\n\n")
     if given.write:
-        document.write(sections, ROOT / "docs" / "preferences.md")
+        document.write(sections, ROOT / "docs" / "preferences-measured.md")
 
 
 if __name__ == "__main__":

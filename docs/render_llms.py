@@ -16,7 +16,9 @@ HEAD = """# dprm-data
 Labels by a panel are simulated, and are called so everywhere. Every command has `--json` and `--help`.
 """
 # What few need, or what is long: an agent may leave it out.
-OPTIONAL = {"api", "architecture", "mistakes", "performance", "scale", "statistics"}
+OPTIONAL = {"api", "architecture", "mistakes", "performance", "scale", "statistics"} | {
+    f"{page}-measured" for page in ("alignment", "preferences", "scale")
+}
 LEFT_OUT = {"example-card"}
 
 

@@ -11,6 +11,7 @@ from dprm_data.cli.options import given, settings_command
 from dprm_data.cli.shared import Json, answer, group, output_option, say
 from dprm_data.cli.train import check_named, needs_trainers, quiet_libraries
 from dprm_data.core.errors import InputError
+from dprm_data.runs.verdict_line import counted
 
 if TYPE_CHECKING:
     from dprm_trainers.reward.risk_measures import ReadingOption
@@ -81,9 +82,8 @@ def evaluate_reward(
     if as_json:
         answer(found.as_dict(), None, True)
     else:
-        say(
-            f"{found.rows} responses, {found.groups} prompts, {found.pairs} pairs, split {found.split}\n\n{found.markdown()}"
-        )
+        parts = counted(found.rows, "response"), counted(found.groups, "prompt"), counted(found.pairs, "pair")
+        say(f"{', '.join(parts)}, split {found.split}\n\n{found.markdown()}")
 
 
 def _evaluate_pairs(

@@ -72,6 +72,7 @@ def export(
     from dprm_data.runs.flat_tables import flat_table
     from dprm_data.runs.run import Run
     from dprm_data.runs.training_formats import WITH_LISTS
+    from dprm_data.runs.verdict_line import counted
 
     kind: Any = to.value if to else _format_of(output)
     if kind in ("csv", "xlsx") and what.value in WITH_LISTS:
@@ -94,7 +95,7 @@ def export(
         "columns": written.columns,
         "notes": notes,
     }
-    answer(content, lambda: f"{written.rows:,} rows and {len(written.columns):,} columns in {path}", as_json)
+    answer(content, lambda: f"{counted(written.rows, 'row')} and {len(written.columns):,} columns in {path}", as_json)
     for line in notes:
         note(quiet or as_json)(line)
 

@@ -139,11 +139,15 @@ def lines(found: Generated) -> Iterator[str]:
         yield f"{alike[0]:,} equal another response to their prompt, and {alike[1]:,} nearly do: kept, and not judged twice"
     yield from (f"{count:,} × {reason}" for reason, count in grouped(found.reasons, 5).items())
     if found.single:
-        yield f"{found.single:,} prompts have one usable response: it makes no pair"
+        yield f"{_prompts_with(found.single)} one usable response: it makes no pair"
     if found.without:
-        yield f"{found.without:,} prompts have none"
+        yield f"{_prompts_with(found.without)} no usable response"
     if not found.complete:
         yield "not all are there yet: run again to go on"
+
+
+def _prompts_with(count: int) -> str:
+    return "1 prompt has" if count == 1 else f"{count:,} prompts have"
 
 
 def record(run: Run) -> dict[str, Any]:

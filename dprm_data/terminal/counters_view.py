@@ -30,7 +30,8 @@ def progress_line(counters: Counters) -> Text:
     if counters.usage.reasoning_tokens:
         share = counters.usage.reasoning_tokens / max(1, counters.usage.output_tokens)
         text.append(f"  {percent(share)} of the output is thought")
-    text.append(f"  {counters.batches or f'{counters.in_flight} in flight of {counters.window}'}")
+    most = f" of {counters.window}" if counters.window else ""  # no window before the first call is on its way
+    text.append(f"  {counters.batches or f'{counters.in_flight} in flight{most}'}")
     left = _time_left(counters, done)
     if left is not None:
         text.append(f"  {duration(left)} left")

@@ -186,7 +186,7 @@ def test_a_prompt_longer_than_the_context_is_a_row_with_the_providers_reason(ser
     path = recipe(tmp_path, server.url, [*PROMPTS, {"id": 9, "prompt": "word " * 50}])
     done = dprm("run", path, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "3 × rejected" in done.stderr and "1 prompts have none" in done.stderr
+    assert "3 × rejected" in done.stderr and "1 prompt has no usable response" in done.stderr
     rejected = [row for row in responses(tmp_path) if row["source_id"] == "9"]
     assert len(rejected) == 3 and all("maximum context length" in row["reason"] for row in rejected)
     assert pq.read_metadata(tmp_path / "run/tables/items.parquet").num_rows == 12

@@ -146,7 +146,7 @@ def test_refused_and_cut_off_responses_are_not_compared_and_lonely_prompts_are_s
     done = dprm("run", path, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert Counter(row["status"] for row in table(tmp_path, "responses")) == {"ok": 5, "truncated": 1, "rejected": 2}
-    assert "1 prompts have one usable response" in done.stderr and "1 prompts have none" in done.stderr
+    assert "1 prompt has one usable response" in done.stderr and "1 prompt has no usable response" in done.stderr
     assert "2 pairs of responses" in done.stderr and len(table(tmp_path, "comparisons")) == 2 * 2 * PERSONAS
 
 
