@@ -6,6 +6,7 @@ reads them (`engine/annotations`); those of an item that is done are read once.
 
 from __future__ import annotations
 
+import heapq
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -33,8 +34,8 @@ from dprm_data.preference.agreement import annotators, krippendorff_alpha
 Rows = list[dict[str, Any]]
 Content = dict[str, Any]
 
-NEWEST = 30  # answers
-_SHOWN = 10  # items
+SHOWN = 10  # items, with their newest answers
+_ANSWERS = 6  # of an item
 _AHEAD = 400  # annotations that are looked for at a time, beyond those of one item
 _SECONDS = 1.0  # to read items that are done, in one step
 _MOST_TEXT = 4_000  # characters of a text
@@ -83,28 +84,24 @@ class JudgedSample:
         sampled = [self._closed[place.item_id] for place in self._front.sample if place.item_id in self._closed]
         rows = [row for each in (*sampled, *self._open.values()) for row in each]
         names = {persona.id: persona.said for persona in self._work.panel.personas}
-        said = f"{len(sampled):,} of {self._front.done:,}" if len(sampled) < self._front.done else f"all {len(sampled):,}"
+        said = (
+            f"{len(sampled):,} of {self._front.done:,}" if len(sampled) < self._front.done else f"all {len(sampled):,}"
+        )
         return {
-            "said": f"{said} items that are done" + (f", and {len(self._open):,} that are being asked" if self._open else ""),
-            "items": self._shown_items(),
-            "newest": self._newest(names),
+            "said": f"{said} items that are done"
+            + (f", and {len(self._open):,} that are being asked" if self._open else ""),
+            "items": self._shown(names),
         } | figures(rows, self._work.space, names)
 
-    def _shown_items(self) -> list[Content]:
-        """The items that are being asked about, and the newest that are done."""
-        done = [(place.item_id, self._closed.get(place.item_id)) for place in reversed(self._front.latest)]
-        shown = [*self._open.items(), *((id_, rows) for id_, rows in done if rows)][:_SHOWN]
+    def _shown(self, names: Mapping[str, str]) -> list[Content]:
+        """The items that were answered last, the newest first."""
+        done = ((place.item_id, self._closed.get(place.item_id, [])) for place in self._front.latest)
+        rows = {id_: found for id_, found in (*done, *self._open.items()) if found and id_ in self._items}
         return [
-            self._texts(id_)
-            | {
-                "id": id_,
-                "shares": shares_of(rows, self._work.space),
-                "answers": len(rows),
-                "of": self.asked_each,
-                "done": id_ not in self._open,
-            }
-            for id_, rows in shown
-            if id_ in self._items
+            shown_item(rows[id_], names, self._work.space)
+            | self._texts(id_)
+            | {"of": self.asked_each, "done": id_ not in self._open}
+            for id_ in newest_first(rows)
         ]
 
     def _texts(self, item_id: str) -> Content:
@@ -112,24 +109,34 @@ class JudgedSample:
         shown = asked.responses(item) if isinstance(asked, Comparing) else [item]
         return texts(item.prompt, [each.completion for each in shown])
 
-    def _newest(self, names: Mapping[str, str]) -> list[Content]:
-        latest = (self._closed.get(place.item_id, []) for place in self._front.latest)
-        rows = [row for each in (*self._open.values(), *latest) for row in each if row["item_id"] in self._items]
-        rows.sort(key=lambda row: row["created_at"], reverse=True)
-        return [newest(row, names, self._work.space) | self._texts(row["item_id"]) for row in rows[:NEWEST]]
+
+def newest_first(rows: Mapping[str, Rows]) -> list[str]:
+    """The items whose first answers are the newest. (By their first, an item keeps its place while further answers come.)"""
+    began = {id_: min(row["created_at"] for row in each) for id_, each in rows.items()}
+    return heapq.nlargest(SHOWN, began, key=lambda id_: began[id_])
 
 
-def newest(row: Mapping[str, Any], names: Mapping[str, str], space: LabelSpace) -> Content:
-    """An answer as the page shows it."""
+def shown_item(rows: Rows, names: Mapping[str, str], space: LabelSpace) -> Content:
+    """An item's answers as the page shows them: how they are distributed, and the newest."""
+    latest = sorted(rows, key=lambda row: row["created_at"], reverse=True)[:_ANSWERS]
+    return {
+        "id": rows[0]["item_id"],
+        "shares": shares_of(rows, space),
+        "answers": len(rows),
+        "newest": [_answer(row, names, space) for row in latest],
+    }
+
+
+def _answer(row: Mapping[str, Any], names: Mapping[str, str], space: LabelSpace) -> Content:
     at: datetime = row["created_at"]
     return {
-        "key": f"{row['item_id']} {row['annotator_id']} {row['model_id']} {row['replicate']} {row['call_key']}",
+        "key": f"{row['annotator_id']} {row['model_id']} {row['replicate']}",
         "at": at.timestamp(),
         "who": names.get(row["annotator_id"], row["annotator_id"].capitalize()),
         "model": row["model"],
         "label": space.names.index(row["label"]) if row["label"] in space.names else None,
         "status": row["status"],
-        "why": _shown(row["rationale"] or (row["reason"] if row["status"] != "ok" else "") or ""),
+        "why": _cut(row["rationale"] or (row["reason"] if row["status"] != "ok" else "") or ""),
     }
 
 
@@ -226,8 +233,11 @@ def _annotators(rows: Rows, space: LabelSpace, names: Mapping[str, str]) -> list
 
 def texts(prompt: Messages, responses: Iterable[Messages]) -> Content:
     """The last turn of a prompt, and responses to it."""
-    return {"prompt": _shown(text_of(prompt[-1:]) if prompt else ""), "responses": [_shown(text_of(each)) for each in responses]}
+    return {
+        "prompt": _cut(text_of(prompt[-1:]) if prompt else ""),
+        "responses": [_cut(text_of(each)) for each in responses],
+    }
 
 
-def _shown(text: str) -> str:
+def _cut(text: str) -> str:
     return visible(cut(text, _MOST_TEXT))

@@ -16,14 +16,13 @@ import pyarrow.parquet as pq
 
 from dprm_data.core.errors import DprmError
 from dprm_data.core.format import count, duration, money, number
-from dprm_data.core.key_shapes import find_key
+from dprm_data.core.secret_scan import Secrets
 from dprm_data.core.tables import ANNOTATIONS, conformed
 from dprm_data.core.text import cut, visible
-from dprm_data.ingest.items import load_items
 from dprm_data.ledger.factory import exists
 from dprm_data.ledger.ledger import Ledger
 from dprm_data.live.item_front import SAMPLE, ItemFront
-from dprm_data.live.judged_sample import NEWEST, Content, JudgedSample, figures, newest, texts
+from dprm_data.live.judged_sample import Content, JudgedSample, figures, newest_first, shown_item, texts
 from dprm_data.live.ledger_tail import LedgerTail
 from dprm_data.runs.folder import RunFolder, is_run_folder
 from dprm_data.runs.raters import ratings_file
@@ -33,6 +32,7 @@ from dprm_data.runs.run_status import RunStatus, run_status
 _SHARE_OF_TIME = 8  # a status that took a second is read again after so many
 _FRESH = 30.0  # seconds since the last call in which a run counts as running that has no lock on its folder: one that workers share
 _MOST_REASON = 300  # characters
+_MASK = "(holds a key: not shown)"
 
 
 class RunSnapshot:
@@ -55,7 +55,9 @@ class RunSnapshot:
         self._status: RunStatus | None = None
         self._status_calls = 0  # of the tail, when the status was read
         self._next_status = 0.0
+        self._spent: float | None = None
         self._faults: list[str] = []
+        self._secrets = Secrets.of_environment(os.environ)
 
     def close(self) -> None:
         self._beside.shutdown(wait=False, cancel_futures=True)
@@ -79,7 +81,7 @@ class RunSnapshot:
             # A table that is being written, or damaged: the page says so, and goes on.
             self._faults.append(f"{self.path} cannot be read at the moment: {error or type(error).__name__}")
         content |= self._progress() | {"faults": list(dict.fromkeys([*self._faults, *self._status_faults()]))}
-        masked: Content = without_keys(content)
+        masked: Content = without_keys(content, self._secrets)
         return masked
 
     # -- the status: what `dprm status` says ------------------------------------------------------------------------------
@@ -134,7 +136,8 @@ class RunSnapshot:
     def _from_ledger(self, run: Run, ledger: Ledger) -> Content:
         assert self._tail is not None
         self._tail.read(ledger.store)
-        content: Content = {"spent": ledger.spent(run.recipe.name), "batches": self._batches(run, ledger)}
+        self._spent = ledger.store.spent(run.recipe.name)
+        content: Content = {"batches": self._batches(run, ledger), "simulated": True}
         with suppress(DprmError):  # responses or pairs that are still to be made
             path = run.asked_items
             if self._front is None or self._front.stamp != path.stat().st_mtime_ns:
@@ -167,24 +170,31 @@ class RunSnapshot:
             table = pq.read_table(path, filters=[("item_id", "in", sample)]) if sample else pq.read_table(path)
             found += conformed(table, ANNOTATIONS).to_pylist()
         names = {persona.id: persona.said for persona in run.panel.personas}
-        content = figures(found, run.space, names) | {"said": f"{len({row['item_id'] for row in found}):,} items", "items": []}
-        content["newest"] = self._newest_of_table(run, found, names)
+        by_item: dict[str, list[dict[str, Any]]] = {}
+        for row in found:
+            if row["created_at"] is not None:
+                by_item.setdefault(row["item_id"], []).append(row)
+        shown = newest_first(by_item)
+        said = self._texts(run, shown)
+        content = figures(found, run.space, names) | {
+            "said": f"{len({row['item_id'] for row in found}):,} items",
+            "simulated": run.asks_models,
+            "items": [
+                shown_item(by_item[id_], names, run.space)
+                | said.get(id_, {"prompt": "", "responses": []})
+                | {"of": None, "done": True}
+                for id_ in shown
+            ],
+        }
         self._table_content = (stamp, content)
         return content
 
-    def _newest_of_table(self, run: Run, rows: list[dict[str, Any]], names: dict[str, str]) -> list[Content]:
-        known = [row for row in rows if row["created_at"] is not None]
-        latest = sorted(known, key=lambda row: row["created_at"], reverse=True)[:NEWEST]
-        wanted = {row["item_id"] for row in latest}
-        shown: dict[str, Content] = {}
-        with suppress(DprmError):
-            for item in load_items(run.folder.needs("items")):
-                if item.item_id in wanted:
-                    shown[item.item_id] = texts(item.prompt, [item.completion])
-                if len(shown) == len(wanted):
-                    break
-        nothing: Content = {"prompt": "", "responses": []}
-        return [newest(row, names, run.space) | shown.get(row["item_id"], nothing) for row in latest]
+    def _texts(self, run: Run, wanted: list[str]) -> dict[str, Content]:
+        path = next((path for name in ("items", "distributions") if (path := run.folder.table(name)).is_file()), None)  # type: ignore[arg-type]
+        if path is None or not wanted:
+            return {}
+        table = pq.read_table(path, columns=["item_id", "prompt", "completion"], filters=[("item_id", "in", wanted)])
+        return {row["item_id"]: texts(row["prompt"], [row["completion"]]) for row in table.to_pylist()}
 
     # -- how far it is ----------------------------------------------------------------------------------------------------
 
@@ -200,6 +210,8 @@ class RunSnapshot:
         if cost_left is not None and status.calls_left:
             cost_left *= (left or 0) / status.calls_left
         pace = tail.pace(now) if tail else None
+        spent = status.spent if self._spent is None else max(status.spent, self._spent)
+        unpriced = bool(status.unpriced) and status.unpriced >= status.calls_made
         running = status.running or bool(left and tail and tail.last and now - tail.last < _FRESH)
         return {
             "name": status.name or self.path.absolute().name,
@@ -209,9 +221,9 @@ class RunSnapshot:
             "calls": calls,
             "calls_left": left,
             "unread": tail.behind if tail else 0,
-            "budget": status.budget,
-            "spent_words": self._spent(status, calls),
-            "projected": _projected(status, cost_left),
+            "budget": None if status.budget is None else money(status.budget),
+            "spent": money(None if unpriced else spent, "not known"),
+            "projected": money(spent + cost_left) if cost_left else None,
             "possibly_billed": money(status.possibly_billed) if status.possibly_billed else None,
             "pace": _pace(pace, left, running),
             "models": [
@@ -229,16 +241,6 @@ class RunSnapshot:
             "tables": status.tables,
             "steps": [list(step) for step in status.steps],
         }
-
-    def _spent(self, status: RunStatus, calls: int) -> str:
-        if status.unpriced and status.unpriced >= status.calls_made:
-            return "not known"
-        return money(status.spent) if calls else money(0.0)
-
-
-def _projected(status: RunStatus, cost_left: float | None) -> str | None:
-    """What it will have cost at the end; None where that is not known, or nothing is left."""
-    return money(status.spent + cost_left) if cost_left else None
 
 
 def _pace(pace: Any, left: int | None, running: bool) -> Content | None:
@@ -263,7 +265,10 @@ def _state(status: RunStatus, running: bool, left: int | None) -> Content:
     if status.batches:
         return {"kind": "waiting", "words": f"{status.batches:,} batches are with the provider"}
     if left:
-        return {"kind": "stopped", "words": f"stopped: {visible(cut(status.stopped, _MOST_REASON))}" if status.stopped else "not finished"}
+        return {
+            "kind": "stopped",
+            "words": f"stopped: {visible(cut(status.stopped, _MOST_REASON))}" if status.stopped else "not finished",
+        }
     if status.tables.get("distributions") or status.tables.get("utilities"):
         return {"kind": "finished", "words": "finished"}
     if status.tables.get("annotations") or status.tables.get("comparisons"):
@@ -271,17 +276,10 @@ def _state(status: RunStatus, running: bool, left: int | None) -> Content:
     return {"kind": "stopped", "words": "not finished"}
 
 
-def without_keys(value: Any) -> Any:
-    """A copy in which texts that hold a key are masked: the values of this environment's secrets, and what looks like one."""
-    secrets = [
-        secret for name, secret in os.environ.items() if len(secret) >= 8 and name.upper().endswith(("_KEY", "TOKEN", "SECRET", "PASSWORD"))
-    ]
-
-    def masked(inner: Any) -> Any:
-        if isinstance(inner, str):
-            return "(holds a key: not shown)" if find_key(inner) or any(secret in inner for secret in secrets) else inner
-        if isinstance(inner, dict):
-            return {masked(name): masked(each) for name, each in inner.items()}
-        return [masked(each) for each in inner] if isinstance(inner, (list, tuple)) else inner
-
-    return masked(value)
+def without_keys(value: Any, secrets: Secrets) -> Any:
+    """A copy in which texts that hold a key are masked."""
+    if isinstance(value, str):
+        return _MASK if len(value) >= 8 and secrets.found_in(value) else value
+    if isinstance(value, dict):
+        return {without_keys(name, secrets): without_keys(inner, secrets) for name, inner in value.items()}
+    return [without_keys(inner, secrets) for inner in value] if isinstance(value, list) else value
