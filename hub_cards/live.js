@@ -94,12 +94,12 @@
     return element;
   };
   const chart = (pace) => {
-    const width = 520, height = 150, below = 22, above = 16;
+    const width = 520, height = 150, below = 24, above = 22;
     const most = Math.max(...pace.bars, 1), step = width / pace.bars.length, plot = height - below - above;
     const perMinute = (count) => counted(count * 60 / pace.width);
     const svg = drawn("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", class: "pace", "aria-label": `Answers a minute from ${clock(pace.start)} to ${clock(pace.end)}: at most ${perMinute(most)}, now ${counted(pace.a_minute)}` });
     svg.append(drawn("line", { class: "rule", x1: 0, x2: width, y1: height - below, y2: height - below }));
-    svg.append(drawn("text", { class: "dim", x: 0, y: 11 }, perMinute(most) + " a minute"));
+    svg.append(drawn("text", { class: "dim", x: 0, y: 14 }, perMinute(most) + " a minute"));
     pace.bars.forEach((count, k) => {
       if (!count) return;
       const tall = Math.max(count / most * plot, 1.5);
@@ -113,8 +113,8 @@
   };
 
   // -- one run
-  const SECTIONS = [["pace", "Pace"], ["labels", "Labels so far"], ["panel", "The panel"], ["newest", "Newest answers"], ["failures", "Failures"], ["next", "Next"]];
-  const RIGHT = new Set(["newest", "failures", "next"]);
+  const SECTIONS = [["pace", "Pace"], ["labels", "Labels so far"], ["panel", "The panel"], ["failures", "Failures"], ["next", "Next"], ["newest", "Newest answers"]];
+  const RIGHT = new Set(["next", "newest"]);
 
   const newRun = (place, alone) => {
     const article = make("article", "run");

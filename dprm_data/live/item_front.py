@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 from dprm_data.ingest.items import Item, items_of
 from dprm_data.ledger.ledger import Ledger
 
-SAMPLE = 200  # items
+SAMPLE = 200  # items; fewer, where each has very many annotations
+_MOST_ANNOTATIONS = 6_000  # of the sample
 _LOOK_UP = 500  # items at a time
 _SECONDS = 0.3  # to catch up, in one step
 _LATEST = 12
@@ -36,8 +37,9 @@ class Place(NamedTuple):
 class ItemFront:
     """Follows the items of one table. done: those that need no further call, as far as it has looked; total: all."""
 
-    def __init__(self, items: Path, plan: bytes) -> None:
-        self._path, self._plan = items, plan
+    def __init__(self, items: Path, plan: bytes, annotations_each: int) -> None:
+        self._plan = plan
+        self._most = max(20, min(SAMPLE, _MOST_ANNOTATIONS // annotations_each))
         self._file = pq.ParquetFile(items)
         self.total = self._file.metadata.num_rows
         self.stamp = items.stat().st_mtime_ns
@@ -80,7 +82,7 @@ class ItemFront:
             self.done += 1
             self.latest.append(place)
             mark = -int(place.item_id[:15], 16)  # ids are hashes: the smallest are a random sample
-            if len(self._sample) < SAMPLE:
+            if len(self._sample) < self._most:
                 heapq.heappush(self._sample, (mark, place))
             else:
                 heapq.heappushpop(self._sample, (mark, place))

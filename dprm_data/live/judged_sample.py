@@ -34,9 +34,9 @@ from dprm_data.preference.agreement import annotators, krippendorff_alpha
 Rows = list[dict[str, Any]]
 Content = dict[str, Any]
 
-SHOWN = 10  # items, with their newest answers
-_ANSWERS = 6  # of an item
-_AHEAD = 400  # annotations that are looked for at a time, beyond those of one item
+SHOWN = 6  # items, with their newest answers
+_ANSWERS = 5  # of an item
+_AT_A_TIME = 400  # annotations: of the items that are being asked about, and of those that are read together
 _SECONDS = 1.0  # to read items that are done, in one step
 _MOST_TEXT = 4_000  # characters of a text
 
@@ -54,12 +54,12 @@ class JudgedSample:
     def read(self, ledger: Ledger) -> None:
         """Read what is new. Raises `DprmError`."""
         self._front.step(ledger)
-        window = self._front.asked(max(1, _AHEAD // self.asked_each))
+        window = self._front.asked(max(1, _AT_A_TIME // self.asked_each))
         self._open = {place.item_id: rows for place, rows in self._annotated(ledger, window) if rows}
         wanted = [*self._front.latest, *self._front.sample]
         missing = [place for place in dict.fromkeys(wanted) if place.item_id not in self._closed]
         until = time.monotonic() + _SECONDS
-        size = max(1, _AHEAD // self.asked_each)
+        size = max(1, _AT_A_TIME // self.asked_each)
         for start in range(0, len(missing), size):
             for place, rows in self._annotated(ledger, missing[start : start + size]):
                 self._closed[place.item_id] = rows
@@ -94,14 +94,16 @@ class JudgedSample:
         } | figures(rows, self._work.space, names)
 
     def _shown(self, names: Mapping[str, str]) -> list[Content]:
-        """The items that were answered last, the newest first."""
+        """The items that were answered last, in the order of the run, so that each keeps its place while further answers come."""
         done = ((place.item_id, self._closed.get(place.item_id, [])) for place in self._front.latest)
         rows = {id_: found for id_, found in (*done, *self._open.items()) if found and id_ in self._items}
+        latest = set(newest_first(rows))
         return [
             shown_item(rows[id_], names, self._work.space)
             | self._texts(id_)
             | {"of": self.asked_each, "done": id_ not in self._open}
-            for id_ in newest_first(rows)
+            for id_ in reversed(rows)
+            if id_ in latest
         ]
 
     def _texts(self, item_id: str) -> Content:
@@ -111,9 +113,9 @@ class JudgedSample:
 
 
 def newest_first(rows: Mapping[str, Rows]) -> list[str]:
-    """The items whose first answers are the newest. (By their first, an item keeps its place while further answers come.)"""
-    began = {id_: min(row["created_at"] for row in each) for id_, each in rows.items()}
-    return heapq.nlargest(SHOWN, began, key=lambda id_: began[id_])
+    """The items with the newest answers."""
+    last = {id_: max(row["created_at"] for row in each) for id_, each in rows.items()}
+    return heapq.nlargest(SHOWN, last, key=lambda id_: last[id_])
 
 
 def shown_item(rows: Rows, names: Mapping[str, str], space: LabelSpace) -> Content:

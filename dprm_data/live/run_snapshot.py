@@ -143,7 +143,7 @@ class RunSnapshot:
             if self._front is None or self._front.stamp != path.stat().st_mtime_ns:
                 if self._front:
                     self._front.close()
-                self._front = ItemFront(path, run.work.plan_key())
+                self._front = ItemFront(path, run.work.plan_key(), max(run.work.annotations_per_item, 1))
                 self._sample = JudgedSample(run.work, self._front)
         if self._sample:
             self._sample.read(ledger)

@@ -10,6 +10,7 @@ from pathlib import Path
 import orjson
 
 from dprm_data.core.version import __version__
+from dprm_data.live.judged_sample import Content
 from dprm_data.live.run_snapshot import RunSnapshot
 
 _LEAST = 1.0  # seconds between two readings
@@ -28,6 +29,8 @@ class Watcher:
         self._asked = float("-inf")
         self._closed = False
         self._ending = False
+        self._over = False  # whether the newest state is the last
+        self._state: list[Content] = []
         self._content = b""
         self._version = 0
         self._fetched = -1  # the version that a browser has
@@ -71,8 +74,6 @@ class Watcher:
         until = time.monotonic() + wait
         while time.monotonic() < until and not (self._over and self._fetched == self._version):
             time.sleep(0.05)
-
-    _over = False  # whether the newest state is the last
 
     def _watch(self) -> None:
         while not self._closed:
