@@ -278,9 +278,12 @@
       what.append(make("span", "bad", words(answer.status)));
     }
     if (answer.why) what.append(make(answer.status === "ok" ? "q" : "em", "", answer.why));
-    const time = make("time", "", clock(answer.at));
-    time.dateTime = new Date(1000 * answer.at).toISOString();
-    entry.append(who, what, time);
+    entry.append(who, what);
+    if (answer.at) {
+      const time = make("time", "", clock(answer.at));
+      time.dateTime = new Date(1000 * answer.at).toISOString();
+      entry.append(time);
+    }
     return entry;
   };
 

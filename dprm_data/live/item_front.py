@@ -16,8 +16,10 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dprm_data.elicit.work import Work
 from dprm_data.ingest.items import Item, items_of
 from dprm_data.ledger.ledger import Ledger
+from dprm_data.runs.run_status import done_of
 
 SAMPLE = 200  # items; fewer, where each has very many annotations
 _MOST_ANNOTATIONS = 6_000  # of the sample
@@ -37,12 +39,11 @@ class Place(NamedTuple):
 class ItemFront:
     """Follows the items of one table. done: those that need no further call, as far as it has looked; total: all."""
 
-    def __init__(self, items: Path, plan: bytes, annotations_each: int) -> None:
-        self._plan = plan
-        self._most = max(20, min(SAMPLE, _MOST_ANNOTATIONS // annotations_each))
+    def __init__(self, items: Path, work: Work) -> None:
+        self._work = work
+        self._most = max(20, min(SAMPLE, _MOST_ANNOTATIONS // max(work.annotations_per_item, 1)))
         self._file = pq.ParquetFile(items)
         self.total = self._file.metadata.num_rows
-        self.stamp = items.stat().st_mtime_ns
         self.done = 0
         self.latest: deque[Place] = deque(maxlen=_LATEST)  # the newest that are done
         self._next_group = 0
@@ -58,11 +59,6 @@ class ItemFront:
         """Of the items that are done: all, or so many of them that every one had the same chance."""
         return [place for _, place in self._sample]
 
-    @property
-    def caught_up(self) -> bool:
-        """Whether it has come as far as the run."""
-        return bool(self._waiting) or self._next_group >= self._file.num_row_groups
-
     def step(self, ledger: Ledger) -> None:
         """Look which items have been done since. Raises `LedgerError`."""
         until = time.monotonic() + _SECONDS
@@ -70,15 +66,14 @@ class ItemFront:
             if len(self._waiting) < _LOOK_UP and self._next_group < self._file.num_row_groups:
                 self._open_group()
             head = self._waiting[:_LOOK_UP]
-            done = ledger.find_done(self._plan, [place.item_id.encode() for place in head])
-            self.finish(place for place in head if place.item_id.encode() in done)
+            done = done_of(self._work, ledger, [place.item_id for place in head])
+            self._finish([place for place in head if place.item_id in done])
             if len(done) < _LOOK_UP // 2:
                 break
 
-    def finish(self, places: Iterable[Place]) -> None:
+    def _finish(self, places: list[Place]) -> None:
         """Count these as done."""
-        found = list(places)
-        for place in found:
+        for place in places:
             self.done += 1
             self.latest.append(place)
             mark = -int(place.item_id[:15], 16)  # ids are hashes: the smallest are a random sample
@@ -86,8 +81,8 @@ class ItemFront:
                 heapq.heappush(self._sample, (mark, place))
             else:
                 heapq.heappushpop(self._sample, (mark, place))
-        if found:
-            gone = set(found)
+        if places:
+            gone = set(places)
             self._waiting = [place for place in self._waiting if place not in gone]
 
     def asked(self, most: int) -> list[Place]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from dprm_data.ingest.ratings import ratings_from_annotations
 from dprm_data.labels.space import LabelSpace
 from dprm_data.ledger.ledger import Ledger
 from dprm_data.live.item_front import ItemFront, Place
+from dprm_data.panel.personas import Panel
 from dprm_data.preference.agreement import annotators, krippendorff_alpha
 
 Rows = list[dict[str, Any]]
@@ -39,6 +40,7 @@ _ANSWERS = 5  # of an item
 _AT_A_TIME = 400  # annotations: of the items that are being asked about, and of those that are read together
 _SECONDS = 1.0  # to read items that are done, in one step
 _MOST_TEXT = 4_000  # characters of a text
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class JudgedSample:
@@ -83,7 +85,7 @@ class JudgedSample:
         """As the page shows it."""
         sampled = [self._closed[place.item_id] for place in self._front.sample if place.item_id in self._closed]
         rows = [row for each in (*sampled, *self._open.values()) for row in each]
-        names = {persona.id: persona.said for persona in self._work.panel.personas}
+        names = names_of(self._work.panel)
         said = (
             f"{len(sampled):,} of {self._front.done:,}" if len(sampled) < self._front.done else f"all {len(sampled):,}"
         )
@@ -112,15 +114,25 @@ class JudgedSample:
         return texts(item.prompt, [each.completion for each in shown])
 
 
+def names_of(panel: Panel) -> dict[str, str]:
+    """The annotators' names, by id."""
+    return {persona.id: persona.said for persona in panel.personas} | {"population": "Population (stated)"}
+
+
 def newest_first(rows: Mapping[str, Rows]) -> list[str]:
     """The items with the newest answers."""
-    last = {id_: max(row["created_at"] for row in each) for id_, each in rows.items()}
+    last = {id_: max(map(_time, each)) for id_, each in rows.items()}
     return heapq.nlargest(SHOWN, last, key=lambda id_: last[id_])
+
+
+def _time(row: Mapping[str, Any]) -> datetime:
+    """When an answer came; the distant past where that is not known, as of people's ratings."""
+    return row["created_at"] or _LONG_AGO
 
 
 def shown_item(rows: Rows, names: Mapping[str, str], space: LabelSpace) -> Content:
     """An item's answers as the page shows them: how they are distributed, and the newest."""
-    latest = sorted(rows, key=lambda row: row["created_at"], reverse=True)[:_ANSWERS]
+    latest = sorted(rows, key=_time, reverse=True)[:_ANSWERS]
     return {
         "id": rows[0]["item_id"],
         "shares": shares_of(rows, space),
@@ -130,11 +142,11 @@ def shown_item(rows: Rows, names: Mapping[str, str], space: LabelSpace) -> Conte
 
 
 def _answer(row: Mapping[str, Any], names: Mapping[str, str], space: LabelSpace) -> Content:
-    at: datetime = row["created_at"]
+    at: datetime | None = row["created_at"]
     return {
         "key": f"{row['annotator_id']} {row['model_id']} {row['replicate']}",
-        "at": at.timestamp(),
-        "who": names.get(row["annotator_id"], row["annotator_id"].capitalize()),
+        "at": at and at.timestamp(),
+        "who": names.get(row["annotator_id"], row["annotator_id"]),
         "model": row["model"],
         "label": space.names.index(row["label"]) if row["label"] in space.names else None,
         "status": row["status"],
@@ -185,7 +197,7 @@ def _votes(rows: Rows, space: LabelSpace) -> Floats:
 
 def _mean_reward(rows: Rows, space: LabelSpace) -> float | None:
     shares = shares_of(rows, space)
-    return None if shares is None else float(np.asarray(shares) @ space.rewards)
+    return None if shares is None else _rounded(np.asarray(shares) @ space.rewards)
 
 
 def _by(rows: Rows, name: str) -> dict[str, Rows]:
@@ -208,14 +220,19 @@ def _agreement(rows: Rows, space: LabelSpace) -> Content | None:
         who = annotators(ratings, space)
     except VotesError:  # of other labels than the space's
         return None
-    severity = {name: float(value) for name, value in zip(who.annotator_ids, who.severity, strict=True)}
+    severity = {name: _rounded(value) for name, value in zip(who.annotator_ids, who.severity, strict=True)}
     return {
-        "alpha": round(alpha, 4),
-        "nominal": krippendorff_alpha(votes, space, "nominal"),
-        "effective": who.effective_number,
+        "alpha": _rounded(alpha),
+        "nominal": _rounded(krippendorff_alpha(votes, space, "nominal")),
+        "effective": _rounded(who.effective_number),
         "of": len(who.annotator_ids),
-        "severity": {name: value for name, value in severity.items() if np.isfinite(value)},
+        "severity": {name: value for name, value in severity.items() if value is not None},
     }
+
+
+def _rounded(value: float | None) -> float | None:
+    """To four digits, so that noise of the arithmetic is no change; None where it is not a number."""
+    return None if value is None or not np.isfinite(value) else round(float(value), 4) + 0.0
 
 
 def _annotators(rows: Rows, space: LabelSpace, names: Mapping[str, str]) -> list[Content]:
@@ -224,7 +241,7 @@ def _annotators(rows: Rows, space: LabelSpace, names: Mapping[str, str]) -> list
     return [
         {
             "id": id_,
-            "name": names.get(id_, id_.capitalize()),
+            "name": names.get(id_, id_),
             "answers": len(each),
             "labelled": sum(row["status"] == "ok" for row in each),
             "shares": shares_of(each, space),

@@ -22,7 +22,7 @@ from dprm_data.core.text import cut, visible
 from dprm_data.ledger.factory import exists
 from dprm_data.ledger.ledger import Ledger
 from dprm_data.live.item_front import SAMPLE, ItemFront
-from dprm_data.live.judged_sample import Content, JudgedSample, figures, newest_first, shown_item, texts
+from dprm_data.live.judged_sample import Content, JudgedSample, figures, names_of, newest_first, shown_item, texts
 from dprm_data.live.ledger_tail import LedgerTail
 from dprm_data.runs.folder import RunFolder, is_run_folder
 from dprm_data.runs.raters import ratings_file
@@ -49,6 +49,7 @@ class RunSnapshot:
         self._tail: LedgerTail | None = None
         self._sample: JudgedSample | None = None
         self._front: ItemFront | None = None
+        self._front_stamp: list[int] = []  # of the files from which it was made
         self._table_content: tuple[object, Content] | None = None
         self._beside = ThreadPoolExecutor(1, thread_name_prefix="status")
         self._pending: Future[tuple[RunStatus, float]] | None = None
@@ -139,16 +140,20 @@ class RunSnapshot:
         self._spent = ledger.store.spent(run.recipe.name)
         content: Content = {"batches": self._batches(run, ledger), "simulated": True}
         with suppress(DprmError):  # responses or pairs that are still to be made
-            path = run.asked_items
-            if self._front is None or self._front.stamp != path.stat().st_mtime_ns:
-                if self._front:
-                    self._front.close()
-                self._front = ItemFront(path, run.work.plan_key(), max(run.work.annotations_per_item, 1))
-                self._sample = JudgedSample(run.work, self._front)
+            self._follow(run)
         if self._sample:
             self._sample.read(ledger)
             content |= self._sample.content()
         return content
+
+    def _follow(self, run: Run) -> None:
+        """Follow the items of the present table from its start, again after it or the manifest was written: a run that asks failed items again leaves both as it ends."""
+        stamp = [path.stat().st_mtime_ns for path in (run.asked_items, run.folder.manifest_file) if path.is_file()]
+        if self._front is None or stamp != self._front_stamp:
+            if self._front:
+                self._front.close()
+            self._front, self._front_stamp = ItemFront(run.asked_items, run.work), stamp
+            self._sample = JudgedSample(run.work, self._front)
 
     def _batches(self, run: Run, ledger: Ledger) -> Content | None:
         if run.recipe.mode != "batch":
@@ -169,11 +174,10 @@ class RunSnapshot:
             sample = heapq.nsmallest(SAMPLE, ids)  # ids are hashes
             table = pq.read_table(path, filters=[("item_id", "in", sample)]) if sample else pq.read_table(path)
             found += conformed(table, ANNOTATIONS).to_pylist()
-        names = {persona.id: persona.said for persona in run.panel.personas}
+        names = names_of(run.panel)
         by_item: dict[str, list[dict[str, Any]]] = {}
         for row in found:
-            if row["created_at"] is not None:
-                by_item.setdefault(row["item_id"], []).append(row)
+            by_item.setdefault(row["item_id"], []).append(row)
         shown = newest_first(by_item)
         said = self._texts(run, shown)
         content = figures(found, run.space, names) | {
@@ -212,7 +216,8 @@ class RunSnapshot:
         pace = tail.pace(now) if tail else None
         spent = status.spent if self._spent is None else max(status.spent, self._spent)
         unpriced = bool(status.unpriced) and status.unpriced >= status.calls_made
-        running = status.running or bool(left and tail and tail.last and now - tail.last < _FRESH)
+        shared = self._run is not None and self._run.shared
+        running = status.running or bool(shared and left and tail and tail.last and now - tail.last < _FRESH)
         return {
             "name": status.name or self.path.absolute().name,
             "state": _state(status, running, left),

@@ -49,7 +49,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def context() -> Iterator[BrowserContext]:
-    with browser(viewport={"width": 1280, "height": 900}, color_scheme="light") as opened:
+    with browser(viewport={"width": 1280, "height": 900}, color_scheme="light", reduced_motion="reduce") as opened:
         yield opened
 
 
