@@ -96,7 +96,7 @@ def test_stopped_by_the_budget_and_what_has_no_label(server: LLMServer, tmp_path
     write_recipe(tmp_path, server.url, limits={"concurrency": 1})
     assert dprm("run", "recipe.yaml", "--quiet", "--max-cost", "0.006", cwd=tmp_path).returncode == 3
     found = state(tmp_path / "run")
-    assert found["state"]["kind"] == "stopped" and "the budget of $0.0060 is reached" in found["state"]["words"]
+    assert found["state"]["kind"] == "stopped" and "the budget of $0.006 is reached" in found["state"]["words"]
     assert 0 < found["items_done"] < found["items_total"] == 43 and found["calls_left"] > 0 and found["projected"]
     assert found["models"][-1]["failed"] == 4 and found["attempts"] == {"rejected": 4}
     assert len(found["failures"]) == 3 and found["labelled"] == found["annotations"] - 12
