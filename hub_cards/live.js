@@ -174,7 +174,7 @@
     const running = run.state.kind === "running";
     if (run.calls || run.calls_left) {
       found.push(["answers", counted(run.calls), run.calls_left === null ? "" : run.calls_left ? "about " + counted(run.calls_left) + " to come" : "all that are needed"]);
-      found.push(["answers a minute", run.pace ? counted(run.pace.a_minute) : "–", run.pace && run.pace.left ? "done in about " + run.pace.left : running ? "in the last minute" : "on average"]);
+      found.push(["answers a minute", run.pace ? counted(run.pace.a_minute) : "–", run.pace && run.pace.left ? run.pace.left + " to go" : running ? "in the last minute" : "on average"]);
       found.push(["paid", run.spent, [run.projected && "about " + run.projected + " at the end", run.budget && "budget " + run.budget].filter(Boolean).join(", ")]);
     }
     if (run.mean !== null && run.mean !== undefined) {

@@ -18,7 +18,8 @@ _SECONDS = 0.5  # to catch up, in one reading
 _MOST_BINS = 5_000
 _PAUSE = 600.0  # seconds without a call between two sittings
 _MINUTE = 60.0
-_BARS = 90
+_BARS, _FEWEST_BARS = 90, 15
+_FEW = 4  # calls in a bar, on average, if there are as many bars then
 _WIDTHS = (2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 43_200, 86_400)  # of a bar, in seconds
 
 _QUERY = (
@@ -121,12 +122,17 @@ class LedgerTail:
         going = now - sums.last < _MINUTE
         start = self._sitting(sorted(sums.bins))
         end = max(now if going else sums.last, start + 1.0)
-        calls = sum(count for at, count in sums.bins.items() if at * self._width >= start - self._width)
+        calls = all_calls = sum(count for at, count in sums.bins.items() if at * self._width >= start - self._width)
         span = end - start
         if going and span > _MINUTE:
             span = max(_MINUTE, 4 * self._width)
             calls = sum(count for at, count in sums.bins.items() if (at + 0.5) * self._width > end - span)
-        width = next((each for each in _WIDTHS if each >= self._width and (end - start) / each <= _BARS), _WIDTHS[-1])
+        least = max(
+            self._width,
+            (end - start) / _BARS,
+            min(_FEW * (end - start) / max(all_calls, 1), (end - start) / _FEWEST_BARS),
+        )
+        width = next((each for each in _WIDTHS if each >= least), _WIDTHS[-1])
         first = start // width * width
         bars = [0] * max(1, min(_BARS + 1, int((end - first) // width) + 1))
         for at, count in sums.bins.items():
