@@ -97,9 +97,7 @@ class _Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         token, _, name = parts.path.removeprefix("/").partition("/")
         if not hmac.compare_digest(token.encode(), self.server.token):
-            self._answer(
-                403, "text/plain", b"The token in the address is missing or wrong: dprm prints the whole address.\n"
-            )
+            self._answer(403, "text/plain", b"The token in the address is missing or wrong: copy the whole address.\n")
         elif name == "state.json":
             self._state(parse_qs(parts.query).get("seen", ["0"])[0])
         elif name in self.server.files and (name or parts.path.endswith("/")):
