@@ -86,6 +86,7 @@
     return holder;
   };
 
+  const FEWEST_BARS = 12; // that would fit
   const SVG = "http://www.w3.org/2000/svg";
   const drawn = (tag, attributes, text) => {
     const element = document.createElementNS(SVG, tag);
@@ -95,7 +96,7 @@
   };
   const chart = (pace) => {
     const width = 520, height = 150, below = 24, above = 22;
-    const most = Math.max(...pace.bars, 1), step = width / pace.bars.length, plot = height - below - above;
+    const most = Math.max(...pace.bars, 1), step = width / Math.max(pace.bars.length, FEWEST_BARS), plot = height - below - above;
     const perMinute = (count) => counted(count * 60 / pace.width);
     const svg = drawn("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", class: "pace", "aria-label": `Answers a minute from ${clock(pace.start)} to ${clock(pace.end)}: at most ${perMinute(most)}, now ${counted(pace.a_minute)}` });
     svg.append(drawn("line", { class: "rule", x1: 0, x2: width, y1: height - below, y2: height - below }));
@@ -108,7 +109,7 @@
       svg.append(bar);
     });
     svg.append(drawn("text", { class: "dim", x: 0, y: height - 6 }, clock(pace.start)));
-    svg.append(drawn("text", { class: "dim", x: width, y: height - 6, "text-anchor": "end" }, clock(pace.end)));
+    svg.append(drawn("text", { class: "dim", x: Math.max(step * pace.bars.length, 130).toFixed(1), y: height - 6, "text-anchor": "end" }, clock(pace.end)));
     return svg;
   };
 
