@@ -27,10 +27,7 @@ def view(
     """
     from dprm_data.live.page_server import serving
     from dprm_data.live.watcher import Watcher
-    from dprm_data.runs.folder import RunFolder
 
-    for run in runs:
-        RunFolder.existing(run)
     with Watcher(runs) as watcher:
         watcher.check()
         with serving(watcher, port) as address:

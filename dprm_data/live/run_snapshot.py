@@ -5,12 +5,12 @@ from __future__ import annotations
 import heapq
 import os
 import time
+from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
@@ -32,6 +32,7 @@ from dprm_data.runs.run_status import RunStatus, run_status
 _SHARE_OF_TIME = 8  # a status that took a second is read again after so many
 _FRESH = 30.0  # seconds since the last call in which a run counts as running that has no lock on its folder: one that workers share
 _MOST_REASON = 300  # characters
+_FIRST_STATUS = 2.0  # seconds to wait for it; after that the page begins without
 _MASK = "(holds a key: not shown)"
 
 
@@ -54,7 +55,6 @@ class RunSnapshot:
         self._beside = ThreadPoolExecutor(1, thread_name_prefix="status")
         self._pending: Future[tuple[RunStatus, float]] | None = None
         self._status: RunStatus | None = None
-        self._status_calls = 0  # of the tail, when the status was read
         self._next_status = 0.0
         self._spent: float | None = None
         self._faults: list[str] = []
@@ -64,10 +64,8 @@ class RunSnapshot:
         self._beside.shutdown(wait=False, cancel_futures=True)
 
     def check(self) -> None:
-        """Read the status at once. Raises `InputError` where there is no run, and `DprmError` where it may not be read (`recipe/trust`)."""
-        self._take(self._timed_status())
-        if is_run_folder(self.path):
-            Run.open(self.path)
+        """Raises `InputError` where there is no run, and `DprmError` where it may not be read (`recipe/trust`)."""
+        Run.open(self.path)
 
     def read(self, *, whole: bool = False) -> Content:
         """The state at present. whole: wait for the status too."""
@@ -78,9 +76,8 @@ class RunSnapshot:
             content |= self._judged()
         except DprmError as error:
             self._faults.append(error.message)
-        except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
-            # A table that is being written, or damaged: the page says so, and goes on.
-            self._faults.append(f"{self.path} cannot be read at the moment: {error or type(error).__name__}")
+        except Exception as error:  # as of a table that is being written: the page says so, and goes on
+            self._faults.append(f"{self.path} cannot be read at the moment: {type(error).__name__}: {error}")
         content |= self._progress() | {"faults": list(dict.fromkeys([*self._faults, *self._status_faults()]))}
         masked: Content = without_keys(content, self._secrets)
         return masked
@@ -90,7 +87,10 @@ class RunSnapshot:
     def _read_status(self, *, whole: bool) -> None:
         if self._pending is None and (whole or time.monotonic() >= self._next_status):
             self._pending = self._beside.submit(self._timed_status)
-        if self._pending and (whole or self._pending.done() or self._status is None):
+        if self._pending is None:
+            return
+        wait = None if whole else _FIRST_STATUS if self._status is None else 0.0
+        if futures.wait([self._pending], wait).done:
             pending, self._pending = self._pending, None
             try:
                 self._take(pending.result())
@@ -105,7 +105,6 @@ class RunSnapshot:
 
     def _take(self, timed: tuple[RunStatus, float]) -> None:
         self._status, seconds = timed
-        self._status_calls = self._tail.calls if self._tail else self._status.calls_made
         self._next_status = time.monotonic() + max(1.5, _SHARE_OF_TIME * seconds)
         self._waits = False
 
@@ -131,6 +130,8 @@ class RunSnapshot:
         stamp = file.stat().st_mtime_ns
         if self._run is None or stamp != self._stamp:
             self._run, self._stamp = Run.open(self.path), stamp
+            named = [place.api_key_env for place in self._run.recipe.places if place.api_key_env]
+            self._secrets = Secrets.of_environment(os.environ, named)
             self._tail, self._sample, self._front = LedgerTail(self._run.recipe.name), None, None
         return self._run
 
@@ -206,9 +207,10 @@ class RunSnapshot:
         """Calls, rate, cost and projection; failures; what to do next."""
         status, tail, now = self._status, self._tail, time.time()
         if status is None:
-            return {"state": {"kind": "waiting", "words": "nothing here yet"}}
+            begun = is_run_folder(self.path)
+            return {"state": {"kind": "waiting", "words": "reading the folder" if begun else "nothing here yet"}}
         calls = max(status.calls_made, tail.calls if tail else 0)
-        since = max(0, (tail.calls if tail else 0) - self._status_calls)
+        since = max(0, (tail.calls if tail else 0) - status.calls_made)
         left = None if status.calls_left is None else max(0, status.calls_left - since)
         cost_left = status.cost_left
         if cost_left is not None and status.calls_left:
