@@ -200,7 +200,9 @@ def test_what_has_been_seen_is_not_sent_again(served: Served) -> None:
 
 
 def test_the_end_of_a_run_as_status_has_it(served: Served) -> None:
-    found = until(lambda: (state := served.state())["annotations"] == CALLS and state)
+    found = until(
+        lambda: ((state := served.state()).get("calls"), state.get("annotations")) == (CALLS, CALLS) and state
+    )
     status = json.loads(dprm("status", served.run, "--json", cwd=served.run).stdout)
     assert found["calls"] == status["calls_made"] == CALLS
     assert (found["items_done"], found["items_total"]) == (ITEMS, ITEMS)
