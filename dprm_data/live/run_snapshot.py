@@ -78,6 +78,8 @@ class RunSnapshot:
             self._faults.append(error.message)
         except Exception as error:  # as of a table that is being written: the page says so, and goes on
             self._faults.append(f"{self.path} cannot be read at the moment: {type(error).__name__}: {error}")
+        if self._run:
+            content["name"] = self._run.recipe.name
         content |= self._progress() | {"faults": list(dict.fromkeys([*self._faults, *self._status_faults()]))}
         masked: Content = without_keys(content, self._secrets)
         return masked
@@ -221,7 +223,6 @@ class RunSnapshot:
         shared = self._run is not None and self._run.shared
         running = status.running or bool(shared and left and tail and tail.last and now - tail.last < _FRESH)
         return {
-            "name": status.name or self.path.absolute().name,
             "state": _state(status, running, left),
             "items_done": max(status.items_done, min(self._front.done, status.items or 0) if self._front else 0),
             "items_total": status.items,
