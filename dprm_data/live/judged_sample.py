@@ -197,7 +197,7 @@ def _votes(rows: Rows, space: LabelSpace) -> Floats:
 
 def _mean_reward(rows: Rows, space: LabelSpace) -> float | None:
     shares = shares_of(rows, space)
-    return None if shares is None else _rounded(np.asarray(shares) @ space.rewards)
+    return None if shares is None else _rounded(float(np.asarray(shares) @ space.rewards))
 
 
 def _by(rows: Rows, name: str) -> dict[str, Rows]:

@@ -197,7 +197,7 @@ class RunSnapshot:
         return content
 
     def _texts(self, run: Run, wanted: list[str]) -> dict[str, Content]:
-        path = next((path for name in ("items", "distributions") if (path := run.folder.table(name)).is_file()), None)  # type: ignore[arg-type]
+        path = next((path for name in ("items", "distributions") if (path := run.folder.table(name)).is_file()), None)
         if path is None or not wanted:
             return {}
         table = pq.read_table(path, columns=["item_id", "prompt", "completion"], filters=[("item_id", "in", wanted)])
