@@ -33,6 +33,7 @@ ORDER = [
     "dprm_data.validation",  # how far a panel is from a crowd
     "dprm_data.publish",  # a run as a dataset repository
     "dprm_data.publish.report",  # a run as one HTML page
+    "dprm_data.live",  # a run as it runs, in a browser
     "dprm_data.pipeline.ray",  # a run spread over a Ray cluster
     "dprm_data.pipeline",  # a run's stages
     "dprm_data.terminal",  # what the terminal shows

@@ -34,6 +34,7 @@ from dprm_data.cli import (
     train_ppo,  # noqa: F401
     try_recipe,  # noqa: F401
     validate,  # noqa: F401
+    view,  # noqa: F401
 )
 from dprm_data.cli.shared import app
 from dprm_data.core.errors import DprmError

@@ -10,7 +10,7 @@ from rich.text import Text
 
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Prepare": ("init", "models", "panel", "labels"),
-    "Annotate": ("plan", "generate", "try", "pilot", "run", "status"),
+    "Annotate": ("plan", "generate", "try", "pilot", "run", "status", "view"),
     "Inspect": ("show", "report"),
     "People": ("validate", "bench", "ratings", "review"),
     "Share": ("export", "publish", "pull"),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -80,6 +81,10 @@ def run(
     no_fit: Annotated[
         bool, typer.Option("--no-fit", help="Only annotate: write the annotations, and fit nothing.")
     ] = False,
+    page: Annotated[
+        bool,
+        typer.Option("--page", help="Show the run in the browser while it runs; the address is printed on stderr."),
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -91,7 +96,10 @@ def run(
     from dprm_data.pipeline.stages import annotate_and_keep, prepare
     from dprm_data.terminal.counters_view import usage_line
 
-    with open_job(recipe, output, quiet or as_json) as job:
+    with (
+        open_job(recipe, output, quiet or as_json) as job,
+        shown_on_page(job, quiet or as_json) if page else nullcontext(),
+    ):
         prepare(job)
         generate(job, max_cost=max_cost, retry_failed=retry_failed)
         make_usable(job)
@@ -100,3 +108,10 @@ def run(
         answer({"run": str(job.folder), "annotate": counters.as_dict()}, lambda: usage_line(counters), as_json)
     else:
         show_summary(job, counters if job.asks_models else None, as_json)
+
+
+def shown_on_page(job: Any, quiet: bool) -> AbstractContextManager[None]:
+    """The run's page, in a process of its own, until the end of the block."""
+    from dprm_data.live.page_beside import page_beside
+
+    return page_beside(job.folder.path, note(False) if quiet else job.progress.say)

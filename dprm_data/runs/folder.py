@@ -34,6 +34,7 @@ _Dumper: type[yaml.SafeDumper] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+_GLANCE = 0.2  # seconds: whoever looks whether the lock is free has it for an instant
 
 Table = Literal["items", "personas", "annotations", "comparisons", "distributions", "preferences", "utilities"]
 
@@ -140,7 +141,7 @@ class RunFolder:
             make_folder(self.path)
             lock = FileLock(self.path / ".lock")
             try:
-                lock.acquire(timeout=0)
+                lock.acquire(timeout=_GLANCE, poll_interval=0.02)
             except Timeout:
                 if not waiting:
                     raise

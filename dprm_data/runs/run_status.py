@@ -6,6 +6,7 @@ Reads only, while another process works in the folder too, and says as much as t
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, get_args
@@ -18,6 +19,7 @@ from dprm_data.core.errors import DprmError, InputError
 from dprm_data.core.failure_reasons import advice_on_failed, grouped
 from dprm_data.core.format import money
 from dprm_data.core.tables import SCHEMAS, damage
+from dprm_data.elicit.work import Work
 from dprm_data.engine.jury_plan import make_jury_plan
 from dprm_data.engine.replay import chunks
 from dprm_data.ledger.factory import exists
@@ -134,7 +136,9 @@ def _read_run(folder: RunFolder, found: RunStatus) -> None:
         pairs = pairs_path(folder)
         found.items = pq.read_metadata(pairs).num_rows if pairs.is_file() else None
     found.name, found.budget = run.recipe.name, run.recipe.budget.max_cost
-    if exists(run.ledger_address):
+    if not run.asks_models:
+        found.items_done, found.calls_left = found.items or 0, 0
+    elif exists(run.ledger_address):
         with run.ledger(readonly=True) as ledger:
             _read_ledger(run, ledger, found)
     elif found.items is not None and not run.is_pulled():
@@ -182,12 +186,19 @@ def _given_up(ledger: Ledger, run: str) -> Counter[str]:
 
 
 def _items_done(run: Run, ledger: Ledger) -> int:
-    plan, done = run.work.plan_key(), 0
+    done = 0
     with pq.ParquetFile(run.asked_items) as file:
         for batch in file.iter_batches(columns=["item_id"]):
             for ids in chunks(batch.column(0).to_pylist(), 5_000):
-                done += len(ledger.find_done(plan, [id_.encode() for id_ in ids]))
+                done += len(done_of(run.work, ledger, ids))
     return done
+
+
+def done_of(work: Work, ledger: Ledger, item_ids: Sequence[str]) -> set[str]:
+    """The items, among these, that need no further call to any model."""
+    ids = [id_.encode() for id_ in item_ids]
+    by_model = [ledger.find_done(part.plan_key(), ids) for part in work.parts.values()]
+    return {id_.decode() for id_ in set.intersection(*by_model)}
 
 
 def _reasons(folder: RunFolder) -> dict[str, int]:
