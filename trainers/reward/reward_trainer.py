@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -378,7 +378,7 @@ def _write_record(
     notes: list[str],
     folder: Path,
     space: LabelSpace,
-    parts: dict[Literal["train", "validation"], Part],
+    parts: dict[str, Part],
 ) -> None:
     from dprm_trainers.reward.reward_card import write_model_card
 

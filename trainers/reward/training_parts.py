@@ -82,9 +82,7 @@ class Part:
         ]
 
 
-def training_parts(
-    config: RewardConfig, data: TrainingData, objective: Objective
-) -> dict[Literal["train", "validation"], Part]:
+def training_parts(config: RewardConfig, data: TrainingData, objective: Objective) -> dict[str, Part]:
     """What the splits are trained and validated on. Raises `TrainingDataError` where there is nothing to train on."""
     if objective.scalar:
         return {name: _with_scalar_pairs(config, data, name) for name in ("train", "validation")}
