@@ -56,7 +56,7 @@ def plot_annotators(
         own = ratings.annotator == number
         mean = ratings.weight[own] @ shares[own] / ratings.weight[own].sum()
         bars.append(Bar(names.get(name, name), mean.tolist(), *_gap(ratings, shares @ space.rewards, own)))
-    return plot_differences(f"How the {by}s judge the same items", bars, space, "items")
+    return plot_differences(f"How the {by}s judge the same items", bars, space)
 
 
 def _gap(ratings: Ratings, reward: Any, own: Any) -> tuple[float, float | None, float | None]:

@@ -21,7 +21,7 @@ from dprm_data.core.tables import write_text
 from dprm_data.core.text import one_line
 
 _INNER = charts.WIDTH - 40.0
-_ROW, _NAMES, _RIGHT = 26.0, 196.0, 190.0  # height of a row; width of the names; width of the values
+_ROW, _NAMES, _RIGHT = 26.0, 214.0, 190.0  # height of a row; width of the names; width of the values
 _ENDS = 38.0  # room for a share at each end of a bar
 _PLAIN = {
     "paper": 'fill="#ffffff" stroke="#d8dee4"',
@@ -117,7 +117,7 @@ class _Diverging:
         for i, row in enumerate(rows):
             y = top + i * _ROW
             x = self.centre - self.left[i] * self.scale
-            parts.append(charts.text(_NAMES, y + 15, one_line(row.name, 31), "ink", "end", 12))
+            parts.append(charts.text(_NAMES, y + 15, one_line(row.name, 35), "ink", "end", 12))
             parts.append(charts.stacked(self.shares[i].tolist(), self.colours, x, y + 2, self.scale, _ROW - 8))
             parts.append(charts.text(x - 6, y + 15, f"{100 * self.below[i]:.0f}%", "dim", "end", 11))
             parts.append(charts.text(x + self.scale + 5, y + 15, f"{100 * self.above[i]:.0f}%", "dim", "start", 11))

@@ -55,12 +55,12 @@ def plot_groups(groups: Sequence[Group], space: LabelSpace) -> Plot:
         )
         for group in groups
     ]
-    return plot_differences("How groups of people judge the same items", bars, space, "raters")
+    return plot_differences("How groups judge the same items", bars, space)
 
 
-def plot_differences(title: str, bars: Sequence[Bar], space: LabelSpace, over: str) -> Plot:
-    """Mean distributions, with differences to the others on an axis around 0. over: what the 95 % interval is over."""
+def plot_differences(title: str, bars: Sequence[Bar], space: LabelSpace) -> Plot:
+    """Mean distributions, with differences to the others on an axis around 0."""
     known = [abs(end) for bar in bars for end in (bar.value, bar.low, bar.high) if end is not None and np.isfinite(end)]
     widest = max([0.1 * float(np.ptp(space.rewards)), *known])
-    strip = Strip(f"reward, beside the others’ (95%, {over})", -1.1 * widest, 1.1 * widest, mark=0.0)
+    strip = Strip("more reward than others, 95%", -1.1 * widest, 1.1 * widest, mark=0.0)
     return diverging(title, bars, space.names, space.rewards, strip)
