@@ -20,5 +20,5 @@ def plot_validation(title: str, pairs: Mapping[str, PairwiseCalibration], distan
         if each.skill.value is not None
     ]
     lowest = min([-0.5, *(bar.value if bar.low is None else bar.low for bar in skills)])
-    strip = Strip("skill: 0 the average, 1 the crowd", max(lowest, _LOWEST), 1.0, mark=0.0)
+    strip = Strip("skill (0 average, 1 crowd)", max(lowest, _LOWEST), 1.0, mark=0.0)
     return reliability(title, curves, "share that prefers A to B, says the panel", "people say", skills, strip)

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
+import re
 import shutil
 import sqlite3
 import sys
@@ -38,15 +40,20 @@ NOTEBOOKS = [
 ]
 
 
-def executed(name: str, *, without: str | None = None) -> Any:
-    """The notebook after a run from top to bottom in its folder; cells with the tag `without` are left out."""
-    notebook = nbformat.read(HERE / f"{name}.ipynb", as_version=4)
+def executed(name: str, folder: Path = HERE, *, without: str | None = None) -> Any:
+    """The notebook after a run from top to bottom in this folder; cells with the tag `without` are left out."""
+    notebook = nbformat.read(folder / f"{name}.ipynb", as_version=4)
     if without:
         notebook.cells = [cell for cell in notebook.cells if without not in cell.metadata.get("tags", [])]
-    shutil.rmtree(HERE / "runs" / name, ignore_errors=True)
+    shutil.rmtree(folder / "runs" / name, ignore_errors=True)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # where the command dprm is
     NotebookClient(
-        notebook, timeout=900, kernel_name="python3", resources={"metadata": {"path": str(HERE)}}
-    ).execute()
+        notebook,
+        timeout=1800,
+        kernel_name="python3",
+        coalesce_streams=True,
+        resources={"metadata": {"path": str(folder)}},
+    ).execute(env=os.environ | {"PATH": path})
     return notebook
 
 
@@ -75,8 +82,11 @@ def is_result(output: Any) -> bool:
 
 
 def kept(output: Any) -> Any:
+    """An output without numbers of cells, and text without colours."""
     if output.output_type == "execute_result":
         output.execution_count = None
+    else:
+        output.text = re.sub(r"\x1b\[[0-9;]*m", "", output.text)
     return output
 
 
@@ -110,7 +120,9 @@ def shorten(ledger: Path) -> None:
             likely = orjson.loads(zlib.decompress(row.logprobs))
             few = [pair for i, pair in enumerate(likely) if i < 20 or pair[0].strip().casefold() in WORDS]
             row = row._replace(logprobs=zlib.compress(orjson.dumps(few), 9))
-            store.execute("UPDATE calls SET logprobs = ?, checksum = ? WHERE id = ?", (row.logprobs, checksum_of(row), number))
+            store.execute(
+                "UPDATE calls SET logprobs = ?, checksum = ? WHERE id = ?", (row.logprobs, checksum_of(row), number)
+            )
         store.execute("VACUUM")
 
 
@@ -126,6 +138,7 @@ def bundled_model() -> Iterator[None]:
     settings.model_alias = {MODEL}
     settings.hostnames, settings.port = ["127.0.0.1"], PORT
     settings.n_ctx, settings.n_parallel, settings.verbosity = 4096, 1, -1
+    settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = 1
     server = xllamacpp.Server(settings)
     yield
     del server
