@@ -27,7 +27,7 @@ class RunResult:
 
     Its tables are Arrow tables, read from the folder when they are first asked for: `items`, `personas`, `annotations`, `distributions`, `preferences`
     (`.to_pandas()` for pandas). All of them raise `InputError` where the run has not written that table yet. A notebook shows how complete it is,
-    what it cost, and the first items.
+    what it cost, and the first items; `plot` draws distributions, annotators, models or groups.
     """
 
     folder: RunFolder
