@@ -53,7 +53,7 @@ class Fit:
     label in the categorical families. `divided` (N,): posterior probability of a U-shaped population. `log_evidence` (N,): log p(votes | prior).
     `raters`: the rater effects, if they are in the model; `raters_said`: a sentence that says whether they are, and why (empty if not requested);
     `units`: the raters behind figures over all items, None if it is not known who gave the votes. `shared`: the shared error of a panel's votes, None if all votes
-    are those of independent people. `texts`: what the items' texts say, if they are in the model, and `text_said` a sentence on whether they are (empty if not requested).
+    are those of independent people. `texts`: what the items' texts say, if they are in the model, and `text_said` a sentence on whether they are (empty if not requested). `plot` draws items, or groups.
     """
 
     votes: Votes
