@@ -14,6 +14,10 @@ import pytest
 from dprm_data import DprmError, FunctionProvider, LabelSpace, by_group, fit, read_ratings, run
 from dprm_data.api.run_result import RunResult
 from dprm_data.core.plots import Plot
+from dprm_data.labels.statistics import Resamples
+from dprm_data.validation.distance import distances
+from dprm_data.validation.pairwise import pairwise_calibration
+from dprm_data.validation.validation_plot import plot_validation
 
 SPACE = LabelSpace.ordinal(5)
 SVG = "{http://www.w3.org/2000/svg}"
@@ -125,3 +129,22 @@ def test_a_plot_is_kept_as_a_file(result: RunResult, tmp_path: Path) -> None:
     for name in ("paper", "ink", "dim", "rule"):
         assert f'class="{name}" ' in plot.svg, "colours stand beside the classes"
     assert "script" not in plot.svg and "href" not in plot.svg
+
+
+def test_a_panel_that_means_what_it_says_is_on_the_diagonal() -> None:
+    """Two predictions: what the people are drawn from, and the same for every item."""
+    rng = np.random.default_rng(0)
+    truth = rng.dirichlet(np.ones(5), 80)
+    counts = np.array([rng.multinomial(40, p) for p in truth]).astype(np.float64)
+    groups = [str(i) for i in range(80)]
+    draw = Resamples.of(np.array(groups), resamples=100)
+    pairs = pairwise_calibration(truth, counts, groups, SPACE, level=0.95)
+    assert pairs is not None
+    found = distances({"truth": truth}, counts, groups, SPACE, draw)
+    plot = plot_validation("title", {"truth": pairs}, found)
+    assert {"truth", "average of all items", "the whole crowd", "0%", "100%"} <= set(texts(plot))
+    circles = [
+        each for each in ElementTree.fromstring(plot.svg).iter(f"{SVG}circle") if "cases" in (each[0].text or "")
+    ]
+    assert len(circles) == len(pairs.bins) >= 5
+    assert all(abs(float(c.attrib["cx"]) - 46 - (296 - float(c.attrib["cy"]))) < 25 for c in circles)
