@@ -38,9 +38,11 @@ def said(cell: Any) -> str:
     return "\n".join(parts)
 
 
-def assert_same(now: str, stored: str) -> None:
+def assert_same(now: str, stored: str, *, numbers: bool) -> None:
     """The same words, and nearly the same numbers: they may differ in the last digits from machine to machine."""
     assert NUMBER.sub("#", now).split() == NUMBER.sub("#", stored).split()
+    if not numbers:
+        return
     for one, other in zip(NUMBER.findall(now), NUMBER.findall(stored), strict=True):
         found, known = (float(text.replace(",", "").replace("−", "-")) for text in (one, other))
         assert found == pytest.approx(known, rel=0.05, abs=0.06 if "." in other else 2)
@@ -69,7 +71,8 @@ def test_it_runs_and_shows_what_is_stored(name: str, folder: Path) -> None:
     for now, then in zip(code(executed), code(stored), strict=True):
         assert bool(said(now)) == bool(said(then)), now.source
         if name != TRAINED:
-            assert_same(said(now), said(then))
+            # A command splits people by pseudonyms, which are drawn anew in every run: of what it prints, only the words are compared.
+            assert_same(said(now), said(then), numbers=not now.source.startswith("%%bash"))
 
 
 @pytest.mark.parametrize("name", make.NOTEBOOKS)
