@@ -27,7 +27,6 @@ import orjson
 from nbclient import NotebookClient
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parents[1]))  # the tests' server
 PORT = 8000
 WORDS = {"terrible", "bad", "okay", "good", "excellent"}  # the labels of examples/quickstart
 NOTEBOOKS = [
@@ -38,6 +37,7 @@ NOTEBOOKS = [
     "review-and-validation",
     "reward-model-to-ppo",
 ]
+RECORDED = ["first-labels", "several-models", "prompts-to-pairs"]
 
 
 def executed(name: str, folder: Path = HERE, *, without: str | None = None) -> Any:
@@ -147,6 +147,7 @@ def bundled_model() -> Iterator[None]:
 @contextmanager
 def pretended() -> Iterator[None]:
     """Three models that do not exist."""
+    sys.path.insert(0, str(HERE.parents[1]))
     from tests.servers.llm import LLMServer
 
     with LLMServer(port=PORT) as server:
@@ -181,5 +182,5 @@ QUALITY = {
 
 if __name__ == "__main__":
     job, *names = sys.argv[1:]
-    for each in names or NOTEBOOKS:
+    for each in names or (RECORDED if job == "record" else NOTEBOOKS):
         {"record": record, "execute": execute}[job](each)
