@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dprm_data.core.errors import InputError
-from dprm_data.core.plots import Bar, Plot
+from dprm_data.core.format import percent
+from dprm_data.core.plots import Bar, Plot, Strip, values
 from dprm_data.core.text import did_you_mean
 from dprm_data.ingest.ratings import Ratings, ratings_from_annotations
 from dprm_data.labels.space import LabelSpace
@@ -38,6 +39,19 @@ def plot_responses(folder: RunFolder, distributions: pa.Table, space: LabelSpace
     shares = np.array(shown["label_distribution"].to_pylist())
     level = folder.recipe().fit.interval
     return plot_items(np.arange(len(rows)), texts, shares, (rewards[0], rewards[1], rewards[2]), level, space, title)
+
+
+def plot_compared(folder: RunFolder, utilities: pa.Table, items: pa.Table, most: int) -> Plot:
+    """At most so many compared responses, by prompt from the best to the worst: their utilities with their intervals."""
+    shown = utilities.slice(0, most)
+    wanted = items.filter(pc.is_in(items["item_id"], value_set=shown["item_id"].combine_chunks()))
+    texts = {row["item_id"]: row["completion"][-1]["content"] for row in wanted.to_pylist()}
+    names = ("expected_reward", "reward_low", "reward_high")
+    bars = [Bar(texts[row["item_id"]], (), *(row[name] for name in names)) for row in shown.to_pylist()]
+    low = min(bar.low for bar in bars if bar.low is not None)
+    high = max(bar.high for bar in bars if bar.high is not None)
+    title = f"{len(bars):,} of {utilities.num_rows:,} compared responses, by prompt from the best to the worst"
+    return values(title, bars, Strip(f"utility, {percent(folder.recipe().fit.interval)} interval", low, high))
 
 
 def plot_annotators(

@@ -83,11 +83,13 @@ class RunResult:
     def plot(self, by: str | None = None, *, items: int = 12) -> Plot:
         """A picture: distributions as bars that diverge from the middle label, beside expected rewards with their intervals.
 
-        Of at most `items` responses, spread evenly from the best to the worst. by: of the labels of each `annotator`, of each `model`, or of each group of annotators by one of their
+        Of at most `items` responses, spread evenly from the best to the worst; of compared responses their utilities, prompt by prompt. by: of the labels of each `annotator`, of each `model`, or of each group of annotators by one of their
         attributes (such as `age`), beside how much more reward they give than the others on the same items. Raises `InputError` where there is nothing to compare.
         """
         from dprm_data.api import result_plot
 
+        if by is None and self.utilities.num_rows:
+            return result_plot.plot_compared(self.folder, self.utilities, self.items, items)
         if by is None:
             return result_plot.plot_responses(self.folder, self.distributions, self.space, items)
         personas = self.personas.to_pylist() if self.folder.table("personas").is_file() else []

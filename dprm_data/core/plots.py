@@ -214,6 +214,11 @@ def reliability(
     return _plot(title, "".join(parts), height)
 
 
+def values(title: str, rows: Sequence[Bar], strip: Strip) -> Plot:
+    """Values with their intervals, without distributions."""
+    return _plot(title, _values(rows, strip, 0.0, 6.0), _ROW * len(rows) + 54)
+
+
 def _values(rows: Sequence[Bar], strip: Strip, x: float, top: float) -> str:
     """Names with values and intervals, from x to the right edge."""
     inner = f'<g transform="translate(0 0)">{_strip(rows, strip, top)}</g>'

@@ -21,7 +21,7 @@ from dprm_data.validation.validation_plot import plot_validation
 
 SPACE = LabelSpace.ordinal(5)
 SVG = "{http://www.w3.org/2000/svg}"
-LABELS = ("1", "2", "3", "4", "5")
+ORDER = ("helpful", "middling", "awful")
 
 
 def texts(plot: Plot) -> list[str]:
@@ -148,3 +148,20 @@ def test_a_panel_that_means_what_it_says_is_on_the_diagonal() -> None:
     ]
     assert len(circles) == len(pairs.bins) >= 5
     assert all(abs(float(c.attrib["cx"]) - 46 - (296 - float(c.attrib["cy"]))) < 25 for c in circles)
+
+
+def test_compared_responses_are_drawn_by_their_utilities(tmp_path: Path) -> None:
+    """Good beats middling beats awful, whichever is shown first."""
+
+    def judge(request: Any) -> str:
+        shown = str(request.messages[-1]["content"]).split("Response B:")
+        first, second = (next(i for i, word in enumerate(ORDER) if word in part) for part in shown)
+        return json.dumps({"label": "A is better" if first < second else "B is better"})
+
+    rows = [{"prompt": f"{i}?", "responses": list(ORDER)} for i in range(3)]
+    recipe = {"labels": 5, "panel": "small", "elicitation": "compare"}
+    found = run(recipe, source=rows, provider=FunctionProvider(judge), output=tmp_path, progress=False)
+    plot = found.plot(items=6)
+    assert [name for name in texts(plot) if name in ORDER] == [*ORDER, *ORDER]
+    utilities = [float(title.split()[0].replace("−", "-")) for title in titles(plot)]
+    assert utilities[0] > utilities[1] > utilities[2]
