@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dprm_data.api.recipes import RecipeLike
+from dprm_data.api.shown import ShownValidation
 from dprm_data.pipeline.validate import Grid, prepare_validation, validation_folder
 from dprm_data.pipeline.validate import validate as run_validation
 from dprm_data.pipeline.validation_arms import check_can_validate
@@ -74,4 +75,5 @@ def validate(
             progress=shown,
             provider=provider,
         )
-        return run_validation(prepared, folder, max_cost=max_cost, epsilon=epsilon, seed=seed)
+        found = run_validation(prepared, folder, max_cost=max_cost, epsilon=epsilon, seed=seed)
+        return ShownValidation.of(found, folder)

@@ -15,6 +15,7 @@ from dprm_data.runs.run import Run
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from dprm_data.core.plots import Plot
     from dprm_data.labels.space import LabelSpace
 
 _SHOWN = 5  # items in a notebook
@@ -26,7 +27,7 @@ class RunResult:
 
     Its tables are Arrow tables, read from the folder when they are first asked for: `items`, `personas`, `annotations`, `distributions`, `preferences`
     (`.to_pandas()` for pandas). All of them raise `InputError` where the run has not written that table yet. A notebook shows how complete it is,
-    what it cost, and the first items.
+    what it cost, and the first items; `plot` draws distributions, annotators, models or groups.
     """
 
     folder: RunFolder
@@ -78,6 +79,24 @@ class RunResult:
     def cost(self) -> float | None:
         """Dollars of all annotations, including those of earlier processes; None if a price is not known."""
         return overview_of(self.folder).cost
+
+    def plot(self, by: str | None = None, *, items: int = 12) -> Plot:
+        """A picture: distributions as bars that diverge from the middle label, beside expected rewards with their intervals.
+
+        Of at most `items` responses, spread evenly from the best to the worst; of compared responses their utilities, prompt by prompt. by: of the labels of each `annotator`, of each `model`, or of each group of annotators by one of their
+        attributes (such as `age`), beside how much more reward they give than the others on the same items. Raises `InputError` where there is nothing to compare.
+        """
+        from dprm_data.api import result_plot
+
+        if by is None and self.utilities.num_rows:
+            return result_plot.plot_compared(self.folder, self.utilities, self.items, items)
+        if by is None:
+            return result_plot.plot_responses(self.folder, self.distributions, self.space, items)
+        personas = self.personas.to_pylist() if self.folder.table("personas").is_file() else []
+        if by in result_plot.COLUMNS:
+            names = {row["persona_id"]: row["name"] for row in personas if row["name"]}
+            return result_plot.plot_annotators(self.folder, self.annotations, self.space, by, names)
+        return result_plot.plot_people(self.folder, self.annotations, personas, self.space, by)
 
     def _of_comparisons(self, name: Table) -> pa.Table:
         from dprm_data.core.tables import SCHEMAS

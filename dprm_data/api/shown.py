@@ -1,8 +1,9 @@
-"""Plans and pilots with a notebook view, equal to the output of `dprm plan` and `dprm pilot`."""
+"""Plans, pilots and validations with a notebook view, equal to the output of `dprm plan`, `dprm pilot` and `dprm validate`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from rich.console import RenderableType
@@ -12,6 +13,8 @@ from dprm_data.pipeline.pilot import Pilot
 from dprm_data.terminal.pilot_view import pilot_view
 from dprm_data.terminal.plan_view import plan_view
 from dprm_data.terminal.rendered import as_html, as_text
+from dprm_data.terminal.validation_view import validation_view
+from dprm_data.validation.panel_validation import Validation
 
 
 class _Shown:
@@ -51,5 +54,24 @@ class ShownPilot(_Shown, Pilot):
         return pilot_view(self)
 
 
-def _values(found: Plan | Pilot) -> dict[str, Any]:
+@dataclass(frozen=True, repr=False)
+class ShownValidation(_Shown, Validation):
+    """What a validation found. folder: where its page is."""
+
+    folder: Path = Path()
+
+    @classmethod
+    def of(cls, found: Validation, folder: Path) -> ShownValidation:
+        return cls(**_values(found), folder=folder)
+
+    def as_dict(self) -> dict[str, Any]:
+        content = super().as_dict()
+        del content["folder"]
+        return content
+
+    def _view(self) -> RenderableType:
+        return validation_view(self.as_dict(), self.folder)
+
+
+def _values(found: Plan | Pilot | Validation) -> dict[str, Any]:
     return {each.name: getattr(found, each.name) for each in fields(found)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +33,10 @@ from dprm_data.preference.text_effects import Texts, evaluate_read, learn_texts
 from dprm_data.preference.text_reading import TextReading
 from dprm_data.recipe.fit_config import SmoothingConfig
 
+if TYPE_CHECKING:
+    from dprm_data.core.plots import Plot
+    from dprm_data.preference.groups import Group
+
 TABLE_COLUMNS = tuple(name for name in DISTRIBUTIONS.names if name not in FROM_ITEMS)
 
 
@@ -49,7 +53,7 @@ class Fit:
     label in the categorical families. `divided` (N,): posterior probability of a U-shaped population. `log_evidence` (N,): log p(votes | prior).
     `raters`: the rater effects, if they are in the model; `raters_said`: a sentence that says whether they are, and why (empty if not requested);
     `units`: the raters behind figures over all items, None if it is not known who gave the votes. `shared`: the shared error of a panel's votes, None if all votes
-    are those of independent people. `texts`: what the items' texts say, if they are in the model, and `text_said` a sentence on whether they are (empty if not requested).
+    are those of independent people. `texts`: what the items' texts say, if they are in the model, and `text_said` a sentence on whether they are (empty if not requested). `plot` draws items, or groups.
     """
 
     votes: Votes
@@ -73,6 +77,7 @@ class Fit:
     prior: Prior
     level: float
     stated_strength: float
+    space: LabelSpace
     notes: tuple[str, ...] = field(default=())
     raters: Raters | None = None
     raters_said: str = ""
@@ -112,6 +117,21 @@ class Fit:
         if self.units is not None:
             error = mean_figure(mean, self.units).wide_error
         return mean - 1.96 * error, mean + 1.96 * error
+
+    def plot(self, *, items: int = 12, groups: Sequence[Group] = ()) -> Plot:
+        """A picture: distributions as bars that diverge from the middle label, beside expected rewards with their intervals.
+
+        Of at most `items` items with votes, spread evenly from the best to the worst; or of the groups that `by_group` returned.
+        """
+        from dprm_data.preference.fit_plot import plot_groups, plot_items, spread_out
+
+        if groups:
+            return plot_groups(groups, self.space)
+        voted = np.flatnonzero(self.evidence > 0)
+        rows = voted[spread_out(self.expected_reward[voted], items)]
+        title = f"{len(rows):,} of {len(self):,} items, from the best to the worst"
+        rewards = self.expected_reward, self.reward_low, self.reward_high
+        return plot_items(rows, self.votes.item_ids, self.distribution, rewards, self.level, self.space, title)
 
     def to_table(self) -> pa.Table:
         """`item_id` and the columns of `dprm_data.core.tables.DISTRIBUTIONS` but the texts."""
@@ -345,6 +365,7 @@ def _build(
         prior=prior,
         level=level,
         stated_strength=strength,
+        space=space,
         notes=notes,
         raters=raters,
         raters_said=raters_said,

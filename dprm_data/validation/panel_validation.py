@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,6 +29,9 @@ from dprm_data.validation.distance import Distance, distances
 from dprm_data.validation.mean_and_spread import MeanAndSpread, mean_and_spread
 from dprm_data.validation.pairwise import PairwiseCalibration, pairwise_calibration
 from dprm_data.validation.worth import Worth, worth_of_distribution, worth_of_mean
+
+if TYPE_CHECKING:
+    from dprm_data.core.plots import Plot
 
 RAW, PUBLISHED, CALIBRATED = "votes", "published", "calibrated"
 _LEAST_TO_CALIBRATE = 20  # items
@@ -92,6 +95,14 @@ class Validation:
     distances: tuple[Distance, ...]
     arms: tuple[ArmFindings, ...]
     notes: list[str]
+
+    def plot(self) -> Plot:
+        """A picture: how often people prefer one response to another against how often the panel says so, and the skill of every prediction."""
+        from dprm_data.validation.validation_plot import plot_validation
+
+        panels = {arm.name: arm.pairwise for arm in self.arms if arm.role == "panel" and arm.pairwise}
+        title = f"{self.title}: {self.items:,} items, judged by a panel and by {self.people:,} people"
+        return plot_validation(title, panels, self.distances)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
