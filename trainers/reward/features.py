@@ -131,6 +131,9 @@ def _key(model: PreTrainedModel, ids: Sequence[Sequence[int]]) -> str:
     """A hash of what determines the features: the backbone's class, config, weights and buffers, and the token ids."""
     digest = hashlib.sha256(type(model).__name__.encode())
     digest.update(json.dumps(_of_features(model.config.to_dict()), sort_keys=True, default=str).encode())
+    pooling = (getattr(model.config, "dprm", None) or {}).get("pooling", "last")
+    if pooling != "last":
+        digest.update(pooling.encode())
     backbone = model.base_model
     tensors = dict(backbone.named_parameters()) | dict(backbone.named_buffers())
     for name, tensor in sorted(tensors.items()):

@@ -29,9 +29,11 @@ from dprm_trainers.data.rows import Rows, TrainingData, load_data, preference_pa
 from dprm_trainers.data.tokens import encode, pad_apart_from_the_end
 from dprm_trainers.reward.base_rate import start_at_base_rate
 from dprm_trainers.reward.batches import Collator, Examples
+from dprm_trainers.reward.defaults import AUTO, Basis, Choices, keep, objective_of, settled, told
 from dprm_trainers.reward.features import FrozenHead, features_of, linear_head
 from dprm_trainers.reward.loss_report import LossReporter, constant_loss
 from dprm_trainers.reward.objective import Objective
+from dprm_trainers.reward.pooling import save_classifier
 from dprm_trainers.reward.pretrained import load_model, load_tokenizer, with_lora
 from dprm_trainers.reward.reward_config import RewardConfig
 from dprm_trainers.reward.reward_model import Judgement, RewardModel
@@ -115,9 +117,10 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
         group=config.group,
     )
     space = found.space
+    config = objective_of(config, output / "checkpoints")
     objective = Objective(config.objective, space)
     train, validation = found.split("train"), found.splits["validation"]
-    if config.calibrate or config.early_stopping:
+    if config.calibrate or config.early_stopping not in (0, AUTO):
         found.split("validation")
     pairs = {name: _pairs(config, rows, space, name) for name, rows in (("train", train), ("validation", validation))}
     tokenizer, model_config, max_length = load_tokenizer(config, space)
@@ -135,11 +138,16 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
         for name, rows in (("train", train), ("validation", validation))
     }
     notes = [*objective.notes, *(f"{name}: {note}" for name, parts in encoded.items() for note in parts.notes)]
+    tokens = encoded["train"].tokens
+    basis = Basis.of(model_config, config, rows=len(train), validation=len(validation), tokens=tokens)
+    config, choices = settled(config, basis, output / "checkpoints")
     say(f"{len(train)} rows to train on, {len(validation)} to validate on ({found.how}); objective {config.objective}")
-    for note in notes:
+    for note in [*notes, *([told(choices)] if choices else [])]:
         say(note)
     set_seed(config.seed)
-    trained_before = any(name.endswith("ForSequenceClassification") for name in model_config.architectures or [])
+    trained_before = basis.pooling is not None or any(
+        name.endswith("ForSequenceClassification") for name in model_config.architectures or []
+    )
     model = load_model(config, model_config, tokenizer, space, max_length)
     if not (config.scalar or config.frozen or trained_before or {"fsdp", "deepspeed"} & config.trainer.keys()):
         start_at_base_rate(model, train.target.mean(axis=0), encoded["train"].ids)
@@ -149,7 +157,7 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
         inputs = {name: _features(model, parts.ids, config, say) for name, parts in encoded.items()}
         module = FrozenHead(inputs["train"], int(model.config.num_labels or 1), train.target.mean(axis=0))
     elif config.lora:
-        module = with_lora(model, rank=config.lora, alpha=config.lora_alpha, targets=config.lora_targets)
+        module = with_lora(model, rank=int(config.lora), alpha=config.lora_alpha, targets=config.lora_targets)
     examples = {
         name: Examples(inputs[name], rows.target, pairs[name])
         for name, rows in (("train", train), ("validation", validation))
@@ -157,6 +165,8 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
     trainer = make_trainer(config, output, module, examples, objective, tokenizer, say)
     if len(validation):
         trainer.add_callback(LossReporter(say, constant_loss(objective, train, validation)))
+    if trainer.is_world_process_zero():
+        keep(config, choices, output / "checkpoints")
     result = _run(trainer, config, output, say)
     figures = _figures(result, trainer, examples["train"])
     say(
@@ -170,7 +180,7 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
                 for note in on_validation(found, predicted.distribution, predicted.reward, pairs["validation"]):
                     say(note)
                     notes.append(note)
-            _write_record(config, found, figures, notes, folder, space)
+            _write_record(config, found, figures, notes, choices, folder, space)
     trainer.accelerator.wait_for_everyone()
     if config.push_to_hub and trainer.is_world_process_zero():
         push_folder(config.push_to_hub, output, say)
@@ -220,26 +230,25 @@ def make_trainer(
     tokenizer: PreTrainedTokenizerBase,
     say: Say,
 ) -> RewardTrainer:
-    """The trainer of a module: the model, the model with adapters, or the head on a frozen backbone.
+    """The trainer of a module: the model, the model with adapters, or the head on a frozen backbone. config: with no
+    setting `auto` any more.
 
     Raises `TrainingError` for settings that cannot be used.
     """
     validated = len(examples["validation"]) > 0
     if config.early_stopping and not validated:
         raise TrainingDataError("early_stopping needs a validation split with rows", hint="Raise validation.")
-    rate = config.learning_rate or (1e-3 if config.frozen else 1e-4 if config.lora else 1e-5)
-    decay = config.weight_decay if config.weight_decay is not None else 0.01 if config.frozen else 0.0
     on_gpu = torch.cuda.is_available()
     settings: dict[str, Any] = {
         "output_dir": str(output / "checkpoints"),
-        "num_train_epochs": config.epochs or (30.0 if config.frozen else 1.0),
+        "num_train_epochs": float(config.epochs),
         "per_device_train_batch_size": config.batch_size,
         "per_device_eval_batch_size": config.batch_size,
         "gradient_accumulation_steps": config.accumulation,
-        "learning_rate": rate,
+        "learning_rate": float(config.learning_rate),
         "lr_scheduler_type": config.scheduler,
-        "warmup_steps": config.warmup,
-        "weight_decay": decay,
+        "warmup_steps": float(config.warmup),
+        "weight_decay": float(config.weight_decay),
         "bf16": in_bf16(config.precision) and not config.frozen,
         _CHECKPOINTING: config.checkpointing,
         "train_sampling_strategy": "group_by_length" if config.group_by_length and not config.frozen else "random",
@@ -274,7 +283,7 @@ def make_trainer(
     )
     trainer.remove_callback(PrinterCallback)
     if config.early_stopping:
-        trainer.add_callback(EarlyStoppingCallback(early_stopping_patience=config.early_stopping))
+        trainer.add_callback(EarlyStoppingCallback(early_stopping_patience=int(config.early_stopping)))
     if trainer.is_fsdp_enabled and (config.lora or config.calibrate or config.frozen):
         raise TrainingError("FSDP does not support lora, calibrate or freeze", hint="Use DDP, or leave them out.")
     return trainer
@@ -351,7 +360,7 @@ def _finish(
         figures["temperature"] = temperature(logits, validation.target)
         into_head(linear_head(model), figures["temperature"])
         model.config.dprm["temperature"] = figures["temperature"]
-    model.save_pretrained(folder, state_dict=state)
+    save_classifier(model, folder, state)
     tokenizer.save_pretrained(str(folder))
     if state is not None or not len(validation):
         return None
@@ -367,12 +376,18 @@ def _logits(config: RewardConfig, model: Any, tokenizer: PreTrainedTokenizerBase
 
 
 def _write_record(
-    config: RewardConfig, data: TrainingData, figures: dict[str, Any], notes: list[str], folder: Path, space: LabelSpace
+    config: RewardConfig,
+    data: TrainingData,
+    figures: dict[str, Any],
+    notes: list[str],
+    choices: Choices,
+    folder: Path,
+    space: LabelSpace,
 ) -> None:
     from dprm_trainers.reward.reward_card import write_model_card
 
     rows = {name: len(split) for name, split in data.splits.items()}
     content = {"settings": config.model_dump(mode="json"), "rows": rows, "split": data.how, "figures": figures}
-    content["notes"] = notes
+    content |= {"notes": notes, "chosen": {name: why for name, (_, why) in choices.items()}}
     (folder / "dprm_training.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     write_model_card(folder, content, space, name=config.push_to_hub or Path(config.output).name)

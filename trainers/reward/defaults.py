@@ -1,0 +1,195 @@
+"""The settings of a training that are `auto`: chosen by the base model's size, the amount of data and the machine.
+
+what is trained   all weights, where a CPU is done in about half an hour, or a GPU has room for them and AdamW's state
+                  (16 bytes a weight); else LoRA on a GPU, the head alone on a CPU
+pooling           the mean over the tokens for features of a frozen backbone, which was never trained to put what
+                  matters into one token; else the architecture's own
+epochs            fewer, the more rows there are: 200 / sqrt(rows), from 1 to 10. Of a frozen backbone 30
+learning rate     of all weights 1e-5 at 10^9 weights, and falling with the square root of their number, from 2e-6 to
+                  1e-4; 1e-4 with LoRA; 1e-3 of a head alone
+early stopping    from 3 epochs and 50 validation rows on, so that the best epoch is kept
+
+`benchmarks/reward_model.py` measures them on small models (docs/reward-model.md); for large ones they follow what is
+usual, and nothing was measured here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dprm_trainers.core.errors import TrainingError
+from dprm_trainers.reward.pooling import LAST, MEAN, pooling_of
+
+if TYPE_CHECKING:
+    from dprm_trainers.reward.reward_config import RewardConfig
+
+Choices = dict[str, tuple[Any, str]]  # by a setting's name, its value and why
+
+AUTO = "auto"
+FILE = "dprm_settings.json"  # beside the checkpoints: the settings that were chosen
+_FIT_MINUTES = 30  # all weights are trained on a CPU up to this
+_FLOPS_OF_A_CORE = 4e10  # per second, in float32: of a server's core, measured with one thread
+_BYTES_A_WEIGHT = 16  # weights, gradients and AdamW's two moments in float32
+_SHARE_OF_MEMORY = 0.6  # the rest is for activations
+
+# What trainings did that began before settings were chosen: they go on so.
+_BEFORE = {"freeze": "none", "lora": 0, "pooling": LAST, "warmup": 0.05, "early_stopping": 0}
+_OBJECTIVE_BEFORE = "ot+0.1*ce"
+
+
+@dataclass(frozen=True)
+class Basis:
+    """What settings are chosen by. weights: of the model; computing: of them, those that each token is multiplied with;
+    tokens: of the training rows; memory: bytes of the GPU, 0 for a CPU; linear: whether the head is one linear layer;
+    sharded: whether the weights are spread over processes; pooling: of a reward model that is trained further."""
+
+    weights: int
+    computing: int
+    rows: int
+    validation: int
+    tokens: int
+    memory: int = 0
+    cores: int = 1
+    linear: bool = True
+    sharded: bool = False
+    pooling: str | None = None
+
+    @classmethod
+    def of(cls, model_config: Any, config: RewardConfig, *, rows: int, validation: int, tokens: int) -> Basis:
+        """Of a base model, by its config alone, on this machine."""
+        import torch
+        from transformers import AutoModelForSequenceClassification
+
+        from dprm_trainers.reward.features import linear_head
+
+        with torch.device("meta"):
+            model = AutoModelForSequenceClassification.from_config(model_config)
+        try:
+            linear = bool(linear_head(model))
+        except TrainingError:
+            linear = False
+        weights = sum(parameter.numel() for parameter in model.parameters())
+        embedded = sum(module.weight.numel() for module in model.modules() if isinstance(module, torch.nn.Embedding))
+        gpu = torch.cuda.is_available()
+        return cls(
+            weights=weights,
+            computing=weights - embedded,
+            rows=rows,
+            validation=validation,
+            tokens=tokens,
+            memory=torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory if gpu else 0,
+            cores=torch.get_num_threads(),
+            linear=linear,
+            sharded=_sharded(config),
+            pooling=pooling_of(model_config) if getattr(model_config, "dprm", None) else None,
+        )
+
+
+def chosen(config: RewardConfig, basis: Basis) -> Choices:
+    """The value of every setting that is `auto`, and why. What is given is kept, and the others follow it."""
+    found: Choices = {}
+
+    def value(name: str, choice: tuple[Any, str]) -> Any:
+        given = getattr(config, name)
+        if given != AUTO:
+            return given
+        found[name] = choice
+        return choice[0]
+
+    epochs = 1.0 if basis.rows > 200**2 else float(min(10, max(1, round(200 / max(1, basis.rows) ** 0.5))))
+    minutes = 6 * basis.computing * basis.tokens * epochs / (basis.cores * _FLOPS_OF_A_CORE) / 60
+    room = basis.memory * _SHARE_OF_MEMORY >= basis.weights * _BYTES_A_WEIGHT
+    size, rows = f"{_number(basis.weights)} weights", f"{basis.rows:,} rows"
+    by_lora = bool(basis.memory) and not room and not basis.sharded
+    frozen = not basis.memory and minutes > _FIT_MINUTES and basis.linear and not basis.sharded
+    may_freeze = config.lora in (0, AUTO)
+    on_cpu = f"all weights take about {minutes:,.0f} minutes on this CPU"
+    freeze = value("freeze", ("backbone", on_cpu) if frozen and may_freeze else ("none", size))
+    wide = by_lora and freeze != "backbone"
+    lora = value("lora", (16, f"{size} and AdamW's state do not fit on the GPU") if wide else (0, size))
+    head_alone = freeze == "backbone"
+    if basis.pooling:
+        value("pooling", (basis.pooling, "as the model was trained before"))
+    else:
+        mean = head_alone and basis.linear
+        value("pooling", (MEAN, "a frozen backbone") if mean else (LAST, "the architecture's own"))
+    epochs = value("epochs", (30.0, "the head alone") if head_alone else (epochs, rows))
+    rate = min(1e-4, max(2e-6, 1e-5 * (1e9 / basis.weights) ** 0.5))
+    of_rate = (1e-3, "the head alone") if head_alone else (1e-4, "LoRA") if lora else (float(f"{rate:.1g}"), size)
+    value("learning_rate", of_rate)
+    value("warmup", (0.05, "usual") if head_alone or lora else (0.1, "all weights"))
+    value("weight_decay", (0.01, "usual"))
+    some = basis.validation >= 50 and epochs >= 3 and not basis.sharded
+    patience = (5 if head_alone else 2) if some else 0
+    value("early_stopping", (patience, f"{epochs:g} epochs, {basis.validation:,} validation rows"))
+    return found
+
+
+def settled(config: RewardConfig, basis: Basis, checkpoints: Path) -> tuple[RewardConfig, Choices]:
+    """Settings with none that is `auto`, and what was chosen, which is kept beside the checkpoints."""
+    began = _began(config, checkpoints) if config.resume else {}
+    config = _with(config, began)
+    choices = {**began, **chosen(config, basis)}
+    return _with(config, choices), choices
+
+
+def objective_of(config: RewardConfig, checkpoints: Path) -> RewardConfig:
+    """The settings with the objective that a training to be resumed began with, unless another one is given now."""
+    began = _began(config, checkpoints) if config.resume else {}
+    if "objective" in config.model_fields_set or not began:
+        return config
+    return config.model_copy(update={"objective": _kept(checkpoints).get("objective", _OBJECTIVE_BEFORE)})
+
+
+def keep(config: RewardConfig, choices: Choices, checkpoints: Path) -> None:
+    """Write the settings that were chosen, and the objective, beside the checkpoints, for when the training resumes."""
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    content = {name: getattr(config, name) for name in [*choices, "objective"]}
+    (checkpoints / FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _began(config: RewardConfig, checkpoints: Path) -> Choices:
+    """How the training that has checkpoints here began, of what is `auto` now. One from before settings were chosen
+    goes on with the defaults of that time."""
+    if not any(checkpoints.glob("checkpoint-*")):
+        return {}
+    before = _kept(checkpoints)
+    if not before:
+        alone = config.freeze == "backbone"
+        rate = 1e-3 if alone else 1e-4 if config.lora not in (0, AUTO) else 1e-5
+        own = {"epochs": 30.0 if alone else 1.0, "learning_rate": rate, "weight_decay": 0.01 if alone else 0.0}
+        before = {**_BEFORE, **own}
+    auto = (name for name in before if getattr(config, name, None) == AUTO)
+    return {name: (before[name], "as this training began") for name in auto}
+
+
+def _kept(checkpoints: Path) -> dict[str, Any]:
+    file = checkpoints / FILE
+    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
+
+
+def _with(config: RewardConfig, choices: Choices) -> RewardConfig:
+    return config.model_copy(update={name: value for name, (value, _) in choices.items()})
+
+
+def told(found: Choices) -> str:
+    """The choices in a sentence."""
+    return "chosen: " + ", ".join(f"{name} {_shown(value)} ({why})" for name, (value, why) in found.items())
+
+
+def _sharded(config: RewardConfig) -> bool:
+    """Whether the weights will be spread over processes."""
+    by_launch = any(os.environ.get(f"ACCELERATE_USE_{kind}") == "true" for kind in ("FSDP", "DEEPSPEED"))
+    return by_launch or bool({"fsdp", "deepspeed"} & config.trainer.keys())
+
+
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _number(count: int) -> str:
+    return f"{count / 1e9:.1f} B" if count >= 1e9 else f"{count / 1e6:.1f} M"
