@@ -2,8 +2,9 @@
 
 what is trained   all weights, where a CPU is done in about half an hour, or a GPU has room for them and AdamW's state
                   (16 bytes a weight); else LoRA on a GPU, the head alone on a CPU
-pooling           the mean over the tokens for features of a frozen backbone, which was never trained to put what
-                  matters into one token; else the architecture's own
+pooling           the mean over the tokens for a base model of sentence-transformers that was trained by it, and for
+                  features of a frozen backbone, which was never trained to put what matters into one token; else the
+                  architecture's own
 epochs            fewer, the more rows there are: 200 / sqrt(rows), from 1 to 10. Of a frozen backbone 30
 learning rate     of all weights 1e-5 at 10^9 weights, and falling with the square root of their number, from 2e-6 to
                   1e-4; 1e-4 with LoRA; 1e-3 of a head alone
@@ -21,8 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dprm_trainers.core.cache import model_path
 from dprm_trainers.core.errors import TrainingError
-from dprm_trainers.reward.pooling import LAST, MEAN, pooling_of
+from dprm_trainers.reward.pooling import LAST, MEAN, pooling_of, trained_by_mean
 
 if TYPE_CHECKING:
     from dprm_trainers.reward.reward_config import RewardConfig
@@ -45,7 +47,8 @@ _OBJECTIVE_BEFORE = "ot+0.1*ce"
 class Basis:
     """What settings are chosen by. weights: of the model; computing: of them, those that each token is multiplied with;
     tokens: of the training rows; memory: bytes of the GPU, 0 for a CPU; linear: whether the head is one linear layer;
-    sharded: whether the weights are spread over processes; pooling: of a reward model that is trained further."""
+    sharded: whether the weights are spread over processes; pooling: of a reward model that is trained further; by_mean:
+    whether the base model was trained to give the mean."""
 
     weights: int
     computing: int
@@ -57,6 +60,7 @@ class Basis:
     linear: bool = True
     sharded: bool = False
     pooling: str | None = None
+    by_mean: bool = False
 
     @classmethod
     def of(cls, model_config: Any, config: RewardConfig, *, rows: int, validation: int, tokens: int) -> Basis:
@@ -85,6 +89,7 @@ class Basis:
             cores=torch.get_num_threads(),
             linear=linear,
             sharded=_sharded(config),
+            by_mean=trained_by_mean(model_path(config.model)),
             pooling=pooling_of(model_config) if getattr(model_config, "dprm", None) else None,
         )
 
@@ -115,8 +120,9 @@ def chosen(config: RewardConfig, basis: Basis) -> Choices:
     if basis.pooling:
         value("pooling", (basis.pooling, "as the model was trained before"))
     else:
-        mean = head_alone and basis.linear
-        value("pooling", (MEAN, "a frozen backbone") if mean else (LAST, "the architecture's own"))
+        why = "as the base model was trained" if basis.by_mean else "a frozen backbone"
+        mean = basis.linear and (basis.by_mean or head_alone)
+        value("pooling", (MEAN, why) if mean else (LAST, "the architecture's own"))
     epochs = value("epochs", (30.0, "the head alone") if head_alone else (epochs, rows))
     rate = min(1e-4, max(2e-6, 1e-5 * (1e9 / basis.weights) ** 0.5))
     of_rate = (1e-3, "the head alone") if head_alone else (1e-4, "LoRA") if lora else (float(f"{rate:.1g}"), size)

@@ -28,13 +28,21 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 LAST, MEAN = "last", "mean"
-_HEAD = "2_Dense"
+_POOLING, _HEAD = "1_Pooling", "2_Dense"
 _ST = "sentence_transformers.models."  # its names of modules, which every reader of the layout knows
 
 
 def pooling_of(model_config: Any) -> str:
     """What a model with this config pools by, as its record says; `last` for models from before there was a choice."""
     return str((getattr(model_config, "dprm", None) or {}).get("pooling", LAST))
+
+
+def trained_by_mean(reference: str) -> bool:
+    """Whether a base model is one of sentence-transformers that pools by the mean, by its own `1_Pooling`."""
+    from transformers.utils.hub import cached_file
+
+    file = cached_file(reference, f"{_POOLING}/config.json", _raise_exceptions_for_missing_entries=False)
+    return file is not None and bool(json.loads(Path(file).read_text("utf-8")).get("pooling_mode_mean_tokens"))
 
 
 def load_classifier(
@@ -70,9 +78,9 @@ def save_classifier(model: PreTrainedModel, folder: Path, state: dict[str, Tenso
     model.base_model.save_pretrained(folder, state_dict=own)
     head, name = linear_head(model), head_name(model)
     parts = {part: weights[f"{name}.{part}"] for part, _ in head.named_parameters()}
-    _write(folder / "modules.json", [_module(0, ""), _module(1, "1_Pooling"), _module(2, _HEAD)])
+    _write(folder / "modules.json", [_module(0, ""), _module(1, _POOLING), _module(2, _HEAD)])
     pooled = {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": False}
-    _write(folder / "1_Pooling" / "config.json", {"word_embedding_dimension": head.in_features, **pooled})
+    _write(folder / _POOLING / "config.json", {"word_embedding_dimension": head.in_features, **pooled})
     shape = {"in_features": head.in_features, "out_features": head.out_features, "bias": "bias" in parts}
     _write(folder / _HEAD / "config.json", {**shape, "activation_function": "torch.nn.modules.linear.Identity"})
     file = folder / _HEAD / "model.safetensors"
