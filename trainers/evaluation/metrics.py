@@ -13,6 +13,7 @@ from dprm_data.labels.geometry import reward_order, wasserstein, wasserstein_in_
 from dprm_data.labels.space import LabelSpace
 from dprm_data.labels.statistics import Interval, Resamples
 from dprm_data.preference.pairs import outcomes
+from dprm_trainers.reward.risk_measures import reward_std
 from dprm_trainers.reward.rivals import rps
 
 _LEAST = 1e-12
@@ -73,6 +74,7 @@ def pair_bands(values: Floats, names: tuple[str, ...] = ("low", "middle", "high"
 
 def distribution_figures(p: Floats, q: Floats, space: LabelSpace, draws: Resamples) -> dict[str, Interval]:
     """The figures of a predicted distribution, by their names in every table."""
+    spread, seen = reward_std(p, space.rewards), reward_std(q, space.rewards)
     return {
         "ot": draws.mean(wasserstein(p, q, space.ground_cost)),
         "w1": draws.mean(wasserstein_in_steps(p, q, reward_order(space.rewards))),
@@ -80,6 +82,7 @@ def distribution_figures(p: Floats, q: Floats, space: LabelSpace, draws: Resampl
         "nll": draws.mean(cross_entropy(p, q)),
         "ece": draws.statistic(lambda rows: calibration_error(p[rows], q[rows])),
         "entropy": draws.mean(entropy(p)),
+        "spread": draws.statistic(lambda rows: spearman(spread[rows], seen[rows])),
     }
 
 
