@@ -41,7 +41,8 @@ def trained_by_mean(reference: str) -> bool:
     """Whether a base model is one of sentence-transformers that pools by the mean, by its own `1_Pooling`."""
     from transformers.utils.hub import cached_file
 
-    file = cached_file(reference, f"{_POOLING}/config.json", _raise_exceptions_for_missing_entries=False)
+    quiet = {f"_raise_exceptions_for_{what}": False for what in ("missing_entries", "connection_errors", "gated_repo")}
+    file = cached_file(reference, f"{_POOLING}/config.json", **quiet)
     return file is not None and bool(json.loads(Path(file).read_text("utf-8")).get("pooling_mode_mean_tokens"))
 
 

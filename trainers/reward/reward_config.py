@@ -27,7 +27,6 @@ from dprm_trainers.core.settings import (
     Section,
     Seed,
     Share,
-    Warmup,
     given_settings,
 )
 from dprm_trainers.reward.objective import choices, is_scalar, parse
@@ -95,7 +94,7 @@ class RewardConfig(BaseModel):
     accumulation: Count = Field(1, description="Steps over which gradients are summed.")
     learning_rate: Positive | Auto = Field("auto", description="Of AdamW.")
     scheduler: str = Field("cosine", description="The schedule of the learning rate, by transformers' name for it.")
-    warmup: Warmup | Auto = "auto"
+    warmup: Share | Auto = Field("auto", description="The share of the steps over which the learning rate rises.")
     weight_decay: AtLeastZero | Auto = Field("auto", description="Of AdamW.")
     precision: Precision = "auto"
     checkpointing: Checkpointing = False
