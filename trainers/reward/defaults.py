@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from dprm_trainers.core.cache import model_path
 from dprm_trainers.core.errors import TrainingError
+from dprm_trainers.core.loading import loading
 from dprm_trainers.reward.pooling import LAST, MEAN, pooling_of, trained_by_mean
 
 if TYPE_CHECKING:
@@ -70,7 +71,8 @@ class Basis:
 
         from dprm_trainers.reward.features import linear_head
 
-        with torch.device("meta"):
+        hint = "Give a model that transformers has as a sequence classifier."
+        with loading(f"{config.model} as a sequence classifier", hint), torch.device("meta"):
             model = AutoModelForSequenceClassification.from_config(model_config)
         try:
             linear = bool(linear_head(model))
