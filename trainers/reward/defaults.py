@@ -100,48 +100,60 @@ def chosen(config: RewardConfig, basis: Basis) -> Choices:
     """The value of every setting that is `auto`, and why. What is given is kept, and the others follow it."""
     found: Choices = {}
 
-    def value(name: str, choice: tuple[Any, str]) -> Any:
+    def value(name: str, choice: Any, why: str) -> Any:
         given = getattr(config, name)
         if given != AUTO:
             return given
-        found[name] = choice
-        return choice[0]
+        found[name] = (choice, why)
+        return choice
 
-    epochs = 1.0 if basis.rows > 200**2 else float(min(10, max(1, round(200 / max(1, basis.rows) ** 0.5))))
+    size = f"{_number(basis.weights)} weights"
+    epochs = min(10.0, max(1.0, round(200 / max(1, basis.rows) ** 0.5)))
     minutes = 6 * basis.computing * basis.tokens * epochs / (basis.cores * _FLOPS_OF_A_CORE) / 60
-    room = basis.memory * _SHARE_OF_MEMORY >= basis.weights * _BYTES_A_WEIGHT
-    size, rows = f"{_number(basis.weights)} weights", f"{basis.rows:,} rows"
-    by_lora = bool(basis.memory) and not room and not basis.sharded
-    frozen = not basis.memory and minutes > _FIT_MINUTES and basis.linear and not basis.sharded
-    may_freeze = config.lora in (0, AUTO)
-    on_cpu = f"all weights take about {minutes:,.0f} minutes on this CPU"
-    freeze = value("freeze", ("backbone", on_cpu) if frozen and may_freeze else ("none", size))
-    wide = by_lora and freeze != "backbone"
-    lora = value("lora", (16, f"{size} and AdamW's state do not fit on the GPU") if wide else (0, size))
-    head_alone = freeze == "backbone"
-    if basis.pooling:
-        value("pooling", (basis.pooling, "as the model was trained before"))
+    slow = not basis.memory and minutes > _FIT_MINUTES and basis.linear and not basis.sharded
+    if slow and config.lora in (0, AUTO):
+        freeze = value("freeze", "backbone", f"all weights take about {minutes:,.0f} minutes on this CPU")
     else:
-        why = "as the base model was trained" if basis.by_mean else "a frozen backbone"
-        mean = basis.linear and (basis.by_mean or head_alone)
-        value("pooling", (MEAN, why) if mean else (LAST, "the architecture's own"))
-    epochs = value("epochs", (30.0, "the head alone") if head_alone else (epochs, rows))
-    rate = min(1e-4, max(2e-6, 1e-5 * (1e9 / basis.weights) ** 0.5))
-    of_rate = (1e-3, "the head alone") if head_alone else (1e-4, "LoRA") if lora else (float(f"{rate:.1g}"), size)
-    value("learning_rate", of_rate)
-    value("warmup", (0.05, "usual") if head_alone or lora else (0.1, "all weights"))
-    value("weight_decay", (0.01, "usual"))
+        freeze = value("freeze", "none", size)
+    alone = freeze == "backbone"
+    room = not basis.memory or basis.memory * _SHARE_OF_MEMORY >= basis.weights * _BYTES_A_WEIGHT
+    if room or basis.sharded or alone:
+        lora = value("lora", 0, size)
+    else:
+        lora = value("lora", 16, f"{size} and AdamW's state do not fit on the GPU")
+    value("pooling", *_pooling(basis, alone))
+    epochs = value("epochs", 30.0, "the head alone") if alone else value("epochs", epochs, f"{basis.rows:,} rows")
+    if alone or lora:
+        value("learning_rate", 1e-3 if alone else 1e-4, "the head alone" if alone else "LoRA")
+    else:
+        rate = min(1e-4, max(2e-6, 1e-5 * (1e9 / basis.weights) ** 0.5))
+        value("learning_rate", float(f"{rate:.1g}"), size)
+    value("warmup", 0.05 if alone or lora else 0.1, "usual")
+    value("weight_decay", 0.01, "usual")
     some = basis.validation >= 50 and epochs >= 3 and not basis.sharded
-    patience = (5 if head_alone else 2) if some else 0
-    value("early_stopping", (patience, f"{epochs:g} epochs, {basis.validation:,} validation rows"))
+    patience = (5 if alone else 2) if some else 0
+    value("early_stopping", patience, f"{epochs:g} epochs, {basis.validation:,} validation rows")
     return found
 
 
+def _pooling(basis: Basis, alone: bool) -> tuple[str, str]:
+    if basis.pooling:
+        return basis.pooling, "as the model was trained before"
+    if basis.linear and (basis.by_mean or alone):
+        return MEAN, "as the base model was trained" if basis.by_mean else "a frozen backbone"
+    return LAST, "the architecture's own"
+
+
 def settled(config: RewardConfig, basis: Basis, checkpoints: Path) -> tuple[RewardConfig, Choices]:
-    """Settings with none that is `auto`, and what was chosen, which is kept beside the checkpoints."""
+    """Settings with none that is `auto`, and what was chosen. Raises `TrainingError`."""
     began = _began(config, checkpoints) if config.resume else {}
     config = _with(config, began)
     choices = {**began, **chosen(config, basis)}
+    if basis.pooling and config.pooling not in (AUTO, basis.pooling):
+        raise TrainingError(
+            f"pooling: {config.model} is a reward model that was trained with {basis.pooling}",
+            hint="Leave pooling out, or train from the base model.",
+        )
     return _with(config, choices), choices
 
 
