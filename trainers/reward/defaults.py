@@ -8,7 +8,7 @@ pooling           the mean over the tokens for a base model of sentence-transfor
 epochs            fewer, the more rows there are: 200 / sqrt(rows), from 1 to 10. Of a frozen backbone 30
 learning rate     of all weights 1e-5 at 10^9 weights, and falling with the square root of their number, from 2e-6 to
                   1e-4; 1e-4 with LoRA; 1e-3 of a head alone
-early stopping    from 3 epochs and 50 validation rows on, so that the best epoch is kept
+early stopping    from 3 epochs and 20 validation rows on, so that the best epoch is kept
 
 `benchmarks/reward_model.py` measures them on small models (docs/reward-model.md); for large ones they follow what is
 usual, and nothing was measured here.
@@ -130,7 +130,7 @@ def chosen(config: RewardConfig, basis: Basis) -> Choices:
         value("learning_rate", float(f"{rate:.1g}"), size)
     value("warmup", 0.05 if alone or lora else 0.1, "usual")
     value("weight_decay", 0.01, "usual")
-    some = basis.validation >= 50 and epochs >= 3 and not basis.sharded
+    some = basis.validation >= 20 and epochs >= 3 and not basis.sharded
     patience = (5 if alone else 2) if some else 0
     value("early_stopping", patience, f"{epochs:g} epochs, {basis.validation:,} validation rows")
     return found
