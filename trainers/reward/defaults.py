@@ -67,13 +67,13 @@ class Basis:
     def of(cls, model_config: Any, config: RewardConfig, *, rows: int, validation: int, tokens: int) -> Basis:
         """Of a base model, by its config alone, on this machine."""
         import torch
-        from transformers import AutoModelForSequenceClassification
+        from transformers import AutoModelForSequenceClassification as Classifier
 
         from dprm_trainers.reward.features import linear_head
 
         hint = "Give a model that transformers has as a sequence classifier."
         with loading(f"{config.model} as a sequence classifier", hint), torch.device("meta"):
-            model = AutoModelForSequenceClassification.from_config(model_config)
+            model = Classifier.from_config(model_config)  # type: ignore[no-untyped-call]
         try:
             linear = bool(linear_head(model))
         except TrainingError:

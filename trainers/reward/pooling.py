@@ -76,7 +76,8 @@ def save_classifier(model: PreTrainedModel, folder: Path, state: dict[str, Tenso
     weights = model.state_dict() if state is None else state
     inside = f"{model.base_model_prefix}."
     own = {name.removeprefix(inside): tensor for name, tensor in weights.items() if name.startswith(inside)}
-    model.base_model.save_pretrained(folder, state_dict=own)
+    backbone: Any = model.base_model
+    backbone.save_pretrained(folder, state_dict=own)
     head, name = linear_head(model), head_name(model)
     parts = {part: weights[f"{name}.{part}"] for part, _ in head.named_parameters()}
     _write(folder / "modules.json", [_module(0, ""), _module(1, _POOLING), _module(2, _HEAD)])
@@ -90,7 +91,7 @@ def save_classifier(model: PreTrainedModel, folder: Path, state: dict[str, Tenso
 
 def pool_by_mean(model: PreTrainedModel) -> None:
     """Have a classifier's head read the mean over the tokens. Raises `TrainingError` if it is not one linear layer."""
-    model.forward = functools.partial(_forward, model, head_name(model))  # type: ignore[method-assign]
+    model.forward = functools.partial(_forward, model, head_name(model))
     unread = getattr(model.base_model, "pooler", None)
     if unread is not None:
         unread.requires_grad_(False)
@@ -99,7 +100,7 @@ def pool_by_mean(model: PreTrainedModel) -> None:
 def head_name(model: PreTrainedModel) -> str:
     """Under which name a classifier has its head. Raises `TrainingError` if that is not one linear layer."""
     head = linear_head(model)
-    return next(name for name, module in model.named_modules() if module is head)
+    return str(next(name for name, module in model.named_modules() if module is head))
 
 
 def pooled_by_us(model_config: Any) -> bool:

@@ -88,11 +88,12 @@ class RewardModel:
                 hint="They would be initialised at random. Give a complete model.",
             )
         target = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        on_device: Any = model
         try:
-            model = model.to(target)
+            on_device = on_device.to(target)
         except (RuntimeError, AssertionError) as error:  # from torch, for a missing or full device
             raise TrainingError(f"{reference} cannot be moved to the device {target}: {error}") from error
-        return cls(model, prepare_tokenizer(tokenizer), name=reference)
+        return cls(on_device, prepare_tokenizer(tokenizer), name=reference)
 
     def judge(
         self,
