@@ -138,8 +138,8 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
         for name, rows in (("train", train), ("validation", validation))
     }
     notes = [*objective.notes, *(f"{name}: {note}" for name, parts in encoded.items() for note in parts.notes)]
-    tokens = encoded["train"].tokens
-    basis = Basis.of(model_config, config, rows=len(train), validation=len(validation), tokens=tokens)
+    seen, held = encoded["train"], encoded["validation"]
+    basis = Basis.of(model_config, config, rows=len(seen.ids), validation=len(held.ids), tokens=seen.tokens)
     config, choices = settled(config, basis, output / "checkpoints")
     say(f"{len(train)} rows to train on, {len(validation)} to validate on ({found.how}); objective {config.objective}")
     for note in [*notes, *([told(choices)] if choices else [])]:
