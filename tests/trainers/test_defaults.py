@@ -63,7 +63,10 @@ def test_choices_are_said_and_recorded(tmp_path: Path) -> None:
     assert "epochs 10 (" in line and "learning_rate" not in line
     record = json.loads((trained.output / "dprm_training.json").read_text())
     assert record["settings"]["epochs"] == 10 and record["settings"]["learning_rate"] == 1e-2
-    assert record["chosen"].keys() >= {"epochs", "pooling", "freeze"} and "learning_rate" not in record["chosen"]
+    assert (
+        record["figures"]["chosen"].keys() >= {"epochs", "pooling", "freeze"}
+        and "learning_rate" not in record["figures"]["chosen"]
+    )
     assert "chosen by size, data and machine" in (trained.output / "README.md").read_text()
     assert "auto" not in json.dumps(record["settings"] | {"precision": ""})
 

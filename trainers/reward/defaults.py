@@ -196,6 +196,11 @@ def _with(config: RewardConfig, choices: Choices) -> RewardConfig:
     return config.model_copy(update={name: value for name, (value, _) in choices.items()})
 
 
+def reasons(found: Choices) -> dict[str, str]:
+    """Why each was chosen, for the record."""
+    return {name: why for name, (_, why) in found.items()}
+
+
 def told(found: Choices) -> str:
     """The choices in a sentence."""
     return "chosen: " + ", ".join(f"{name} {_shown(value)} ({why})" for name, (value, why) in found.items())

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,8 +28,8 @@ from dprm_trainers.data.rows import Rows, TrainingData, load_data, preference_pa
 from dprm_trainers.data.tokens import encode, pad_apart_from_the_end
 from dprm_trainers.reward.base_rate import start_at_base_rate
 from dprm_trainers.reward.batches import Collator, Examples
-from dprm_trainers.reward.defaults import AUTO, Basis, Choices, keep, objective_of, settled, told
-from dprm_trainers.reward.features import FrozenHead, features_of, linear_head
+from dprm_trainers.reward.defaults import AUTO, Basis, keep, objective_of, reasons, settled, told
+from dprm_trainers.reward.features import FrozenHead, features_of_texts, linear_head
 from dprm_trainers.reward.loss_report import LossReporter, constant_loss
 from dprm_trainers.reward.objective import Objective
 from dprm_trainers.reward.pooling import save_classifier
@@ -41,7 +40,7 @@ from dprm_trainers.reward.rivals import on_validation
 from dprm_trainers.reward.temperature import into_head, temperature
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
 Say = Callable[[str], None]
 
@@ -154,7 +153,10 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
     inputs: dict[str, Any] = {name: parts.ids for name, parts in encoded.items()}
     module: Any = model
     if config.frozen:
-        inputs = {name: _features(model, parts.ids, config, say) for name, parts in encoded.items()}
+        inputs = {
+            name: features_of_texts(model, parts.ids, config.precision, config.batch_size, say)
+            for name, parts in encoded.items()
+        }
         module = FrozenHead(inputs["train"], int(model.config.num_labels or 1), train.target.mean(axis=0))
     elif config.lora:
         module = with_lora(model, rank=int(config.lora), alpha=config.lora_alpha, targets=config.lora_targets)
@@ -168,7 +170,7 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
     if trainer.is_world_process_zero():
         keep(config, choices, output / "checkpoints")
     result = _run(trainer, config, output, say)
-    figures = _figures(result, trainer, examples["train"])
+    figures = _figures(result, trainer, examples["train"]) | {"chosen": reasons(choices)}
     say(
         f"trained {figures['epochs']:g} epochs in {figures['seconds']:.0f} s: {figures['tokens_per_second']:,.0f} "
         f"{'rows' if config.frozen else 'tokens'}/s, {figures['memory_mb']:,.0f} MB of {figures['memory_of']}"
@@ -180,7 +182,7 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
                 for note in on_validation(found, predicted.distribution, predicted.reward, pairs["validation"]):
                     say(note)
                     notes.append(note)
-            _write_record(config, found, figures, notes, choices, folder, space)
+            _write_record(config, found, figures, notes, folder, space)
     trainer.accelerator.wait_for_everyone()
     if config.push_to_hub and trainer.is_world_process_zero():
         push_folder(config.push_to_hub, output, say)
@@ -200,25 +202,6 @@ def _pairs(config: RewardConfig, rows: Rows, space: LabelSpace, name: str) -> In
             hint="Set pairs: any to compare responses to different prompts, or choose another objective.",
         )
     return pairs
-
-
-def _features(model: PreTrainedModel, ids: list[list[int]], config: RewardConfig, say: Say) -> np.ndarray:
-    if not ids:
-        return np.zeros((0, linear_head(model).in_features), dtype=np.float32)
-    half = in_bf16(config.precision)
-    backbone: Any = model
-    backbone.to(device="cuda" if torch.cuda.is_available() else "cpu", dtype=torch.bfloat16 if half else torch.float32)
-    reported = time.monotonic()
-
-    def progress(done: int, whole: int) -> None:
-        nonlocal reported
-        if time.monotonic() - reported > 10:
-            reported = time.monotonic()
-            say(f"features of {done} of {whole} rows")
-
-    found = features_of(backbone, ids, batch_size=config.batch_size, progress=progress)
-    backbone.to(device="cpu", dtype=torch.float32)
-    return found
 
 
 def make_trainer(
@@ -380,7 +363,6 @@ def _write_record(
     data: TrainingData,
     figures: dict[str, Any],
     notes: list[str],
-    choices: Choices,
     folder: Path,
     space: LabelSpace,
 ) -> None:
@@ -388,6 +370,6 @@ def _write_record(
 
     rows = {name: len(split) for name, split in data.splits.items()}
     content = {"settings": config.model_dump(mode="json"), "rows": rows, "split": data.how, "figures": figures}
-    content |= {"notes": notes, "chosen": {name: why for name, (_, why) in choices.items()}}
+    content["notes"] = notes
     (folder / "dprm_training.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     write_model_card(folder, content, space, name=config.push_to_hub or Path(config.output).name)
