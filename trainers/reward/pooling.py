@@ -116,7 +116,8 @@ def _forward(model: Any, head: str, input_ids: Tensor, attention_mask: Tensor | 
     seen = torch.ones_like(input_ids) if attention_mask is None else attention_mask
     weight = seen.unsqueeze(-1).float()
     mean = (hidden.float() * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(1.0)
-    return SequenceClassifierOutput(logits=model.get_submodule(head)(mean.to(hidden.dtype)))
+    layer = model.get_submodule(head)
+    return SequenceClassifierOutput(logits=layer(mean.to(next(layer.parameters()).dtype)))
 
 
 def _load_head(model: PreTrainedModel, reference: str) -> set[str]:

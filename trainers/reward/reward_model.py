@@ -29,7 +29,7 @@ from dprm_trainers.core.loading import CONFIG, loading
 from dprm_trainers.data.rows import Message
 from dprm_trainers.data.tokens import context_length, encode, prepare_tokenizer
 from dprm_trainers.reward.features import padded
-from dprm_trainers.reward.pooling import load_classifier
+from dprm_trainers.reward.pooling import load_classifier, pool_by_mean, pooled_by_us
 from dprm_trainers.reward.reward_record import checked_record
 from dprm_trainers.reward.risk_measures import RiskMeasure, reward_std
 
@@ -57,6 +57,8 @@ class RewardModel:
     """A DPRM (or a scalar BT-RM) with its tokenizer and label space."""
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str = "") -> None:
+        if pooled_by_us(model.config):
+            pool_by_mean(model)
         self.model = model.train(False)
         self.tokenizer = tokenizer
         self.name = name or str(model.config.name_or_path)
