@@ -10,8 +10,8 @@ learning rate     of all weights 1e-5 at 10^9 weights, and falling with the squa
                   1e-4; 1e-4 with LoRA; 1e-3 of a head alone
 early stopping    from 3 epochs and 20 validation rows on, so that the best epoch is kept
 
-`benchmarks/reward_model.py` measures them on small models (docs/reward-model.md); for large ones they follow what is
-usual, and nothing was measured here.
+They follow what is usual. `benchmarks/reward_defaults.py` measures them on small models (docs/reward-model.md says what of
+it was done).
 """
 
 from __future__ import annotations
