@@ -28,7 +28,9 @@ _CONVABUSE = [
 ]
 # Polis (data by the Computational Democracy Project): votes on statements. Even steps: here `ot` and `wasserstein` are the same loss.
 _POLIS = [("disagree", -1.0), ("pass", 0.0), ("agree", 1.0)]
-SETS = {"convabuse": _CONVABUSE, "polis": _POLIS}
+# ChaosNLI (Nie et al., EMNLP 2020; CC BY-NC 4.0): does a hypothesis follow from a premise, 100 raters each.
+_CHAOSNLI = [("contradiction", -1.0), ("neutral", 0.0), ("entailment", 1.0)]
+SETS = {"convabuse": _CONVABUSE, "polis": _POLIS, "chaosnli": _CHAOSNLI}
 
 
 def space_of(name: str) -> LabelSpace:

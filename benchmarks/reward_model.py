@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from people import SETS, folds, rows_of
+from people import folds, rows_of
 
 from dprm_data.core.arrays import Floats
 from dprm_data.labels.geometry import reward_order, wasserstein, wasserstein_in_steps
@@ -207,7 +207,7 @@ def run(name: str, folder: Path, count: int, seeds: int, variants: list[str], ra
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--sets", nargs="*", default=list(SETS))
+    parser.add_argument("--sets", nargs="*", default=["convabuse", "polis"])
     parser.add_argument("--folds", type=int, default=4)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--variants", nargs="*", default=list(VARIANTS))

@@ -90,7 +90,10 @@ def _parameters(model: type[BaseModel], required: bool) -> Iterator[inspect.Para
         default = field.get_default(call_default_factory=True)
         if field.is_required():
             default = ... if required else None
-        option = typer.Option(default, *flags, help=described(field), rich_help_panel=section, **_bounds(constraints))
+        more = _bounds(constraints)
+        if default == "auto" and kind in (int, float):  # no value of the option's type: it is what happens without it
+            default, more = None, more | {"show_default": "auto"}
+        option = typer.Option(default, *flags, help=described(field), rich_help_panel=section, **more)
         yield inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=kind)
 
 

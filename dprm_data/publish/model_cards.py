@@ -44,10 +44,12 @@ class _ModelCard:
 
 @dataclass(frozen=True, kw_only=True)
 class RewardModelCard(_ModelCard):
-    """The card of a reward model. labels: name and reward, in the head's order; loss: the objective, in words."""
+    """The card of a reward model. labels: name and reward, in the head's order; loss: the objective, in words; pooling: `mean` if the
+    model is in the layout of sentence-transformers."""
 
     labels: Sequence[tuple[str, float]]
     loss: str
+    pooling: str = "last"
 
     def render(self) -> str:
         """The README.md. Raises `InputError` if there are fewer than two labels."""

@@ -73,6 +73,8 @@ def test_a_perfect_prediction_and_the_constant_one() -> None:
     assert found["perfect"]["ot"].value == pytest.approx(0, abs=1e-12)
     assert found["perfect"]["ece"].value == 0
     assert found["perfect"]["spearman"].value == pytest.approx(1)
+    assert found["perfect"]["spread"].value == pytest.approx(1)
+    assert "spread" not in found[CONSTANT]
     assert found["perfect"]["pairs"].value == 1
     assert found[CONSTANT]["nll"].value > found["perfect"]["nll"].value
     assert "pairs" not in found[CONSTANT]

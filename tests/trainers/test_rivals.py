@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from transformers import BertConfig, BertForMaskedLM
 
 from dprm_data.labels.statistics import Resamples
 from dprm_trainers.data.rows import load_data
@@ -74,20 +73,10 @@ def test_a_training_says_so_of_its_model_and_writes_it_on_the_card(tmp_path: Pat
     assert "bad is worse than TF-IDF + ridge" in found.markdown()
 
 
-def bert(folder: Path) -> Path:
-    """An encoder, whose head has a bias."""
-    shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
-    BertForMaskedLM(BertConfig(vocab_size=64, max_position_embeddings=64, pad_token_id=0, **shape)).save_pretrained(
-        folder
-    )
-    tiny.tokenizer().save_pretrained(folder)
-    return folder
-
-
 @pytest.mark.parametrize("changes", [{}, {"lora": 2}, {"model": "bert"}, {"freeze": "backbone"}], ids=str)
 def test_every_head_starts_at_the_base_rate(tmp_path: Path, data: Path, changes: dict[str, Any]) -> None:
     if changes.get("model") == "bert":
-        changes = {"model": str(bert(tmp_path / "bert"))}
+        changes = {"model": str(tiny.encoder(tmp_path / "bert"))}
     settings = tiny.settings(tmp_path, data=str(data), epochs=0.1, learning_rate=1e-9, **changes)
     trained = train_reward(settings)
     train = load_data(data, labels="hh6", test=0.2, validation=0.2).split("train")

@@ -10,7 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification, PreTrainedTokenizerFast
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaForSequenceClassification,
+    PreTrainedTokenizerFast,
+)
 
 from dprm_data.core.tables import DISTRIBUTIONS
 from dprm_data.labels.space import LabelSpace
@@ -184,3 +191,20 @@ def policy_tokenizer(template: str = CHATML) -> PreTrainedTokenizerFast:
     made.add_special_tokens({"eos_token": "</s>", "bos_token": "<s>"})
     made.chat_template = template
     return made
+
+
+def encoder(folder: Path, *, mean: bool = False) -> Path:
+    """A BERT of some thousand parameters, whose head has a bias. mean: as sentence-transformers saves one that pools
+    by the mean."""
+    shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    torch.manual_seed(0)
+    BertForMaskedLM(BertConfig(vocab_size=64, max_position_embeddings=64, pad_token_id=0, **shape)).save_pretrained(
+        folder
+    )
+    made = tokenizer(template=False)
+    made.add_special_tokens({"cls_token": "<cls>", "sep_token": "<sep>", "mask_token": "<mask>"})
+    made.save_pretrained(folder)
+    if mean:
+        (folder / "1_Pooling").mkdir()
+        (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_mean_tokens": true}')
+    return folder

@@ -19,6 +19,8 @@ PLAIN_TEMPLATE = (
     "{% for message in messages %}{{ message['role'] + ': ' + message['content'] + '\\n\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
 )
+# For encoders, which were trained on texts between these two tokens.
+_ENCODER_TEMPLATE = "{{ cls_token }}" + PLAIN_TEMPLATE + "{% if not add_generation_prompt %}{{ sep_token }}{% endif %}"
 _DEFAULT_LENGTH = 1024
 
 
@@ -42,8 +44,9 @@ def prepare_tokenizer(
 
     chat_template: `plain`, or a file with a Jinja template. pad_token: one of the tokenizer's own tokens.
     """
-    if chat_template == "plain":
-        tokenizer.chat_template = PLAIN_TEMPLATE
+    encoder = None not in (tokenizer.cls_token, tokenizer.sep_token, tokenizer.mask_token)
+    if chat_template == "plain" or (chat_template is None and encoder and not tokenizer.chat_template):
+        tokenizer.chat_template = _ENCODER_TEMPLATE if encoder else PLAIN_TEMPLATE
     elif chat_template is not None:
         file = Path(chat_template)
         if not file.is_file():
@@ -124,7 +127,7 @@ def encode(
         if len(ids) > max_length:
             encoded.cut += 1
             before = len(template_ids(tokenizer, prompt, add_generation_prompt=True)) if prompt else 0
-            bos = ids[:1] if ids[0] == tokenizer.bos_token_id else []
+            bos = ids[:1] if ids[0] in (tokenizer.bos_token_id, tokenizer.cls_token_id) else []
             if len(ids) - before > max_length - len(bos):
                 too_long.append(row)
             ids = bos + ids[len(ids) - (max_length - len(bos)) :]

@@ -6,6 +6,7 @@
     nll         cross-entropy of the held-out distribution, nats
     ece         expected calibration error of the cells, with the reliability picture
     entropy     of the prediction, nats: low is sharp (good only where nll is good too)
+    spread      rank correlation of the standard deviations of the reward: whether people disagree where it is predicted
     spearman    rank correlation of predicted and held-out expected reward
     pairs       accuracy on pairs of responses, ordered by held-out expected reward; in bands of margin and disagreement
 

@@ -13,6 +13,7 @@ from dprm_data.labels.geometry import reward_order, wasserstein, wasserstein_in_
 from dprm_data.labels.space import LabelSpace
 from dprm_data.labels.statistics import Interval, Resamples
 from dprm_data.preference.pairs import outcomes
+from dprm_trainers.reward.risk_measures import reward_std
 from dprm_trainers.reward.rivals import rps
 
 _LEAST = 1e-12
@@ -72,8 +73,9 @@ def pair_bands(values: Floats, names: tuple[str, ...] = ("low", "middle", "high"
 
 
 def distribution_figures(p: Floats, q: Floats, space: LabelSpace, draws: Resamples) -> dict[str, Interval]:
-    """The figures of a predicted distribution, by their names in every table."""
-    return {
+    """The figures of a predicted distribution, by their names in every table. One distribution for all rows has no
+    rank correlation of its spread."""
+    found = {
         "ot": draws.mean(wasserstein(p, q, space.ground_cost)),
         "w1": draws.mean(wasserstein_in_steps(p, q, reward_order(space.rewards))),
         "rps": draws.mean(rps(p, q, space)),
@@ -81,6 +83,10 @@ def distribution_figures(p: Floats, q: Floats, space: LabelSpace, draws: Resampl
         "ece": draws.statistic(lambda rows: calibration_error(p[rows], q[rows])),
         "entropy": draws.mean(entropy(p)),
     }
+    if (p != p[0]).any() and (q != q[0]).any():
+        spread, seen = reward_std(p, space.rewards), reward_std(q, space.rewards)
+        found["spread"] = draws.statistic(lambda rows: spearman(spread[rows], seen[rows]))
+    return found
 
 
 def reward_figures(reward: Floats, q: Floats, space: LabelSpace, pairs: Ints, draws: Resamples) -> dict[str, Interval]:

@@ -17,7 +17,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ from torch import Tensor, nn
 from dprm_data.core.tables import whole_file
 from dprm_trainers.core.cache import cache_folder
 from dprm_trainers.core.errors import TrainingError
+from dprm_trainers.core.outputs import in_bf16
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -58,6 +60,27 @@ def linear_head(model: PreTrainedModel) -> nn.Linear:
             hint="Train without freeze; lora needs little memory too.",
         )
     return owners[0]
+
+
+def features_of_texts(
+    model: Any, ids: list[list[int]], precision: str, batch_size: int, say: Callable[[str], None]
+) -> np.ndarray:
+    """The head's input for every row of a training (N, H): on the GPU if there is one, in the precision asked for."""
+    if not ids:
+        return np.zeros((0, linear_head(model).in_features), dtype=np.float32)
+    half = torch.bfloat16 if in_bf16(precision) else torch.float32
+    model.to(device="cuda" if torch.cuda.is_available() else "cpu", dtype=half)
+    reported = time.monotonic()
+
+    def progress(done: int, whole: int) -> None:
+        nonlocal reported
+        if time.monotonic() - reported > 10:
+            reported = time.monotonic()
+            say(f"features of {done} of {whole} rows")
+
+    found = features_of(model, ids, batch_size=batch_size, progress=progress)
+    model.to(device="cpu", dtype=torch.float32)
+    return found
 
 
 def features_of(
@@ -131,6 +154,9 @@ def _key(model: PreTrainedModel, ids: Sequence[Sequence[int]]) -> str:
     """A hash of what determines the features: the backbone's class, config, weights and buffers, and the token ids."""
     digest = hashlib.sha256(type(model).__name__.encode())
     digest.update(json.dumps(_of_features(model.config.to_dict()), sort_keys=True, default=str).encode())
+    pooling = (getattr(model.config, "dprm", None) or {}).get("pooling", "last")
+    if pooling != "last":
+        digest.update(pooling.encode())
     backbone = model.base_model
     tensors = dict(backbone.named_parameters()) | dict(backbone.named_buffers())
     for name, tensor in sorted(tensors.items()):

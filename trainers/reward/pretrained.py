@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from dprm_data.labels.space import LabelSpace
 from dprm_trainers.core.cache import model_path
 from dprm_trainers.core.errors import TrainingDataError, TrainingError
-from dprm_trainers.core.loading import CONFIG, WEIGHTS, loading
+from dprm_trainers.core.loading import CONFIG, loading
 from dprm_trainers.data.group_rows import named
 from dprm_trainers.data.tokens import context_length, prepare_tokenizer
+from dprm_trainers.reward.pooling import MEAN, load_classifier
 from dprm_trainers.reward.reward_config import RewardConfig
 from dprm_trainers.reward.reward_record import checked_record
 
@@ -91,8 +90,6 @@ def load_model(
     config: RewardConfig, model_config: Any, tokenizer: PreTrainedTokenizerBase, space: LabelSpace, max_length: int
 ) -> PreTrainedModel:
     """The model in float32 with one output per label, or one for a scalar, and the label space in its config."""
-    from transformers import AutoModelForSequenceClassification
-
     names = ["reward"] if config.scalar else space.names
     model_config.num_labels = len(names)
     model_config.id2label = dict(enumerate(names))
@@ -109,15 +106,15 @@ def load_model(
         "objective": config.objective,
         "max_length": max_length,
         "temperature": 1.0,
+        "pooling": config.pooling,
         "trained_on": config.data,
         "group": dict(zip(("attribute", "value"), named(config.group), strict=True)) if config.group else None,
         "split": {"test": config.test, "validation": config.validation, "seed": config.split_seed},
     }
+    if config.pooling == MEAN and hasattr(model_config, "classifier_pooling"):
+        model_config.classifier_pooling = "mean"
     with loading(f"{config.model} as a sequence classifier", "Give a model whose weights are in safetensors files."):
-        model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
-            model_path(config.model), config=model_config, dtype=torch.float32, **WEIGHTS
-        )
-    return model
+        return load_classifier(model_path(config.model), model_config=model_config)[0]
 
 
 def with_lora(

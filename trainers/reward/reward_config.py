@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from dprm_trainers.core.settings import (
     AtLeastZero,
@@ -27,14 +27,18 @@ from dprm_trainers.core.settings import (
     Section,
     Seed,
     Share,
-    Warmup,
     given_settings,
 )
 from dprm_trainers.reward.objective import choices, is_scalar, on_pairs, on_rows, parse
 
+Auto = Literal["auto"]  # by the model's size, the data and the machine: `dprm_trainers.reward.defaults`
+
 
 class RewardConfig(BaseModel):
-    """Settings of `dprm train reward`. Only data and model are required."""
+    """Settings of `dprm train reward`. Only data and model are required.
+
+    auto: chosen when the training begins, by the model's size, the amount of data and the machine.
+    """
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
@@ -80,28 +84,28 @@ class RewardConfig(BaseModel):
     chat_template: ChatTemplate = None
     pad_token: PadToken = None
 
-    freeze: Annotated[Literal["none", "backbone"], Section("Training")] = Field(
-        "none", description="backbone: train the head alone, on features computed once."
+    freeze: Annotated[Literal["auto", "none", "backbone"], Section("Training")] = Field(
+        "auto", description="backbone: train the head alone, on features computed once."
     )
-    lora: CountOrZero = Field(0, description="The rank of low-rank adapters; 0 trains all weights.")
+    lora: CountOrZero | Auto = Field("auto", description="The rank of low-rank adapters; 0 trains all weights.")
     lora_alpha: LoraAlpha = None
     lora_targets: LoraTargets = "all-linear"
-    epochs: Positive | None = Field(
-        None, description="Passes over the training rows. Default: 1, or 30 with a frozen backbone."
+    pooling: Literal["auto", "last", "mean"] = Field(
+        "auto",
+        description="What the head reads: last, as the model's own classifier does, or the mean over the tokens.",
     )
+    epochs: Positive | Auto = Field("auto", description="Passes over the training rows.")
     batch_size: Count = Field(16, description="Rows per device and step.")
     accumulation: Count = Field(1, description="Steps over which gradients are summed.")
-    learning_rate: Positive | None = Field(
-        None, description="Of AdamW. Default: 1e-5, 1e-4 with lora, 1e-3 with a frozen backbone."
-    )
+    learning_rate: Positive | Auto = Field("auto", description="Of AdamW.")
     scheduler: str = Field("cosine", description="The schedule of the learning rate, by transformers' name for it.")
-    warmup: Warmup = 0.05
-    weight_decay: AtLeastZero | None = Field(None, description="Of AdamW. Default: 0, or 0.01 with a frozen backbone.")
+    warmup: Share | Auto = Field("auto", description="The share of the steps over which the learning rate rises.")
+    weight_decay: AtLeastZero | Auto = Field("auto", description="Of AdamW.")
     precision: Precision = "auto"
     checkpointing: Checkpointing = False
     group_by_length: bool = Field(True, description="Put rows of similar length into one batch.")
-    early_stopping: CountOrZero = Field(
-        0, description="Stop after this many epochs without a better validation loss and keep the best; 0: off."
+    early_stopping: CountOrZero | Auto = Field(
+        "auto", description="Stop after this many epochs without a better validation loss and keep the best; 0: off."
     )
     seed: Seed = 0
     overwrite: Overwrite = False
@@ -109,6 +113,11 @@ class RewardConfig(BaseModel):
     report_to: str = Field("none", description="The Trainer's tracker: trackio, wandb or tensorboard.")
     push_to_hub: PushToHub = None
     trainer: dict[str, Any] = Field(default_factory=dict, description="Any other TrainingArguments of transformers.")
+
+    @field_validator("epochs", "learning_rate", "weight_decay", mode="before")
+    @classmethod
+    def _nothing_is_auto(cls, value: Any) -> Any:
+        return "auto" if value is None else value
 
     @model_validator(mode="after")
     def _fits_together(self) -> RewardConfig:
@@ -123,11 +132,11 @@ class RewardConfig(BaseModel):
             raise ValueError("calibrate: pairs alone have no distribution to calibrate on")
         if self.scalar and self.calibrate:
             raise ValueError("calibrate: a scalar model has no distribution to calibrate")
-        if self.freeze == "backbone" and self.lora:
+        if self.freeze == "backbone" and self.lora not in (0, "auto"):
             raise ValueError("freeze: backbone trains the head alone; leave lora out")
         if self.test + self.validation >= 1:
             raise ValueError("test and validation together leave nothing to train on")
-        if (self.early_stopping or self.calibrate) and not self.validation:
+        if (self.early_stopping not in (0, "auto") or self.calibrate) and not self.validation:
             raise ValueError("early_stopping and calibrate need a validation share")
         return self
 

@@ -1,7 +1,8 @@
 """A trained reward model in use: conversations in, distributions and rewards out.
 
 `dprm train reward` saves a plain `AutoModelForSequenceClassification` with one output per label, which stock
-transformers and vLLM's classify load: the softmax of its logits is the preference distribution. Label names are in
+transformers and vLLM's classify load: the softmax of its logits is the preference distribution. (With mean pooling it
+is a model of sentence-transformers: `dprm_trainers.reward.pooling`.) Label names are in
 `id2label`; the label space with rewards and ground cost is in the config under `dprm`. A calibrated temperature is
 already in the head's weights.
 
@@ -24,10 +25,11 @@ import torch
 
 from dprm_data.core.arrays import Floats
 from dprm_trainers.core.errors import TrainingError
-from dprm_trainers.core.loading import CONFIG, WEIGHTS, loading
+from dprm_trainers.core.loading import CONFIG, loading
 from dprm_trainers.data.rows import Message
 from dprm_trainers.data.tokens import context_length, encode, prepare_tokenizer
 from dprm_trainers.reward.features import padded
+from dprm_trainers.reward.pooling import load_classifier, pool_by_mean, pooled_by_us
 from dprm_trainers.reward.reward_record import checked_record
 from dprm_trainers.reward.risk_measures import RiskMeasure, reward_std
 
@@ -55,6 +57,8 @@ class RewardModel:
     """A DPRM (or a scalar BT-RM) with its tokenizer and label space."""
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str = "") -> None:
+        if pooled_by_us(model.config):
+            pool_by_mean(model)
         self.model = model.train(False)
         self.tokenizer = tokenizer
         self.name = name or str(model.config.name_or_path)
@@ -73,27 +77,25 @@ class RewardModel:
 
         Raises `TrainingError` if it cannot be loaded or was not trained by `dprm train reward`.
         """
-        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+        from transformers import AutoTokenizer
 
         training_of(reference)
         with loading(f"the reward model {reference}", _HINT):
             dtype = torch.bfloat16 if bf16 else torch.float32
-            found: Any = AutoModelForSequenceClassification.from_pretrained(
-                reference, dtype=dtype, output_loading_info=True, **WEIGHTS
-            )
+            model, lacking = load_classifier(reference, dtype=dtype)
             tokenizer = AutoTokenizer.from_pretrained(reference, **CONFIG)
-        model, lacking = found[0], sorted(found[1]["missing_keys"])
         if lacking:
             raise TrainingError(
                 f"{reference} lacks weights of a reward model: {', '.join(lacking[:3])}",
                 hint="They would be initialised at random. Give a complete model.",
             )
         target = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        on_device: Any = model
         try:
-            model = model.to(target)
+            on_device = on_device.to(target)
         except (RuntimeError, AssertionError) as error:  # from torch, for a missing or full device
             raise TrainingError(f"{reference} cannot be moved to the device {target}: {error}") from error
-        return cls(model, prepare_tokenizer(tokenizer), name=reference)
+        return cls(on_device, prepare_tokenizer(tokenizer), name=reference)
 
     def judge(
         self,

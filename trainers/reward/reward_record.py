@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -33,6 +33,7 @@ class RewardRecord(BaseModel):
     group: _Group | None = None
     split: _Split | None = None
     trained_on: str | None = None
+    pooling: Literal["last", "mean"] = "last"
 
 
 def checked_record(record: Any, name: str) -> RewardRecord:

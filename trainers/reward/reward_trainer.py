@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,9 +28,11 @@ from dprm_trainers.data.rows import Rows, TrainingData, load_data
 from dprm_trainers.data.tokens import encode, pad_apart_from_the_end
 from dprm_trainers.reward.base_rate import start_at_base_rate
 from dprm_trainers.reward.batches import Collator, Examples
-from dprm_trainers.reward.features import FrozenHead, features_of, linear_head
+from dprm_trainers.reward.defaults import AUTO, Basis, keep, objective_of, reasons, settled, told
+from dprm_trainers.reward.features import FrozenHead, features_of_texts, linear_head
 from dprm_trainers.reward.loss_report import LossReporter, constant_loss
 from dprm_trainers.reward.objective import Objective, on_rows
+from dprm_trainers.reward.pooling import save_classifier
 from dprm_trainers.reward.pretrained import load_model, load_tokenizer, with_lora
 from dprm_trainers.reward.reward_config import RewardConfig
 from dprm_trainers.reward.reward_model import Judgement, RewardModel
@@ -40,7 +41,7 @@ from dprm_trainers.reward.temperature import into_head, temperature
 from dprm_trainers.reward.training_parts import Part, no_rows, training_parts
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
 Say = Callable[[str], None]
 
@@ -106,12 +107,13 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
     output = output_folder(config.output, resume=config.resume, overwrite=config.overwrite)
     if config.push_to_hub:
         connect(needs_token=True)  # a missing token is reported now, not after the training
+    config = objective_of(config, output / "checkpoints")
     found = data or _rows_of(config)
     space = found.space
     objective = Objective(config.objective, space)
     parts = training_parts(config, found, objective)
     train, validation = (parts[name].rows for name in ("train", "validation"))
-    if config.calibrate or (config.early_stopping and not parts["validation"].held):
+    if config.calibrate or (config.early_stopping not in (0, AUTO) and not parts["validation"].held):
         found.split("validation")
     tokenizer, model_config, max_length = load_tokenizer(config, space)
     if changed := pad_apart_from_the_end(tokenizer):
@@ -128,12 +130,17 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
         for name, part in parts.items()
     }
     notes = [*objective.notes, *(f"{name}: {note}" for name, each in encoded.items() for note in each.notes)]
+    seen, held = encoded["train"], encoded["validation"]
+    basis = Basis.of(model_config, config, rows=len(seen.ids), validation=len(held.ids), tokens=seen.tokens)
+    config, choices = settled(config, basis, output / "checkpoints")
     sizes = [parts[name].size for name in ("train", "validation")]
     say(f"{sizes[0]} to train on, {sizes[1]} to validate on ({found.how}); objective {config.objective}")
-    for note in notes:
+    for note in [*notes, *([told(choices)] if choices else [])]:
         say(note)
     set_seed(config.seed)
-    trained_before = any(name.endswith("ForSequenceClassification") for name in model_config.architectures or [])
+    trained_before = basis.pooling is not None or any(
+        name.endswith("ForSequenceClassification") for name in model_config.architectures or []
+    )
     model = load_model(config, model_config, tokenizer, space, max_length)
     base = train.target.mean(axis=0) if len(train) else np.full(space.K, 1 / space.K)
     if not (config.scalar or config.frozen or trained_before or {"fsdp", "deepspeed"} & config.trainer.keys()):
@@ -141,10 +148,13 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
     inputs: dict[str, Any] = {name: each.ids for name, each in encoded.items()}
     module: Any = model
     if config.frozen:
-        inputs = {name: _features(model, each.ids, config, say) for name, each in encoded.items()}
+        inputs = {
+            name: features_of_texts(model, each.ids, config.precision, config.batch_size, say)
+            for name, each in encoded.items()
+        }
         module = FrozenHead(inputs["train"], int(model.config.num_labels or 1), base)
     elif config.lora:
-        module = with_lora(model, rank=config.lora, alpha=config.lora_alpha, targets=config.lora_targets)
+        module = with_lora(model, rank=int(config.lora), alpha=config.lora_alpha, targets=config.lora_targets)
     examples = {
         name: Examples(inputs[name], part.rows.target, part.pairs, part.share, rows=objective.on_rows)
         for name, part in parts.items()
@@ -152,8 +162,10 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
     trainer = make_trainer(config, output, module, examples, objective, tokenizer, say)
     if len(examples["validation"]):
         trainer.add_callback(LossReporter(say, constant_loss(objective, base, parts["validation"])))
+    if trainer.is_world_process_zero():
+        keep(config, choices, output / "checkpoints")
     result = _run(trainer, config, output, say)
-    figures = _figures(result, trainer, examples["train"])
+    figures = _figures(result, trainer, examples["train"]) | {"chosen": reasons(choices)}
     say(
         f"trained {figures['epochs']:g} epochs in {figures['seconds']:.0f} s: {figures['tokens_per_second']:,.0f} "
         f"{'rows' if config.frozen else 'tokens'}/s, {figures['memory_mb']:,.0f} MB of {figures['memory_of']}"
@@ -188,25 +200,6 @@ def _rows_of(config: RewardConfig) -> TrainingData:
     )
 
 
-def _features(model: PreTrainedModel, ids: list[list[int]], config: RewardConfig, say: Say) -> np.ndarray:
-    if not ids:
-        return np.zeros((0, linear_head(model).in_features), dtype=np.float32)
-    half = in_bf16(config.precision)
-    backbone: Any = model
-    backbone.to(device="cuda" if torch.cuda.is_available() else "cpu", dtype=torch.bfloat16 if half else torch.float32)
-    reported = time.monotonic()
-
-    def progress(done: int, whole: int) -> None:
-        nonlocal reported
-        if time.monotonic() - reported > 10:
-            reported = time.monotonic()
-            say(f"features of {done} of {whole} rows")
-
-    found = features_of(backbone, ids, batch_size=config.batch_size, progress=progress)
-    backbone.to(device="cpu", dtype=torch.float32)
-    return found
-
-
 def make_trainer(
     config: RewardConfig,
     output: Path,
@@ -216,26 +209,25 @@ def make_trainer(
     tokenizer: PreTrainedTokenizerBase,
     say: Say,
 ) -> RewardTrainer:
-    """The trainer of a module: the model, the model with adapters, or the head on a frozen backbone.
+    """The trainer of a module: the model, the model with adapters, or the head on a frozen backbone. config: with no
+    setting `auto` any more.
 
     Raises `TrainingError` for settings that cannot be used.
     """
     validated = len(examples["validation"]) > 0
     if config.early_stopping and not validated:
         raise TrainingDataError("early_stopping needs a validation split with rows", hint="Raise validation.")
-    rate = config.learning_rate or (1e-3 if config.frozen else 1e-4 if config.lora else 1e-5)
-    decay = config.weight_decay if config.weight_decay is not None else 0.01 if config.frozen else 0.0
     on_gpu = torch.cuda.is_available()
     settings: dict[str, Any] = {
         "output_dir": str(output / "checkpoints"),
-        "num_train_epochs": config.epochs or (30.0 if config.frozen else 1.0),
+        "num_train_epochs": float(config.epochs),
         "per_device_train_batch_size": config.batch_size,
         "per_device_eval_batch_size": config.batch_size,
         "gradient_accumulation_steps": config.accumulation,
-        "learning_rate": rate,
+        "learning_rate": float(config.learning_rate),
         "lr_scheduler_type": config.scheduler,
-        "warmup_steps": config.warmup,
-        "weight_decay": decay,
+        "warmup_steps": float(config.warmup),
+        "weight_decay": float(config.weight_decay),
         "bf16": in_bf16(config.precision) and not config.frozen,
         _CHECKPOINTING: config.checkpointing,
         "train_sampling_strategy": "group_by_length" if config.group_by_length and not config.frozen else "random",
@@ -270,7 +262,7 @@ def make_trainer(
     )
     trainer.remove_callback(PrinterCallback)
     if config.early_stopping:
-        trainer.add_callback(EarlyStoppingCallback(early_stopping_patience=config.early_stopping))
+        trainer.add_callback(EarlyStoppingCallback(early_stopping_patience=int(config.early_stopping)))
     if trainer.is_fsdp_enabled and (config.lora or config.calibrate or config.frozen):
         raise TrainingError("FSDP does not support lora, calibrate or freeze", hint="Use DDP, or leave them out.")
     return trainer
@@ -347,7 +339,7 @@ def _finish(
         figures["temperature"] = temperature(logits[: len(validation)], validation.target)
         into_head(linear_head(model), figures["temperature"])
         model.config.dprm["temperature"] = figures["temperature"]
-    model.save_pretrained(folder, state_dict=state)
+    save_classifier(model, folder, state)
     tokenizer.save_pretrained(str(folder))
     if state is not None or not len(inputs["validation"]):
         return None

@@ -1,0 +1,94 @@
+"""The settings that are `auto`: what is chosen, that what is given wins, and that a training goes on as it began."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dprm_trainers.reward.defaults import FILE, Basis, chosen
+from dprm_trainers.reward.reward_config import RewardConfig
+from dprm_trainers.reward.reward_trainer import train_reward
+from tests.trainers import tiny
+
+GB = 10**9
+SMALL = {"weights": 22_700_000, "computing": 10_700_000, "rows": 2_000, "validation": 200, "tokens": 100_000}
+LARGE = {"weights": 8 * GB, "computing": 7 * GB, "rows": 50_000, "validation": 5_000, "tokens": 20_000_000}
+
+
+def choices(given: dict[str, Any], basis: dict[str, Any]) -> dict[str, Any]:
+    config = RewardConfig.of(data="d", model="m", **given)
+    return {name: value for name, (value, _) in chosen(config, Basis(**basis)).items()}
+
+
+def test_what_is_trained_follows_size_and_machine() -> None:
+    def trained(**basis: Any) -> tuple[Any, Any, Any]:
+        found = choices({}, basis)
+        return found["freeze"], found["lora"], found["pooling"]
+
+    assert trained(**SMALL, cores=2) == ("none", 0, "last")
+    assert trained(**SMALL, cores=2, by_mean=True) == ("none", 0, "mean")
+    assert trained(**LARGE, cores=64) == ("backbone", 0, "mean")
+    assert trained(**LARGE, cores=64, linear=False) == ("none", 0, "last")
+    assert trained(**LARGE, memory=80 * GB) == ("none", 16, "last")
+    assert trained(**LARGE, memory=400 * GB) == ("none", 0, "last")
+    assert trained(**LARGE, memory=80 * GB, sharded=True) == ("none", 0, "last")
+    assert trained(**LARGE, cores=64, pooling="last") == ("backbone", 0, "last")  # as the model was trained before
+
+
+def test_more_rows_are_read_fewer_times_and_larger_models_learn_more_slowly() -> None:
+    epochs = [choices({}, SMALL | {"rows": rows})["epochs"] for rows in (10, 400, 2_000, 10_000, 100_000)]
+    assert epochs == [10, 10, 4, 2, 1]
+    rates = [choices({}, SMALL | {"weights": int(weights)})["learning_rate"] for weights in (1e7, 1e8, 1e9, 7e10)]
+    assert rates == sorted(rates, reverse=True) and rates[0] <= 1e-4 and rates[-1] >= 1e-6
+    assert choices({}, SMALL)["early_stopping"] > 0
+    assert choices({}, SMALL | {"validation": 10})["early_stopping"] == 0
+
+
+def test_what_is_given_wins_and_the_rest_follows_it() -> None:
+    given = {"freeze": "backbone", "epochs": 3, "learning_rate": 2e-3, "pooling": "last"}
+    found = choices(given, SMALL)
+    assert not given.keys() & found.keys()
+    assert found["lora"] == 0
+    found = choices({"lora": 8}, LARGE)
+    assert (found["freeze"], found["learning_rate"]) == ("none", 1e-4)
+
+
+def test_choices_are_said_and_recorded(tmp_path: Path) -> None:
+    said: list[str] = []
+    trained = train_reward(tiny.settings(tmp_path, epochs="auto", trainer={"max_steps": 2}), said.append)
+    line = next(line for line in said if line.startswith("chosen: "))
+    assert "epochs 10 (" in line and "learning_rate" not in line
+    record = json.loads((trained.output / "dprm_training.json").read_text())
+    assert record["settings"]["epochs"] == 10 and record["settings"]["learning_rate"] == 1e-2
+    assert (
+        record["figures"]["chosen"].keys() >= {"epochs", "pooling", "freeze"}
+        and "learning_rate" not in record["figures"]["chosen"]
+    )
+    assert "chosen by size, data and machine" in (trained.output / "README.md").read_text()
+    assert "auto" not in json.dumps(record["settings"] | {"precision": ""})
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["now", "before settings were chosen"])
+def test_a_training_goes_on_as_it_began(tmp_path: Path, old: bool) -> None:
+    began = {"objective": "cramer", "epochs": 2, "learning_rate": 1e-3, "warmup": 0.0}
+    train_reward(tiny.settings(tmp_path, **began))
+    for file in (tmp_path / "trained").iterdir():
+        if file.is_file():
+            file.unlink()
+    checkpoints = tmp_path / "trained" / "checkpoints"
+    kept = json.loads((checkpoints / FILE).read_text())
+    assert kept["objective"] == "cramer" and kept["pooling"] == "last"
+    if old:
+        (checkpoints / FILE).unlink()
+    else:
+        (checkpoints / FILE).write_text(json.dumps(kept | {"warmup": 0.3}))
+    said: list[str] = []
+    resumed = train_reward(tiny.settings(tmp_path, resume=True), said.append)
+    record = json.loads((resumed.output / "dprm_training.json").read_text())
+    now = record["settings"]
+    assert any("as this training began" in line for line in said)
+    assert (now["objective"], now["warmup"]) == (("ot+0.1*ce", 0.05) if old else ("cramer", 0.3))
+    assert now["pooling"] == "last" and now["early_stopping"] == 0
