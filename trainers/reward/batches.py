@@ -49,7 +49,7 @@ class Examples(Dataset[Example]):
 class Collator:
     """Make a batch of examples: ids padded on the right, or features.
 
-    Of pairs, all chosen rows precede all rejected ones.
+    Of pairs, all chosen rows precede all rejected ones. Examples that are only predicted have no labels.
     """
 
     def __init__(self, pad: int) -> None:
@@ -61,4 +61,6 @@ class Collator:
         if "rejected" in examples[0]:
             rows += [example["rejected"] for example in examples]
         inputs = {"features": torch.from_numpy(np.stack(rows))} if name == "features" else padded(rows, self.pad)
+        if "labels" not in examples[0]:
+            return inputs
         return inputs | {"labels": torch.stack([example["labels"] for example in examples])}

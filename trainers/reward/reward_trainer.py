@@ -36,6 +36,7 @@ from dprm_trainers.reward.pretrained import load_model, load_tokenizer, with_lor
 from dprm_trainers.reward.reward_config import RewardConfig
 from dprm_trainers.reward.reward_model import Judgement, RewardModel
 from dprm_trainers.reward.rivals import on_validation
+from dprm_trainers.reward.sharding import is_sharded, load_whole, shard_on_cpus, shared_logits, whole_weights
 from dprm_trainers.reward.temperature import into_head, temperature
 
 if TYPE_CHECKING:
@@ -76,6 +77,10 @@ class RewardTrainer(Trainer):
         outputs = model(**{name: value for name, value in inputs.items() if name != "labels"})
         loss = self.objective(outputs["logits"], target).mean()
         return (loss, {"logits": outputs["logits"]}) if return_outputs else loss
+
+    def create_accelerator_and_postprocess(self) -> None:
+        super().create_accelerator_and_postprocess()
+        shard_on_cpus(self)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         folder = Path(self.args.output_dir or ".")
@@ -141,7 +146,7 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
     set_seed(config.seed)
     trained_before = any(name.endswith("ForSequenceClassification") for name in model_config.architectures or [])
     model = load_model(config, model_config, tokenizer, space, max_length)
-    if not (config.scalar or config.frozen or trained_before or {"fsdp", "deepspeed"} & config.trainer.keys()):
+    if not (config.scalar or config.frozen or trained_before):
         start_at_base_rate(model, train.target.mean(axis=0), encoded["train"].ids)
     inputs: dict[str, Any] = {name: parts.ids for name, parts in encoded.items()}
     module: Any = model
@@ -149,7 +154,7 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
         inputs = {name: _features(model, parts.ids, config, say) for name, parts in encoded.items()}
         module = FrozenHead(inputs["train"], int(model.config.num_labels or 1), train.target.mean(axis=0))
     elif config.lora:
-        module = with_lora(model, rank=config.lora, alpha=config.lora_alpha, targets=config.lora_targets)
+        module = with_adapters(model, config)
     examples = {
         name: Examples(inputs[name], rows.target, pairs[name])
         for name, rows in (("train", train), ("validation", validation))
@@ -163,11 +168,19 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
         f"trained {figures['epochs']:g} epochs in {figures['seconds']:.0f} s: {figures['tokens_per_second']:,.0f} "
         f"{'rows' if config.frozen else 'tokens'}/s, {figures['memory_mb']:,.0f} MB of {figures['memory_of']}"
     )
+    # Of weights that are spread over processes, every process holds a part: all of them take part in what follows.
+    weights = whole_weights(trainer) if is_sharded(trainer) else None
+    logits = shared_logits(trainer, inputs["validation"], int(model.config.num_labels)) if weights is not None else None
     if trainer.is_world_process_zero():
+        if weights is None:
+            module = trainer.accelerator.unwrap_model(trainer.model)
+        else:
+            model = load_model(config, model_config, tokenizer, space, max_length)
+            module = load_whole(with_adapters(model, config) if config.lora else model, weights)
         with whole_model(output) as folder:
-            predicted = _finish(trainer, config, model, inputs, validation, figures, tokenizer, folder)
-            if predicted is not None:
-                for note in on_validation(found, predicted.distribution, predicted.reward, pairs["validation"]):
+            judged = _finish(config, model, module, inputs, logits, validation, figures, tokenizer, folder)
+            if judged is not None:
+                for note in on_validation(found, judged.distribution, judged.reward, pairs["validation"]):
                     say(note)
                     notes.append(note)
             _write_record(config, found, figures, notes, folder, space)
@@ -190,6 +203,11 @@ def _pairs(config: RewardConfig, rows: Rows, space: LabelSpace, name: str) -> In
             hint="Set pairs: any to compare responses to different prompts, or choose another objective.",
         )
     return pairs
+
+
+def with_adapters(model: PreTrainedModel, config: RewardConfig) -> Any:
+    """The model with the low-rank adapters of the settings."""
+    return with_lora(model, rank=config.lora, alpha=config.lora_alpha, targets=config.lora_targets)
 
 
 def _features(model: PreTrainedModel, ids: list[list[int]], config: RewardConfig, say: Say) -> np.ndarray:
@@ -275,8 +293,11 @@ def make_trainer(
     trainer.remove_callback(PrinterCallback)
     if config.early_stopping:
         trainer.add_callback(EarlyStoppingCallback(early_stopping_patience=config.early_stopping))
-    if trainer.is_fsdp_enabled and (config.lora or config.calibrate or config.frozen):
-        raise TrainingError("FSDP does not support lora, calibrate or freeze", hint="Use DDP, or leave them out.")
+    if is_sharded(trainer) and config.frozen:
+        raise TrainingError(
+            "freeze: backbone trains a small head, whose weights need not be sharded",
+            hint="Leave fsdp and deepspeed out; each process computes its own features.",
+        )
     return trainer
 
 
@@ -323,10 +344,11 @@ def _figures(result: Any, trainer: RewardTrainer, train: Examples) -> dict[str, 
 
 
 def _finish(
-    trainer: RewardTrainer,
     config: RewardConfig,
     model: Any,
+    module: Any,
     inputs: dict[str, Any],
+    logits: Floats | None,
     validation: Rows,
     figures: dict[str, Any],
     tokenizer: PreTrainedTokenizerBase,
@@ -334,28 +356,23 @@ def _finish(
 ) -> Judgement | None:
     """Save a plain classifier: adapters merged, the trained head folded in, the temperature in its weights.
 
-    Returns its predictions on the validation split; None if that is empty or the weights are spread over processes.
+    model: the classifier; module: what was trained, whole. logits: of the validation split, where known. Returns the
+    predictions on the validation split; None if that is empty.
     """
-    trained: Any = trainer.accelerator.unwrap_model(trainer.model)
-    state = None
     if config.frozen:
-        trained.to("cpu").fold(linear_head(model))
-    elif config.lora:
-        model = trained.merge_and_unload()
-    elif trainer.is_fsdp_enabled:
-        state = trainer.accelerator.get_state_dict(trainer.model)
+        module.to("cpu").fold(linear_head(model))
     else:
-        model = trained
-    if config.calibrate:
+        model = module.merge_and_unload() if config.lora else module
+    if logits is None and len(validation):
         logits = _logits(config, model, tokenizer, inputs["validation"])
+    if config.calibrate and logits is not None:
         figures["temperature"] = temperature(logits, validation.target)
         into_head(linear_head(model), figures["temperature"])
         model.config.dprm["temperature"] = figures["temperature"]
-    model.save_pretrained(folder, state_dict=state)
+        logits = logits / figures["temperature"]
+    model.save_pretrained(folder)
     tokenizer.save_pretrained(str(folder))
-    if state is not None or not len(validation):
-        return None
-    return RewardModel(model, tokenizer).read(_logits(config, model, tokenizer, inputs["validation"]))
+    return None if logits is None else RewardModel(model, tokenizer).read(logits)
 
 
 def _logits(config: RewardConfig, model: Any, tokenizer: PreTrainedTokenizerBase, inputs: Any) -> Floats:
