@@ -36,7 +36,15 @@ from dprm_trainers.reward.pretrained import load_model, load_tokenizer, with_lor
 from dprm_trainers.reward.reward_config import RewardConfig
 from dprm_trainers.reward.reward_model import Judgement, RewardModel
 from dprm_trainers.reward.rivals import on_validation
-from dprm_trainers.reward.sharding import is_sharded, load_whole, shard_on_cpus, shared_logits, whole_weights
+from dprm_trainers.reward.sharding import (
+    first_process,
+    is_sharded,
+    load_whole,
+    shard_on_cpus,
+    sharded_by,
+    shared_logits,
+    whole_weights,
+)
 from dprm_trainers.reward.temperature import into_head, temperature
 
 if TYPE_CHECKING:
@@ -108,6 +116,7 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
 
     Raises `DprmError` before training begins if it cannot work.
     """
+    say = say if first_process() else lambda text: None
     output = output_folder(config.output, resume=config.resume, overwrite=config.overwrite)
     if config.push_to_hub:
         connect(needs_token=True)  # a missing token is reported now, not after the training
@@ -340,6 +349,7 @@ def _figures(result: Any, trainer: RewardTrainer, train: Examples) -> dict[str, 
         "memory_mb": memory,
         "memory_of": memory_of,
         "processes": trainer.accelerator.num_processes,
+        "sharded_by": sharded_by(trainer),
     }
 
 

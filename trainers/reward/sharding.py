@@ -6,6 +6,7 @@ that do wait for ever for those that do not.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,19 @@ from dprm_data.core.arrays import Floats
 
 if TYPE_CHECKING:
     from transformers import Trainer
+
+
+def first_process() -> bool:
+    """Whether this is the first of the processes that a launcher (torchrun, accelerate) started, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def sharded_by(trainer: Trainer) -> str | None:
+    """What spreads the weights over processes: `FSDP2`, `ZeRO-3`, ...; None if each process holds all of them."""
+    plugin: Any = trainer.accelerator.state
+    if trainer.is_fsdp_enabled:
+        return f"FSDP{plugin.fsdp_plugin.fsdp_version}"
+    return f"ZeRO-{plugin.deepspeed_plugin.zero_stage}" if trainer.is_deepspeed_enabled else None
 
 
 def is_sharded(trainer: Trainer) -> bool:
@@ -66,5 +80,6 @@ def shared_logits(trainer: Trainer, ids: Sequence[Sequence[int]], outputs: int) 
     if not len(ids):
         return np.zeros((0, outputs))
     trainer.args.prediction_loss_only = False
+    trainer.args.train_sampling_strategy = "random"  # else rows of like length come together here too, out of order
     found: Any = trainer.predict([{"input_ids": row} for row in ids]).predictions  # type: ignore[arg-type]
     return np.asarray(found, dtype=np.float64).reshape(len(ids), outputs)
