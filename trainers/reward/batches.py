@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dprm_data.core.arrays import Floats, Ints
+from dprm_trainers.data.token_table import TokenTable
 from dprm_trainers.reward.features import padded
 
 Example = dict[str, Any]
@@ -22,7 +22,7 @@ class Examples(Dataset[Example]):
     inputs: token ids per row, or features (N, H).
     """
 
-    def __init__(self, inputs: Sequence[list[int]] | np.ndarray, target: Floats, pairs: Ints | None = None) -> None:
+    def __init__(self, inputs: TokenTable | np.ndarray, target: Floats, pairs: Ints | None = None) -> None:
         self._inputs = inputs
         self._target = torch.from_numpy(np.asarray(target, dtype=np.float32))
         self._pairs = pairs
@@ -42,7 +42,7 @@ class Examples(Dataset[Example]):
         """Token ids, or rows of features, in one epoch."""
         if isinstance(self._inputs, np.ndarray):
             return len(self) * (1 if self._pairs is None else 2)
-        lengths = np.array([len(row) for row in self._inputs])
+        lengths = self._inputs.lengths
         return int(lengths.sum() if self._pairs is None else lengths[self._pairs].sum())
 
 

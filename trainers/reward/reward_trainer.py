@@ -6,6 +6,7 @@ Mistakes in data, model and settings are reported before training begins.
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -26,7 +27,8 @@ from dprm_trainers.core.checkpoints import flush, last_whole
 from dprm_trainers.core.errors import TrainingDataError, TrainingError
 from dprm_trainers.core.outputs import in_bf16, output_folder, peak_memory, push_folder, whole_model
 from dprm_trainers.data.rows import Rows, TrainingData, load_data, preference_pairs
-from dprm_trainers.data.tokens import encode, pad_apart_from_the_end
+from dprm_trainers.data.token_table import TokenTable
+from dprm_trainers.data.tokens import encode_shared, pad_apart_from_the_end
 from dprm_trainers.reward.base_rate import start_at_base_rate
 from dprm_trainers.reward.batches import Collator, Examples
 from dprm_trainers.reward.features import FrozenHead, features_of, linear_head
@@ -138,7 +140,8 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
     if changed := pad_apart_from_the_end(tokenizer):
         say(changed)
     encoded = {
-        name: encode(
+        name: encode_shared(
+            output / "tokens" / name,
             tokenizer,
             rows.prompts,
             rows.completions,
@@ -194,6 +197,7 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
                     notes.append(note)
             _write_record(config, found, figures, notes, folder, space)
     trainer.accelerator.wait_for_everyone()
+    shutil.rmtree(output / "tokens", ignore_errors=True)  # kept while a broken-off training may be resumed
     if config.push_to_hub and trainer.is_world_process_zero():
         push_folder(config.push_to_hub, output, say)
     return Trained(output, figures, notes)
@@ -219,8 +223,8 @@ def with_adapters(model: PreTrainedModel, config: RewardConfig) -> Any:
     return with_lora(model, rank=config.lora, alpha=config.lora_alpha, targets=config.lora_targets)
 
 
-def _features(model: PreTrainedModel, ids: list[list[int]], config: RewardConfig, say: Say) -> np.ndarray:
-    if not ids:
+def _features(model: PreTrainedModel, ids: TokenTable, config: RewardConfig, say: Say) -> np.ndarray:
+    if not len(ids):
         return np.zeros((0, linear_head(model).in_features), dtype=np.float32)
     half = in_bf16(config.precision)
     backbone: Any = model
