@@ -12,11 +12,14 @@ from dprm_trainers.core.errors import TrainingDataError, TrainingError
 from dprm_trainers.core.loading import CONFIG, WEIGHTS, loading
 from dprm_trainers.data.group_rows import named
 from dprm_trainers.data.tokens import context_length, prepare_tokenizer
+from dprm_trainers.reward.precision import float32_output
 from dprm_trainers.reward.reward_config import RewardConfig
 from dprm_trainers.reward.reward_record import checked_record
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def open_tokenizer(reference: str, role: str) -> tuple[Any, PreTrainedTokenizerBase]:
@@ -90,7 +93,7 @@ def _check_labels(model_config: Any, config: RewardConfig, space: LabelSpace) ->
 def load_model(
     config: RewardConfig, model_config: Any, tokenizer: PreTrainedTokenizerBase, space: LabelSpace, max_length: int
 ) -> PreTrainedModel:
-    """The model in float32 with one output per label, or one for a scalar, and the label space in its config."""
+    """The model in the settings' `weights` with one output per label, or one for a scalar, and the label space in its config."""
     from transformers import AutoModelForSequenceClassification
 
     names = ["reward"] if config.scalar else space.names
@@ -115,8 +118,9 @@ def load_model(
     }
     with loading(f"{config.model} as a sequence classifier", "Give a model whose weights are in safetensors files."):
         model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
-            model_path(config.model), config=model_config, dtype=torch.float32, **WEIGHTS
+            model_path(config.model), config=model_config, dtype=_DTYPES[config.weights], **WEIGHTS
         )
+    float32_output(model)
     return model
 
 

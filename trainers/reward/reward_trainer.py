@@ -5,11 +5,11 @@ Mistakes in data, model and settings are reported before training begins.
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import time
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,12 +20,12 @@ from torch import Tensor
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainingArguments, set_seed
 from transformers.trainer_utils import rotate_checkpoints
 
-from dprm_data.core.arrays import Floats, Ints
+from dprm_data.core.arrays import Ints
 from dprm_data.labels.space import LabelSpace
 from dprm_data.publish.hub import connect
 from dprm_trainers.core.checkpoints import flush, last_whole
 from dprm_trainers.core.errors import TrainingDataError, TrainingError
-from dprm_trainers.core.outputs import in_bf16, output_folder, peak_memory, push_folder, whole_model
+from dprm_trainers.core.outputs import in_bf16, output_folder, push_folder, whole_model
 from dprm_trainers.data.rows import Rows, TrainingData, load_data, preference_pairs
 from dprm_trainers.data.token_table import TokenTable
 from dprm_trainers.data.tokens import encode_shared, pad_apart_from_the_end
@@ -34,20 +34,20 @@ from dprm_trainers.reward.batches import Collator, Examples
 from dprm_trainers.reward.features import FrozenHead, features_of, linear_head
 from dprm_trainers.reward.loss_report import LossReporter, constant_loss
 from dprm_trainers.reward.objective import Objective
+from dprm_trainers.reward.precision import float32_trained
 from dprm_trainers.reward.pretrained import load_model, load_tokenizer, with_lora
 from dprm_trainers.reward.reward_config import RewardConfig
-from dprm_trainers.reward.reward_model import Judgement, RewardModel
 from dprm_trainers.reward.rivals import on_validation
+from dprm_trainers.reward.saving import finish, write_record
 from dprm_trainers.reward.sharding import (
     first_process,
     is_sharded,
     load_whole,
     shard_on_cpus,
-    sharded_by,
     shared_logits,
     whole_weights,
 )
-from dprm_trainers.reward.temperature import into_head, temperature
+from dprm_trainers.reward.throughput import figures_of, flops_per_token, in_words
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -85,7 +85,7 @@ class RewardTrainer(Trainer):
     ) -> Any:
         target = inputs["labels"]
         outputs = model(**{name: value for name, value in inputs.items() if name != "labels"})
-        loss = self.objective(outputs["logits"], target).mean()
+        loss = self.objective(outputs["logits"].float(), target).mean()
         return (loss, {"logits": outputs["logits"]}) if return_outputs else loss
 
     def create_accelerator_and_postprocess(self) -> None:
@@ -174,12 +174,10 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
     trainer = make_trainer(config, output, module, examples, objective, tokenizer, say)
     if len(validation):
         trainer.add_callback(LossReporter(say, constant_loss(objective, train, validation)))
+    flops = flops_per_token(module)  # before its weights are spread
     result = _run(trainer, config, output, say)
-    figures = _figures(result, trainer, examples["train"])
-    say(
-        f"trained {figures['epochs']:g} epochs in {figures['seconds']:.0f} s: {figures['tokens_per_second']:,.0f} "
-        f"{'rows' if config.frozen else 'tokens'}/s, {figures['memory_mb']:,.0f} MB of {figures['memory_of']}"
-    )
+    figures = figures_of(result, trainer, examples["train"], flops)
+    say(in_words(figures, "rows" if config.frozen else "tokens"))
     # Of weights that are spread over processes, every process holds a part: all of them take part in what follows.
     weights = whole_weights(trainer) if is_sharded(trainer) else None
     logits = shared_logits(trainer, inputs["validation"], int(model.config.num_labels)) if weights is not None else None
@@ -190,12 +188,12 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
             model = load_model(config, model_config, tokenizer, space, max_length)
             module = load_whole(with_adapters(model, config) if config.lora else model, weights)
         with whole_model(output) as folder:
-            judged = _finish(config, model, module, inputs, logits, validation, figures, tokenizer, folder)
+            judged = finish(config, model, module, inputs, logits, validation, figures, tokenizer, folder)
             if judged is not None:
                 for note in on_validation(found, judged.distribution, judged.reward, pairs["validation"]):
                     say(note)
                     notes.append(note)
-            _write_record(config, found, figures, notes, folder, space)
+            write_record(config, found, figures, notes, folder, space)
     trainer.accelerator.wait_for_everyone()
     shutil.rmtree(output / "tokens", ignore_errors=True)  # kept while a broken-off training may be resumed
     if config.push_to_hub and trainer.is_world_process_zero():
@@ -219,8 +217,10 @@ def _pairs(config: RewardConfig, rows: Rows, space: LabelSpace, name: str) -> In
 
 
 def with_adapters(model: PreTrainedModel, config: RewardConfig) -> Any:
-    """The model with the low-rank adapters of the settings."""
-    return with_lora(model, rank=config.lora, alpha=config.lora_alpha, targets=config.lora_targets)
+    """The model with the low-rank adapters of the settings, in float32."""
+    adapted = with_lora(model, rank=config.lora, alpha=config.lora_alpha, targets=config.lora_targets)
+    float32_trained(adapted)
+    return adapted
 
 
 def _features(model: PreTrainedModel, ids: TokenTable, config: RewardConfig, say: Say) -> np.ndarray:
@@ -272,7 +272,7 @@ def make_trainer(
         "warmup_steps": config.warmup,
         "weight_decay": decay,
         "bf16": in_bf16(config.precision) and not config.frozen,
-        _CHECKPOINTING: config.checkpointing,
+        _CHECKPOINTING: config.checkpointing and not config.trainer.get("fsdp"),
         "train_sampling_strategy": "group_by_length" if config.group_by_length and not config.frozen else "random",
         "eval_strategy": "epoch" if validated else "no",
         "save_strategy": "epoch",
@@ -291,18 +291,23 @@ def make_trainer(
         "seed": config.seed,
         "data_seed": config.seed,
     }
+    given = deepcopy(config.trainer)  # TrainingArguments changes what is in it
+    if config.checkpointing and given.get("fsdp"):  # around the parts that are gathered, by FSDP's own means
+        given["fsdp_config"] = {"activation_checkpointing": True} | given.get("fsdp_config", {})
     try:
-        arguments = TrainingArguments(**(settings | config.trainer))
+        arguments = TrainingArguments(**(settings | given))
+        trainer = RewardTrainer(
+            model=module,
+            args=arguments,
+            data_collator=Collator(tokenizer.pad_token_id),
+            train_dataset=examples["train"],
+            eval_dataset=examples["validation"] if validated else None,
+            objective=objective,
+        )
     except (TypeError, ValueError) as error:
         raise TrainingError(f"trainer: {error}", hint="Allowed: the TrainingArguments of transformers.") from error
-    trainer = RewardTrainer(
-        model=module,
-        args=arguments,
-        data_collator=Collator(tokenizer.pad_token_id),
-        train_dataset=examples["train"],
-        eval_dataset=examples["validation"] if validated else None,
-        objective=objective,
-    )
+    except (ImportError, RuntimeError) as error:  # of a tracker, or DeepSpeed
+        raise TrainingError(f"trainer: {error}", hint="Install what it names, or leave the setting out.") from error
     trainer.remove_callback(PrinterCallback)
     if config.early_stopping:
         trainer.add_callback(EarlyStoppingCallback(early_stopping_patience=config.early_stopping))
@@ -335,75 +340,3 @@ def _checkpoints(folder: Path) -> list[Path]:
     """The checkpoints of a Trainer, the latest last. It writes `trainer_state.json` as the last file of each."""
     found = [place for place in folder.glob("checkpoint-*") if place.name.removeprefix("checkpoint-").isdigit()]
     return sorted(found, key=lambda place: int(place.name.removeprefix("checkpoint-")))
-
-
-def _figures(result: Any, trainer: RewardTrainer, train: Examples) -> dict[str, Any]:
-    seconds, epochs = float(result.metrics["train_runtime"]), float(trainer.state.epoch or 0.0)
-    evaluations: list[float] = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry]
-    memory, memory_of = peak_memory()
-    return {
-        "training_loss": float(result.training_loss),
-        "validation_loss": (min(evaluations) if trainer.args.load_best_model_at_end else evaluations[-1])
-        if evaluations
-        else None,
-        "epochs": epochs,
-        "steps": trainer.state.global_step,
-        "seconds": seconds,
-        "tokens_per_second": train.tokens * epochs / max(seconds, 1e-9),
-        "memory_mb": memory,
-        "memory_of": memory_of,
-        "processes": trainer.accelerator.num_processes,
-        "sharded_by": sharded_by(trainer),
-    }
-
-
-def _finish(
-    config: RewardConfig,
-    model: Any,
-    module: Any,
-    inputs: dict[str, Any],
-    logits: Floats | None,
-    validation: Rows,
-    figures: dict[str, Any],
-    tokenizer: PreTrainedTokenizerBase,
-    folder: Path,
-) -> Judgement | None:
-    """Save a plain classifier: adapters merged, the trained head folded in, the temperature in its weights.
-
-    model: the classifier; module: what was trained, whole. logits: of the validation split, where known. Returns the
-    predictions on the validation split; None if that is empty.
-    """
-    if config.frozen:
-        module.to("cpu").fold(linear_head(model))
-    else:
-        model = module.merge_and_unload() if config.lora else module
-    if logits is None and len(validation):
-        logits = _logits(config, model, tokenizer, inputs["validation"])
-    if config.calibrate and logits is not None:
-        figures["temperature"] = temperature(logits, validation.target)
-        into_head(linear_head(model), figures["temperature"])
-        model.config.dprm["temperature"] = figures["temperature"]
-        logits = logits / figures["temperature"]
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(str(folder))
-    return None if logits is None else RewardModel(model, tokenizer).read(logits)
-
-
-def _logits(config: RewardConfig, model: Any, tokenizer: PreTrainedTokenizerBase, inputs: Any) -> Floats:
-    if config.frozen:
-        head = linear_head(model)
-        with torch.inference_mode():
-            return np.asarray(head(torch.from_numpy(inputs)).double().numpy())
-    return RewardModel(model, tokenizer).logits(inputs, config.batch_size)
-
-
-def _write_record(
-    config: RewardConfig, data: TrainingData, figures: dict[str, Any], notes: list[str], folder: Path, space: LabelSpace
-) -> None:
-    from dprm_trainers.reward.reward_card import write_model_card
-
-    rows = {name: len(split) for name, split in data.splits.items()}
-    content = {"settings": config.model_dump(mode="json"), "rows": rows, "split": data.how, "figures": figures}
-    content["notes"] = notes
-    (folder / "dprm_training.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    write_model_card(folder, content, space, name=config.push_to_hub or Path(config.output).name)
