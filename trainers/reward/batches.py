@@ -45,6 +45,11 @@ class Examples(Dataset[Example]):
         lengths = self._inputs.lengths
         return int(lengths.sum() if self._pairs is None else lengths[self._pairs].sum())
 
+    @property
+    def longest(self) -> int:
+        """Token ids of the longest row; 1 of features."""
+        return 1 if isinstance(self._inputs, np.ndarray) else int(self._inputs.lengths.max(initial=1))
+
 
 class Collator:
     """Make a batch of examples: ids padded on the right, or features.

@@ -33,6 +33,7 @@ from dprm_trainers.reward.base_rate import start_at_base_rate
 from dprm_trainers.reward.batches import Collator, Examples
 from dprm_trainers.reward.features import FrozenHead, features_of, linear_head
 from dprm_trainers.reward.loss_report import LossReporter, constant_loss
+from dprm_trainers.reward.memory_estimate import estimate, room
 from dprm_trainers.reward.objective import Objective
 from dprm_trainers.reward.precision import float32_trained
 from dprm_trainers.reward.pretrained import load_model, load_tokenizer, with_lora
@@ -175,6 +176,8 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
     if len(validation):
         trainer.add_callback(LossReporter(say, constant_loss(objective, train, validation)))
     flops = flops_per_token(module)  # before its weights are spread
+    if not config.frozen:
+        expect_memory(trainer, config, module, model.config, examples["train"], say)
     result = _run(trainer, config, output, say)
     figures = figures_of(result, trainer, examples["train"], flops)
     say(in_words(figures, "rows" if config.frozen else "tokens"))
@@ -320,6 +323,28 @@ def make_trainer(
 
 
 # -- training and after ------------------------------------------------------------------------------------------------
+
+
+def expect_memory(
+    trainer: RewardTrainer, config: RewardConfig, module: Any, model_config: Any, train: Examples, say: Say
+) -> None:
+    """Say what memory each process will take, and whether that is more than its GPU has."""
+    found = estimate(
+        module,
+        model_config.get_text_config(),
+        rows=config.batch_size * (2 if config.scalar else 1),
+        tokens=train.longest,
+        bf16=in_bf16(config.precision),
+        checkpointing=config.checkpointing,
+        shards=trainer.accelerator.num_processes if is_sharded(trainer) else 1,
+    )
+    say(str(found))
+    most = room()
+    if most is not None and found.total > most:
+        say(
+            f"that is more than the {most / 1e9:.0f} GB of this GPU: lower batch_size or max_length (raise accumulation), "
+            "set checkpointing, lora (with weights: bf16), or shard by fsdp"
+        )
 
 
 def _run(trainer: RewardTrainer, config: RewardConfig, output: Path, say: Say) -> Any:
