@@ -1,4 +1,4 @@
-"""Two processes over gloo train like one with the same global batch: DDP, and FSDP2 with all weights and with LoRA."""
+"""Two processes over gloo train like one with the same global batch: DDP, and FSDP2 with all weights and with LoRA, ZeRO-3."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from tests.trainers import tiny
 from tests.trainers.processes import same_weights, train_on
 
 FSDP = {"fsdp": True, "fsdp_config": {"state_dict_type": "FULL_STATE_DICT"}}
+AUTO = dict.fromkeys(("train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "train_batch_size"), "auto")
+ZERO = {"stage": 3, "stage3_gather_16bit_weights_on_model_save": True}
+DEEPSPEED = {"deepspeed": {"zero_optimization": ZERO, "zero_allow_untested_optimizer": True} | AUTO}
 
 
 @pytest.mark.slow
@@ -35,8 +38,10 @@ def test_two_processes_are_one_with_the_same_batch(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lora", [0, 4])
-def test_sharded_weights_are_saved_whole(tmp_path: Path, lora: int) -> None:
+@pytest.mark.parametrize(("by", "lora"), [("FSDP2", 0), ("FSDP2", 4), ("ZeRO-3", 0)])
+def test_sharded_weights_are_saved_whole(tmp_path: Path, by: str, lora: int) -> None:
+    if by == "ZeRO-3":
+        pytest.importorskip("deepspeed")
     # Saving gathers the weights: a collective that not every process calls never ends. Of 2 x 5 texts validated, 3 are filled up.
     common: dict[str, Any] = {
         "data": str(tiny.write(tmp_path / "data.parquet", tiny.rows(96))),
@@ -51,9 +56,13 @@ def test_sharded_weights_are_saved_whole(tmp_path: Path, lora: int) -> None:
     }
     single = tiny.settings(tmp_path, output=str(tmp_path / "one"), batch_size=4, **common)
     one = train_reward(single)
-    changes = {"output": str(tmp_path / "two"), "batch_size": 2, "trainer": common["trainer"] | FSDP}
+    changes = {
+        "output": str(tmp_path / "two"),
+        "batch_size": 2,
+        "trainer": common["trainer"] | (FSDP if by == "FSDP2" else DEEPSPEED),
+    }
     two = train_on(2, single.model_copy(update=changes))
-    assert two["figures"]["sharded_by"] == "FSDP2"
+    assert two["figures"]["sharded_by"] == by
     assert two["figures"]["training_loss"] == pytest.approx(one.figures["training_loss"], rel=1e-4)
     assert two["figures"]["temperature"] == pytest.approx(one.figures["temperature"], rel=1e-2)
     assert same_weights(one.output, tmp_path / "two", within=2e-4)
