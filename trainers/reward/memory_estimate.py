@@ -9,9 +9,10 @@ Bytes, for n weights of which t are trained, over s shards, in B rows of T token
     optimizer      8 t / s: two moments of AdamW in float32
     activations    what the layers keep for the backward pass, B T tokens, below; of the longest rows
 
-A layer keeps, per token: the inputs and outputs of its two norms, and what they compute in float32; queries, keys and
-values, and the rotated ones; the output of attention; four times the width f of the feed-forward part. That is
-9 h + 5 kv + 4 f numbers of 2 bytes under bf16 (the norms' of 4), of 4 else; the probabilities of attention (heads x T a
+A layer with a gated feed-forward part of width f (Llama and its kin) keeps, per token: the inputs and outputs of its two
+norms, and what they compute in float32; queries, keys and values, and the rotated ones; the output of attention; four
+times f. That is 9 h + 5 kv + 4 f numbers of 2 bytes under bf16 (the norms' of 4), of 4 else; one without gates (BERT)
+5 h + 3 kv + 2 f. The probabilities of attention (heads x T a
 token) only where it is `eager`. Dropout adds nothing here, adapters their inner width. With checkpointing a layer keeps
 its input alone, and one layer at a time is computed again. In the manner of Korthikanti et al., arXiv 2205.05198,
 section 4, for today's layers and for attention that is not kept.
@@ -66,7 +67,9 @@ def estimate(
         if isinstance(p, torch.nn.Embedding) and p.weight.dtype.itemsize == 4
     )
     inner = _inner_width(module)
-    per_layer = (_per_token(config, width, tokens) + inner * width / max(len(layers), 1)) * rows * tokens
+    per_layer = (
+        (_per_token(config, width, tokens, _gated(layers)) + inner * width / max(len(layers), 1)) * rows * tokens
+    )
     state = config.hidden_size * rows * tokens * width  # what passes from layer to layer
     held = state * len(layers) + per_layer if checkpointing else per_layer * len(layers)
     return MemoryEstimate(
@@ -82,14 +85,22 @@ def estimate(
     )
 
 
-def _per_token(config: Any, width: int, tokens: int) -> float:
+def _per_token(config: Any, width: int, tokens: int, gated: bool) -> float:
     """Bytes that one layer keeps of a token."""
     h = config.hidden_size
     heads = config.num_attention_heads
     kv = (getattr(config, "num_key_value_heads", None) or heads) * (getattr(config, "head_dim", None) or h // heads)
     f = getattr(config, "intermediate_size", None) or 4 * h
     probabilities = 2 * heads * tokens if getattr(config, "_attn_implementation", "") == "eager" else 0
-    return 4 * h * 4 + (5 * h + 5 * kv + 4 * f + probabilities) * width
+    if not gated:
+        return float((5 * h + 3 * kv + 2 * f + probabilities) * width)
+    return float(4 * h * 4 + (5 * h + 5 * kv + 4 * f + probabilities) * width)
+
+
+def _gated(layers: list[Any]) -> bool:
+    """Whether the feed-forward part multiplies two projections, by the names of its weights."""
+    names = [name for layer in layers[:1] for name, _ in layer.named_parameters()]
+    return any("gate" in name or name.endswith("Wi.weight") for name in names)
 
 
 def _layers(module: Any) -> list[Any]:

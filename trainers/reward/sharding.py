@@ -63,7 +63,7 @@ def whole_weights(trainer: Trainer) -> dict[str, Tensor]:
 
     A collective: every process must call it.
     """
-    return dict(trainer.accelerator.get_state_dict(trainer.model_wrapped))
+    return dict(trainer.accelerator.get_state_dict(trainer.model_wrapped) or {})  # ZeRO-3: None but on the first
 
 
 def load_whole(module: Any, weights: dict[str, Tensor]) -> Any:
