@@ -37,6 +37,7 @@ def main() -> None:
 def _one(way: str, folder: Path) -> None:
     import resource
 
+    import peft  # noqa: F401 - so that libraries do not count
     import psutil
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
