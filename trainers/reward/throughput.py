@@ -14,8 +14,10 @@ from dprm_trainers.core.outputs import peak_memory
 from dprm_trainers.reward.sharding import sharded_by
 
 if TYPE_CHECKING:
+    from transformers import Trainer
+
     from dprm_trainers.reward.batches import Examples
-    from dprm_trainers.reward.reward_trainer import RewardTrainer
+
 
 # TFLOP/s of dense matrix products in bf16, by a part of the name; the makers' data sheets. The first that fits counts.
 _PEAK = {
@@ -56,7 +58,7 @@ def gpu_name() -> str:
     return torch.cuda.get_device_name() if torch.cuda.is_available() else ""
 
 
-def figures_of(result: Any, trainer: RewardTrainer, train: Examples, flops: float) -> dict[str, Any]:
+def figures_of(result: Any, trainer: Trainer, train: Examples, flops: float) -> dict[str, Any]:
     """Losses, time, speed and memory of a training. flops: model FLOPs of a token (of a row of features)."""
     seconds, epochs = float(result.metrics["train_runtime"]), float(trainer.state.epoch or 0.0)
     evaluations: list[float] = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry]
