@@ -1,4 +1,4 @@
-"""Rewards that another process computes: a model in vLLM or SGLang, or our own service.
+"""A reward model whose weights are in another process: vLLM or SGLang.
 
 `RemoteModel` is a reward model whose logits come from a server of its weights. Texts become tokens here, by the model's
 own tokenizer and template as in training, and token ids are posted: no template of the server's has a say.
@@ -6,14 +6,11 @@ own tokenizer and template as in training, and token ids are posted: no template
     vLLM      POST /classify      {"model", "input": [[ids], ...]} -> {"data": [{"index", "label", "probs",
               "num_classes"}, ...]} (vllm/entrypoints/pooling/classify/protocol.py, 0.15 to 0.18)
     SGLang    POST /v1/classify   the same form (docs.sglang.io/docs/supported-models/classify_models)
-
-`Service` is a client of `dprm serve`, which tokenises by itself: it needs neither torch nor the model's files.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,7 +19,6 @@ import numpy as np
 from dprm_data.core.arrays import Floats
 from dprm_trainers.core.errors import RewardError, TrainingError
 from dprm_trainers.reward.reward_model import RewardModel, open_reward_model
-from dprm_trainers.reward.scorer import Scores
 from dprm_trainers.verl_reward import post
 
 _SUM_WITHIN = 0.01  # of probabilities from 1: a server may compute in bf16
@@ -68,41 +64,6 @@ class RemoteModel(RewardModel):
                 hint="The server must apply the softmax, as vLLM does for a classifier of one label of several.",
             )
         return np.log(np.maximum(found, np.finfo(np.float64).tiny))
-
-
-@dataclass
-class Service:
-    """A client of `dprm serve` in the place of a `Scorer`. url: its address; reading: the service's own if None."""
-
-    url: str
-    reading: str | None = None
-    key_env: str | None = None
-    patience: float = 300.0
-    labels: tuple[str, ...] = ()
-    groups: tuple[str, ...] = ()
-
-    def __call__(self, prompts: Sequence[Any], responses: Sequence[str]) -> Scores:
-        """The scores of N responses, each to its prompt. Raises `RewardError`."""
-        content = {"prompts": list(prompts), "responses": list(responses)}
-        if self.reading is not None:
-            content["reading"] = self.reading  # type: ignore[assignment]
-        where = address(self.url, "/score")
-        answer = asked(where, content, self.key_env, self.patience)
-        try:
-            reward, known = np.array(answer["rewards"], dtype=np.float64), answer["distributions"] is not None
-            std = np.array(answer["std"], dtype=np.float64) if known else np.full(len(reward), np.nan)
-            distribution = np.array(answer["distributions"], dtype=np.float64) if known else None
-            self.labels, names = tuple(answer["labels"]), answer["worst_groups"]
-            cut = int(answer["cut"])
-        except (TypeError, KeyError, ValueError) as error:
-            raise RewardError(f"{where} is not `dprm serve`: it answers in another form") from error
-        if reward.shape != (len(responses),) or not np.isfinite(reward).all():
-            raise RewardError(f"{where} answers {reward.shape} rewards to {len(responses)} responses")
-        worst = None
-        if names is not None:
-            self.groups = (*self.groups, *sorted(set(names) - set(self.groups)))
-            worst = np.array([self.groups.index(name) for name in names])
-        return Scores(reward, std, distribution, worst, cut)
 
 
 def address(url: str, path: str) -> str:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dprm_trainers.reward.remote import Service
     from dprm_trainers.reward.scorer import Scorer, Scores
+    from dprm_trainers.reward.service_client import Service
 
 
 class RewardFunction:
@@ -59,7 +59,7 @@ class RewardFunction:
     def scorer(self) -> Scorer | Service:
         """The scorer, loaded on first use, or the client of the service."""
         if self._scorer is None and self._references is None:
-            from dprm_trainers.reward.remote import Service
+            from dprm_trainers.reward.service_client import Service
 
             given = self._settings
             self._scorer = Service(given["url"], given["reading"], given["key_env"])
