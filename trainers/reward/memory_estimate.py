@@ -105,8 +105,8 @@ def _gated(layers: list[Any]) -> bool:
 
 def _layers(module: Any) -> list[Any]:
     """The repeated layers: the longest list of modules."""
-    lists = [part for part in module.modules() if isinstance(part, torch.nn.ModuleList)]
-    return list(max(lists, key=len)) if lists else []
+    lists = [list(part) for part in module.modules() if isinstance(part, torch.nn.ModuleList)]
+    return max(lists, key=len, default=[])
 
 
 def _inner_width(module: Any) -> int:
