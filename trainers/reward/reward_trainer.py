@@ -43,6 +43,7 @@ from dprm_trainers.reward.saving import finish, write_record
 from dprm_trainers.reward.sharding import (
     first_process,
     is_sharded,
+    load_unsharded,
     load_whole,
     shard_on_cpus,
     shared_logits,
@@ -188,6 +189,7 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
         if weights is None:
             module = trainer.accelerator.unwrap_model(trainer.model)
         else:
+            load_unsharded(trainer)
             model = load_model(config, model_config, tokenizer, space, max_length)
             module = load_whole(with_adapters(model, config) if config.lora else model, weights)
         with whole_model(output) as folder:

@@ -66,6 +66,14 @@ def whole_weights(trainer: Trainer) -> dict[str, Tensor]:
     return dict(trainer.accelerator.get_state_dict(trainer.model_wrapped) or {})  # ZeRO-3: None but on the first
 
 
+def load_unsharded(trainer: Trainer) -> None:
+    """Have models loaded whole from here on: under ZeRO-3 transformers shares each one out as it is read, a collective."""
+    if trainer.is_deepspeed_enabled:
+        from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+        unset_hf_deepspeed_config()
+
+
 def load_whole(module: Any, weights: dict[str, Tensor]) -> Any:
     """A module with gathered weights in the place of its own. Raises if one is missing or of another shape."""
     module.load_state_dict({name: weight.to(torch.float32) for name, weight in weights.items()}, assign=True)
