@@ -39,6 +39,7 @@ ORDER = [
     "dprm_data.terminal",  # what the terminal shows
     "dprm_data.api",  # what Python calls, and how results show themselves
     "dprm_data",  # the public names
+    "dprm_trainers.verl_reward",  # stands alone: verl loads it from its file
     "dprm_trainers.core",  # errors, settings, caches
     "dprm_trainers.data",  # rows in splits, conversations as tokens
     "dprm_trainers.reward",  # reward models: losses, training, scoring

@@ -22,6 +22,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 _RETRIED = frozenset({429, 502, 503, 504})
+_LARGEST = 256 * 1024 * 1024  # bytes of an answer
 _PAUSE = 1.0  # seconds before a retry without a Retry-After header
 
 
@@ -75,23 +76,44 @@ def _prompt(info: dict[str, Any] | None) -> Any:
 
 
 def _ask(url: str, content: dict[str, Any], key_env: str | None, patience: float) -> Any:
+    return post(f"{url.rstrip('/')}/compute_score", content, key_env=key_env, patience=patience)
+
+
+class _Unredirected(urllib.request.HTTPRedirectHandler):
+    """A redirect is an error: it would take the key, and the texts, to another address."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+def post(address: str, content: Any, *, key_env: str | None = None, patience: float = 300.0) -> Any:
+    """The JSON that a service answers to posted JSON; one that is busy or loading is asked again for `patience` seconds.
+
+    key_env: the environment variable with its key. Raises `RuntimeError` if it refuses, is unreachable, or answers
+    something else than JSON of at most 256 MiB.
+    """
     headers = {"Content-Type": "application/json"}
     if key_env is not None:
         headers["Authorization"] = f"Bearer {os.environ[key_env]}"
-    request = urllib.request.Request(f"{url.rstrip('/')}/compute_score", json.dumps(content).encode(), headers)
-    until = time.monotonic() + patience
+    request = urllib.request.Request(address, json.dumps(content).encode(), headers)
+    opener, until = urllib.request.build_opener(_Unredirected), time.monotonic() + patience
     while True:
         try:
-            with urllib.request.urlopen(request, timeout=patience) as answer:
-                return json.load(answer)
+            with opener.open(request, timeout=patience) as answer:
+                body = answer.read(_LARGEST + 1)
+            if len(body) > _LARGEST:
+                raise RuntimeError(f"{address} answers more than {_LARGEST} bytes")
+            return json.loads(body)
+        except ValueError as error:
+            raise RuntimeError(f"{address} answers no JSON: {error}") from error
         except urllib.error.HTTPError as error:
-            body = error.read().decode(errors="replace")[:500]
+            told = error.read(500).decode(errors="replace")
             if error.code not in _RETRIED or time.monotonic() >= until:
-                raise RuntimeError(f"{url} refused to score a response ({error.code}): {body}") from None
+                raise RuntimeError(f"{address} refused to score a response ({error.code}): {told}") from None
             pause = _retry_after(error.headers.get("Retry-After"))
         except OSError as error:
             if time.monotonic() >= until:
-                raise RuntimeError(f"{url} cannot be reached: {error}") from error
+                raise RuntimeError(f"{address} cannot be reached: {error}") from error
             pause = _PAUSE
         time.sleep(max(0.0, min(pause, until - time.monotonic())))
 

@@ -16,6 +16,7 @@ from dprm_data.cli import (
     evaluate,  # noqa: F401
     evaluate_policy,  # noqa: F401
     export,  # noqa: F401
+    export_reward,  # noqa: F401
     generate,  # noqa: F401
     init,  # noqa: F401
     labels,  # noqa: F401

@@ -14,7 +14,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "Inspect": ("show", "report"),
     "People": ("validate", "bench", "ratings", "review"),
     "Share": ("export", "publish", "pull"),
-    "Train": ("train", "eval", "serve"),
+    "Train": ("train", "eval", "serve", "export-reward"),
     "Maintain": ("ledger", "trust"),
 }
 

@@ -30,9 +30,10 @@ class RewardServer:
         self.url = self.process.stdout.readline().strip()
         if not self.url.startswith("http"):
             raise RuntimeError(f"the service did not start: {self.process.communicate()[1]}")
-        until = time.monotonic() + 60
+        until = time.monotonic() + 240  # a machine that does much else loads slowly
         while self.ask("/health")[0] != 200:
             if self.process.poll() is not None or time.monotonic() > until:
+                self.process.kill()
                 raise RuntimeError(f"the service was never ready: {self.process.communicate()[1]}")
             time.sleep(0.05)
         return self

@@ -9,6 +9,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -51,8 +52,8 @@ def picky(model: str) -> Scorer:
 
 
 @contextmanager
-def served(load: Callable[[], Loaded]) -> Iterator[tuple[Service, Callable[..., tuple[int, Any]]]]:
-    service = Service(ServiceSettings(reward_model=["model"]))
+def served(load: Callable[[], Loaded], **settings: Any) -> Iterator[tuple[Service, Callable[..., tuple[int, Any]]]]:
+    service = Service(ServiceSettings(reward_model=["model"], **settings))
     server: uvicorn.Server
 
     def stop() -> None:
@@ -183,3 +184,17 @@ def test_plain_queries(model: str) -> None:
         reader.read(["good"], ["bad"])
     with pytest.raises(TrainingError, match="row 1: a plain query needs its prompt"):
         reader.read(["good"], None)
+
+
+def test_a_full_queue_is_429(model: str) -> None:
+    form = {"prompts": ["what is red"] * 3, "responses": ["good"] * 3}
+    with served(lambda: loaded(Scorer.load(model)), max_queue=4, max_wait=3000) as (service, ask):
+        while ask("/health")[0] == 503:
+            pass
+        with ThreadPoolExecutor(1) as pool:
+            first = pool.submit(ask, "/score", form)
+            while service.metrics.waiting < 3:
+                pass
+            status, found = ask("/score", form)
+            assert status == 429 and "waiting for a batch" in found["error"]["message"]
+            assert first.result()[0] == 200

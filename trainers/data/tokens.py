@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dprm_trainers.core.errors import TrainingDataError, TrainingError
 from dprm_trainers.data.rows import Message
+from dprm_trainers.data.token_table import TokenTable, fingerprint
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -28,13 +29,9 @@ _DEFAULT_LENGTH = 1024
 class Encoded:
     """Token ids per row, and the number of prompts cut on the left."""
 
-    ids: list[list[int]]
+    ids: TokenTable
     cut: int = 0
     notes: list[str] = field(default_factory=list)
-
-    @property
-    def tokens(self) -> int:
-        return sum(map(len, self.ids))
 
 
 def prepare_tokenizer(
@@ -120,18 +117,23 @@ def encode(
     not fit by itself raises `TrainingDataError`, or with overlong="truncate" loses its own left too. A leading BOS
     token is kept.
     """
-    encoded = Encoded([])
-    too_long: list[int] = []
-    for row, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
+    cut, too_long = 0, list[int]()
+
+    def one(row: int, prompt: list[Message], completion: list[Message]) -> list[int]:
+        nonlocal cut
         ids = template_ids(tokenizer, prompt + completion)
         if len(ids) > max_length:
-            encoded.cut += 1
+            cut += 1
             before = len(template_ids(tokenizer, prompt, add_generation_prompt=True)) if prompt else 0
             bos = ids[:1] if ids[0] in (tokenizer.bos_token_id, tokenizer.cls_token_id) else []
             if len(ids) - before > max_length - len(bos):
                 too_long.append(row)
             ids = bos + ids[len(ids) - (max_length - len(bos)) :]
-        encoded.ids.append(ids)
+        return ids
+
+    rows = enumerate(zip(prompts, completions, strict=True))
+    encoded = Encoded(TokenTable.of(one(row, prompt, completion) for row, (prompt, completion) in rows))
+    encoded.cut = cut
     if too_long and overlong == "error":
         raise TrainingDataError(
             f"{source}: {len(too_long)} of {len(prompts)} responses alone are longer than {max_length} tokens "
@@ -143,6 +145,38 @@ def encode(
     if too_long:
         encoded.notes.append(f"{len(too_long)} responses were cut as well")
     return encoded
+
+
+def encode_shared(
+    folder: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: list[list[Message]],
+    completions: list[list[Message]],
+    max_length: int,
+    *,
+    overlong: Overlong = "error",
+    source: str = "data",
+) -> Encoded:
+    """`encode`, kept in a folder: one process of a machine tokenises, and all map the same file into memory.
+
+    What was kept of other texts, another tokenizer or length is replaced.
+    """
+    from filelock import FileLock
+
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    rules = backend.to_str() if backend is not None else [tokenizer.name_or_path, sorted(tokenizer.get_vocab().items())]
+    key = fingerprint(rules, tokenizer.chat_template, max_length, overlong, prompts, completions)
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "lock"):
+        found = TokenTable.open(folder)
+        if found is None or found[1]["key"] != key:
+            fresh = encode(tokenizer, prompts, completions, max_length, overlong=overlong, source=source)
+            fresh.ids.save(folder, {"key": key, "cut": fresh.cut, "notes": fresh.notes})
+            found = TokenTable.open(folder)
+    if found is None:
+        return fresh
+    table, about = found
+    return Encoded(table, about["cut"], about["notes"])
 
 
 def template_ids(tokenizer: PreTrainedTokenizerBase, messages: list[Message], **options: Any) -> list[int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dprm_data.core.arrays import Floats, Ints
+from dprm_trainers.data.token_table import TokenTable
 from dprm_trainers.reward.features import padded
 
 Example = dict[str, Any]
@@ -26,7 +26,7 @@ class Examples(Dataset[Example]):
 
     def __init__(
         self,
-        inputs: Sequence[list[int]] | np.ndarray,
+        inputs: TokenTable | np.ndarray,
         target: Floats,
         pairs: Ints | None = None,
         share: Floats | None = None,
@@ -63,13 +63,18 @@ class Examples(Dataset[Example]):
         """Token ids, or rows of features, in one epoch."""
         if isinstance(self._inputs, np.ndarray):
             return self._rows + 2 * len(self._pairs)
-        lengths = np.array([len(row) for row in self._inputs])
+        lengths = self._inputs.lengths
         return int(lengths[: self._rows].sum() + lengths[self._pairs].sum())
+
+    @property
+    def longest(self) -> int:
+        """Token ids of the longest row; 1 of features."""
+        return 1 if isinstance(self._inputs, np.ndarray) else int(self._inputs.lengths.max(initial=1))
 
 
 class Collator:
     """Make a batch of examples: ids padded on the right, or features. In the order of `Objective`: the rows, then the
-    chosen responses of the pairs, then the rejected ones.
+    chosen responses of the pairs, then the rejected ones. Examples that are only predicted have no labels.
     """
 
     def __init__(self, pad: int) -> None:
@@ -81,6 +86,8 @@ class Collator:
         rows = [example for example in examples if "rejected" not in example]
         read = [example[name] for example in rows + pairs] + [example["rejected"] for example in pairs]
         batch = {"features": torch.from_numpy(np.stack(read))} if name == "features" else padded(read, self.pad)
+        if "labels" not in examples[0]:
+            return batch
         batch["labels"] = torch.stack([row["labels"] for row in rows]) if rows else examples[0]["labels"]
         if pairs:
             batch["share"] = torch.stack([pair["share"] for pair in pairs])

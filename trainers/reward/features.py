@@ -143,11 +143,10 @@ def compute_features(
 
 def padded(ids: Sequence[Sequence[int]], pad: int) -> dict[str, Tensor]:
     """`input_ids` and `attention_mask` (B, T), padded on the right."""
-    width = max(map(len, ids))
-    return {
-        "input_ids": torch.tensor([[*row, *[pad] * (width - len(row))] for row in ids]),
-        "attention_mask": torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in ids]),
-    }
+    table, mask = np.full((len(ids), max(map(len, ids))), pad), np.zeros((len(ids), max(map(len, ids))), dtype=np.int64)
+    for row, given in enumerate(ids):
+        table[row, : len(given)], mask[row, : len(given)] = given, 1
+    return {"input_ids": torch.from_numpy(table), "attention_mask": torch.from_numpy(mask)}
 
 
 def _key(model: PreTrainedModel, ids: Sequence[Sequence[int]]) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from dprm_data.labels.space import LabelSpace
 from dprm_trainers.core.cache import model_path
 from dprm_trainers.core.errors import TrainingDataError, TrainingError
@@ -11,11 +13,14 @@ from dprm_trainers.core.loading import CONFIG, loading
 from dprm_trainers.data.group_rows import named
 from dprm_trainers.data.tokens import context_length, prepare_tokenizer
 from dprm_trainers.reward.pooling import MEAN, load_classifier
+from dprm_trainers.reward.precision import float32_output
 from dprm_trainers.reward.reward_config import RewardConfig
 from dprm_trainers.reward.reward_record import checked_record
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def open_tokenizer(reference: str, role: str) -> tuple[Any, PreTrainedTokenizerBase]:
@@ -89,7 +94,7 @@ def _check_labels(model_config: Any, config: RewardConfig, space: LabelSpace) ->
 def load_model(
     config: RewardConfig, model_config: Any, tokenizer: PreTrainedTokenizerBase, space: LabelSpace, max_length: int
 ) -> PreTrainedModel:
-    """The model in float32 with one output per label, or one for a scalar, and the label space in its config."""
+    """The model in the settings' `weights` with one output per label, or one for a scalar, and the label space in its config."""
     names = ["reward"] if config.scalar else space.names
     model_config.num_labels = len(names)
     model_config.id2label = dict(enumerate(names))
@@ -114,7 +119,9 @@ def load_model(
     if config.pooling == MEAN and hasattr(model_config, "classifier_pooling"):
         model_config.classifier_pooling = "mean"
     with loading(f"{config.model} as a sequence classifier", "Give a model whose weights are in safetensors files."):
-        return load_classifier(model_path(config.model), model_config=model_config)[0]
+        model, _ = load_classifier(model_path(config.model), model_config=model_config, dtype=_DTYPES[config.weights])
+    float32_output(model)
+    return model
 
 
 def with_lora(

@@ -112,6 +112,9 @@ class RewardConfig(BaseModel):
     resume: Resume = False
     report_to: str = Field("none", description="The Trainer's tracker: trackio, wandb or tensorboard.")
     push_to_hub: PushToHub = None
+    weights: Literal["fp32", "bf16"] = Field(
+        "fp32", description="bf16: half the memory for the weights that are not trained; needs lora."
+    )
     trainer: dict[str, Any] = Field(default_factory=dict, description="Any other TrainingArguments of transformers.")
 
     @field_validator("epochs", "learning_rate", "weight_decay", mode="before")
@@ -134,6 +137,8 @@ class RewardConfig(BaseModel):
             raise ValueError("calibrate: a scalar model has no distribution to calibrate")
         if self.freeze == "backbone" and self.lora not in (0, "auto"):
             raise ValueError("freeze: backbone trains the head alone; leave lora out")
+        if self.weights == "bf16" and not self.lora:
+            raise ValueError("weights: bf16 needs lora: weights trained in bf16 lose small steps; see precision: bf16")
         if self.test + self.validation >= 1:
             raise ValueError("test and validation together leave nothing to train on")
         if (self.early_stopping not in (0, "auto") or self.calibrate) and not self.validation:

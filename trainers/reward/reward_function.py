@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dprm_trainers.reward.scorer import Scorer, Scores
+    from dprm_trainers.reward.service_client import Service
 
 
 class RewardFunction:
@@ -25,18 +26,15 @@ class RewardFunction:
 
     def __init__(
         self,
-        references: str | Sequence[str],
+        references: str | Sequence[str] | None,
         *,
-        reading: str,
-        device: str | None,
-        batch_size: int,
-        bf16: bool,
         name: str,
+        **settings: Any,
     ) -> None:
         self.__name__ = name  # trainers log it under this name
-        self._references = [references] if isinstance(references, str) else list(references)
-        self._settings: dict[str, Any] = {"reading": reading, "device": device, "batch_size": batch_size, "bf16": bf16}
-        self._scorer: Scorer | None = None
+        self._references = [references] if isinstance(references, str) else references and list(references)
+        self._settings = settings
+        self._scorer: Scorer | Service | None = None
 
     def __call__(
         self,
@@ -58,12 +56,18 @@ class RewardFunction:
         return [float(reward) for reward in found.reward]
 
     @property
-    def scorer(self) -> Scorer:
-        """The scorer, loaded on first use."""
-        if self._scorer is None:
+    def scorer(self) -> Scorer | Service:
+        """The scorer, loaded on first use, or the client of the service."""
+        if self._scorer is None and self._references is None:
+            from dprm_trainers.reward.service_client import Service
+
+            given = self._settings
+            self._scorer = Service(given["url"], given["reading"], given["key_env"])
+        elif self._scorer is None:
             from dprm_trainers.reward.scorer import Scorer
 
-            self._scorer = Scorer.load(self._references, **self._settings)
+            self._scorer = Scorer.load(self._references or (), **self._settings)
+        assert self._scorer is not None
         return self._scorer
 
     def __getstate__(self) -> dict[str, Any]:
@@ -71,12 +75,14 @@ class RewardFunction:
 
 
 def reward_function(
-    references: str | Sequence[str],
+    references: str | Sequence[str] | None = None,
     *,
     reading: str = "mean",
     device: str | None = None,
     batch_size: int = 16,
     bf16: bool = False,
+    url: str | Sequence[str] | None = None,
+    key_env: str | None = None,
     name: str = "dprm_reward",
 ) -> RewardFunction:
     """A reward for TRL's trainers: `GRPOTrainer(model=..., reward_funcs=reward_function("my-reward-model"), ...)`.
@@ -84,11 +90,20 @@ def reward_function(
     references: a reward model (a folder or a name on the Hub), or several, one per group of the population; the reward
     is then the least of their readings. reading: see `dprm_trainers.reward.risk_measures`. device: by default a GPU if
     there is one. bf16: half the memory. name: the name in the trainer's log.
+
+    With a url no process loads a model: without references it is that of `dprm serve`; with references, of a vLLM or
+    SGLang server that has the model (one url for each), asked for `batch_size` rows at a time. key_env: the environment
+    variable with the server's key. Raises `TrainingError` if there is neither references nor one url.
     """
-    return RewardFunction(references, reading=reading, device=device, batch_size=batch_size, bf16=bf16, name=name)
+    if references is None and not isinstance(url, str):
+        from dprm_trainers.core.errors import TrainingError
+
+        raise TrainingError("reward_function needs a reward model, or the url of `dprm serve`")
+    settings = {"reading": reading, "device": device, "batch_size": batch_size, "bf16": bf16}
+    return RewardFunction(references, name=name, **settings, url=url, key_env=key_env)
 
 
-def _figures(scorer: Scorer, found: Scores) -> dict[str, float]:
+def _figures(scorer: Scorer | Service, found: Scores) -> dict[str, float]:
     figures = {"cut": found.cut / len(found.reward)}
     if found.distribution is not None:
         figures["reward_std"] = float(found.std.mean())

@@ -60,15 +60,18 @@ class RewardModel:
         if pooled_by_us(model.config):
             pool_by_mean(model)
         self.model = model.train(False)
-        self.tokenizer = tokenizer
-        self.name = name or str(model.config.name_or_path)
-        self.info: dict[str, Any] = getattr(model.config, "dprm", None) or {}
+        self._describe(model.config, tokenizer, name or str(model.config.name_or_path))
+
+    def _describe(self, config: Any, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
+        """Take over what is known without the weights. Raises `TrainingError` if it does not fit together."""
+        self.tokenizer, self.name = tokenizer, name
+        self.info: dict[str, Any] = getattr(config, "dprm", None) or {}
         record = checked_record(self.info, self.name)
         self.space, self.scalar = record.label_space, record.scalar
         outputs = 1 if self.scalar else self.space.K
-        if model.config.num_labels != outputs:
-            raise TrainingError(f"{self.name} has {model.config.num_labels} outputs, its label space {outputs}")
-        self.max_length = context_length(model.config, self.info.get("max_length"))
+        if config.num_labels != outputs:
+            raise TrainingError(f"{self.name} has {config.num_labels} outputs, its label space {outputs}")
+        self.max_length = context_length(config, self.info.get("max_length"))
 
     @classmethod
     def load(cls, reference: str, *, device: str | None = None, bf16: bool = False) -> RewardModel:
@@ -137,6 +140,16 @@ class RewardModel:
             found = self.model(**{name: value.to(self.model.device) for name, value in batch.items()}).logits
             out[rows] = found.float().cpu().numpy()
         return out
+
+
+def open_reward_model(reference: str) -> tuple[Any, PreTrainedTokenizerBase]:
+    """Configuration and tokenizer of a reward model, without its weights. Raises `TrainingError`."""
+    from transformers import AutoConfig, AutoTokenizer
+
+    training_of(reference)
+    with loading(f"the reward model {reference}", _HINT):
+        config = AutoConfig.from_pretrained(reference, **CONFIG)
+        return config, prepare_tokenizer(AutoTokenizer.from_pretrained(reference, **CONFIG))
 
 
 def training_of(reference: str) -> dict[str, Any]:

@@ -5,9 +5,10 @@ Mistakes in data, model and settings are reported before training begins.
 
 from __future__ import annotations
 
-import json
+import shutil
 import sys
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,30 +19,39 @@ from torch import Tensor
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainingArguments, set_seed
 from transformers.trainer_utils import rotate_checkpoints
 
-from dprm_data.core.arrays import Floats
-from dprm_data.labels.space import LabelSpace
 from dprm_data.publish.hub import connect
 from dprm_trainers.core.checkpoints import flush, last_whole
 from dprm_trainers.core.errors import TrainingDataError, TrainingError
-from dprm_trainers.core.outputs import in_bf16, output_folder, peak_memory, push_folder, whole_model
-from dprm_trainers.data.rows import Rows, TrainingData, load_data
-from dprm_trainers.data.tokens import encode, pad_apart_from_the_end
+from dprm_trainers.core.outputs import in_bf16, output_folder, push_folder, whole_model
+from dprm_trainers.data.rows import TrainingData, load_data
+from dprm_trainers.data.tokens import encode_shared, pad_apart_from_the_end
 from dprm_trainers.reward.base_rate import start_at_base_rate
 from dprm_trainers.reward.batches import Collator, Examples
 from dprm_trainers.reward.defaults import AUTO, Basis, keep, objective_of, reasons, settled, told
-from dprm_trainers.reward.features import FrozenHead, features_of_texts, linear_head
+from dprm_trainers.reward.features import FrozenHead, features_of_texts
 from dprm_trainers.reward.loss_report import LossReporter, constant_loss
+from dprm_trainers.reward.memory_estimate import estimate, room
 from dprm_trainers.reward.objective import Objective, on_rows
-from dprm_trainers.reward.pooling import save_classifier
+from dprm_trainers.reward.precision import float32_trained
 from dprm_trainers.reward.pretrained import load_model, load_tokenizer, with_lora
 from dprm_trainers.reward.reward_config import RewardConfig
-from dprm_trainers.reward.reward_model import Judgement, RewardModel
+from dprm_trainers.reward.reward_model import Judgement
 from dprm_trainers.reward.rivals import on_validation
-from dprm_trainers.reward.temperature import into_head, temperature
+from dprm_trainers.reward.saving import finish, write_record
+from dprm_trainers.reward.sharding import (
+    first_process,
+    is_sharded,
+    load_unsharded,
+    load_whole,
+    shard_on_cpus,
+    shared_logits,
+    whole_weights,
+)
+from dprm_trainers.reward.throughput import figures_of, flops_per_token, in_words
 from dprm_trainers.reward.training_parts import Part, no_rows, training_parts
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Say = Callable[[str], None]
 
@@ -75,8 +85,12 @@ class RewardTrainer(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         outputs = model(**{name: value for name, value in inputs.items() if name not in ("labels", "share")})
-        loss = self.objective(outputs["logits"], inputs["labels"], inputs.get("share")).mean()
+        loss = self.objective(outputs["logits"].float(), inputs["labels"], inputs.get("share")).mean()
         return (loss, {"logits": outputs["logits"]}) if return_outputs else loss
+
+    def create_accelerator_and_postprocess(self) -> None:
+        super().create_accelerator_and_postprocess()
+        shard_on_cpus(self)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         folder = Path(self.args.output_dir or ".")
@@ -104,6 +118,7 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
 
     Raises `DprmError` before training begins if it cannot work.
     """
+    say = say if first_process() else lambda text: None
     output = output_folder(config.output, resume=config.resume, overwrite=config.overwrite)
     if config.push_to_hub:
         connect(needs_token=True)  # a missing token is reported now, not after the training
@@ -119,7 +134,8 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
     if changed := pad_apart_from_the_end(tokenizer):
         say(changed)
     encoded = {
-        name: encode(
+        name: encode_shared(
+            output / "tokens" / name,
             tokenizer,
             part.prompts,
             part.completions,
@@ -143,7 +159,7 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
     )
     model = load_model(config, model_config, tokenizer, space, max_length)
     base = train.target.mean(axis=0) if len(train) else np.full(space.K, 1 / space.K)
-    if not (config.scalar or config.frozen or trained_before or {"fsdp", "deepspeed"} & config.trainer.keys()):
+    if not (config.scalar or config.frozen or trained_before):
         start_at_base_rate(model, base, encoded["train"].ids)
     inputs: dict[str, Any] = {name: each.ids for name, each in encoded.items()}
     module: Any = model
@@ -154,7 +170,7 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
         }
         module = FrozenHead(inputs["train"], int(model.config.num_labels or 1), base)
     elif config.lora:
-        module = with_lora(model, rank=int(config.lora), alpha=config.lora_alpha, targets=config.lora_targets)
+        module = with_adapters(model, config)
     examples = {
         name: Examples(inputs[name], part.rows.target, part.pairs, part.share, rows=objective.on_rows)
         for name, part in parts.items()
@@ -164,20 +180,30 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
         trainer.add_callback(LossReporter(say, constant_loss(objective, base, parts["validation"])))
     if trainer.is_world_process_zero():
         keep(config, choices, output / "checkpoints")
+    flops = flops_per_token(module)  # before its weights are spread
+    if not config.frozen:
+        expect_memory(trainer, config, module, model.config, examples["train"], say)
     result = _run(trainer, config, output, say)
-    figures = _figures(result, trainer, examples["train"]) | {"chosen": reasons(choices)}
-    say(
-        f"trained {figures['epochs']:g} epochs in {figures['seconds']:.0f} s: {figures['tokens_per_second']:,.0f} "
-        f"{'rows' if config.frozen else 'tokens'}/s, {figures['memory_mb']:,.0f} MB of {figures['memory_of']}"
-    )
+    figures = figures_of(result, trainer, examples["train"], flops) | {"chosen": reasons(choices)}
+    say(in_words(figures, "rows" if config.frozen else "tokens"))
+    # Of weights that are spread over processes, every process holds a part: all of them take part in what follows.
+    weights = whole_weights(trainer) if is_sharded(trainer) else None
+    logits = shared_logits(trainer, inputs["validation"], int(model.config.num_labels)) if weights is not None else None
     if trainer.is_world_process_zero():
+        if weights is None:
+            module = trainer.accelerator.unwrap_model(trainer.model)
+        else:
+            load_unsharded(trainer)
+            model = load_model(config, model_config, tokenizer, space, max_length)
+            module = load_whole(with_adapters(model, config) if config.lora else model, weights)
         with whole_model(output) as folder:
-            predicted = _finish(trainer, config, model, inputs, validation, figures, tokenizer, folder)
-            for note in _said_of(predicted, found, parts["validation"]) if predicted else []:
+            judged = finish(config, model, module, inputs, logits, validation, figures, tokenizer, folder)
+            for note in _said_of(judged, found, parts["validation"]) if judged else []:
                 say(note)
                 notes.append(note)
-            _write_record(config, found, figures, notes, folder, space, parts)
+            write_record(config, found, figures, notes, folder, space, parts)
     trainer.accelerator.wait_for_everyone()
+    shutil.rmtree(output / "tokens", ignore_errors=True)  # kept while a broken-off training may be resumed
     if config.push_to_hub and trainer.is_world_process_zero():
         push_folder(config.push_to_hub, output, say)
     return Trained(output, figures, notes)
@@ -198,6 +224,13 @@ def _rows_of(config: RewardConfig) -> TrainingData:
         seed=config.split_seed,
         group=config.group,
     )
+
+
+def with_adapters(model: PreTrainedModel, config: RewardConfig) -> Any:
+    """The model with the low-rank adapters of the settings, in float32."""
+    adapted = with_lora(model, rank=int(config.lora), alpha=config.lora_alpha, targets=config.lora_targets)
+    float32_trained(adapted)
+    return adapted
 
 
 def make_trainer(
@@ -229,7 +262,7 @@ def make_trainer(
         "warmup_steps": float(config.warmup),
         "weight_decay": float(config.weight_decay),
         "bf16": in_bf16(config.precision) and not config.frozen,
-        _CHECKPOINTING: config.checkpointing,
+        _CHECKPOINTING: config.checkpointing and not config.trainer.get("fsdp"),
         "train_sampling_strategy": "group_by_length" if config.group_by_length and not config.frozen else "random",
         "eval_strategy": "epoch" if validated else "no",
         "save_strategy": "epoch",
@@ -248,27 +281,57 @@ def make_trainer(
         "seed": config.seed,
         "data_seed": config.seed,
     }
+    given = deepcopy(config.trainer)  # TrainingArguments changes what is in it
+    if config.checkpointing and given.get("fsdp"):  # around the parts that are gathered, by FSDP's own means
+        given["fsdp_config"] = {"activation_checkpointing": True} | given.get("fsdp_config", {})
     try:
-        arguments = TrainingArguments(**(settings | config.trainer))
+        arguments = TrainingArguments(**(settings | given))
+        trainer = RewardTrainer(
+            model=module,
+            args=arguments,
+            data_collator=Collator(tokenizer.pad_token_id),
+            train_dataset=examples["train"],
+            eval_dataset=examples["validation"] if validated else None,
+            objective=objective,
+        )
     except (TypeError, ValueError) as error:
         raise TrainingError(f"trainer: {error}", hint="Allowed: the TrainingArguments of transformers.") from error
-    trainer = RewardTrainer(
-        model=module,
-        args=arguments,
-        data_collator=Collator(tokenizer.pad_token_id),
-        train_dataset=examples["train"],
-        eval_dataset=examples["validation"] if validated else None,
-        objective=objective,
-    )
+    except (ImportError, RuntimeError) as error:  # of a tracker, or DeepSpeed
+        raise TrainingError(f"trainer: {error}", hint="Install what it names, or leave the setting out.") from error
     trainer.remove_callback(PrinterCallback)
     if config.early_stopping:
         trainer.add_callback(EarlyStoppingCallback(early_stopping_patience=int(config.early_stopping)))
-    if trainer.is_fsdp_enabled and (config.lora or config.calibrate or config.frozen):
-        raise TrainingError("FSDP does not support lora, calibrate or freeze", hint="Use DDP, or leave them out.")
+    if is_sharded(trainer) and config.frozen:
+        raise TrainingError(
+            "freeze: backbone trains a small head, whose weights need not be sharded",
+            hint="Leave fsdp and deepspeed out; each process computes its own features.",
+        )
     return trainer
 
 
 # -- training and after ------------------------------------------------------------------------------------------------
+
+
+def expect_memory(
+    trainer: RewardTrainer, config: RewardConfig, module: Any, model_config: Any, train: Examples, say: Say
+) -> None:
+    """Say what memory each process will take, and whether that is more than its GPU has."""
+    found = estimate(
+        module,
+        model_config.get_text_config(),
+        rows=config.batch_size * (2 if config.scalar else 1),
+        tokens=train.longest,
+        bf16=in_bf16(config.precision),
+        checkpointing=config.checkpointing,
+        shards=trainer.accelerator.num_processes if is_sharded(trainer) else 1,
+    )
+    say(str(found))
+    most = room()
+    if most is not None and found.total > most:
+        say(
+            f"that is more than the {most / 1e9:.0f} GB of this GPU: lower batch_size or max_length (raise accumulation), "
+            "set checkpointing, lora (with weights: bf16), or shard by fsdp"
+        )
 
 
 def _run(trainer: RewardTrainer, config: RewardConfig, output: Path, say: Say) -> Any:
@@ -291,69 +354,6 @@ def _checkpoints(folder: Path) -> list[Path]:
     return sorted(found, key=lambda place: int(place.name.removeprefix("checkpoint-")))
 
 
-def _figures(result: Any, trainer: RewardTrainer, train: Examples) -> dict[str, Any]:
-    seconds, epochs = float(result.metrics["train_runtime"]), float(trainer.state.epoch or 0.0)
-    evaluations: list[float] = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry]
-    memory, memory_of = peak_memory()
-    return {
-        "training_loss": float(result.training_loss),
-        "validation_loss": (min(evaluations) if trainer.args.load_best_model_at_end else evaluations[-1])
-        if evaluations
-        else None,
-        "epochs": epochs,
-        "steps": trainer.state.global_step,
-        "seconds": seconds,
-        "tokens_per_second": train.tokens * epochs / max(seconds, 1e-9),
-        "memory_mb": memory,
-        "memory_of": memory_of,
-        "processes": trainer.accelerator.num_processes,
-    }
-
-
-def _finish(
-    trainer: RewardTrainer,
-    config: RewardConfig,
-    model: Any,
-    inputs: dict[str, Any],
-    validation: Rows,
-    figures: dict[str, Any],
-    tokenizer: PreTrainedTokenizerBase,
-    folder: Path,
-) -> Judgement | None:
-    """Save a plain classifier: adapters merged, the trained head folded in, the temperature in its weights.
-
-    Returns its predictions on the validation split; None if that is empty or the weights are spread over processes.
-    """
-    trained: Any = trainer.accelerator.unwrap_model(trainer.model)
-    state = None
-    if config.frozen:
-        trained.to("cpu").fold(linear_head(model))
-    elif config.lora:
-        model = trained.merge_and_unload()
-    elif trainer.is_fsdp_enabled:
-        state = trainer.accelerator.get_state_dict(trainer.model)
-    else:
-        model = trained
-    if config.calibrate:
-        logits = _logits(config, model, tokenizer, inputs["validation"])
-        figures["temperature"] = temperature(logits[: len(validation)], validation.target)
-        into_head(linear_head(model), figures["temperature"])
-        model.config.dprm["temperature"] = figures["temperature"]
-    save_classifier(model, folder, state)
-    tokenizer.save_pretrained(str(folder))
-    if state is not None or not len(inputs["validation"]):
-        return None
-    return RewardModel(model, tokenizer).read(_logits(config, model, tokenizer, inputs["validation"]))
-
-
-def _logits(config: RewardConfig, model: Any, tokenizer: PreTrainedTokenizerBase, inputs: Any) -> Floats:
-    if config.frozen:
-        head = linear_head(model)
-        with torch.inference_mode():
-            return np.asarray(head(torch.from_numpy(inputs)).double().numpy())
-    return RewardModel(model, tokenizer).logits(inputs, config.batch_size)
-
-
 def _said_of(predicted: Judgement, data: TrainingData, part: Part) -> list[str]:
     """Which rivals the model does not beat on the validation split, whose every text it has judged."""
     rows = len(part.rows)
@@ -361,23 +361,3 @@ def _said_of(predicted: Judgement, data: TrainingData, part: Part) -> list[str]:
     scalar_pairs = part.pairs if part.share is None else None
     on_rows = on_validation(data, distribution, predicted.reward[:rows], scalar_pairs) if rows else []
     return [*on_rows, *part.said_of_pairs(predicted.reward)]
-
-
-def _write_record(
-    config: RewardConfig,
-    data: TrainingData,
-    figures: dict[str, Any],
-    notes: list[str],
-    folder: Path,
-    space: LabelSpace,
-    parts: dict[str, Part],
-) -> None:
-    from dprm_trainers.reward.reward_card import write_model_card
-
-    rows = {name: len(split) for name, split in data.splits.items()}
-    content = {"settings": config.model_dump(mode="json"), "rows": rows, "split": data.how, "figures": figures}
-    content["notes"] = notes
-    if parts["train"].share is not None:
-        content["pairs"] = {name: len(part.share) for name, part in parts.items() if part.share is not None}
-    (folder / "dprm_training.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    write_model_card(folder, content, space, name=config.push_to_hub or Path(config.output).name)

@@ -92,14 +92,26 @@ class Scorer:
         device: str | None = None,
         batch_size: int = 16,
         bf16: bool = False,
+        url: str | Sequence[str] | None = None,
+        key_env: str | None = None,
     ) -> Scorer:
         """Load from folders or the Hub; several models are the groups of a population.
 
-        bf16: half the memory, and rewards to about two digits. Raises `TrainingError`.
+        bf16: half the memory, and rewards to about two digits. url: of a vLLM or SGLang server that has the model, one
+        for each; no weights are loaded then. key_env: the environment variable with the server's key. Raises
+        `TrainingError`.
         """
         measure = RiskMeasure.of(reading)  # before models are loaded, so that a mistake is reported at once
         names = [references] if isinstance(references, str) else references
-        models = [RewardModel.load(name, device=device, bf16=bf16) for name in names]
+        if url is None:
+            models = [RewardModel.load(name, device=device, bf16=bf16) for name in names]
+        else:
+            from dprm_trainers.reward.remote import RemoteModel
+
+            urls = [url] if isinstance(url, str) else list(url)
+            if len(urls) != len(names):
+                raise TrainingError(f"{len(names)} models and {len(urls)} urls: give one url for each model")
+            models = [RemoteModel(name, at, key_env=key_env) for name, at in zip(names, urls, strict=True)]
         return cls(models, reading=measure, batch_size=batch_size)
 
     def __call__(self, prompts: Sequence[list[Message]], responses: Sequence[str]) -> Scores:

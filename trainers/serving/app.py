@@ -26,12 +26,17 @@ from dprm_trainers.serving.request_forms import (
     ScoreAnswer,
     ScoreForm,
     VerlForm,
+    VLLMForm,
+    classify_answer,
+    pooling_answer,
     verl_answers,
 )
 from dprm_trainers.serving.service_metrics import CONTENT_TYPE, Metrics
 from dprm_trainers.serving.service_settings import ServiceSettings
 
-PATHS = frozenset({OPEN, "/metrics", "/model", "/score", "/get_reward", "/compute_score"})
+PATHS = frozenset(
+    {OPEN, "/metrics", "/model", "/score", "/get_reward", "/compute_score", "/classify", "/v1/classify", "/pooling"}
+)
 _ERRORS_SHOWN = 10
 
 
@@ -157,6 +162,21 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         answers = verl_answers(service.loaded.scorer, found)
         return {"scores": answers} if form.many else answers[0]
 
+    async def judged(form: VLLMForm) -> Scores:
+        if form.messages is None:
+            return await service.scores_of_queries(form.queries, None)
+        *before, last = form.messages or [{}]
+        return await service.scores(*all_judged([before], [[last]]))
+
+    @app.post("/classify")
+    @app.post("/v1/classify")
+    async def classify(form: VLLMForm) -> dict[str, Any]:
+        return classify_answer(service.loaded.scorer, await judged(form))
+
+    @app.post("/pooling")
+    async def pooling(form: VLLMForm) -> dict[str, Any]:
+        return pooling_answer(service.loaded.scorer, await judged(form))
+
 
 def _add_problems(app: FastAPI) -> None:
     """Report every error as JSON, without echoing anything from the request."""
@@ -173,7 +193,7 @@ def _add_problems(app: FastAPI) -> None:
         if isinstance(error, NotReady):
             return JSONResponse(content | {"status": "loading"}, 503, {"retry-after": "2"})
         if isinstance(error, Crowded):
-            return JSONResponse(content, 503, {"retry-after": str(RETRY_SECONDS)})
+            return JSONResponse(content, 429, {"retry-after": str(RETRY_SECONDS)})
         return JSONResponse(
             content, 500 if isinstance(error, RewardError) else 413 if isinstance(error, TooMuch) else 422
         )

@@ -9,12 +9,22 @@
                      "ground_truth", "extra_info"} to {"score", ...}, or the plurals of its batched form
                      (verl/workers/reward_manager/batch.py) to {"scores": [{"score", ...}, ...]}. `extra_info["prompt"]`
                      must hold the prompt: verl passes it nowhere else
+    /classify        vLLM's (vllm/entrypoints/pooling/classify/protocol.py), also at /v1/classify, where SGLang has it:
+                     {"input"} or {"messages"} to {"data": [{"index", "label", "probs", "num_classes"}, ...]}, the
+                     distribution, as vLLM would answer of the same model
+    /pooling         vLLM's (vllm/entrypoints/pooling/pooling/protocol.py): the same requests to {"data": [{"index",
+                     "object", "data": [reward]}, ...]}, the reading, as vLLM would answer of a scalar reward model
+
+`input` is one text of prompt and response or several, read like OpenRLHF's `query`; `messages` one conversation, whose
+last turn is judged. Token ids are refused: a service with a template of its own cannot know whose they are.
 
 Labels, ground truths and data sources are accepted and ignored.
 """
 
 from __future__ import annotations
 
+import time
+import uuid
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, WithJsonSchema, model_validator
@@ -116,6 +126,48 @@ class VerlForm(BaseModel):
         """The prompt in each row's `extra_info`; None if there is none."""
         infos = (self.extra_infos or []) if self.many else [self.extra_info]
         return [(info or {}).get("prompt") for info in infos]
+
+
+class VLLMForm(BaseModel):
+    """Texts, or one conversation. All other fields are accepted and ignored."""
+
+    input: str | list[str] | None = None
+    messages: list[dict[str, Any]] | None = None
+    model: str | None = None
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> VLLMForm:
+        if (self.input is None) == (self.messages is None):
+            raise ValueError("give input (a text, or several) or messages")
+        return self
+
+    @property
+    def queries(self) -> list[str]:
+        """N texts of prompt and response."""
+        return [self.input] if isinstance(self.input, str) else self.input or []
+
+
+def classify_answer(scorer: Scorer, found: Scores) -> dict[str, Any]:
+    """vLLM's response of classification: each row's distribution and its likeliest label; of a scalar, the reward."""
+    values, labels = found.distribution, list(scorer.labels)
+    if values is None:
+        values, labels = found.reward[:, None], ["reward"]
+    rows = [
+        {"index": i, "label": labels[int(row.argmax())], "probs": row.tolist(), "num_classes": len(labels)}
+        for i, row in enumerate(values)
+    ]
+    return _listed("classify", scorer, rows)
+
+
+def pooling_answer(scorer: Scorer, found: Scores) -> dict[str, Any]:
+    """vLLM's response of pooling: each row's reward as a vector of one number."""
+    rows = [{"index": i, "object": "pooling", "data": [reward]} for i, reward in enumerate(found.reward.tolist())]
+    return _listed("pool", scorer, rows)
+
+
+def _listed(kind: str, scorer: Scorer, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    about = {"id": f"{kind}-{uuid.uuid4().hex}", "object": "list", "created": int(time.time()), "model": scorer.name}
+    return about | {"data": rows, "usage": {"prompt_tokens": 0, "total_tokens": 0, "completion_tokens": 0}}
 
 
 def verl_answers(scorer: Scorer, found: Scores) -> list[dict[str, float]]:

@@ -39,7 +39,7 @@ class ServiceSettings(BaseModel):
     max_rows: Count = Field(1024, description="Responses in a request.")
     max_text: Count = Field(100_000, description="Characters of a response, or of all turns of a prompt.")
     max_concurrency: Count = Field(1024, description="Concurrent requests; more get 503.")
-    max_queue: Count = Field(131_072, description="Responses waiting for a batch; more get 503.")
+    max_queue: Count = Field(131_072, description="Responses waiting for a batch; more get 429.")
     max_pending: Annotated[float, Field(ge=0.001)] = Field(
         1024.0, description="MiB of all bodies of requests in progress; more get 503."
     )

@@ -1,0 +1,33 @@
+"""The command `dprm export-reward`: a reward model with one output, for tools that take no other."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from dprm_data.cli.shared import Json, answer, app, say
+from dprm_data.cli.train import check_named, needs_trainers, quiet_libraries
+
+
+@app.command("export-reward")
+def export_reward(
+    model: Annotated[str, typer.Argument(help="A trained reward model: a folder or a name on the Hub.")],
+    output: Annotated[str, typer.Option("--output", "-o", help="The folder for the scalar model.")] = "scalar-reward",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model in the output folder.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a reward model with one output, where that is exact (extra: train).
+
+    Of two labels it is the log odds of the better one; of more labels there is no exact scalar, and the command says so.
+    """
+    needs_trainers()
+    check_named(reward_model=[model])
+    quiet_libraries()
+    from dprm_trainers.reward.scalar_export import export_scalar
+
+    what = export_scalar(model, output, overwrite=overwrite)
+    if as_json:
+        answer({"model": output, "output": what}, None, True)
+    else:
+        say(f"{output}\nIts output is {what}.")
