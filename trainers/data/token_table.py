@@ -12,7 +12,7 @@ import json
 from array import array
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from dprm_data.core.tables import whole_file
 
 Row = NDArray[np.int32]
+TokenRows: TypeAlias = Sequence[Sequence[int] | Row]
 
 
 class TokenTable(Sequence[Row]):

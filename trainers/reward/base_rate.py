@@ -7,7 +7,6 @@ bias is set to the logarithms of the base rate. A decoder's head has none: there
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +14,7 @@ import torch
 
 from dprm_data.core.arrays import Floats
 from dprm_trainers.core.errors import TrainingError
+from dprm_trainers.data.token_table import TokenRows
 from dprm_trainers.reward.features import compute_features, linear_head
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _KEPT = 0.01  # of the random weights, which make labels and directions differ
 
 
 @torch.no_grad()
-def start_at_base_rate(model: PreTrainedModel, base: Floats, ids: Sequence[Sequence[int]]) -> None:
+def start_at_base_rate(model: PreTrainedModel, base: Floats, ids: TokenRows) -> None:
     """Change a fresh linear head so that it predicts about `base` (K,) for every row. Heads of several layers stay.
 
     ids: the training rows' tokens.

@@ -18,7 +18,7 @@ import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ from dprm_data.core.tables import whole_file
 from dprm_trainers.core.cache import cache_folder
 from dprm_trainers.core.errors import TrainingError
 from dprm_trainers.core.outputs import in_bf16
+from dprm_trainers.data.token_table import TokenRows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -63,7 +64,7 @@ def linear_head(model: PreTrainedModel) -> nn.Linear:
 
 
 def features_of_texts(
-    model: Any, ids: list[list[int]], precision: str, batch_size: int, say: Callable[[str], None]
+    model: Any, ids: TokenRows, precision: str, batch_size: int, say: Callable[[str], None]
 ) -> np.ndarray:
     """The head's input for every row of a training (N, H): on the GPU if there is one, in the precision asked for."""
     if not ids:
@@ -85,7 +86,7 @@ def features_of_texts(
 
 def features_of(
     model: PreTrainedModel,
-    ids: Sequence[Sequence[int]],
+    ids: TokenRows,
     *,
     batch_size: int = 16,
     cache: Path | None = None,
@@ -110,9 +111,7 @@ def features_of(
 
 
 @torch.inference_mode()
-def compute_features(
-    model: PreTrainedModel, ids: Sequence[Sequence[int]], batch_size: int, progress: Any = None
-) -> np.ndarray:
+def compute_features(model: PreTrainedModel, ids: TokenRows, batch_size: int, progress: Any = None) -> np.ndarray:
     """What the head reads of every row (N, H), float32, in batches of similar length."""
     head = linear_head(model)
     seen: dict[str, Tensor] = {}
@@ -141,15 +140,16 @@ def compute_features(
     return out
 
 
-def padded(ids: Sequence[Sequence[int]], pad: int) -> dict[str, Tensor]:
+def padded(ids: TokenRows, pad: int) -> dict[str, Tensor]:
     """`input_ids` and `attention_mask` (B, T), padded on the right."""
-    table, mask = np.full((len(ids), max(map(len, ids))), pad), np.zeros((len(ids), max(map(len, ids))), dtype=np.int64)
+    shape = len(ids), max(map(len, ids))
+    table, mask = np.full(shape, pad, dtype=np.int64), np.zeros(shape, dtype=np.int64)
     for row, given in enumerate(ids):
         table[row, : len(given)], mask[row, : len(given)] = given, 1
     return {"input_ids": torch.from_numpy(table), "attention_mask": torch.from_numpy(mask)}
 
 
-def _key(model: PreTrainedModel, ids: Sequence[Sequence[int]]) -> str:
+def _key(model: PreTrainedModel, ids: TokenRows) -> str:
     """A hash of what determines the features: the backbone's class, config, weights and buffers, and the token ids."""
     digest = hashlib.sha256(type(model).__name__.encode())
     digest.update(json.dumps(_of_features(model.config.to_dict()), sort_keys=True, default=str).encode())

@@ -10,7 +10,6 @@ own tokenizer and template as in training, and token ids are posted: no template
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,6 +17,7 @@ import numpy as np
 
 from dprm_data.core.arrays import Floats
 from dprm_trainers.core.errors import RewardError, TrainingError
+from dprm_trainers.data.token_table import TokenRows
 from dprm_trainers.reward.pooling import pooled_by_us
 from dprm_trainers.reward.reward_model import RewardModel, open_reward_model
 from dprm_trainers.verl_reward import post
@@ -40,13 +40,13 @@ class RemoteModel(RewardModel):
         self._describe(config, tokenizer, reference)
         self._address, self._key_env, self._patience = address(url, "/classify"), key_env, patience
 
-    def logits(self, ids: Sequence[Sequence[int]], batch_size: int = 16) -> Floats:
+    def logits(self, ids: TokenRows, batch_size: int = 16) -> Floats:
         """Logits (N, d) of token ids, asked for in requests of `batch_size` rows. Raises `RewardError`."""
         parts = [self._asked(ids[start : start + batch_size]) for start in range(0, len(ids), batch_size)]
         outputs = 1 if self.scalar else self.space.K
         return np.concatenate(parts) if parts else np.zeros((0, outputs))
 
-    def _asked(self, ids: Sequence[Sequence[int]]) -> Floats:
+    def _asked(self, ids: TokenRows) -> Floats:
         content: dict[str, Any] = {"model": self.name, "input": [[int(token) for token in row] for row in ids]}
         if self.scalar:
             content["use_activation"] = False  # else a server may answer the sigmoid of the scalar

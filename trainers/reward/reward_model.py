@@ -27,6 +27,7 @@ from dprm_data.core.arrays import Floats
 from dprm_trainers.core.errors import TrainingError
 from dprm_trainers.core.loading import CONFIG, loading
 from dprm_trainers.data.rows import Message
+from dprm_trainers.data.token_table import TokenRows
 from dprm_trainers.data.tokens import context_length, encode, prepare_tokenizer
 from dprm_trainers.reward.features import padded
 from dprm_trainers.reward.pooling import load_classifier, pool_by_mean, pooled_by_us
@@ -130,7 +131,7 @@ class RewardModel:
         return measure
 
     @torch.inference_mode()
-    def logits(self, ids: Sequence[Sequence[int]], batch_size: int = 16) -> Floats:
+    def logits(self, ids: TokenRows, batch_size: int = 16) -> Floats:
         """Logits (N, d) of token ids, in batches of rows of similar length."""
         order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
         out = np.zeros((len(ids), self.model.config.num_labels))

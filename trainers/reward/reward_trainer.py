@@ -147,7 +147,9 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
     }
     notes = [*objective.notes, *(f"{name}: {note}" for name, each in encoded.items() for note in each.notes)]
     seen, held = encoded["train"], encoded["validation"]
-    basis = Basis.of(model_config, config, rows=len(seen.ids), validation=len(held.ids), tokens=seen.tokens)
+    basis = Basis.of(
+        model_config, config, rows=len(seen.ids), validation=len(held.ids), tokens=int(seen.ids.lengths.sum())
+    )
     config, choices = settled(config, basis, output / "checkpoints")
     sizes = [parts[name].size for name in ("train", "validation")]
     say(f"{sizes[0]} to train on, {sizes[1]} to validate on ({found.how}); objective {config.objective}")
@@ -188,7 +190,9 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
     say(in_words(figures, "rows" if config.frozen else "tokens"))
     # Of weights that are spread over processes, every process holds a part: all of them take part in what follows.
     weights = whole_weights(trainer) if is_sharded(trainer) else None
-    logits = shared_logits(trainer, inputs["validation"], int(model.config.num_labels)) if weights is not None else None
+    logits = (
+        shared_logits(trainer, inputs["validation"], int(model.config.num_labels or 1)) if weights is not None else None
+    )
     if trainer.is_world_process_zero():
         if weights is None:
             module = trainer.accelerator.unwrap_model(trainer.model)

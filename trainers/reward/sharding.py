@@ -69,9 +69,10 @@ def whole_weights(trainer: Trainer) -> dict[str, Tensor]:
 def load_unsharded(trainer: Trainer) -> None:
     """Have models loaded whole from here on: under ZeRO-3 transformers shares each one out as it is read, a collective."""
     if trainer.is_deepspeed_enabled:
-        from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+        from transformers.integrations import deepspeed
 
-        unset_hf_deepspeed_config()
+        unset: Any = deepspeed.unset_hf_deepspeed_config
+        unset()
 
 
 def load_whole(module: Any, weights: dict[str, Tensor]) -> Any:

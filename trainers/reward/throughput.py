@@ -42,7 +42,7 @@ def flops_per_token(module: Any) -> float:
     weights = [weight for weight in module.parameters() if id(weight) not in tables]
     all_weights = sum(weight.numel() for weight in weights)
     trained = sum(weight.numel() for weight in weights if weight.requires_grad)
-    return 4.0 * all_weights + 2.0 * trained
+    return float(4.0 * all_weights + 2.0 * trained)
 
 
 def utilisation(flops_per_second: float, gpu: str, processes: int) -> float | None:
