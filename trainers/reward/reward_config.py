@@ -137,7 +137,7 @@ class RewardConfig(BaseModel):
             raise ValueError("calibrate: a scalar model has no distribution to calibrate")
         if self.freeze == "backbone" and self.lora not in (0, "auto"):
             raise ValueError("freeze: backbone trains the head alone; leave lora out")
-        if self.weights == "bf16" and not self.lora:
+        if self.weights == "bf16" and self.lora in (0, "auto"):
             raise ValueError("weights: bf16 needs lora: weights trained in bf16 lose small steps; see precision: bf16")
         if self.test + self.validation >= 1:
             raise ValueError("test and validation together leave nothing to train on")
