@@ -54,7 +54,7 @@ def bench(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Score a panel or a reward model on a benchmark of judges.
+    """Score a panel or a reward model on a judge benchmark.
 
     The benchmark's own protocol, per section and with intervals, beside judges that know nothing: random, the longer response, always the same. Interrupted, the same command goes on.
     """

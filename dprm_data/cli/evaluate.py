@@ -16,7 +16,7 @@ from dprm_data.runs.verdict_line import counted
 if TYPE_CHECKING:
     from dprm_trainers.reward.risk_measures import ReadingOption
 
-eval_app = group("eval", "Evaluate reward models, or compare policies (extra: train).")
+eval_app = group("eval", "Evaluate reward models or policies (extra: train).")
 
 Labels = Annotated[
     str | None, typer.Option("--labels", help="The label space of a Parquet file: a name, a number of levels, or YAML.")

@@ -17,7 +17,7 @@ def export_reward(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model in the output folder.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Write a reward model with one output, where that is exact (extra: train).
+    """Write a reward model with one output (extra: train).
 
     Of two labels it is the log odds of the better one; of more labels there is no exact scalar, and the command says so.
     """

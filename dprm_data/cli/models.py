@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dprm_data.recipe.provider_config import ProviderConfig
 
 
-models = group("models", "List providers and their models with prices; check a model.")
+models = group("models", "List providers, models and prices; check a model.")
 
 
 @models.command("list")

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from dprm_data.labels.space import LabelSpace
     from dprm_data.preference.fitting import Fit
 
-ratings = group("ratings", "Fit ratings, of a run or a table; measure agreement, drift.")
+ratings = group("ratings", "Fit ratings; measure agreement and drift.")
 
 Dataset = Annotated[
     Path, typer.Argument(metavar="DATASET", help="A run folder, or a file written by `dprm ratings fit` or `update`.")

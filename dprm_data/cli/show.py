@@ -22,7 +22,7 @@ def show(
     personas: Annotated[bool, typer.Option("--personas", help="All annotators, in a table.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show a run, one of its items or prompts, or its annotators."""
+    """Show a run, an item, a prompt, or its annotators."""
     from dprm_data.runs.lookup import find_annotator, find_item
     from dprm_data.runs.prompt_ranking import find_prompt
     from dprm_data.runs.run import Run

@@ -15,7 +15,7 @@ from dprm_data.core.extras import needs_installed
 if TYPE_CHECKING:
     from dprm_trainers.reward.reward_config import RewardConfig
 
-train_app = group("train", "Train a reward model, or a policy by PPO (extra: train).")
+train_app = group("train", "Train a reward model, or a policy (extra: train).")
 
 # Options of both trainings besides their settings.
 More = Annotated[

@@ -23,7 +23,7 @@ def test_killed_sixty_times(tmp_path: Path) -> None:
     moments = random.Random(7)
     kills = 0
     processes = zygote()
-    with LLMProcess("--latency", "0.02") as server:
+    with LLMProcess("--latency", "0.04") as server:
         recipe = write_recipe(tmp_path, server.url, panel="paper", limits={"concurrency": CONCURRENCY})
         answered = acknowledged = 0
         deadline = time.monotonic() + 100  # only against hanging

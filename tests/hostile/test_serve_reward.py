@@ -167,7 +167,7 @@ def test_the_queue_is_bounded(server: RewardServer) -> None:
     first = posted(server, rows)
     wait_for(lambda: server.metric("rows_waiting") > 2500)
     status, found = server.ask("/score", rows)
-    assert status == 503
+    assert status == 429
     assert "responses are waiting for a batch; the limit is 6000" in found["error"]["message"]
     assert "--max-queue" in found["error"]["hint"]
     assert server.ask("/score", GOOD)[0] == 200  # there is room for one
