@@ -50,10 +50,10 @@ def by_its_files(folder: Path) -> np.ndarray:
     [
         {"pooling": "mean"},
         {"pooling": "mean", "lora": 2},
-        {"freeze": "backbone"},
+        {"freeze": "backbone", "pooling": "mean"},
         {"pooling": "mean", "calibrate": True, "model": "encoder"},
         {"model": "encoder of sentence-transformers"},
-        {"freeze": "backbone", "model": "encoder"},
+        {"freeze": "backbone", "pooling": "mean", "model": "encoder"},
     ],
     ids=str,
 )

@@ -2,9 +2,8 @@
 
 what is trained   all weights, where a CPU is done in about half an hour, or a GPU has room for them and AdamW's state
                   (16 bytes a weight); else LoRA on a GPU, the head alone on a CPU
-pooling           the mean over the tokens for a base model of sentence-transformers that was trained by it, and for
-                  features of a frozen backbone, which was never trained to put what matters into one token; else the
-                  architecture's own
+pooling           the mean over the tokens for a base model of sentence-transformers that was trained by it; else the
+                  architecture's own, which every server reads (--pooling mean also fits features of a frozen decoder)
 epochs            fewer, the more rows there are: 200 / sqrt(rows), from 1 to 10. Of a frozen backbone 30
 learning rate     of all weights 1e-5 at 10^9 weights, and falling with the square root of their number, from 2e-6 to
                   1e-4; 1e-4 with LoRA; 1e-3 of a head alone
@@ -121,7 +120,7 @@ def chosen(config: RewardConfig, basis: Basis) -> Choices:
         lora = value("lora", 0, size)
     else:
         lora = value("lora", 16, f"{size} and AdamW's state do not fit on the GPU")
-    value("pooling", *_pooling(basis, alone))
+    value("pooling", *_pooling(basis))
     epochs = value("epochs", 30.0, "the head alone") if alone else value("epochs", epochs, f"{basis.rows:,} rows")
     if alone or lora:
         value("learning_rate", 1e-3 if alone else 1e-4, "the head alone" if alone else "LoRA")
@@ -136,11 +135,11 @@ def chosen(config: RewardConfig, basis: Basis) -> Choices:
     return found
 
 
-def _pooling(basis: Basis, alone: bool) -> tuple[str, str]:
+def _pooling(basis: Basis) -> tuple[str, str]:
     if basis.pooling:
         return basis.pooling, "as the model was trained before"
-    if basis.linear and (basis.by_mean or alone):
-        return MEAN, "as the base model was trained" if basis.by_mean else "a frozen backbone"
+    if basis.linear and basis.by_mean:
+        return MEAN, "as the base model was trained"
     return LAST, "the architecture's own"
 
 
