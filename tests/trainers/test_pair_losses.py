@@ -16,12 +16,14 @@ from hypothesis import strategies as st
 
 from dprm_data.core.errors import DprmError
 from dprm_data.labels.space import LabelSpace
+from dprm_trainers.data.rows import load_data
 from dprm_trainers.data.training_pairs import load_pairs
 from dprm_trainers.reward.objective import Objective
 from dprm_trainers.reward.pair_losses import log_shares, ordinal_loss, utility_loss
 from dprm_trainers.reward.reward_config import RewardConfig
 from dprm_trainers.reward.reward_model import RewardModel
 from dprm_trainers.reward.reward_trainer import train_reward
+from dprm_trainers.reward.training_parts import training_parts
 from tests.trainers import tiny
 
 FIVE = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0])
@@ -246,3 +248,21 @@ def test_rows_and_pairs_train_one_model(tmp_path: Path) -> None:
     assert judged.distribution is not None
     target = np.array([row["label_distribution"] for row in rows])
     assert np.abs(judged.distribution.mean(axis=0) - target.mean(axis=0)).max() < 0.2
+
+
+def test_no_prompt_is_trained_on_as_a_row_and_validated_on_as_a_pair(tmp_path: Path) -> None:
+    config = tiny.settings(tmp_path)
+    rows = load_data(config.data, labels="hh6", test=0.2, validation=0.2)
+    every = [prompt for part in rows.splits.values() for prompt in part.prompts]
+    pairs = [{"prompt": prompt, "chosen": "good", "rejected": "bad"} for prompt in every]
+    given = {"objective": "ce+ordinal", "pair_data": str(write_lines(tmp_path / "pairs.jsonl", pairs))}
+    parts = training_parts(config.model_copy(update=given), rows, Objective("ce+ordinal", rows.space))
+
+    def prompts(name: str, start: int, end: int | None) -> set[str]:
+        return {str(prompt) for prompt in parts[name].prompts[start:end]}
+
+    R = {name: len(part.rows) for name, part in parts.items()}
+    trained = prompts("train", 0, R["train"]), prompts("train", R["train"], None)
+    validated = prompts("validation", 0, R["validation"]), prompts("validation", R["validation"], None)
+    assert trained[1] and not trained[1] & validated[0], "pairs on prompts whose rows are held out"
+    assert not trained[0] & validated[1], "pairs held out on prompts whose rows are trained on"

@@ -31,7 +31,7 @@ from dprm_trainers.reward.defaults import AUTO, Basis, keep, objective_of, reaso
 from dprm_trainers.reward.features import FrozenHead, features_of_texts
 from dprm_trainers.reward.loss_report import LossReporter, constant_loss
 from dprm_trainers.reward.memory_estimate import estimate, room
-from dprm_trainers.reward.objective import Objective, on_rows
+from dprm_trainers.reward.objective import Objective, on_pairs, on_rows
 from dprm_trainers.reward.precision import float32_trained
 from dprm_trainers.reward.pretrained import load_model, load_tokenizer, with_lora
 from dprm_trainers.reward.reward_config import RewardConfig
@@ -323,7 +323,7 @@ def expect_memory(
     found = estimate(
         module,
         model_config.get_text_config(),
-        rows=config.batch_size * (2 if config.scalar else 1),
+        rows=config.batch_size * (2 if on_pairs(config.objective) else 1),
         tokens=train.longest,
         bf16=in_bf16(config.precision),
         checkpointing=config.checkpointing,

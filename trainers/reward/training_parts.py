@@ -100,10 +100,8 @@ def training_parts(config: RewardConfig, data: TrainingData, objective: Objectiv
             f"{config.pair_data or config.data}: no pair is left to train on: the prompts of all are held out",
             hint="Give more pairs, or lower test and validation.",
         )
-    return {
-        "train": Part.of(data.splits["train"], train),
-        "validation": Part.of(data.splits["validation"], pairs["validation"]),
-    }
+    validation = pairs["validation"].without(data.splits["train"].prompts)
+    return {"train": Part.of(data.splits["train"], train), "validation": Part.of(data.splits["validation"], validation)}
 
 
 def no_rows(source: str, labels: Labels | None) -> TrainingData:
