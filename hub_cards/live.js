@@ -3,12 +3,6 @@
 (() => {
   const EVERY = 1500; // milliseconds
   const byId = (id) => document.getElementById(id);
-  const make = (tag, className, text) => {
-    const element = document.createElement(tag);
-    if (className) element.className = className;
-    if (text !== undefined) element.textContent = text;
-    return element;
-  };
   const put = (element, text) => { if (element.textContent !== text) element.textContent = text; };
   const counted = (number) => (number === null || number === undefined ? "–" : Math.round(number).toLocaleString("en"));
   const many = (number, noun) => counted(number) + " " + noun + (number === 1 ? "" : "s");
@@ -40,24 +34,7 @@
   };
   const newStack = (shares, labels) => stack(make("span", "stack"), shares, labels);
 
-  const clamped = (text, className) => {
-    const holder = document.createDocumentFragment();
-    const paragraph = make("p", className, text);
-    holder.append(paragraph);
-    if (text.length > 260 || text.split("\n").length > 3) {
-      paragraph.classList.add("clamped");
-      const unfold = make("button", "unfold", "show all");
-      unfold.type = "button";
-      unfold.setAttribute("aria-expanded", "false");
-      unfold.addEventListener("click", () => {
-        const folded = paragraph.classList.toggle("clamped");
-        put(unfold, folded ? "show all" : "show less");
-        unfold.setAttribute("aria-expanded", String(!folded));
-      });
-      holder.append(unfold);
-    }
-    return holder;
-  };
+  const clamped = (text, className) => unfolding(text, className, 260, 3);
 
   const table = (name, heads, rows) => {
     const holder = make("div", "scroll");

@@ -4,12 +4,6 @@
   const data = JSON.parse(document.getElementById("data").textContent);
   const PAGE = 20; // prompts
   const byId = (id) => document.getElementById(id);
-  const make = (tag, className, text) => {
-    const element = document.createElement(tag);
-    if (className) element.className = className;
-    if (text !== undefined) element.textContent = text;
-    return element;
-  };
   const percent = (mille) => (mille / 10).toFixed(0) + "%";
   const ink = (colour) => {
     const [r, g, b] = [1, 3, 5].map((i) => parseInt(colour.slice(i, i + 2), 16) / 255)
@@ -46,20 +40,7 @@
   const text = (words, className, role) => {
     const holder = make("div", "turn");
     holder.append(make("span", "role", role));
-    const paragraph = make("p", className, words);
-    holder.append(paragraph);
-    if (words.length > 420 || words.split("\n").length > 5) {
-      paragraph.classList.add("clamped");
-      const unfold = make("button", "unfold", "show all");
-      unfold.type = "button";
-      unfold.setAttribute("aria-expanded", "false");
-      unfold.addEventListener("click", () => {
-        const folded = paragraph.classList.toggle("clamped");
-        unfold.textContent = folded ? "show all" : "show less";
-        unfold.setAttribute("aria-expanded", String(!folded));
-      });
-      holder.append(unfold);
-    }
+    holder.append(unfolding(words, className, 420, 5));
     return holder;
   };
 

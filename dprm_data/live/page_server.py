@@ -63,6 +63,7 @@ class _Server(ThreadingHTTPServer):
             "": ("text/html", lambda: page_template("live", {}).render().encode()),
             "report.css": ("text/css", lambda: inlined("report.css").encode()),
             "live.css": ("text/css", lambda: inlined("live.css").encode()),
+            "pieces.js": ("text/javascript", lambda: inlined("pieces.js").encode()),
             "live.js": ("text/javascript", lambda: inlined("live.js").encode()),
         }
         self.watcher, self.token = watcher, token.encode()

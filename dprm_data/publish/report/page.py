@@ -51,7 +51,7 @@ def report(run: Run, against: Run | None = None) -> str:
         "excerpt": lambda text: one_line(text, 90),
     }
     other = compare(run, against) if against else None
-    parts = {name: inlined(f"report.{name}") for name in ("css", "js")}
+    parts = {"css": inlined("report.css"), "js": inlined("pieces.js") + inlined("report.js")}
     return page_template("report", filters).render(_values(run, found, other) | parts)
 
 
