@@ -91,7 +91,7 @@ def main() -> None:
             matrix = torch.tensor(cost, dtype=torch.float32)
             losses: dict[str, Loss] = {
                 "ce": ce_loss,
-                "ot": lambda z, q, t=transport: t(z.softmax(-1), q),  # type: ignore[misc]
+                "ot": transport.of_logits,
                 "w": wasserstein_loss,
                 "c": lambda z, q, c=matrix: cramer_loss(z, q, c),  # type: ignore[misc]
             }

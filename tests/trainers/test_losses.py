@@ -93,6 +93,34 @@ def test_ot_is_what_pot_finds(problem: tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 @pytest.mark.parametrize("name", METRICS)
+def test_in_one_step_with_the_softmax_it_is_the_same(name: str) -> None:
+    """Values and gradients in both arguments, for weights of rows, rows at the optimum (p = q) and a large batch."""
+    rng = np.random.default_rng(2)
+    transport = Transport(METRICS[name])
+    target = torch.tensor(rng.dirichlet(np.ones(6), size=2_000))
+    logits = torch.tensor(rng.normal(size=(2_000, 6)))
+    logits[:5] = target[:5].log()
+    weight = torch.tensor(rng.uniform(size=2_000))
+    found = []
+    for solve in (transport.of_logits, lambda z, q: transport(z.softmax(-1), q)):
+        z, q = logits.clone().requires_grad_(), target.clone().requires_grad_()
+        loss = solve(z, q)
+        (loss[5:] * weight[5:]).sum().backward()
+        found.append((loss.detach(), z.grad, q.grad))
+    for one, other in zip(*found, strict=True):
+        assert one is not None and other is not None
+        assert torch.allclose(one, other, atol=1e-12)
+
+
+def test_a_diverged_prediction_gives_nan() -> None:
+    for name in METRICS:
+        z = torch.full((2, 6), float("nan"), requires_grad=True)
+        found = ot_loss(z, torch.full((2, 6), 1 / 6), torch.tensor(METRICS[name]))
+        assert found.isnan().all()
+        found.sum().backward()
+
+
+@pytest.mark.parametrize("name", METRICS)
 def test_the_gradient_is_pot_s_where_it_is_unique(name: str) -> None:
     """In general position the optimal potential is unique on the labels that carry mass, and so is the gradient."""
     rng = np.random.default_rng(1)

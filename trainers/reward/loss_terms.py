@@ -87,8 +87,7 @@ class OptimalTransport(Loss):
         self.note = self._transport.note
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        cost: Tensor = self._transport(prediction.softmax(dim=-1), target)
-        return cost / self._unit
+        return self._transport.of_logits(prediction, target) / self._unit
 
 
 @loss("wasserstein")

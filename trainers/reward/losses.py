@@ -12,8 +12,8 @@ and return (B,): one loss per row, in the unit of the ground cost (`ce` in nats)
 
 **How `ot` is computed.** On a line (|x_i - x_j|; the cost from rewards always is one) the CDF form is exact. For any
 metric on few labels, so is the maximum over the vertices of the Lipschitz polytope
-(`dprm_data.labels.lipschitz`). Both are one matrix product with p - q. Otherwise, or if the cost is not a
-metric, POT's network simplex solves each row (exact, on the CPU, with dual potentials as gradient), and for hundreds of
+(`dprm_data.labels.lipschitz`). Both are one matrix product with p - q, in `dprm_trainers.reward.closed_transport`.
+Otherwise, or if the cost is not a metric, POT's network simplex solves each row (exact, on the CPU, with dual potentials as gradient), and for hundreds of
 labels the debiased Sinkhorn divergence approximates it; both are in `dprm_trainers.reward.transport_solvers`. They are
 hundreds of times slower, so `Transport.note` and a warning of `ot_loss` say when they are taken. `SOLVERS` lists the
 methods. A cost is on a line, or a metric, up to the precision of its numbers (`precision`).
@@ -44,63 +44,12 @@ from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
 from dprm_data.labels import geometry
-from dprm_data.labels.geometry import TOLERANCE, cheapest_detours, is_metric, line_positions
-from dprm_data.labels.lipschitz import lipschitz_vertices
+from dprm_data.labels.geometry import TOLERANCE, cheapest_detours, is_metric
 from dprm_trainers.core.errors import LossError
+from dprm_trainers.reward.closed_transport import ClosedForm, Line, Vertices, transport_of_logits
 
 _EMD_UP_TO = 200  # labels; a row of 200 x 200 takes the network simplex some milliseconds
-_CUMULATIVE_SUMS_FROM = 48  # labels; below, one matrix product is faster than gather and cumulative sum
-_USE_AUTO = "Leave the method at auto."
 _ROUNDINGS = 8  # units in the last place by which sums of rounded costs may miss the triangle inequality
-
-
-class Line(nn.Module):
-    """The sum over the cuts of gap |P - Q|: exact for labels on a line."""
-
-    forms: Tensor
-    order: Tensor
-
-    def __init__(self, cost: np.ndarray, tolerance: float = TOLERANCE) -> None:
-        super().__init__()
-        x = line_positions(cost, tolerance)
-        if x is None:
-            raise LossError("the labels do not lie on a line under this ground cost", hint=_USE_AUTO)
-        order = np.argsort(x, kind="stable")
-        gaps = np.diff(x[order])
-        self._by_sums = len(x) >= _CUMULATIVE_SUMS_FROM
-        # Column k holds gap_k for the labels at or below cut k: (p - q) @ forms = gap_k (P - Q)_k.
-        forms = np.zeros((len(x), len(x) - 1))
-        if not self._by_sums:
-            forms[order] = np.triu(np.ones(forms.shape))
-        self.register_buffer("order", torch.from_numpy(order))
-        self.register_buffer("forms", torch.from_numpy(gaps if self._by_sums else forms * gaps))
-
-    def forward(self, p: Tensor, q: Tensor) -> Tensor:
-        if self._by_sums:
-            return (p - q)[..., self.order].cumsum(dim=-1)[..., :-1].abs() @ self.forms
-        return ((p - q) @ self.forms).abs().sum(dim=-1)
-
-
-class Vertices(nn.Module):
-    """The maximum over the vertices (d, V) of the Lipschitz polytope: exact for a metric on few labels."""
-
-    forms: Tensor
-
-    def __init__(self, cost: np.ndarray, tolerance: float = TOLERANCE) -> None:
-        super().__init__()
-        metric = is_metric(cost, tolerance)
-        vertices = lipschitz_vertices(cost, tolerance=tolerance) if metric else None
-        if vertices is None:
-            problem = "has too many vertices" if metric else "breaks the triangle inequality"
-            raise LossError(f"the ground cost {problem} for the method vertices", hint=_USE_AUTO)
-        self.register_buffer("forms", torch.from_numpy(np.ascontiguousarray(vertices.T)))
-
-    def forward(self, p: Tensor, q: Tensor) -> Tensor:
-        difference = p - q
-        with torch.no_grad():  # the vertex at the maximum is the gradient: nothing of (B, V) need be kept for it
-            best = (difference @ self.forms).abs_().max(dim=-1).indices
-            potential = self.forms.T.index_select(0, best)
-        return (difference * potential).sum(dim=-1).abs()
 
 
 class NetworkSimplex(nn.Module):
@@ -164,13 +113,28 @@ class Transport(nn.Module):
 
     def forward(self, p: Tensor, q: Tensor) -> Tensor:
         with torch.autocast(p.device.type, enabled=False):
-            p, q = _wide(p, q)
-            held = next(self.buffers())
-            if held.dtype != p.dtype or held.device != p.device:
-                with torch.inference_mode(False):  # the buffers outlive this call
-                    self.to(device=p.device, dtype=p.dtype)
+            p, q = self._prepared(p, q)
             value: Tensor = self.solver(p, q)
             return value
+
+    def of_logits(self, logits: Tensor, target: Tensor) -> Tensor:
+        """The transport from softmax(logits) (B, d) to the rows of `target` (B, d): (B,). For a closed form, in one step
+        with the softmax, which is faster and can be differentiated once."""
+        with torch.autocast(logits.device.type, enabled=False):
+            logits, target = self._prepared(logits, target)
+            if isinstance(self.solver, ClosedForm) and self.solver.small and logits.ndim == 2:
+                return transport_of_logits(logits, target, self.solver)
+            value: Tensor = self.solver(logits.softmax(dim=-1), target)
+            return value
+
+    def _prepared(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """The tensors in float32 or float64, after this module's own tensors went to their type and device."""
+        first, *others = _wide(*tensors)
+        held = next(self.buffers())
+        if held.dtype != first.dtype or held.device != first.device:
+            with torch.inference_mode(False):  # the buffers outlive this call
+                self.to(device=first.device, dtype=first.dtype)
+        return first, *others
 
 
 def _automatic(cost: np.ndarray, tolerance: float) -> tuple[str, nn.Module, str | None]:
@@ -212,9 +176,7 @@ def ot_loss(logits: Tensor, target: Tensor, cost: Tensor, *, method: str = "auto
     What depends on the cost alone is cached as long as this tensor lives unchanged. Warns once where the cost leaves
     only a slow solver. Raises `LossError`.
     """
-    logits, target = _wide(logits, target)
-    value: Tensor = _transport(cost, method)(logits.softmax(dim=-1), target)
-    return value
+    return _transport(cost, method).of_logits(logits, target)
 
 
 def wasserstein_loss(logits: Tensor, target: Tensor, order: Tensor | None = None) -> Tensor:
