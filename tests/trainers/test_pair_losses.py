@@ -215,6 +215,33 @@ def test_a_distribution_is_trained_on_pairs_alone(tmp_path: Path, objective: str
     assert "pairs" in (trained.output / "README.md").read_text()
 
 
+def test_a_scalar_is_trained_on_pairs_alone(tmp_path: Path) -> None:
+    """The losing side of most people is `chosen` in a third of the pairs: their shares say so, and count."""
+    rows = some_pairs(240)
+    for i, row in enumerate(rows):
+        row["share"] = 0.8
+        if i % 3 == 0:
+            row["chosen"], row["rejected"], row["share"] = row["rejected"], row["chosen"], 0.2
+    pairs = write_lines(tmp_path / "pairs.jsonl", rows)
+    said: list[str] = []
+    config = RewardConfig.of(
+        data=str(pairs), model=str(tiny.base_model(tmp_path / "base")), output=str(tmp_path / "out"), objective="bt",
+        epochs=6, learning_rate=0.01, batch_size=16, precision="fp32",
+    )  # fmt: skip
+    model = RewardModel.load(str(train_reward(config, said.append).output))
+    assert model.scalar
+    assert right(model, some_pairs(100, seed=1)) > 0.9
+    assert any("validation pairs the model beats the longer one" in line for line in said)
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
+def test_a_share_of_people_is_that_many_pairs(share: float) -> None:
+    scores = torch.tensor([[0.3], [-0.4]], dtype=torch.float64)
+    found = Objective("bt", LabelSpace.load(2))(scores, torch.zeros(0, 2), torch.tensor([share], dtype=torch.float64))
+    expected = -share * torch.tensor(0.7).sigmoid().log() - (1 - share) * torch.tensor(-0.7).sigmoid().log()
+    assert found.item() == pytest.approx(expected.item(), rel=1e-6)
+
+
 def test_pairs_alone_need_labels(tmp_path: Path) -> None:
     pairs = write_lines(tmp_path / "pairs.jsonl", some_pairs(20))
     with pytest.raises(DprmError, match="pairs do not name the labels"):

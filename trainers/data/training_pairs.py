@@ -71,6 +71,20 @@ def load_pairs(reference: str, *, test: float = 0.1, validation: float = 0.1, se
     return {name: pairs.take(np.flatnonzero(where == name)) for name in get_args(Split)}
 
 
+def are_pairs(reference: str) -> bool:
+    """Whether this is a file of pairs, rather than of rows: JSON lines, or Parquet with `chosen` and without distributions."""
+    path = Path(reference)
+    if path.suffix in (".jsonl", ".json"):
+        return path.is_file()
+    if path.suffix != ".parquet" or not path.is_file():
+        return False
+    try:
+        names = pq.read_schema(path).names
+    except (OSError, pa.ArrowInvalid):
+        return False
+    return "chosen" in names and "label_distribution" not in names
+
+
 # -- where pairs come from ---------------------------------------------------------------------------------------------
 
 

@@ -92,7 +92,7 @@ class Objective:
     logits (R + 2P, K): the rows, then the chosen responses of the pairs, then the rejected ones. target (R, K): the rows'
     distributions. share (P,): of people who prefer the chosen one; without it there are no pairs.
 
-    A scalar objective takes scores (2P, 1), the chosen responses before the rejected ones, and ignores the rest.
+    A scalar objective takes scores (2P, 1), the chosen responses before the rejected ones, and the shares.
     """
 
     def __init__(self, spec: str, space: LabelSpace) -> None:
@@ -107,7 +107,11 @@ class Objective:
         prediction, target = logits.float(), target.float()
         if self.scalar:
             chosen, rejected = prediction.squeeze(-1).chunk(2)
-            return self._sum(chosen, rejected, paired=False)
+            loss = self._sum(chosen, rejected, paired=False)
+            if share is None:
+                return loss
+            # Each person is a pair of their own: a share s prefers the one, 1 - s the other.
+            return share * loss + (1 - share) * self._sum(rejected, chosen, paired=False)
         rows, pairs = prediction[: len(target)], prediction[len(target) :]
         parts = [self._sum(rows, target, paired=False)] if self.on_rows else []
         parts += [self._sum(pairs, share.float(), paired=True)] if share is not None and len(share) else []

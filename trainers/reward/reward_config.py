@@ -70,7 +70,7 @@ class RewardConfig(BaseModel):
         "ot+0.1*ce", description="The loss, or a weighted sum of losses such as ot+0.1*ce."
     )
     pairs: Literal["group", "any"] = Field(
-        "group", description="The pairs of a scalar objective: responses to one prompt, or any two rows."
+        "group", description="The pairs that a scalar objective makes of rows: responses to one prompt, or any two."
     )
     calibrate: bool = Field(False, description="Fit a temperature on the validation split and write it into the head.")
 
@@ -129,7 +129,7 @@ class RewardConfig(BaseModel):
             raise ValueError(
                 f"pair_data: the objective {self.objective} has no loss of pairs; add one, such as {self.objective}+ordinal"
                 if not self.scalar
-                else "pair_data: a scalar objective makes its pairs of the rows of data"
+                else "pair_data: a scalar objective trains on one source of pairs; give it as data"
             )
         if self.calibrate and not on_rows(self.objective):
             raise ValueError("calibrate: pairs alone have no distribution to calibrate on")

@@ -25,6 +25,7 @@ from dprm_trainers.core.errors import TrainingDataError, TrainingError
 from dprm_trainers.core.outputs import in_bf16, output_folder, push_folder, whole_model
 from dprm_trainers.data.rows import TrainingData, load_data
 from dprm_trainers.data.tokens import encode_shared, pad_apart_from_the_end
+from dprm_trainers.data.training_pairs import are_pairs
 from dprm_trainers.reward.base_rate import start_at_base_rate
 from dprm_trainers.reward.batches import Collator, Examples
 from dprm_trainers.reward.defaults import AUTO, Basis, keep, objective_of, reasons, settled, told
@@ -218,8 +219,8 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
 
 def _rows_of(config: RewardConfig) -> TrainingData:
     """The rows with distributions; none for an objective of pairs alone."""
-    if not config.scalar and not on_rows(config.objective):
-        return no_rows(config.data, config.labels)
+    if are_pairs(config.data) if config.scalar else not on_rows(config.objective):
+        return no_rows(config.data, config.labels, scalar=config.scalar)
     return load_data(
         config.data,
         labels=config.labels,

@@ -15,7 +15,7 @@ from dprm_data.preference.pairs import outcomes
 from dprm_data.runs.folder import is_run_folder
 from dprm_trainers.core.errors import TrainingDataError
 from dprm_trainers.data.rows import Labels, Message, Rows, Split, TrainingData, preference_pairs
-from dprm_trainers.data.training_pairs import PairRows, load_pairs
+from dprm_trainers.data.training_pairs import PairRows, are_pairs, load_pairs
 from dprm_trainers.reward.rivals import LONGER, lengths
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Part:
 
 def training_parts(config: RewardConfig, data: TrainingData, objective: Objective) -> dict[str, Part]:
     """What the splits are trained and validated on. Raises `TrainingDataError` where there is nothing to train on."""
-    if objective.scalar:
+    if objective.scalar and not are_pairs(config.data):
         return {name: _with_scalar_pairs(config, data, name) for name in ("train", "validation")}
     if objective.on_rows:
         data.split("train")
@@ -104,10 +104,11 @@ def training_parts(config: RewardConfig, data: TrainingData, objective: Objectiv
     return {"train": Part.of(data.splits["train"], train), "validation": Part.of(data.splits["validation"], validation)}
 
 
-def no_rows(source: str, labels: Labels | None) -> TrainingData:
-    """The label space alone, for a training on pairs: that of `labels`, or of the run folder `source`."""
-    if labels is not None:
-        space = LabelSpace.load(labels)
+def no_rows(source: str, labels: Labels | None, *, scalar: bool = False) -> TrainingData:
+    """The label space alone, for a training on pairs: that of `labels`, or of the run folder `source`. A scalar has no
+    labels; its record has two."""
+    if labels is not None or scalar:
+        space = LabelSpace.load(2 if labels is None else labels)
     elif is_run_folder(Path(source)):
         from dprm_data.runs.run import Run
 
