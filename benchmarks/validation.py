@@ -4,7 +4,7 @@
 
 FOLDER has convabuse.parquet (abuse of chatbots, five levels, about 3 raters an item) and chaosnli.parquet (entailment, three labels, 100 raters an item), each as a long table with
 context, response, rater_id and label. The bundled model is always asked, and --model beside it. Six of the fifteen personas of the bundled panel `paper`, by log-probabilities, each asked twice (the labels in another order); the neutral
-annotator alone; one stated distribution per item. What was interrupted goes on in --output. --write puts the tables into docs/validation.md.
+annotator alone; one stated distribution per item. What was interrupted goes on in --output. --write puts the tables into docs/validation-measured.md.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def main() -> None:
     parser.add_argument("--model", default="", help="a GGUF file, beside the bundled model")
     parser.add_argument("--items", type=int, help="of each set; default: 50 of convabuse, 30 of chaosnli")
     parser.add_argument("--output", type=Path, default=Path("runs/validation"))
-    parser.add_argument("--write", action="store_true", help="put the tables into docs/validation.md")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/validation-measured.md")
     options = parser.parse_args()
     models = {"bundled, 135M": ""} | ({"1.5B": options.model} if options.model else {})
     found = {
@@ -162,7 +162,7 @@ def main() -> None:
     lines = list(tables(found))
     print("\n".join(lines))
     if options.write:
-        write({"measured": lines}, Path("docs/validation.md"))
+        write({"measured": lines}, Path("docs/validation-measured.md"))
 
 
 if __name__ == "__main__":

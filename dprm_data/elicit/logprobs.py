@@ -3,7 +3,7 @@
 What the same question gives on content-free items is taken away (contextual calibration, arXiv 2102.09690); the axes are multiplied. A
 label space without axes is asked about in one question, whose words are the labels.
 
-Marks around texts and rules about them confuse small models (docs/security.md). So the template has none, and a text that imitates the template (a
+Marks around texts and rules about them confuse small models (docs/prompt-injection.md). So the template has none, and a text that imitates the template (a
 later line that begins like one of the template's own) is quoted: no line of it begins like the template's lines. All other texts are sent as
 they are.
 """
