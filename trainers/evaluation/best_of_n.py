@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import comb, log
 
 import numpy as np
@@ -39,13 +40,16 @@ from dprm_trainers.evaluation.policy_responses import Response
 class BestOf:
     """Best of n, in nats at most `kl_bound` from the policy.
 
-    proxy, gold: both judges' rewards of the proxy's choice. longest_proxy, longest_gold: of the longest of n, by tokens.
+    proxy, gold: both judges' rewards of the proxy's choice. proxy_gain, gold_gain: their changes from n = 1, paired by
+    prompt. longest_proxy, longest_gold: the rewards of the longest of n, by tokens.
     """
 
     n: int
     kl_bound: float
     proxy: Interval
     gold: Interval
+    proxy_gain: Interval
+    gold_gain: Interval
     longest_proxy: Interval
     longest_gold: Interval
 
@@ -69,11 +73,15 @@ class BestOfN:
 
 def choice_weights(scores: Floats, n: int) -> Floats:
     """The probability of each of N responses (N,) to have the highest score in a subset of n drawn at random."""
-    N = len(scores)
-    of_rank = np.array([comb(i, n - 1) / comb(N, n) for i in range(N)])
+    of_rank = np.array(_of_ranks(len(scores), n))
     _, tied = np.unique(scores, return_inverse=True)
     of_tie = np.bincount(tied, weights=of_rank[np.argsort(np.argsort(scores, kind="stable"))]) / np.bincount(tied)
     return np.asarray(of_tie[tied])
+
+
+@lru_cache
+def _of_ranks(N: int, n: int) -> list[float]:
+    return [comb(i, n - 1) / comb(N, n) for i in range(N)]
 
 
 def kl_bound(n: int) -> float:
@@ -97,14 +105,10 @@ def best_of_n(policy: str, responses: Sequence[Response], proxy: Verdict, gold: 
     tokens = np.array([float(row.tokens) for row in responses])
     ns = sizes(min(map(len, prompts)))
     draws = Resamples.of(list(at), resamples=resamples)
-    by_proxy, by_gold = (_expected(prompts, proxy.reward, judge.reward, ns) for judge in (proxy, gold))
-    longest_proxy, longest_gold = (_expected(prompts, tokens, judge.reward, ns) for judge in (proxy, gold))
-    points = [
-        BestOf(
-            n, kl_bound(n), *(draws.mean(values[:, k]) for values in (by_proxy, by_gold, longest_proxy, longest_gold))
-        )
-        for k, n in enumerate(ns)
-    ]
+    by_proxy, by_gold = (expected(prompts, proxy.reward, judge.reward, ns) for judge in (proxy, gold))
+    longest_proxy, longest_gold = (expected(prompts, tokens, judge.reward, ns) for judge in (proxy, gold))
+    curves = (by_proxy, by_gold, by_proxy - by_proxy[:, :1], by_gold - by_gold[:, :1], longest_proxy, longest_gold)
+    points = [BestOf(n, kl_bound(n), *(draws.mean(curve[:, k]) for curve in curves)) for k, n in enumerate(ns)]
     return BestOfN(
         policy,
         proxy.judge,
@@ -117,6 +121,6 @@ def best_of_n(policy: str, responses: Sequence[Response], proxy: Verdict, gold: 
     )
 
 
-def _expected(prompts: Sequence[Ints], scores: Floats, values: Floats, ns: Sequence[int]) -> Floats:
+def expected(prompts: Sequence[Ints], scores: Floats, values: Floats, ns: Sequence[int]) -> Floats:
     """For every prompt (its responses' rows) and n, the expected value of the response of the highest score: (P, n)."""
     return np.array([[choice_weights(scores[rows], n) @ values[rows] for n in ns] for rows in prompts])

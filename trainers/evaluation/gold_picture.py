@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log2, sqrt
@@ -19,6 +20,8 @@ from dprm_trainers.progress.curves import number, ticks
 _INNER = charts.WIDTH - 40
 _WIDE, _GAP, _TALL = (_INNER - 40) / 2, 40.0, 200.0
 _LEFT, _ABOVE, _BELOW = 46.0, 8.0, 46.0  # room for labels within a panel
+_MINUS = re.compile(r"(?<!\w)-(?=\d)")
+_WITHIN = re.compile(r", (?=[^\[]*\])")  # an interval's comma: it is not broken there
 _CHOICE, _LONGEST, _RANDOM = "#0f766e", "#b5472f", "#8a949e"
 
 
@@ -48,20 +51,31 @@ def _of_best(curve: BestOfN) -> tuple[str, float]:
     marks = [(share, str(p.n), f"{p.kl_bound:.2f}") for share, p in zip(at, points, strict=True)]
     axis = _Axis(at, [f"n = {p.n}" for p in points], marks, "n, and below it the KL in nats at most")
     panels = [
-        _panel(axis, f"proxy: {curve.proxy}", [p.proxy for p in points], [p.longest_proxy for p in points]),
-        _panel(axis, f"gold: {curve.gold}", [p.gold for p in points], [p.longest_gold for p in points]),
+        _panel(
+            axis,
+            f"proxy: {curve.proxy}",
+            [p.proxy_gain for p in points],
+            _from_first([p.longest_proxy for p in points]),
+        ),
+        _panel(
+            axis, f"gold: {curve.gold}", [p.gold_gain for p in points], _from_first([p.longest_gold for p in points])
+        ),
     ]
     names = ["best of n by the proxy, with its interval", "the longest of n", "picked at random"]
-    return _together(curve, panels, charts.legend(names, (_CHOICE, _LONGEST, _RANDOM), _INNER))
+    return _together(curve, "n = 1", panels, charts.legend(names, (_CHOICE, _LONGEST, _RANDOM), _INNER))
+
+
+def _from_first(rewards: Sequence[Interval]) -> list[float]:
+    return [(reward.value or 0.0) - (rewards[0].value or 0.0) for reward in rewards]
 
 
 def _of_policies(curve: PolicyCurve) -> tuple[str, float]:
     axis = _policy_axis(curve)
     panels = [
-        _panel(axis, f"proxy: {curve.proxy}", [point.proxy for point in curve.points]),
-        _panel(axis, f"gold: {curve.gold}", [point.gold for point in curve.points]),
+        _panel(axis, f"proxy: {curve.proxy}", [point.proxy_gain for point in curve.points]),
+        _panel(axis, f"gold: {curve.gold}", [point.gold_gain for point in curve.points]),
     ]
-    return _together(curve, panels, ("", 0.0))
+    return _together(curve, curve.points[0].policy, panels, ("", 0.0))
 
 
 def _policy_axis(curve: PolicyCurve) -> _Axis:
@@ -76,35 +90,29 @@ def _policy_axis(curve: PolicyCurve) -> _Axis:
     return _Axis(at, names, [], f"{names[0]} to {names[-1]}, in their order")
 
 
-def _together(curve: BestOfN | PolicyCurve, panels: Sequence[str], key: tuple[str, float]) -> tuple[str, float]:
+def _together(
+    curve: BestOfN | PolicyCurve, first: str, panels: Sequence[str], key: tuple[str, float]
+) -> tuple[str, float]:
     """Title, what the curve says, legend and panels."""
     legend, tall = key
-    lines = wrap(verdict_of(curve), 112)
-    parts = [charts.text(0, 14, one_line(title_of(curve), 100))]
+    said = _MINUS.sub("−", verdict_of(curve)).replace(" [", "\u00a0[")
+    lines = wrap(_WITHIN.sub(",\u00a0", said), 112)
+    parts = [charts.text(0, 14, one_line(f"{title_of(curve)}: change of reward from {first}", 100))]
     parts += [charts.text(0, 34 + 17 * i, line, "dim", size=12) for i, line in enumerate(lines)]
-    y = 24.0 + 17 * len(lines)
+    y = 26.0 + 17 * len(lines)
     parts.append(f'<g transform="translate(0 {y:.0f})">{legend}</g>')
     y += tall + 8
     parts += [f'<g transform="translate({i * (_WIDE + _GAP):.0f} {y:.0f})">{p}</g>' for i, p in enumerate(panels)]
     return "".join(parts), y + 22 + _TALL
 
 
-def _panel(
-    axis: _Axis,
-    title: str,
-    rewards: Sequence[Interval],
-    longest: Sequence[Interval] = (),
-) -> str:
-    """One judge's rewards with their intervals; of best of n also the longest (dashed) and n = 1 (dotted)."""
-    shown = [end for reward in rewards for end in (reward.value, reward.low, reward.high) if end is not None]
-    shown += [reward.value for reward in longest if reward.value is not None]
-    low, high = min(shown), max(shown)
-    room = 0.08 * (high - low) or 0.5
-    low, high = low - room, high + room
+def _panel(axis: _Axis, title: str, gains: Sequence[Interval], longest: Sequence[float] = ()) -> str:
+    """One judge's changes of reward: of best of n with a band, 0 (dotted) and the longest (dashed); of policies with bars."""
+    ends = [0.0, *longest, *(end for gain in gains for end in (gain.value, gain.low, gain.high) if end is not None)]
+    room = 0.08 * (max(ends) - min(ends)) or 0.5
+    low, high = min(ends) - room, max(ends) + room
     plot = _TALL - _BELOW
-
-    def x(share: float) -> float:
-        return _LEFT + share * (_WIDE - _LEFT - 12)
+    xs = [_LEFT + share * (_WIDE - _LEFT - 16) for share in axis.at]
 
     def y(value: float | None) -> float:
         return plot - ((value or 0.0) - low) / (high - low) * (plot - _ABOVE)
@@ -113,23 +121,29 @@ def _panel(
     for tick in ticks(low, high):
         parts.append(f'<line class="rule" x1="{_LEFT}" x2="{_WIDE:.1f}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>')
         parts.append(charts.text(_LEFT - 6, y(tick) + 4.5, number(tick), "dim", "end", 12))
-    places = [x(share) for share in axis.at]
+    lows, highs = [y(gain.low) for gain in gains], [y(gain.high) for gain in gains]
     if longest:
-        level = y(rewards[0].value)
-        parts.append(_line([places[0], places[-1]], [level, level], _RANDOM, "2 3"))
-        parts.append(_line(places, [y(reward.value) for reward in longest], _LONGEST, "6 4"))
-    if all(reward.low is not None for reward in rewards):
-        parts.append(_band(places, [y(r.low) for r in rewards], [y(r.high) for r in rewards]))
-    parts.append(_line(places, [y(reward.value) for reward in rewards], _CHOICE))
-    for place, name, reward in zip(places, axis.names, rewards, strict=True):
+        parts.append(_line([xs[0], xs[-1]], [y(0.0), y(0.0)], _RANDOM, "2 3"))
+        parts.append(_band(xs, lows, highs))
+        parts.append(_line(xs, [y(value) for value in longest], _LONGEST, "6 4"))
+    else:
+        parts += [_line([x, x], [bottom, top], _CHOICE) for x, bottom, top in zip(xs, lows, highs, strict=True)]
+        falling = len(gains) > 1 and (gains[-1].value or 0.0) < (gains[-2].value or 0.0)
+        beside = lows[-1] + 12 if falling else highs[-1] - 4
+        parts.append(charts.text(xs[-1], beside, one_line(axis.names[-1], 20), "dim", "end", 11))
+    parts.append(_line(xs, [y(gain.value) for gain in gains], _CHOICE))
+    for x, name, gain in zip(xs, axis.names, gains, strict=True):
         parts.append(
-            f'<circle cx="{place:.1f}" cy="{y(reward.value):.1f}" r="3.5" fill="{_CHOICE}">'
-            f"<title>{charts.escape(f'{name}: {reward}')}</title></circle>"
+            f'<circle cx="{x:.1f}" cy="{y(gain.value):.1f}" r="3.5" fill="{_CHOICE}">'
+            f"<title>{charts.escape(f'{name}: {gain}')}</title></circle>"
         )
     for share, first, second in axis.marks:
-        parts.append(charts.text(x(share), plot + 16, first, "dim", "middle", 11))
-        parts.append(charts.text(x(share), plot + 30, second, "dim", "middle", 11))
-    parts.append(charts.text((_LEFT + _WIDE) / 2, _TALL - 2, axis.title, "dim", "middle", 11))
+        x = _LEFT + share * (_WIDE - _LEFT - 16)
+        parts += [
+            charts.text(x, plot + 16 + 14 * i, each, "dim", "middle", 11) for i, each in enumerate((first, second))
+        ]
+    under = plot + (44 if any(second for _, _, second in axis.marks) else 32)
+    parts.append(charts.text((_LEFT + _WIDE) / 2, under, axis.title, "dim", "middle", 11))
     return charts.text(0, 12, one_line(title, 50)) + f'<g transform="translate(0 20)">{"".join(parts)}</g>'
 
 

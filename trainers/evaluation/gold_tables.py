@@ -47,7 +47,7 @@ def verdict_of(curve: BestOfN | PolicyCurve) -> str:
     """What the curve says of over-optimisation, in a sentence."""
     fall = curve.fall
     if fall is None:
-        return "No over-optimisation: gold falls nowhere where the proxy rises."
+        return "No over-optimisation is visible: gold falls nowhere where the proxy rises."
     change = f"from {fall.start} to {fall.end} gold changes by {fall.gold}, the proxy by {fall.proxy}."
     if fall.visible:
         return f"Over-optimisation: {change}"
@@ -55,12 +55,14 @@ def verdict_of(curve: BestOfN | PolicyCurve) -> str:
 
 
 def _of_best(curve: BestOfN) -> list[str]:
-    heads = ["n", "KL at most", "proxy", "gold", "longest of n: proxy", "longest of n: gold"]
+    heads = ["n", "KL at most", "proxy", "gold", "gold, gain over n = 1", "gold of the longest of n"]
     rows = [
         [
             "1 (at random)" if point.n == 1 else str(point.n),
             f"{point.kl_bound:.2f}",
-            *map(str, (point.proxy, point.gold, point.longest_proxy, point.longest_gold)),
+            *map(str, (point.proxy, point.gold)),
+            "–" if point.n == 1 else str(point.gold_gain),
+            str(point.longest_gold),
         ]
         for point in curve.points
     ]
@@ -78,9 +80,14 @@ def _of_best(curve: BestOfN) -> list[str]:
 
 def _of_policies(curve: PolicyCurve) -> list[str]:
     measured = all(point.kl for point in curve.points)
-    heads = ["", *(["KL, nats"] if measured else []), "proxy", "gold"]
+    heads = ["", *(["KL, nats"] if measured else []), "proxy", "gold", f"gold, gain over {curve.points[0].policy}"]
     rows = [
-        [point.policy, *([str(point.kl)] if measured else []), str(point.proxy), str(point.gold)]
+        [
+            point.policy,
+            *([str(point.kl)] if measured else []),
+            *map(str, (point.proxy, point.gold)),
+            "–" if point is curve.points[0] else str(point.gold_gain),
+        ]
         for point in curve.points
     ]
     unmeasured = "" if measured else " KL was not measured (--reference)."

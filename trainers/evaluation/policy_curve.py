@@ -15,12 +15,17 @@ from dprm_trainers.evaluation.judges import Verdict
 
 @dataclass(frozen=True)
 class PolicyPoint:
-    """A policy's mean rewards. kl: to the reference, nats per response, on its own samples; None if not measured."""
+    """A policy's mean rewards, and their changes from the first policy's, paired.
+
+    kl: to the reference, nats per response, on the policy's own samples; None if not measured.
+    """
 
     policy: str
     kl: Interval | None
     proxy: Interval
     gold: Interval
+    proxy_gain: Interval
+    gold_gain: Interval
 
 
 @dataclass(frozen=True)
@@ -38,8 +43,9 @@ def policy_curve(
 ) -> PolicyCurve:
     """The curve through the policies. columns: rows of their responses (N,), paired by prompt. draws: of these N."""
     by_proxy, by_gold = (np.stack([judge.reward[rows] for rows in columns.values()], axis=1) for judge in (proxy, gold))
+    curves = (by_proxy, by_gold, by_proxy - by_proxy[:, :1], by_gold - by_gold[:, :1])
     points = [
-        PolicyPoint(name, kl.get(name), draws.mean(by_proxy[:, k]), draws.mean(by_gold[:, k]))
+        PolicyPoint(name, kl.get(name), *(draws.mean(curve[:, k]) for curve in curves))
         for k, name in enumerate(columns)
     ]
     return PolicyCurve(proxy.judge, gold.judge, points, deepest_fall(list(columns), by_proxy, by_gold, draws))
