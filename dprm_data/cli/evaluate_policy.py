@@ -42,7 +42,7 @@ def evaluate_policy(
         typer.Option(
             "--gold",
             "-g",
-            help="A judge to trust, which had no part in the training. Each --judge is then a proxy: draws gold and proxy for the best of n responses, and along several policies.",
+            help="A judge to trust, which had no part in the training. Each --judge is then a proxy: draws both for the best of n responses of the first policy, and along all policies.",
         ),
     ] = None,
     checkpoints: Annotated[
@@ -187,7 +187,7 @@ def _named(policies: list[str], checkpoints: Path | None) -> dict[str, str]:
     from dprm_trainers.core.references import check_model
     from dprm_trainers.evaluation.kept_policies import along
 
-    found: dict[str, str] = {}
+    named: list[tuple[str, str]] = []
     for text in policies:
         name, equals, policy = text.partition("=")
         if not equals or Path(text).exists():
@@ -195,7 +195,11 @@ def _named(policies: list[str], checkpoints: Path | None) -> dict[str, str]:
         if not name or not policy:
             raise InputError(f"--policy {text}: give a folder, or name=folder")
         check_model("--policy", policy)
-        if name in found:
+        named.append((name, policy))
+    if checkpoints:
+        named += along(checkpoints, base=not policies).items()
+    names = [name for name, _ in named]
+    for name in names:
+        if names.count(name) > 1:
             raise InputError(f"--policy: two policies are called {name}", hint="Name them: --policy NAME=FOLDER.")
-        found[name] = policy
-    return found | (along(checkpoints, base=not found) if checkpoints else {})
+    return dict(named)

@@ -153,6 +153,8 @@ def test_from_a_training_to_its_curves(tmp_path: Path) -> None:
     printed = json.loads(again.stdout)
     assert printed["best_of_n"] == found["best_of_n"]
     assert any("is simulated: 75% of its labels are by language models" in note for note in printed["notes"])
+    assert printed["gold_simulated"] == 0.75
+    assert "simulated gold: " in (out / "gold-curves.svg").read_text()
     assert run("--judge", proxy, "--output", out, "-q").exit_code == 0
     assert not (out / "gold-curves.svg").exists()
 

@@ -32,8 +32,7 @@ def check_gold(gold: str, proxies: Sequence[str]) -> None:
 def caveats(gold: Verdict, proxies: Sequence[Verdict]) -> list[str]:
     """What a reader must know before trusting the gold judge."""
     found = ["the intervals of the curves cover the choice of prompts, not the errors of the gold judge"]
-    labels = _labels_of(gold.judge)
-    simulated = simulated_share(labels) if labels else None
+    labels, simulated = _labels_of(gold.judge), simulated_behind(gold.judge)
     if simulated:
         found.append(
             f"the gold judge {gold.judge} is simulated: {percent(simulated)} of its labels are by language models, not people"
@@ -50,6 +49,12 @@ def caveats(gold: Verdict, proxies: Sequence[Verdict]) -> list[str]:
                 f"the gold judge has the same labels behind it as {proxy.judge}: it shares their errors, and falls less"
             )
     return found
+
+
+def simulated_behind(judge: str) -> float | None:
+    """The share of language models' labels among those behind a judge; None if unknown."""
+    labels = _labels_of(judge)
+    return simulated_share(labels) if labels else None
 
 
 def _labels_of(judge: str) -> Path | None:

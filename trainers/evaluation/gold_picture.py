@@ -12,7 +12,7 @@ from dprm_data.core import charts
 from dprm_data.core.text import one_line
 from dprm_data.labels.statistics import Interval
 from dprm_trainers.evaluation.best_of_n import BestOfN
-from dprm_trainers.evaluation.gold_tables import title_of, verdict_of
+from dprm_trainers.evaluation.gold_tables import gold_of, title_of, verdict_of
 from dprm_trainers.evaluation.policy_comparison import PolicyEvaluation
 from dprm_trainers.evaluation.policy_curve import PolicyCurve
 from dprm_trainers.progress.curves import number, ticks
@@ -39,13 +39,15 @@ def curves_picture(found: PolicyEvaluation) -> str:
     """All curves, one under the other."""
     parts: list[str] = []
     y = 0.0
-    for drawn, tall in [*map(_of_best, found.best_of_n), *map(_of_policies, found.policy_curves)]:
+    gold = gold_of(found)
+    best = [_of_best(curve, gold) for curve in found.best_of_n]
+    for drawn, tall in [*best, *(_of_policies(curve, gold) for curve in found.policy_curves)]:
         parts.append(f'<g transform="translate(0 {y:.0f})">{drawn}</g>')
         y += tall + 22
     return charts.picture("Gold against proxy", "".join(parts), y - 10)
 
 
-def _of_best(curve: BestOfN) -> tuple[str, float]:
+def _of_best(curve: BestOfN, gold: str) -> tuple[str, float]:
     points = curve.points
     at = [log2(point.n) / log2(points[-1].n) for point in points]
     marks = [(share, str(p.n), f"{p.kl_bound:.2f}") for share, p in zip(at, points, strict=True)]
@@ -58,7 +60,7 @@ def _of_best(curve: BestOfN) -> tuple[str, float]:
             _from_first([p.longest_proxy for p in points]),
         ),
         _panel(
-            axis, f"gold: {curve.gold}", [p.gold_gain for p in points], _from_first([p.longest_gold for p in points])
+            axis, f"{gold}: {curve.gold}", [p.gold_gain for p in points], _from_first([p.longest_gold for p in points])
         ),
     ]
     names = ["best of n by the proxy, with its interval", "the longest of n", "picked at random"]
@@ -69,11 +71,11 @@ def _from_first(rewards: Sequence[Interval]) -> list[float]:
     return [(reward.value or 0.0) - (rewards[0].value or 0.0) for reward in rewards]
 
 
-def _of_policies(curve: PolicyCurve) -> tuple[str, float]:
+def _of_policies(curve: PolicyCurve, gold: str) -> tuple[str, float]:
     axis = _policy_axis(curve)
     panels = [
         _panel(axis, f"proxy: {curve.proxy}", [point.proxy_gain for point in curve.points]),
-        _panel(axis, f"gold: {curve.gold}", [point.gold_gain for point in curve.points]),
+        _panel(axis, f"{gold}: {curve.gold}", [point.gold_gain for point in curve.points]),
     ]
     return _together(curve, curve.points[0].policy, panels, ("", 0.0))
 

@@ -30,10 +30,15 @@ def curve_tables(found: PolicyEvaluation) -> list[str]:
     """The lines of all curves' tables."""
     lines: list[str] = []
     for best in found.best_of_n:
-        lines += [*_of_best(best), ""]
+        lines += [*_of_best(best, gold_of(found)), ""]
     for along in found.policy_curves:
-        lines += [*_of_policies(along), ""]
+        lines += [*_of_policies(along, gold_of(found)), ""]
     return lines
+
+
+def gold_of(found: PolicyEvaluation) -> str:
+    """What to call the gold judge: simulated labels are called so."""
+    return "simulated gold" if found.gold_simulated else "gold"
 
 
 def title_of(curve: BestOfN | PolicyCurve) -> str:
@@ -54,7 +59,7 @@ def verdict_of(curve: BestOfN | PolicyCurve) -> str:
     return f"No over-optimisation is visible within the error. The deepest fall: {change}"
 
 
-def _of_best(curve: BestOfN) -> list[str]:
+def _of_best(curve: BestOfN, gold: str) -> list[str]:
     heads = ["n", "KL at most", "proxy", "gold", "gold, gain over n = 1", "gold of the longest of n"]
     rows = [
         [
@@ -69,7 +74,7 @@ def _of_best(curve: BestOfN) -> list[str]:
     return [
         f"### {title_of(curve)}",
         "",
-        f"Proxy: {curve.proxy}; gold: {curve.gold}; {curve.responses} responses to each of {curve.prompts} prompts.",
+        f"Proxy: {curve.proxy}; {gold}: {curve.gold}; {curve.responses} responses to each of {curve.prompts} prompts.",
         "",
         *_table(heads, rows),
         "",
@@ -78,7 +83,7 @@ def _of_best(curve: BestOfN) -> list[str]:
     ]
 
 
-def _of_policies(curve: PolicyCurve) -> list[str]:
+def _of_policies(curve: PolicyCurve, gold: str) -> list[str]:
     measured = all(point.kl for point in curve.points)
     heads = ["", *(["KL, nats"] if measured else []), "proxy", "gold", f"gold, gain over {curve.points[0].policy}"]
     rows = [
@@ -94,7 +99,7 @@ def _of_policies(curve: PolicyCurve) -> list[str]:
     return [
         f"### {title_of(curve)}",
         "",
-        f"Proxy: {curve.proxy}; gold: {curve.gold}.{unmeasured}",
+        f"Proxy: {curve.proxy}; {gold}: {curve.gold}.{unmeasured}",
         "",
         *_table(heads, rows),
         "",

@@ -29,7 +29,7 @@ from dprm_data.labels.statistics import Interval, Resamples
 from dprm_trainers.core.errors import TrainingDataError, TrainingError
 from dprm_trainers.data.rows import digest
 from dprm_trainers.evaluation.best_of_n import BestOfN, best_of_n
-from dprm_trainers.evaluation.gold_judge import caveats
+from dprm_trainers.evaluation.gold_judge import caveats, simulated_behind
 from dprm_trainers.evaluation.judges import Verdict
 from dprm_trainers.evaluation.policy_curve import PolicyCurve, policy_curve
 from dprm_trainers.evaluation.policy_responses import Response
@@ -74,7 +74,8 @@ class Judged:
 class PolicyEvaluation:
     """prompts and responses: how many of each, per policy. style: length, ended, distinct-n and KL, by policy.
 
-    best_of_n: of the first policy, and policy_curves: through all; with a gold judge, one for each proxy.
+    best_of_n: of the first policy, and policy_curves: through all; with a gold judge, one for each proxy. gold_simulated:
+    the share of language models' labels behind the gold judge; None if unknown.
     """
 
     prompts: int
@@ -84,6 +85,7 @@ class PolicyEvaluation:
     judged: list[Judged] = field(default_factory=list)
     best_of_n: list[BestOfN] = field(default_factory=list)
     policy_curves: list[PolicyCurve] = field(default_factory=list)
+    gold_simulated: float | None = None
     notes: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
@@ -165,6 +167,7 @@ def _draw_curves(
         found.notes.append(
             "no curves: one response to each prompt, of one policy (--responses 64, or --checkpoints FOLDER)"
         )
+    found.gold_simulated = simulated_behind(gold.judge)
     found.notes += caveats(gold, proxies)
 
 
