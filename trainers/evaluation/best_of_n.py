@@ -12,10 +12,11 @@ with v_i the proxy's or the gold judge's reward of the response of rank i. The w
 With n = N it is the best of all, with n = 1 the mean. Responses of equal proxy reward share the weights of their ranks:
 the best of a subset is then drawn at random from its best ones.
 
-KL. Best of n is at most log n - (n - 1) / n nats from the policy it samples: an upper bound, reached if no two responses
-tie; with a policy of few responses it is far too large (Beirami et al. 2024, arXiv:2401.01879).
+KL. Best of n is at most log n - (n - 1) / n nats from the policy it samples. This is an upper bound: exact if no response
+can be drawn twice or ties with another, far too large if few responses have most of the probability (Beirami et al. 2024,
+arXiv:2401.01879).
 
-Source of the estimator: the appendix on best of n of Nakano et al. 2021 (arXiv:2112.09332), as in Gao et al. 2023
+Source of the estimator: appendix I of Nakano et al. 2021 (arXiv:2112.09332), as in Gao et al. 2023
 (arXiv:2210.10760). The tests compare it with all subsets.
 """
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dprm_data.core.text import markdown_row
 from dprm_trainers.evaluation.best_of_n import BestOfN
+from dprm_trainers.evaluation.gold_fall import Fall
 from dprm_trainers.evaluation.policy_comparison import PolicyEvaluation
 from dprm_trainers.evaluation.policy_curve import PolicyCurve
 
@@ -49,14 +50,23 @@ def title_of(curve: BestOfN | PolicyCurve) -> str:
 
 
 def verdict_of(curve: BestOfN | PolicyCurve) -> str:
-    """What the curve says of over-optimisation, in a sentence."""
-    fall = curve.fall
+    """What the curve says of over-optimisation, and where gold is highest."""
+    return f"{_of_fall(curve.fall)} Gold is highest at {_highest(curve)}."
+
+
+def _of_fall(fall: Fall | None) -> str:
     if fall is None:
         return "No over-optimisation is visible: gold falls nowhere where the proxy rises."
     change = f"from {fall.start} to {fall.end} gold changes by {fall.gold}, the proxy by {fall.proxy}."
     if fall.visible:
         return f"Over-optimisation: {change}"
     return f"No over-optimisation is visible within the error. The deepest fall: {change}"
+
+
+def _highest(curve: BestOfN | PolicyCurve) -> str:
+    if isinstance(curve, BestOfN):
+        return f"n = {max(curve.points, key=lambda point: point.gold.value or 0.0).n}"
+    return max(curve.points, key=lambda point: point.gold.value or 0.0).policy
 
 
 def _of_best(curve: BestOfN, gold: str) -> list[str]:
