@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from dprm_data.core.text import markdown_row
 from dprm_trainers.evaluation.best_of_n import BestOfN
 from dprm_trainers.evaluation.gold_fall import Fall
@@ -64,9 +66,8 @@ def _of_fall(fall: Fall | None) -> str:
 
 
 def _highest(curve: BestOfN | PolicyCurve) -> str:
-    if isinstance(curve, BestOfN):
-        return f"n = {max(curve.points, key=lambda point: point.gold.value or 0.0).n}"
-    return max(curve.points, key=lambda point: point.gold.value or 0.0).policy
+    at = int(np.nanargmax([np.nan if point.gold.value is None else point.gold.value for point in curve.points]))
+    return f"n = {curve.points[at].n}" if isinstance(curve, BestOfN) else curve.points[at].policy
 
 
 def _of_best(curve: BestOfN, gold: str) -> list[str]:
