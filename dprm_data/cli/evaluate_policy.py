@@ -37,7 +37,22 @@ def evaluate_policy(
             help="A reward model, or a run folder in which a panel annotated the responses. May be repeated.",
         ),
     ] = None,
-    output: Annotated[Path, output_option("The folder for responses, tables and plot.")] = Path("policy-evaluation"),
+    gold: Annotated[
+        str | None,
+        typer.Option(
+            "--gold",
+            "-g",
+            help="A judge to trust, which had no part in the training. Each --judge is then a proxy: draws both for the best of n responses of the first policy, and along all policies.",
+        ),
+    ] = None,
+    checkpoints: Annotated[
+        Path | None,
+        typer.Option(
+            "--checkpoints",
+            help="The output folder of dprm train ppo: compares its base model and the policies that policy_every kept, in the order of steps.",
+        ),
+    ] = None,
+    output: Annotated[Path, output_option("The folder for responses, tables and plots.")] = Path("policy-evaluation"),
     split: Annotated[
         str,
         typer.Option(
@@ -82,12 +97,18 @@ def evaluate_policy(
     Responses stay in the folder and can be judged again: without --policy, the existing ones are judged. For a judge that took no part in the training,
     use responses.jsonl as a recipe's source, annotate it (dprm run), and pass the run folder as --judge.
     """
-    named = _named(policy or [])
+    named = _named(policy or [], checkpoints)
     if named and prompts is None:
-        raise InputError("eval policy --policy needs --prompts")
+        raise InputError(f"eval policy {'--checkpoints' if checkpoints else '--policy'} needs --prompts")
     needs_trainers()
     reading = given_reading(context)
+    from dprm_trainers.evaluation.gold_judge import check_gold
     from dprm_trainers.evaluation.policy_responses import RESPONSES, read_responses
+
+    if gold is not None:
+        check_gold(gold, judge or [])
+    if checkpoints and reference is None and temperature > 0 and top_p == 1:
+        reference = next(iter(named.values()))
 
     if prompts is not None and named:
         quiet_libraries()
@@ -98,7 +119,7 @@ def evaluate_policy(
         settings = SamplingSettings(
             responses, max_new_tokens, temperature, top_p, seed, max_prompt_length, overlong, chat_template, pad_token
         )
-        models = [name for name in judge or [] if not _is_run(name)]
+        models = [name for name in (*(judge or []), *([gold] if gold else [])) if not _is_run(name)]
         held_out = {*by_policies(named.values()), *by_reward_models(models)}
         found = sample_policies(
             named,
@@ -112,7 +133,7 @@ def evaluate_policy(
         )
     else:
         found = read_responses(output)
-    _judge(found, judge or [], output, reading, tie, batch_size, as_json)
+    _judge(found, judge or [], gold, output, reading, tie, batch_size, as_json)
     if not judge and not as_json:
         say(
             f"Responses: {output / RESPONSES}\nNext: annotate them (a recipe with source: {{path: {(output / RESPONSES).absolute()}}}), then\n"
@@ -123,6 +144,7 @@ def evaluate_policy(
 def _judge(
     found: Any,
     judges: list[str],
+    gold: str | None,
     out: Path,
     reading: str,
     tie: float,
@@ -130,15 +152,18 @@ def _judge(
     as_json: bool,
 ) -> None:
     from dprm_trainers.evaluation.comparison_tables import markdown, write_evaluation
+    from dprm_trainers.evaluation.gold_tables import summary
     from dprm_trainers.evaluation.judges import judged_by
     from dprm_trainers.evaluation.policy_comparison import evaluate_policies
     from dprm_trainers.evaluation.policy_responses import policies_trained_for
 
-    if any(not _is_run(name) for name in judges):
+    every = [*judges, *([gold] if gold else [])]
+    if any(not _is_run(name) for name in every):
         quiet_libraries()
-    verdicts = [judged_by(name, found, reading=reading, batch_size=batch_size) for name in judges]
-    evaluation = evaluate_policies(found, verdicts, tie=tie)
-    for name in judges:
+    verdicts = [judged_by(name, found, reading=reading, batch_size=batch_size) for name in every]
+    trusted = verdicts.pop() if gold else None
+    evaluation = evaluate_policies(found, verdicts, gold=trusted, tie=tie)
+    for name in every:
         hacked = [who for who in policies_trained_for(name, out) if who in evaluation.style]
         if hacked:
             evaluation.notes.append(
@@ -147,6 +172,8 @@ def _judge(
     write_evaluation(evaluation, out)
     if as_json:
         answer({"folder": str(out)} | evaluation.as_dict(), None, True)
+    elif gold:
+        say(summary(evaluation, out))
     else:
         say(markdown(evaluation))
 
@@ -155,11 +182,12 @@ def _is_run(judge: str) -> bool:
     return (Path(judge) / "recipe.yaml").is_file()
 
 
-def _named(policies: list[str]) -> dict[str, str]:
-    """name=folder, or a folder whose last part is its name."""
+def _named(policies: list[str], checkpoints: Path | None) -> dict[str, str]:
+    """The policies by name. policies: name=folder, or a folder whose last part is its name. Those of checkpoints follow."""
     from dprm_trainers.core.references import check_model
+    from dprm_trainers.evaluation.kept_policies import along
 
-    found: dict[str, str] = {}
+    named: list[tuple[str, str]] = []
     for text in policies:
         name, equals, policy = text.partition("=")
         if not equals or Path(text).exists():
@@ -167,7 +195,11 @@ def _named(policies: list[str]) -> dict[str, str]:
         if not name or not policy:
             raise InputError(f"--policy {text}: give a folder, or name=folder")
         check_model("--policy", policy)
-        if name in found:
+        named.append((name, policy))
+    if checkpoints:
+        named += along(checkpoints, base=not policies).items()
+    names = [name for name, _ in named]
+    for name in names:
+        if names.count(name) > 1:
             raise InputError(f"--policy: two policies are called {name}", hint="Name them: --policy NAME=FOLDER.")
-        found[name] = policy
-    return found
+    return dict(named)

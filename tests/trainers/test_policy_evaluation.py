@@ -272,6 +272,11 @@ def test_the_command_with_a_reward_model_and_then_with_a_panel_as_judges(
     by_run = judged_by(str(tmp_path / "run"), rows)
     assert found["judged"][0]["kind"] == "run"
     assert found["judged"][0]["reward"]["before"]["value"] == pytest.approx(by_run.reward[:12].mean())
+    drawn = answer(
+        dprm("eval", "policy", "--output", "eval", "--judge", judge, "--gold", "run", "--json", cwd=tmp_path)
+    )
+    assert drawn["gold_simulated"] == 1
+    assert drawn["best_of_n"][0]["points"][0]["gold"]["value"] == pytest.approx(by_run.reward[:12].mean())
 
 
 def test_a_run_must_have_judged_every_response_an_empty_one_too(tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ import numpy as np
 from dprm_data.core import charts
 from dprm_data.core.tables import write_text
 from dprm_data.core.text import markdown_row, one_line
+from dprm_trainers.evaluation.gold_picture import curves_picture
+from dprm_trainers.evaluation.gold_tables import CURVES, curve_tables, notes
 from dprm_trainers.evaluation.policy_comparison import Judged, PolicyEvaluation
 from dprm_trainers.reward.risk_measures import RiskMeasure
 
@@ -19,23 +21,27 @@ _WINS = ("#0f766e", "#b9c7bd", "#b5472f")  # win, tie, lose
 
 
 def write_evaluation(found: PolicyEvaluation, folder: Path) -> None:
-    """Write evaluation.json, evaluation.md and evaluation.svg."""
+    """Write evaluation.json, evaluation.md and evaluation.svg; with a gold judge, gold-curves.svg."""
     write_text(folder / "evaluation.json", json.dumps(found.as_dict(), indent=2, allow_nan=False) + "\n")
     write_text(folder / "evaluation.md", markdown(found))
     write_text(folder / "evaluation.svg", picture(found))
+    if found.best_of_n or found.policy_curves:
+        write_text(folder / CURVES, curves_picture(found))
+    else:
+        (folder / CURVES).unlink(missing_ok=True)  # of an earlier evaluation
 
 
 def markdown(found: PolicyEvaluation) -> str:
-    """For each judge the rewards with shares and the duels; then statistics of the responses; then notes."""
+    """The curves; for each judge the rewards with shares and the duels; then statistics of the responses; then notes."""
     lines = [f"{found.responses} responses per policy to {found.prompts} prompts; 95 % intervals over prompts.", ""]
+    lines += curve_tables(found)
     for judged in found.judged:
         lines += [*_of_judge(judged, found.tie), ""]
     names = list(dict.fromkeys(name for style in found.style.values() for name in style))
     lines += ["### The responses", "", markdown_row(["", *names]), _rule(len(names))]
     for policy, style in found.style.items():
         lines.append(markdown_row([policy, *[str(style[name]) if name in style else "–" for name in names]]))
-    notes = [*found.notes, *(f"{judged.judge}: {note}" for judged in found.judged for note in judged.notes)]
-    lines += ["", *[f"- {note}" for note in notes]] if notes else []
+    lines += ["", *notes(found)] if notes(found) else []
     return "\n".join(lines) + "\n"
 
 

@@ -10,6 +10,8 @@
                     low for repetitive policies
     KL              to the reference, nats per response, on the policy's own samples
 
+With a gold judge, the curves of `best_of_n` and `policy_curve`.
+
 Intervals are 95 % bootstrap intervals over prompts, with the same draws for all policies.
 """
 
@@ -26,7 +28,10 @@ from dprm_data.core.arrays import Floats
 from dprm_data.labels.statistics import Interval, Resamples
 from dprm_trainers.core.errors import TrainingDataError, TrainingError
 from dprm_trainers.data.rows import digest
+from dprm_trainers.evaluation.best_of_n import BestOfN, best_of_n
+from dprm_trainers.evaluation.gold_judge import caveats, simulated_behind
 from dprm_trainers.evaluation.judges import Verdict
+from dprm_trainers.evaluation.policy_curve import PolicyCurve, policy_curve
 from dprm_trainers.evaluation.policy_responses import Response
 
 TIE = 0.05  # share of the range of rewards
@@ -67,13 +72,20 @@ class Judged:
 
 @dataclass
 class PolicyEvaluation:
-    """prompts and responses: how many of each, per policy. style: length, ended, distinct-n and KL, by policy."""
+    """prompts and responses: how many of each, per policy. style: length, ended, distinct-n and KL, by policy.
+
+    best_of_n: of the first policy, and policy_curves: through all; with a gold judge, one for each proxy. gold_simulated:
+    the share of language models' labels behind the gold judge; None if unknown.
+    """
 
     prompts: int
     responses: int
     tie: float
     style: dict[str, dict[str, Interval]]
     judged: list[Judged] = field(default_factory=list)
+    best_of_n: list[BestOfN] = field(default_factory=list)
+    policy_curves: list[PolicyCurve] = field(default_factory=list)
+    gold_simulated: float | None = None
     notes: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
@@ -110,11 +122,16 @@ class Sheet:
 
 
 def evaluate_policies(
-    responses: Sequence[Response], verdicts: Sequence[Verdict], *, tie: float = TIE, resamples: int = 1000
+    responses: Sequence[Response],
+    verdicts: Sequence[Verdict],
+    *,
+    gold: Verdict | None = None,
+    tie: float = TIE,
+    resamples: int = 1000,
 ) -> PolicyEvaluation:
     """Compare the policies that gave these N responses, by verdicts on all of them.
 
-    tie: the share of the range of rewards within which two rewards tie (with a scalar judge, which has no range, only
+    gold: of a judge to trust; the other verdicts are then those of proxies, of which the curves are drawn. tie: the share of the range of rewards within which two rewards tie (with a scalar judge, which has no range, only
     equal ones).
 
     Raises `TrainingDataError` if the policies have no row in common, `TrainingError` for a tie outside [0, 1).
@@ -129,8 +146,29 @@ def evaluate_policies(
         found.notes.append(f"{sheet.left_out} rows were left out, as some policies have no response for them")
     if found.prompts < _FEW:
         found.notes.append(f"with {found.prompts} prompts the intervals are too narrow: other prompts may differ more")
-    found.judged = [_judged(verdict, sheet, draws, tie) for verdict in verdicts]
+    found.judged = [_judged(verdict, sheet, draws, tie) for verdict in (*verdicts, *([gold] if gold else []))]
+    if gold:
+        _draw_curves(found, sheet, verdicts, gold, draws)
     return found
+
+
+def _draw_curves(
+    found: PolicyEvaluation, sheet: Sheet, proxies: Sequence[Verdict], gold: Verdict, draws: Resamples
+) -> None:
+    """Add the curves for which there are enough responses, or policies."""
+    first, several = sheet.policies[0], len(sheet.policies) > 1
+    resamples = len(draws.weights) - 1
+    curves = [best_of_n(first, sheet.responses, proxy, gold, resamples=resamples) for proxy in proxies]
+    found.best_of_n = [curve for curve in curves if curve.responses > 1]
+    if several:
+        kl = {name: style["kl"] for name, style in found.style.items() if "kl" in style}
+        found.policy_curves = [policy_curve(sheet.columns, kl, proxy, gold, draws) for proxy in proxies]
+    elif not found.best_of_n:
+        found.notes.append(
+            "no curves: one response to each prompt, of one policy (--responses 64, or --checkpoints FOLDER)"
+        )
+    found.gold_simulated = simulated_behind(gold.judge)
+    found.notes += caveats(gold, proxies)
 
 
 def _judged(verdict: Verdict, sheet: Sheet, draws: Resamples, tie: float) -> Judged:

@@ -95,14 +95,15 @@ def sampling_facts(folder: Path) -> dict[str, Any]:
 def trained_for(policy: str) -> list[str]:
     """The reward models that a policy was trained for, by its record: absolute paths, or names on the Hub."""
     record = alignment_of(policy)
-    return [_absolute(model) for model in record["settings"]["reward_model"]] if record else []
+    return [absolute(model) for model in record["settings"]["reward_model"]] if record else []
 
 
 def policies_trained_for(judge: str, folder: Path) -> list[str]:
     """The policies with responses in the folder that were trained for this judge."""
     policies: dict[str, Any] = sampling_facts(folder).get("policies", {})
-    return [name for name, facts in policies.items() if _absolute(judge) in facts["trained_for"]]
+    return [name for name, facts in policies.items() if absolute(judge) in facts["trained_for"]]
 
 
-def _absolute(model: str) -> str:
+def absolute(model: str) -> str:
+    """The absolute path of a model's folder; a name on the Hub as it is."""
     return str(Path(model).resolve()) if Path(model).exists() else model

@@ -10,6 +10,7 @@ from typing import Any
 from dprm_data.ingest.splits import HeldOut as HeldOut
 
 ALIGNMENT = "dprm_ppo.json"  # in a policy's folder: settings, prompts and figures of its training
+CHECKPOINTS = "checkpoints"  # the folder in it with the policies that were kept along the training
 
 
 def by_reward_models(references: Iterable[str]) -> tuple[HeldOut, ...]:
@@ -24,8 +25,10 @@ def by_reward_models(references: Iterable[str]) -> tuple[HeldOut, ...]:
 
 
 def alignment_of(policy: str) -> dict[str, Any]:
-    """The record of `dprm train ppo` in a policy's folder; empty if there is none."""
-    file = Path(policy) / ALIGNMENT
+    """The record of `dprm train ppo` in a policy's folder, or, for a policy kept in `checkpoints`, in its training's; empty
+    if there is none."""
+    folder = Path(policy).absolute()
+    file = (folder.parent.parent if folder.parent.name == CHECKPOINTS else folder) / ALIGNMENT
     return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
 
 
