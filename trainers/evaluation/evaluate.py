@@ -42,6 +42,7 @@ from dprm_data.validation.pairwise import pairwise_calibration
 from dprm_trainers.core.errors import TrainingDataError
 from dprm_trainers.data.group_rows import GroupViews, attributes, views
 from dprm_trainers.data.rows import Rows, Split, TrainingData, load_data, preference_pairs
+from dprm_trainers.evaluation.evaluation_sentences import verdict_lines
 from dprm_trainers.evaluation.group_scores import score_groups
 from dprm_trainers.evaluation.metrics import distribution_figures, reliability, reward_figures
 from dprm_trainers.evaluation.pair_calibration import HeldOutPairs
@@ -252,4 +253,5 @@ def compare(
         against = (name, judgement.distribution, judgement.reward, {CONSTANT: same, **known}, target, space, draws)
         result.comparisons += comparisons(*against, apart)
         result.notes += verdicts(*against, apart)
+    result.verdict = verdict_lines(result.models, result.comparisons)
     return result

@@ -9,6 +9,7 @@ from typing import Any
 
 from dprm_data.core.tables import write_text
 from dprm_data.labels.statistics import Interval
+from dprm_data.runs.verdict_line import Line
 from dprm_data.validation.distance import Distance
 from dprm_trainers.evaluation.evaluation_page import evaluation_page
 from dprm_trainers.evaluation.evaluation_tables import markdown
@@ -45,8 +46,8 @@ class PeoplePairs:
 class Evaluation:
     """Metrics by model and name, on `rows` responses and `pairs` pairs.
 
-    curves, pair_curves: the reliability of each model, of cells and of pairs. comparisons: each model beside the rivals.
-    notes: which models do not beat a rival. people, people_pairs: scores against people's own votes, where there are some.
+    curves, pair_curves: the reliability of each model, of cells and of pairs. comparisons: each model beside the rivals;
+    verdict: a sentence for each. notes: which models do not beat a rival. people, people_pairs: scores against people's own votes, where there are some.
     by_group: scores against the groups of each attribute; no_groups: why there are none, and what to do.
     """
 
@@ -59,6 +60,7 @@ class Evaluation:
     curves: dict[str, Curve] = field(default_factory=dict)
     pair_curves: dict[str, Curve] = field(default_factory=dict)
     comparisons: list[Comparison] = field(default_factory=list)
+    verdict: list[Line] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     people: list[Distance] = field(default_factory=list)
     people_pairs: PeoplePairs | None = None
