@@ -34,7 +34,7 @@ def _line(model: str, compared: Sequence[Comparison]) -> Line:
     parts += [f"{'does not beat' if len(rest) < 2 else 'beats neither'} {_and(rest, 'and' if len(rest) < 2 else 'nor')}"] if rest else []  # fmt: skip
     parts += [f"is worse than {_and(worse)}"] if worse else []
     sentence = ", but ".join(parts) if beaten else " and ".join(parts)
-    detail = f"{compared[0].measure} {number(compared[0].own)}. "
+    detail = f"{_capital(compared[0].measure)} {number(compared[0].own)}. "
     detail += " ".join(
         f"{_capital(_rival(each))}: {number(each.other)}, difference {_between(each.difference)}." for each in compared
     )
@@ -48,10 +48,13 @@ def _rival(comparison: Comparison) -> str:
 def _between(interval: Interval) -> str:
     if interval.value is None:
         return "not known"
-    value = number(interval.value, sign=True)
-    if interval.low is None or interval.high is None:
-        return value
-    return f"{value} ({number(interval.low, sign=True)} to {number(interval.high, sign=True)})"
+    value, low, high = (_signed(each) for each in (interval.value, interval.low, interval.high))
+    return value if interval.low is None else f"{value} ({low} to {high})"
+
+
+def _signed(value: float | None) -> str:
+    """To four digits: most differences are small."""
+    return number(value, 4, sign=bool(value and round(value, 4)))
 
 
 def _and(names: Sequence[str], word: str = "and") -> str:

@@ -34,6 +34,7 @@ from dprm_trainers.reward.reward_model import Judgement
 from dprm_trainers.reward.rivals import rps
 
 EVERYONE = "everyone, held out"
+_ALIKE = 1e-9  # figures that differ by less are the same
 
 
 @dataclass(frozen=True)
@@ -168,17 +169,21 @@ def _estimates(judgement: Judgement, group: _Group, space: LabelSpace, draws: Re
 
 
 def _worst(estimates: Mapping[str, Mapping[str, Floats]], draws: Resamples) -> dict[str, Worst]:
-    """By each figure the worst group."""
+    """By each figure the worst group; none where all groups are alike. A resample with several worst groups counts for
+    each of them in part."""
     found = {}
     for figure, sign in (("rps", 1.0), ("pairs", -1.0)):
         names = [name for name, each in estimates.items() if figure in each and np.isfinite(each[figure][0])]
         if len(names) < 2:
             continue
-        values = np.array([estimates[name][figure] for name in names])
-        order = np.argmax(np.where(np.isfinite(values), sign * values, -np.inf), axis=0)
-        name = names[int(order[0])]
-        same = float((order[1:] == order[0]).mean())
-        found[figure] = Worst(name, draws.interval(estimates[name][figure]), same)
+        values = sign * np.array([estimates[name][figure] for name in names])
+        values = np.where(np.isfinite(values), values, -np.inf)  # a resample without the group
+        if np.ptp(values[:, 0]) < _ALIKE:
+            continue
+        worst = values > values.max(axis=0) - _ALIKE
+        at = int(np.argmax(values[:, 0]))
+        share = (worst[at, 1:] / worst[:, 1:].sum(axis=0)).mean()
+        found[figure] = Worst(names[at], draws.interval(estimates[names[at]][figure]), float(share))
     return found
 
 
