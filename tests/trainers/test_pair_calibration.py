@@ -69,9 +69,12 @@ def test_the_figures_are_their_definitions() -> None:
 def test_a_perfect_prediction_and_one_that_tells_nothing() -> None:
     perfect = held_out(Q).figures(judgement(Q))
     assert max(figure.high or 0.0 for figure in perfect.values()) == pytest.approx(0, abs=1e-9)
-    nothing = held_out(Q).figures(judgement(np.tile(Q.mean(axis=0), (40, 1))))
-    assert nothing["pair ece"].value == pytest.approx(0, abs=1e-12)  # calibrated, and yet
-    assert (nothing["pair brier"].low or 0.0) > 0.001
+    expected = Q @ SPACE.rewards
+    ordered = np.where((expected[PAIRS[:, 0]] > expected[PAIRS[:, 1]])[:, None], PAIRS, PAIRS[:, ::-1])
+    for base in RNG.dirichlet(np.ones(6), 20):  # of which many have a share of one half less a rounding error
+        nothing = held_out(Q, ordered).figures(judgement(np.tile(base, (40, 1))))
+        assert nothing["pair ece"].value == pytest.approx(0, abs=1e-12)  # calibrated, and yet
+        assert (nothing["pair brier"].low or 0.0) > 0.001
     assert held_out(Q, PAIRS[:0]).figures(judgement(Q)) == {}
 
 

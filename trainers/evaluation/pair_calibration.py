@@ -85,5 +85,7 @@ class HeldOutPairs:
 
 
 def _both_sides(share: Floats) -> Floats:
-    """The shares that prefer the first and the second, (P, 2)."""
-    return np.stack([share, 1.0 - share], axis=1)
+    """The shares that prefer the first and the second, (P, 2), to nine digits: one half is one half on both sides, and not
+    by a rounding error in two bins of the calibration error."""
+    first = np.round(share, 9)
+    return np.stack([first, 1.0 - first], axis=1)
