@@ -75,6 +75,8 @@ def evaluate_reward(
         _evaluate_pairs(models, pairs_file, reading, output, batch_size, as_json)
         return
     from dprm_trainers.evaluation.evaluate import evaluate, groups_of, split_of
+    from dprm_trainers.evaluation.evaluation_files import write_files
+    from dprm_trainers.evaluation.evaluation_tables import markdown
 
     groups = groups_of(str(data), by or [])
     found = evaluate(
@@ -86,12 +88,12 @@ def evaluate_reward(
         batch_size=batch_size,
     )
     if output is not None:
-        found.write(output)
+        write_files(found, output)
     if as_json:
         answer(found.as_dict(), None, True)
     else:
         parts = counted(found.rows, "response"), counted(found.groups, "prompt"), counted(found.pairs, "pair")
-        say(f"{', '.join(parts)}, split {found.split}\n\n{found.markdown()}")
+        say(f"{', '.join(parts)}, split {found.split}\n\n{markdown(found)}")
         if output is not None:
             say(f"Open {output / 'evaluation.html'}")
 

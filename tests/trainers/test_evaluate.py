@@ -20,6 +20,8 @@ from dprm_data.labels.statistics import Resamples
 from dprm_data.preference.pairs import outcomes
 from dprm_trainers.data.rows import load_data, preference_pairs
 from dprm_trainers.evaluation.evaluate import CONSTANT, LONGER, TEXT, compare, evaluate
+from dprm_trainers.evaluation.evaluation_files import write_files
+from dprm_trainers.evaluation.evaluation_tables import markdown
 from dprm_trainers.evaluation.metrics import calibration_error, reliability, spearman
 from dprm_trainers.evaluation.pair_file import read_pairs, score_pairs
 from dprm_trainers.reward.reward_model import Judgement, RewardModel
@@ -91,11 +93,11 @@ def test_models_side_by_side(trained: SimpleNamespace, tmp_path: Path) -> None:
     assert figures["good"]["nll"].value < figures[CONSTANT]["nll"].value
     assert set(figures["scalar"]) & {"ot", "nll"} == set()
     assert figures["scalar"]["pairs"].value > 0.5
-    table = found.markdown()
+    table = markdown(found)
     assert table.count("\n") > 5
     assert "margin" in table
     assert "disagreement" in table
-    found.write(tmp_path)
+    write_files(found, tmp_path)
     assert "<svg" in (tmp_path / "reliability.svg").read_text()
     assert (
         json.loads((tmp_path / "evaluation.json").read_text())["figures"]["good"]["ot"]["value"]
@@ -125,7 +127,7 @@ def test_the_page_has_every_figure_in_order_and_asks_no_network(trained: SimpleN
     bad = "<script>alert(1)</script>"
     models = {trained.good: RewardModel.load(trained.good), bad: RewardModel.load(trained.scalar)}
     found = evaluate(models, data, resamples=50)
-    found.write(tmp_path)
+    write_files(found, tmp_path)
     written = json.loads((tmp_path / "evaluation.json").read_text(), parse_constant=pytest.fail)
     page = Seen((tmp_path / "evaluation.html").read_text())
     sections = ["Models and rivals", "Reliability", "Accuracy on pairs", "Groups of people", "What was evaluated"]

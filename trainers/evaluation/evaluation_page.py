@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dprm_data.core.format import count, minus_signs, number, percent, typographic
 from dprm_data.core.html import inlined, page_template
@@ -21,9 +21,7 @@ from dprm_trainers.evaluation.group_scores import GroupScores
 from dprm_trainers.evaluation.metrics import BAND, HIGHER, LOWER, MEANINGS
 from dprm_trainers.evaluation.pair_calibration import SHARES
 from dprm_trainers.evaluation.reliability_picture import square
-
-if TYPE_CHECKING:
-    from dprm_trainers.evaluation.reward_evaluation import Evaluation
+from dprm_trainers.evaluation.reward_evaluation import Evaluation
 
 _ARROWS = {LOWER: "↓", HIGHER: "↑"}
 Rows = Mapping[str, Mapping[str, Interval]]  # by name of a model, then of a figure

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from dprm_data.core.format import percent
 from dprm_data.core.text import markdown_row, one_line
@@ -11,9 +10,7 @@ from dprm_data.labels.statistics import Interval
 from dprm_trainers.evaluation.group_scores import GroupScores
 from dprm_trainers.evaluation.metrics import BAND
 from dprm_trainers.evaluation.pair_calibration import SHARES
-
-if TYPE_CHECKING:
-    from dprm_trainers.evaluation.reward_evaluation import Evaluation
+from dprm_trainers.evaluation.reward_evaluation import Evaluation
 
 _LONGEST = 200  # characters of a cell
 

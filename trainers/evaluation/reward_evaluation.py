@@ -1,21 +1,15 @@
-"""What an evaluation of reward models found: plain values, and the files that show them."""
+"""What an evaluation of reward models found, as plain values."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
-from dprm_data.core.tables import write_text
 from dprm_data.labels.statistics import Interval
 from dprm_data.runs.verdict_line import Line
 from dprm_data.validation.distance import Distance
-from dprm_trainers.evaluation.evaluation_page import evaluation_page
-from dprm_trainers.evaluation.evaluation_tables import markdown
 from dprm_trainers.evaluation.group_scores import GroupScores
 from dprm_trainers.evaluation.metrics import Curve
-from dprm_trainers.evaluation.reliability_picture import picture
 from dprm_trainers.reward.rivals import Comparison
 
 
@@ -72,18 +66,3 @@ class Evaluation:
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return asdict(self)
-
-    def markdown(self) -> str:
-        """The tables: see `evaluation_tables`."""
-        return markdown(self)
-
-    def picture(self) -> str:
-        """The reliability of every model with a distribution, as SVG."""
-        return picture("Reliability: predicted and observed probability", self.curves)
-
-    def write(self, folder: Path) -> None:
-        """evaluation.html, evaluation.json, evaluation.md and reliability.svg."""
-        write_text(folder / "evaluation.json", json.dumps(self.as_dict(), indent=2) + "\n")
-        write_text(folder / "evaluation.md", self.markdown())
-        write_text(folder / "evaluation.html", evaluation_page(self))
-        write_text(folder / "reliability.svg", self.picture())
