@@ -37,6 +37,7 @@ from dprm_data.ingest.splits import HeldOut
 from dprm_data.labels.space import LabelSpace
 from dprm_data.labels.statistics import Interval, Resamples
 from dprm_data.runs.folder import is_run_folder
+from dprm_data.runs.verdict_line import counted
 from dprm_data.validation.distance import HALF, distances
 from dprm_data.validation.pairwise import pairwise_calibration
 from dprm_trainers.core.errors import TrainingDataError
@@ -46,7 +47,7 @@ from dprm_trainers.evaluation.evaluation_sentences import verdict_lines
 from dprm_trainers.evaluation.group_scores import score_groups
 from dprm_trainers.evaluation.metrics import distribution_figures, reliability, reward_figures
 from dprm_trainers.evaluation.pair_calibration import HeldOutPairs
-from dprm_trainers.evaluation.reward_evaluation import Evaluated, Evaluation, PeoplePairs
+from dprm_trainers.evaluation.reward_evaluation import FEW_PROMPTS, Evaluated, Evaluation, PeoplePairs
 from dprm_trainers.reward.reward_card import simulated_share
 from dprm_trainers.reward.reward_model import Judgement, RewardModel
 from dprm_trainers.reward.risk_measures import RiskMeasure, reward_std
@@ -148,6 +149,11 @@ def evaluate(
     )
     if isinstance(text, str):
         result.notes.append(text)
+    if result.groups < FEW_PROMPTS:
+        result.notes.append(
+            f"{counted(result.groups, 'prompt')} held out: with fewer than {FEW_PROMPTS}, the intervals are too narrow, "
+            "and a verdict may be chance"
+        )
     same = constant(train, len(rows))
     known = {CONSTANT: Judgement(same @ data.space.rewards, reward_std(same, data.space.rewards), same)}
     everything = {**known, **rivals, **judged}

@@ -21,7 +21,7 @@ from dprm_trainers.evaluation.group_scores import GroupScores
 from dprm_trainers.evaluation.metrics import BAND, HIGHER, LOWER, MEANINGS
 from dprm_trainers.evaluation.pair_calibration import SHARES
 from dprm_trainers.evaluation.reliability_picture import square
-from dprm_trainers.evaluation.reward_evaluation import Evaluation
+from dprm_trainers.evaluation.reward_evaluation import FEW_PROMPTS, Evaluation
 
 _ARROWS = {LOWER: "↓", HIGHER: "↑"}
 Rows = Mapping[str, Mapping[str, Interval]]  # by name of a model, then of a figure
@@ -45,6 +45,7 @@ def evaluation_page(found: Evaluation) -> str:
         version=__version__,
         found=found,
         about=found.evaluated,
+        few=FEW_PROMPTS,
         table=_table(found.figures, main_names(found)),
         shares=_table(found.figures, share_names(found)),
         bands=_bands(found),

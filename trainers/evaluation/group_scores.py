@@ -34,7 +34,7 @@ from dprm_trainers.reward.reward_model import Judgement
 from dprm_trainers.reward.rivals import rps
 
 EVERYONE = "everyone, held out"
-_ALIKE = 1e-9  # figures that differ by less are the same
+_ALIKE, _EQUAL = 5e-4, 1e-9  # groups whose figures differ by less are alike in three digits; two groups are equally bad
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ def _worst(estimates: Mapping[str, Mapping[str, Floats]], draws: Resamples) -> d
         values = np.where(np.isfinite(values), values, -np.inf)  # a resample without the group
         if np.ptp(values[:, 0]) < _ALIKE:
             continue
-        worst = values > values.max(axis=0) - _ALIKE
+        worst = values > values.max(axis=0) - _EQUAL
         at = int(np.argmax(values[:, 0]))
         share = (worst[at, 1:] / worst[:, 1:].sum(axis=0)).mean()
         found[figure] = Worst(names[at], draws.interval(estimates[names[at]][figure]), float(share))

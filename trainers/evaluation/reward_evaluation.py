@@ -12,6 +12,8 @@ from dprm_trainers.evaluation.group_scores import GroupScores
 from dprm_trainers.evaluation.metrics import Curve
 from dprm_trainers.reward.rivals import Comparison
 
+FEW_PROMPTS = 20  # fewer give bootstrap intervals that are clearly too narrow
+
 
 @dataclass(frozen=True)
 class Evaluated:
