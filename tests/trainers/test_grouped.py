@@ -151,6 +151,9 @@ def test_models_are_scored_by_group_by_the_command(run: Path, tmp_path: Path) ->
     assert "These labels are simulated." in page
     assert "<b>model" not in page
     assert "&lt;b&gt;model" in page
+    without = json.loads(evaluated(*asked, "--json").stdout)
+    assert without["by_group"] == []
+    assert without["no_groups"] == "Not scored by group. The annotators' attributes: mood. Score by one: --by mood."
     with pytest.raises(DprmError, match=r"no persona of .* has the attribute 'age'") as caught:
         groups_of(str(run), ["age"])
     assert caught.value.hint == "Attributes: mood."
