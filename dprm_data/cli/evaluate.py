@@ -50,14 +50,20 @@ def evaluate_reward(
     split: Annotated[
         Literal["train", "validation", "test"], typer.Option("--split", help="Which rows of the data.")
     ] = "test",
+    by: Annotated[
+        list[str] | None,
+        typer.Option("--by", help="Score by groups of a run's annotators: an attribute of theirs. May be repeated."),
+    ] = None,
     labels: Labels = None,
-    output: Annotated[Path | None, output_option("A folder for tables, plot and scored pairs.")] = None,
+    output: Annotated[Path | None, output_option("A folder for page, tables, plot and scored pairs.")] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Responses per forward pass.")] = 16,
     as_json: Json = False,
 ) -> None:
     """Evaluate reward models on held-out distributions, or on a file of pairs."""
     if (data is None) == (pairs_file is None):
         raise InputError("eval reward needs --data or --pairs, and not both")
+    if pairs_file is not None and by:
+        raise InputError("--by needs --data: a file of pairs does not say who voted")
     needs_trainers()
     reading = given_reading(context)
     check_named(reward_model=reward_model, data=[data])
@@ -68,22 +74,28 @@ def evaluate_reward(
     if pairs_file is not None:
         _evaluate_pairs(models, pairs_file, reading, output, batch_size, as_json)
         return
-    from dprm_trainers.evaluation.evaluate import evaluate, split_of
+    from dprm_trainers.evaluation.evaluate import evaluate, groups_of, split_of
+    from dprm_trainers.evaluation.evaluation_files import write_files
+    from dprm_trainers.evaluation.evaluation_tables import markdown
 
+    groups = groups_of(str(data), by or [])
     found = evaluate(
         models,
         split_of(models, str(data), labels=labels),
         split=split,
         reading=reading,
+        by=groups,
         batch_size=batch_size,
     )
     if output is not None:
-        found.write(output)
+        write_files(found, output)
     if as_json:
         answer(found.as_dict(), None, True)
     else:
         parts = counted(found.rows, "response"), counted(found.groups, "prompt"), counted(found.pairs, "pair")
-        say(f"{', '.join(parts)}, split {found.split}\n\n{found.markdown()}")
+        say(f"{', '.join(parts)}, split {found.split}\n\n{markdown(found)}")
+        if output is not None:
+            say(f"Open {output / 'evaluation.html'}")
 
 
 def _evaluate_pairs(

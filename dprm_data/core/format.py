@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from datetime import UTC, datetime
 
 MISSING = "–"
@@ -68,3 +69,8 @@ def day(timestamp: float) -> str:
 def typographic(text: str) -> str:
     """Replace the hyphen of a formatted number by a minus sign, for HTML and SVG."""
     return text.replace("-", "−")
+
+
+def minus_signs(text: str) -> str:
+    """Replace the hyphen before each number of a sentence by a minus sign; words keep theirs."""
+    return re.sub(r"(?<![\w-])-(?=\d)", "−", text)

@@ -31,7 +31,8 @@ _PLAIN = {
     "bar": 'fill="#0f766e"',
     "line": 'stroke="#0f766e" fill="none"',
 }
-_SERIES = ("#0f766e", "#b5472f", "#4a5a8a", "#8a6d1f")
+_SERIES = ("#0f766e", "#b5472f", "#4a5a8a", "#8a6d1f", "#3b82c4", "#8a8f98")
+_TOP = 26.0  # of the square of a reliability picture
 
 
 @dataclass(frozen=True, repr=False)
@@ -179,7 +180,34 @@ def reliability(
     strip: Strip | None = None,
 ) -> Plot:
     """What was said against what was true, in shares: on the diagonal both are equal. beside: values of the same predictions, at the right."""
-    size, left, top = 270.0, 46.0, 26.0
+    body, left, bottom = _square(curves, said, true)
+    parts, size, top, height = [body], bottom - _TOP, _TOP, bottom + 48
+    if len(curves) > 1:
+        legend, tall = charts.legend(
+            [name for name, _ in curves], [_SERIES[n % len(_SERIES)] for n in range(len(curves))], size + left
+        )
+        parts.append(f'<g transform="translate({left} {height - 4:.0f})">{legend}</g>')
+        height += tall + 4
+    if beside and strip is not None:
+        parts.append(_values(beside, strip, left + size + 24, top))
+        height = max(height, top + _ROW * len(beside) + 48)
+    return _plot(title, "".join(parts), height)
+
+
+def reliability_square(curves: Sequence[tuple[str, Sequence[Point]]], said: str, true: str) -> tuple[str, float, float]:
+    """The square of `reliability` alone, for a page: its drawing, width and height. Its colours are those of `series_colour`."""
+    body, left, bottom = _square(curves, said, true)
+    return body, left + (bottom - _TOP) + 22, bottom + 44
+
+
+def series_colour(number: int) -> str:
+    """The colour of a curve by its number."""
+    return _SERIES[number % len(_SERIES)]
+
+
+def _square(curves: Sequence[tuple[str, Sequence[Point]]], said: str, true: str) -> tuple[str, float, float]:
+    """The drawing, its left edge and its bottom edge."""
+    size, left, top = 270.0, 46.0, _TOP
     parts = [
         f'<rect x="{left}" y="{top}" width="{size}" height="{size}" fill="none" class="rule"/>',
         f'<line class="rule" x1="{left}" y1="{top + size}" x2="{left + size}" y2="{top}" stroke-dasharray="4 3"/>',
@@ -201,17 +229,7 @@ def reliability(
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{r:.1f}" fill="{colour}" opacity=".75"><title>{cases:,} cases</title></circle>'
             for x, y, r, cases in places
         ]
-    height = top + size + 48
-    if len(curves) > 1:
-        legend, tall = charts.legend(
-            [name for name, _ in curves], [_SERIES[n % len(_SERIES)] for n in range(len(curves))], size + left
-        )
-        parts.append(f'<g transform="translate({left} {height - 4:.0f})">{legend}</g>')
-        height += tall + 4
-    if beside and strip is not None:
-        parts.append(_values(beside, strip, left + size + 24, top))
-        height = max(height, top + _ROW * len(beside) + 48)
-    return _plot(title, "".join(parts), height)
+    return "".join(parts), left, top + size
 
 
 def values(title: str, rows: Sequence[Bar], strip: Strip) -> Plot:

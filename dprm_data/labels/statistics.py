@@ -106,10 +106,14 @@ class Resamples:
 
     def mean(self, values: Floats, rows: Ints | None = None) -> Interval:
         """The weighted mean of values (N,), or of values (M,) that belong to these rows (M,). NaN values are left out."""
+        return self.interval(self.means(values, rows))
+
+    def means(self, values: Floats, rows: Ints | None = None) -> Floats:
+        """What `mean` is in the sample and in every resample, (1 + B,); NaN where none of the rows was drawn."""
         known = np.isfinite(values)
         rows = np.flatnonzero(known) if rows is None else rows[known]
         weights = self.weights[:, rows]
-        return self.interval(ratio(weights @ values[known], weights.sum(axis=1)))
+        return ratio(weights @ values[known], weights.sum(axis=1))
 
     def statistic(self, function: Callable[[Ints], float]) -> Interval:
         """Any statistic of row numbers (with repetitions), in at most 200 resamples of three rows or more. For items that all represent the same number only."""

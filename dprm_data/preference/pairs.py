@@ -40,10 +40,10 @@ def surest(groups: Groups, pairs: Ints, probability: Floats, margin: Floats, mos
     return np.sort(order[np.arange(len(order)) - start[inverse] < most])
 
 
-def random_pairs(reward: Floats, each: int, seed: int) -> Ints:
+def random_pairs(reward: Floats, each: int, seed: int, *, ties: bool = False) -> Ints:
     """Every row paired with `each` others at random, whatever their groups, the one with the higher reward (N,) first, every pair once.
 
-    Exact ties are left out, and so are rows whose reward is NaN.
+    Rows whose reward is NaN are left out, and so are exact ties, unless they are asked for.
     """
     judged = np.flatnonzero(~np.isnan(reward))
     if len(judged) < 2:
@@ -53,7 +53,7 @@ def random_pairs(reward: Floats, each: int, seed: int) -> Ints:
     pairs = np.unique(np.sort(np.stack([first, second], axis=1), axis=1), axis=0)
     margin = reward[pairs[:, 0]] - reward[pairs[:, 1]]
     pairs = np.where((margin < 0)[:, None], pairs[:, ::-1], pairs)
-    return np.asarray(pairs[margin != 0])
+    return pairs if ties else np.asarray(pairs[margin != 0])
 
 
 def pairs_within(groups: Groups, most: int) -> Ints:

@@ -50,17 +50,23 @@ def find_annotator(folder: RunFolder, annotator_id: str) -> tuple[Row | None, pa
     return (persona[0] if persona else None), annotations
 
 
-def persona_attribute(run: Path, name: str) -> dict[str, Any]:
-    """The value of the attribute for every persona of the run that has it, and every rater. Raises `InputError` if none has."""
+def annotator_attributes(run: Path) -> dict[str, dict[str, Any]]:
+    """The attributes of every persona and every rater of the run. Raises `InputError` if it has no personas yet."""
     folder = RunFolder.existing(run)
     personas = pq.read_table(folder.needs("personas"), columns=["persona_id", "attributes"]).to_pylist()
     attributes = {row["persona_id"]: orjson.loads(row["attributes"] or "{}") for row in personas}
-    attributes |= {row["annotator_id"]: row["attributes"] for row in raters(folder)}
+    return attributes | {row["annotator_id"]: row["attributes"] for row in raters(folder)}
+
+
+def persona_attribute(run: Path, name: str) -> dict[str, Any]:
+    """The value of the attribute for every persona of the run that has it, and every rater. Raises `InputError` if none has."""
+    attributes = annotator_attributes(run)
     found = {who: values[name] for who, values in attributes.items() if name in values}
     if not found:
         known = sorted({key for values in attributes.values() for key in values})
+        who = "annotator" if raters(RunFolder(run)) else "persona"
         raise InputError(
-            f"no {'annotator' if raters(folder) else 'persona'} of {run} has the attribute {name!r}",
+            f"no {who} of {run} has the attribute {name!r}",
             hint=f"Attributes: {', '.join(known) or 'none'}.",
         )
     return found

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,10 +15,13 @@ from typer.testing import CliRunner
 
 from dprm_data.cli import app
 from dprm_data.core.errors import DprmError
+from dprm_data.core.format import typographic
 from dprm_data.labels.statistics import Resamples
 from dprm_data.preference.pairs import outcomes
 from dprm_trainers.data.rows import load_data, preference_pairs
 from dprm_trainers.evaluation.evaluate import CONSTANT, LONGER, TEXT, compare, evaluate
+from dprm_trainers.evaluation.evaluation_files import write_files
+from dprm_trainers.evaluation.evaluation_tables import markdown
 from dprm_trainers.evaluation.metrics import calibration_error, reliability, spearman
 from dprm_trainers.evaluation.pair_file import read_pairs, score_pairs
 from dprm_trainers.reward.reward_model import Judgement, RewardModel
@@ -88,16 +93,74 @@ def test_models_side_by_side(trained: SimpleNamespace, tmp_path: Path) -> None:
     assert figures["good"]["nll"].value < figures[CONSTANT]["nll"].value
     assert set(figures["scalar"]) & {"ot", "nll"} == set()
     assert figures["scalar"]["pairs"].value > 0.5
-    table = found.markdown()
+    table = markdown(found)
     assert table.count("\n") > 5
     assert "margin" in table
     assert "disagreement" in table
-    found.write(tmp_path)
+    write_files(found, tmp_path)
     assert "<svg" in (tmp_path / "reliability.svg").read_text()
     assert (
         json.loads((tmp_path / "evaluation.json").read_text())["figures"]["good"]["ot"]["value"]
         == figures["good"]["ot"].value
     )
+
+
+class Seen(HTMLParser):
+    """What a page has: its words, its tags, and its attributes."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.words, self.tags, self.attributes = "", [], {}
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        for name, value in attrs:
+            self.attributes.setdefault(name, []).append(value or "")
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+
+def test_the_page_has_every_figure_in_order_and_asks_no_network(trained: SimpleNamespace, tmp_path: Path) -> None:
+    data = load_data(trained.data, labels="hh6", test=0.3, validation=0.2)
+    bad = "<script>alert(1)</script>"
+    models = {trained.good: RewardModel.load(trained.good), bad: RewardModel.load(trained.scalar)}
+    found = evaluate(models, data, resamples=50)
+    write_files(found, tmp_path)
+    written = json.loads((tmp_path / "evaluation.json").read_text(), parse_constant=pytest.fail)
+    page = Seen((tmp_path / "evaluation.html").read_text())
+    sections = ["Models and rivals", "Reliability", "Accuracy on pairs", "Groups of people", "What was evaluated"]
+    places = [page.words.rindex(title) for title in sections]
+    assert places == sorted(places)
+    assert page.words.index(written["verdict"][0]["answer"]) < places[0]
+    assert bad in page.words
+    assert not {"script", "img", "iframe", "object"} & set(page.tags)
+    assert page.attributes["href"] == ["data:,", *[link for link in page.attributes["href"] if link.startswith("#")]]
+    assert "src" not in page.attributes
+    assert [value for value in page.attributes["content"] if value.startswith("default-src 'none'")]
+    for figures in written["figures"].values():
+        for figure in figures.values():
+            assert figure["value"] is None or typographic(f"{round(figure['value'], 3) + 0.0:.3f}") in page.words
+    assert "only a run folder says who voted" in page.words
+    assert written["pair_curves"].keys() == written["figures"].keys() - {CONSTANT, LONGER}
+    assert "Infinity" not in (tmp_path / "evaluation.json").read_text()
+
+
+def test_a_verdict_is_one_sentence_with_intervals(trained: SimpleNamespace) -> None:
+    rng = np.random.default_rng(1)
+    rivals = {TEXT: Judgement(Q @ SPACE.rewards, np.zeros(60), 0.5 * Q + 0.5 / 6)}
+    judged = {"best": Judgement(Q @ SPACE.rewards, np.zeros(60), Q), "middle": Judgement(Q @ SPACE.rewards, np.zeros(60), 0.3 * Q + 0.7 * Q.mean(axis=0)),
+              "worst": Judgement(P @ SPACE.rewards, np.zeros(60), rng.dirichlet(np.ones(6), 60))}  # fmt: skip
+    pairs = np.stack([np.arange(0, 60, 2), np.arange(1, 60, 2)], axis=1)
+    found = compare(judged, Q, Q.mean(axis=0), SPACE, np.arange(60), pairs, rivals=rivals).verdict
+    assert [line.question for line in found] == ["best", "middle", "worst"]
+    assert [line.concern for line in found] == [False, True, True]
+    assert found[0].answer == f"Beats the constant and {TEXT}."
+    assert found[1].answer == f"Beats the constant, but is worse than {TEXT}."
+    assert found[2].answer == f"Is worse than the constant and {TEXT}."
+    assert "RPS 0.000. The constant: 0." in found[0].detail
+    assert re.search(r"difference -0\.\d{4} \(-0\.\d{4} to -0\.\d{4}\)", found[0].detail)
 
 
 def test_a_padded_batch_says_what_each_row_says_alone(trained: SimpleNamespace) -> None:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from click.testing import Result
+from typer.testing import CliRunner
 
+from dprm_data.cli import app
 from dprm_data.core.errors import DprmError
 from dprm_data.ingest.vote_tables import read_ratings
 from dprm_data.preference.groups import by_group
 from dprm_data.preference.model_selection import learn_prior
 from dprm_data.runs.run import Run
 from dprm_trainers.data.rows import load_data
-from dprm_trainers.evaluation.evaluate import split_of
+from dprm_trainers.evaluation.evaluate import groups_of, split_of
 from dprm_trainers.reward.reward_model import RewardModel
 from dprm_trainers.reward.scorer import Scorer
 from tests.helpers import answer, dprm, write_recipe, write_rows
@@ -120,3 +124,46 @@ def test_groups_that_are_none_are_told(run: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert "omit --group and --push-to-hub" in done.stderr
+
+
+def evaluated(*options: object) -> Result:
+    return CliRunner().invoke(app, ["eval", "reward", *map(str, options)])
+
+
+def test_models_are_scored_by_group_by_the_command(run: Path, tmp_path: Path) -> None:
+    model = tiny.reward_model(tmp_path / "<b>model")
+    scalar = tiny.reward_model(tmp_path / "scalar", scalar=True)
+    asked = ("-m", model, "-m", scalar, "--data", run, "--split", "train")
+    done = evaluated(*asked, "--by", "mood", "--output", tmp_path / "out", "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    [by] = found["by_group"]
+    assert by["attribute"] == "mood"
+    assert set(by["groups"]) == {"glad", "cross"}
+    assert by["groups"]["glad"]["votes"] == 2 * found["rows"]
+    for group, other in (("glad", "cross"), ("cross", "glad")):
+        mine, theirs = (by["figures"][str(model)][name]["rps"]["value"] for name in (group, other))
+        assert (by["worst"][str(model)]["rps"]["group"] == group) == (mine > theirs)
+    assert "rps" not in by["figures"][str(scalar)]["glad"]
+    assert found == json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    page = (tmp_path / "out" / "evaluation.html").read_text()
+    assert "Worst group by mood" in page
+    assert "These labels are simulated." in page
+    assert "<b>model" not in page
+    assert "&lt;b&gt;model" in page
+    without = json.loads(evaluated(*asked, "--json").stdout)
+    assert without["by_group"] == []
+    assert without["no_groups"] == "Not scored by group. The annotators' attributes: mood. Score by one: --by mood."
+    with pytest.raises(DprmError, match=r"no persona of .* has the attribute 'age'") as caught:
+        groups_of(str(run), ["age"])
+    assert caught.value.hint == "Attributes: mood."
+
+
+def test_where_nobody_is_known_to_have_voted_there_are_no_groups(tmp_path: Path) -> None:
+    data = tiny.write(tmp_path / "data.parquet", tiny.rows())
+    with pytest.raises(DprmError, match="is not a run folder") as caught:
+        groups_of(str(data), ["mood"])
+    assert "annotators: people" in str(caught.value.hint)
+    (tmp_path / "pairs.jsonl").write_text("{}")
+    done = evaluated("-m", "model", "--pairs", tmp_path / "pairs.jsonl", "--by", "mood")
+    assert "--by needs --data" in str(done.exception)

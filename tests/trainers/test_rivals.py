@@ -12,6 +12,7 @@ import pytest
 from dprm_data.labels.statistics import Resamples
 from dprm_trainers.data.rows import load_data
 from dprm_trainers.evaluation.evaluate import LONGER, TEXT, evaluate
+from dprm_trainers.evaluation.evaluation_tables import markdown
 from dprm_trainers.reward.reward_model import RewardModel
 from dprm_trainers.reward.reward_trainer import train_reward
 from dprm_trainers.reward.rivals import CONSTANT, by_text, constant, rps, verdicts
@@ -70,7 +71,7 @@ def test_a_training_says_so_of_its_model_and_writes_it_on_the_card(tmp_path: Pat
     found = evaluate({"bad": model}, load_data(data, labels="hh6", test=0.2, validation=0.2), resamples=100)
     assert {CONSTANT, TEXT, LONGER, "bad"} == set(found.figures)
     assert "nll" not in found.figures[LONGER]
-    assert "bad is worse than TF-IDF + ridge" in found.markdown()
+    assert "bad is worse than TF-IDF + ridge" in markdown(found)
 
 
 @pytest.mark.parametrize("changes", [{}, {"lora": 2}, {"model": "bert"}, {"freeze": "backbone"}], ids=str)

@@ -42,6 +42,7 @@ class Rows:
 
     prompts, completions: message lists. groups: (N,), equal for responses to one prompt. target: (N, K) distributions.
     evidence: (N,), the votes behind each. votes: (N, K), the weighted counts of labels; None if the table has none.
+    items: (N,), their ids; None if the table has none.
     """
 
     prompts: list[list[Message]]
@@ -50,6 +51,7 @@ class Rows:
     target: Floats
     evidence: Floats
     votes: Floats | None = None
+    items: NDArray[np.str_] | None = None
 
     def __len__(self) -> int:
         return len(self.target)
@@ -63,6 +65,7 @@ class Rows:
             self.target[index],
             self.evidence[index],
             self.votes[index] if self.votes is not None else None,
+            self.items[index] if self.items is not None else None,
         )
 
 
@@ -209,6 +212,7 @@ def checked_rows(table: pa.Table, space: LabelSpace, source: str) -> Rows:
         target,
         np.array([1.0 if value is None else value for value in evidence], dtype=np.float64),
         _votes(table, space.K),
+        np.array(table["item_id"].to_pylist(), dtype=np.str_) if "item_id" in names else None,
     )
 
 
@@ -282,13 +286,21 @@ def _split(
 
 
 def preference_pairs(
-    rows: Rows, rewards: Floats, *, within: Literal["group", "any"] = "group", each: int = 4, seed: int = 0
+    rows: Rows,
+    rewards: Floats,
+    *,
+    within: Literal["group", "any"] = "group",
+    each: int = 4,
+    seed: int = 0,
+    ties: bool = False,
 ) -> Ints:
-    """Pairs of rows (P, 2), the one with the higher expected reward under `rewards` (K,) first; exact ties and rows
-    without votes are left out.
+    """Pairs of rows (P, 2), the one with the higher expected reward under `rewards` (K,) first; rows without votes
+    are left out, and so are exact ties, unless they are asked for.
 
     within: `group` pairs responses to one prompt, as in a run's `preferences`. `any` pairs every row with `each` others at
     random: for data with one response per prompt, where "better" compares across prompts.
     """
     expected = np.where(rows.evidence > 0, rows.target @ rewards, np.nan)
-    return preferred_pairs(rows.groups, expected) if within == "group" else random_pairs(expected, each, seed)
+    if within == "group":
+        return preferred_pairs(rows.groups, expected, ties=ties)
+    return random_pairs(expected, each, seed, ties=ties)

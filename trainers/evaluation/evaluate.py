@@ -10,6 +10,9 @@
     spearman    rank correlation of predicted and held-out expected reward
     pairs       accuracy on pairs of responses, ordered by held-out expected reward; in bands of margin and disagreement
 
+The share of people who prefer one response to another, and how well it is predicted: `pair_calibration`. Every model
+against each group of people, and against the groups as a jury: `group_scores`.
+
 **Rivals** (`dprm_trainers.reward.rivals`). The constant predictor gives every response the mean distribution of the
 training split: the improvement over it is what a model learned from the texts. TF-IDF + ridge has read the same texts:
 a model that does not beat it is not worth its size, and that is said. The longer one orders responses by length. The
@@ -17,95 +20,49 @@ metrics of distributions do not apply to it or to a scalar model.
 
 **People's votes.** Where the held-out rows are rated by people alone, with two votes or more each, all are also scored
 against one half of every response's votes, beside the other half: what people themselves reach
-(`dprm_data.validation.distance`).
+(`dprm_data.validation.distance`), and so are the shares of pairs (`dprm_data.validation.pairwise`).
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from dprm_data.core import charts
-from dprm_data.core.arrays import Floats
-from dprm_data.core.tables import write_text
-from dprm_data.core.text import markdown_row, one_line
+from dprm_data.core.arrays import Floats, Ints
 from dprm_data.ingest.splits import HeldOut
 from dprm_data.labels.space import LabelSpace
 from dprm_data.labels.statistics import Interval, Resamples
 from dprm_data.runs.folder import is_run_folder
-from dprm_data.validation.distance import Distance, distances
+from dprm_data.runs.verdict_line import counted
+from dprm_data.validation.distance import HALF, distances
+from dprm_data.validation.pairwise import pairwise_calibration
 from dprm_trainers.core.errors import TrainingDataError
+from dprm_trainers.data.group_rows import GroupViews, attributes, views
 from dprm_trainers.data.rows import Rows, Split, TrainingData, load_data, preference_pairs
-from dprm_trainers.evaluation.metrics import BAND, distribution_figures, reliability, reward_figures
+from dprm_trainers.evaluation.evaluation_sentences import verdict_lines
+from dprm_trainers.evaluation.group_scores import score_groups
+from dprm_trainers.evaluation.metrics import distribution_figures, reliability, reward_figures
+from dprm_trainers.evaluation.pair_calibration import HeldOutPairs
+from dprm_trainers.evaluation.reward_evaluation import FEW_PROMPTS, Evaluated, Evaluation, PeoplePairs
 from dprm_trainers.reward.reward_card import simulated_share
 from dprm_trainers.reward.reward_model import Judgement, RewardModel
 from dprm_trainers.reward.risk_measures import RiskMeasure, reward_std
-from dprm_trainers.reward.rivals import CONSTANT, LONGER, TEXT, by_text, constant, lengths, verdicts
+from dprm_trainers.reward.rivals import (
+    CONSTANT,
+    LONGER,
+    TEXT,
+    by_text,
+    comparisons,
+    constant,
+    lengths,
+    verdicts,
+)
 
-
-@dataclass
-class Evaluation:
-    """Metrics by model and name, on `rows` responses and `pairs` pairs.
-
-    curves: the reliability of each model with a distribution. notes: which models do not beat a rival. people: scores
-    against people's own votes, where there are some.
-    """
-
-    rows: int
-    groups: int
-    pairs: int
-    split: str
-    reading: str
-    figures: dict[str, dict[str, Interval]] = field(default_factory=dict)
-    curves: dict[str, list[tuple[float, float, int]]] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    people: list[Distance] = field(default_factory=list)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)
-
-    def markdown(self) -> str:
-        """The main metrics, a row per model; then the pairs by bands."""
-        names = dict.fromkeys(name for found in self.figures.values() for name in found)
-        main = [name for name in names if not name.startswith(BAND)]
-        bands = [name for name in names if name.startswith(BAND)]
-        lines = [markdown_row(["", *main]), markdown_row(["---", *["---:"] * len(main)])]
-        lines += [
-            markdown_row([name, *[_shown(found.get(figure)) for figure in main]])
-            for name, found in self.figures.items()
-        ]
-        if bands:
-            models = list(self.figures)
-            lines += ["", markdown_row(["accuracy on pairs", *models]), markdown_row(["---", *["---:"] * len(models)])]
-            for band in bands:
-                cells = [_shown(self.figures[model].get(band)) for model in models]
-                lines.append(markdown_row([band.removeprefix(BAND), *cells]))
-        if self.people:
-            columns = ["against half of people's own votes", "items", "w1", "rps", "log", "skill"]
-            lines += ["", markdown_row(columns), markdown_row(["---", *["---:"] * 5])]
-            lines += [
-                markdown_row([row.name, str(row.items), *map(_shown, (row.w1, row.rps, row.log, row.skill))])
-                for row in self.people
-            ]
-        if self.notes:
-            lines += ["", *(f"- {note}" for note in self.notes)]
-        return "\n".join(lines) + "\n"
-
-    def picture(self) -> str:
-        """The reliability of every model with a distribution, as SVG."""
-        return charts.picture("Reliability: predicted and observed probability", *_reliability_body(self.curves))
-
-    def write(self, folder: Path) -> None:
-        """evaluation.json, evaluation.md and reliability.svg."""
-        write_text(folder / "evaluation.json", json.dumps(self.as_dict(), indent=2) + "\n")
-        write_text(folder / "evaluation.md", self.markdown())
-        write_text(folder / "reliability.svg", self.picture())
+_SAME_PROMPT, _ANY = "two responses to one prompt", "any two responses: no prompt has several"
 
 
 def split_of(models: dict[str, RewardModel], reference: str, *, labels: Any = None) -> TrainingData:
@@ -123,6 +80,22 @@ def split_of(models: dict[str, RewardModel], reference: str, *, labels: Any = No
     return load_data(reference, labels=space, group=f"{one['attribute']}={one['value']}" if one else None, **shares)
 
 
+def groups_of(reference: str, by: Sequence[str]) -> list[GroupViews]:
+    """The groups of each attribute of a run's annotators, for `evaluate`.
+
+    Raises `DprmError` for data that is no run folder, and for an attribute that no annotator has.
+    """
+    from dprm_data.runs.run import Run
+
+    if by and not is_run_folder(reference):
+        raise TrainingDataError(
+            f"{reference} is not a run folder, so it does not say who voted: nothing can be scored by {', '.join(by)}",
+            hint="Give the run folder. A table of people's ratings becomes one by a recipe with `annotators: people`, "
+            "and `ratings: {attributes: [...]}` keeps its columns about the raters.",
+        )
+    return [views(Run.open(reference), attribute) for attribute in dict.fromkeys(by)]
+
+
 def evaluate(
     models: dict[str, RewardModel],
     data: TrainingData,
@@ -130,13 +103,15 @@ def evaluate(
     split: Split = "test",
     reading: str = "mean",
     pairs: Literal["group", "any"] | None = None,
+    by: Sequence[GroupViews] = (),
     resamples: int = 500,
     batch_size: int = 16,
 ) -> Evaluation:
     """Evaluate models on a split of the data. pairs: see `preference_pairs`; by default `group`, or `any` if that gives
-    no pairs.
+    no pairs. by: the groups to score against, from `groups_of`.
 
-    Raises `TrainingDataError` if a model is on another label space than the data, or the split is empty.
+    Raises `TrainingDataError` if a model is on another label space than the data, the split is empty, or fewer than two
+    groups voted on it.
     """
     rows = data.split(split)
     for name, model in models.items():
@@ -158,9 +133,8 @@ def evaluate(
     if not isinstance(text, str):
         mean = RiskMeasure.of(reading)(text, data.space.rewards)
         rivals = {TEXT: Judgement(mean, reward_std(text, data.space.rewards), text), **rivals}
-    found = preference_pairs(rows, data.space.rewards, within=pairs or "group")
-    if pairs is None and not len(found):
-        found = preference_pairs(rows, data.space.rewards, within="any")
+    within, found = _pairs(rows, data.space, pairs)
+    draws = Resamples.of(rows.groups, resamples=resamples)
     result = compare(
         judged,
         rows.target,
@@ -175,24 +149,76 @@ def evaluate(
     )
     if isinstance(text, str):
         result.notes.append(text)
-    result.people = _against_people({**rivals, **judged}, data, rows, constant(train, len(rows)), resamples)
+    if result.groups < FEW_PROMPTS:
+        result.notes.append(
+            f"{counted(result.groups, 'prompt')} held out: with fewer than {FEW_PROMPTS}, the intervals are too narrow, "
+            "and a verdict may be chance"
+        )
+    same = constant(train, len(rows))
+    known = {CONSTANT: Judgement(same @ data.space.rewards, reward_std(same, data.space.rewards), same)}
+    everything = {**known, **rivals, **judged}
+    simulated = simulated_share(Path(data.source))
+    if simulated == 0:
+        _against_people(result, everything, rows, data.space, draws)
+    result.by_group = [score_groups(everything, seen, rows, found, data.space, draws, within=within) for seen in by]
+    result.no_groups = "" if by else _how_to_group(data.source)
+    result.evaluated = Evaluated(
+        data.source,
+        data.how,
+        [f"{label.name} ({label.reward:g})" for label in data.space.labels],
+        _SAME_PROMPT if within == "group" else _ANY,
+        simulated,
+        len(draws.weights) - 1,
+        draws.level,
+    )
     return result
 
 
+def _pairs(
+    rows: Rows, space: LabelSpace, within: Literal["group", "any"] | None
+) -> tuple[Literal["group", "any"], Ints]:
+    """What is paired, and the pairs, exact ties too."""
+    found = preference_pairs(rows, space.rewards, within=within or "group", ties=True)
+    if within is None and not len(found):
+        within, found = "any", preference_pairs(rows, space.rewards, within="any", ties=True)
+    return within or "group", found
+
+
 def _against_people(
-    judged: Mapping[str, Judgement], data: TrainingData, rows: Rows, same: Floats, resamples: int
-) -> list[Distance]:
-    """The scores of distributions against people's own votes; none if a model voted, or votes are weighted."""
-    if rows.votes is None or simulated_share(Path(data.source)) != 0:
-        return []
+    result: Evaluation, judged: Mapping[str, Judgement], rows: Rows, space: LabelSpace, draws: Resamples
+) -> None:
+    """Add the scores of distributions against people's own votes; nothing if votes are missing or weighted."""
+    if rows.votes is None:
+        return
     some = np.flatnonzero(rows.votes.sum(axis=1) >= 2)
     counts = rows.votes[some]
     if not len(some) or not np.allclose(counts, np.rint(counts), atol=1e-4):
-        return []
-    predicted = {CONSTANT: same} | {name: j.distribution for name, j in judged.items() if j.distribution is not None}
+        return
+    predicted = {name: j.distribution[some] for name, j in judged.items() if j.distribution is not None}
     groups = rows.groups[some].tolist()
-    draws = Resamples.of(groups, resamples=resamples)
-    return distances({name: p[some] for name, p in predicted.items()}, counts, groups, data.space, draws)
+    again = Resamples.of(groups, resamples=len(draws.weights) - 1, level=draws.level)
+    result.people = distances(predicted, counts, groups, space, again)
+    paired = {name: pairwise_calibration(p, counts, groups, space, level=draws.level) for name, p in predicted.items()}
+    of = paired[CONSTANT]
+    if of is not None:
+        errors = {name: found.error for name, found in paired.items() if found} | {HALF: of.floor}
+        result.people_pairs = PeoplePairs(of.pairs, of.same_prompt, errors)
+
+
+def _how_to_group(source: str) -> str:
+    """Why nothing is scored by groups, and what to do."""
+    if not is_run_folder(source):
+        return (
+            "No groups: only a run folder says who voted. A table of people's ratings becomes a run by a recipe with "
+            "annotators: people, and ratings: {attributes: [...]} keeps its columns about the raters."
+        )
+    known = attributes(Path(source))
+    if not known:
+        return (
+            "No groups: the run's annotators have no attribute with two to twelve values. Give the personas attributes, "
+            "or name the columns about the raters in ratings: {attributes: [...]}."
+        )
+    return f"Not scored by group. The annotators' attributes: {', '.join(known)}. Score by one: --by {known[0]}."
 
 
 def compare(
@@ -208,50 +234,30 @@ def compare(
     resamples: int = 500,
     rivals: Mapping[str, Judgement] | None = None,
 ) -> Evaluation:
-    """The metrics of judgements of the same N rows, with the constant predictor `base` (K,). rivals: other judgements
-    to beat."""
+    """The metrics of judgements of the same N rows, with the constant predictor `base` (K,). pairs (P, 2): exact ties
+    count for the shares of people alone. rivals: other judgements to beat."""
     draws = Resamples.of(groups, resamples=resamples)
-    result = Evaluation(len(target), len(np.unique(groups)), len(pairs), split, reading)
+    expected = target @ space.rewards
+    apart = pairs[expected[pairs[:, 0]] != expected[pairs[:, 1]]]
+    result = Evaluation(len(target), len(np.unique(groups)), len(apart), split, reading, models=list(judged))
     same = np.tile(base, (len(target), 1))
-    result.figures[CONSTANT] = distribution_figures(same, target, space, draws)
+    shares = HeldOutPairs.of(target, groups, pairs, space, draws)
+    level = Judgement(same @ space.rewards, np.zeros(len(same)), same)
+    result.figures[CONSTANT] = distribution_figures(same, target, space, draws) | shares.figures(level)
     for name, judgement in {**(rivals or {}), **judged}.items():
         figures: dict[str, Interval] = {}
         if judgement.distribution is not None:
             figures |= distribution_figures(judgement.distribution, target, space, draws)
             result.curves[name] = reliability(judgement.distribution, target)
-        result.figures[name] = figures | reward_figures(judgement.reward, target, space, pairs, draws)
+        figures |= reward_figures(judgement.reward, target, space, apart, draws)
+        if name != LONGER and len(pairs):  # a number of characters is no log odds
+            figures |= shares.figures(judgement)
+            result.pair_curves[name] = shares.curve(judgement)
+        result.figures[name] = figures
     known = {name: rival.distribution for name, rival in (rivals or {}).items() if rival.distribution is not None}
     for name, judgement in judged.items():
-        result.notes += verdicts(
-            name, judgement.distribution, judgement.reward, {CONSTANT: same, **known}, target, space, draws, pairs
-        )
+        against = (name, judgement.distribution, judgement.reward, {CONSTANT: same, **known}, target, space, draws)
+        result.comparisons += comparisons(*against, apart)
+        result.notes += verdicts(*against, apart)
+    result.verdict = verdict_lines(result.models, result.comparisons)
     return result
-
-
-def _shown(figure: Interval | None) -> str:
-    return "–" if figure is None else str(figure)
-
-
-def _reliability_body(curves: dict[str, list[tuple[float, float, int]]]) -> tuple[str, float]:
-    size, left = 320.0, 40.0
-    colours = ["#0f766e", "#b5472f", "#6d5bd0", "#b08900", "#3b82c4", "#8a8f98"]
-    parts = [
-        f'<rect x="{left}" y="0" width="{size}" height="{size}" fill="none" class="rule"/>',
-        f'<line class="rule" x1="{left}" y1="{size}" x2="{left + size}" y2="0" stroke-dasharray="4 4"/>',
-    ]
-    for share in (0.0, 0.5, 1.0):
-        parts.append(charts.text(left + share * size, size + 18, f"{share:g}", "dim", "middle", 12))
-        parts.append(charts.text(left - 8, size - share * size + 4, f"{share:g}", "dim", "end", 12))
-    parts.append(charts.text(left + size / 2, size + 36, "predicted probability", "dim", "middle", 12))
-    for i, (name, curve) in enumerate(curves.items()):
-        colour = colours[i % len(colours)]
-        at = [(left + a * size, size - b * size, n) for a, b, n in curve]
-        line = " ".join(f"{x:.1f},{y:.1f}" for x, y, _ in at)
-        parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        parts += [
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{colour}"><title>{n:,} cells</title></circle>'
-            for x, y, n in at
-        ]
-        parts.append(f'<rect x="{left + size + 24}" y="{6 + 22 * i}" width="12" height="12" rx="2" fill="{colour}"/>')
-        parts.append(charts.text(left + size + 44, 16 + 22 * i, one_line(name, 40)))
-    return "".join(parts), size + 44

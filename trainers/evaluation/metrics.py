@@ -6,6 +6,8 @@ independent (`dprm_data.labels.statistics`).
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
 
 from dprm_data.core.arrays import Floats, Ints
@@ -19,6 +21,23 @@ from dprm_trainers.reward.rivals import rps
 _LEAST = 1e-12
 BINS = 10
 BAND = "pairs, "  # before the name of a band of pairs
+LOWER, HIGHER = "lower is better", "higher is better"
+MEANINGS = {  # of a figure by its name, for readers
+    "ot": ("optimal transport from the predicted to the held-out distribution, in units of reward", LOWER),
+    "w1": ("Wasserstein-1 at unit steps between the labels, in the order of their rewards", LOWER),
+    "rps": ("ranked probability score: a proper score that knows the order of the labels", LOWER),
+    "nll": ("cross-entropy of the held-out distribution, nats", LOWER),
+    "ece": ("expected calibration error of the cells of row and label", LOWER),
+    "entropy": ("of the prediction, nats: low is sharp, which is good only where nll is good, too", ""),
+    "spread": ("rank correlation of the predicted and held-out standard deviation of the reward", HIGHER),
+    "spearman": ("rank correlation of the predicted and held-out expected reward", HIGHER),
+    "pairs": ("share of pairs of responses in the held-out order; a tie counts half", HIGHER),
+    "pair brier": ("mean squared error of the predicted share of people who prefer the first response", LOWER),
+    "pair kl": ("log score of that share less the least it can be, nats", LOWER),
+    "pair ece": ("expected calibration error of that share", LOWER),
+}
+
+Curve: TypeAlias = list[tuple[float, float, int]]  # of a bin: mean predicted, mean observed, number of cells
 
 
 def cross_entropy(p: Floats, q: Floats) -> Floats:
@@ -31,7 +50,7 @@ def entropy(p: Floats) -> Floats:
     return cross_entropy(p, p)
 
 
-def reliability(p: Floats, q: Floats, bins: int = BINS) -> list[tuple[float, float, int]]:
+def reliability(p: Floats, q: Floats, bins: int = BINS) -> Curve:
     """What was predicted and what was there, over all (row, label) cells: per bin of predicted probability the mean of p, the mean of q, and the number of cells."""
     at = np.minimum((p * bins).astype(int), bins - 1).ravel()
     count = np.bincount(at, minlength=bins)

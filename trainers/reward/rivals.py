@@ -10,13 +10,14 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from dprm_data.core.arrays import Floats, Ints
 from dprm_data.labels.geometry import cdf_difference, reward_order
 from dprm_data.labels.space import LabelSpace
-from dprm_data.labels.statistics import Resamples
+from dprm_data.labels.statistics import Interval, Resamples
 from dprm_data.preference.pairs import outcomes
 from dprm_data.preference.text_features import TfIdf
 from dprm_data.preference.text_ridge import FOLDS, folds, out_of_fold
@@ -64,6 +65,65 @@ def rps(p: Floats, q: Floats, space: LabelSpace) -> Floats:
     return np.asarray((cdf_difference(p, q, reward_order(space.rewards)) ** 2).mean(axis=1))
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """A model beside a rival: its mean error and the rival's, and their paired difference (below 0: the model is better).
+
+    measure: `RPS`, or `errors on pairs` for a model that predicts a scalar alone.
+    """
+
+    model: str
+    rival: str
+    measure: str
+    own: float
+    other: float
+    difference: Interval
+
+    @property
+    def beaten(self) -> bool:
+        """Whether the rival is worse beyond the interval of the difference."""
+        return self.difference.high is not None and self.difference.high < 0
+
+    @property
+    def verb(self) -> str:
+        """`beats`, `does not beat`, or, where the model is worse beyond the interval, `is worse than`."""
+        worse = self.difference.low is not None and self.difference.low > 0
+        return "beats" if self.beaten else "is worse than" if worse else "does not beat"
+
+    def __str__(self) -> str:
+        return (
+            f"{self.model} {self.verb} {self.rival}: {self.measure} {self.own:.3f} against {self.other:.3f}, "
+            f"difference {self.difference}"
+        )
+
+
+def comparisons(
+    model: str,
+    predicted: Floats | None,
+    reward: Floats,
+    rivals: Mapping[str, Floats],
+    target: Floats,
+    space: LabelSpace,
+    draws: Resamples,
+    pairs: Ints,
+) -> list[Comparison]:
+    """A model beside every rival (name to distributions, (N, K)): by RPS, or, where it predicts a scalar alone, by its
+    errors on pairs (P, 2). The constant has no order, so half of its pairs count as errors."""
+    found = []
+    for rival, p in rivals.items():
+        if predicted is not None:
+            own, other = rps(predicted, target, space), rps(p, target, space)
+            measure, rows = "RPS", None
+        elif len(pairs):
+            own, other = 1 - outcomes(reward, pairs), 1 - outcomes(p @ space.rewards, pairs)
+            measure, rows = "errors on pairs", pairs[:, 0]
+        else:
+            continue
+        difference = draws.mean(own - other, rows)
+        found.append(Comparison(model, rival, measure, float(own.mean()), float(other.mean()), difference))
+    return found
+
+
 def verdicts(
     model: str,
     predicted: Floats | None,
@@ -74,17 +134,11 @@ def verdicts(
     draws: Resamples,
     pairs: Ints,
 ) -> list[str]:
-    """A sentence for every rival (name to distributions, (N, K)) that a model does not beat: by RPS, or, where it
-    predicts a scalar alone, by its errors on pairs (P, 2)."""
-    found = []
-    for rival, p in rivals.items():
-        if predicted is not None:
-            errors = rps(predicted, target, space), rps(p, target, space)
-            found.append(_not_beaten(model, rival, errors, "RPS", draws))
-        elif len(pairs) and rival != CONSTANT:
-            errors = 1 - outcomes(reward, pairs), 1 - outcomes(p @ space.rewards, pairs)
-            found.append(_not_beaten(model, rival, errors, "errors on pairs", draws, pairs[:, 0]))
-    return [sentence for sentence in found if sentence]
+    """A sentence for every rival that a model does not beat: see `comparisons`. A scalar model is not held to the
+    constant, which has no order."""
+    known = rivals if predicted is not None else {name: p for name, p in rivals.items() if name != CONSTANT}
+    found = comparisons(model, predicted, reward, known, target, space, draws, pairs)
+    return [str(each) for each in found if not each.beaten]
 
 
 def on_validation(data: TrainingData, predicted: Floats | None, reward: Floats, pairs: Ints | None) -> list[str]:
@@ -96,24 +150,6 @@ def on_validation(data: TrainingData, predicted: Floats | None, reward: Floats, 
     draws = Resamples.of(rows.groups)
     found = verdicts("the model", predicted, reward, rivals, rows.target, data.space, draws, some)
     return [f"on {len(rows)} validation rows {note}" for note in found] + ([text] if isinstance(text, str) else [])
-
-
-def _not_beaten(
-    model: str, rival: str, errors: tuple[Floats, Floats], what: str, draws: Resamples, rows: Ints | None = None
-) -> str | None:
-    """A sentence if the model's errors are not below the rival's beyond the 95 % interval of their paired difference.
-
-    errors: the model's and the rival's, of N responses or (with `rows`) of pairs.
-    """
-    own, other = errors
-    difference = draws.mean(own - other, rows)
-    if difference.high is not None and difference.high < 0:
-        return None
-    worse = difference.low is not None and difference.low > 0
-    return (
-        f"{model} {'is worse than' if worse else 'does not beat'} {rival}: {what} {own.mean():.3f} against "
-        f"{other.mean():.3f}, difference {difference}"
-    )
 
 
 def _fields(rows: Rows) -> list[list[str]]:

@@ -6,7 +6,6 @@ script inserts them as text, never as HTML.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ import orjson
 from markupsafe import Markup
 
 from dprm_data.core import charts
-from dprm_data.core.format import count, money, number, percent, typographic
+from dprm_data.core.format import count, minus_signs, money, number, percent, typographic
 from dprm_data.core.html import inlined, page_template, svg
 from dprm_data.core.text import one_line
 from dprm_data.core.version import __version__
@@ -47,7 +46,7 @@ def report(run: Run, against: Run | None = None) -> str:
         "share": percent,
         "number": _number,
         "dollars": _dollars,
-        "minus": _minus,
+        "minus": minus_signs,
         "excerpt": lambda text: one_line(text, 90),
     }
     other = compare(run, against) if against else None
@@ -240,11 +239,6 @@ def _density(
 
 def _number(value: float | None, digits: int = 2) -> str:
     return typographic(number(value, digits))
-
-
-def _minus(text: str) -> str:
-    """A text with the numbers in it typeset."""
-    return re.sub(r"(?<![\w-])-(?=\d)", "−", text)
 
 
 def _signed(value: float | None, digits: int = 2) -> str:
