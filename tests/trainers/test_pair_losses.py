@@ -18,6 +18,7 @@ from dprm_data.core.errors import DprmError
 from dprm_data.labels.space import LabelSpace
 from dprm_trainers.data.rows import load_data
 from dprm_trainers.data.training_pairs import load_pairs
+from dprm_trainers.evaluation.evaluate import evaluate
 from dprm_trainers.reward.objective import Objective
 from dprm_trainers.reward.pair_losses import log_shares, ordinal_loss, utility_loss
 from dprm_trainers.reward.reward_config import RewardConfig
@@ -231,6 +232,9 @@ def test_a_scalar_is_trained_on_pairs_alone(tmp_path: Path) -> None:
     model = RewardModel.load(str(train_reward(config, said.append).output))
     assert model.scalar
     assert right(model, some_pairs(100, seed=1)) > 0.9
+    others = load_data(tiny.settings(tmp_path).data, labels="hh6", test=0.3)  # a scalar has no labels: any data will do
+    found = evaluate({"scalar": model}, others, resamples=20)
+    assert found.figures["scalar"]["pairs"].value is not None
     assert any("validation pairs the model beats the longer one" in line for line in said)
 
 

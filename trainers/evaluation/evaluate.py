@@ -115,7 +115,7 @@ def evaluate(
     """
     rows = data.split(split)
     for name, model in models.items():
-        if model.space.names != data.space.names:
+        if not model.scalar and model.space.names != data.space.names:
             raise TrainingDataError(
                 f"{name} is on the label space {model.space.name} ({', '.join(model.space.names)}), "
                 f"the data on {data.space.name} ({', '.join(data.space.names)})",
