@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dprm_data.core.arrays import Floats, Ints
+from dprm_trainers.data.group_targets import GroupTargets
 from dprm_trainers.data.token_table import TokenTable
 from dprm_trainers.reward.features import padded
 
@@ -21,7 +22,8 @@ class Examples(Dataset[Example]):
     prefer the chosen one.
 
     inputs: token ids, or features (N, H), of everything that is read; the first R are the rows. target: (R, K).
-    pairs: (P, 2), places in inputs. share: (P,), 1 if not given. rows=False: the pairs alone are examples.
+    pairs: (P, 2), places in inputs. share: (P,), 1 if not given. rows=False: the pairs alone are examples. of_groups: what
+    groups of people say of the rows.
     """
 
     def __init__(
@@ -32,6 +34,7 @@ class Examples(Dataset[Example]):
         share: Floats | None = None,
         *,
         rows: bool = True,
+        of_groups: GroupTargets | None = None,
     ) -> None:
         self._inputs = inputs
         self._target = torch.from_numpy(np.asarray(target, dtype=np.float32))
@@ -40,6 +43,10 @@ class Examples(Dataset[Example]):
         if share is not None:
             self._share = torch.from_numpy(np.asarray(share, dtype=np.float32))
         self._rows = len(self._target) if rows else 0
+        self._groups: dict[str, Tensor] = {}
+        if of_groups is not None:
+            found = {"group_labels": of_groups.target, "group_votes": of_groups.votes}
+            self._groups = {name: torch.from_numpy(value.astype(np.float32)) for name, value in found.items()}
         self._name = "features" if isinstance(inputs, np.ndarray) else "input_ids"
 
     def __len__(self) -> int:
@@ -47,7 +54,8 @@ class Examples(Dataset[Example]):
 
     def __getitem__(self, i: int) -> Example:
         if i < self._rows:
-            return {self._name: self._inputs[i], "labels": self._target[i]}
+            groups = {name: value[i] for name, value in self._groups.items()}
+            return {self._name: self._inputs[i], "labels": self._target[i], **groups}
         pair = i - self._rows
         chosen, rejected = self._pairs[pair].tolist()
         nothing = self._target[:0]
@@ -89,6 +97,9 @@ class Collator:
         if "labels" not in examples[0]:
             return batch
         batch["labels"] = torch.stack([row["labels"] for row in rows]) if rows else examples[0]["labels"]
+        for part in ("group_labels", "group_votes"):
+            if rows and part in rows[0]:
+                batch[part] = torch.stack([row[part] for row in rows])
         if pairs:
             batch["share"] = torch.stack([pair["share"] for pair in pairs])
         return batch
