@@ -1,9 +1,14 @@
 """What groups of people say of the rows of a training: for a model of one group, or for a head for each.
 
 Who is in which group is known of a run (attributes of its personas, or of the people whose ratings it read), and of a
-table of people's votes with a column of the attribute. `dprm_data.preference.groups` estimates a group's distributions:
-its own votes, shrunk towards everyone else's as far as they agree. So every item with a vote has a distribution of the
-group, even if nobody in the group voted on it.
+table of people's votes with a column of the attribute.
+
+**A model of one group** is trained on the distributions that `dprm_data.preference.groups` estimates: the group's own
+votes, shrunk towards everyone else's as far as they agree. So every item with a vote has a distribution of the group,
+even if nobody in the group voted on it.
+
+**Heads of groups** are trained on the groups' own votes, which are not shrunk: the heads themselves are
+(`dprm_trainers.reward.group_loss`).
 """
 
 from __future__ import annotations
@@ -20,7 +25,7 @@ import pyarrow.compute as pc
 from dprm_data.labels.space import LabelSpace
 from dprm_data.runs.folder import is_run_folder
 from dprm_trainers.core.errors import TrainingDataError
-from dprm_trainers.data.group_targets import GroupTargets
+from dprm_trainers.data.group_votes import GroupVotes
 
 if TYPE_CHECKING:
     from dprm_data.core.arrays import Floats, Ints
@@ -50,7 +55,7 @@ def values(data: str | Path, attribute: str, votes: VotesTable | None = None) ->
 
 
 @dataclass(frozen=True)
-class GroupVotes:
+class Raters:
     """Everyone's ratings, and which value of the attribute each annotator has. source: where they are, for messages."""
 
     ratings: Ratings
@@ -60,7 +65,7 @@ class GroupVotes:
     source: str
 
     @classmethod
-    def read(cls, data: str | Path, space: LabelSpace, attribute: str, votes: VotesTable | None = None) -> GroupVotes:
+    def read(cls, data: str | Path, space: LabelSpace, attribute: str, votes: VotesTable | None = None) -> Raters:
         """Of a run, or of a table of votes on the items of a Parquet file or dataset. Raises `DprmError`."""
         from dprm_data.ingest.vote_tables import read_ratings
 
@@ -76,17 +81,27 @@ class GroupVotes:
             read_ratings(Path(file), space, say=lambda text: None, **settings), space, attribute, membership, file
         )
 
+    def values(self) -> list[str]:
+        """The groups of those who voted. Raises `TrainingDataError` for none, or too many."""
+        of = (self.membership.get(who) for who in self.ratings.annotator_ids)
+        found = sorted({str(value) for value in of if value is not None})
+        if not found:
+            raise TrainingDataError(
+                f"{self.source}: nobody who voted has a group of {self.attribute}",
+                hint="Every vote needs its rater, and a rater the attribute.",
+            )
+        if len(found) > MOST_GROUPS:
+            raise TrainingDataError(
+                f"{self.source}: {self.attribute} has {len(found):,} values; groups of people share one",
+                hint=f"Put the values into bands first, such as 18-30. At most {MOST_GROUPS}.",
+            )
+        return found
+
     def groups(self) -> list[Group]:
-        """Every group with its distributions of the rated items. Raises `TrainingDataError` for too many groups."""
+        """Every group with its distributions of the rated items. Raises `DprmError`."""
         from dprm_data.preference.groups import by_group
         from dprm_data.preference.model_selection import learn_prior
 
-        count = len({str(value) for value in self.membership.values() if value is not None})
-        if count > MOST_GROUPS:
-            raise TrainingDataError(
-                f"{self.source}: {self.attribute} has {count:,} values; groups of people share one",
-                hint=f"Put the values into bands first, such as 18-30. At most {MOST_GROUPS}.",
-            )
         prior, _ = learn_prior(self.ratings.votes().counts, self.space, "beta")
         return by_group(self.ratings, self.space, prior, self.membership)
 
@@ -115,22 +130,22 @@ class GroupVotes:
         return place
 
 
-def of_group(votes: GroupVotes, table: pa.Table, value: str) -> tuple[pa.Table, Ints]:
+def of_group(raters: Raters, table: pa.Table, value: str) -> tuple[pa.Table, Ints]:
     """The table of distributions (schema `DISTRIBUTIONS`) with a group's in place of everyone's, and which of its rows
     were kept; evidence and votes are the group's own.
 
     Items without votes are left out. Raises `TrainingDataError` for an unknown group.
     """
-    found = {seen.name: seen for seen in votes.groups()}
+    found = {seen.name: seen for seen in raters.groups()}
     if value not in found:
         raise TrainingDataError(
-            f"{votes.source}: {_who(votes.source)} that voted has {votes.attribute}={value}",
-            hint=f"Values of {votes.attribute}: {', '.join(found)}.",
+            f"{raters.source}: {_who(raters.source)} that voted has {raters.attribute}={value}",
+            hint=f"Values of {raters.attribute}: {', '.join(found)}.",
         )
-    place = votes.places(table)
+    place = raters.places(table)
     kept = np.flatnonzero(place >= 0)
     table, place = table.take(pa.array(kept)), place[kept]
-    own = votes.counts([value])[:, 0]
+    own = raters.counts([value])[:, 0]
     theirs = {"label_distribution": found[value].distribution, "evidence": found[value].votes, "votes": own}
     for name, every in theirs.items():
         if name in table.column_names:
@@ -139,20 +154,12 @@ def of_group(votes: GroupVotes, table: pa.Table, value: str) -> tuple[pa.Table, 
     return table, kept
 
 
-def targets(votes: GroupVotes, table: pa.Table) -> GroupTargets:
-    """What every group says of the rows of a table of distributions. Raises `TrainingDataError`."""
-    groups = votes.groups()
-    place = votes.places(table)
-    everyone = np.array(table["label_distribution"].to_pylist(), dtype=np.float64)
-    rated, known = place >= 0, np.maximum(place, 0)
-    target = np.stack([group.distribution for group in groups], axis=1)[known]
-    names = [group.name for group in groups]
-    return GroupTargets(
-        votes.attribute,
-        tuple(names),
-        np.where(rated[:, None, None], target, everyone[:, None, :]),
-        np.where(rated[:, None, None], votes.counts(names)[known], 0.0),
-    )
+def votes_by_group(raters: Raters, table: pa.Table) -> GroupVotes:
+    """How every group voted on the rows of a table of distributions. Raises `TrainingDataError`."""
+    names = raters.values()
+    place = raters.places(table)
+    counts = raters.counts(names)[np.maximum(place, 0)]
+    return GroupVotes(raters.attribute, tuple(names), np.where((place >= 0)[:, None, None], counts, 0.0))
 
 
 def _membership(data: str | Path, attribute: str, votes: VotesTable | None) -> Mapping[str, Any]:

@@ -27,8 +27,8 @@ from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.pairs import preferred_pairs, random_pairs
 from dprm_data.runs.folder import is_run_folder
 from dprm_trainers.core.errors import TrainingDataError
-from dprm_trainers.data.group_rows import GroupVotes, VotesTable, named, of_group, targets
-from dprm_trainers.data.group_targets import GroupTargets
+from dprm_trainers.data.group_rows import Raters, VotesTable, named, of_group, votes_by_group
+from dprm_trainers.data.group_votes import GroupVotes
 
 Message = dict[str, str]
 Split = Literal["train", "validation", "test"]
@@ -44,7 +44,7 @@ class Rows:
 
     prompts, completions: message lists. groups: (N,), equal for responses to one prompt. target: (N, K) distributions.
     evidence: (N,), the votes behind each. votes: (N, K), the weighted counts of labels; None if the table has none.
-    of_groups: what groups of people say of the same responses, where it was asked for.
+    of_groups: how groups of people voted on the same responses, where it was asked for.
     """
 
     prompts: list[list[Message]]
@@ -53,7 +53,7 @@ class Rows:
     target: Floats
     evidence: Floats
     votes: Floats | None = None
-    of_groups: GroupTargets | None = None
+    of_groups: GroupVotes | None = None
 
     def __len__(self) -> int:
         return len(self.target)
@@ -111,7 +111,7 @@ def load_data(
     prompt is in two splits.
 
     group: attribute=value of those who voted, for that group's distributions. group_heads: an attribute, for the
-    distributions of each of its groups beside everyone's. votes: the table of people's votes behind a Parquet file or
+    votes of each of its groups beside everyone's distributions. votes: the table of people's votes behind a Parquet file or
     dataset, which says who is in which group; a run folder knows it (`dprm_trainers.data.group_rows`).
 
     Raises `TrainingDataError`.
@@ -133,11 +133,11 @@ def load_data(
         )
     if group is not None:
         attribute, value = named(group)
-        table, kept = of_group(GroupVotes.read(reference, space, attribute, votes), table, value)
+        table, kept = of_group(Raters.read(reference, space, attribute, votes), table, value)
         splits = [splits[i] for i in kept] if splits else None
     rows = checked_rows(table, space, source)
     if group_heads is not None:
-        rows = replace(rows, of_groups=targets(GroupVotes.read(reference, space, group_heads, votes), table))
+        rows = replace(rows, of_groups=votes_by_group(Raters.read(reference, space, group_heads, votes), table))
     return _split(rows, splits, space, source + (f", {group}" if group else ""), test, validation, seed)
 
 

@@ -1,22 +1,28 @@
-"""The loss of group heads, beside the population's.
+"""The loss of group heads, beside the population's: the likelihood of the groups' votes, and a prior.
 
-Of N training rows, of which n_ig people of group g voted on row i, with the loss L of the training's objective:
+Of N training rows, where n_igk people of group g gave label k to row i, with the head's probabilities p_igk:
 
-    sum_i sum_g n_ig L(logits_ig, q_ig) / V  +  |D - D_0|² / (2 t² V)        V = sum_i sum_g n_ig, the votes of all groups
+    - w sum_igk n_igk log p_igk / V  +  w |D - D_0|² / (2 t² V)          V = sum_igk n_igk, the votes of all groups
 
-**Rows count by votes**, so the first term is a mean over votes: a group that did not vote on a row teaches nothing there,
-and the sum of all groups weighs as much as the population's loss does. n_ig is evidence on the row's q_ig, which
-`dprm_data.preference.groups` draws towards everyone's; the votes of others are not counted again here.
+A head's logits are the population's plus an offset that is linear in the features (`group_heads`), so this is the
+posterior's maximum of a multinomial logistic regression with the population's logits as its offset, by V and times w.
 
-**The second term is a Gaussian prior** of the change of the offsets D (`GroupedLinear.moved`: as the mean square of the
-logits that it adds): before any votes, a group's log odds depend on the text otherwise than the population's by about t.
-Together they are the posterior's maximum, divided by V: a group with few votes stays at the population's head (and its
-own base rate), one with many leaves it. This is in the loss, not in AdamW's weight decay: AdamW divides each weight's
-gradient by its size, so that three votes would move an offset as far as three thousand, and decay would not hold it.
+**Votes, not fitted distributions.** The distributions of `dprm_data.preference.groups` are drawn towards everyone's,
+response by response, as the few votes that a group has on one response ask for. A head learns from the votes on all
+responses, and is drawn towards the population's by its prior. Trained on what is drawn already it would be drawn twice:
+with eight votes on a response, more than half of a plain difference between two groups was lost. For votes themselves
+the likelihood is the loss, whatever the objective is: cross-entropy of sampled votes is minimised by their mean, the
+transport to them by their median.
 
-**Shrunk once, or twice?** The targets are shrunk response by response, which the noise of few votes asks for; the offsets
-over all responses, which the number of features asks for. The first leaves differences between groups somewhat too
-small: it errs on the side of the population. A wide prior (t) keeps the second from adding much to it.
+**The prior** is Gaussian in the change of the offsets D (`moved`: as the mean square of the logits that it adds): before
+any votes, the log odds of a group depend on the text otherwise than the population's by about t. A group with few votes
+stays at the population's head, one with many leaves it. D_0 is the group's base rate, drawn towards everyone's on the
+same rows by as many votes as a prior of width t is worth. All this is in the loss, not in AdamW's weight decay: AdamW
+divides each weight's gradient by its size, so that three votes would move an offset as far as three thousand, and decay
+would not hold it. Votes count as independent, which those of one person are not: the prior is too weak for few raters.
+
+**The weight** w makes the groups' loss of the constant prediction equal to the population's, so that the backbone, which
+both train, is neither's alone. The offsets do not depend on it.
 """
 
 from __future__ import annotations
@@ -28,70 +34,77 @@ import torch
 from torch import Tensor
 
 from dprm_data.core.arrays import Floats
-from dprm_trainers.data.group_targets import GroupTargets
+from dprm_trainers.data.group_votes import GroupVotes
 from dprm_trainers.reward.base_rate import constant_of
 from dprm_trainers.reward.group_heads import GroupedFrozenHead, GroupedLinear, named_head
+from dprm_trainers.reward.loss_report import constant_loss
 
 if TYPE_CHECKING:
-    from dprm_trainers.data.rows import Rows
     from dprm_trainers.data.token_table import TokenRows
     from dprm_trainers.reward.objective import Objective
+    from dprm_trainers.reward.training_parts import Part
 
 SPREAD = 0.5  # t, in nats
-_LEAST = 1e-4  # of a label's share, for a logarithm
+ADDED = 4 / SPREAD**2  # votes: a vote tells at most 1/4 of a squared log odds
 
 
 class GroupLoss:
-    """`group_loss(logits, target, votes)`: the first term for a batch; `prior(model)`: the second."""
+    """The loss of a batch's groups. train: the votes of all training rows; weight: w; spread: t."""
 
-    def __init__(self, objective: Objective, train: GroupTargets, *, spread: float = SPREAD) -> None:
-        self._objective = objective
-        self._outputs = train.target.shape[2]
-        self._votes = max(float(train.votes.sum()), 1.0)
-        self._per_row = self._votes / len(train.target)
-        self._spread = spread
+    def __init__(self, train: GroupVotes, *, weight: float = 1.0, spread: float = SPREAD) -> None:
+        self._train, self._weight, self._spread = train, weight, spread
+        self._votes = max(train.total, 1.0)
+
+    @classmethod
+    def beside(cls, objective: Objective, train: Part, base: Floats) -> GroupLoss:
+        """With the weight that makes it as large as the objective's loss, if both predict the base rates (K,)."""
+        assert train.rows.of_groups is not None
+        found = cls(train.rows.of_groups)
+        weight = constant_loss(objective, base, train) / max(found.constant(train.rows.of_groups), 1e-6)
+        return cls(train.rows.of_groups, weight=weight)
 
     def split(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """The population's logits (B, K), and the groups' (B, G, K)."""
-        own, groups = logits[:, : self._outputs], logits[:, self._outputs :]
-        return own, groups.reshape(len(logits), -1, self._outputs)
+        _, G, K = self._train.counts.shape
+        return logits[:, :K], logits[:, K:].reshape(len(logits), G, K)
 
-    def __call__(self, logits: Tensor, target: Tensor, votes: Tensor) -> Tensor:
-        """logits: (B, G, K), of which the first R rows have targets (R, G, K) and votes (R, G)."""
-        seen = votes > 0
-        if not seen.any():
-            return logits.sum() * 0.0
-        losses = self._objective(logits[: len(target)][seen], target[seen])
-        return (losses * votes[seen]).sum() / (len(target) * self._per_row)
+    def of_batch(self, logits: Tensor, batch: dict[str, Any], model: Any) -> Tensor:
+        """The loss of a batch, with the prior while the model is trained. logits: (B, G, K)."""
+        found = self(logits, batch["group_votes"]) if "group_votes" in batch else logits.sum() * 0.0
+        return found + self.prior(model) if model.training else found
+
+    def __call__(self, logits: Tensor, counts: Tensor) -> Tensor:
+        """The first term, its mean over a batch's rows. logits: (B, G, K), of which the first R rows have votes
+        (R, G, K)."""
+        rows = len(self._train.counts)
+        told = (counts * logits[: len(counts)].log_softmax(dim=-1)).sum()
+        return -self._weight * told * rows / (len(counts) * self._votes)
 
     def prior(self, model: Any) -> Tensor:
-        """The Gaussian prior of the offsets in a model."""
+        """The second term, of the offsets in a model."""
         heads = [part for part in model.modules() if isinstance(part, GroupedLinear | GroupedFrozenHead)]
         moved: Tensor = next(part for part in heads if part.weight.requires_grad).moved()
-        return moved / (2 * self._spread**2 * self._votes)
+        return self._weight * moved / (2 * self._spread**2 * self._votes)
 
-    def constant(self, train: Rows, validation: Rows) -> float:
-        """The loss of saying of every validation row what the group says on average of the training rows."""
-        assert train.of_groups is not None and validation.of_groups is not None
-        base, _ = train.of_groups.base_rates(train.target)
-        logits = torch.from_numpy(np.log(np.maximum(base, _LEAST))).float().expand(len(validation), -1, -1)
-        target, votes = validation.of_groups.target, validation.of_groups.votes
-        return float(self(logits, torch.from_numpy(target).float(), torch.from_numpy(votes).float()))
+    def constant(self, votes: GroupVotes) -> float:
+        """The first term on other rows, if every group's head predicts its base rate of the training rows."""
+        base = torch.from_numpy(np.log(self._train.shares(ADDED)[0])).float()
+        return float(self(base.expand(len(votes.counts), -1, -1), torch.from_numpy(votes.counts).float()))
 
 
-def levels(train: Rows) -> Floats:
-    """(G, K): what the logarithms of each group's base rates have more than everyone's on the same rows."""
-    assert train.of_groups is not None
-    own, everyone = (np.log(np.maximum(base, _LEAST)) for base in train.of_groups.base_rates(train.target))
+def levels(train: GroupVotes) -> Floats:
+    """D_0, (G, K): what the logarithms of each group's base rates have more than everyone's on the same rows."""
+    own, everyone = (np.log(share) for share in train.shares(ADDED))
     found = own - everyone
     return np.asarray(found - found.mean(axis=1, keepdims=True))
 
 
 @torch.no_grad()
-def widen(model: Any, train: Rows, ids: TokenRows | None) -> None:
+def widen(model: Any, train: GroupVotes, ids: TokenRows | None) -> None:
     """Give a classifier heads of groups, which start at the population's head and the groups' own base rates.
 
-    ids: the training rows' tokens; None where the head is trained elsewhere, on features. Raises `TrainingError` if its head is not one linear layer.
+    ids: the training rows' tokens; None where the head is trained elsewhere, on features. Raises `TrainingError` if its
+    head is not one linear layer.
     """
     name, head = named_head(model)
     level = torch.from_numpy(levels(train)).float().flatten()

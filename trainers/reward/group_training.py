@@ -39,7 +39,7 @@ def check_groups(config: RewardConfig, train: Rows, checkpoints: Path) -> None:
             hint="Leave fsdp and deepspeed out (lora needs little memory), or train a model for each group: --groups.",
         )
     if train.of_groups is None:
-        raise TrainingDataError(f"group_heads: the data does not say what groups of {config.group_heads} say")
+        raise TrainingDataError(f"group_heads: the data does not say how groups of {config.group_heads} voted")
     if not train.of_groups.counts.any():
         raise TrainingDataError(
             f"group_heads: nobody of a group of {config.group_heads} voted on a training row",
@@ -51,14 +51,15 @@ def frozen_head(features: np.ndarray, outputs: int, base: Floats, train: Rows) -
     """The trainable part on a frozen backbone, with heads of groups where the rows have some."""
     if train.of_groups is None:
         return FrozenHead(features, outputs, base)
-    return GroupedFrozenHead(features, outputs, base, levels(train))
+    return GroupedFrozenHead(features, outputs, base, levels(train.of_groups))
 
 
 def figures_by_group(
     train: Rows, validation: Rows, predicted: Floats, space: LabelSpace, say: Callable[[str], None]
 ) -> tuple[GroupFigures, list[str]]:
     """Figures of the heads on the validation split, told; and what is to be said of them. predicted: (N, 1 + G, K)."""
-    found = group_figures(train, validation, predicted, space)
+    assert train.of_groups is not None
+    found = group_figures(train.of_groups, validation, predicted, space)
     notes = found.verdicts(f"on {len(validation)} validation rows ")
     say(found.text())
     return found, notes

@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Say = Callable[[str], None]
-_TARGETS = ("labels", "share", "group_labels", "group_votes")  # what of a batch the model does not read
+_TARGETS = ("labels", "share", "group_votes")  # what of a batch the model does not read
 
 # transformers 5.24 renamed the setting and deprecated the old name.
 _CHECKPOINTING = next(
@@ -93,9 +93,7 @@ class RewardTrainer(Trainer):
         more: Tensor | float = 0.0
         if self.groups is not None:
             logits, of_groups = self.groups.split(logits)
-            if "group_labels" in inputs:
-                more = self.groups(of_groups, inputs["group_labels"], inputs["group_votes"])
-            more = more + self.groups.prior(model) if model.training else more
+            more = self.groups.of_batch(of_groups, inputs, model)
         loss = self.objective(logits, inputs["labels"], inputs.get("share")).mean() + more
         return (loss, {"logits": outputs["logits"]}) if return_outputs else loss
 
@@ -179,7 +177,7 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
     groups = train.of_groups
     if groups is not None:
         model.config.dprm["group_heads"] = {"attribute": groups.attribute, "values": list(groups.values)}
-        widen(model, train, None if config.frozen else encoded["train"].ids)
+        widen(model, groups, None if config.frozen else encoded["train"].ids)
     module: Any = model
     if config.frozen:
         inputs = {
@@ -201,11 +199,10 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
         for name, part in parts.items()
     }
     trainer = make_trainer(config, output, module, examples, objective, tokenizer, say)
-    constant = constant_loss(objective, base, parts["validation"]) if len(examples["validation"]) else None
     if groups is not None:
-        trainer.groups = GroupLoss(objective, groups)
-        constant = constant + trainer.groups.constant(train, validation) if constant is not None else None
-    if constant is not None:
+        trainer.groups = GroupLoss.beside(objective, parts["train"], base)
+    if len(examples["validation"]):
+        constant = constant_loss(objective, base, parts["validation"], trainer.groups)
         trainer.add_callback(LossReporter(say, constant))
     if trainer.is_world_process_zero():
         keep(config, choices, output / "checkpoints")

@@ -1,0 +1,41 @@
+"""The votes of groups of people on the responses that a model is trained on, row by row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from dprm_data.core.arrays import Floats, Ints
+
+
+@dataclass(frozen=True)
+class GroupVotes:
+    """The votes of G groups of people, by the `values` of an attribute, on N responses. counts: (N, G, K), of each label."""
+
+    attribute: str
+    values: tuple[str, ...]
+    counts: Floats
+
+    def take(self, index: Ints) -> GroupVotes:
+        """These rows."""
+        return replace(self, counts=self.counts[index])
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """`attribute=value` of every group."""
+        return tuple(f"{self.attribute}={value}" for value in self.values)
+
+    @property
+    def total(self) -> float:
+        """All votes of all groups."""
+        return float(self.counts.sum())
+
+    def shares(self, added: float) -> tuple[Floats, Floats]:
+        """How often each group gives each label (G, K), with `added` votes of all groups on the same responses; and how
+        often all groups do there, (G, K)."""
+        own = self.counts.sum(axis=0)
+        everyone = np.stack([self.counts[self.counts[:, g].any(axis=1)].sum(axis=(0, 1)) for g in range(len(own))])
+        everyone = np.where(everyone.sum(axis=1, keepdims=True) > 0, everyone, self.counts.sum(axis=(0, 1)))
+        everyone = (everyone + 1.0) / (everyone + 1.0).sum(axis=1, keepdims=True)
+        return (own + added * everyone) / (own.sum(axis=1, keepdims=True) + added), everyone
