@@ -51,6 +51,17 @@ def evaluate_reward(
         Literal["train", "validation", "test"], typer.Option("--split", help="Which rows of the data.")
     ] = "test",
     labels: Labels = None,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            "--group",
+            help="Evaluate heads of groups on the groups' own votes: attribute=value, or all for every group.",
+        ),
+    ] = None,
+    votes: Annotated[
+        str | None,
+        typer.Option("--votes", help="For --group and a Parquet file: the table of people's votes, as in training."),
+    ] = None,
     output: Annotated[Path | None, output_option("A folder for tables, plot and scored pairs.")] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Responses per forward pass.")] = 16,
     as_json: Json = False,
@@ -58,6 +69,8 @@ def evaluate_reward(
     """Evaluate reward models on held-out distributions, or on a file of pairs."""
     if (data is None) == (pairs_file is None):
         raise InputError("eval reward needs --data or --pairs, and not both")
+    if group is not None and data is None:
+        raise InputError("--group needs --data: pairs do not say how groups voted")
     needs_trainers()
     reading = given_reading(context)
     check_named(reward_model=reward_model, data=[data])
@@ -67,6 +80,19 @@ def evaluate_reward(
     models = {name: RewardModel.load(name) for name in reward_model}
     if pairs_file is not None:
         _evaluate_pairs(models, pairs_file, reading, output, batch_size, as_json)
+        return
+    if group is not None:
+        from dprm_trainers.evaluation.group_evaluation import evaluate_groups
+
+        heads = evaluate_groups(
+            models, str(data), votes=votes, labels=labels, group=group, split=split, batch_size=batch_size
+        )
+        if output is not None:
+            heads.write(output)
+        if as_json:
+            answer(heads.as_dict(), None, True)
+        else:
+            say(f"{counted(heads.rows, 'response')}, split {split}\n\n{heads.markdown()}")
         return
     from dprm_trainers.evaluation.evaluate import evaluate, split_of
 

@@ -27,14 +27,14 @@ def votes(items: int = 160, each: int = 8, apart: float = 1.5, seed: int = 0) ->
         good, colour = rng.choice(["good", "bad"]), rng.choice(["red", "blue"])
         for who in rng.choice(sorted(PEOPLE), each, replace=False):
             likes = (colour == "red") == (PEOPLE[who] == "female")
-            level = 3 + (0.7 if good == "good" else -0.7) + (apart if likes else -apart) / 2 * 1.0
+            level = 3 + (0.7 if good == "good" else -0.7) + (apart if likes else -apart) / 2
             label = int(np.clip(np.rint(rng.normal(level, 0.7)), 1, 5))
             prompt = f"what is {tiny.WORDS[i % len(tiny.WORDS)]} {tiny.WORDS[i // len(tiny.WORDS)]}"
             rows.append(
                 {
                     "item_id": f"item-{i}",
                     "prompt": prompt,
-                    "response": f"a {good} {colour}",
+                    "response": f"{good} {good} {colour} {colour} {colour}",
                     "rater": who,
                     "label": label,
                 }

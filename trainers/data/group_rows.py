@@ -22,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dprm_data.core.yamlfile import parse_yaml
 from dprm_data.labels.space import LabelSpace
 from dprm_data.runs.folder import is_run_folder
 from dprm_trainers.core.errors import TrainingDataError
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from dprm_data.ingest.ratings import Ratings
     from dprm_data.preference.groups import Group
 
-VotesTable = str | Mapping[str, Any]  # a file, or {path: file, columns: {...}}: how `dprm ratings fit` reads it
+VotesTable = str | Mapping[str, Any]  # a file, or {path: FILE, columns: {...}}: read as by `dprm ratings fit`
 MOST_GROUPS = 200  # of an attribute; one with more (an age in years, an id) is to be put into bands first
 
 
@@ -184,9 +185,9 @@ def _membership(data: str | Path, attribute: str, votes: VotesTable | None) -> M
 
 def _table(votes: VotesTable) -> tuple[str, Any]:
     """The file, and how it is read. Raises `TrainingDataError`."""
-    if isinstance(votes, str):
+    if isinstance(votes, str) and not votes.lstrip().startswith("{"):
         return votes, {}
-    settings = dict(votes)
+    settings = parse_yaml(votes, TrainingDataError, "votes") if isinstance(votes, str) else dict(votes)
     file = settings.pop("path", None)
     if not isinstance(file, str):
         raise TrainingDataError("votes: no path", hint="Give votes: FILE, or votes: {path: FILE, columns: {...}}.")

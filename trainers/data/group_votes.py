@@ -21,6 +21,12 @@ class GroupVotes:
         """These rows."""
         return replace(self, counts=self.counts[index])
 
+    def of(self, values: tuple[str, ...]) -> GroupVotes:
+        """The votes of these groups, in this order; none of a group that is not there."""
+        none = np.zeros_like(self.counts[:, 0])
+        found = [self.counts[:, self.values.index(v)] if v in self.values else none for v in values]
+        return replace(self, values=values, counts=np.stack(found, axis=1))
+
     @property
     def names(self) -> tuple[str, ...]:
         """`attribute=value` of every group."""
