@@ -72,19 +72,22 @@ def test_the_offset_is_the_posteriors_maximum() -> None:
     x, counts = rng.normal(size=(N, H)), rng.integers(0, 4, (N, G, K)).astype(float)
     counts[rng.random((N, G)) < 0.3] = 0.0
     head = nn.Linear(H, K, bias=False)
-    votes = GroupVotes("g", ("a", "b"), counts)
+    votes = GroupVotes("g", ("a", "b"), counts, rng.integers(0, 3, N).astype(float))
     start = rng.normal(size=(G * K, H))
-    wide = GroupedLinear.of(head, torch.from_numpy(start), scale=1.7)
+    share = votes.of_all
+    wide = GroupedLinear.of(head, torch.from_numpy(start), None, 1.7, torch.from_numpy(share).float())
     loss = GroupLoss(votes, spread=0.8)
     population = wide.weight.detach()[:K].numpy().copy()
 
     def value(offset: np.ndarray) -> float:
         total = 0.0
+        E = offset.reshape(G, K, H)
         for g in range(G):
-            D = offset.reshape(G, K, H)[g]
+            D = E[g] - sum(share[h] * E[h] for h in range(G))
             logits = x @ (population + D).T
             logp = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-            total -= (counts[:, g] * logp).sum()
+            n = counts[:, g].sum(axis=1, keepdims=True)
+            total -= (counts[:, g] / (1 + 0.1 * np.maximum(n - 1, 0)) * logp).sum()
         return total + 1.7 * ((offset - start.ravel()) ** 2).sum() / (2 * 0.8**2)
 
     expected = minimize(value, start.ravel(), method="L-BFGS-B", tol=1e-12).x.reshape(G * K, H)
@@ -108,8 +111,20 @@ def test_batches_of_any_size_have_the_loss_of_all_rows_in_the_mean() -> None:
     loss, votes = GroupLoss(GroupVotes("g", ("a", "b"), counts)), torch.from_numpy(counts).float()
     parts = [float(loss(logits[i : i + 3], votes[i : i + 3])) for i in range(0, 12, 3)]
     assert np.isclose(np.mean(parts), float(loss(logits, votes)), atol=1e-6)
+    single = (counts > 0) * (counts.cumsum(axis=2) == counts) * 1.0  # one label a cell at most, one vote for it
+    one = GroupLoss(GroupVotes("g", ("a", "b"), single))
     p = torch.softmax(logits, dim=-1).numpy()
-    assert np.isclose(float(loss(logits, votes)), -(counts * np.log(p)).sum() / counts.sum(), atol=1e-6)
+    expected = -(single * np.log(p)).sum() / single.sum()
+    assert np.isclose(float(one(logits, torch.from_numpy(single).float())), expected, atol=1e-6)
+
+
+def test_offsets_have_the_mean_zero_over_all_who_voted(trained: Path, apart: dict[str, Any]) -> None:
+    heads = RewardModel.load(str(trained)).heads
+    data = load_data(apart["given"]["data"], labels=5, test=0.2, validation=0.2, group_heads="gender", votes=apart["given"]["votes"])  # fmt: skip
+    votes = data.split("train").of_groups
+    assert heads is not None and votes is not None and votes.others is not None and not votes.others.any()
+    mean = np.einsum("g,gkh->kh", votes.of_all, heads.weight.numpy())
+    assert np.abs(mean).max() < 1e-4 < np.abs(heads.weight.numpy()).max()
 
 
 def test_a_group_of_few_votes_starts_and_stays_near_everyone() -> None:
@@ -125,10 +140,10 @@ def test_a_group_of_few_votes_starts_and_stays_near_everyone() -> None:
 def test_the_head_on_features_folds_into_the_wide_head() -> None:
     rng = np.random.default_rng(3)
     x = rng.normal(size=(30, 5)).astype(np.float32) + 2
-    frozen = GroupedFrozenHead(x, 3, np.array([0.2, 0.3, 0.5]), rng.normal(size=(2, 3)))
+    frozen = GroupedFrozenHead(x, 3, np.array([0.2, 0.3, 0.5]), rng.normal(size=(2, 3)), np.array([0.5, 0.3]))
     with torch.no_grad():
         frozen.weight.add_(torch.randn_like(frozen.weight))
-    wide = GroupedLinear.of(nn.Linear(5, 3), torch.zeros(6, 5))
+    wide = GroupedLinear.of(nn.Linear(5, 3), torch.zeros(6, 5), share=torch.tensor([0.5, 0.3]))
     frozen.fold(wide)
     with torch.no_grad():
         assert torch.allclose(wide(torch.from_numpy(x)), frozen(torch.from_numpy(x))["logits"], atol=1e-4)

@@ -159,8 +159,10 @@ def votes_by_group(raters: Raters, table: pa.Table) -> GroupVotes:
     """How every group voted on the rows of a table of distributions. Raises `TrainingDataError`."""
     names = raters.values()
     place = raters.places(table)
-    counts = raters.counts(names)[np.maximum(place, 0)]
-    return GroupVotes(raters.attribute, tuple(names), np.where((place >= 0)[:, None, None], counts, 0.0))
+    rated, known = place >= 0, np.maximum(place, 0)
+    counts = np.where(rated[:, None, None], raters.counts(names)[known], 0.0)
+    everyone = np.where(rated, raters.ratings.votes().counts.sum(axis=1)[known], 0.0)
+    return GroupVotes(raters.attribute, tuple(names), counts, np.maximum(everyone - counts.sum(axis=(1, 2)), 0.0))
 
 
 def _membership(data: str | Path, attribute: str, votes: VotesTable | None) -> Mapping[str, Any]:

@@ -11,15 +11,17 @@ from dprm_data.core.arrays import Floats, Ints
 
 @dataclass(frozen=True)
 class GroupVotes:
-    """The votes of G groups of people, by the `values` of an attribute, on N responses. counts: (N, G, K), of each label."""
+    """The votes of G groups of people, by the `values` of an attribute, on N responses. counts: (N, G, K), of each label.
+    others: (N,), votes of people in none of the groups."""
 
     attribute: str
     values: tuple[str, ...]
     counts: Floats
+    others: Floats | None = None
 
     def take(self, index: Ints) -> GroupVotes:
         """These rows."""
-        return replace(self, counts=self.counts[index])
+        return replace(self, counts=self.counts[index], others=None if self.others is None else self.others[index])
 
     def of(self, values: tuple[str, ...]) -> GroupVotes:
         """The votes of these groups, in this order; none of a group that is not there."""
@@ -36,6 +38,12 @@ class GroupVotes:
     def total(self) -> float:
         """All votes of all groups."""
         return float(self.counts.sum())
+
+    @property
+    def of_all(self) -> Floats:
+        """The share of each group in all votes (G,)."""
+        others = 0.0 if self.others is None else float(self.others.sum())
+        return np.asarray(self.counts.sum(axis=(0, 2)) / max(self.total + others, 1.0))
 
     def shares(self, added: float) -> tuple[Floats, Floats]:
         """How often each group gives each label (G, K), with `added` votes of all groups on the same responses; and how

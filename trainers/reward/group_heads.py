@@ -11,6 +11,10 @@ every safetensors file would take them for weights of the classifier.) A group's
 In a training, the head is one wide linear layer: its first K rows are W, the next the offsets. So it is trained, saved in
 checkpoints and resumed like any other head. The group's logits read W without passing a gradient to it: the population's
 head learns from the population, the offsets from what is different, and the backbone from both.
+
+**Contrasts.** What is trained are E_g with D_g = E_g - sum_h s_h E_h for the share s_h of group h in all votes. So the
+offsets have the mean zero over all who voted: the heads can learn nothing but what differs between groups. Without
+this they fit together what the population's head leaves, each response's own noise included.
 """
 
 from __future__ import annotations
@@ -36,12 +40,19 @@ if TYPE_CHECKING:
 FOLDER, FILE = "group_heads", "group_heads/offsets.safetensors"
 
 
-def grouped_logits(x: Tensor, weight: Tensor, bias: Tensor | None, outputs: int) -> Tensor:
-    """Logits (…, K (1 + G)) of features x (…, H): the population's, then every group's. weight: (K (1 + G), H)."""
+def contrasts(offsets: Tensor, share: Tensor) -> Tensor:
+    """D (G K, …) of E (G K, …), for the groups' shares (G,) in all votes."""
+    each = offsets.reshape(len(share), -1)
+    return (each - (share.to(each) @ each)[None]).reshape(offsets.shape)
+
+
+def grouped_logits(x: Tensor, weight: Tensor, bias: Tensor | None, outputs: int, share: Tensor) -> Tensor:
+    """Logits (…, K (1 + G)) of features x (…, H): the population's, then every group's. weight: (K (1 + G), H), W and E."""
     fixed = None if bias is None else bias[:outputs].detach()
     population = functional.linear(x, weight[:outputs], None if bias is None else bias[:outputs])
     same = functional.linear(x, weight[:outputs].detach(), fixed)
-    offsets = functional.linear(x, weight[outputs:], None if bias is None else bias[outputs:])
+    level = None if bias is None else contrasts(bias[outputs:], share)
+    offsets = functional.linear(x, contrasts(weight[outputs:], share), level)
     repeats = [1] * (x.dim() - 1) + [offsets.shape[-1] // outputs]
     return torch.cat([population, same.repeat(repeats) + offsets], dim=-1)
 
@@ -51,11 +62,20 @@ class GroupedLinear(nn.Linear):
 
     start: Tensor
     scale: Tensor
+    share: Tensor
     outputs: int
 
     @classmethod
-    def of(cls, head: nn.Linear, offsets: Tensor, more: Tensor | None = None, scale: float = 1.0) -> GroupedLinear:
-        """A head with groups. offsets: (G K, H); more: (G K,), of the bias. scale: the mean of |x|²."""
+    def of(
+        cls,
+        head: nn.Linear,
+        offsets: Tensor,
+        more: Tensor | None = None,
+        scale: float = 1.0,
+        share: Tensor | None = None,
+    ) -> GroupedLinear:
+        """A head with groups. offsets: (G K, H); more: (G K,), of the bias. scale: the mean of |x|². share: (G,), of the
+        groups in all votes; without, the offsets are D itself."""
         outputs = head.out_features
         wide = cls(head.in_features, outputs + len(offsets), bias=head.bias is not None)
         wide.weight = nn.Parameter(torch.cat([head.weight.detach(), offsets.to(head.weight)]))
@@ -63,6 +83,8 @@ class GroupedLinear(nn.Linear):
             level = torch.zeros(len(offsets)) if more is None else more
             wide.bias = nn.Parameter(torch.cat([head.bias.detach(), level.to(head.bias)]))
         wide.outputs = outputs
+        none = torch.zeros(len(offsets) // outputs)
+        wide.register_buffer("share", none if share is None else share.clone(), persistent=False)
         wide.register_buffer("start", wide._offsets().detach().clone(), persistent=False)
         wide.register_buffer("scale", torch.tensor(float(scale)), persistent=False)
         return wide
@@ -70,7 +92,7 @@ class GroupedLinear(nn.Linear):
     def forward(self, input: Tensor) -> Tensor:
         with torch.autocast(input.device.type, enabled=False):
             bias = None if self.bias is None else self.bias.float()
-            return grouped_logits(input.float(), self.weight.float(), bias, self.outputs)
+            return grouped_logits(input.float(), self.weight.float(), bias, self.outputs, self.share)
 
     def moved(self) -> Tensor:
         """How far the offsets are from where they started, as the mean square of the logits that this adds."""
@@ -87,18 +109,22 @@ class GroupedFrozenHead(FrozenHead):
     """The trainable part on a frozen backbone: the population's coordinates, then the offsets' (G K, H + 1)."""
 
     start: Tensor
+    share: Tensor
 
-    def __init__(self, features: np.ndarray, outputs: int, base: np.ndarray | None, levels: np.ndarray) -> None:
-        """levels: (G, K), what each group's logits have more than the population's, before training."""
+    def __init__(
+        self, features: np.ndarray, outputs: int, base: np.ndarray | None, levels: np.ndarray, share: np.ndarray
+    ) -> None:
+        """levels: (G, K), what each group's logits have more than the population's, before training. share: (G,)."""
         super().__init__(features, outputs, base)
         self.outputs = outputs
         offsets = torch.zeros(levels.size, self.weight.shape[1])
         offsets[:, -1] = torch.from_numpy(levels.reshape(-1)).float()
         self.weight = nn.Parameter(torch.cat([self.weight.detach(), offsets]))
         self.register_buffer("start", offsets.clone(), persistent=False)
+        self.register_buffer("share", torch.from_numpy(share).float(), persistent=False)
 
     def forward(self, features: Tensor) -> dict[str, Tensor]:
-        return {"logits": grouped_logits(self.coordinates(features), self.weight, None, self.outputs)}
+        return {"logits": grouped_logits(self.coordinates(features), self.weight, None, self.outputs, self.share)}
 
     def moved(self) -> Tensor:
         """As of `GroupedLinear`: the coordinates are standardised, so |x|² has the mean H, and the last one is 1."""
@@ -206,10 +232,11 @@ def split_heads(model: PreTrainedModel, attribute: str, values: tuple[str, ...])
     outputs = wide.out_features // (1 + len(values))
     plain = nn.Linear(wide.in_features, outputs, bias=wide.bias is not None)
     plain.weight = nn.Parameter(wide.weight.detach()[:outputs].clone())
-    weight = wide.weight.detach()[outputs:].reshape(len(values), outputs, -1).clone()
+    assert isinstance(wide, GroupedLinear)
+    weight = contrasts(wide.weight.detach()[outputs:], wide.share).reshape(len(values), outputs, -1).clone()
     bias = None
     if wide.bias is not None:
         plain.bias = nn.Parameter(wide.bias.detach()[:outputs].clone())
-        bias = wide.bias.detach()[outputs:].reshape(len(values), outputs).clone()
+        bias = contrasts(wide.bias.detach()[outputs:], wide.share).reshape(len(values), outputs).clone()
     model.set_submodule(name, plain)
     return GroupHeads(attribute, values, weight, bias)

@@ -2,7 +2,7 @@
 
 Of N training rows, where n_igk people of group g gave label k to row i, with the head's probabilities p_igk:
 
-    - w sum_igk n_igk log p_igk / V  +  w |D - D_0|² / (2 t² V)          V = sum_igk n_igk, the votes of all groups
+    - w sum_igk m_igk log p_igk / V  +  w |E - E_0|² / (2 t² V)          V = sum_igk m_igk
 
 A head's logits are the population's plus an offset that is linear in the features (`group_heads`), so this is the
 posterior's maximum of a multinomial logistic regression with the population's logits as its offset, by V and times w.
@@ -14,12 +14,17 @@ with eight votes on a response, more than half of a plain difference between two
 the likelihood is the loss, whatever the objective is: cross-entropy of sampled votes is minimised by their mean, the
 transport to them by their median.
 
-**The prior** is Gaussian in the change of the offsets D (`moved`: as the mean square of the logits that it adds): before
-any votes, the log odds of a group depend on the text otherwise than the population's by about t. A group with few votes
-stays at the population's head, one with many leaves it. D_0 is the group's base rate, drawn towards everyone's on the
-same rows by as many votes as a prior of width t is worth. All this is in the loss, not in AdamW's weight decay: AdamW
-divides each weight's gradient by its size, so that three votes would move an offset as far as three thousand, and decay
-would not hold it. Votes count as independent, which those of one person are not: the prior is too weak for few raters.
+**What votes are worth.** The n votes of a group on one response have in common what the head does not read in its text.
+They count as m = n / (1 + r (n - 1)), as votes with the intraclass correlation r do: at most 1 / r, however many they
+are. r is a constant (`ALIKE`). Votes of one person on several responses count as independent, which they are not: for few
+raters the prior is too weak.
+
+**The prior** is Gaussian in the change of E (`moved`: as the mean square of the logits that it adds): before any votes,
+the log odds of a group depend on the text otherwise than the population's by about t. A group with few votes stays at the
+population's head, one with many leaves it. E_0 is the group's base rate, drawn towards everyone's on the same rows by as
+many votes as a prior of width t is worth. All this is in the loss, not in AdamW's weight decay: AdamW divides each
+weight's gradient by its size, so that three votes would move an offset as far as three thousand, and decay would not
+hold it.
 
 **The weight** w makes the groups' loss of the constant prediction equal to the population's, so that the backbone, which
 both train, is neither's alone. The offsets do not depend on it.
@@ -45,6 +50,7 @@ if TYPE_CHECKING:
     from dprm_trainers.reward.training_parts import Part
 
 SPREAD = 0.5  # t, in nats
+ALIKE = 0.1  # r, of the votes of a group on one response, beyond what a head reads in its text
 ADDED = 4 / SPREAD**2  # votes: a vote tells at most 1/4 of a squared log odds
 
 
@@ -53,7 +59,7 @@ class GroupLoss:
 
     def __init__(self, train: GroupVotes, *, weight: float = 1.0, spread: float = SPREAD) -> None:
         self._train, self._weight, self._spread = train, weight, spread
-        self._votes = max(train.total, 1.0)
+        self._votes = max(float(_worth(torch.from_numpy(train.counts)).sum()), 1e-9)
 
     @classmethod
     def beside(cls, objective: Objective, train: Part, base: Floats) -> GroupLoss:
@@ -77,7 +83,7 @@ class GroupLoss:
         """The first term, its mean over a batch's rows. logits: (B, G, K), of which the first R rows have votes
         (R, G, K)."""
         rows = len(self._train.counts)
-        told = (counts * logits[: len(counts)].log_softmax(dim=-1)).sum()
+        told = (_worth(counts) * logits[: len(counts)].log_softmax(dim=-1)).sum()
         return -self._weight * told * rows / (len(counts) * self._votes)
 
     def prior(self, model: Any) -> Tensor:
@@ -90,6 +96,12 @@ class GroupLoss:
         """The first term on other rows, if every group's head predicts its base rate of the training rows."""
         base = torch.from_numpy(np.log(self._train.shares(ADDED)[0])).float()
         return float(self(base.expand(len(votes.counts), -1, -1), torch.from_numpy(votes.counts).float()))
+
+
+def _worth(counts: Tensor) -> Tensor:
+    """Votes (…, G, K), as many as they are worth."""
+    n = counts.sum(dim=-1, keepdim=True)
+    return counts / (1.0 + ALIKE * (n - 1.0).clamp_min(0.0))
 
 
 def levels(train: GroupVotes) -> Floats:
@@ -109,8 +121,9 @@ def widen(model: Any, train: GroupVotes, ids: TokenRows | None) -> None:
     name, head = named_head(model)
     level = torch.from_numpy(levels(train)).float().flatten()
     u, scale = constant_of(model, ids) if ids is not None else (torch.zeros(head.in_features), 1.0)
+    share = torch.from_numpy(train.of_all).float()
     if head.bias is not None:
-        wide = GroupedLinear.of(head, torch.zeros(len(level), head.in_features), level, scale)
+        wide = GroupedLinear.of(head, torch.zeros(len(level), head.in_features), level, scale, share)
     else:
-        wide = GroupedLinear.of(head, torch.outer(level, u), None, scale)
+        wide = GroupedLinear.of(head, torch.outer(level, u), None, scale, share)
     model.set_submodule(name, wide)

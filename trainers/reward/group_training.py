@@ -51,7 +51,7 @@ def frozen_head(features: np.ndarray, outputs: int, base: Floats, train: Rows) -
     """The trainable part on a frozen backbone, with heads of groups where the rows have some."""
     if train.of_groups is None:
         return FrozenHead(features, outputs, base)
-    return GroupedFrozenHead(features, outputs, base, levels(train.of_groups))
+    return GroupedFrozenHead(features, outputs, base, levels(train.of_groups), train.of_groups.of_all)
 
 
 def figures_by_group(
