@@ -42,12 +42,9 @@ from dprm_data.core.arrays import Floats
 from dprm_trainers.data.group_votes import GroupVotes
 from dprm_trainers.reward.base_rate import constant_of
 from dprm_trainers.reward.group_heads import GroupedFrozenHead, GroupedLinear, named_head
-from dprm_trainers.reward.loss_report import constant_loss
 
 if TYPE_CHECKING:
     from dprm_trainers.data.token_table import TokenRows
-    from dprm_trainers.reward.objective import Objective
-    from dprm_trainers.reward.training_parts import Part
 
 SPREAD = 0.5  # t, in nats
 ALIKE = 0.1  # r, of the votes of a group on one response, beyond what a head reads in its text
@@ -62,12 +59,9 @@ class GroupLoss:
         self._votes = max(float(_worth(torch.from_numpy(train.counts)).sum()), 1e-9)
 
     @classmethod
-    def beside(cls, objective: Objective, train: Part, base: Floats) -> GroupLoss:
-        """With the weight that makes it as large as the objective's loss, if both predict the base rates (K,)."""
-        assert train.rows.of_groups is not None
-        found = cls(train.rows.of_groups)
-        weight = constant_loss(objective, base, train) / max(found.constant(train.rows.of_groups), 1e-6)
-        return cls(train.rows.of_groups, weight=weight)
+    def beside(cls, loss: float, train: GroupVotes) -> GroupLoss:
+        """With the weight that makes it as large as the population's loss, if both predict base rates."""
+        return cls(train, weight=loss / max(cls(train).constant(train), 1e-6))
 
     def split(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """The population's logits (B, K), and the groups' (B, G, K)."""

@@ -200,7 +200,7 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
     }
     trainer = make_trainer(config, output, module, examples, objective, tokenizer, say)
     if groups is not None:
-        trainer.groups = GroupLoss.beside(objective, parts["train"], base)
+        trainer.groups = GroupLoss.beside(constant_loss(objective, base, parts["train"]), groups)
     if len(examples["validation"]):
         constant = constant_loss(objective, base, parts["validation"], trainer.groups)
         trainer.add_callback(LossReporter(say, constant))
