@@ -23,7 +23,7 @@ def export_reward(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model in the output folder.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Write a model of one output, or of one group (extra: train).
+    """Write a model of one output or group (extra: train).
 
     Of two labels it is the log odds of the better one; of more labels there is no exact scalar, and the command says so.
     With --group it is the group's distribution, exactly: the population's head and the group's offset in one.
