@@ -55,6 +55,17 @@ def evaluate_reward(
         typer.Option("--by", help="Score by groups of a run's annotators: an attribute of theirs. May be repeated."),
     ] = None,
     labels: Labels = None,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            "--group",
+            help="Evaluate heads of groups on the groups' own votes: attribute=value, or all for every group.",
+        ),
+    ] = None,
+    votes: Annotated[
+        str | None,
+        typer.Option("--votes", help="For --group and a Parquet file: the table of people's votes, as in training."),
+    ] = None,
     output: Annotated[Path | None, output_option("A folder for page, tables, plot and scored pairs.")] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Responses per forward pass.")] = 16,
     as_json: Json = False,
@@ -64,6 +75,10 @@ def evaluate_reward(
         raise InputError("eval reward needs --data or --pairs, and not both")
     if pairs_file is not None and by:
         raise InputError("--by needs --data: a file of pairs does not say who voted")
+    if group is not None and data is None:
+        raise InputError("--group needs --data: pairs do not say how groups voted")
+    if group is not None and by:
+        raise InputError("--group evaluates heads of groups, --by whole models: give one of them")
     needs_trainers()
     reading = given_reading(context)
     check_named(reward_model=reward_model, data=[data])
@@ -73,6 +88,9 @@ def evaluate_reward(
     models = {name: RewardModel.load(name) for name in reward_model}
     if pairs_file is not None:
         _evaluate_pairs(models, pairs_file, reading, output, batch_size, as_json)
+        return
+    if group is not None:
+        _evaluate_groups(models, str(data), group, votes, labels, split, output, batch_size, as_json)
         return
     from dprm_trainers.evaluation.evaluate import evaluate, groups_of, split_of
     from dprm_trainers.evaluation.evaluation_files import write_files
@@ -96,6 +114,28 @@ def evaluate_reward(
         say(f"{', '.join(parts)}, split {found.split}\n\n{markdown(found)}")
         if output is not None:
             say(f"Open {output / 'evaluation.html'}")
+
+
+def _evaluate_groups(
+    models: dict[str, Any],
+    data: str,
+    group: str,
+    votes: str | None,
+    labels: str | None,
+    split: Literal["train", "validation", "test"],
+    out: Path | None,
+    batch_size: int,
+    as_json: bool,
+) -> None:
+    from dprm_trainers.evaluation.group_evaluation import evaluate_groups
+
+    found = evaluate_groups(models, data, votes=votes, labels=labels, group=group, split=split, batch_size=batch_size)
+    if out is not None:
+        found.write(out)
+    if as_json:
+        answer(found.as_dict(), None, True)
+    else:
+        say(f"{counted(found.rows, 'response')}, split {split}\n\n{found.markdown()}")
 
 
 def _evaluate_pairs(

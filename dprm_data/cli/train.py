@@ -38,7 +38,7 @@ def train_reward(
     ] = None,
     groups: Annotated[
         str | None,
-        typer.Option("--groups", help="An attribute of a run's personas: train a model for each of its values."),
+        typer.Option("--groups", help="An attribute of those who voted: train a model for each of its values."),
     ] = None,
     more: More = None,
     as_json: Json = False,
@@ -62,7 +62,12 @@ def train_reward(
 
 
 def _train_groups(settings: Any, attribute: str, as_json: bool, quiet: bool) -> None:
-    """A reward model for each value of an attribute of the run's personas."""
+    """A reward model for each value of an attribute of those who voted."""
+    if settings.group_heads is not None:
+        raise InputError(
+            "--groups and --group-heads: give one of them",
+            hint="--groups trains a model for each group, --group-heads one model with a head for each.",
+        )
     if settings.group is not None or settings.push_to_hub is not None:
         raise InputError(
             "--groups trains several models: omit --group and --push-to-hub",

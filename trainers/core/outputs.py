@@ -70,6 +70,7 @@ def whole_model(output: Path) -> Iterator[Path]:
     flush(staged)
     for old in [*(output / mark for mark in MARKS), *output.glob("*.safetensors*"), *output.glob("adapter_*")]:
         old.unlink(missing_ok=True)
+    shutil.rmtree(output / "group_heads", ignore_errors=True)
     for file in sorted(staged.iterdir(), key=lambda file: (file.name in MARKS, file.name)):
         if (output / file.name).is_dir():
             shutil.rmtree(output / file.name)

@@ -56,6 +56,13 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 ChatTemplate = Annotated[
     str | None, Field(description="plain, or a Jinja file, for a tokenizer without a chat template.")
 ]
+HeadsOf = Annotated[
+    str | None,
+    Field(
+        description="Of a model with heads of groups: attribute=value for that group's reward, least for the least "
+        "satisfied group's. Default: the population's."
+    ),
+]
 PadToken = Annotated[str | None, Field(description="The token to pad with, for a tokenizer without a pad token.")]
 LoraAlpha = Annotated[Positive | None, Field(description="The scale of the adapters. Default: twice the rank.")]
 LoraTargets = Annotated[

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -27,6 +27,8 @@ from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.pairs import preferred_pairs, random_pairs
 from dprm_data.runs.folder import is_run_folder
 from dprm_trainers.core.errors import TrainingDataError
+from dprm_trainers.data.group_rows import Raters, VotesTable, named, of_group, votes_by_group
+from dprm_trainers.data.group_votes import GroupVotes
 
 Message = dict[str, str]
 Split = Literal["train", "validation", "test"]
@@ -43,6 +45,7 @@ class Rows:
     prompts, completions: message lists. groups: (N,), equal for responses to one prompt. target: (N, K) distributions.
     evidence: (N,), the votes behind each. votes: (N, K), the weighted counts of labels; None if the table has none.
     items: (N,), their ids; None if the table has none.
+    of_groups: how groups of people voted on the same responses, where it was asked for.
     """
 
     prompts: list[list[Message]]
@@ -52,6 +55,7 @@ class Rows:
     evidence: Floats
     votes: Floats | None = None
     items: NDArray[np.str_] | None = None
+    of_groups: GroupVotes | None = None
 
     def __len__(self) -> int:
         return len(self.target)
@@ -66,6 +70,7 @@ class Rows:
             self.evidence[index],
             self.votes[index] if self.votes is not None else None,
             self.items[index] if self.items is not None else None,
+            self.of_groups.take(index) if self.of_groups is not None else None,
         )
 
 
@@ -98,6 +103,8 @@ def load_data(
     validation: float = 0.1,
     seed: int = 0,
     group: str | None = None,
+    group_heads: str | None = None,
+    votes: VotesTable | None = None,
 ) -> TrainingData:
     """Rows from a run folder, a Parquet file (schema `DISTRIBUTIONS`; `labels` names its label space) or a dataset on
     the Hub.
@@ -106,21 +113,19 @@ def load_data(
     `validation` are shares of the *prompts*, held out by a hash of seed and prompt: the same on every machine, and no
     prompt is in two splits.
 
-    group: attribute=value of a run's personas, for that group's distributions (`dprm_trainers.data.group_rows`).
+    group: attribute=value of those who voted, for that group's distributions. group_heads: an attribute, for the
+    votes of each of its groups beside everyone's distributions. votes: the table of people's votes behind a Parquet file or
+    dataset, which says who is in which group; a run folder knows it (`dprm_trainers.data.group_rows`).
 
     Raises `TrainingDataError`.
     """
     path = Path(reference)
     if is_run_folder(path):
-        space, table, named = _from_run(path, group)
-    elif group is not None:
-        raise TrainingDataError(
-            f"{reference} is not a run folder, so the members of {group} are unknown", hint="Give a run folder."
-        )
+        space, table, splits = _from_run(path)
     elif path.suffix == ".parquet" or path.exists():
-        space, table, named = None, _read_parquet(path), None
+        space, table, splits = None, _read_parquet(path), None
     else:
-        space, table, named = _from_hub(str(reference))
+        space, table, splits = _from_hub(str(reference))
     source = str(reference)
     if labels is not None:
         space = LabelSpace.load(labels)
@@ -129,22 +134,24 @@ def load_data(
             f"{source} does not name the label space of its distributions",
             hint="Give labels: a bundled name (hh6), a number of levels, or a YAML file.",
         )
+    if group is not None:
+        attribute, value = named(group)
+        table, kept = of_group(Raters.read(reference, space, attribute, votes), table, value)
+        splits = [splits[i] for i in kept] if splits else None
     rows = checked_rows(table, space, source)
-    return _split(rows, named, space, source + (f", {group}" if group else ""), test, validation, seed)
+    if group_heads is not None:
+        rows = replace(rows, of_groups=votes_by_group(Raters.read(reference, space, group_heads, votes), table))
+    return _split(rows, splits, space, source + (f", {group}" if group else ""), test, validation, seed)
 
 
 # -- where rows come from ----------------------------------------------------------------------------------------------
 
 
-def _from_run(path: Path, group: str | None) -> tuple[LabelSpace, pa.Table, list[str] | None]:
+def _from_run(path: Path) -> tuple[LabelSpace, pa.Table, list[str] | None]:
     from dprm_data.runs.run import Run
 
     run = Run.open(path)
     table = pq.read_table(run.folder.needs("distributions"))
-    if group is not None:
-        from dprm_trainers.data.group_rows import of_group
-
-        table = of_group(run, table, group)
     splits = run.splits()
     return run.space, table, [splits.of(item) for item in table["item_id"].to_pylist()]
 

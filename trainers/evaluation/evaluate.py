@@ -107,8 +107,8 @@ def evaluate(
     resamples: int = 500,
     batch_size: int = 16,
 ) -> Evaluation:
-    """Evaluate models on a split of the data. pairs: see `preference_pairs`; by default `group`, or `any` if that gives
-    no pairs. by: the groups to score against, from `groups_of`.
+    """Evaluate models on a split of the data. pairs: see `preference_pairs`; by default `group`, or `any` where most
+    prompts have one response. by: the groups to score against, from `groups_of`.
 
     Raises `TrainingDataError` if a model is on another label space than the data, the split is empty, or fewer than two
     groups voted on it.
@@ -179,7 +179,7 @@ def _pairs(
 ) -> tuple[Literal["group", "any"], Ints]:
     """What is paired, and the pairs, exact ties too."""
     found = preference_pairs(rows, space.rewards, within=within or "group", ties=True)
-    if within is None and not len(found):
+    if within is None and 2 * len(found) < len(np.unique(rows.groups)):  # most prompts have one response
         within, found = "any", preference_pairs(rows, space.rewards, within="any", ties=True)
     return within or "group", found
 

@@ -14,6 +14,7 @@ from dprm_trainers.core.settings import (
     Count,
     CountOrZero,
     Flag,
+    HeadsOf,
     LoraAlpha,
     LoraTargets,
     Overwrite,
@@ -46,6 +47,7 @@ class PPOConfig(BaseModel):
     reward_model: Annotated[list[str], Flag("-m")] = Field(
         description="A model of `dprm train reward`. Repeat it for models of groups: the least satisfied group counts."
     )
+    group: HeadsOf = None
     reading: ReadingSpec = "mean"
     output: Annotated[str, Flag("-o")] = Field("policy", description="The folder for the aligned policy.")
     prompt_split: str = Field("train", description="The split of the prompts to train on.")

@@ -135,7 +135,9 @@ def _prompts(config: PPOConfig, held_out: tuple[HeldOut, ...]) -> Prompts:
 def _load_reward(config: PPOConfig, accelerator: Any) -> RewardFunction:
     from dprm_trainers.reward.scorer import Scorer
 
-    scorer: RewardFunction = Scorer.load(config.reward_model, reading=config.reading, device=str(accelerator.device))
+    scorer: RewardFunction = Scorer.load(
+        config.reward_model, reading=config.reading, device=str(accelerator.device), group=config.group
+    )
     return scorer
 
 

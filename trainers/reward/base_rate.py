@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from dprm_data.core.arrays import Floats
 from dprm_trainers.core.errors import TrainingError
@@ -41,9 +42,16 @@ def start_at_base_rate(model: PreTrainedModel, base: Floats, ids: TokenRows) -> 
     if head.bias is not None:
         head.bias.copy_(logs)
         return
+    u, _ = constant_of(model, ids)
+    head.weight.add_(torch.outer(logs, u).to(head.weight))
+
+
+@torch.no_grad()
+def constant_of(model: PreTrainedModel, ids: TokenRows) -> tuple[Tensor, float]:
+    """u (H,), of which u'x is about 1 for the features x of every row, and the mean of |x|²: from a few rows' tokens."""
     some = [row[-_TOKENS:] for row in ids[:: max(1, len(ids) // _ROWS)][:_ROWS]]
     x = torch.from_numpy(compute_features(model, some, 8)).double()
     inner = x @ x.T
     ridge = _RIDGE * inner.diagonal().mean() * torch.eye(len(x), dtype=torch.float64)
     u = x.T @ torch.linalg.solve(inner + ridge, torch.ones(len(x), dtype=torch.float64))
-    head.weight.add_(torch.outer(logs, u.float()).to(head.weight))
+    return u.float(), float(inner.diagonal().mean())

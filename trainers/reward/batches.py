@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dprm_data.core.arrays import Floats, Ints
+from dprm_trainers.data.group_votes import GroupVotes
 from dprm_trainers.data.token_table import TokenTable
 from dprm_trainers.reward.features import padded
 
@@ -21,7 +22,8 @@ class Examples(Dataset[Example]):
     prefer the chosen one.
 
     inputs: token ids, or features (N, H), of everything that is read; the first R are the rows. target: (R, K).
-    pairs: (P, 2), places in inputs. share: (P,), 1 if not given. rows=False: the pairs alone are examples.
+    pairs: (P, 2), places in inputs. share: (P,), 1 if not given. rows=False: the pairs alone are examples. of_groups: how
+    groups of people voted on the rows.
     """
 
     def __init__(
@@ -32,6 +34,7 @@ class Examples(Dataset[Example]):
         share: Floats | None = None,
         *,
         rows: bool = True,
+        of_groups: GroupVotes | None = None,
     ) -> None:
         self._inputs = inputs
         self._target = torch.from_numpy(np.asarray(target, dtype=np.float32))
@@ -40,6 +43,7 @@ class Examples(Dataset[Example]):
         if share is not None:
             self._share = torch.from_numpy(np.asarray(share, dtype=np.float32))
         self._rows = len(self._target) if rows else 0
+        self._groups = None if of_groups is None else torch.from_numpy(of_groups.counts.astype(np.float32))
         self._name = "features" if isinstance(inputs, np.ndarray) else "input_ids"
 
     def __len__(self) -> int:
@@ -47,7 +51,8 @@ class Examples(Dataset[Example]):
 
     def __getitem__(self, i: int) -> Example:
         if i < self._rows:
-            return {self._name: self._inputs[i], "labels": self._target[i]}
+            groups = {} if self._groups is None else {"group_votes": self._groups[i]}
+            return {self._name: self._inputs[i], "labels": self._target[i], **groups}
         pair = i - self._rows
         chosen, rejected = self._pairs[pair].tolist()
         nothing = self._target[:0]
@@ -89,6 +94,8 @@ class Collator:
         if "labels" not in examples[0]:
             return batch
         batch["labels"] = torch.stack([row["labels"] for row in rows]) if rows else examples[0]["labels"]
+        if rows and "group_votes" in rows[0]:
+            batch["group_votes"] = torch.stack([row["group_votes"] for row in rows])
         if pairs:
             batch["share"] = torch.stack([pair["share"] for pair in pairs])
         return batch

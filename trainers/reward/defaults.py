@@ -89,7 +89,7 @@ class Basis:
             memory=torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory if gpu else 0,
             cores=torch.get_num_threads(),
             linear=linear,
-            sharded=_sharded(config),
+            sharded=spread_by_launch(config),
             by_mean=trained_by_mean(model_path(config.model)),
             pooling=pooling_of(model_config) if getattr(model_config, "dprm", None) else None,
         )
@@ -167,8 +167,14 @@ def objective_of(config: RewardConfig, checkpoints: Path) -> RewardConfig:
 def keep(config: RewardConfig, choices: Choices, checkpoints: Path) -> None:
     """Write the settings that were chosen, and the objective, beside the checkpoints, for when the training resumes."""
     checkpoints.mkdir(parents=True, exist_ok=True)
-    content = {name: getattr(config, name) for name in [*choices, "objective"]}
+    content = {name: getattr(config, name) for name in [*choices, "objective", "group_heads"]}
     (checkpoints / FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def began_with(setting: str, checkpoints: Path, otherwise: Any) -> Any:
+    """The value of a setting with which a training that has checkpoints here began; `otherwise` where there is none, or
+    it was not kept."""
+    return _kept(checkpoints).get(setting, otherwise) if any(checkpoints.glob("checkpoint-*")) else otherwise
 
 
 def _began(config: RewardConfig, checkpoints: Path) -> Choices:
@@ -205,7 +211,7 @@ def told(found: Choices) -> str:
     return "chosen: " + ", ".join(f"{name} {_shown(value)} ({why})" for name, (value, why) in found.items())
 
 
-def _sharded(config: RewardConfig) -> bool:
+def spread_by_launch(config: RewardConfig) -> bool:
     """Whether the weights will be spread over processes."""
     by_launch = any(os.environ.get(f"ACCELERATE_USE_{kind}") == "true" for kind in ("FSDP", "DEEPSPEED"))
     return by_launch or bool({"fsdp", "deepspeed"} & config.trainer.keys())

@@ -200,9 +200,12 @@ class FrozenHead(nn.Module):
         self.weight = nn.Parameter(start)
 
     def forward(self, features: Tensor) -> dict[str, Tensor]:
+        return {"logits": self.coordinates(features) @ self.weight.T}
+
+    def coordinates(self, features: Tensor) -> Tensor:
+        """z (B, H + 1), of which the logits are linear."""
         one = features @ self.constant
-        z = (features - one[:, None] * self.mean) / self.scale
-        return {"logits": z @ self.weight[:, :-1].T + one[:, None] * self.weight[:, -1]}
+        return torch.cat([(features - one[:, None] * self.mean) / self.scale, one[:, None]], dim=1)
 
     @torch.no_grad()
     def fold(self, head: nn.Linear) -> None:

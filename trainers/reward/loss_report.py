@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import TrainerCallback
@@ -11,6 +11,9 @@ from transformers import TrainerCallback
 from dprm_data.core.arrays import Floats
 from dprm_trainers.reward.objective import Objective
 from dprm_trainers.reward.training_parts import Part
+
+if TYPE_CHECKING:
+    from dprm_trainers.reward.group_loss import GroupLoss
 
 
 class LossReporter(TrainerCallback):
@@ -30,12 +33,14 @@ class LossReporter(TrainerCallback):
             )
 
 
-def constant_loss(objective: Objective, base: Floats, validation: Part) -> float:
-    """The validation loss of one distribution (K,) for every response, or of equal rewards."""
+def constant_loss(objective: Objective, base: Floats, validation: Part, groups: GroupLoss | None = None) -> float:
+    """The validation loss of one distribution (K,) for every response, or of equal rewards; with groups, of one for each."""
     if objective.scalar:
         return float(objective(torch.zeros(2, 1), torch.zeros(0, 0)))
     target = torch.from_numpy(validation.rows.target).float()
     share = torch.from_numpy(validation.share).float() if validation.share is not None else torch.zeros(0)
     rows = len(target) if objective.on_rows else 0
     logits = torch.from_numpy(base).float().clamp_min(1e-12).log().expand(rows + 2 * len(share), -1)
-    return float(objective(logits, target[:rows], share).mean())
+    found = float(objective(logits, target[:rows], share).mean())
+    of_groups = validation.rows.of_groups
+    return found if groups is None or of_groups is None else found + groups.constant(of_groups)

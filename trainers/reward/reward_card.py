@@ -29,6 +29,7 @@ def write_model_card(folder: Path, training: dict[str, Any], space: LabelSpace, 
     weights = "the head alone" if settings["freeze"] == "backbone" else f"LoRA of rank {settings['lora']}, merged"
     facts = {
         "distributions of the group": settings.get("group"),
+        "heads of groups beside it (folder group_heads)": _heads(figures, settings),
         "trained weights": weights if settings["freeze"] == "backbone" or settings["lora"] else "all",
         "pooling": settings.get("pooling"),
         "epochs": figures["epochs"],
@@ -58,6 +59,14 @@ def write_model_card(folder: Path, training: dict[str, Any], space: LabelSpace, 
         notes=[*training["notes"], *([_SMALL] if base == BUNDLED else [])],
     )
     write_text(folder / "README.md", card.render())
+
+
+def _heads(figures: dict[str, Any], settings: dict[str, Any]) -> str | None:
+    """Of which groups, with what they are worth on the validation split."""
+    rows = figures.get("groups") or []
+    together = rows[-1]["scores"]["rps"] if rows else {}
+    worth = "; validation RPS " + ", ".join(f"{who} {score:.4f}" for who, score in together.items()) if rows else ""
+    return f"{settings['group_heads']}{worth}" if settings.get("group_heads") else None
 
 
 def _loss(objective: str) -> str:

@@ -58,7 +58,17 @@ class RewardConfig(BaseModel):
         None, description="The label space, where the data does not name it: a name, a number of levels, or YAML."
     )
     group: Annotated[str, Field(pattern=r"^[^=]+=.+$")] | None = Field(
-        None, description="attribute=value of a run's personas: train on this group's distributions."
+        None, description="attribute=value of those who voted: train on this group's distributions."
+    )
+    group_heads: str | None = Field(
+        None,
+        description="An attribute of those who voted, such as gender: beside the population's head, a head for each of "
+        "its groups.",
+    )
+    votes: str | dict[str, Any] | None = Field(
+        None,
+        description="For groups in a Parquet file or dataset: the table of people's votes, with item_id, rater, label and "
+        "the attribute; a file, or YAML such as {path: votes.csv, columns: {item_id: question}}. A run has it.",
     )
     test: Share = Field(
         0.1, description="The share of the prompts held out for `dprm eval reward`; splits of the data take precedence."
@@ -131,6 +141,10 @@ class RewardConfig(BaseModel):
                 if not self.scalar
                 else "pair_data: a scalar objective trains on one source of pairs; give it as data"
             )
+        if self.group_heads and self.group:
+            raise ValueError("group_heads: group trains on one group alone; leave one of the two out")
+        if self.group_heads and (self.scalar or not on_rows(self.objective)):
+            raise ValueError("group_heads: the objective must train distributions on rows, such as ot+0.1*ce")
         if self.calibrate and not on_rows(self.objective):
             raise ValueError("calibrate: pairs alone have no distribution to calibrate on")
         if self.scalar and self.calibrate:
@@ -163,10 +177,10 @@ class RewardConfig(BaseModel):
         return given_settings(cls, file, flags)
 
     def per_group(self, attribute: str) -> list[RewardConfig]:
-        """The settings of one training for each value of an attribute of the run's personas, each with its own output
+        """The settings of one training for each value of an attribute of those who voted, each with its own output
         folder.
 
-        Raises `DprmError` if no persona has the attribute, or the data is not a run folder.
+        Raises `DprmError` if nobody has the attribute, or it is not known who voted.
         """
         from dprm_trainers.data.group_rows import values
 
@@ -174,4 +188,4 @@ class RewardConfig(BaseModel):
             folder = Path(self.output) / re.sub(r"[^\w.=-]+", "-", group)
             return self.model_copy(update={"group": group, "output": str(folder)})
 
-        return [settings_of(f"{attribute}={value}") for value in values(self.data, attribute)]
+        return [settings_of(f"{attribute}={value}") for value in values(self.data, attribute, self.votes)]

@@ -84,12 +84,14 @@ def reward_function(
     url: str | Sequence[str] | None = None,
     key_env: str | None = None,
     name: str = "dprm_reward",
+    group: str | None = None,
 ) -> RewardFunction:
     """A reward for TRL's trainers: `GRPOTrainer(model=..., reward_funcs=reward_function("my-reward-model"), ...)`.
 
     references: a reward model (a folder or a name on the Hub), or several, one per group of the population; the reward
     is then the least of their readings. reading: see `dprm_trainers.reward.risk_measures`. device: by default a GPU if
-    there is one. bf16: half the memory. name: the name in the trainer's log.
+    there is one. bf16: half the memory. name: the name in the trainer's log. group: of a model with heads of groups,
+    attribute=value for that group's reward, or `least` for that of the least satisfied group.
 
     With a url no process loads a model: without references it is that of `dprm serve`; with references, of a vLLM or
     SGLang server that has the model (one url for each), asked for `batch_size` rows at a time. key_env: the environment
@@ -100,6 +102,7 @@ def reward_function(
 
         raise TrainingError("reward_function needs a reward model, or the url of `dprm serve`")
     settings = {"reading": reading, "device": device, "batch_size": batch_size, "bf16": bf16}
+    settings |= {"group": group} if group else {}
     return RewardFunction(references, name=name, **settings, url=url, key_env=key_env)
 
 

@@ -30,6 +30,7 @@ from dprm_trainers.data.rows import Message
 from dprm_trainers.data.token_table import TokenRows
 from dprm_trainers.data.tokens import context_length, encode, prepare_tokenizer
 from dprm_trainers.reward.features import padded
+from dprm_trainers.reward.group_heads import GroupHeads, named_head
 from dprm_trainers.reward.pooling import load_classifier, pool_by_mean, pooled_by_us
 from dprm_trainers.reward.reward_record import checked_record
 from dprm_trainers.reward.risk_measures import RiskMeasure, reward_std
@@ -46,18 +47,30 @@ class Judgement:
     """The predictions for N responses: reward (N,), the reading; std (N,); distribution (N, K).
 
     std: the standard deviation of the reward over the predicted population, not the model's uncertainty. For a scalar
-    model it is NaN, and the distribution is None.
+    model it is NaN, and the distribution is None. groups: (N, 1 + G, K), the distributions of the population and of
+    every group that has a head, where they were asked for.
     """
 
     reward: Floats
     std: Floats
     distribution: Floats | None
+    groups: Floats | None = None
 
 
 class RewardModel:
-    """A DPRM (or a scalar BT-RM) with its tokenizer and label space."""
+    """A DPRM (or a scalar BT-RM) with its tokenizer and label space, and with heads of groups where it has some."""
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str = "") -> None:
+    heads: GroupHeads | None = None
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        name: str = "",
+        *,
+        heads: GroupHeads | None = None,
+    ) -> None:
+        self.heads = heads
         if pooled_by_us(model.config):
             pool_by_mean(model)
         self.model = model.train(False)
@@ -83,7 +96,7 @@ class RewardModel:
         """
         from transformers import AutoTokenizer
 
-        training_of(reference)
+        record = checked_record(training_of(reference), reference)
         with loading(f"the reward model {reference}", _HINT):
             dtype = torch.bfloat16 if bf16 else torch.float32
             model, lacking = load_classifier(reference, dtype=dtype)
@@ -93,13 +106,22 @@ class RewardModel:
                 f"{reference} lacks weights of a reward model: {', '.join(lacking[:3])}",
                 hint="They would be initialised at random. Give a complete model.",
             )
+        heads = None
+        if record.group_heads is not None:
+            width = named_head(model)[1].in_features
+            heads = GroupHeads.load(reference, record.group_heads, record.label_space.K, width)
         target = device or ("cuda" if torch.cuda.is_available() else "cpu")
         on_device: Any = model
         try:
             on_device = on_device.to(target)
         except (RuntimeError, AssertionError) as error:  # from torch, for a missing or full device
             raise TrainingError(f"{reference} cannot be moved to the device {target}: {error}") from error
-        return cls(on_device, prepare_tokenizer(tokenizer), name=reference)
+        return cls(on_device, prepare_tokenizer(tokenizer), name=reference, heads=heads)
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """`attribute=value` of every group that has a head."""
+        return () if self.heads is None else self.heads.names
 
     def judge(
         self,
@@ -108,10 +130,24 @@ class RewardModel:
         *,
         reading: str | RiskMeasure = "mean",
         batch_size: int = 16,
+        group: str | None = None,
     ) -> Judgement:
-        """The predictions for every response. Texts that are too long lose their left."""
+        """The predictions for every response. Texts that are too long lose their left. group: attribute=value, for what
+        that group says. Raises `TrainingError` if it has no head."""
+        place = None if group is None else self.place(group)
         encoded = encode(self.tokenizer, list(prompts), list(completions), self.max_length, overlong="truncate")
-        return self.read(self.logits(encoded.ids, batch_size), reading)
+        if place is None:
+            return self.read(self.logits(encoded.ids, batch_size), reading)
+        return self.read(self.all_logits(encoded.ids, batch_size)[:, place], reading)
+
+    def place(self, group: str) -> int:
+        """Where in `all_logits` a group is. Raises `TrainingError` if it has no head."""
+        if self.heads is None:
+            raise TrainingError(
+                f"{self.name} has no heads of groups",
+                hint="Train with --group-heads attribute, or leave the group out.",
+            )
+        return 1 + self.heads.place(group, self.name)
 
     def read(self, logits: Floats, reading: str | RiskMeasure = "mean") -> Judgement:
         """The predictions in logits (N, d)."""
@@ -133,8 +169,21 @@ class RewardModel:
     @torch.inference_mode()
     def logits(self, ids: TokenRows, batch_size: int = 16) -> Floats:
         """Logits (N, d) of token ids, in batches of rows of similar length."""
+        return self._run(ids, batch_size, int(self.model.config.num_labels or 1))
+
+    @torch.inference_mode()
+    def all_logits(self, ids: TokenRows, batch_size: int = 16) -> Floats:
+        """The population's logits and then those of every group, (N, 1 + G, K): the backbone reads each row once."""
+        if self.heads is None:
+            return self.logits(ids, batch_size)[:, None]
+        K = self.space.K
+        with self.heads.on(self.model):
+            found = self._run(ids, batch_size, K * (1 + len(self.heads.values)))
+        return found.reshape(len(ids), -1, K)
+
+    def _run(self, ids: TokenRows, batch_size: int, outputs: int) -> Floats:
         order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
-        out = np.zeros((len(ids), self.model.config.num_labels))
+        out = np.zeros((len(ids), outputs))
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             batch = padded([ids[i] for i in rows], self.model.config.pad_token_id or 0)
@@ -174,6 +223,6 @@ def training_of(reference: str) -> dict[str, Any]:
 
 
 def softmax(logits: Floats) -> Floats:
-    """Rows of probabilities, in float64."""
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
+    """Rows of probabilities (…, K), in float64."""
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True))

@@ -16,6 +16,11 @@ class _Group(BaseModel):
     value: Any
 
 
+class _GroupHeads(BaseModel):
+    attribute: str
+    values: list[str]
+
+
 class _Split(BaseModel):
     test: float = 0.0
     validation: float = 0.0
@@ -31,6 +36,7 @@ class RewardRecord(BaseModel):
     scalar: bool = False
     max_length: Annotated[int, Field(ge=1, le=10**9)] | None = None
     group: _Group | None = None
+    group_heads: _GroupHeads | None = None
     split: _Split | None = None
     trained_on: str | None = None
     pooling: Literal["last", "mean"] = "last"

@@ -29,7 +29,9 @@ from dprm_trainers.data.training_pairs import are_pairs
 from dprm_trainers.reward.base_rate import start_at_base_rate
 from dprm_trainers.reward.batches import Collator, Examples
 from dprm_trainers.reward.defaults import AUTO, Basis, keep, objective_of, reasons, settled, told
-from dprm_trainers.reward.features import FrozenHead, features_of_texts
+from dprm_trainers.reward.features import features_of_texts
+from dprm_trainers.reward.group_loss import GroupLoss, widen
+from dprm_trainers.reward.group_training import check_groups, figures_by_group, frozen_head
 from dprm_trainers.reward.loss_report import LossReporter, constant_loss
 from dprm_trainers.reward.memory_estimate import estimate, room
 from dprm_trainers.reward.objective import Objective, on_pairs, on_rows
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Say = Callable[[str], None]
+_TARGETS = ("labels", "share", "group_votes")  # what of a batch the model does not read
 
 # transformers 5.24 renamed the setting and deprecated the old name.
 _CHECKPOINTING = next(
@@ -63,7 +66,8 @@ _CHECKPOINTING = next(
 
 
 class RewardTrainer(Trainer):
-    """A Trainer whose loss is `objective(logits, labels, share)`, the mean over the batch's rows and pairs.
+    """A Trainer whose loss is `objective(logits, labels, share)`, the mean over the batch's rows and pairs; with heads of
+    groups, and their loss.
 
     With a `save_total_limit` of at least 2, one whole checkpoint is on the disk at any time, and never more than the
     limit.
@@ -73,9 +77,9 @@ class RewardTrainer(Trainer):
     loss_is_scaled_for_ga = False
     objective: Objective
 
-    def __init__(self, *args: Any, objective: Objective, **options: Any) -> None:
+    def __init__(self, *args: Any, objective: Objective, groups: GroupLoss | None = None, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.objective = objective
+        self.objective, self.groups = objective, groups
         self.model_accepts_loss_kwargs = False
 
     def compute_loss(
@@ -85,8 +89,13 @@ class RewardTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        outputs = model(**{name: value for name, value in inputs.items() if name not in ("labels", "share")})
-        loss = self.objective(outputs["logits"].float(), inputs["labels"], inputs.get("share")).mean()
+        outputs = model(**{name: value for name, value in inputs.items() if name not in _TARGETS})
+        logits: Tensor = outputs["logits"].float()
+        more: Tensor | float = 0.0
+        if self.groups is not None:
+            logits, of_groups = self.groups.split(logits)
+            more = self.groups.of_batch(of_groups, inputs, model)
+        loss = self.objective(logits, inputs["labels"], inputs.get("share")).mean() + more
         return (loss, {"logits": outputs["logits"]}) if return_outputs else loss
 
     def create_accelerator_and_postprocess(self) -> None:
@@ -129,6 +138,7 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
     objective = Objective(config.objective, space)
     parts = training_parts(config, found, objective)
     train, validation = (parts[name].rows for name in ("train", "validation"))
+    check_groups(config, train, output / "checkpoints")
     if config.calibrate or (config.early_stopping not in (0, AUTO) and not parts["validation"].held):
         found.split("validation")
     tokenizer, model_config, max_length = load_tokenizer(config, space)
@@ -165,22 +175,36 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
     if not (config.scalar or config.frozen or trained_before):
         start_at_base_rate(model, base, encoded["train"].ids)
     inputs: dict[str, Any] = {name: each.ids for name, each in encoded.items()}
+    groups = train.of_groups
+    if groups is not None:
+        model.config.dprm["group_heads"] = {"attribute": groups.attribute, "values": list(groups.values)}
+        widen(model, groups, None if config.frozen else encoded["train"].ids)
     module: Any = model
     if config.frozen:
         inputs = {
             name: features_of_texts(model, each.ids, config.precision, config.batch_size, say)
             for name, each in encoded.items()
         }
-        module = FrozenHead(inputs["train"], int(model.config.num_labels or 1), base)
+        module = frozen_head(inputs["train"], int(model.config.num_labels or 1), base, train)
     elif config.lora:
         module = with_adapters(model, config)
     examples = {
-        name: Examples(inputs[name], part.rows.target, part.pairs, part.share, rows=objective.on_rows)
+        name: Examples(
+            inputs[name],
+            part.rows.target,
+            part.pairs,
+            part.share,
+            rows=objective.on_rows,
+            of_groups=part.rows.of_groups,
+        )
         for name, part in parts.items()
     }
     trainer = make_trainer(config, output, module, examples, objective, tokenizer, say)
+    if groups is not None:
+        trainer.groups = GroupLoss.beside(constant_loss(objective, base, parts["train"]), groups)
     if len(examples["validation"]):
-        trainer.add_callback(LossReporter(say, constant_loss(objective, base, parts["validation"])))
+        constant = constant_loss(objective, base, parts["validation"], trainer.groups)
+        trainer.add_callback(LossReporter(say, constant))
     if trainer.is_world_process_zero():
         keep(config, choices, output / "checkpoints")
     flops = flops_per_token(module)  # before its weights are spread
@@ -203,7 +227,11 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
             module = load_whole(with_adapters(model, config) if config.lora else model, weights)
         with whole_model(output) as folder:
             judged = finish(config, model, module, inputs, logits, validation, figures, tokenizer, folder)
-            for note in _said_of(judged, found, parts["validation"]) if judged else []:
+            told_of = _said_of(judged, found, parts["validation"]) if judged else []
+            if judged and judged.groups is not None and len(validation):
+                by_group, more = figures_by_group(train, validation, judged.groups[: len(validation)], space, say)
+                figures["groups"], told_of = by_group.as_dict()["groups"], told_of + more
+            for note in told_of:
                 say(note)
                 notes.append(note)
             write_record(config, found, figures, notes, folder, space, parts)
@@ -228,6 +256,8 @@ def _rows_of(config: RewardConfig) -> TrainingData:
         validation=config.validation,
         seed=config.split_seed,
         group=config.group,
+        group_heads=config.group_heads,
+        votes=config.votes,
     )
 
 

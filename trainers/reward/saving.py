@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,10 @@ from dprm_data.core.arrays import Floats
 from dprm_data.labels.space import LabelSpace
 from dprm_trainers.data.rows import Rows, TrainingData
 from dprm_trainers.reward.features import linear_head
+from dprm_trainers.reward.group_heads import GroupHeads, split_heads
 from dprm_trainers.reward.pooling import save_classifier
 from dprm_trainers.reward.reward_config import RewardConfig
-from dprm_trainers.reward.reward_model import Judgement, RewardModel
+from dprm_trainers.reward.reward_model import Judgement, RewardModel, softmax
 from dprm_trainers.reward.temperature import into_head, temperature
 from dprm_trainers.reward.training_parts import Part
 
@@ -34,7 +36,8 @@ def finish(
     tokenizer: PreTrainedTokenizerBase,
     folder: Path,
 ) -> Judgement | None:
-    """Save a plain classifier: adapters merged, the trained head folded in, the temperature in its weights.
+    """Save a plain classifier: adapters merged, the trained head folded in, the temperature in its weights. Heads of
+    groups are saved beside it.
 
     model: the classifier; module: what was trained, whole. logits: of the validation split, where known. Returns the
     predictions on every text of the validation split; None if that is empty.
@@ -44,24 +47,42 @@ def finish(
     else:
         # Merged in float32: in bf16, adapters would be rounded away.
         model = module.float().merge_and_unload() if config.lora else module
+    heads, of_groups = None, None
+    if named := model.config.dprm.get("group_heads"):
+        heads = split_heads(model, named["attribute"], tuple(named["values"]))
     if logits is None and len(inputs["validation"]):
-        logits = _logits(config, model, tokenizer, inputs["validation"])
+        logits, of_groups = _logits(config, model, heads, tokenizer, inputs["validation"])
     if config.calibrate and logits is not None:
         figures["temperature"] = temperature(logits[: len(validation)], validation.target)
         into_head(linear_head(model), figures["temperature"])
         model.config.dprm["temperature"] = figures["temperature"]
         logits = logits / figures["temperature"]
+        heads = heads and heads.divided(figures["temperature"])
+        of_groups = None if of_groups is None else of_groups / figures["temperature"]
     save_classifier(model, folder)
+    if heads is not None:
+        heads.save(folder)
     tokenizer.save_pretrained(str(folder))
-    return None if logits is None else RewardModel(model, tokenizer).read(logits)
+    if logits is None:
+        return None
+    judged = RewardModel(model, tokenizer, heads=heads).read(logits)
+    return judged if of_groups is None else replace(judged, groups=softmax(of_groups))
 
 
-def _logits(config: RewardConfig, model: Any, tokenizer: PreTrainedTokenizerBase, inputs: Any) -> Floats:
-    if config.frozen:
-        head = linear_head(model)
-        with torch.inference_mode():
-            return np.asarray(head(torch.from_numpy(inputs)).double().numpy())
-    return RewardModel(model, tokenizer).logits(inputs, config.batch_size)
+def _logits(
+    config: RewardConfig, model: Any, heads: GroupHeads | None, tokenizer: PreTrainedTokenizerBase, inputs: Any
+) -> tuple[Floats, Floats | None]:
+    """The population's logits (N, d) and, where there are heads of groups, those of all heads (N, 1 + G, K)."""
+    found = RewardModel(model, tokenizer, heads=heads)
+    if heads and not config.frozen:
+        every = found.all_logits(inputs, config.batch_size)
+        return every[:, 0], every
+    if not config.frozen:
+        return found.logits(inputs, config.batch_size), None
+    head = linear_head(model)
+    with torch.inference_mode():
+        plain = np.asarray(head(torch.from_numpy(inputs)).double().numpy())
+    return plain, heads.logits(inputs, head) if heads else None
 
 
 def write_record(

@@ -3,14 +3,15 @@
 Texts are tokenised by the reward model's own tokenizer and chat template, as a policy's token ids mean nothing to it.
 
 **Groups.** With several reward models, one per group of the population (`dprm train reward --group attribute=value`),
-the reward is the group-wise minimum
+or with a model that has heads of groups (`--group-heads attribute`) and `group="least"`, the reward is the group-wise
+minimum
 
     R(x, y) = min over groups g of reading(p_g(. | x, y))
 
 so a policy gains only if the least satisfied group gains. Its mean is at most the least of the groups' mean rewards,
 which MaxMin-RLHF (Chakraborty et al., arXiv 2402.08925) maximises: this is a lower bound of that, and stricter, since
 one response cannot make up for another. The logged standard deviation and distribution are those of the least satisfied
-group, the first at a tie.
+group, the first at a tie. Heads of one model cost one pass together. (The population's head is not among them.)
 
 Edge cases:
 
@@ -36,6 +37,8 @@ from dprm_trainers.data.tokens import encode
 from dprm_trainers.reward.reward_model import Judgement, RewardModel
 from dprm_trainers.reward.risk_measures import RiskMeasure
 
+LEAST = "least"  # the least satisfied of the groups that have heads
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -55,7 +58,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class Predictions:
-    """The outputs of M models for N responses, before any reading.
+    """The outputs of M models, or heads of groups, for N responses, before any reading.
 
     logits: (N, M, K). cut: (N,), whether the text was too long for one of the models.
     """
@@ -68,20 +71,28 @@ class Scorer:
     """One reward model, or one per group of the population, with a reading."""
 
     def __init__(
-        self, models: Sequence[RewardModel], *, reading: str | RiskMeasure = "mean", batch_size: int = 16
+        self,
+        models: Sequence[RewardModel],
+        *,
+        reading: str | RiskMeasure = "mean",
+        batch_size: int = 16,
+        group: str | None = None,
     ) -> None:
-        """Raises `TrainingError` if the models cannot be combined or do not support the reading."""
+        """group: attribute=value, for the heads of that group; `least`, for those of all groups. Raises `TrainingError`
+        if the models cannot be combined, do not support the reading, or have no such heads."""
         if not models:
             raise TrainingError("no reward model was given")
         self.models = tuple(models)
         self.reading = RiskMeasure.of(reading)
         self.batch_size = batch_size
         _check_together(self.models, self.reading)
-        self.groups = tuple(_group_of(model) for model in self.models)
+        self._places = [_places(model, group) for model in self.models]
+        self.groups = tuple(name for names in self._places for name in names)
         self.labels: tuple[str, ...] = () if self.models[0].scalar else tuple(self.models[0].space.names)
         self.rewards: tuple[float, ...] = () if not self.labels else tuple(self.models[0].space.rewards.tolist())
         names = [model.name for model in self.models]
         self.name = names[0] if len(names) == 1 else f"min({', '.join(names)})"
+        self.name += f", {group}" if group else ""
 
     @classmethod
     def load(
@@ -94,12 +105,13 @@ class Scorer:
         bf16: bool = False,
         url: str | Sequence[str] | None = None,
         key_env: str | None = None,
+        group: str | None = None,
     ) -> Scorer:
         """Load from folders or the Hub; several models are the groups of a population.
 
         bf16: half the memory, and rewards to about two digits. url: of a vLLM or SGLang server that has the model, one
-        for each; no weights are loaded then. key_env: the environment variable with the server's key. Raises
-        `TrainingError`.
+        for each; no weights are loaded then. key_env: the environment variable with the server's key. group: see the
+        class. Raises `TrainingError`.
         """
         measure = RiskMeasure.of(reading)  # before models are loaded, so that a mistake is reported at once
         names = [references] if isinstance(references, str) else references
@@ -112,7 +124,7 @@ class Scorer:
             if len(urls) != len(names):
                 raise TrainingError(f"{len(names)} models and {len(urls)} urls: give one url for each model")
             models = [RemoteModel(name, at, key_env=key_env) for name, at in zip(names, urls, strict=True)]
-        return cls(models, reading=measure, batch_size=batch_size)
+        return cls(models, reading=measure, batch_size=batch_size, group=group)
 
     def __call__(self, prompts: Sequence[list[Message]], responses: Sequence[str]) -> Scores:
         """The scores of N responses (texts), each to its prompt (turns). Raises `TrainingError` (see the module)."""
@@ -130,8 +142,10 @@ class Scorer:
         empty = next((row for row, prompt in enumerate(prompts) if not prompt), None)
         if empty is not None:
             raise TrainingError(f"row {empty + 1}: the prompt has no turns")
-        found = [self._logits_of(model, prompts, responses) for model in self.models]
-        return Predictions(np.stack([logits for logits, _ in found], axis=1), np.any([cut for _, cut in found], axis=0))
+        pairs = zip(self.models, self._places, strict=True)
+        found = [self._logits_of(model, list(places.values()), prompts, responses) for model, places in pairs]
+        logits = np.concatenate([every for every, _ in found], axis=1)
+        return Predictions(logits, np.any([cut for _, cut in found], axis=0))
 
     def read(self, predictions: Predictions, reading: str | RiskMeasure | None = None) -> Scores:
         """The scores in predictions. reading: the scorer's own if None.
@@ -139,12 +153,14 @@ class Scorer:
         Raises `TrainingError` if the models do not support the reading.
         """
         measure = self.reading if reading is None else RiskMeasure.of(reading)
-        judged = [model.read(predictions.logits[:, m], measure) for m, model in enumerate(self.models)]
+        models = [model for model, places in zip(self.models, self._places, strict=True) for _ in places]
+        judged = [model.read(predictions.logits[:, m], measure) for m, model in enumerate(models)]
         return _least(judged, int(predictions.cut.sum()))
 
     def _logits_of(
-        self, model: RewardModel, prompts: Sequence[list[Message]], responses: Sequence[str]
+        self, model: RewardModel, places: list[int], prompts: Sequence[list[Message]], responses: Sequence[str]
     ) -> tuple[Floats, list[bool]]:
+        """The logits of some of a model's heads (N, M, K), and which texts were too long."""
         rows = [
             encode(
                 model.tokenizer,
@@ -155,8 +171,12 @@ class Scorer:
             )
             for prompt, response in zip(prompts, responses, strict=True)
         ]
-        logits = model.logits([row.ids[0] for row in rows], self.batch_size)
-        broken = ~np.isfinite(logits).all(axis=1)
+        ids = [row.ids[0] for row in rows]
+        logits = (
+            model.logits(ids, self.batch_size)[:, None] if places == [0] else model.all_logits(ids, self.batch_size)
+        )
+        logits = logits[:, places]
+        broken = ~np.isfinite(logits).all(axis=(1, 2))
         if broken.any():
             raise RewardError(
                 f"{model.name} gives logits that are not finite for {int(broken.sum())} of {len(logits)} responses "
@@ -181,6 +201,14 @@ def _check_together(models: tuple[RewardModel, ...], measure: RiskMeasure) -> No
                 f"{model.name} and {first.name} are on different labels or rewards: their readings cannot be compared",
                 hint="Train the models of all groups on one label space.",
             )
+
+
+def _places(model: RewardModel, group: str | None) -> dict[str, int]:
+    """Which heads of a model are read, by name: the population's, a group's, or those of all groups."""
+    if group is None:
+        return {_group_of(model): 0}
+    names = model.groups if group == LEAST and model.groups else (group,)
+    return {name: model.place(name) for name in names}
 
 
 def _group_of(model: RewardModel) -> str:

@@ -75,6 +75,7 @@ def load(settings: ServiceSettings) -> Loaded:
         device=settings.device,
         batch_size=settings.max_batch,
         bf16=settings.bf16,
+        group=settings.group,
     )
     tokenizer: Any = scorer.models[0].tokenizer
     if settings.policy_tokenizer is not None:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from dprm_data.core.errors import InputError
-from dprm_trainers.core.settings import Count, Flag, Section
+from dprm_trainers.core.settings import Count, Flag, HeadsOf, Section
 from dprm_trainers.reward.risk_measures import ReadingSpec
 
 Queries = Literal["template", "plain"]
@@ -24,6 +24,7 @@ class ServiceSettings(BaseModel):
     )
     host: str = Field("127.0.0.1", description="The address to listen on; 0.0.0.0 accepts other machines.")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(8000, description="The port to listen on; 0 picks a free one.")
+    group: HeadsOf = None
     reading: ReadingSpec = "mean"
     queries: Queries = Field(
         "template", description="What OpenRLHF's texts are: rendered by a chat template, or plain."
