@@ -234,7 +234,7 @@ def test_figures_are_means_over_votes() -> None:
     counts[:4, 1] = 0.0
     votes = GroupVotes("g", ("a", "b"), counts)
     rows = Rows(
-        [[]] * 9, [[]] * 9, np.array([f"p{i}" for i in range(9)]), np.full((9, 5), 0.2), np.ones(9), None, votes
+        [[]] * 9, [[]] * 9, np.array([f"p{i}" for i in range(9)]), np.full((9, 5), 0.2), np.ones(9), of_groups=votes
     )
     p = rng.dirichlet(np.ones(5), (9, 3))
     [first, second, together] = group_figures(votes, rows, p, people.SPACE).groups
