@@ -9,8 +9,8 @@ else is what the defaults choose; --set gives one more setting. A fifth of the c
 no sample of subjects) is held out, and an eighth of the others is for validation; both are the same for all models. --tuned: the learning rate, from
 those given, has the least validation loss at the first seed.
 
-RPS, NLL and the accuracy on random pairs of held-out responses, each with the standard error of the mean over conversations and, below, of the paired difference to TF-IDF.
-spread: the rank correlation of the predicted standard deviation of the reward with people's. Every training is written to --kept and not run again.
+RPS, NLL and the accuracy on random pairs of held-out responses, each with the standard error of the mean over conversations and of the paired difference to TF-IDF; below, the
+paired difference of the first loss to each other. spread: the rank correlation of the predicted standard deviation of the reward with people's. Every training is written to --kept and not run again.
 """
 
 from __future__ import annotations
@@ -118,6 +118,16 @@ def report(name: str, data: TrainingData, predictions: dict[str, list[Floats]], 
         cells.append("–" if model == CONSTANT else f"{spread:.2f}")
         spent = f"{minutes[model]:.1f}" if model in minutes else "–"
         print("| " + " | ".join([model, *cells, *against, spent]) + " |", flush=True)
+    trained = {model: [errors(p, rows, space, pairs) for p in seeds] for model, seeds in predictions.items() if model not in (CONSTANT, TEXT)}  # fmt: skip
+    first, *others = trained
+    for other in others:
+        found = []
+        for figure, (_, groups) in text.items():
+            less = np.mean(
+                [a[figure][0] - b[figure][0] for a, b in zip(trained[first], trained[other], strict=True)], axis=0
+            )
+            found.append(f"{figure} {less.mean():+.4f} ± {standard_error(less, groups):.4f}")
+        print(f"\n{first} less {other}: {', '.join(found)}", flush=True)
 
 
 def main() -> None:

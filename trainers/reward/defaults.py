@@ -5,12 +5,12 @@ what is trained   all weights, where a CPU is done in about half an hour, or a G
 pooling           the mean over the tokens for a base model of sentence-transformers that was trained by it; else the
                   architecture's own, which every server reads (--pooling mean also fits features of a frozen decoder)
 epochs            fewer, the more rows there are: 200 / sqrt(rows), from 1 to 10. Of a frozen backbone 30
-learning rate     of all weights 1e-5 at 10^9 weights, and falling with the square root of their number, from 2e-6 to
+learning rate     of all weights 8e-6 at 10^9 weights, and falling with the square root of their number, from 2e-6 to
                   1e-4; 1e-4 with LoRA; 1e-3 of a head alone
 early stopping    from 3 epochs and 20 validation rows on, so that the best epoch is kept
 
-They follow what is usual. `benchmarks/reward_defaults.py` measures them on small models (docs/reward-model.md says what of
-it was done).
+They follow what is usual, and the loss and the learning rate what `benchmarks/reward_defaults.py` found for an encoder of 22
+million weights (docs/reward-model-measured.md).
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def chosen(config: RewardConfig, basis: Basis) -> Choices:
     if alone or lora:
         value("learning_rate", 1e-3 if alone else 1e-4, "the head alone" if alone else "LoRA")
     else:
-        rate = min(1e-4, max(2e-6, 1e-5 * (1e9 / basis.weights) ** 0.5))
+        rate = min(1e-4, max(2e-6, 8e-6 * (1e9 / basis.weights) ** 0.5))
         value("learning_rate", float(f"{rate:.1g}"), size)
     value("warmup", 0.05 if alone or lora else 0.1, "usual")
     value("weight_decay", 0.01, "usual")

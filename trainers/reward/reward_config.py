@@ -77,7 +77,7 @@ class RewardConfig(BaseModel):
     split_seed: int = Field(0, description="The seed that chooses the prompts held out.")
 
     objective: Annotated[str, Section("Objective"), Choices(choices)] = Field(
-        "ot+0.1*ce", description="The loss, or a weighted sum of losses such as ot+0.1*ce."
+        "ce", description="The loss, or a weighted sum of losses such as ot+0.1*ce."
     )
     pairs: Literal["group", "any"] = Field(
         "group", description="The pairs that a scalar objective makes of rows: responses to one prompt, or any two."
