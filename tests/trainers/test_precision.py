@@ -30,7 +30,7 @@ def test_only_what_is_not_trained_is_bf16(tmp_path: Path, monkeypatch: pytest.Mo
         return compute(self, model, inputs, *args, **more)
 
     monkeypatch.setattr(RewardTrainer, "compute_loss", watched)
-    trained = train_reward(tiny.settings(tmp_path, lora=4, weights="bf16", checkpointing=True))
+    trained = train_reward(tiny.settings(tmp_path, objective="ot", lora=4, weights="bf16", checkpointing=True))
     assert seen == {"trained": {torch.float32}, "kept": {torch.bfloat16}}
     saved = AutoModelForSequenceClassification.from_pretrained(trained.output, dtype="auto")
     assert {weight.dtype for weight in saved.parameters()} == {torch.float32}  # merged without rounding
