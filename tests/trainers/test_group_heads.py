@@ -152,7 +152,9 @@ def test_the_head_on_features_folds_into_the_wide_head() -> None:
 # -- saved, loaded, exported -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "way", [pytest.param(way, marks=pytest.mark.slow if way == "all weights" else ()) for way in WAYS]
+)
 def test_what_is_saved_is_plain_and_every_reader_agrees(apart: dict[str, Any], tmp_path: Path, way: str) -> None:
     given = dict(apart["given"])
     if way == "encoder, mean":
@@ -210,7 +212,7 @@ def test_one_pass_gives_the_least_satisfied_group(trained: Path, tmp_path: Path)
 # -- do they help ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("way", ["head alone", "LoRA"])
+@pytest.mark.parametrize("way", ["head alone", pytest.param("LoRA", marks=pytest.mark.slow)])
 def test_heads_beat_the_population_where_groups_differ(apart: dict[str, Any], tmp_path: Path, way: str) -> None:
     folder = train(tmp_path, way, apart["given"], test=0.4)
     found = evaluate_groups({"m": RewardModel.load(str(folder))}, apart["given"]["data"], votes=apart["given"]["votes"])
@@ -219,6 +221,7 @@ def test_heads_beat_the_population_where_groups_differ(apart: dict[str, Any], tm
     assert together.scores["rps"][HEAD] < 0.8 * together.scores["rps"][POPULATION]
 
 
+@pytest.mark.slow
 def test_heads_are_not_worse_where_groups_do_not_differ(tmp_path: Path) -> None:
     given = people.write_all(tmp_path, apart=0.0)
     folder = train(tmp_path, "head alone", given, objective="ce", test=0.4)
