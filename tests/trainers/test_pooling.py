@@ -31,17 +31,21 @@ RESPONSES = [row["completion"][0]["content"] for row in ROWS]
 def by_its_files(folder: Path) -> np.ndarray:
     """Logits as sentence-transformers, vLLM and TEI compute them: the backbone, the mean over the tokens, the dense layer."""
     modules = [(module["type"].rpartition(".")[2], module["path"]) for module in json.loads((folder / "modules.json").read_text())]  # fmt: skip
-    assert [kind for kind, _ in modules] == ["Transformer", "Pooling", "Dense"]
+    assert [kind for kind, _ in modules[:2]] == ["Transformer", "Pooling"]
+    assert {kind for kind, _ in modules[2:]} == {"Dense"}
     assert json.loads((folder / modules[1][1] / "config.json").read_text())["pooling_mode_mean_tokens"]
-    dense = load_file(folder / modules[2][1] / "model.safetensors")
-    assert json.loads((folder / modules[2][1] / "config.json").read_text())["activation_function"].endswith(".Identity")
+    layers = [load_file(folder / path / "model.safetensors") for _, path in modules[2:]]
+    said = [json.loads((folder / path / "config.json").read_text())["activation_function"] for _, path in modules[2:]]
+    activations = [{"Identity": torch.nn.Identity(), "Tanh": torch.nn.Tanh()}[name.rpartition(".")[2]] for name in said]
     model, read = AutoModel.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
     found = []
     for row in ROWS:
         ids = read.apply_chat_template(row["prompt"] + row["completion"], return_dict=False, return_tensors="pt")
         with torch.no_grad():
-            mean = model(ids).last_hidden_state[0].mean(dim=0)
-        found.append(dense["linear.weight"] @ mean + dense.get("linear.bias", torch.zeros(())))
+            vector = model(ids).last_hidden_state[0].mean(dim=0)
+        for dense, activation in zip(layers, activations, strict=True):
+            vector = activation(dense["linear.weight"] @ vector + dense.get("linear.bias", torch.zeros(())))
+        found.append(vector)
     return torch.stack(found).numpy()
 
 
@@ -54,6 +58,8 @@ def by_its_files(folder: Path) -> np.ndarray:
         {"pooling": "mean", "calibrate": True, "model": "encoder"},
         {"model": "encoder of sentence-transformers"},
         {"freeze": "backbone", "pooling": "mean", "model": "encoder"},
+        {"hidden": 8, "calibrate": True},
+        {"hidden": 8, "model": "encoder"},
     ],
     ids=str,
 )
@@ -67,6 +73,7 @@ def test_all_readers_of_the_mean_give_one_score(
     config = tiny.settings(tmp_path, epochs=1, **changes)
     trained = train_reward(config, said.append)
     assert "pooling" in changes or any("pooling mean (" in line for line in said)
+    assert (trained.output / "3_Dense").is_dir() == ("hidden" in changes)
     assert RewardModel.load(str(trained.output)).info["pooling"] == "mean"
     ours = Scorer.load(str(trained.output), device="cpu").predict(PROMPTS, RESPONSES).logits[:, 0]
     assert np.allclose(ours, by_its_files(trained.output), atol=1e-4)
@@ -78,8 +85,12 @@ def test_all_readers_of_the_mean_give_one_score(
     assert "SentenceTransformer" in card and "AutoModelForSequenceClassification" not in card
 
 
-def test_training_goes_on_with_the_head_and_the_pooling(tmp_path: Path) -> None:
-    first = train_reward(tiny.settings(tmp_path, epochs=4, pooling="mean"))
+@pytest.mark.parametrize("hidden", [0, 8])
+def test_training_goes_on_with_the_head_and_the_pooling(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hidden: int
+) -> None:
+    monkeypatch.setenv("DPRM_CACHE", str(tmp_path / "cache"))
+    first = train_reward(tiny.settings(tmp_path, epochs=4, pooling="mean", hidden=hidden))
     again = tiny.settings(
         tmp_path, model=str(first.output), output=str(tmp_path / "again"), epochs=0.1, learning_rate=1e-9
     )

@@ -110,7 +110,10 @@ def chosen(config: RewardConfig, basis: Basis) -> Choices:
     epochs = min(10.0, max(1.0, round(200 / max(1, basis.rows) ** 0.5)))
     minutes = 6 * basis.computing * basis.tokens * epochs / (basis.cores * _FLOPS_OF_A_CORE) / 60
     slow = not basis.memory and minutes > _FIT_MINUTES and basis.linear and not basis.sharded
-    if slow and config.lora in (0, AUTO):
+    if config.hidden:
+        freeze = value("freeze", "backbone", "a hidden layer")
+        value("pooling", basis.pooling or MEAN, "a hidden layer")
+    elif slow and config.lora in (0, AUTO):
         freeze = value("freeze", "backbone", f"all weights take about {minutes:,.0f} minutes on this CPU")
     else:
         freeze = value("freeze", "none", size)
@@ -120,7 +123,8 @@ def chosen(config: RewardConfig, basis: Basis) -> Choices:
         lora = value("lora", 0, size)
     else:
         lora = value("lora", 16, f"{size} and AdamW's state do not fit on the GPU")
-    value("pooling", *_pooling(basis))
+    if not config.hidden:
+        value("pooling", *_pooling(basis))
     epochs = value("epochs", 30.0, "the head alone") if alone else value("epochs", epochs, f"{basis.rows:,} rows")
     if alone or lora:
         value("learning_rate", 1e-3 if alone else 1e-4, "the head alone" if alone else "LoRA")

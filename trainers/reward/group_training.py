@@ -6,15 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from dprm_data.core.arrays import Floats
 from dprm_trainers.core.errors import TrainingDataError, TrainingError
 from dprm_trainers.reward.defaults import began_with, spread_by_launch
-from dprm_trainers.reward.features import FrozenHead
 from dprm_trainers.reward.group_figures import GroupFigures, group_figures
-from dprm_trainers.reward.group_heads import GroupedFrozenHead
-from dprm_trainers.reward.group_loss import levels
 
 if TYPE_CHECKING:
     from dprm_data.labels.space import LabelSpace
@@ -45,13 +40,6 @@ def check_groups(config: RewardConfig, train: Rows, checkpoints: Path) -> None:
             f"group_heads: nobody of a group of {config.group_heads} voted on a training row",
             hint="Look at the groups' votes: dprm ratings groups.",
         )
-
-
-def frozen_head(features: np.ndarray, outputs: int, base: Floats, train: Rows) -> FrozenHead:
-    """The trainable part on a frozen backbone, with heads of groups where the rows have some."""
-    if train.of_groups is None:
-        return FrozenHead(features, outputs, base)
-    return GroupedFrozenHead(features, outputs, base, levels(train.of_groups), train.of_groups.of_all)
 
 
 def figures_by_group(

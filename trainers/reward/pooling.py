@@ -8,7 +8,7 @@ mean    the mean of the last hidden states over the text's tokens, then the head
 (those with `classifier_pooling` in their config; these are plain, too). For the others the mean is saved in the layout
 of sentence-transformers: the backbone alone, `1_Pooling` (mean) and `2_Dense` (the head). Sentence-transformers, vLLM
 (pull request 23408) and TEI (pull requests 660 and 701) load it as an embedding model, whose embedding of a text is the
-logits. A plain `AutoModelForSequenceClassification` lacks its head there and says so, instead of reading another token.
+logits. With a hidden layer (`hidden_head`) there are two dense layers: `2_Dense` with tanh, and `3_Dense`, the head. A plain `AutoModelForSequenceClassification` lacks its head there and says so, instead of reading another token.
 """
 
 from __future__ import annotations
@@ -23,12 +23,15 @@ from torch import Tensor
 
 from dprm_trainers.core.loading import WEIGHTS
 from dprm_trainers.reward.features import linear_head
+from dprm_trainers.reward.hidden_layer import HIDDEN, add_hidden, through_hidden
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 LAST, MEAN = "last", "mean"
 _POOLING, _HEAD = "1_Pooling", "2_Dense"
+_HEAD_AFTER_HIDDEN = "3_Dense"
+_IDENTITY, _TANH = "torch.nn.modules.linear.Identity", "torch.nn.modules.activation.Tanh"
 _ST = "sentence_transformers.models."  # its names of modules, which every reader of the layout knows
 
 
@@ -61,6 +64,8 @@ def load_classifier(
     )
     lacking = set(found["missing_keys"])
     if pooled_by_us(model.config):
+        if units := (getattr(model.config, "dprm", None) or {}).get("hidden"):
+            add_hidden(model, units)
         lacking -= _load_head(model, reference)
         pool_by_mean(model)
     return model, sorted(lacking)
@@ -76,17 +81,30 @@ def save_classifier(model: PreTrainedModel, folder: Path, state: dict[str, Tenso
     weights = model.state_dict() if state is None else state
     inside = f"{model.base_model_prefix}."
     own = {name.removeprefix(inside): tensor for name, tensor in weights.items() if name.startswith(inside)}
+    own = {name: tensor for name, tensor in own.items() if not name.startswith(f"{HIDDEN}.")}
     backbone: Any = model.base_model
     backbone.save_pretrained(folder, state_dict=own)
-    head, name = linear_head(model), head_name(model)
-    parts = {part: weights[f"{name}.{part}"] for part, _ in head.named_parameters()}
-    _write(folder / "modules.json", [_module(0, ""), _module(1, _POOLING), _module(2, _HEAD)])
+    layers = dense_layers(model)
+    paths = list(layers)
+    _write(folder / "modules.json", [_module(i, path) for i, path in enumerate(["", _POOLING, *paths])])
     pooled = {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": False}
-    _write(folder / _POOLING / "config.json", {"word_embedding_dimension": head.in_features, **pooled})
-    shape = {"in_features": head.in_features, "out_features": head.out_features, "bias": "bias" in parts}
-    _write(folder / _HEAD / "config.json", {**shape, "activation_function": "torch.nn.modules.linear.Identity"})
-    file = folder / _HEAD / "model.safetensors"
-    save_file({f"linear.{part}": tensor.detach().cpu().contiguous() for part, tensor in parts.items()}, file)
+    width = model.get_submodule(layers[paths[0]]).in_features
+    _write(folder / _POOLING / "config.json", {"word_embedding_dimension": width, **pooled})
+    for path, name in layers.items():
+        layer: Any = model.get_submodule(name)
+        parts = {part: weights[f"{name}.{part}"] for part, _ in layer.named_parameters()}
+        shape = {"in_features": layer.in_features, "out_features": layer.out_features, "bias": "bias" in parts}
+        activation = _IDENTITY if path == paths[-1] else _TANH
+        _write(folder / path / "config.json", {**shape, "activation_function": activation})
+        kept = {f"linear.{part}": tensor.detach().cpu().contiguous() for part, tensor in parts.items()}
+        save_file(kept, folder / path / "model.safetensors")
+
+
+def dense_layers(model: PreTrainedModel) -> dict[str, str]:
+    """The layers after the mean: their folders, and their names in the model."""
+    if not hasattr(model.base_model, HIDDEN):
+        return {_HEAD: head_name(model)}
+    return {_HEAD: f"{model.base_model_prefix}.{HIDDEN}", _HEAD_AFTER_HIDDEN: head_name(model)}
 
 
 def pool_by_mean(model: PreTrainedModel) -> None:
@@ -117,20 +135,23 @@ def _forward(model: Any, head: str, input_ids: Tensor, attention_mask: Tensor | 
     weight = seen.unsqueeze(-1).float()
     mean = (hidden.float() * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(1.0)
     layer = model.get_submodule(head)
-    return SequenceClassifierOutput(logits=layer(mean.to(next(layer.parameters()).dtype)))
+    read = through_hidden(model, mean.to(next(layer.parameters()).dtype))
+    return SequenceClassifierOutput(logits=layer(read))
 
 
 def _load_head(model: PreTrainedModel, reference: str) -> set[str]:
-    """Read the head from its own file. Returns the names of its weights; none where there is no such file."""
+    """Read the layers after the mean from their files. Returns the names of their weights that the model has without
+    them; none where there is no such file."""
     from safetensors.torch import load_file
     from transformers.utils.hub import cached_file
 
-    file = cached_file(reference, f"{_HEAD}/model.safetensors", _raise_exceptions_for_missing_entries=False)
-    if file is None:
-        return set()
-    head, name = linear_head(model), head_name(model)
-    head.load_state_dict({part.removeprefix("linear."): tensor for part, tensor in load_file(file).items()})
-    return {f"{name}.{part}" for part, _ in head.named_parameters()}
+    for path, name in dense_layers(model).items():
+        file = cached_file(reference, f"{path}/model.safetensors", _raise_exceptions_for_missing_entries=False)
+        if file is None:
+            return set()
+        kept = {part.removeprefix("linear."): tensor for part, tensor in load_file(file).items()}
+        model.get_submodule(name).load_state_dict(kept)
+    return {f"{head_name(model)}.{part}" for part, _ in linear_head(model).named_parameters()}
 
 
 def _module(index: int, path: str) -> dict[str, Any]:

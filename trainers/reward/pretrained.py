@@ -102,6 +102,7 @@ def load_model(
     model_config.problem_type = "regression" if config.scalar else "single_label_classification"
     model_config.pad_token_id = tokenizer.pad_token_id
     model_config.use_cache = False
+    units = (getattr(model_config, "dprm", None) or {}).get("hidden")  # of a reward model that is trained further
     model_config.dprm = {
         "version": 1,
         "label_space": space.model_dump(mode="json"),
@@ -112,6 +113,7 @@ def load_model(
         "max_length": max_length,
         "temperature": 1.0,
         "pooling": config.pooling,
+        "hidden": units,
         "trained_on": config.data,
         "group": dict(zip(("attribute", "value"), named(config.group), strict=True)) if config.group else None,
         "split": {"test": config.test, "validation": config.validation, "seed": config.split_seed},

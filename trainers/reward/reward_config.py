@@ -104,6 +104,9 @@ class RewardConfig(BaseModel):
         "auto",
         description="What the head reads: last, as the model's own classifier does, or the mean over the tokens.",
     )
+    hidden: CountOrZero = Field(
+        0, description="Units of a hidden layer before the head of a frozen backbone (try 64); needs pooling: mean."
+    )
     epochs: Positive | Auto = Field("auto", description="Passes over the training rows.")
     batch_size: Count = Field(16, description="Rows per device and step.")
     accumulation: Count = Field(1, description="Steps over which gradients are summed.")
@@ -149,7 +152,11 @@ class RewardConfig(BaseModel):
             raise ValueError("calibrate: pairs alone have no distribution to calibrate on")
         if self.scalar and self.calibrate:
             raise ValueError("calibrate: a scalar model has no distribution to calibrate")
-        if self.freeze == "backbone" and self.lora not in (0, "auto"):
+        if self.hidden and (self.freeze == "none" or self.pooling == "last" or self.group_heads):
+            raise ValueError(
+                "hidden: a hidden layer needs freeze: backbone and pooling: mean, and takes no group_heads"
+            )
+        if (self.freeze == "backbone" or self.hidden) and self.lora not in (0, "auto"):
             raise ValueError("freeze: backbone trains the head alone; leave lora out")
         if self.weights == "bf16" and self.lora in (0, "auto"):
             raise ValueError("weights: bf16 needs lora: weights trained in bf16 lose small steps; see precision: bf16")

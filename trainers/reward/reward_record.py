@@ -40,6 +40,7 @@ class RewardRecord(BaseModel):
     split: _Split | None = None
     trained_on: str | None = None
     pooling: Literal["last", "mean"] = "last"
+    hidden: Annotated[int, Field(ge=1, le=10**6)] | None = None
 
 
 def checked_record(record: Any, name: str) -> RewardRecord:

@@ -31,7 +31,7 @@ from dprm_trainers.reward.batches import Collator, Examples
 from dprm_trainers.reward.defaults import AUTO, Basis, keep, objective_of, reasons, settled, told
 from dprm_trainers.reward.features import features_of_texts
 from dprm_trainers.reward.group_loss import GroupLoss, widen
-from dprm_trainers.reward.group_training import check_groups, figures_by_group, frozen_head
+from dprm_trainers.reward.group_training import check_groups, figures_by_group
 from dprm_trainers.reward.loss_report import LossReporter, constant_loss
 from dprm_trainers.reward.memory_estimate import estimate, room
 from dprm_trainers.reward.objective import Objective, on_pairs, on_rows
@@ -51,6 +51,7 @@ from dprm_trainers.reward.sharding import (
     whole_weights,
 )
 from dprm_trainers.reward.throughput import figures_of, flops_per_token, in_words
+from dprm_trainers.reward.trainable_head import trainable_head
 from dprm_trainers.reward.training_parts import Part, no_rows, training_parts
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
             name: features_of_texts(model, each.ids, config.precision, config.batch_size, say)
             for name, each in encoded.items()
         }
-        module = frozen_head(inputs["train"], int(model.config.num_labels or 1), base, train)
+        module = trainable_head(model, inputs["train"], base, train, config.hidden)
     elif config.lora:
         module = with_adapters(model, config)
     examples = {

@@ -15,6 +15,7 @@ from dprm_data.labels.space import LabelSpace
 from dprm_trainers.data.rows import Rows, TrainingData
 from dprm_trainers.reward.features import linear_head
 from dprm_trainers.reward.group_heads import GroupHeads, split_heads
+from dprm_trainers.reward.hidden_layer import through_hidden
 from dprm_trainers.reward.pooling import save_classifier
 from dprm_trainers.reward.reward_config import RewardConfig
 from dprm_trainers.reward.reward_model import Judgement, RewardModel, softmax
@@ -43,7 +44,7 @@ def finish(
     predictions on every text of the validation split; None if that is empty.
     """
     if config.frozen:
-        module.to("cpu").fold(linear_head(model))
+        module.to("cpu").fold(model if config.hidden else linear_head(model))
     else:
         # Merged in float32: in bf16, adapters would be rounded away.
         model = module.float().merge_and_unload() if config.lora else module
@@ -81,7 +82,7 @@ def _logits(
         return found.logits(inputs, config.batch_size), None
     head = linear_head(model)
     with torch.inference_mode():
-        plain = np.asarray(head(torch.from_numpy(inputs)).double().numpy())
+        plain = np.asarray(head(through_hidden(model, torch.from_numpy(inputs))).double().numpy())
     return plain, heads.logits(inputs, head) if heads else None
 
 
