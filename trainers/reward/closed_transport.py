@@ -25,7 +25,10 @@ from dprm_data.labels.lipschitz import lipschitz_vertices
 from dprm_trainers.core.errors import LossError
 
 _CUMULATIVE_SUMS_FROM = 48  # labels; below, one matrix product is faster than gather and cumulative sum
-_IN_CACHE, _ON_DEVICE = 1 << 16, 1 << 26  # values of potentials at once: a CPU is fast where they stay in its cache
+_ROWS, _VALUES = (
+    512,
+    1 << 26,
+)  # at once: rows on a CPU, which is fast where the values stay in its cache; values elsewhere
 _USE_AUTO = "Leave the method at auto."
 
 
@@ -103,7 +106,7 @@ class Vertices(ClosedForm):
         sight, and the greatest number in sight is taken (of ties, the last).
         """
         forms = self.forms.T
-        at_once = max(1, (_IN_CACHE if difference.device.type == "cpu" else _ON_DEVICE) // len(forms))
+        at_once = _ROWS if difference.device.type == "cpu" else max(1, _VALUES // len(forms))
         best = []
         for start in range(0, max(1, difference.shape[1]), at_once):
             value = (forms @ difference[:, start : start + at_once]).abs_()
