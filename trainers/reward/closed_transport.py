@@ -25,10 +25,8 @@ from dprm_data.labels.lipschitz import lipschitz_vertices
 from dprm_trainers.core.errors import LossError
 
 _CUMULATIVE_SUMS_FROM = 48  # labels; below, one matrix product is faster than gather and cumulative sum
-_ROWS, _VALUES = (
-    512,
-    1 << 26,
-)  # at once: rows on a CPU, which is fast where the values stay in its cache; values elsewhere
+_ROWS, _IN_CACHE = 128, 1 << 16  # at once on a CPU: so many rows, or more while their values fit into its cache
+_VALUES = 1 << 26  # of potentials at once elsewhere: memory stays bounded
 _USE_AUTO = "Leave the method at auto."
 
 
@@ -106,12 +104,13 @@ class Vertices(ClosedForm):
         sight, and the greatest number in sight is taken (of ties, the last).
         """
         forms = self.forms.T
-        at_once = _ROWS if difference.device.type == "cpu" else max(1, _VALUES // len(forms))
+        on_cpu = difference.device.type == "cpu"
+        at_once = max(_ROWS, _IN_CACHE // len(forms)) if on_cpu else max(1, _VALUES // len(forms))
         best = []
         for start in range(0, max(1, difference.shape[1]), at_once):
             value = (forms @ difference[:, start : start + at_once]).abs_()
             below = value.sub_(value.amax(dim=0))
-            best.append(torch.add(self._numbers, below, alpha=torch.finfo(below.dtype).max).amax(dim=0))
+            best.append(below.mul_(torch.finfo(below.dtype).max).add_(self._numbers).amax(dim=0))
         return torch.cat(best).nan_to_num_(0.0).int()  # a diverged training ends with a loss of NaN, not here
 
 
