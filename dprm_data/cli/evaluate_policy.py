@@ -42,7 +42,7 @@ def evaluate_policy(
         typer.Option(
             "--gold",
             "-g",
-            help="A judge to trust, which had no part in the training. Each --judge is then a proxy: draws both for the best of n responses of the first policy, and along all policies.",
+            help="A trusted judge that took no part in the training. Each --judge is then a proxy: plots both rewards for the best of n responses of the first policy, and along all policies.",
         ),
     ] = None,
     checkpoints: Annotated[
