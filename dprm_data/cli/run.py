@@ -15,7 +15,6 @@ from dprm_data.cli.shared import (
     Quiet,
     RecipeFile,
     RetryFailed,
-    Yes,
     answer,
     app,
     note,
@@ -47,7 +46,7 @@ def plan(recipe: RecipeFile, output: Output = None, as_json: Json = False, quiet
 @app.command()
 def trust(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE|RUN", help="A recipe, or a run folder.")],
-    yes: Yes = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Allow without asking.")] = False,
     as_json: Json = False,
 ) -> None:
     """Allow a recipe to send keys to unknown addresses.
