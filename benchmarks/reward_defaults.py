@@ -21,6 +21,7 @@ import json
 import tempfile
 import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,12 @@ from dprm_data.labels.space import LabelSpace
 from dprm_data.preference.pairs import outcomes
 from dprm_trainers.core.cache import cache_folder
 from dprm_trainers.data.rows import Rows, TrainingData, preference_pairs
-from dprm_trainers.evaluation.metrics import cross_entropy, spearman
+from dprm_trainers.evaluation.metrics import spearman
 from dprm_trainers.reward.reward_config import RewardConfig
 from dprm_trainers.reward.reward_model import RewardModel
 from dprm_trainers.reward.reward_trainer import train_reward
 from dprm_trainers.reward.risk_measures import reward_std
-from dprm_trainers.reward.rivals import CONSTANT, TEXT, by_text, constant, rps
+from dprm_trainers.reward.rivals import CONSTANT, TEXT, by_text, constant, cross_entropy, rps
 
 
 def data_of(name: str, folder: Path) -> TrainingData:
@@ -104,57 +105,79 @@ def report(name: str, data: TrainingData, predictions: dict[str, list[Floats]], 
     sizes = ", ".join(f"{split} {len(part):,}" for split, part in data.splits.items())
     print(f"\n**{name}** ({sizes} responses)\n\n| | RPS | NLL | pairs | spread | difference to {TEXT}: RPS | NLL | pairs | CPU minutes |")  # fmt: skip
     print("|---|---:|---:|---:|---:|---:|---:|---:|---:|")
-    text = errors(predictions[TEXT][0], rows, space, pairs)
     people = reward_std(rows.target, space.rewards)
+    groups = {figure: at for figure, (_, at) in errors(predictions[TEXT][0], rows, space, pairs).items()}
+    found = {model: mean_errors(seeds, rows, space, pairs) for model, seeds in predictions.items()}
     for model, seeds in predictions.items():
-        found = [errors(p, rows, space, pairs) for p in seeds]
         cells, against = [], []
-        for figure, (other, groups) in text.items():
-            values = np.mean([one[figure][0] for one in found], axis=0)
-            cells.append(f"{values.mean():.4f} ± {standard_error(values, groups):.4f}")
-            less = values - other
-            against.append("–" if model == TEXT else f"{less.mean():+.4f} ± {standard_error(less, groups):.4f}")
+        for figure, at in groups.items():
+            values = found[model][figure]
+            cells.append(f"{values.mean():.4f} ± {standard_error(values, at):.4f}")
+            against.append("–" if model == TEXT else paired(values - found[TEXT][figure], at))
         spread = np.mean([spearman(reward_std(p, space.rewards), people) for p in seeds])
         cells.append("–" if model == CONSTANT else f"{spread:.2f}")
         spent = f"{minutes[model]:.1f}" if model in minutes else "–"
         print("| " + " | ".join([model, *cells, *against, spent]) + " |", flush=True)
-    trained = {model: [errors(p, rows, space, pairs) for p in seeds] for model, seeds in predictions.items() if model not in (CONSTANT, TEXT)}  # fmt: skip
-    first, *others = trained
+    first, *others = minutes
     for other in others:
-        found = []
-        for figure, (_, groups) in text.items():
-            less = np.mean(
-                [a[figure][0] - b[figure][0] for a, b in zip(trained[first], trained[other], strict=True)], axis=0
-            )
-            found.append(f"{figure} {less.mean():+.4f} ± {standard_error(less, groups):.4f}")
-        print(f"\n{first} less {other}: {', '.join(found)}", flush=True)
+        less = [f"{figure} {paired(found[first][figure] - found[other][figure], at)}" for figure, at in groups.items()]
+        print(f"\n{first} less {other}: {', '.join(less)}", flush=True)
+
+
+def mean_errors(seeds: list[Floats], rows: Rows, space: LabelSpace, pairs: Any) -> dict[str, Floats]:
+    """By figure, the mean over seeds of the values whose mean it is."""
+    each = [errors(p, rows, space, pairs) for p in seeds]
+    return {figure: np.mean([one[figure][0] for one in each], axis=0) for figure in each[0]}
+
+
+def paired(less: Floats, groups: Any) -> str:
+    """A mean difference with its standard error."""
+    return f"{less.mean():+.4f} ± {standard_error(less, groups):.4f}"
+
+
+class Kept:
+    """Trainings in a file of JSON lines, by key: none is run twice."""
+
+    def __init__(self, file: Path) -> None:
+        lines = file.read_text().splitlines() if file.exists() else []
+        self._file, self._found = file, {line["key"]: line for line in map(json.loads, lines)}
+
+    def get(self, key: list[Any], train: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """The training of a key; it is run where it is not there yet."""
+        name = json.dumps(key, sort_keys=True)
+        if name not in self._found:
+            self._found[name] = {"key": name, **train()}
+            with self._file.open("a") as file:
+                file.write(json.dumps(self._found[name]) + "\n")
+        return self._found[name]
+
+
+def training_parser(description: str | None, *, kept: str, objectives: list[str | None]) -> argparse.ArgumentParser:
+    """The options that benchmarks of trainings share."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="minilm")
+    parser.add_argument("--objectives", nargs="*", default=objectives)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--set", nargs="*", default=[], dest="more")
+    parser.add_argument("--kept", type=Path, default=Path(kept))
+    parser.add_argument("--threads", type=int, default=1)
+    return parser
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = training_parser(__doc__, kept="reward_defaults.jsonl", objectives=[None])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--model", default="minilm")
     parser.add_argument("--sets", nargs="*", default=list(SETS))
-    parser.add_argument("--objectives", nargs="*", default=[None])
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--set", nargs="*", default=[], dest="more")
     parser.add_argument("--tuned", nargs="*", type=float, default=[])
-    parser.add_argument("--kept", type=Path, default=Path("reward_defaults.jsonl"))
-    parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    lines = arguments.kept.read_text().splitlines() if arguments.kept.exists() else []
-    kept = {line["key"]: line for line in map(json.loads, lines)}
+    kept = Kept(arguments.kept)
     more = dict(pair.split("=", 1) for pair in arguments.more)
     base = {"model": base_model(arguments.model), **more}
 
     def run(name: str, data: TrainingData, settings: dict[str, Any]) -> dict[str, Any]:
-        key = json.dumps([name, arguments.model, settings | {"model": None}], sort_keys=True)
-        if key not in kept:
-            kept[key] = {"key": key, **trained(data, settings)}
-            with arguments.kept.open("a") as file:
-                file.write(json.dumps(kept[key]) + "\n")
-        return kept[key]
+        key = [name, arguments.model, settings | {"model": None}]
+        return kept.get(key, lambda: trained(data, settings))
 
     for name in arguments.sets:
         data = data_of(name, arguments.folder)

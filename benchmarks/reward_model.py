@@ -31,7 +31,6 @@ from dprm_trainers.data.rows import Rows, preference_pairs
 from dprm_trainers.data.tokens import encode
 from dprm_trainers.evaluation.metrics import (
     calibration_error,
-    cross_entropy,
     entropy,
     pair_bands,
     spearman,
@@ -43,6 +42,7 @@ from dprm_trainers.reward.pretrained import load_model, load_tokenizer
 from dprm_trainers.reward.reward_config import RewardConfig
 from dprm_trainers.reward.reward_model import softmax
 from dprm_trainers.reward.reward_trainer import make_trainer
+from dprm_trainers.reward.rivals import cross_entropy
 from dprm_trainers.reward.temperature import temperature
 
 VARIANTS = {

@@ -11,7 +11,7 @@ Accuracy on the held-out pairs, in all and by subset; ± is the standard error o
 
 from __future__ import annotations
 
-import argparse
+import functools
 import json
 import tempfile
 import time
@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 from people import folds
-from reward_defaults import base_model, standard_error
+from reward_defaults import Kept, base_model, standard_error, training_parser
 
 from dprm_data.core.arrays import Floats
 from dprm_data.preference.pairs import outcomes
@@ -90,18 +90,11 @@ def line(name: str, found: list[Sides], test: PairRows, subsets: np.ndarray, min
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = training_parser(__doc__, kept="reward_pairs.jsonl", objectives=["ordinal", "utility", "bt"])
     parser.add_argument("file", type=Path)
-    parser.add_argument("--model", default="minilm")
-    parser.add_argument("--objectives", nargs="*", default=["ordinal", "utility", "bt"])
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--set", nargs="*", default=[], dest="more")
-    parser.add_argument("--kept", type=Path, default=Path("reward_pairs.jsonl"))
-    parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    lines = arguments.kept.read_text().splitlines() if arguments.kept.exists() else []
-    kept = {entry["key"]: entry for entry in map(json.loads, lines)}
+    kept = Kept(arguments.kept)
     more = dict(pair.split("=", 1) for pair in arguments.more)
     with tempfile.TemporaryDirectory() as folder:
         train, held, named = split(arguments.file, Path(folder))
@@ -114,12 +107,8 @@ def main() -> None:
             runs = []
             for seed in range(arguments.seeds):
                 settings = {"objective": objective, "seed": seed, **more}
-                key = json.dumps([arguments.model, settings], sort_keys=True)
-                if key not in kept:
-                    kept[key] = {"key": key, **trained(train, test, settings | {"model": base_model(arguments.model)})}
-                    with arguments.kept.open("a") as file:
-                        file.write(json.dumps(kept[key]) + "\n")
-                runs.append(kept[key])
+                given = settings | {"model": base_model(arguments.model)}
+                runs.append(kept.get([arguments.model, settings], functools.partial(trained, train, test, given)))
             print("\n".join(runs[0]["said"]), flush=True)
             scores = [(np.array(run["scores"][0]), np.array(run["scores"][1])) for run in runs]
             minutes = float(np.mean([run["cpu_minutes"] for run in runs]))

@@ -15,7 +15,7 @@ from dprm_trainers.evaluation.evaluate import LONGER, TEXT, evaluate
 from dprm_trainers.evaluation.evaluation_tables import markdown
 from dprm_trainers.reward.reward_model import RewardModel
 from dprm_trainers.reward.reward_trainer import train_reward
-from dprm_trainers.reward.rivals import CONSTANT, by_text, constant, rps, verdicts
+from dprm_trainers.reward.rivals import CONSTANT, by_text, comparisons, constant, rps, verdicts
 from tests.trainers import tiny
 
 MANY = tiny.rows(240)
@@ -47,13 +47,13 @@ def test_a_model_that_does_not_beat_a_rival_is_told_and_another_is_not() -> None
     expected = q @ tiny.SPACE.rewards
     order = expected.argsort()
     rest: Any = (q, tiny.SPACE, Resamples.of(np.arange(200)), np.stack([order[100:], order[:100]], axis=1))
-    assert verdicts("m", q, expected, rivals, *rest) == []
-    [worse, equal] = verdicts("m", rng.dirichlet(np.ones(6), 200), expected, rivals, *rest)
+    assert verdicts(comparisons("m", q, expected, rivals, *rest)) == []
+    [worse, equal] = verdicts(comparisons("m", rng.dirichlet(np.ones(6), 200), expected, rivals, *rest))
     assert worse.startswith(f"m is worse than {CONSTANT}: RPS")
     assert equal.startswith(f"m is worse than {TEXT}: RPS")
-    [same] = verdicts("m", rivals[TEXT], expected, rivals, *rest)
+    [same] = verdicts(comparisons("m", rivals[TEXT], expected, rivals, *rest))
     assert same.startswith(f"m does not beat {TEXT}: RPS")
-    [scalar] = verdicts("m", None, -expected, rivals, *rest)
+    [scalar] = verdicts(comparisons("m", None, -expected, rivals, *rest))
     assert scalar.startswith(f"m is worse than {TEXT}: errors on pairs")
 
 

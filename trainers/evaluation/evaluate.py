@@ -62,7 +62,7 @@ from dprm_trainers.reward.rivals import (
     verdicts,
 )
 
-_SAME_PROMPT, _ANY = "two responses to one prompt", "any two responses: no prompt has several"
+_SAME_PROMPT, _ANY = "two responses to one prompt", "any two responses, of one prompt or of two"
 
 
 def split_of(models: dict[str, RewardModel], reference: str, *, labels: Any = None) -> TrainingData:
@@ -73,11 +73,27 @@ def split_of(models: dict[str, RewardModel], reference: str, *, labels: Any = No
     space.
     """
     model = next(iter(models.values()))
-    space = labels if labels is not None else model.space if Path(reference).suffix == ".parquet" else None
-    shares = asdict(HeldOut.of(model.info.get("split")))
     groups = [other.info.get("group") for other in models.values()]
     one = groups[0] if is_run_folder(reference) and all(found == groups[0] for found in groups) else None
-    return load_data(reference, labels=space, group=f"{one['attribute']}={one['value']}" if one else None, **shares)
+    return data_of(model, reference, labels, group=f"{one['attribute']}={one['value']}" if one else None)
+
+
+def data_of(model: RewardModel, reference: str, labels: Any = None, **options: Any) -> TrainingData:
+    """Data for a model, split as in its training. For a Parquet file without `labels`, the label space is the model's.
+    options: of `load_data`."""
+    shares = asdict(HeldOut.of(model.info.get("split")))
+    space = labels if labels is not None else model.space if Path(reference).suffix == ".parquet" else None
+    return load_data(reference, labels=space, **shares, **options)
+
+
+def check_labels(name: str, model: RewardModel, space: LabelSpace) -> None:
+    """Raise `TrainingDataError` for a model that predicts other labels than those of the data. A scalar has none."""
+    if not model.scalar and model.space.names != space.names:
+        raise TrainingDataError(
+            f"{name} is on the label space {model.space.name} ({', '.join(model.space.names)}), "
+            f"the data on {space.name} ({', '.join(space.names)})",
+            hint="Compare models on data of their own label space.",
+        )
 
 
 def groups_of(reference: str, by: Sequence[str]) -> list[GroupViews]:
@@ -115,12 +131,7 @@ def evaluate(
     """
     rows = data.split(split)
     for name, model in models.items():
-        if not model.scalar and model.space.names != data.space.names:
-            raise TrainingDataError(
-                f"{name} is on the label space {model.space.name} ({', '.join(model.space.names)}), "
-                f"the data on {data.space.name} ({', '.join(data.space.names)})",
-                hint="Compare models on data of their own label space.",
-            )
+        check_labels(name, model, data.space)
     judged = {
         name: model.judge(rows.prompts, rows.completions, reading=reading, batch_size=batch_size)
         for name, model in models.items()
@@ -258,6 +269,6 @@ def compare(
     for name, judgement in judged.items():
         against = (name, judgement.distribution, judgement.reward, {CONSTANT: same, **known}, target, space, draws)
         result.comparisons += comparisons(*against, apart)
-        result.notes += verdicts(*against, apart)
+    result.notes = verdicts(result.comparisons)
     result.verdict = verdict_lines(result.models, result.comparisons)
     return result

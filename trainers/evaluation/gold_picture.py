@@ -9,6 +9,7 @@ from math import log2, sqrt
 from textwrap import wrap
 
 from dprm_data.core import charts
+from dprm_data.core.format import minus_signs
 from dprm_data.core.text import one_line
 from dprm_data.labels.statistics import Interval
 from dprm_trainers.evaluation.best_of_n import BestOfN
@@ -20,7 +21,6 @@ from dprm_trainers.progress.curves import number, ticks
 _INNER = charts.WIDTH - 40
 _WIDE, _GAP, _TALL = (_INNER - 40) / 2, 40.0, 200.0
 _LEFT, _ABOVE, _BELOW = 46.0, 8.0, 46.0  # room for labels within a panel
-_MINUS = re.compile(r"(?<!\w)-(?=\d)")
 _WITHIN = re.compile(r", (?=[^\[]*\])")  # an interval's comma: it is not broken there
 _CHOICE, _LONGEST, _RANDOM = "#0f766e", "#b5472f", "#8a949e"
 
@@ -97,7 +97,7 @@ def _together(
 ) -> tuple[str, float]:
     """Title, what the curve says, legend and panels."""
     legend, tall = key
-    said = _MINUS.sub("−", verdict_of(curve)).replace(" [", "\u00a0[")
+    said = minus_signs(verdict_of(curve)).replace(" [", "\u00a0[")
     lines = wrap(_WITHIN.sub(",\u00a0", said), 112)
     parts = [charts.text(0, 14, one_line(f"{title_of(curve)}: change of reward from {first}", 100))]
     parts += [charts.text(0, 34 + 17 * i, line, "dim", size=12) for i, line in enumerate(lines)]

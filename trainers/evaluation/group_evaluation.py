@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dprm_data.core.tables import write_text
-from dprm_data.ingest.splits import HeldOut
-from dprm_trainers.core.errors import TrainingDataError, TrainingError
-from dprm_trainers.data.rows import Labels, Split, TrainingData, load_data
+from dprm_trainers.core.errors import TrainingError
+from dprm_trainers.data.rows import Labels, Split, TrainingData
 from dprm_trainers.data.tokens import encode
+from dprm_trainers.evaluation.evaluate import check_labels, data_of
 from dprm_trainers.reward.group_figures import GroupFigures, group_figures
 from dprm_trainers.reward.reward_model import softmax
 
@@ -69,27 +69,16 @@ def evaluate_groups(
             model.place(group)
     figures, rows = {}, 0
     for name, model in models.items():
-        data = _data_of(model, reference, votes, labels)
+        assert model.heads is not None
+        data = data_of(model, reference, labels, group_heads=model.heads.attribute, votes=votes)
         rows = len(data.split(split))
         figures[name] = _figures(model, data, split, batch_size, group)
     return GroupEvaluation(rows, split, figures)
 
 
-def _data_of(model: RewardModel, reference: str, votes: VotesTable | None, labels: Labels | None) -> TrainingData:
-    assert model.heads is not None
-    shares = asdict(HeldOut.of(model.info.get("split")))
-    space = labels if labels is not None else model.space if Path(reference).suffix == ".parquet" else None
-    return load_data(reference, labels=space, group_heads=model.heads.attribute, votes=votes, **shares)
-
-
 def _figures(model: RewardModel, data: TrainingData, split: Split, batch_size: int, group: str) -> GroupFigures:
     assert model.heads is not None
-    if model.space.names != data.space.names:
-        raise TrainingDataError(
-            f"{model.name} is on the label space {model.space.name} ({', '.join(model.space.names)}), "
-            f"the data on {data.space.name} ({', '.join(data.space.names)})",
-            hint="Evaluate a model on data of its own label space.",
-        )
+    check_labels(model.name, model, data.space)
     rows = data.split(split)
     train = data.splits["train"] if len(data.splits["train"]) else rows
     assert train.of_groups is not None and rows.of_groups is not None

@@ -16,9 +16,8 @@ from dprm_data.labels.space import LabelSpace
 from dprm_data.labels.statistics import Interval, Resamples
 from dprm_data.preference.pairs import outcomes
 from dprm_trainers.reward.risk_measures import reward_std
-from dprm_trainers.reward.rivals import rps
+from dprm_trainers.reward.rivals import cross_entropy, rps
 
-_LEAST = 1e-12
 BINS = 10
 BAND = "pairs, "  # before the name of a band of pairs
 LOWER, HIGHER = "lower is better", "higher is better"
@@ -38,11 +37,6 @@ MEANINGS = {  # of a figure by its name, for readers
 }
 
 Curve: TypeAlias = list[tuple[float, float, int]]  # of a bin: mean predicted, mean observed, number of cells
-
-
-def cross_entropy(p: Floats, q: Floats) -> Floats:
-    """-sum q log p: (N,), in nats: the negative log-likelihood of the held-out population."""
-    return np.asarray(-(q * np.log(np.maximum(p, _LEAST))).sum(axis=1))
 
 
 def entropy(p: Floats) -> Floats:

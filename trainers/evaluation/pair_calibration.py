@@ -36,8 +36,9 @@ from dprm_data.core.arrays import Floats, Ints
 from dprm_data.labels.space import LabelSpace
 from dprm_data.labels.statistics import Interval, Resamples
 from dprm_data.validation.pairwise import share_preferring
-from dprm_trainers.evaluation.metrics import Curve, calibration_error, cross_entropy, entropy, reliability
+from dprm_trainers.evaluation.metrics import Curve, calibration_error, entropy, reliability
 from dprm_trainers.reward.reward_model import Judgement
+from dprm_trainers.reward.rivals import cross_entropy
 
 SHARES = "pair "  # before the name of a figure of shares
 

@@ -75,6 +75,8 @@ class Line(ClosedForm):
 class Vertices(ClosedForm):
     """The maximum over the vertices (d, V) of the Lipschitz polytope: exact for a metric on few labels."""
 
+    _numbers: Tensor
+
     def __init__(self, cost: np.ndarray, tolerance: float = TOLERANCE) -> None:
         super().__init__()
         metric = is_metric(cost, tolerance)
@@ -84,8 +86,6 @@ class Vertices(ClosedForm):
             raise LossError(f"the ground cost {problem} for the method vertices", hint=_USE_AUTO)
         self.register_buffer("forms", torch.from_numpy(np.ascontiguousarray(vertices.T)))
         self.register_buffer("_numbers", torch.arange(len(vertices), dtype=torch.float64)[:, None], persistent=False)
-
-    _numbers: Tensor
 
     def forward(self, p: Tensor, q: Tensor) -> Tensor:
         difference = p - q
@@ -100,8 +100,8 @@ class Vertices(ClosedForm):
     def _best(self, difference: Tensor) -> Tensor:
         """The vertex at the maximum of |f (p - q)| for every column of differences (d, B), by its number (B,).
 
-        `argmax` over the first dimension is slow on a CPU, `amax` is not: what is below the maximum is moved out of
-        sight, and the greatest number in sight is taken (of ties, the last).
+        `argmax` over the first dimension is slow on a CPU, `amax` is not. So every vertex below the maximum gets a huge
+        negative value, one at the maximum gets its number, and the greatest is taken (of ties, the last).
         """
         forms = self.forms.T
         on_cpu = difference.device.type == "cpu"

@@ -63,6 +63,12 @@ def linear_head(model: PreTrainedModel) -> nn.Linear:
     return owners[0]
 
 
+def head_name(model: PreTrainedModel) -> str:
+    """Under which name a classifier has its head. Raises `TrainingError` if that is not one linear layer."""
+    head = linear_head(model)
+    return str(next(name for name, module in model.named_modules() if module is head))
+
+
 def features_of_texts(
     model: Any, ids: TokenRows, precision: str, batch_size: int, say: Callable[[str], None]
 ) -> np.ndarray:

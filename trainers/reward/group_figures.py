@@ -31,7 +31,7 @@ from dprm_data.core.arrays import Floats
 from dprm_data.core.text import markdown_row
 from dprm_data.labels.statistics import Interval, Resamples
 from dprm_trainers.reward.group_loss import ADDED
-from dprm_trainers.reward.rivals import rps
+from dprm_trainers.reward.rivals import cross_entropy, rps
 
 if TYPE_CHECKING:
     from dprm_data.labels.space import LabelSpace
@@ -122,7 +122,7 @@ def group_figures(
             p = {HEAD: predicted[some, 1 + g], POPULATION: predicted[some, 0], MEAN: mean[some]}
             p[CONSTANT] = np.tile(constants[g], (len(some), 1))
             scores = {"rps": {who: rps(q, share, space) for who, q in p.items()}}
-            scores["nll"] = {who: -(share * np.log(np.maximum(q, 1e-12))).sum(axis=1) for who, q in p.items()}
+            scores["nll"] = {who: cross_entropy(q, share) for who, q in p.items()}
             parts.append((name, rows.groups[some], counts[some].sum(axis=1), scores))
     if len(parts) > 1:
         together = {

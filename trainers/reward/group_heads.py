@@ -32,7 +32,7 @@ from torch.nn import functional
 
 from dprm_data.core.arrays import Floats
 from dprm_trainers.core.errors import TrainingError
-from dprm_trainers.reward.features import FrozenHead, linear_head
+from dprm_trainers.reward.features import FrozenHead, head_name, linear_head
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -216,13 +216,12 @@ class GroupHeads:
 def named_head(model: PreTrainedModel) -> tuple[str, nn.Linear]:
     """Name and module of the head that groups can have. Raises `TrainingError` if it is not one linear layer."""
     try:
-        head = linear_head(model)
+        return head_name(model), linear_head(model)
     except TrainingError as error:
         raise TrainingError(
             f"group_heads: {type(model).__name__} has a head of several layers; heads of groups need one linear layer",
             hint="Train a model for each group instead: --groups attribute.",
         ) from error
-    return next(name for name, module in model.named_modules() if module is head), head
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dprm_trainers.reward.features import linear_head
+from dprm_trainers.reward.features import head_name, linear_head
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -25,7 +25,7 @@ _DROPOUT = 0.3
 def add_hidden(model: PreTrainedModel, units: int) -> None:
     """Put a layer of this many units, not trained yet, between the mean and a new head."""
     head = linear_head(model)
-    name = next(name for name, module in model.named_modules() if module is head)
+    name = head_name(model)
     model.base_model.add_module(HIDDEN, nn.Linear(head.in_features, units).to(head.weight))
     model.set_submodule(name, nn.Linear(units, head.out_features).to(head.weight))
 

@@ -113,7 +113,7 @@ class Transport(nn.Module):
 
     def forward(self, p: Tensor, q: Tensor) -> Tensor:
         with torch.autocast(p.device.type, enabled=False):
-            p, q = self._prepared(p, q)
+            p, q = self._placed(p, q)
             value: Tensor = self.solver(p, q)
             return value
 
@@ -121,13 +121,13 @@ class Transport(nn.Module):
         """The transport from softmax(logits) (B, d) to the rows of `target` (B, d): (B,). For a closed form, in one step
         with the softmax, which is faster and can be differentiated once."""
         with torch.autocast(logits.device.type, enabled=False):
-            logits, target = self._prepared(logits, target)
+            logits, target = self._placed(logits, target)
             if isinstance(self.solver, ClosedForm) and self.solver.small and logits.ndim == 2:
                 return transport_of_logits(logits, target, self.solver)
             value: Tensor = self.solver(logits.softmax(dim=-1), target)
             return value
 
-    def _prepared(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+    def _placed(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """The tensors in float32 or float64, after this module's own tensors went to their type and device."""
         first, *others = _wide(*tensors)
         held = next(self.buffers())

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from dprm_trainers.core.loading import WEIGHTS
-from dprm_trainers.reward.features import linear_head
+from dprm_trainers.reward.features import head_name, linear_head
 from dprm_trainers.reward.hidden_layer import HIDDEN, add_hidden, through_hidden
 
 if TYPE_CHECKING:
@@ -113,12 +113,6 @@ def pool_by_mean(model: PreTrainedModel) -> None:
     unread = getattr(model.base_model, "pooler", None)
     if unread is not None:
         unread.requires_grad_(False)
-
-
-def head_name(model: PreTrainedModel) -> str:
-    """Under which name a classifier has its head. Raises `TrainingError` if that is not one linear layer."""
-    head = linear_head(model)
-    return str(next(name for name, module in model.named_modules() if module is head))
 
 
 def pooled_by_us(model_config: Any) -> bool:

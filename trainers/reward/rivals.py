@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,8 @@ from dprm_data.preference.text_ridge import FOLDS, folds, out_of_fold
 from dprm_trainers.data.rows import Message, Rows, TrainingData
 
 CONSTANT, TEXT, LONGER = "constant", "TF-IDF + ridge", "the longer one"
+_RPS = "RPS"
+_LEAST = 1e-12
 _SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)  # of the constant in the regression's predictions
 _NO_SKLEARN = f"{TEXT} is not compared: it needs scikit-learn (pip install 'dprm-data[train]')"
 _TOO_LITTLE = f"{TEXT} is not compared: there are too few prompts, or no word occurs twice in the training rows"
@@ -48,7 +50,7 @@ def by_text(train: Rows, rows: Rows) -> Floats | str:
         return _TOO_LITTLE
     found = out_of_fold(features, train.target, fold)
     base = train.target.mean(axis=0)
-    errors = [_nll(_mixed(found.predicted, base, share), train.target) for share in _SHARES]
+    errors = [cross_entropy(_mixed(found.predicted, base, share), train.target).mean() for share in _SHARES]
     others = words.transform(_fields(rows))
     mean = np.mean([model.predict(others).reshape(len(rows), -1) for model in found.models], axis=0)
     return _mixed(mean, base, _SHARES[int(np.argmin(errors))])
@@ -57,6 +59,11 @@ def by_text(train: Rows, rows: Rows) -> Floats | str:
 def lengths(completions: Sequence[list[Message]]) -> Floats:
     """The characters of every response (N,)."""
     return np.array([sum(len(turn["content"]) for turn in turns) for turns in completions], dtype=np.float64)
+
+
+def cross_entropy(p: Floats, q: Floats) -> Floats:
+    """-sum q log p: (N,), in nats: the negative log-likelihood of the held-out population."""
+    return np.asarray(-(q * np.log(np.maximum(p, _LEAST))).sum(axis=1))
 
 
 def rps(p: Floats, q: Floats, space: LabelSpace) -> Floats:
@@ -113,7 +120,7 @@ def comparisons(
     for rival, p in rivals.items():
         if predicted is not None:
             own, other = rps(predicted, target, space), rps(p, target, space)
-            measure, rows = "RPS", None
+            measure, rows = _RPS, None
         elif len(pairs):
             own, other = 1 - outcomes(reward, pairs), 1 - outcomes(p @ space.rewards, pairs)
             measure, rows = "errors on pairs", pairs[:, 0]
@@ -124,21 +131,10 @@ def comparisons(
     return found
 
 
-def verdicts(
-    model: str,
-    predicted: Floats | None,
-    reward: Floats,
-    rivals: Mapping[str, Floats],
-    target: Floats,
-    space: LabelSpace,
-    draws: Resamples,
-    pairs: Ints,
-) -> list[str]:
-    """A sentence for every rival that a model does not beat: see `comparisons`. A scalar model is not held to the
-    constant, which has no order."""
-    known = rivals if predicted is not None else {name: p for name, p in rivals.items() if name != CONSTANT}
-    found = comparisons(model, predicted, reward, known, target, space, draws, pairs)
-    return [str(each) for each in found if not each.beaten]
+def verdicts(found: Iterable[Comparison]) -> list[str]:
+    """A sentence for every rival that a model does not beat. A scalar model is not held to the constant, which has no
+    order."""
+    return [str(each) for each in found if not each.beaten and (each.measure == _RPS or each.rival != CONSTANT)]
 
 
 def on_validation(data: TrainingData, predicted: Floats | None, reward: Floats, pairs: Ints | None) -> list[str]:
@@ -148,8 +144,10 @@ def on_validation(data: TrainingData, predicted: Floats | None, reward: Floats, 
     rivals = {CONSTANT: constant(train, len(rows))} | ({} if isinstance(text, str) else {TEXT: text})
     some = pairs if pairs is not None else np.zeros((0, 2), dtype=np.int64)
     draws = Resamples.of(rows.groups)
-    found = verdicts("the model", predicted, reward, rivals, rows.target, data.space, draws, some)
-    return [f"on {len(rows)} validation rows {note}" for note in found] + ([text] if isinstance(text, str) else [])
+    found = comparisons("the model", predicted, reward, rivals, rows.target, data.space, draws, some)
+    return [f"on {len(rows)} validation rows {note}" for note in verdicts(found)] + (
+        [text] if isinstance(text, str) else []
+    )
 
 
 def _fields(rows: Rows) -> list[list[str]]:
@@ -163,10 +161,6 @@ def _mixed(predicted: Floats, base: Floats, share: float) -> Floats:
     total = p.sum(axis=1, keepdims=True)
     p = np.where(total > 0, p / np.where(total > 0, total, 1.0), base)
     return np.asarray((1 - share) * p + share * base)
-
-
-def _nll(p: Floats, q: Floats) -> float:
-    return float(-(q * np.log(np.maximum(p, 1e-12))).sum(axis=1).mean())
 
 
 def _hash(text: str) -> int:
