@@ -58,7 +58,15 @@ def train_reward(
     if as_json:
         answer({"model": str(trained.output), "figures": trained.figures, "notes": trained.notes}, None, True)
     else:
-        say(f"{trained.output}\nNext: dprm eval reward --reward-model {trained.output} --data {settings.data}")
+        say(f"{trained.output}\nNext: dprm eval reward --reward-model {trained.output} {_held_out(settings.data)}")
+
+
+def _held_out(data: str) -> str:
+    """The option that evaluates on what a training on this data held out; `eval reward` reads a file of pairs whole, so it
+    needs another one."""
+    from dprm_trainers.data.training_pairs import are_pairs
+
+    return "--pairs HELD_OUT.jsonl" if are_pairs(data) else f"--data {data}"
 
 
 def _train_groups(settings: Any, attribute: str, as_json: bool, quiet: bool) -> None:

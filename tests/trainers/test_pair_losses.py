@@ -252,6 +252,12 @@ def test_pairs_alone_need_labels(tmp_path: Path) -> None:
         train_reward(RewardConfig.of(data=str(pairs), model="m", output=str(tmp_path / "out"), objective="ordinal"))
 
 
+def test_pairs_are_told_from_rows(tmp_path: Path) -> None:
+    pairs = write_lines(tmp_path / "pairs.jsonl", some_pairs(20))
+    with pytest.raises(DprmError, match="has pairs, and the objective ce trains on rows"):
+        train_reward(RewardConfig.of(data=str(pairs), model="m", output=str(tmp_path / "out")))
+
+
 def test_rows_and_pairs_train_one_model(tmp_path: Path) -> None:
     """Twelve rows say what level is meant, pairs say which words are better: together they know both."""
     config = tiny.settings(tmp_path)

@@ -18,6 +18,7 @@ from transformers import (
     ModernBertForMaskedLM,
 )
 
+from dprm_trainers.core.errors import TrainingError
 from dprm_trainers.reward.reward_model import RewardModel
 from dprm_trainers.reward.reward_trainer import train_reward
 from dprm_trainers.reward.scorer import Scorer
@@ -97,6 +98,20 @@ def test_training_goes_on_with_the_head_and_the_pooling(
     second = train_reward(again)
     one, two = (Scorer.load(str(done.output))(PROMPTS, RESPONSES).reward for done in (first, second))
     assert np.allclose(one, two, atol=1e-4)
+
+
+def test_nothing_of_an_earlier_model_stays_in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sentence-transformers would put the old head on the new backbone."""
+    monkeypatch.setenv("DPRM_CACHE", str(tmp_path / "cache"))
+    first = train_reward(tiny.settings(tmp_path, epochs=1, hidden=8)).output
+    assert (first / "3_Dense").is_dir()
+    (first / "notes.txt").write_text("mine")
+    with pytest.raises(TrainingError, match="hidden: this training began with 8"):
+        train_reward(tiny.settings(tmp_path, epochs=2, resume=True))
+    plain = train_reward(tiny.settings(tmp_path, epochs=1, overwrite=True)).output
+    assert plain == first
+    assert not [file.name for pattern in ("modules.json", "*_Dense", "*_Pooling") for file in plain.glob(pattern)]
+    assert (plain / "notes.txt").read_text() == "mine"
 
 
 def test_an_architecture_whose_classifier_takes_the_mean_stays_plain(tmp_path: Path) -> None:

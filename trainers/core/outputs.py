@@ -17,6 +17,8 @@ from dprm_trainers.core.checkpoints import flush
 from dprm_trainers.core.errors import TrainingError
 
 MARKS = ("config.json", "adapter_config.json")  # a folder that has one of them holds a model
+# What a model's folder may have that the next model's may not: weights, the layout of sentence-transformers, heads of groups.
+_PARTS = (*MARKS, "*.safetensors*", "adapter_*", "modules.json", "[0-9]_*", "group_heads")
 
 
 def writable(folder: Path) -> Path:
@@ -68,9 +70,8 @@ def whole_model(output: Path) -> Iterator[Path]:
     staged.mkdir(parents=True)
     yield staged
     flush(staged)
-    for old in [*(output / mark for mark in MARKS), *output.glob("*.safetensors*"), *output.glob("adapter_*")]:
-        old.unlink(missing_ok=True)
-    shutil.rmtree(output / "group_heads", ignore_errors=True)
+    for old in [found for pattern in _PARTS for found in output.glob(pattern)]:
+        shutil.rmtree(old) if old.is_dir() else old.unlink()
     for file in sorted(staged.iterdir(), key=lambda file: (file.name in MARKS, file.name)):
         if (output / file.name).is_dir():
             shutil.rmtree(output / file.name)

@@ -42,6 +42,8 @@ _SHARE_OF_MEMORY = 0.6  # the rest is for activations
 _BEFORE = {"freeze": "none", "lora": 0, "pooling": LAST, "warmup": 0.05, "early_stopping": 0}
 _OBJECTIVE_BEFORE = "ot+0.1*ce"
 
+_LAYERS = ("group_heads", "hidden")  # settings that say which weights a checkpoint has
+
 
 @dataclass(frozen=True)
 class Basis:
@@ -169,16 +171,24 @@ def objective_of(config: RewardConfig, checkpoints: Path) -> RewardConfig:
 
 
 def keep(config: RewardConfig, choices: Choices, checkpoints: Path) -> None:
-    """Write the settings that were chosen, and the objective, beside the checkpoints, for when the training resumes."""
+    """Write the settings that were chosen, the objective and the layers beside the checkpoints, for when the training resumes."""
     checkpoints.mkdir(parents=True, exist_ok=True)
-    content = {name: getattr(config, name) for name in [*choices, "objective", "group_heads"]}
+    content = {name: getattr(config, name) for name in [*choices, "objective", *_LAYERS]}
     (checkpoints / FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def began_with(setting: str, checkpoints: Path, otherwise: Any) -> Any:
-    """The value of a setting with which a training that has checkpoints here began; `otherwise` where there is none, or
-    it was not kept."""
-    return _kept(checkpoints).get(setting, otherwise) if any(checkpoints.glob("checkpoint-*")) else otherwise
+def check_resumed(config: RewardConfig, checkpoints: Path) -> None:
+    """Raise `TrainingError` for a training to be resumed whose checkpoints have other layers than the settings ask for."""
+    if not (config.resume and any(checkpoints.glob("checkpoint-*"))):
+        return
+    before = _kept(checkpoints)
+    for name in _LAYERS:
+        began = before.get(name, getattr(config, name))
+        if began != getattr(config, name):
+            raise TrainingError(
+                f"{name}: this training began {f'with {began}' if began else 'without'}",
+                hint="Resume with the same, or train anew with --overwrite.",
+            )
 
 
 def _began(config: RewardConfig, checkpoints: Path) -> Choices:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dprm_data.core.arrays import Floats
 from dprm_trainers.core.errors import TrainingDataError, TrainingError
-from dprm_trainers.reward.defaults import began_with, spread_by_launch
+from dprm_trainers.reward.defaults import spread_by_launch
 from dprm_trainers.reward.group_figures import GroupFigures, group_figures
 
 if TYPE_CHECKING:
@@ -17,15 +16,8 @@ if TYPE_CHECKING:
     from dprm_trainers.reward.reward_config import RewardConfig
 
 
-def check_groups(config: RewardConfig, train: Rows, checkpoints: Path) -> None:
+def check_groups(config: RewardConfig, train: Rows) -> None:
     """Raise `TrainingError` for heads of groups that this training cannot have, before a model is loaded."""
-    if config.resume:
-        before = began_with("group_heads", checkpoints, config.group_heads)
-        if before != config.group_heads:
-            raise TrainingError(
-                f"group_heads: this training began {f'with {before}' if before else 'without'}",
-                hint="Resume with the same, or train anew with --overwrite.",
-            )
     if config.group_heads is None:
         return
     if spread_by_launch(config):

@@ -23,18 +23,17 @@ from dprm_data.publish.hub import connect
 from dprm_trainers.core.checkpoints import flush, last_whole
 from dprm_trainers.core.errors import TrainingDataError, TrainingError
 from dprm_trainers.core.outputs import in_bf16, output_folder, push_folder, whole_model
-from dprm_trainers.data.rows import TrainingData, load_data
+from dprm_trainers.data.rows import TrainingData
 from dprm_trainers.data.tokens import encode_shared, pad_apart_from_the_end
-from dprm_trainers.data.training_pairs import are_pairs
 from dprm_trainers.reward.base_rate import start_at_base_rate
 from dprm_trainers.reward.batches import Collator, Examples
-from dprm_trainers.reward.defaults import AUTO, Basis, keep, objective_of, reasons, settled, told
+from dprm_trainers.reward.defaults import AUTO, Basis, check_resumed, keep, objective_of, reasons, settled, told
 from dprm_trainers.reward.features import features_of_texts
 from dprm_trainers.reward.group_loss import GroupLoss, widen
 from dprm_trainers.reward.group_training import check_groups, figures_by_group
 from dprm_trainers.reward.loss_report import LossReporter, constant_loss
 from dprm_trainers.reward.memory_estimate import estimate, room
-from dprm_trainers.reward.objective import Objective, on_pairs, on_rows
+from dprm_trainers.reward.objective import Objective, on_pairs
 from dprm_trainers.reward.precision import float32_trained
 from dprm_trainers.reward.pretrained import load_model, load_tokenizer, with_lora
 from dprm_trainers.reward.reward_config import RewardConfig
@@ -52,7 +51,7 @@ from dprm_trainers.reward.sharding import (
 )
 from dprm_trainers.reward.throughput import figures_of, flops_per_token, in_words
 from dprm_trainers.reward.trainable_head import trainable_head
-from dprm_trainers.reward.training_parts import Part, no_rows, training_parts
+from dprm_trainers.reward.training_parts import Part, training_data, training_parts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -133,13 +132,14 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
     output = output_folder(config.output, resume=config.resume, overwrite=config.overwrite)
     if config.push_to_hub:
         connect(needs_token=True)  # a missing token is reported now, not after the training
+    check_resumed(config, output / "checkpoints")
     config = objective_of(config, output / "checkpoints")
-    found = data or _rows_of(config)
+    found = data or training_data(config)
     space = found.space
     objective = Objective(config.objective, space)
     parts = training_parts(config, found, objective)
     train, validation = (parts[name].rows for name in ("train", "validation"))
-    check_groups(config, train, output / "checkpoints")
+    check_groups(config, train)
     if config.calibrate or (config.early_stopping not in (0, AUTO) and not parts["validation"].held):
         found.split("validation")
     tokenizer, model_config, max_length = load_tokenizer(config, space)
@@ -244,22 +244,6 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
 
 
 # -- before ------------------------------------------------------------------------------------------------------------
-
-
-def _rows_of(config: RewardConfig) -> TrainingData:
-    """The rows with distributions; none for an objective of pairs alone."""
-    if are_pairs(config.data) if config.scalar else not on_rows(config.objective):
-        return no_rows(config.data, config.labels, scalar=config.scalar)
-    return load_data(
-        config.data,
-        labels=config.labels,
-        test=config.test,
-        validation=config.validation,
-        seed=config.split_seed,
-        group=config.group,
-        group_heads=config.group_heads,
-        votes=config.votes,
-    )
 
 
 def with_adapters(model: PreTrainedModel, config: RewardConfig) -> Any:

@@ -13,9 +13,11 @@ from dprm_data.labels.space import LabelSpace
 from dprm_data.labels.statistics import Resamples
 from dprm_data.preference.pairs import outcomes
 from dprm_data.runs.folder import is_run_folder
+from dprm_data.runs.verdict_line import counted
 from dprm_trainers.core.errors import TrainingDataError
-from dprm_trainers.data.rows import Labels, Message, Rows, Split, TrainingData, preference_pairs
+from dprm_trainers.data.rows import Labels, Message, Rows, Split, TrainingData, load_data, preference_pairs
 from dprm_trainers.data.training_pairs import PairRows, are_pairs, load_pairs
+from dprm_trainers.reward.objective import on_rows
 from dprm_trainers.reward.rivals import LONGER, lengths
 
 if TYPE_CHECKING:
@@ -77,7 +79,7 @@ class Part:
         better = draws.mean(own - longer)
         beaten = better.low is not None and better.low > 0
         return [
-            f"on {len(pairs)} validation pairs the model {'beats' if beaten else 'does not beat'} {LONGER}: "
+            f"on {counted(len(pairs), 'validation pair')} the model {'beats' if beaten else 'does not beat'} {LONGER}: "
             f"{own.mean():.3f} right against {longer.mean():.3f}, difference {better}"
         ]
 
@@ -102,6 +104,28 @@ def training_parts(config: RewardConfig, data: TrainingData, objective: Objectiv
         )
     validation = pairs["validation"].without(data.splits["train"].prompts)
     return {"train": Part.of(data.splits["train"], train), "validation": Part.of(data.splits["validation"], validation)}
+
+
+def training_data(config: RewardConfig) -> TrainingData:
+    """The rows with distributions, of the settings' data; none for an objective of pairs alone. Raises `DprmError`."""
+    rows, pairs = on_rows(config.objective), are_pairs(config.data)
+    if pairs and rows:
+        raise TrainingDataError(
+            f"{config.data} has pairs, and the objective {config.objective} trains on rows with a distribution",
+            hint="Train on pairs alone (--objective ordinal, or bt for a scalar), or give rows as data and these as pair_data.",
+        )
+    if not rows and (pairs or not config.scalar):
+        return no_rows(config.data, config.labels, scalar=config.scalar)
+    return load_data(
+        config.data,
+        labels=config.labels,
+        test=config.test,
+        validation=config.validation,
+        seed=config.split_seed,
+        group=config.group,
+        group_heads=config.group_heads,
+        votes=config.votes,
+    )
 
 
 def no_rows(source: str, labels: Labels | None, *, scalar: bool = False) -> TrainingData:
