@@ -10,7 +10,7 @@ posterior's maximum of a multinomial logistic regression with the population's l
 **Votes, not fitted distributions.** The distributions of `dprm_data.preference.groups` are drawn towards everyone's,
 response by response, as the few votes that a group has on one response ask for. A head learns from the votes on all
 responses, and is drawn towards the population's by its prior. Trained on what is drawn already it would be drawn twice,
-and lose most of a difference where a group has few votes on each response. For votes themselves
+and lose part of a difference where a group has few votes on each response. For votes themselves
 the likelihood is the loss, whatever the objective is: cross-entropy of sampled votes is minimised by their mean, the
 transport to them by their median.
 
