@@ -84,6 +84,7 @@ def plan(
     The arguments are those of `run`. Raises `DprmError` for a recipe that cannot be run.
     """
     with _job(recipe, source, output, provider, progress) as job, job.at_work():
+        stages.say_sendings(job)
         stages.prepare(job)
         return ShownPlan.of(two_stage_plan.plan(job), job.recipe.budget.max_cost)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,6 +33,7 @@ def plan(recipe: RecipeFile, output: Output = None, as_json: Json = False, quiet
     from dprm_data.terminal.plan_view import plan_view
 
     with open_job(recipe, output, quiet or as_json, calls=False) as job:
+        stages.say_sendings(job)
         stages.prepare(job)
         planned = planned_run(job)
         budget = job.recipe.budget.max_cost
@@ -95,10 +96,10 @@ def run(
     from dprm_data.pipeline.stages import annotate_and_keep, prepare
     from dprm_data.terminal.counters_view import usage_line
 
-    with (
-        open_job(recipe, output, quiet or as_json) as job,
-        shown_on_page(job, quiet or as_json) if page else nullcontext(),
-    ):
+    # The page ends after the run has let go of its folder: the last state that it reads is the end.
+    with ExitStack() as beside, open_job(recipe, output, quiet or as_json) as job:
+        if page:
+            beside.enter_context(shown_on_page(job, quiet or as_json))
         prepare(job)
         generate(job, max_cost=max_cost, retry_failed=retry_failed)
         make_usable(job)

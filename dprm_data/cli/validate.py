@@ -49,7 +49,12 @@ def validate(
     ],
     sets: Annotated[
         bool,
-        typer.Option("--sets", help="List the public sets that are known by name.", callback=_list_sets, is_eager=True),
+        typer.Option(
+            "--sets",
+            help="List the public sets that are known by name. Needs nothing else.",
+            callback=_list_sets,
+            is_eager=True,
+        ),
     ] = False,
     data: Annotated[
         Path | None, typer.Option("--data", help="The folder with a public set's files, in place of the Hub.")

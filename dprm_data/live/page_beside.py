@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-_LAST = 4.0  # seconds in which a browser may fetch the end
+_LAST = 20.0  # seconds in which the end is read, and again as many in which a browser may fetch it
 
 
 @contextmanager

@@ -68,7 +68,7 @@ class RunSnapshot:
         Run.open(self.path)
 
     def read(self, *, whole: bool = False) -> Content:
-        """The state at present. whole: wait for the status too."""
+        """The state at present. whole: with a status that is read from now on."""
         self._faults = []
         content: Content = {"folder": str(self.path), "name": self.path.absolute().name}
         try:
@@ -87,6 +87,9 @@ class RunSnapshot:
     # -- the status: what `dprm status` says ------------------------------------------------------------------------------
 
     def _read_status(self, *, whole: bool) -> None:
+        if whole and self._pending:  # begun before the end, and so perhaps not the last word
+            futures.wait([self._pending])
+            self._pending = None
         if self._pending is None and (whole or time.monotonic() >= self._next_status):
             self._pending = self._beside.submit(self._timed_status)
         if self._pending is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import orjson
@@ -66,14 +66,13 @@ class Watcher:
         return time.monotonic() - self._asked < _LOOKS
 
     def end(self, wait: float) -> None:
-        """Read everything once more, and wait until a browser that looks has got it, at most so many seconds."""
+        """Read everything once more, and then wait until a browser that looks has got it. Each takes at most so many seconds."""
         if not self.looked_at:
             return
         self._ending = True
         self._wanted.set()
-        until = time.monotonic() + wait
-        while time.monotonic() < until and not (self._over and self._fetched == self._version):
-            time.sleep(0.05)
+        _wait_for(lambda: self._over, wait)
+        _wait_for(lambda: self._fetched == self._version, wait)
 
     def _watch(self) -> None:
         while not self._closed:
@@ -105,3 +104,9 @@ class Watcher:
             self._content = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
             self._over = ending
             self._changed.notify_all()
+
+
+def _wait_for(true: Callable[[], bool], seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and not true():
+        time.sleep(0.05)

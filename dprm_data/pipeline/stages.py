@@ -211,10 +211,14 @@ def plan(run: Run) -> Plan:
     return estimate(run)
 
 
-def announce(run: Run) -> None:
-    """Say which addresses the run will ask consent for, and the elicitation chosen for it."""
+def say_sendings(run: Run) -> None:
+    """Say which addresses the run will ask consent for: first of all, as whatever is said after may be an error."""
     for sending in pending(run.recipe, calls=run.provider is None):
         run.progress.say(f"{run.recipe.file}: {sending.sentence}")
+
+
+def announce(run: Run) -> None:
+    """Say which elicitation was chosen for the run."""
     if run.why_elicitation:
         run.progress.say(run.why_elicitation)
     with suppress(InputError):  # where responses are still to be made

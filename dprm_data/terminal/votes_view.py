@@ -76,7 +76,8 @@ def agreement_view(
             Text(visible(found.annotator_ids[i])), count(found.ratings[i]), *(number(float(cell)) for cell in cells)
         )
     hint = Text(
-        "severity: mean reward given, minus that of the others on the same items; informativeness: correlation with the others",
+        "severity: mean reward given, minus that of the others on the same items; informativeness: correlation with the others\n"
+        "alpha: over all pairs of ratings of an item; a run’s verdict takes those of different annotators only",
         style="dim",
     )
     rest = [Text(f"\n{said}"), *([_severities(learned)] if learned else [])] if said else []

@@ -94,10 +94,11 @@ def read_crowd(
 ) -> Crowd:
     """People's votes in a long table with texts (`ingest.rated_items`), which are on these labels; or a named set's, which has labels of its own.
 
-    anonymous: the annotators' ids are placeholders, by which they cannot be told apart. data, scale: of a named set. Raises `VotesError`, `SourceError` or `InputError`.
+    anonymous: the annotators' ids are placeholders, by which they cannot be told apart. data, scale: of a named set; with them a set's name is no path. Raises `VotesError`, `SourceError` or `InputError`.
     """
     path = Path(against).expanduser()
-    if not path.exists() and not path.suffix:
+    of_set = against in named_sets() and not (data is None and scale is None)
+    if of_set or (not path.exists() and not path.suffix):
         if columns or base is not None:
             raise InputError(
                 f"--against {against}: a named set knows its own columns", hint="Leave --column and --base out."

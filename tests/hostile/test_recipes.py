@@ -243,6 +243,16 @@ def test_a_run_without_a_terminal_is_refused_and_sends_nothing(thief: Thief, tmp
     assert sentence not in dprm("plan", "recipe.yaml", cwd=tmp_path, **environment).stderr
 
 
+def test_an_error_of_the_plan_hides_no_sending(tmp_path: Path) -> None:
+    write_recipe(
+        tmp_path, provider={"name": "openai", "model": "unheard-of", "base_url": "http://evil.example/v1"}, budget={}
+    )
+    planned = dprm("plan", "recipe.yaml", cwd=tmp_path, OPENAI_API_KEY=SECRET, XDG_CONFIG_HOME=str(tmp_path / "config"))
+    assert planned.returncode == 2
+    assert "no price is known" in planned.stderr
+    assert "environment variable OPENAI_API_KEY to http://evil.example" in planned.stderr
+
+
 @pytest.mark.parametrize(("answer", "code"), [("n\n", 2), ("y\n", 1)])
 def test_on_a_terminal_it_is_asked_once(answer: str, code: int, tmp_path: Path) -> None:
     """Code 1: it went on, and nobody answers at the address, which no name server knows."""

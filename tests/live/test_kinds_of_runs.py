@@ -6,8 +6,10 @@ import json
 import os
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from dprm_data.ledger.stats import stats_of
 from dprm_data.ledger.store import CallRow
 from dprm_data.live.ledger_tail import LedgerTail
 from dprm_data.live.run_snapshot import RunSnapshot
+from dprm_data.runs.run_status import RunStatus, run_status
 from tests.engine.test_batch_mode import batch_recipe, wait_for_pending_batch
 from tests.helpers import answer, dprm, write_recipe, write_rows
 from tests.pipeline.test_compare_run import write_compare
@@ -68,6 +71,27 @@ def test_several_models(server: LLMServer, tmp_path: Path) -> None:
         item["id"]: item["shares"] for item in found["items"]
     }
     assert there["items"][0]["prompt"].startswith("question") and not there["faults"]
+
+
+def test_the_last_state_is_no_status_that_was_begun_before_the_end(
+    server: LLMServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_rows(tmp_path / "pairs.jsonl", [{"prompt": "Q?", "response": "A."}])
+    assert dprm("run", write_recipe(tmp_path, server.url), "--quiet", cwd=tmp_path).returncode == 0
+    ended = threading.Event()
+
+    def slow(path: Path) -> RunStatus:
+        before = not ended.is_set()
+        ended.wait(20)
+        return replace(run_status(path), running=before)
+
+    monkeypatch.setattr("dprm_data.live.run_snapshot.run_status", slow)
+    monkeypatch.setattr("dprm_data.live.run_snapshot._FIRST_STATUS", 0.1)
+    snapshot = RunSnapshot(tmp_path / "run")
+    assert snapshot.read()["state"]["kind"] == "waiting"
+    ended.set()
+    assert snapshot.read(whole=True)["state"]["kind"] == "finished"
+    snapshot.close()
 
 
 def test_comparisons(server: LLMServer, tmp_path: Path) -> None:

@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from dprm_data.core.errors import InputError
+from dprm_trainers.core.errors import TrainingError
+from dprm_trainers.core.references import check_data
 from dprm_trainers.reward.defaults import FILE, Basis, chosen
 from dprm_trainers.reward.reward_config import RewardConfig
 from dprm_trainers.reward.reward_trainer import train_reward
@@ -52,6 +55,8 @@ def test_what_is_given_wins_and_the_rest_follows_it() -> None:
     found = choices(given, SMALL)
     assert not given.keys() & found.keys()
     assert found["lora"] == 0
+    why = chosen(RewardConfig.of(data="d", model="m", **given), Basis(**SMALL))["lora"][1]
+    assert why == "the head alone"
     found = choices({"lora": 8}, LARGE)
     assert (found["freeze"], found["learning_rate"]) == ("none", 1e-4)
 
@@ -69,6 +74,33 @@ def test_choices_are_said_and_recorded(tmp_path: Path) -> None:
     )
     assert "chosen by size, data and machine" in (trained.output / "README.md").read_text()
     assert "auto" not in json.dumps(record["settings"] | {"precision": ""})
+
+
+def test_every_epoch_has_a_training_loss_of_its_own(tmp_path: Path) -> None:
+    """Epochs of fewer steps than there are between two logged losses."""
+    said: list[str] = []
+    train_reward(tiny.settings(tmp_path, epochs=4, trainer={"logging_steps": 1_000}), said.append)
+    losses = [line.split("training loss ")[1].split(",")[0] for line in said if line.startswith("epoch ")]
+    assert len(set(losses)) == 4
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"data": "d"}, "model: missing, and there is no default\nGive --model,"),
+        ({}, "data and model: missing, and there is no default\nGive --data and --model,"),
+    ],
+)
+def test_a_setting_that_is_missing_is_named_by_its_flag(given: dict[str, Any], says: str) -> None:
+    with pytest.raises(TrainingError) as raised:
+        RewardConfig.of(**given)
+    assert says in str(raised.value)
+
+
+@pytest.mark.parametrize("data", ["pairs.jsonl", "runs/data.parquet", "my-run", "./nowhere", "a/b/c"])
+def test_data_that_is_no_name_on_the_hub_is_not_looked_for_there(data: str) -> None:
+    with pytest.raises(InputError, match="there is no such f"):
+        check_data("--data", data)
 
 
 @pytest.mark.parametrize("old", [False, True], ids=["now", "before settings were chosen"])

@@ -69,6 +69,12 @@ def test_a_mistake_is_a_sentence(place: Path, arguments: tuple[str, ...], says: 
     assert says in (found.stdout + found.stderr) and "Traceback" not in (found.stdout + found.stderr)
 
 
+def test_with_data_a_name_is_a_sets_and_not_a_folders(place: Path) -> None:
+    Path("chaosnli").mkdir()
+    found = dprm("validate", "recipe.yaml", "--against", "chaosnli", "--data", "chaosnli", cwd=place)
+    assert found.returncode == 2 and "chaosNLI_snli.jsonl" in found.stderr
+
+
 def test_the_named_sets_are_listed(tmp_path: Path) -> None:
     found = dprm("validate", "--sets", cwd=tmp_path)
     assert found.returncode == 0

@@ -7,6 +7,7 @@ from pathlib import Path
 from dprm_data.core.errors import InputError
 
 _OF_A_MODEL = ("config.json", "adapter_config.json")
+_OF_DATA = (".parquet", ".jsonl", ".json", ".csv", ".tsv", ".yaml", ".yml")
 
 
 def check_model(setting: str, reference: str) -> None:
@@ -22,13 +23,13 @@ def check_model(setting: str, reference: str) -> None:
 
 
 def check_data(setting: str, reference: str) -> None:
-    """Check that a path exists. setting: the option's name, for the message. Raises `InputError`."""
-    if not Path(reference).exists():
-        _check_name(
-            setting,
-            reference,
-            "Give a run folder, a Parquet file, or owner/name of a dataset on the Hub.",
-        )
+    """Check that a path exists, or that this can be owner/name on the Hub. setting: the option's name, for the message. Raises `InputError`."""
+    if Path(reference).exists():
+        return
+    hint = "Give a run folder, a Parquet file, JSON lines of pairs, or owner/name of a dataset on the Hub."
+    if "/" not in reference or Path(reference).suffix in _OF_DATA:
+        raise InputError(f"{setting} {reference}: there is no such file or folder", hint=hint)
+    _check_name(setting, reference, hint)
 
 
 def _check_name(setting: str, reference: str, hint: str) -> None:

@@ -87,6 +87,13 @@ def given_settings(model: type[Settings], file: str | Path | None, flags: dict[s
     """Settings from a file, flags (None means not set), or both; flags take precedence. Raises `TrainingError`."""
     values = {name: value for name, value in flags.items() if value is not None}
     if file is None:
+        lacking = [name for name, field in model.model_fields.items() if field.is_required() and name not in values]
+        if lacking:
+            flags_of = " and ".join(f"--{name.replace('_', '-')}" for name in lacking)
+            raise TrainingError(
+                f"{' and '.join(lacking)}: missing, and there is no default",
+                hint=f"Give {flags_of}, or a file of settings with --config.",
+            )
         return validated(values, model, TrainingError, "settings")
     if not values:
         return read_model(Path(file), model, TrainingError, "settings of a training")

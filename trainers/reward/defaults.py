@@ -122,7 +122,7 @@ def chosen(config: RewardConfig, basis: Basis) -> Choices:
     alone = freeze == "backbone"
     room = not basis.memory or basis.memory * _SHARE_OF_MEMORY >= basis.weights * _BYTES_A_WEIGHT
     if room or basis.sharded or alone:
-        lora = value("lora", 0, size)
+        lora = value("lora", 0, "the head alone" if alone else size)
     else:
         lora = value("lora", 16, f"{size} and AdamW's state do not fit on the GPU")
     if not config.hidden:

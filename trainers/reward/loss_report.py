@@ -22,15 +22,29 @@ class LossReporter(TrainerCallback):
     def __init__(self, say: Callable[[str], None], constant: float) -> None:
         self._say, self._constant = say, constant
 
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        control.should_log = True  # an epoch of few steps has a training loss too
+
     def on_evaluate(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-        losses = [f"{entry['loss']:.4f}" for entry in state.log_history[-8:] if "loss" in entry][-1:]
-        trained = f"training loss {losses[0]}, " if losses else ""
+        losses = _since_last_evaluation(state.log_history)
+        trained = f"training loss {losses[-1]:.4f}, " if losses else ""
         if state.is_world_process_zero:
             found = more["metrics"]["eval_loss"]
             worse = ": worse than saying the training rows' average of every response" if found > self._constant else ""
             self._say(
                 f"epoch {state.epoch:.3g}: {trained}validation loss {found:.4f} (constant: {self._constant:.4f}){worse}"
             )
+
+
+def _since_last_evaluation(history: list[dict[str, Any]]) -> list[float]:
+    """The training losses logged between the evaluation before this one, whose entry is the last, and now."""
+    found: list[float] = []
+    for entry in history[:-1]:
+        if "eval_loss" in entry:
+            found = []
+        elif "loss" in entry:
+            found.append(entry["loss"])
+    return found
 
 
 def constant_loss(objective: Objective, base: Floats, validation: Part, groups: GroupLoss | None = None) -> float:
