@@ -91,7 +91,7 @@ $(VENV)/.quickstart: $(VENV)/bin/python pyproject.toml $(LOCK)
 
 $(VENV)/.test: $(VENV)/.quickstart tests/argilla-server-constraints.txt
 	$(call install_torch,$(VENV))
-	$(call install,$(VENV),local hub anthropic train argilla postgres serve,--group test --group lint)
+	$(call install,$(VENV),local hub anthropic train qlora argilla postgres serve,--group test --group lint)
 	PYTHON=$(abspath $(BIN)/python) sh tests/setup_argilla.sh
 	sh tests/setup_browser.sh
 	sh tests/setup_postgres.sh

@@ -18,6 +18,7 @@ WAYS = {
     "all weights, checkpointing": {"checkpointing": True},
     "LoRA 16": {"lora": 16},
     "LoRA 16, frozen weights in bf16": {"lora": 16, "weights": "bf16"},
+    "LoRA 16, frozen weights in four bits (nf4)": {"lora": 16, "weights": "nf4"},
     "LoRA 16, checkpointing": {"lora": 16, "checkpointing": True},
 }
 
@@ -37,7 +38,9 @@ def main() -> None:
 def _one(way: str, folder: Path) -> None:
     import resource
 
-    import peft  # noqa: F401 - so that libraries do not count
+    # Imported first, so that libraries do not count.
+    import bitsandbytes  # noqa: F401
+    import peft  # noqa: F401
     import psutil
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM

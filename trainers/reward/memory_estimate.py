@@ -2,7 +2,7 @@
 
 Bytes, for n weights of which t are trained, over s shards, in B rows of T tokens:
 
-    weights        4 a trained one and 2 or 4 a frozen one, over s
+    weights        4 a trained one and 2 or 4 a frozen one (in four bits .52), over s
     gathered       of sharded weights, the two largest layers whole (one computes while the next is fetched)
     copies         under autocast, a bf16 copy of each float32 weight of a layer product, unless sharded
     gradients      4 t / s
@@ -26,6 +26,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+
+from dprm_trainers.reward.quantised import count, size
 
 
 @dataclass(frozen=True)
@@ -56,9 +58,9 @@ def estimate(
     """The estimate for a module whose weights are set to be trained or not. config: of its model. rows, tokens: of a
     batch. shards: processes that share the weights; 1 where each holds all."""
     trained = sum(weight.numel() for weight in module.parameters() if weight.requires_grad)
-    kept = sum(weight.numel() * weight.element_size() for weight in module.parameters() if not weight.requires_grad)
+    kept = sum(size(weight) for weight in module.parameters() if not weight.requires_grad)
     layers = _layers(module)
-    in_layers = [sum(weight.numel() for weight in layer.parameters()) for layer in layers]
+    in_layers = [sum(count(weight) for weight in layer.parameters()) for layer in layers]
     width = 2 if bf16 else 4
     copies = sum(w.numel() * 2 for w in module.parameters() if w.dim() == 2 and w.element_size() == 4)
     embeddings = sum(
@@ -79,7 +81,7 @@ def estimate(
         gradients=4 * trained / shards,
         optimizer=8 * trained / shards,
         activations=held + 2 * state,
-        how=f"{trained:,} of {sum(w.numel() for w in module.parameters()):,} weights trained, {rows} rows of {tokens} tokens, "
+        how=f"{trained:,} of {sum(map(count, module.parameters())):,} weights trained, {rows} rows of {tokens} tokens, "
         f"{'bf16' if bf16 else 'float32'}{', checkpointing' if checkpointing else ''}"
         f"{f', over {shards} processes' if shards > 1 else ''}; without what libraries take",
     )

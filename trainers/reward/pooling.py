@@ -50,15 +50,16 @@ def trained_by_mean(reference: str) -> bool:
 
 
 def load_classifier(
-    reference: str, *, model_config: Any = None, dtype: torch.dtype = torch.float32
+    reference: str, *, model_config: Any = None, dtype: torch.dtype = torch.float32, **more: Any
 ) -> tuple[PreTrainedModel, list[str]]:
     """A classifier that pools as its config's record says, and the names of the weights that the files lack.
 
     reference: a folder or a name on the Hub. model_config: takes precedence over the one there.
+    more: further options of `from_pretrained`.
     """
     from transformers import AutoModelForSequenceClassification
 
-    options = {"config": model_config} if model_config is not None else {}
+    options = more | ({"config": model_config} if model_config is not None else {})
     model, found = AutoModelForSequenceClassification.from_pretrained(
         reference, dtype=dtype, output_loading_info=True, **options, **WEIGHTS
     )

@@ -14,13 +14,14 @@ from dprm_trainers.data.group_rows import named
 from dprm_trainers.data.tokens import context_length, prepare_tokenizer
 from dprm_trainers.reward.pooling import MEAN, load_classifier
 from dprm_trainers.reward.precision import float32_output
+from dprm_trainers.reward.quantised import NF4, loading_options
 from dprm_trainers.reward.reward_config import RewardConfig
 from dprm_trainers.reward.reward_record import checked_record
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, NF4: torch.bfloat16}
 
 
 def open_tokenizer(reference: str, role: str) -> tuple[Any, PreTrainedTokenizerBase]:
@@ -120,8 +121,13 @@ def load_model(
     }
     if config.pooling == MEAN and hasattr(model_config, "classifier_pooling"):
         model_config.classifier_pooling = "mean"
+    more = loading_options(config, model_config) if config.weights == NF4 else {}
+    if config.attention:
+        more["attn_implementation"] = config.attention
     with loading(f"{config.model} as a sequence classifier", "Give a model whose weights are in safetensors files."):
-        model, _ = load_classifier(model_path(config.model), model_config=model_config, dtype=_DTYPES[config.weights])
+        model, _ = load_classifier(
+            model_path(config.model), model_config=model_config, dtype=_DTYPES[config.weights], **more
+        )
     float32_output(model)
     return model
 

@@ -125,8 +125,15 @@ class RewardConfig(BaseModel):
     resume: Resume = False
     report_to: str = Field("none", description="The Trainer's tracker: trackio, wandb or tensorboard.")
     push_to_hub: PushToHub = None
-    weights: Literal["fp32", "bf16"] = Field(
-        "fp32", description="bf16: half the memory for the weights that are not trained; needs lora."
+    weights: Literal["fp32", "bf16", "nf4"] = Field(
+        "fp32",
+        description="The weights that are not trained, under lora: bf16 takes half the memory, nf4 (QLoRA, four bits) an "
+        "eighth.",
+    )
+    attention: str | None = Field(
+        None,
+        description="How attention is computed, by transformers' name: sdpa, flash_attention_2, flex_attention or eager. "
+        "Default: the model's own.",
     )
     trainer: dict[str, Any] = Field(default_factory=dict, description="Any other TrainingArguments of transformers.")
 
@@ -158,8 +165,10 @@ class RewardConfig(BaseModel):
             )
         if (self.freeze == "backbone" or self.hidden) and self.lora not in (0, "auto"):
             raise ValueError("freeze: backbone trains the head alone; leave lora out")
-        if self.weights == "bf16" and self.lora in (0, "auto"):
-            raise ValueError("weights: bf16 needs lora: weights trained in bf16 lose small steps; see precision: bf16")
+        if self.weights != "fp32" and self.lora in (0, "auto"):
+            raise ValueError(
+                f"weights: {self.weights} needs lora: weights that are trained lose small steps in it; see precision: bf16"
+            )
         if self.test + self.validation >= 1:
             raise ValueError("test and validation together leave nothing to train on")
         if (self.early_stopping not in (0, "auto") or self.calibrate) and not self.validation:

@@ -350,7 +350,7 @@ def expect_memory(
     if most is not None and found.total > most:
         say(
             f"that is more than the {most / 1e9:.0f} GB of this GPU: lower batch_size or max_length (raise accumulation), "
-            "set checkpointing, lora (with weights: bf16), or shard by fsdp"
+            "set checkpointing, lora (with weights: bf16 or nf4), or shard by fsdp"
         )
 
 

@@ -17,6 +17,7 @@ from dprm_trainers.reward.features import linear_head
 from dprm_trainers.reward.group_heads import GroupHeads, split_heads
 from dprm_trainers.reward.hidden_layer import through_hidden
 from dprm_trainers.reward.pooling import save_classifier
+from dprm_trainers.reward.quantised import merged
 from dprm_trainers.reward.reward_config import RewardConfig
 from dprm_trainers.reward.reward_model import Judgement, RewardModel, softmax
 from dprm_trainers.reward.temperature import into_head, temperature
@@ -47,7 +48,7 @@ def finish(
         module.to("cpu").fold(model if config.hidden else linear_head(model))
     else:
         # Merged in float32: in bf16, adapters would be rounded away.
-        model = module.float().merge_and_unload() if config.lora else module
+        model = merged(module) if config.lora else module
     heads, of_groups = None, None
     if named := model.config.dprm.get("group_heads"):
         heads = split_heads(model, named["attribute"], tuple(named["values"]))

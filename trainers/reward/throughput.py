@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dprm_trainers.core.outputs import peak_memory
+from dprm_trainers.reward.quantised import count
 from dprm_trainers.reward.sharding import sharded_by
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def flops_per_token(module: Any) -> float:
 
     tables = {id(part.weight) for part in module.modules() if isinstance(part, nn.Embedding)}
     weights = [weight for weight in module.parameters() if id(weight) not in tables]
-    all_weights = sum(weight.numel() for weight in weights)
+    all_weights = sum(count(weight) for weight in weights)
     trained = sum(weight.numel() for weight in weights if weight.requires_grad)
     return float(4.0 * all_weights + 2.0 * trained)
 
