@@ -9,7 +9,7 @@ else is what the defaults choose; --set gives one more setting. A fifth of the c
 no sample of subjects) is held out, and an eighth of the others is for validation; both are the same for all models. --tuned: the learning rate, from
 those given, has the least validation loss at the first seed.
 
-RPS, NLL and the accuracy on random pairs of held-out responses, each with the standard error of the mean over conversations and of the paired difference to TF-IDF; below, the
+RPS and NLL against the shares of people's own votes, and the accuracy on random pairs of held-out responses whose mean votes differ, each with the standard error of the mean over conversations and of the paired difference to TF-IDF; below, the
 paired difference of the first loss to each other. spread: the rank correlation of the predicted standard deviation of the reward with people's. Every training is written to --kept and not run again.
 """
 
@@ -43,12 +43,15 @@ from dprm_trainers.reward.rivals import CONSTANT, TEXT, by_text, constant, cross
 
 
 def data_of(name: str, folder: Path) -> TrainingData:
-    """A set in splits, by whole groups."""
+    """A set in splits, by whole groups: fitted distributions to train on, the shares of people's own votes to test against."""
     space, rows = rows_of(name, folder)
+    votes = rows_of(name, folder, raw=True)[1]
     groups = np.array([f"statement-{i}" for i in range(len(rows))]) if name == "polis" else rows.groups
     where = folds(groups, 40)
     index = {"test": where < 8, "validation": (where >= 8) & (where < 12), "train": where >= 12}
-    parts = {split: rows.take(np.flatnonzero(chosen)) for split, chosen in index.items()}
+    parts = {
+        split: (votes if split == "test" else rows).take(np.flatnonzero(chosen)) for split, chosen in index.items()
+    }
     return TrainingData(space, parts, "by whole groups", name)  # type: ignore[arg-type]
 
 
