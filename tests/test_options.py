@@ -79,6 +79,19 @@ def test_help_has_descriptions_defaults_and_sections() -> None:
     assert text.index("--rate") < text.index("Ways") < text.index("--mode")
 
 
+@pytest.mark.parametrize(
+    ("words", "first", "later"),
+    [
+        ("eval reward", "--reward-model", "--reading"),
+        ("eval policy", "--prompts", "--reading"),
+        ("train reward", "--data", "--json"),
+    ],
+)
+def test_help_begins_with_what_a_command_is_about(words: str, first: str, later: str) -> None:
+    shown = CliRunner(env={"COLUMNS": "120", "TERM": "dumb"}).invoke(app, [*words.split(), "--help"]).output
+    assert shown.index(f"{first} ") < shown.index(f"{later} ")
+
+
 @pytest.mark.parametrize("model", [RewardConfig, PPOConfig, ServiceSettings])
 def test_every_field_has_an_option_and_says_what_it_is(model: type[BaseModel]) -> None:
     fields = set(model.model_fields) - {"trainer"}  # a mapping: YAML or --set alone can say it
