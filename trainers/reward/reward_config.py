@@ -69,7 +69,7 @@ class RewardConfig(BaseModel):
     votes: str | dict[str, Any] | None = Field(
         None,
         description="For groups in a Parquet file or dataset: the table of people's votes, with item_id, rater, label and "
-        "the attribute; a file, or YAML such as {path: votes.csv, columns: {item_id: question}}. A run has it.",
+        "the attribute. A file, or YAML such as {path: votes.csv, columns: {item_id: question}}. A run has it.",
     )
     test: Share = Field(
         0.1, description="The share of the prompts held out for `dprm eval reward`; splits of the data take precedence."
