@@ -4,7 +4,7 @@
 
 FOLDER has convabuse.parquet (abuse of chatbots, five levels, about 3 raters an item) and chaosnli.parquet (entailment, three labels, 100 raters an item), each as a long table with
 context, response, rater_id and label. The bundled model is always asked, and --model beside it. Six of the fifteen personas of the bundled panel `paper`, by log-probabilities, each asked twice (the labels in another order); the neutral
-annotator alone; one stated distribution per item. What was interrupted goes on in --output. --write puts the tables into docs/validation-measured.md.
+annotator alone; one stated distribution per item. What was interrupted goes on in --output. --write puts the tables into docs/validation-measured.md, and the sentences into docs/validation-verdicts.md.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def scores(data: Path, name: str, model: str, items: int, output: Path) -> dict[
 
 
 def tables(found: Mapping[tuple[str, str], dict[str, Any]]) -> Iterator[str]:
-    """Scores of every prediction, then what was found of every panel."""
+    """Scores of every prediction."""
     yield "| set | model | prediction | RPS | skill | worth, distribution | worth, mean |"
     yield "|---|---|---|---|---|---|---|"
     shown_before: set[tuple[str, str]] = set()
@@ -126,7 +126,10 @@ def tables(found: Mapping[tuple[str, str], dict[str, Any]]) -> Iterator[str]:
             worth = own["worth"][kind] if own else None
             people = [people_between(worth[each]) for each in ("distribution", "mean")] if worth else ["", ""]
             yield f"| {name} | {model if own else ''} | {shown} | {between(row['rps'], 3)} | {between(row['skill'])} | {people[0]} | {people[1]} |"
-    yield ""
+
+
+def verdicts(found: Mapping[tuple[str, str], dict[str, Any]]) -> Iterator[str]:
+    """What was found of every panel."""
     for (name, model), content in found.items():
         arm = content["arms"][0]
         people = f" by {content['people']} people" if content["people"] else ""
@@ -145,7 +148,11 @@ def main() -> None:
     parser.add_argument("--model", default="", help="a GGUF file, beside the bundled model")
     parser.add_argument("--items", type=int, help="of each set; default: 50 of convabuse, 30 of chaosnli")
     parser.add_argument("--output", type=Path, default=Path("runs/validation"))
-    parser.add_argument("--write", action="store_true", help="put the tables into docs/validation-measured.md")
+    parser.add_argument(
+        "--write",
+        action="store_true",
+        help="put the tables into docs/validation-measured.md, the sentences into docs/validation-verdicts.md",
+    )
     options = parser.parse_args()
     models = {"bundled, 135M": ""} | ({"1.5B": options.model} if options.model else {})
     found = {
@@ -159,10 +166,11 @@ def main() -> None:
         for name in SETS
         for said, model in models.items()
     }
-    lines = list(tables(found))
-    print("\n".join(lines))
+    pages = {"measured": list(tables(found)), "verdicts": list(verdicts(found))}
+    print("\n".join(line for lines in pages.values() for line in ["", *lines]))
     if options.write:
-        write({"measured": lines}, Path("docs/validation-measured.md"))
+        for section, lines in pages.items():
+            write({section: lines}, Path(f"docs/validation-{section}.md"))
 
 
 if __name__ == "__main__":

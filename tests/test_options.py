@@ -79,6 +79,12 @@ def test_help_has_descriptions_defaults_and_sections() -> None:
     assert text.index("--rate") < text.index("Ways") < text.index("--mode")
 
 
+@pytest.mark.parametrize(("which", "first"), [("reward", "--reward-model"), ("policy", "--prompts")])
+def test_help_of_eval_begins_with_its_own_options(which: str, first: str) -> None:
+    shown = CliRunner(env={"COLUMNS": "120", "TERM": "dumb"}).invoke(app, ["eval", which, "--help"]).output
+    assert shown.index(f"{first} ") < shown.index("--reading ")
+
+
 @pytest.mark.parametrize("model", [RewardConfig, PPOConfig, ServiceSettings])
 def test_every_field_has_an_option_and_says_what_it_is(model: type[BaseModel]) -> None:
     fields = set(model.model_fields) - {"trainer"}  # a mapping: YAML or --set alone can say it
@@ -94,7 +100,7 @@ def test_the_documentation_has_the_settings_as_they_are() -> None:
 
 
 REWARD = {
-    "--data": "d", "--model": "m", "--output": "o", "--labels": "hh6", "--group": "age=old", "--objective": "ce",
+    "--data": "o/d", "--model": "m", "--output": "o", "--labels": "hh6", "--group": "age=old", "--objective": "ce",
     "--freeze": "none", "--lora": 8, "--epochs": 2.5, "--batch-size": 4, "--accumulation": 2, "--learning-rate": 0.1,
     "--max-length": 64, "--chat-template": "plain", "--pad-token": "<pad>", "--precision": "fp32",
     "--early-stopping": 3, "--seed": 5, "--report-to": "trackio", "--push-to-hub": "a/b",
@@ -143,18 +149,18 @@ def test_what_no_file_gives_is_required() -> None:
 
 
 def test_short_flags(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert trained_with(monkeypatch, "reward", "--data", "d", "--model", "m", "-o", "x", "-q").output == "x"
+    assert trained_with(monkeypatch, "reward", "--data", "o/d", "--model", "m", "-o", "x", "-q").output == "x"
     found = trained_with(monkeypatch, "ppo", "--prompts", "p", "--policy", "m", "-m", "a", "-m", "b", "-o", "x")
     assert (found.reward_model, found.output) == (["a", "b"], "x")
 
 
 def test_flags_go_before_the_file_and_set_before_flags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "settings.yaml"
-    file.write_text("data: d\nmodel: m\nepochs: 3\nbatch_size: 4\nseed: 7\ncalibrate: true\ngroup_by_length: false\n")
+    file.write_text("data: o/d\nmodel: m\nepochs: 3\nbatch_size: 4\nseed: 7\ncalibrate: true\ngroup_by_length: false\n")
     flags = ("--config", str(file), "--epochs", "2", "--batch-size", "16", "--no-calibrate", "--lora", "4")
     found = trained_with(monkeypatch, "reward", *flags, "--set", "lora=8", "--set", "trainer={optim: sgd}")
     assert (found.epochs, found.batch_size, found.calibrate, found.lora) == (2.0, 16, False, 8)
-    assert (found.data, found.seed, found.group_by_length, found.trainer) == ("d", 7, False, {"optim": "sgd"})
+    assert (found.data, found.seed, found.group_by_length, found.trainer) == ("o/d", 7, False, {"optim": "sgd"})
 
 
 def test_help_of_a_training_needs_no_torch_and_other_commands_no_settings(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def given_reading(context: typer.Context) -> str:
     return reading_option().model_validate(given(context)).reading
 
 
-@eval_app.command("reward", cls=settings_command(reading_option))
+@eval_app.command("reward", cls=settings_command(reading_option, last=True))
 def evaluate_reward(
     context: typer.Context,
     reward_model: Annotated[

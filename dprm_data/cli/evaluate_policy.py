@@ -14,7 +14,7 @@ from dprm_data.cli.train import needs_trainers, quiet_libraries
 from dprm_data.core.errors import InputError
 
 
-@eval_app.command("policy", cls=settings_command(reading_option))
+@eval_app.command("policy", cls=settings_command(reading_option, last=True))
 def evaluate_policy(
     context: typer.Context,
     policy: Annotated[

@@ -28,6 +28,7 @@ class SettingsCommand(Command):
 
     load: ClassVar[Callable[[], type[BaseModel]]]
     required: ClassVar[bool]
+    last: ClassVar[bool]
     _names: frozenset[str] = frozenset()
 
     def get_params(self, ctx: Any) -> list[Any]:
@@ -35,7 +36,7 @@ class SettingsCommand(Command):
         if not self._names:
             generated = options_of(type(self).load(), required=self.required)
             self._names = frozenset(option.name for option in generated)
-            self.params = [*generated, *self.params]
+            self.params = [*self.params, *generated] if self.last else [*generated, *self.params]
         return super().get_params(ctx)
 
     def invoke(self, ctx: Any) -> Any:
@@ -47,12 +48,15 @@ class SettingsCommand(Command):
         return super().invoke(ctx)
 
 
-def settings_command(load: Callable[[], type[BaseModel]], *, required: bool = False) -> type[SettingsCommand]:
+def settings_command(
+    load: Callable[[], type[BaseModel]], *, required: bool = False, last: bool = False
+) -> type[SettingsCommand]:
     """The class of a command (`cls=` of typer's decorator) with the options of the model that `load` imports.
 
-    required: a field without a default must be an option, as no file gives it.
+    required: a field without a default must be an option, as no file gives it. last: help lists the settings after the
+    function's own options, not before them.
     """
-    return type("SettingsOf", (SettingsCommand,), {"load": staticmethod(load), "required": required})
+    return type("SettingsOf", (SettingsCommand,), {"load": staticmethod(load), "required": required, "last": last})
 
 
 def given(context: typer.Context) -> dict[str, Any]:

@@ -146,7 +146,7 @@ DISTRIBUTIONS = _schema(
     ("prompt", MESSAGES),
     ("completion", MESSAGES),
     ("label_distribution", FLOATS),  # what to train on
-    ("votes", FLOATS),  # weighted label counts
+    ("votes", FLOATS),  # weighted label counts; an answer of probabilities counts as several votes
     ("alpha", FLOATS),  # one per fitted beta (or Dirichlet component); empty where the family has none
     ("beta", FLOATS),
     ("evidence", pa.float32()),  # votes counted, in effective annotators

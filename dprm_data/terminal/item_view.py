@@ -13,6 +13,7 @@ from rich.text import Text
 from dprm_data.core.format import number
 from dprm_data.core.text import one_line, visible
 from dprm_data.labels.space import LabelSpace
+from dprm_data.runs.verdict_line import counted
 from dprm_data.terminal.bars import bar, colour, share_bar
 from dprm_data.terminal.table import table
 
@@ -33,11 +34,24 @@ def item_view(row: dict[str, Any], annotations: Sequence[dict[str, Any]], space:
         f"({number(row['reward_low'], 2, sign=True)} … {number(row['reward_high'], 2, sign=True)}), "
         f"disagreement {number(row['disagreement'], 2)}, entropy {number(row['entropy'], 2)} nats\n"
     )
+    if said := _counted(row, annotations):
+        figures.append(f"{said}\n", style="dim")
     return Group(
         Panel(texts, title=Text(f"item {visible(row['item_id'])}"), title_align="left"),
         labels,
         figures,
         _votes(annotations, names, rewards),
+    )
+
+
+def _counted(row: dict[str, Any], annotations: Sequence[dict[str, Any]]) -> str:
+    """Why there are more votes than answers; "" where there are not. Probabilities count as several votes each: see `soft_labels`."""
+    answers, votes = [each for each in annotations if each["label"]], sum(row["votes"])
+    if not any(each["probs"] for each in answers) or votes <= len(answers) + 0.5:
+        return ""
+    return (
+        f"{counted(len(answers), 'answer')}, given as probabilities: {votes:,.0f} votes, since probabilities vary less than votes do. "
+        f"Intervals count them as {number(row['evidence'], 1)} people."
     )
 
 

@@ -95,7 +95,7 @@ def meaning(content: Content, arm: Content) -> Line:
     )
     if not _above(score):
         return Line(
-            question, "no", f"of an item it says no more than the average of all items does.{better}", concern=True
+            question, "no", f"it predicts an item no better than the average of all items does.{better}", concern=True
         )
     if people is not None and people < 1:
         return Line(

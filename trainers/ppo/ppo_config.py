@@ -118,7 +118,8 @@ class PPOConfig(BaseModel):
         None, description="Responses per forward pass: fewer take less memory. Default: a minibatch."
     )
     learning_rate: AtLeastZero | None = Field(
-        None, description="Of AdamW. Default: 1e-6, 1e-5 with train_layers, 1e-4 with lora."
+        None,
+        description="AdamW's learning rate after the warm-up. Default: 1e-6, 1e-5 with train_layers, 1e-4 with lora.",
     )
     value_learning_rate: AtLeastZero | None = Field(
         None,
@@ -128,7 +129,7 @@ class PPOConfig(BaseModel):
         "linear", description="The schedule of the learning rate."
     )
     warmup: Warmup = 0.05
-    weight_decay: AtLeastZero = Field(0.0, description="Of AdamW.")
+    weight_decay: AtLeastZero = Field(0.0, description="How strongly AdamW draws the weights towards 0.")
     max_grad_norm: Positive = Field(1.0, description="Clip gradients to this norm.")
     precision: Precision = "auto"
     checkpointing: Checkpointing = False

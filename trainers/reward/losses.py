@@ -26,7 +26,7 @@ bounded by the diameter of the label space, so a confident wrong prediction (p_k
 the gradient of `ce` is p - q and does not vanish there. At the optimum the gradient of `ot` jumps between vertices
 instead of vanishing. **Votes instead of fitted targets**: the minimiser of E[ot(p, q)] over noisy q is a median, not
 the mean; `ce` and `cramer` are minimised by the mean. A small `ce` term (`ot+0.1*ce`) cures both;
-`docs/reward-model-measured.md` measures it.
+`docs/reward-losses-measured.md` measures it.
 
 DPRM_OT, DPRM_W, DPRM_C and BT-RM of arXiv:2402.09764 are `ot`, `wasserstein`, `ce` and `bradley_terry`; the paper does
 not publish its solver.

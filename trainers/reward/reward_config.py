@@ -43,7 +43,8 @@ class RewardConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
     data: Annotated[str, Section("Data and model")] = Field(
-        description="A run folder, a Parquet file of distributions, or owner/name on the Hub."
+        description="A run folder, a Parquet file of distributions, or owner/name on the Hub. For an objective of pairs "
+        "also a file of pairs: JSON lines or Parquet with prompt, chosen and rejected."
     )
     model: str = Field(
         description="The base model: a folder or a name on the Hub; smollm2-135m is the small bundled model."
@@ -68,7 +69,7 @@ class RewardConfig(BaseModel):
     votes: str | dict[str, Any] | None = Field(
         None,
         description="For groups in a Parquet file or dataset: the table of people's votes, with item_id, rater, label and "
-        "the attribute; a file, or YAML such as {path: votes.csv, columns: {item_id: question}}. A run has it.",
+        "the attribute. A file, or YAML such as {path: votes.csv, columns: {item_id: question}}. A run has it.",
     )
     test: Share = Field(
         0.1, description="The share of the prompts held out for `dprm eval reward`; splits of the data take precedence."
@@ -95,7 +96,9 @@ class RewardConfig(BaseModel):
     pad_token: PadToken = None
 
     freeze: Annotated[Literal["auto", "none", "backbone"], Section("Training")] = Field(
-        "auto", description="backbone: train the head alone, on features computed once."
+        "auto",
+        description="What is not trained. backbone: the head alone is trained, on features computed once. none: all "
+        "weights are, or the adapters of lora. auto: backbone where all weights would take over half an hour on this CPU.",
     )
     lora: CountOrZero | Auto = Field("auto", description="The rank of low-rank adapters; 0 trains all weights.")
     lora_alpha: LoraAlpha = None
@@ -110,10 +113,16 @@ class RewardConfig(BaseModel):
     epochs: Positive | Auto = Field("auto", description="Passes over the training rows.")
     batch_size: Count = Field(16, description="Rows per device and step.")
     accumulation: Count = Field(1, description="Steps over which gradients are summed.")
-    learning_rate: Positive | Auto = Field("auto", description="Of AdamW.")
+    learning_rate: Positive | Auto = Field(
+        "auto",
+        description="AdamW's learning rate after the warm-up. auto: 1e-3 for the head alone, 1e-4 for LoRA, else 2e-6 to "
+        "1e-4, lower for larger models.",
+    )
     scheduler: str = Field("cosine", description="The schedule of the learning rate, by transformers' name for it.")
     warmup: Share | Auto = Field("auto", description="The share of the steps over which the learning rate rises.")
-    weight_decay: AtLeastZero | Auto = Field("auto", description="Of AdamW.")
+    weight_decay: AtLeastZero | Auto = Field(
+        "auto", description="How strongly AdamW draws the weights towards 0. auto: 0.01."
+    )
     precision: Precision = "auto"
     checkpointing: Checkpointing = False
     group_by_length: bool = Field(True, description="Put rows of similar length into one batch.")
