@@ -17,7 +17,7 @@ def needs_installed(what: str, packages: Sequence[str], *extras: str) -> None:
     if missing := [name for name in packages if importlib.util.find_spec(name) is None]:
         raise InputError(
             f"{what} packages that are not installed: {', '.join(missing)}",
-            hint=f"Install them with: {_command(extras)}",
+            hint=f"Install them with: {install_command(*extras)}.",
         )
 
 
@@ -31,10 +31,11 @@ def extra(*names: str, what: str, otherwise: str = "") -> Iterator[None]:
         yield
     except ImportError as error:
         missing = f"the package {error.name}" if error.name else "a package"
-        hint = f"Install it: {_command(names)} {otherwise}".rstrip()
+        hint = f"Install it: {install_command(*names)}. {otherwise}".rstrip()
         raise InputError(f"{what} needs {missing}, which is not installed", hint=hint) from error
 
 
-def _command(extras: Sequence[str]) -> str:
+def install_command(*extras: str) -> str:
+    """How to install these extras."""
     names = ",".join(extras)
-    return f"pip install 'dprm-data[{names}]' (in a checkout: pip install -e '.[{names}]')."
+    return f"pip install 'dprm-data[{names}]' (in a checkout: pip install -e '.[{names}]')"

@@ -15,7 +15,7 @@ import numpy as np
 
 from dprm_data.core.arrays import Floats, Ints
 from dprm_data.core.errors import InputError
-from dprm_data.core.extras import needs_installed
+from dprm_data.core.extras import install_command, needs_installed
 from dprm_data.core.format import number
 from dprm_data.ingest.item_texts import ItemTexts
 from dprm_data.labels.space import LabelSpace
@@ -73,7 +73,7 @@ def learn_texts(
     if how == "off":
         return None, ""
     if how == "auto" and find_spec("sklearn") is None:
-        return None, "text is not in the model: scikit-learn is not installed (pip install 'dprm-data[text]')"
+        return None, f"text is not in the model: scikit-learn is not installed: {install_command('text')}"
     needs_installed("text in a fit needs", ["sklearn", "threadpoolctl"], "text")
     if texts is None:
         return None, "text is not in the model: there are no texts beside these votes"

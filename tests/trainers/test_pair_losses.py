@@ -284,7 +284,7 @@ def test_rows_and_pairs_train_one_model(tmp_path: Path) -> None:
     judged = model.judge([row["prompt"] for row in rows], [row["completion"] for row in rows])
     assert judged.distribution is not None
     target = np.array([row["label_distribution"] for row in rows])
-    assert np.abs(judged.distribution.mean(axis=0) - target.mean(axis=0)).max() < 0.2
+    assert np.abs(judged.distribution.mean(axis=0) - target.mean(axis=0)).max() < 0.25
 
 
 def test_no_prompt_is_trained_on_as_a_row_and_validated_on_as_a_pair(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dprm_data.core.arrays import Floats, Ints
+from dprm_data.core.extras import install_command
 from dprm_data.labels.geometry import cdf_difference, reward_order
 from dprm_data.labels.space import LabelSpace
 from dprm_data.labels.statistics import Interval, Resamples
@@ -27,7 +28,7 @@ CONSTANT, TEXT, LONGER = "constant", "TF-IDF + ridge", "the longer one"
 _RPS = "RPS"
 _LEAST = 1e-12
 _SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)  # of the constant in the regression's predictions
-_NO_SKLEARN = f"{TEXT} is not compared: it needs scikit-learn (pip install 'dprm-data[train]')"
+_NO_SKLEARN = f"{TEXT} is not compared: it needs scikit-learn: {install_command('train')}"
 _TOO_LITTLE = f"{TEXT} is not compared: there are too few prompts, or no word occurs twice in the training rows"
 
 
