@@ -296,6 +296,48 @@ def test_labels_from_one(tmp_path: Path) -> None:
     assert "may be counted from 0 or from 1" in dprm(*arguments, cwd=tmp_path).stderr
 
 
+def test_what_an_option_needs_is_in_plain_words(tmp_path: Path) -> None:
+    for arguments, said in (
+        (("export", "run", "--to", "xls"), "Did you mean 'xlsx'?"),
+        (("pilot", "recipe.yaml", "--items", "1"), "must be at least 2"),
+        (("run", "recipe.yaml", "--max-cost", "much"), "must be a number"),
+    ):
+        done = dprm(*arguments, cwd=tmp_path)
+        assert done.returncode == 2
+        assert said in done.stderr
+        assert "Value error" not in done.stderr and "Input should" not in done.stderr
+
+
+def test_data_in_place_of_a_recipe(tmp_path: Path) -> None:
+    write_rows(tmp_path / "pairs.jsonl", [{"prompt": "Q?", "response": "A."}])
+    done = dprm("plan", "pairs.jsonl", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == "dprm: pairs.jsonl is data, not a recipe\nWrite a recipe for it: dprm init pairs.jsonl\n"
+
+
+def test_only_data_is_guessed_for_a_source(tmp_path: Path) -> None:
+    write_rows(tmp_path / "first.jsonl", [{"prompt": "Q?", "response": "A."}])
+    (tmp_path / "first.yaml").touch()
+    write_recipe(tmp_path, source={"path": "frist.jsonl"})
+    assert "did you mean 'first.jsonl'?" in dprm("plan", "recipe.yaml", cwd=tmp_path).stderr
+
+
+def test_a_missing_key_is_found_before_the_folder_is_touched(double: LLMServer, tmp_path: Path) -> None:
+    """A folder keeps the recipe that its tables come from."""
+    write_recipe(tmp_path, double.url)
+    assert dprm("run", "recipe.yaml", "--quiet", cwd=tmp_path).returncode == 0
+    before = (tmp_path / "run" / "recipe.yaml").read_text()
+    write_recipe(tmp_path, provider={"name": "openai", "model": "gpt-4o-mini"})
+    without: dict[str, str] = {"OPENAI_API_KEY": ""}
+    planned = dprm("plan", "recipe.yaml", cwd=tmp_path, **without)
+    assert planned.returncode == 0
+    assert "OPENAI_API_KEY is not set; a run needs it" in planned.stderr
+    done = dprm("run", "recipe.yaml", "--quiet", cwd=tmp_path, **without)
+    assert done.returncode == 2
+    assert "no key for openai" in done.stderr
+    assert (tmp_path / "run" / "recipe.yaml").read_text() == before
+
+
 # -- what goes wrong --------------------------------------------------------------------------------------------------
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
+from typer import BadParameter
 from typer.core import TyperCommand, TyperGroup
 
 # The former command → the words that take its place.
@@ -29,6 +31,28 @@ OPTIONS = {"--out": "--output", "--force": "--overwrite"}
 Groups = Mapping[str, Mapping[str, Any]]  # the commands of each group
 
 
+# What pydantic, by which typer reads values, says of one that cannot be read.
+_PYDANTIC = {
+    r"Value error, (.*)": r"\1",
+    r"Input should be greater than or equal to (.*)": r"must be at least \1",
+    r"Input should be less than or equal to (.*)": r"must be at most \1",
+    r"Input should be a valid integer.*": "must be a whole number",
+    r"Input should be a valid (\w+), unable to.*": r"must be a \1",
+    r"Input should be (.*)": r"must be \1",
+}
+
+
+def in_plain_words(message: str) -> str:
+    """What is wrong with an option's value; with the choice that may be meant."""
+    for pattern, words in _PYDANTIC.items():
+        if re.fullmatch(pattern, message, re.DOTALL):
+            message = re.sub(f"^{pattern}$", words, message, flags=re.DOTALL)
+            break
+    value, found, choices = message.partition(" is not one of ")
+    near = get_close_matches(value.strip("'"), re.findall(r"'([^']*)'", choices), 1) if found else []
+    return f"{message} Did you mean {near[0]!r}?" if near else message
+
+
 class Commands(TyperGroup):
     """The application's commands, under their present and former names."""
 
@@ -50,7 +74,12 @@ class Command(TyperCommand):
         known = {name for parameter in self.get_params(ctx) for name in parameter.opts}
         renamed = {old: new for old, new in OPTIONS.items() if new in known and old not in known}
         end = args.index("--") if "--" in args else len(args)
-        return super().parse_args(ctx, [*(_present_option(word, renamed) for word in args[:end]), *args[end:]])
+        words = [*(_present_option(word, renamed) for word in args[:end]), *args[end:]]
+        try:
+            return super().parse_args(ctx, words)
+        except BadParameter as error:
+            error.message = in_plain_words(error.message)
+            raise
 
 
 def present_words(words: list[str], groups: Groups) -> list[str]:

@@ -6,6 +6,7 @@ In a checkout (including an editable install) they are folders at the top of the
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -38,10 +39,11 @@ def bundled_file(kind: Kind, name: str, suffix: str = ".yaml") -> Path | None:
     return path if is_file(path) else None
 
 
-def neighbour(path: Path) -> str:
-    """'; did you mean ...?' where nothing is at the path and something of a similar name is beside it, or empty."""
+def neighbour(path: Path, may_be: Callable[[Path], object] = Path.exists) -> str:
+    """'; did you mean ...?' where nothing is at the path and something of a similar name is beside it, or empty. may_be: what can be meant."""
     try:
-        beside = {each.stem: each.name for each in sorted(path.parent.iterdir()) if not each.name.startswith(".")}
+        there = [each for each in sorted(path.parent.iterdir()) if not each.name.startswith(".") and may_be(each)]
+        beside = {each.stem: each.name for each in there}
         guess = None if path.exists() else near_match(path.stem, beside)
         return f"; did you mean {beside[guess]!r}?" if guess else ""
     except (OSError, ValueError):

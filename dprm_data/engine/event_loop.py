@@ -165,6 +165,5 @@ class interruptible:
             if counters.batches:
                 self._say(f"stopping: {counters.batches}; run again to collect them")
             else:
-                self._say(
-                    f"stopping: finishing {counters.in_flight} calls in flight; press Ctrl-C again to exit at once"
-                )
+                calls = "1 call" if counters.in_flight == 1 else f"{counters.in_flight} calls"
+                self._say(f"stopping: finishing {calls} in flight; press Ctrl-C again to exit at once")

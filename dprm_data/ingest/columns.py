@@ -313,7 +313,7 @@ def _detected_kind(columns: Sequence[str], source: str, *, prompts: bool = False
         raise SourceError(
             f"{source}: no column holds a response",
             hint=f"{_found(columns)} Expected prompt and response, prompt with chosen and rejected, prompt and responses, "
-            "or messages; or say by columns which is which, for instance columns: {prompt: question, response: reply}. For prompts alone, "
+            "or messages; or say which is which, for instance source: {columns: {prompt: question, response: reply}}, or with chosen and rejected. For prompts alone, "
             "let the recipe make responses: generate: {models: [...]} (dprm init --from prompts).",
         )
     return kinds[0]

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from dprm_data.core.arrays import Ints
-from dprm_data.core.errors import VotesError
+from dprm_data.core.errors import SourceError, VotesError
 from dprm_data.ingest.column_values import cell
 from dprm_data.ingest.columns import Shape, detect
 from dprm_data.ingest.faults import Faults
@@ -78,7 +78,7 @@ def read_rated_items(
         reader.read(name, found)
     if not reader.rows:
         raise VotesError(f"{path}: no ratings: the table has no rows")
-    return replace(reader.result(space, path), notes=notes)
+    return replace(reader.result(space, path), notes=[*notes, *reader.notes])
 
 
 @dataclass
@@ -100,6 +100,7 @@ class _Reader:
     weights: list[float] = field(default_factory=list)
     replicates: list[str] = field(default_factory=list)
     places: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     first: dict[str, tuple[str, str]] = field(
         default_factory=dict
     )  # by the table's own id: the item, and where it was first
@@ -112,6 +113,8 @@ class _Reader:
             where = _where(columns, self.config, name)
             self.named = self.named or "annotator_id" in where
             shape = self._shape(columns, where, name)
+            if "annotator_id" not in where:
+                self.notes += self._nobody_named(columns, where, shape, name)
         for position, row in itertools.chain(head, rows):
             self.rows += 1
             place = f"{name}:{position}"
@@ -127,7 +130,13 @@ class _Reader:
             return None
         kept = list(dict.fromkeys([*([where["item_id"]] if "item_id" in where else []), *self.config.keep]))
         texts = [column for column in columns if column not in where.values()]
-        shape = detect([*texts, *kept], self.config.text_columns, kept, name)
+        try:
+            shape = detect([*texts, *kept], self.config.text_columns, kept, name)
+        except SourceError as error:
+            hint = (
+                f"Columns found: {', '.join(columns)}. Name them: ratings: {{columns: {{prompt: ..., response: ...}}}}."
+            )
+            raise VotesError(error.message, hint=hint) from error
         if shape.kind not in ("prompt and response", "conversations"):
             raise VotesError(
                 f"{name}: the columns hold {shape.kind}; a rating is of one response",
@@ -135,6 +144,19 @@ class _Reader:
             )
         self.shapes[name] = f"ratings of {shape.description}"
         return shape
+
+    def _nobody_named(
+        self, columns: Sequence[str], where: Mapping[str, str], shape: Shape | None, name: str
+    ) -> list[str]:
+        """That nobody is told apart from anybody, if a column is there that may say who rated."""
+        used = {*where.values(), *self.config.attributes, *self.config.keep, *(shape.columns.values() if shape else ())}
+        unused = [column for column in columns if column not in used]
+        if not unused:
+            return []
+        example = f"ratings: {{columns: {{annotator_id: {unused[0]}}}}}"
+        return [
+            f"{name}: no column is known to say who rated; if one of {', '.join(unused[:8])} does, name it: {example}"
+        ]
 
     def _row(self, row: Row, place: str, where: Mapping[str, str], shape: Shape | None) -> None:
         cells = {name: cell(row.get(column)) for name, column in where.items()}

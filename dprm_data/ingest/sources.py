@@ -138,7 +138,7 @@ def file_rows(path: Path) -> Iterator[tuple[str, Rows]]:
     elif path.is_dir():
         found = _in_folder(path)
     else:
-        raise SourceError(f"there is no file or folder {path}{neighbour(path)}", hint=_beside(path))
+        raise SourceError(f"there is no file or folder {path}{neighbour(path, _readable)}", hint=_beside(path))
     folder = path if path.is_dir() else path.parent
     return ((file.relative_to(folder).as_posix(), _rows_of(file)) for file in found)
 
@@ -157,6 +157,10 @@ def _in_folder(folder: Path) -> list[Path]:
 
 def _hidden(path: Path) -> bool:
     return any(part.startswith((".", "_")) for part in path.parts)
+
+
+def _readable(path: Path) -> bool:
+    return path.is_dir() or _reader(path) is not None
 
 
 def _beside(path: Path) -> str:

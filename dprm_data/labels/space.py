@@ -187,7 +187,7 @@ class LabelSpace(_Frozen):
             known = bundled_names("label_spaces")
             raise LabelSpaceError(
                 f"no label space {text!r}{did_you_mean(text, known)}",
-                hint=f"Give a bundled name ({', '.join(known)}), a number of levels, or a YAML file that exists.",
+                hint=f"Give a bundled name ({', '.join(known)}), a number of levels, or a YAML file. There is no {path.absolute()}.",
             )
         return read_model(path, cls, LabelSpaceError, "a label space")
 

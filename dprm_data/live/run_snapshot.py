@@ -278,13 +278,17 @@ def _state(status: RunStatus, running: bool, left: int | None) -> Content:
     if left:
         return {
             "kind": "stopped",
-            "words": f"stopped: {visible(cut(status.stopped, _MOST_REASON))}" if status.stopped else "not finished",
+            "words": _why_stopped(status.stopped) if status.stopped else "not finished",
         }
     if status.tables.get("distributions") or status.tables.get("utilities"):
         return {"kind": "finished", "words": "finished"}
     if status.tables.get("annotations") or status.tables.get("comparisons"):
         return {"kind": "finished", "words": "annotated, not fitted yet"}
     return {"kind": "stopped", "words": "not finished"}
+
+
+def _why_stopped(reason: str) -> str:
+    return reason if reason == "stopped" else f"stopped: {visible(cut(reason, _MOST_REASON))}"
 
 
 def without_keys(value: Any, secrets: Secrets) -> Any:

@@ -70,7 +70,7 @@ def file(*, base: Path, path: str) -> Panel:
         known = bundled_names("personas")
         raise PanelError(
             f"no panel {path!r}{did_you_mean(path, known)}",
-            hint=f"Give a bundled name ({', '.join(known)}) or a YAML file that exists.",
+            hint=f"Give a bundled name ({', '.join(known)}) or a YAML file. There is no {found.absolute()}; relative paths are relative to the recipe.",
         )
     return read_model(found, Panel, PanelError, "a panel")
 

@@ -38,7 +38,7 @@ from dprm_data.pipeline.pair_items import pair_items
 from dprm_data.pipeline.people import bring_items, has_people, ingest_ratings, source_record
 from dprm_data.pipeline.prompt_stage import prepare_prompts
 from dprm_data.preference.family import check_family
-from dprm_data.providers.construction import make_batch_provider
+from dprm_data.providers.construction import check_keys, make_batch_provider
 from dprm_data.providers.provider import BaseProvider, provider_class
 from dprm_data.recipe.model_config import ModelConfig
 from dprm_data.recipe.trust import pending
@@ -217,8 +217,22 @@ def say_sendings(run: Run) -> None:
         run.progress.say(f"{run.recipe.file}: {sending.sentence}")
 
 
+def missing_keys(run: Run) -> list[InputError]:
+    """What the run's models still need to be asked: keys and addresses. Nothing of a cluster, whose machines have their own."""
+    found: list[InputError] = []
+    if run.provider is None and run.recipe.engine != "ray":
+        for entry in run.recipe.entries:
+            try:
+                check_keys(entry)
+            except InputError as error:
+                found.append(error)
+    return found
+
+
 def announce(run: Run) -> None:
-    """Say which elicitation was chosen for the run."""
+    """Say which elicitation was chosen for the run, and which keys it will need."""
+    for missing in missing_keys(run):
+        run.progress.say(f"{missing.message}; a run needs it")
     if run.why_elicitation:
         run.progress.say(run.why_elicitation)
     with suppress(InputError):  # where responses are still to be made
@@ -241,6 +255,8 @@ def annotate(run: Run, *, max_cost: float | None = None, retry_failed: bool = Fa
             f"{run.folder} was pulled from a published dataset, without the ledger of its calls: annotating would pay for all of them again",
             hint="Annotate in another folder: dprm run RECIPE --output FOLDER.",
         )
+    if missing := missing_keys(run):  # before the recipe in the folder is another than that of its tables
+        raise missing[0]
     with run.by_turns():
         run.freeze()
     if not run.asks_models:

@@ -36,6 +36,23 @@ def make_provider(
     return _telling(kind.from_config(config, environ), config, say)
 
 
+def check_keys(config: ProviderConfig, environ: Mapping[str, str] = os.environ) -> None:
+    """Raise `InputError` for a key or an address that is missing or cannot be one. Opens no connection, and starts no model of this machine."""
+    kind: type[BaseProvider] = PROVIDERS.get(config.name)
+    if issubclass(kind, HttpProvider):
+        for each in _each_place(config):
+            kind.from_config(each, environ)
+
+
+def _each_place(config: ProviderConfig) -> list[ProviderConfig]:
+    """The section once for every endpoint that it names, or as it is."""
+    own = [
+        {"endpoints": None, "base_url": each.base_url, "api_key_env": each.api_key_env}
+        for each in config.endpoints or []
+    ]
+    return [config.model_copy(update=each) for each in own] or [config]
+
+
 def _telling(provider: BaseProvider, config: ProviderConfig, say: Callable[[str], None] | None) -> BaseProvider:
     """The provider; `say` is told what it leaves out."""
     if say is None or not isinstance(provider, HttpProvider):
@@ -71,8 +88,7 @@ def _fleet(
     from dprm_data.providers.fleet import Fleet
 
     configs = config.endpoints or []
-    alone = [{"endpoints": None, "base_url": each.base_url, "api_key_env": each.api_key_env} for each in configs]
-    providers = [kind.from_config(config.model_copy(update=own), environ) for own in alone]
+    providers = [kind.from_config(each, environ) for each in _each_place(config)]
     first = _telling(providers[0], config, say)
     for provider in providers[1:]:
         if isinstance(first, HttpProvider) and isinstance(provider, HttpProvider):

@@ -40,6 +40,9 @@ def _elicitation(name: str, info: ValidationInfo) -> str:
     return name if name == AUTO else registered(ELICITATIONS)(name, info)
 
 
+_DATA = (".jsonl", ".csv", ".tsv", ".parquet", ".xlsx")  # files that somebody may give in place of a recipe
+
+
 class SourceConfig(Section):
     """Where prompts and responses come from: files on disk (`path`) or a dataset of the Hugging Face Hub (`dataset`)."""
 
@@ -332,6 +335,8 @@ class Recipe(Section):
         provider: as in `of`. frozen: of an existing run, so its provider need not be installed any more.
         """
         context = {"provider": provider} if provider is not None else {"frozen": True} if frozen else None
+        if Path(path).suffix.lower() in _DATA and Path(path).is_file():
+            raise RecipeError(f"{path} is data, not a recipe", hint=f"Write a recipe for it: dprm init {path}")
         recipe = read_model(Path(path), cls, RecipeError, "a recipe", context)
         recipe._folder, recipe._file = Path(path).absolute().parent, Path(path)
         return recipe

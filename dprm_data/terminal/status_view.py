@@ -48,7 +48,7 @@ def _state(found: RunStatus) -> str:
     if found.running:
         return "a process is working on it"
     if found.stopped:
-        return f"stopped: {one_line(found.stopped, 300)}"
+        return found.stopped if found.stopped == "stopped" else f"stopped: {one_line(found.stopped, 300)}"
     if found.calls_left == 0 and found.items:
         return "complete" if found.tables.get("distributions") else "every call is made; not fitted yet"
     return "not complete" if found.calls_made else "no call was made"

@@ -237,3 +237,27 @@ def test_a_broken_row_of_a_spreadsheet_s_table_is_refused_alone(tmp_path: Path) 
     assert done.returncode == 0, done.stderr
     assert "1 rows refused" in done.stderr and "row 25" in done.stderr
     assert len(table(tmp_path, "annotations")) == 24
+
+
+def test_a_rater_column_of_an_unknown_name_is_asked_about(tmp_path: Path) -> None:
+    rows = [{**row, "who": row["rater"]} for row in ratings()]
+    for row in rows:
+        del row["rater"], row["id"]
+    write_people(tmp_path, rows)
+    said = dprm("run", "recipe.yaml", cwd=tmp_path).stderr
+    assert (
+        "no column is known to say who rated; if one of who does, name it: ratings: {columns: {annotator_id: who}}"
+        in said
+    )
+    write_people(tmp_path, rows, ratings={"path": "ratings.csv", "columns": {"annotator_id": "who"}}, output="named")
+    named = dprm("run", "recipe.yaml", cwd=tmp_path).stderr
+    assert "by 6 people" in named and "no column is known" not in named
+
+
+def test_a_wrong_column_names_those_of_the_table(tmp_path: Path) -> None:
+    write_people(tmp_path, ratings(), ratings={"path": "ratings.csv", "columns": {"response": "reply"}})
+    done = dprm("run", "recipe.yaml", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "there is no column 'reply'" in done.stderr
+    assert "Columns found: question, answer, rater, label, age, id." in done.stderr
+    assert "ratings: {columns: {prompt: ..., response: ...}}" in done.stderr

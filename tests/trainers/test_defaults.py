@@ -10,10 +10,11 @@ import pytest
 
 from dprm_data.core.errors import InputError
 from dprm_trainers.core.errors import TrainingError
-from dprm_trainers.core.references import check_data
+from dprm_trainers.core.references import check_data, check_model
+from dprm_trainers.data.rows import OWN_SPLITS, TrainingData
 from dprm_trainers.reward.defaults import FILE, Basis, chosen
 from dprm_trainers.reward.reward_config import RewardConfig
-from dprm_trainers.reward.reward_trainer import train_reward
+from dprm_trainers.reward.reward_trainer import _unused, train_reward
 from tests.trainers import tiny
 
 GB = 10**9
@@ -103,6 +104,27 @@ def test_data_that_is_no_name_on_the_hub_is_not_looked_for_there(data: str) -> N
         check_data("--data", data)
 
 
+def test_what_is_meant_by_a_wrong_path_is_guessed_before_the_hub_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, mark in (
+        ("runs/liking", "recipe.yaml"),
+        ("models/liking", "dprm_training.json"),
+        ("org/base", "config.json"),
+    ):
+        Path(name).mkdir(parents=True)
+        (Path(name) / mark).touch()
+    with pytest.raises(InputError, match="there is no such folder; did you mean 'liking'"):
+        check_data("--data", "runs/likng")
+    with pytest.raises(InputError, match="there is no such folder; did you mean 'liking'"):
+        check_model("--reward-model", "models/likng")
+    with pytest.raises(InputError, match="did you mean 'smollm2-135m'"):
+        check_model("--model", "smollm2-135")
+    for name in ("smollm2-135m", "gpt2", "org/base-instruct"):  # a folder of base models may be laid out as on the Hub
+        check_model("--model", name)
+
+
 @pytest.mark.parametrize("old", [False, True], ids=["now", "before settings were chosen"])
 def test_a_training_goes_on_as_it_began(tmp_path: Path, old: bool) -> None:
     began = {"objective": "cramer", "epochs": 2, "learning_rate": 1e-3, "warmup": 0.0}
@@ -124,3 +146,11 @@ def test_a_training_goes_on_as_it_began(tmp_path: Path, old: bool) -> None:
     assert any("as this training began" in line for line in said)
     assert (now["objective"], now["warmup"]) == (("ot+0.1*ce", 0.05) if old else ("cramer", 0.3))
     assert now["pooling"] == "last" and now["early_stopping"] == 0
+
+
+def test_a_split_that_is_not_used_is_said(tmp_path: Path) -> None:
+    config = RewardConfig.of(data="d", model="m", test=0.4)
+    own = TrainingData(tiny.SPACE, {}, OWN_SPLITS, "d")
+    assert _unused(config, own) == ["test: not used, the data has splits of its own"]
+    assert _unused(RewardConfig.of(data="d", model="m"), own) == []
+    assert _unused(config, TrainingData(tiny.SPACE, {}, "seeded (0) by prompt", "d")) == []

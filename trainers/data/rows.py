@@ -156,6 +156,12 @@ def _from_run(path: Path) -> tuple[LabelSpace, pa.Table, list[str] | None]:
     return run.space, table, [splits.of(item) for item in table["item_id"].to_pylist()]
 
 
+_NO_PARQUET = (
+    "Of a table of ratings make a run first (annotators: people in its recipe), and give its folder. Pairs train with "
+    "--objective ordinal, utility or bt, and are evaluated with --pairs."
+)
+
+
 def _read_parquet(path: Path) -> pa.Table:
     files = [path] if path.is_file() else sorted(path.glob("*.parquet")) if path.is_dir() else []
     if not files:
@@ -166,6 +172,8 @@ def _read_parquet(path: Path) -> pa.Table:
     try:
         return pa.concat_tables([pq.read_table(file) for file in files])
     except (pa.ArrowInvalid, OSError) as error:
+        if path.suffix != ".parquet":
+            raise TrainingDataError(f"{path} is not a Parquet file", hint=_NO_PARQUET) from error
         raise TrainingDataError(f"{path} cannot be read as Parquet: {error}") from error
 
 
@@ -277,11 +285,14 @@ def digest(prompt: list[Message]) -> str:
 # -- splits and pairs --------------------------------------------------------------------------------------------------
 
 
+OWN_SPLITS = "as the data says"  # how data with splits of its own is split
+
+
 def _split(
     rows: Rows, named: list[str] | None, space: LabelSpace, source: str, test: float, validation: float, seed: int
 ) -> TrainingData:
     where = np.array(named if named else ["train"] * len(rows))
-    how = "as the data says" if named else f"seeded ({seed}) by prompt"
+    how = OWN_SPLITS if named else f"seeded ({seed}) by prompt"
     unknown = set(where.tolist()) - {"train", "validation", "test"}
     if unknown:
         how += f"; {', '.join(sorted(unknown))} left out"

@@ -23,7 +23,7 @@ from dprm_data.publish.hub import connect
 from dprm_trainers.core.checkpoints import flush, last_whole
 from dprm_trainers.core.errors import TrainingDataError, TrainingError
 from dprm_trainers.core.outputs import in_bf16, output_folder, push_folder, whole_model
-from dprm_trainers.data.rows import TrainingData
+from dprm_trainers.data.rows import OWN_SPLITS, TrainingData
 from dprm_trainers.data.tokens import encode_shared, pad_apart_from_the_end
 from dprm_trainers.reward.base_rate import start_at_base_rate
 from dprm_trainers.reward.batches import Collator, Examples
@@ -157,7 +157,11 @@ def train_reward(config: RewardConfig, say: Say = lambda text: None, *, data: Tr
         )
         for name, part in parts.items()
     }
-    notes = [*objective.notes, *(f"{name}: {note}" for name, each in encoded.items() for note in each.notes)]
+    notes = [
+        *objective.notes,
+        *_unused(config, found),
+        *(f"{name}: {note}" for name, each in encoded.items() for note in each.notes),
+    ]
     seen, held = encoded["train"], encoded["validation"]
     basis = Basis.of(
         model_config, config, rows=len(seen.ids), validation=len(held.ids), tokens=int(seen.ids.lengths.sum())
@@ -251,6 +255,12 @@ def with_adapters(model: PreTrainedModel, config: RewardConfig) -> Any:
     adapted = with_lora(model, rank=int(config.lora), alpha=config.lora_alpha, targets=config.lora_targets)
     float32_trained(adapted)
     return adapted
+
+
+def _unused(config: RewardConfig, data: TrainingData) -> list[str]:
+    """Settings of a split that were given for data with splits of its own."""
+    given = sorted({"test", "split_seed"} & config.model_fields_set) if data.how.startswith(OWN_SPLITS) else []
+    return [f"{' and '.join(given)}: not used, the data has splits of its own"] if given else []
 
 
 def make_trainer(
