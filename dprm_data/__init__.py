@@ -1,7 +1,7 @@
 """dprm-data: from prompts and responses to the preference distributions of a whole population.
 
     from dprm_data import plan, run
-    plan("recipe.yaml").cost                                # dollars; makes no call
+    plan("recipe.yaml").cost                                # dollars; no paid call
     result = run("recipe.yaml")
     result.distributions.to_pandas()                        # in a notebook: result = await arun("recipe.yaml")
     rate("How?", "So.", provider=...).expected_reward       # one response, without a file

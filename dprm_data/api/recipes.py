@@ -79,7 +79,7 @@ def plan(
     provider: Provider | None = None,
     progress: Progress | bool | None = True,
 ) -> Plan:
-    """Estimate a run's calls, tokens and dollars. Makes no call; stores the items in the run folder.
+    """Estimate a run's calls, tokens and dollars. Makes no paid call; may load a local model. Stores the items in the run folder.
 
     The arguments are those of `run`. Raises `DprmError` for a recipe that cannot be run.
     """

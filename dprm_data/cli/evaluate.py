@@ -42,7 +42,10 @@ def evaluate_reward(
     ],
     data: Annotated[
         str | None,
-        typer.Option("--data", help="A run folder, a Parquet file of distributions, or owner/name on the Hub."),
+        typer.Option(
+            "--data",
+            help="A run folder, a Parquet file of distributions, or owner/name on the Hub. Give either --data or --pairs.",
+        ),
     ] = None,
     pairs_file: Annotated[
         Path | None, typer.Option("--pairs", help="Pairs as JSON lines (RewardBench's form): prompt, chosen, rejected.")
@@ -70,7 +73,10 @@ def evaluate_reward(
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Responses per forward pass.")] = 16,
     as_json: Json = False,
 ) -> None:
-    """Evaluate reward models on held-out distributions, or on a file of pairs."""
+    """Evaluate reward models on held-out distributions, or on a file of pairs.
+
+    Exactly one of --data and --pairs is needed.
+    """
     if (data is None) == (pairs_file is None):
         raise InputError("eval reward needs --data or --pairs, and not both")
     if pairs_file is not None and by:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import Annotated
 
-from dprm_data.cli.shared import Json, MaxCost, Output, Quiet, RecipeFile, RetryFailed, answer, app, open_job
+import typer
+
+from dprm_data.cli.shared import Json, MaxCost, Output, Quiet, RecipeFile, answer, app, open_job
 from dprm_data.core.errors import DprmError, InputError
 
 
@@ -13,7 +16,9 @@ def generate(
     recipe: RecipeFile,
     output: Output = None,
     max_cost: MaxCost = None,
-    retry_failed: RetryFailed = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Ask again where a call gave no complete response.")
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:

@@ -27,7 +27,10 @@ from dprm_data.core.text import visible
 
 @app.command()
 def plan(recipe: RecipeFile, output: Output = None, as_json: Json = False, quiet: Quiet = False) -> None:
-    """Estimate a run's calls, tokens and cost. No call."""
+    """Estimate a run's calls, tokens and cost. No paid call.
+
+    A local model may be fetched and loaded, to find out how to ask it.
+    """
     from dprm_data.pipeline import stages
     from dprm_data.pipeline.two_stage_plan import plan as planned_run
     from dprm_data.terminal.plan_view import plan_view
@@ -90,7 +93,7 @@ def run(
 ) -> None:
     """Annotate, fit and write the dataset. Repeat to resume.
 
-    No call is paid twice. With --no-fit several processes can share a run's ledger; `dprm ratings fit RUN` then writes the dataset.
+    No stored answer is paid for again. With --no-fit several processes can share a run's ledger; `dprm ratings fit RUN` then writes the dataset.
     """
     from dprm_data.pipeline.generate_stage import generate, make_usable
     from dprm_data.pipeline.stages import annotate_and_keep, prepare

@@ -34,7 +34,9 @@ def train_reward(
     context: typer.Context,
     config: Annotated[
         Path | None,
-        typer.Option("--config", help="Settings in YAML; flags take precedence. docs/reward-model.md lists all."),
+        typer.Option(
+            "--config", help="Settings in YAML: the names of these options, with _ for -. Options take precedence."
+        ),
     ] = None,
     groups: Annotated[
         str | None,

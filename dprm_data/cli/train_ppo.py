@@ -26,7 +26,9 @@ def train_ppo(
     context: typer.Context,
     config: Annotated[
         Path | None,
-        typer.Option("--config", help="Settings in YAML; flags take precedence. docs/alignment.md lists all."),
+        typer.Option(
+            "--config", help="Settings in YAML: the names of these options, with _ for -. Options take precedence."
+        ),
     ] = None,
     more: More = None,
     as_json: Json = False,

@@ -62,7 +62,7 @@ def test_a_training_says_so_of_its_model_and_writes_it_on_the_card(tmp_path: Pat
     chance = str(tiny.reward_model(tmp_path / "chance"))
     settings = tiny.settings(tmp_path, data=str(data), model=chance, epochs=1, learning_rate=1e-9)
     bad = train_reward(settings, said.append)
-    assert any("worse than saying the training rows' average" in line for line in said)
+    assert any("worse than predicting the average of the training rows for every response" in line for line in said)
     card = (bad.output / "README.md").read_text()
     for rival in (CONSTANT, TEXT):
         assert any(f"the model is worse than {rival}" in line for line in said)

@@ -30,7 +30,11 @@ class LossReporter(TrainerCallback):
         trained = f"training loss {losses[-1]:.4f}, " if losses else ""
         if state.is_world_process_zero:
             found = more["metrics"]["eval_loss"]
-            worse = ": worse than saying the training rows' average of every response" if found > self._constant else ""
+            worse = (
+                ": worse than predicting the average of the training rows for every response"
+                if found > self._constant
+                else ""
+            )
             self._say(
                 f"epoch {state.epoch:.3g}: {trained}validation loss {found:.4f} (constant: {self._constant:.4f}){worse}"
             )

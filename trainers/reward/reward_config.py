@@ -43,11 +43,11 @@ class RewardConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
     data: Annotated[str, Section("Data and model")] = Field(
-        description="A run folder, a Parquet file of distributions, or owner/name on the Hub. For an objective of pairs "
+        description="Required. A run folder, a Parquet file of distributions, or owner/name on the Hub. For an objective of pairs "
         "also a file of pairs: JSON lines or Parquet with prompt, chosen and rejected."
     )
     model: str = Field(
-        description="The base model: a folder or a name on the Hub; smollm2-135m is the small bundled model."
+        description="Required. The base model: a folder or a name on the Hub; smollm2-135m is the small bundled model."
     )
     output: Annotated[str, Flag("-o")] = Field("reward-model", description="The folder for the trained model.")
     pair_data: str | None = Field(
@@ -97,8 +97,8 @@ class RewardConfig(BaseModel):
 
     freeze: Annotated[Literal["auto", "none", "backbone"], Section("Training")] = Field(
         "auto",
-        description="What is not trained. backbone: the head alone is trained, on features computed once. none: all "
-        "weights are, or the adapters of lora. auto: backbone where all weights would take over half an hour on this CPU.",
+        description="none: all weights are trained, or with lora the adapters. backbone: only the head is trained, on features "
+        "that are computed once. auto: backbone if training all weights would take over half an hour on this CPU, else none.",
     )
     lora: CountOrZero | Auto = Field("auto", description="The rank of low-rank adapters; 0 trains all weights.")
     lora_alpha: LoraAlpha = None
