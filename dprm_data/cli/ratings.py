@@ -55,7 +55,7 @@ def fit(
         str | None,
         typer.Option(
             "--family",
-            help="The family of distributions (compared in docs/statistics.md): by default the recipe's for a run, beta for votes.",
+            help="The family of distributions: by default the recipe's for a run, beta for votes.",
         ),
     ] = None,
     raters: Annotated[

@@ -28,7 +28,7 @@ def service_settings() -> type[ServiceSettings]:
 def serve(context: typer.Context, as_json: Json = False) -> None:
     """Serve a reward model over HTTP (extra: serve).
 
-    To OpenRLHF, verl, or any client that posts texts. Prints its address, then serves until it is stopped. /health says when the model is loaded. docs/rewards-at-scale.md has complete examples.
+    To OpenRLHF, verl, or any client that posts texts. Prints its address, then serves until it is stopped. /health says when the model is loaded.
     """
     needs_trainers()
     needs_installed("serving needs", ("fastapi", "uvicorn"), "train", "serve")

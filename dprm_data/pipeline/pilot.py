@@ -107,7 +107,7 @@ def check_can_ask(run: Run, what: str, command: str) -> None:
     if run.compares:
         raise InputError(
             f"elicitation: {run.recipe.elicitation}: {what} looks at labels, and comparisons have none",
-            hint="dprm plan RECIPE says what it costs; budget: {max_cost: ...} ends it early, and nothing is paid twice.",
+            hint="dprm plan RECIPE says what it costs; budget: {max_cost: ...} ends it early, and no answer is paid for again.",
         )
     if run.is_pulled():
         raise InputError(

@@ -230,7 +230,7 @@ def _steps(folder: RunFolder, found: RunStatus) -> list[tuple[str, str]]:
         steps.append((run, f"collect {found.batches:,} batches"))
     elif found.calls_left:
         cost = "" if found.cost_left is None else f", about {money(found.cost_left)}"
-        steps.append((run, f"continue: {found.calls_left:,} calls are left{cost}; nothing is paid twice"))
+        steps.append((run, f"continue: {found.calls_left:,} calls are left{cost}; no answer is paid for again"))
     elif found.items is None or (found.calls_left is None and not found.tables.get("distributions")):
         steps.append((run, "start again from the source: nothing that was paid for is lost"))
     elif not found.tables.get("distributions"):
