@@ -13,6 +13,7 @@ from dprm_data.engine.callers_loop import Waiter, in_callers_loop
 from dprm_data.engine.counters import Counters
 from dprm_data.engine.plan import Plan
 from dprm_data.pipeline import generate_stage, stages, two_stage_plan
+from dprm_data.pipeline.announcement import say_sendings
 from dprm_data.pipeline.pilot import Pilot, prepare_pilot, run_pilot
 from dprm_data.providers.provider import Provider
 from dprm_data.recipe.recipe import Recipe
@@ -84,7 +85,7 @@ def plan(
     The arguments are those of `run`. Raises `DprmError` for a recipe that cannot be run.
     """
     with _job(recipe, source, output, provider, progress) as job, job.at_work():
-        stages.say_sendings(job)
+        say_sendings(job)
         stages.prepare(job)
         return ShownPlan.of(two_stage_plan.plan(job), job.recipe.budget.max_cost)
 

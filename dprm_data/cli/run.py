@@ -32,11 +32,12 @@ def plan(recipe: RecipeFile, output: Output = None, as_json: Json = False, quiet
     A local model may be fetched and loaded, to find out how to ask it.
     """
     from dprm_data.pipeline import stages
+    from dprm_data.pipeline.announcement import say_sendings
     from dprm_data.pipeline.two_stage_plan import plan as planned_run
     from dprm_data.terminal.plan_view import plan_view
 
     with open_job(recipe, output, quiet or as_json, calls=False) as job:
-        stages.say_sendings(job)
+        say_sendings(job)
         stages.prepare(job)
         planned = planned_run(job)
         budget = job.recipe.budget.max_cost

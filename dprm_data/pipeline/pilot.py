@@ -22,6 +22,7 @@ from dprm_data.engine.plan import Plan
 from dprm_data.labels.statistics import NOTHING, Interval, Resamples
 from dprm_data.ledger.factory import exists
 from dprm_data.pipeline import stages
+from dprm_data.pipeline.announcement import announce
 from dprm_data.preference.model_agreement import StatedCheck
 from dprm_data.recipe.recipe import PriorConfig
 from dprm_data.runs.folder import RunFolder
@@ -88,7 +89,7 @@ def prepare_pilot(run: Run, *, items: int = 25, replicates: int = 2, seed: int =
     prior = run.recipe.prior or (None if run.elicitation.states_population else PriorConfig())
     pilot = derived(run, FOLDER, replicates=replicates if run.elicitation.repeatable else 1, prior=prior)
     store_sample(run, pilot, items, seed)
-    stages.announce(run)
+    announce(run)
     return pilot, stages.estimate(pilot)
 
 

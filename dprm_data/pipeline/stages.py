@@ -30,18 +30,18 @@ from dprm_data.ledger.factory import exists
 from dprm_data.ledger.ledger import Ledger
 from dprm_data.panel.personas import panel_table
 from dprm_data.pipeline.active_pairs import in_rounds
+from dprm_data.pipeline.announcement import announce, missing_keys
 from dprm_data.pipeline.compared_people import comparisons_bring_items, ingest_comparisons
 from dprm_data.pipeline.fingerprint import fingerprint_of, is_stored
-from dprm_data.pipeline.item_lengths import say_what_is_giant, say_what_is_too_long
+from dprm_data.pipeline.item_lengths import say_what_is_too_long
 from dprm_data.pipeline.kept_tables import KeptTables
 from dprm_data.pipeline.pair_items import pair_items
 from dprm_data.pipeline.people import bring_items, has_people, ingest_ratings, source_record
 from dprm_data.pipeline.prompt_stage import prepare_prompts
 from dprm_data.preference.family import check_family
-from dprm_data.providers.construction import check_keys, make_batch_provider
+from dprm_data.providers.construction import make_batch_provider
 from dprm_data.providers.provider import BaseProvider, provider_class
 from dprm_data.recipe.model_config import ModelConfig
-from dprm_data.recipe.trust import pending
 from dprm_data.runs.active_budget import planned
 from dprm_data.runs.asked_pairs import comparison_batches
 from dprm_data.runs.comparison_table import judgements, write_comparisons
@@ -209,34 +209,6 @@ def plan(run: Run) -> Plan:
     """Estimate the run's calls, tokens and dollars, and say how it will ask. Makes no call."""
     announce(run)
     return estimate(run)
-
-
-def say_sendings(run: Run) -> None:
-    """Say which addresses the run will ask consent for: first of all, as whatever is said after may be an error."""
-    for sending in pending(run.recipe, calls=run.provider is None):
-        run.progress.say(f"{run.recipe.file}: {sending.sentence}")
-
-
-def missing_keys(run: Run) -> list[InputError]:
-    """What the run's models still need to be asked: keys and addresses. Nothing of a cluster, whose machines have their own."""
-    found: list[InputError] = []
-    if run.provider is None and run.recipe.engine != "ray":
-        for entry in run.recipe.entries:
-            try:
-                check_keys(entry)
-            except InputError as error:
-                found.append(error)
-    return found
-
-
-def announce(run: Run) -> None:
-    """Say which elicitation was chosen for the run, and which keys it will need."""
-    for missing in missing_keys(run):
-        run.progress.say(f"{missing.message}; a run needs it")
-    if run.why_elicitation:
-        run.progress.say(run.why_elicitation)
-    with suppress(InputError):  # where responses are still to be made
-        say_what_is_giant(run)
 
 
 def estimate(run: Run) -> Plan:

@@ -18,6 +18,7 @@ from dprm_data.engine.replay import TaskState, replay
 from dprm_data.engine.unusable import Unusable
 from dprm_data.ingest.items import Item, load_items
 from dprm_data.pipeline import stages
+from dprm_data.pipeline.announcement import announce
 from dprm_data.pipeline.pilot import Projection, check_can_ask, derived, projected, spending_limit, store_sample
 from dprm_data.runs.run import Run
 
@@ -73,7 +74,7 @@ def prepare_trial(run: Run, *, items: int = 5, seed: int = 0) -> tuple[Run, Plan
     check_can_ask(run, "a trial", FOLDER)
     trial = derived(run, FOLDER)
     store_sample(run, trial, items, seed)
-    stages.announce(run)
+    announce(run)
     return trial, stages.estimate(trial)
 
 

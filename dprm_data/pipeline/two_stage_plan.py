@@ -21,6 +21,7 @@ from dprm_data.ingest.item_pairs import pairs_of
 from dprm_data.ingest.items import Item, ids_of, load_items, store_items
 from dprm_data.ledger.factory import exists
 from dprm_data.pipeline import stages
+from dprm_data.pipeline.announcement import announce
 from dprm_data.pipeline.generate_stage import is_current
 from dprm_data.pipeline.pair_items import pair_items
 from dprm_data.runs.active_budget import most_pairs
@@ -44,7 +45,7 @@ def plan(run: Run) -> Plan:
     if there := is_current(run, own):
         with run.by_turns():
             pair_items(run)
-    stages.announce(run)
+    announce(run)
     with run.ledger(readonly=True) if exists(run.ledger_address) else nullcontext() as ledger:
         responses = make_jury_plan(own.work, own.folder.table("items"), own.prices, ledger)
     responses = replace(responses, items=own.prompts, annotators=own.config.per_prompt)
