@@ -34,7 +34,7 @@ def readme() -> tuple[dict[str, Any], list[list[str]]]:
     [section] = re.findall(
         r"\*\*People's ratings, no LLM\.\*\*.*?\n\n(?=\S)", (ROOT / "README.md").read_text(), re.DOTALL
     )
-    recipe = "\n".join(re.findall(r"`((?:annotators|labels|ratings): [^`]+)`", section))
+    recipe = "\n".join(re.findall(r"`((?:name|annotators|labels|ratings): [^`]+)`", section))
     commands = [shlex.split(line)[1:] for line in re.findall(r"^    (dprm .*)$", section, re.MULTILINE)]
     assert [command[0] for command in commands][:2] == ["run", "train"]
     return yaml.safe_load(recipe), commands
@@ -74,10 +74,10 @@ def test_real_ratings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = table.filter(pc.is_in(table["item_id"], pc.unique(table["item_id"])[:130]))
     pq.write_table(table, tmp_path / "convabuse.parquet")
     three_commands(tmp_path, ratings={"path": "convabuse.parquet", "columns": {"prompt": "context"}, "keep": ["bot"]})
-    items = pq.read_table(tmp_path / "runs/run/tables/items.parquet").to_pylist()
+    items = pq.read_table(tmp_path / "runs/people/tables/items.parquet").to_pylist()
     kept = [json.loads(item["metadata"]) for item in items]
     assert {row["item_id"] for row in kept} == set(table["item_id"].to_pylist())
-    annotations = pq.read_table(tmp_path / "runs/run/tables/annotations.parquet")
+    annotations = pq.read_table(tmp_path / "runs/people/tables/annotations.parquet")
     assert annotations.num_rows == table.num_rows
 
 
