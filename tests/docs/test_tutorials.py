@@ -30,8 +30,9 @@ def ran(block: Block, folder: Path) -> str:
 
 
 def form(line: str) -> str:
-    """A line without what differs between machines: numbers, bars, ids, and how wide the columns are."""
-    return re.sub(r"[0-9a-f]*\d[0-9a-f,.%+−-]*|[█▓▒░╱╌━]+|\s+", " ", line.partition("…")[0]).strip()
+    """A line without what differs between machines: numbers and the plural after them, bars, ids, and how wide the columns are."""
+    singular = re.sub(r"(?<=\w)s\b", "", line.partition("…")[0])
+    return re.sub(r"[0-9a-f]*\d[0-9a-f,.%+−-]*|[█▓▒░╱╌━]+|\s+", " ", singular).strip()
 
 
 def did(page: Path, folder: Path, *, training: bool) -> int:

@@ -51,7 +51,11 @@ def ran(folder: Path, server: LLMServer, says: Says, **compare: Any) -> tuple[st
 def test_contradictions_are_said_and_no_pair_is_sure(double: LLMServer, tmp_path: Path) -> None:
     said, found = ran(tmp_path, double, ROUND)
     assert f"Contradictions: in {PROMPTS} of {PROMPTS} triples of responses (100%)" in said
-    assert len(found) == PAIRS and all(row["probability"] < 0.6 for row in found)
+    equal = re.search(
+        r"Pairs that are not published: (\d+) with equal expected rewards", said
+    )  # up to rounding, all are
+    assert len(found) + (int(equal[1]) if equal else 0) == PAIRS
+    assert all(row["probability"] < 0.6 for row in found)
 
 
 def test_without_contradictions_there_is_nothing_to_say(double: LLMServer, tmp_path: Path) -> None:

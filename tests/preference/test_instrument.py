@@ -151,7 +151,7 @@ def test_what_a_panel_shares_widens_its_intervals_and_moves_nothing() -> None:
     _, panel, _ = world("unbiased", 4)
     votes = named(panel)
     plain, wide = fit(votes, FIVE), fit(votes, FIVE, shared=SharedError(SHARED, np.zeros(ITEMS)))
-    np.testing.assert_array_equal(wide.distribution, plain.distribution)
+    np.testing.assert_allclose(wide.distribution, plain.distribution, rtol=1e-12)  # sums round by how memory is aligned
     np.testing.assert_allclose(wide.evidence, people_worth(15.0))
     np.testing.assert_array_equal(plain.evidence, 15.0)
     rewards = FIVE.rewards
