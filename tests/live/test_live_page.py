@@ -100,8 +100,8 @@ def test_a_run_as_it_runs_and_its_end(folder: Path, context: BrowserContext) -> 
         page = seen.page
         page.wait_for_selector(".card .said li")
         assert page.text_content("h1") == "watched"
-        before = answers(seen)
-        assert 0 < before < CALLS
+        before = until(lambda: answers(seen))  # a card may show an answer that came after they were counted
+        assert before < CALLS
         first = page.text_content(".card:first-child .prompt")
         until(lambda: answers(seen) > before)  # numbers grow
         until(lambda: page.text_content(".card:first-child .prompt") != first)  # and newer answers come
